@@ -1,0 +1,1 @@
+"""Longtake's engines: model families, their compiled components, and the store that holds them."""

@@ -1,0 +1,190 @@
+"""What a model family is: the one interface through which stages use a model.
+
+A family declares what its model can do (`Capabilities`), reads prompts and pictures, packs conditions into the engines'
+inputs and owns the sampler. It never talks to a store or to Ray. `serving/stages` and `serving/plan.py` call it;
+`sprite.py` is the family that ships.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Frames = NDArray[np.uint8]
+Subject = Literal["named", "reference", "frame"]
+"""What a video is of: a thing that the prompt names, a reference picture, or what a given frame shows."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A native frame size of a model, in pixels."""
+
+    aspect_ratio: str
+    """As users write it: `16:9`."""
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Range:
+    """A bound of whole numbers with its default, both ends included."""
+
+    min: int
+    max: int
+    default: int
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a model can do. What is not here is refused, never imitated."""
+
+    model: str
+    """The name that requests use."""
+    family: str
+    description: str
+    canvases: tuple[Canvas, ...]
+    """The first one is the default."""
+    resolutions: Mapping[str, int]
+    """Resolution name → whole enlargement of the native frame; the first one is the default."""
+    image_resolutions: Mapping[str, int]
+    """Longest side of an image in pixels, at most, by name; the first one is the default."""
+    fps: int
+    frames_per_latent: int
+    root_latents: int
+    """Latents of a video's first segment (its first latent is one frame)."""
+    segment_latents: int
+    """Latents of every further segment."""
+    seconds: Range
+    extension_seconds: Range
+    steps: Range
+    reference_size: tuple[int, int]
+    """Height and width of a reference picture as the model sees it."""
+    references_max: int
+    max_prompt_chars: int
+    text: bool = True
+    first_frame: bool = True
+    extension: bool = True
+    image: bool = True
+    aliases: tuple[str, ...] = ()
+
+    def canvas(self, aspect_ratio: str) -> Canvas | None:
+        """The canvas of this aspect ratio, or None."""
+        return next((c for c in self.canvases if c.aspect_ratio == aspect_ratio), None)
+
+
+@dataclass(frozen=True)
+class PromptReading:
+    """What a family understood of a prompt."""
+
+    effective_prompt: str
+    """The caption that the model sees; complete, canonical, reproducible from prompt and seed."""
+    understood: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReferenceReading:
+    """What a family reads from a reference picture."""
+
+    picture: Frames
+    """uint8 [h, w, 3]: what is really encoded."""
+    description: str
+    """In words, for `effective_reference`."""
+    warning: str | None = None
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """All that one segment's denoising is conditioned on; constant over its steps. Arrays are float32 on the host."""
+
+    canvas: Canvas
+    text: Array
+    """[tokens, width]: the text encoder's output."""
+    references: tuple[Array, ...] = ()
+    """Each [16, h/8, w/8]: a reference picture's latent."""
+    first: Array | None = None
+    """[1, 16, h, w]: the given first frame's latent; only for a root segment."""
+    anchor: Array | None = None
+    """[1, 16, h, w]: the video's first latent; None for a root segment."""
+    short: Array | None = None
+    """[k, 16, h, w]: the newest latents, oldest first; None for a root segment."""
+
+    @property
+    def is_root(self) -> bool:
+        """True for a video's first segment, which has no history."""
+        return self.anchor is None and self.short is None
+
+
+@dataclass
+class Denoising:
+    """A segment on its way from noise to latents: the sampler's whole state."""
+
+    latents: Array
+    """[T, 16, h, w], the noised target."""
+    step: int
+    """Steps done."""
+    times: Array
+    """[steps + 1], from 1 to 0."""
+    packed: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    """Engine inputs that stay the same over the steps."""
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return len(self.times) - 1
+
+    @property
+    def done(self) -> bool:
+        """True when the latents are clean."""
+        return self.step >= self.steps
+
+
+class Engines(Protocol):
+    """Loaded engines of one model, by component name."""
+
+    def infer(self, component: str, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        """Run one component. Raises `ValueError` naming an input that does not fit the engine's metadata."""
+
+
+class Family(Protocol):
+    """A model family. Methods that need engines take them as first argument; the rest are pure."""
+
+    capabilities: Capabilities
+    components: tuple[str, ...]
+    """Names of the engines it needs."""
+    lead_latents: int
+    """W: latents before a segment that the decoder must see again to rebuild its state."""
+    history_latents: int
+    """How many of the newest latents `Conditions.short` holds."""
+
+    def read_prompt(
+        self, prompt: str, *, subject: Subject, seed: int, inherited: str | None = None
+    ) -> PromptReading:
+        """Understand a prompt. `inherited` is the effective prompt of the video that is extended."""
+
+    def read_reference(self, picture: Frames) -> ReferenceReading:
+        """Read a picture of `reference_size` as far as a reference of this model can carry it."""
+
+    def encode_text(self, engines: Engines, effective_prompt: str) -> Array:
+        """[tokens, width]."""
+
+    def encode_still(self, engines: Engines, picture: Frames) -> Array:
+        """uint8 [h, w, 3] → latent [16, h/8, w/8]."""
+
+    def encode_video(self, engines: Engines, frames: Frames) -> Array:
+        """uint8 [4k+1, h, w, 3] → latents [k+1, 16, h/8, w/8]. Raises `ValueError` for another frame count."""
+
+    def start(self, conditions: Conditions, *, seed: int, segment: int, steps: int) -> Denoising:
+        """Noise for a segment, drawn from (seed, segment) alone, so that any replica draws the same."""
+
+    def step(self, engines: Engines, state: Denoising) -> None:
+        """One denoising step, in place."""
+
+    def decode(self, engines: Engines, latents: Array, *, lead: Array | None) -> Iterator[Frames]:
+        """Frame groups, uint8 [1 or 4, h, w, 3]. `lead` [W, 16, h, w] rebuilds the decoder's state; None at a root."""

@@ -1,0 +1,1 @@
+"""Longtake's serving side: front door, Director, stages, store and media."""

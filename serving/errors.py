@@ -1,0 +1,109 @@
+"""Every error that Longtake raises on purpose, in one tree.
+
+Rooms raise these; the edges (gRPC interceptor, HTTP handlers, CLI) turn them into a status, a message and details.
+
+    LongtakeError
+     ├─ InvalidArgument      a field is wrong: names the field, the reason and what is supported
+     ├─ NotFound             no such thing, or it belongs to another tenant
+     ├─ AlreadyExists        the same idempotency key with another request
+     ├─ FailedPrecondition   right request, wrong moment (a video that is not finished, a cancelled parent)
+     ├─ Unauthenticated      no key, or an unknown one
+     ├─ PermissionDenied     a key that may not do this
+     ├─ Unimplemented        a method that Longtake does not offer; names the alternative
+     ├─ ResourceExhausted    a quota or a bound; says when to come back
+     ├─ Unavailable          a part is away or draining; says when to come back
+     ├─ Conflict             a compare-and-swap lost (internal: callers read again)
+     ├─ StoreUnfit           the store failed its start-up probe, or cannot be reached
+     ├─ Corrupt              bytes that do not match their digest
+     ├─ EngineMissing        an engine is not in the store; names the command that builds it
+     └─ SettingsError        a setting is wrong: one line that names it and the fix
+"""
+
+from __future__ import annotations
+
+
+class LongtakeError(Exception):
+    """The root of the tree. `reason` is a stable UPPER_SNAKE word for machines, the message is for people."""
+
+    reason = "INTERNAL"
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if reason is not None:
+            self.reason = reason
+
+
+class InvalidArgument(LongtakeError):
+    """A field of the request is wrong. `field` is the name that the caller used, e.g. `aspect_ratio`."""
+
+    reason = "INVALID_ARGUMENT"
+
+    def __init__(self, field: str, message: str, *, reason: str | None = None) -> None:
+        super().__init__(f"{field}: {message}", reason=reason)
+        self.field = field
+        self.description = message
+
+
+class NotFound(LongtakeError):
+    reason = "NOT_FOUND"
+
+
+class AlreadyExists(LongtakeError):
+    reason = "ALREADY_EXISTS"
+
+
+class FailedPrecondition(LongtakeError):
+    reason = "FAILED_PRECONDITION"
+
+
+class Unauthenticated(LongtakeError):
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(LongtakeError):
+    reason = "PERMISSION_DENIED"
+
+
+class Unimplemented(LongtakeError):
+    reason = "UNIMPLEMENTED"
+
+
+class ResourceExhausted(LongtakeError):
+    """A bound was reached. `retry_after_s` becomes RetryInfo."""
+
+    reason = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, reason: str | None = None) -> None:
+        super().__init__(message, reason=reason)
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(LongtakeError):
+    """A part is away for now. `retry_after_s` becomes RetryInfo."""
+
+    reason = "UNAVAILABLE"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, reason: str | None = None) -> None:
+        super().__init__(message, reason=reason)
+        self.retry_after_s = retry_after_s
+
+
+class Conflict(LongtakeError):
+    reason = "CONFLICT"
+
+
+class StoreUnfit(LongtakeError):
+    reason = "STORE_UNFIT"
+
+
+class Corrupt(LongtakeError):
+    reason = "CORRUPT"
+
+
+class EngineMissing(LongtakeError):
+    reason = "ENGINE_MISSING"
+
+
+class SettingsError(LongtakeError):
+    reason = "SETTINGS"

@@ -1,0 +1,117 @@
+"""The job record: one object per job, moved by compare-and-swap only.
+
+    QUEUED ──claim──▶ RUNNING ──▶ SUCCEEDED
+      │                │  │ └────▶ FAILED
+      │                │  └──────▶ CANCELLED
+      │                └──requeue──▶ QUEUED      (its Director or replica went away)
+      ├───────────────────────────▶ CANCELLED | FAILED
+      └ any terminal state ───────▶ DELETED       (a tombstone; nothing follows)
+
+While RUNNING, `phase` tells where the current segment stands: conditioning → denoising → rendering → committing.
+The front door creates, cancels and deletes; the Director does all else, under its epoch.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from serving.plan import Plan
+from serving.requests import Digest, Frozen, VideoRequest
+
+
+class JobState(StrEnum):
+    """Where a job is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DELETED = "deleted"
+
+    @property
+    def terminal(self) -> bool:
+        """True when nothing but deletion follows."""
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+class Phase(StrEnum):
+    """What a running job is doing for its current segment."""
+
+    PROMPT = "prompt"
+    CONDITIONING = "conditioning"
+    DENOISING = "denoising"
+    RENDERING = "rendering"
+    COMMITTING = "committing"
+
+
+TRANSITIONS: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.QUEUED, JobState.RUNNING, JobState.CANCELLED, JobState.FAILED}),
+    JobState.RUNNING: frozenset(
+        {JobState.RUNNING, JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+    ),
+    JobState.SUCCEEDED: frozenset({JobState.DELETED}),
+    JobState.FAILED: frozenset({JobState.DELETED}),
+    JobState.CANCELLED: frozenset({JobState.DELETED}),
+    JobState.DELETED: frozenset(),
+}
+"""Which state may follow which. A state may follow itself only while it is not terminal."""
+
+
+class JobError(Frozen):
+    """Why a job failed: a stable word and a sentence."""
+
+    code: str
+    message: str
+
+
+class JobRecord(Frozen):
+    """All that is known of a job. Times are milliseconds since 1970 UTC."""
+
+    id: str
+    tenant: str
+    api_key_id: str = ""
+    version: int = 0
+    """Grows by one with every write."""
+    nonce: str = ""
+    """Fresh with every write, so that equal contents never have equal versions."""
+    request: VideoRequest
+    plan: Plan
+    idempotency_key: str = ""
+    state: JobState = JobState.QUEUED
+    phase: Phase | None = None
+    attempt: int = 0
+    epoch: int = 0
+    """Epoch of the Director that wrote it last."""
+    priority: int = 5
+    deadline_ms: int | None = None
+    created_ms: int
+    started_ms: int | None = None
+    finished_ms: int | None = None
+    cancel_requested: bool = False
+    segments: tuple[Digest, ...] = ()
+    """Manifests that this job has committed, oldest first (an ingested root included)."""
+    images: tuple[Digest, ...] = ()
+    """PNG blobs of an image job."""
+    steps_done: int = 0
+    """Denoising steps of the committed segments."""
+    effective_prompt: str = ""
+    effective_references: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    error: JobError | None = None
+
+    @property
+    def head(self) -> str | None:
+        """The newest manifest of this job's video: its own, else the one it extends."""
+        if self.segments:
+            return self.segments[-1]
+        return self.request.extends.segment if self.request.extends else None
+
+    def encode(self) -> bytes:
+        """The bytes that the store holds."""
+        return self.model_dump_json().encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> JobRecord:
+        """Read a record. Raises pydantic's `ValidationError` for bytes that are none."""
+        return cls.model_validate_json(data)

@@ -1,0 +1,107 @@
+"""From a request to a plan: which segments, at which sizes, in how many steps. Pure.
+
+`frontdoor/videos.py` plans before it admits and persists; the Director carries the plan out and decides nothing anew.
+"""
+
+from __future__ import annotations
+
+from engines.families.base import Canvas, Capabilities
+from serving.media.track import Track
+from serving.requests import Frozen, Kind, VideoRequest
+from serving.segments.shape import VideoShape
+
+
+class PlannedSegment(Frozen):
+    """One segment to make."""
+
+    index: int
+    """Its place in the whole video, 0 for a root: noise is drawn from (seed, index)."""
+    latents: int
+    frames: int
+    root: bool
+
+
+class Plan(Frozen):
+    """What will be done, exactly."""
+
+    aspect_ratio: str
+    height: int
+    width: int
+    """Native frame, pixels."""
+    track: Track
+    segments: tuple[PlannedSegment, ...]
+    steps: int
+    """Per segment."""
+    seed: int
+    start_frame: int
+    """Frames of the video that is extended (0 for a new one; an ingested one is counted when it is decoded)."""
+    model: str
+    model_digest: str
+
+    @property
+    def total_steps(self) -> int:
+        """Denoising steps of the whole job."""
+        return self.steps * len(self.segments)
+
+    @property
+    def frames(self) -> int:
+        """Frames that the job makes."""
+        return sum(segment.frames for segment in self.segments)
+
+
+def plan(
+    request: VideoRequest, capabilities: Capabilities, *, model_digest: str, seed: int, parent: VideoShape | None = None
+) -> Plan:
+    """Plan a validated request.
+
+    `seed` is the request's own, or one that the caller drew. `parent` is the shape of the video that is extended: its
+    canvas and track are inherited. An ingested (foreign) source has no shape yet: its root's frames count when decoded.
+    """
+    if parent is not None:
+        canvas = Canvas(parent.aspect_ratio, parent.height, parent.width)
+        track = parent.track
+    else:
+        found = capabilities.canvas(request.aspect_ratio)
+        if found is None:
+            raise ValueError(f"the model has no canvas for {request.aspect_ratio!r}: validate the request first")
+        canvas = found
+        scale = capabilities.resolutions[request.resolution] if request.kind is Kind.VIDEO else 1
+        track = Track(
+            codec=request.codec.value, width=canvas.width * scale, height=canvas.height * scale, fps=capabilities.fps
+        )
+    return Plan(
+        aspect_ratio=canvas.aspect_ratio,
+        height=canvas.height,
+        width=canvas.width,
+        track=track,
+        segments=_segments(request, capabilities, parent),
+        steps=request.steps,
+        seed=seed,
+        start_frame=parent.total_frames if parent else 0,
+        model=capabilities.model,
+        model_digest=model_digest,
+    )
+
+
+def _segments(
+    request: VideoRequest, capabilities: Capabilities, parent: VideoShape | None
+) -> tuple[PlannedSegment, ...]:
+    per_latent = capabilities.frames_per_latent
+    if request.kind is Kind.IMAGE:
+        return tuple(
+            PlannedSegment(index=i, latents=capabilities.root_latents, frames=1, root=True)
+            for i in range(request.images)
+        )
+    seconds_per_segment = capabilities.segment_latents * per_latent / capabilities.fps
+    count = round(request.seconds / seconds_per_segment)
+    extends = parent is not None or request.ingests is not None
+    first = parent.depth + 1 if parent else 1 if request.ingests else 0
+    return tuple(
+        PlannedSegment(
+            index=first + i,
+            latents=capabilities.segment_latents if extends or i else capabilities.root_latents,
+            frames=capabilities.segment_latents * per_latent + (0 if extends or i else 1),
+            root=not extends and i == 0,
+        )
+        for i in range(count)
+    )

@@ -1,0 +1,90 @@
+"""One frozen request for all surfaces.
+
+`longtake.v1`, `xai_api` and the CLI each turn their message into a `VideoRequest`; from there on nothing knows which
+wire it came by. Media are already in the store: a request names them by digest, so that it stays true for ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""SHA-256 in hex."""
+
+
+class Frozen(BaseModel):
+    """A record that never changes and that refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Kind(StrEnum):
+    """What a job makes."""
+
+    VIDEO = "video"
+    IMAGE = "image"
+
+
+class Codec(StrEnum):
+    """Video codecs that Longtake writes."""
+
+    AV1 = "av1"
+    H264 = "h264"
+
+
+class OwnSource(Frozen):
+    """A video that Longtake made: extended from stored latents."""
+
+    video: str
+    segment: Digest
+    """The manifest that is extended; the video's head unless the caller named an earlier one."""
+
+
+class ForeignSource(Frozen):
+    """A video from elsewhere: ingested as a root segment first."""
+
+    blob: Digest
+    seconds: float
+    """As probed."""
+    height: int
+    width: int
+
+
+class VideoRequest(Frozen):
+    """What a client asked for, complete: every default is filled in, every medium is a digest.
+
+    `model_dump_json()` of it is the canonical request; `fingerprint()` compares two of them.
+    """
+
+    kind: Kind = Kind.VIDEO
+    model: str
+    prompt: str = ""
+    seconds: int
+    """Length of the new part; 0 for an image."""
+    aspect_ratio: str
+    resolution: str
+    codec: Codec = Codec.AV1
+    steps: int
+    seed: int | None = None
+    """None: drawn when the job is planned, and recorded there."""
+    first_frame: Digest | None = None
+    references: tuple[Digest, ...] = ()
+    extends: OwnSource | None = None
+    ingests: ForeignSource | None = None
+    images: int = 1
+    """How many images an image job makes; 1 for a video."""
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the canonical request."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def differences(self, other: VideoRequest) -> tuple[str, ...]:
+        """Names of the fields in which the two differ."""
+        mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
+        return tuple(name for name in mine if mine[name] != theirs[name])

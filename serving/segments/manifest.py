@@ -1,0 +1,95 @@
+"""A segment's manifest: what was made, from what, and all that the next extension needs.
+
+A manifest names its parent by digest, so a video is a path in a Merkle DAG: it can branch, and cannot form a cycle.
+One manifest and a bounded number of blobs are read to extend a video, however long it is. The Director writes it (after
+the blobs, before the job record); the front door serves media from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+from pydantic import Field
+
+from serving.media.track import Track
+from serving.requests import Digest, Frozen
+
+
+class LatentRef(Frozen):
+    """Some latents of a stored blob (safetensors, tensor `latents` float32 [T, 16, h, w])."""
+
+    blob: Digest
+    start: int = Field(ge=0)
+    count: int = Field(ge=1)
+
+
+class MediaPart(Frozen):
+    """One segment's fragments: a blob of `moof`+`mdat` pairs, in order."""
+
+    blob: Digest
+    size: int
+    """Bytes of the blob."""
+    fragment_sizes: tuple[int, ...]
+    fragment_frames: tuple[int, ...]
+
+
+class ManifestCanvas(Frozen):
+    """The native frame size."""
+
+    aspect_ratio: str
+    height: int
+    width: int
+
+
+class SegmentManifest(Frozen):
+    """See the module. Everything is in frames and digests; no clock, so that a resumed job writes the same bytes."""
+
+    kind: Literal["generated", "ingested"]
+    tenant: str
+    video: str
+    """The job that made this segment."""
+    parent: Digest | None
+    depth: int
+    """Segments between the root and this one; 0 for a root."""
+    model: str
+    model_digest: str
+    prompt: str
+    effective_prompt: str
+    """The caption that this segment was made with."""
+    seed: int
+    steps: int
+    canvas: ManifestCanvas
+    track: Track
+    frames: int
+    """Frames of this segment."""
+    start_frame: int
+    """Frames before it."""
+    latents: LatentRef
+    anchor: LatentRef
+    """The video's first latent."""
+    tail: LatentRef
+    """The newest latents, as many as the family's history takes (fewer when the video is shorter)."""
+    references: tuple[LatentRef, ...] = ()
+    effective_references: tuple[str, ...] = ()
+    history_left_out: int = 0
+    """Latents of the video that the history budget had no room for."""
+    init: Digest
+    """The track's `ftyp`+`moov`."""
+    parts: tuple[MediaPart, ...]
+    """Media of the whole video, root first, this segment last."""
+    thumbnail: Digest
+    """A small PNG of the segment's last frame."""
+
+    @property
+    def total_frames(self) -> int:
+        """Frames of the video up to and including this segment."""
+        return self.start_frame + self.frames
+
+    def encode(self) -> bytes:
+        """Canonical bytes."""
+        return self.model_dump_json().encode()
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical bytes: the segment's name."""
+        return hashlib.sha256(self.encode()).hexdigest()
