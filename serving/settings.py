@@ -1,0 +1,179 @@
+"""Longtake's settings: read once at the start of a process, frozen, unknown names refused.
+
+Order, strongest first: command-line flags, environment (`LONGTAKE_GRPC__ADDRESS`), the TOML file named by
+`LONGTAKE_CONFIG` (or `--config`), defaults. Every process of one installation reads the same settings.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from serving.errors import SettingsError
+from serving.requests import Codec
+
+
+class Group(BaseModel):
+    """A group of settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Grpc(Group):
+    """The gRPC front door."""
+
+    address: str = "127.0.0.1:50051"
+    """host:port. Anything but loopback demands `auth.keys_file`."""
+    tls_cert: Path | None = None
+    """PEM chain; with `tls_key` the port speaks TLS."""
+    tls_key: Path | None = None
+
+
+class Http(Group):
+    """Media, health and metrics."""
+
+    address: str = "127.0.0.1:8080"
+    public_url: str | None = None
+    """What clients can reach, e.g. `https://video.example`. Default: `http://<address>`."""
+    url_ttl_s: int = Field(default=86_400, ge=60, le=604_800)
+    """Seconds that a returned URL works; 24 h as the public API has it."""
+
+
+class Auth(Group):
+    """API keys."""
+
+    keys_file: Path | None = None
+    """JSON lines: {"id", "tenant", "name", "sha256"} per key. None: no keys, allowed on loopback only."""
+
+
+class Uploads(Group):
+    """What clients may hand in."""
+
+    max_file_bytes: int = 512 * 1024 * 1024
+    allow_loopback_urls: bool = False
+    """Let input URLs point at this machine: for development only."""
+
+
+class Video(Group):
+    """How video is written."""
+
+    codec: Codec = Codec.AV1
+
+
+class Stages(Group):
+    """The Ray Serve deployments."""
+
+    replicas: dict[str, int] = Field(default_factory=dict)
+    """Replicas by stage, e.g. {"denoiser": 2}; 1 each by default."""
+    engine_threads: int = Field(default=0, ge=0)
+    """Threads of each engine; 0: all cores."""
+    slice_s: float = Field(default=5.0, gt=0)
+    """Longest handle call to the Denoiser."""
+    slots: int = Field(default=4, ge=1)
+    """Jobs that the Director runs at once."""
+
+
+class Director(Group):
+    """Where the front door finds the Director."""
+
+    address: str | None = None
+    """host:port of Serve's gRPC proxy. None: as `up` wrote it to the store."""
+
+
+class Admission(Group):
+    """Bounds of the queue."""
+
+    max_active_jobs: int = Field(default=10_000, ge=1)
+    """Queued and running jobs per tenant before creates are refused."""
+
+
+class Settings(BaseSettings):
+    """All of them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LONGTAKE_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    store: str = Field(default_factory=lambda: str(Path.home() / ".longtake" / "store"))
+    """A directory, or `s3://host:port/bucket/prefix?secure=false`."""
+    model: str = "sprite-1"
+    """The default model."""
+    grpc: Grpc = Grpc()
+    http: Http = Http()
+    auth: Auth = Auth()
+    uploads: Uploads = Uploads()
+    video: Video = Video()
+    stages: Stages = Stages()
+    director: Director = Director()
+    admission: Admission = Admission()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, environment, then the TOML file."""
+        path = os.environ.get("LONGTAKE_CONFIG")
+        file = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
+        return (init_settings, env_settings, *file)
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Read the settings, flags first. Raises `SettingsError` with one line that names what is wrong."""
+    config = os.environ.get("LONGTAKE_CONFIG")
+    if config and not Path(config).is_file():
+        raise SettingsError(f"LONGTAKE_CONFIG names {config}, which is not a file")
+    try:
+        settings = Settings(**flags)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"setting `{name}`: {first['msg']} (it is {first.get('input')!r})") from error
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    if (settings.grpc.tls_cert is None) != (settings.grpc.tls_key is None):
+        raise SettingsError("settings `grpc.tls_cert` and `grpc.tls_key` come together: set both or neither")
+    if settings.auth.keys_file is None:
+        for name, address in (("grpc.address", settings.grpc.address), ("http.address", settings.http.address)):
+            if name == "grpc.address" and not is_loopback(address):
+                raise SettingsError(
+                    f"setting `{name}` is {address}, which others can reach: set `auth.keys_file`, or use 127.0.0.1"
+                )
+    elif not settings.auth.keys_file.is_file():
+        raise SettingsError(f"setting `auth.keys_file`: {settings.auth.keys_file} is not a file")
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """`host:port` → (host, port). Raises `SettingsError`."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 <= int(port) < 65536:
+        raise SettingsError(f"{address!r} is no address: write host:port, for example 127.0.0.1:50051")
+    return host.strip("[]"), int(port)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach it."""
+    host, _ = split_address(address)
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

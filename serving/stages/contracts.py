@@ -1,0 +1,212 @@
+"""What the Director and the stages say to each other: small typed records, and nothing of Ray.
+
+The Director handles keys and never bytes. Arrays (conditions, latents) go from stage to stage by object reference: the
+Director holds the reference that a call returned and hands it on unread. Every output that must survive is in the store
+under a digest that the small result names.
+
+    PromptWriter.write(PromptCall)                 → PromptResult
+    TextEncoder.embed(TextCall)                    → [tokens, width] float32      (by reference)
+    Conditioner.read_inputs(InputsCall)            → InputsResult
+    Conditioner.ingest(IngestCall)                 → IngestResult                 (foreign video → root segment's blobs)
+    Conditioner.condition(ConditionCall, text)     → Conditions                   (by reference)
+    Denoiser.run_slice(SliceCall, conditions)      → SliceResult
+    Denoiser.take_latents(TakeCall)                → [T, 16, h, w] float32        (by reference; same replica)
+    Denoiser.cancel(job)                           → None
+    Renderer.render(RenderCall, latents)           → RenderResult
+    Renderer.render_image(ImageCall, latents)      → ImageResult
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from engines.families.base import Subject
+from serving.media.track import Track
+from serving.segments.manifest import LatentRef, ManifestCanvas, MediaPart
+
+
+@dataclass(frozen=True)
+class PromptCall:
+    """Understand a prompt once per job."""
+
+    model: str
+    prompt: str
+    subject: Subject
+    seed: int
+    inherited: str | None = None
+    """Effective prompt of the video that is extended."""
+
+
+@dataclass(frozen=True)
+class PromptResult:
+    """What the model will see, and what became of the user's words."""
+
+    effective_prompt: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TextCall:
+    """Embed a caption; cached by (model digest, caption) within the tenant."""
+
+    tenant: str
+    model: str
+    model_digest: str
+    effective_prompt: str
+
+
+@dataclass(frozen=True)
+class InputsCall:
+    """Read and encode a job's pictures once; latents are cached by content."""
+
+    tenant: str
+    model: str
+    model_digest: str
+    canvas: ManifestCanvas
+    first_frame: str | None = None
+    """Blob digest of the picture."""
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class InputsResult:
+    """Latents of the pictures, and what was read from them."""
+
+    first_frame: LatentRef | None = None
+    references: tuple[LatentRef, ...] = ()
+    effective_references: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class IngestCall:
+    """Turn a foreign video into the blobs of a root segment."""
+
+    tenant: str
+    model: str
+    blob: str
+    canvas: ManifestCanvas
+    track: Track
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """A foreign video's latents and media."""
+
+    frames: int
+    latents: LatentRef
+    anchor: LatentRef
+    tail: LatentRef
+    init: str
+    media: MediaPart
+    thumbnail: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ConditionCall:
+    """Gather all that one segment is conditioned on."""
+
+    tenant: str
+    model: str
+    canvas: ManifestCanvas
+    first_frame: LatentRef | None = None
+    """Only for a root."""
+    references: tuple[LatentRef, ...] = ()
+    anchor: LatentRef | None = None
+    """None for a root."""
+    tail: LatentRef | None = None
+
+
+@dataclass(frozen=True)
+class SliceCall:
+    """Run steps of one segment until they are done or the slice's time is over (at least one step)."""
+
+    tenant: str
+    job: str
+    attempt: int
+    epoch: int
+    model: str
+    segment: int
+    """Its place in the whole video: noise is drawn from (seed, segment)."""
+    seed: int
+    steps: int
+    root: bool
+    from_step: int = 0
+    """Steps done so far, as the last slice said."""
+    rank: float = 0.0
+    """The replica's loop takes its next step from the slice of lowest rank."""
+    budget_s: float = 5.0
+    replica: str | None = None
+    """Unique id of the replica that holds this segment's latents; None for the first slice."""
+
+
+@dataclass(frozen=True)
+class SliceResult:
+    """How far a segment has come."""
+
+    steps_done: int
+    done: bool
+    replica: str
+    """Unique id of the replica that ran it: the next slice goes there."""
+    latents: LatentRef | None = None
+    """The stored latents, when done."""
+    cancelled: bool = False
+    step_seconds: float = 0.0
+    """Compute time of the slice's steps, for estimates and metrics."""
+
+
+@dataclass(frozen=True)
+class TakeCall:
+    """Hand over the latents of a finished segment, once."""
+
+    job: str
+    attempt: int
+    segment: int
+    replica: str
+
+
+@dataclass(frozen=True)
+class RenderCall:
+    """Decode latents and encode them into the track's fragments."""
+
+    tenant: str
+    job: str
+    model: str
+    track: Track
+    start_frame: int
+    sequence_start: int
+    """Fragments of the video before this segment."""
+    lead: LatentRef | None = None
+    """Latents before the segment, from which the decoder's state is rebuilt; None at a root."""
+
+
+@dataclass(frozen=True)
+class RenderResult:
+    """A segment's media, durable."""
+
+    frames: int
+    init: str
+    media: MediaPart
+    thumbnail: str
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Time by part: decode, encode, upload."""
+
+
+@dataclass(frozen=True)
+class ImageCall:
+    """Decode the first frame of a root segment and enlarge it into a PNG."""
+
+    tenant: str
+    job: str
+    model: str
+    longest_side: int
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """A PNG, durable."""
+
+    image: str
+    width: int
+    height: int
