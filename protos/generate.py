@@ -72,7 +72,8 @@ def _rewrite(text: str) -> str:
 
 
 def _present() -> set[str]:
-    return {str(path.relative_to(TARGET)) for path in TARGET.rglob("*.py*") if "__pycache__" not in path.parts}
+    files = (path for path in TARGET.rglob("*.py*") if "__pycache__" not in path.parts)
+    return {str(path.relative_to(TARGET)) for path in files}
 
 
 def differences(wanted: dict[str, str]) -> list[str]:
