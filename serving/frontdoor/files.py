@@ -1,0 +1,298 @@
+"""Files that clients upload, and finished videos that are kept as files. Both surfaces use it, and the public URLs.
+
+Keys: `t/<tenant>/files/<id>` is the record, swapped; `t/<tenant>/files-by-time/<inverted ms>-<id>` lists, newest first;
+`public/<sha256 of token>` leads from a public URL to its file. Bytes are blobs. A deleted file's record is a tombstone.
+
+A file that stands for a finished video (`video` set) has no blob of its own: its bytes are the video's virtual file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import re
+import secrets
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import IO, Protocol
+
+from serving.errors import Conflict, Corrupt, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from serving.frontdoor.paging import decode_token, encode_token
+from serving.frontdoor.sniffing import content_type_of
+from serving.jobs.ids import derived_id, new_id
+from serving.requests import Digest, Frozen
+from serving.store.base import Store, Versioned
+from serving.store.blobs import Blobs
+
+PIECE = 1024 * 1024
+"""Bytes of one piece of content."""
+MIN_TTL_S, MAX_TTL_S = 3_600, 2_592_000
+PUBLISHABLE = ("image/", "video/", "application/pdf")
+_BAD_NAME = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029\"';\\]")
+_LAST_MS = 10**15 - 1
+"""Later than any clock: keys of later files sort first."""
+
+
+class PublicUrl(Frozen):
+    """That anyone may read a file who has this token."""
+
+    token: str
+    expires_ms: int | None
+
+
+class FileRecord(Frozen):
+    """One file. Times are milliseconds since 1970 UTC."""
+
+    id: str
+    tenant: str
+    filename: str
+    size: int
+    content_type: str
+    sha256: Digest | None
+    """Its blob; None when the file stands for a video."""
+    created_ms: int
+    expires_ms: int | None = None
+    video: str | None = None
+    """The finished video that it stands for."""
+    public: PublicUrl | None = None
+    deleted: bool = False
+    version: int = 0
+    nonce: str = ""
+
+
+class VideoContent(Protocol):
+    """How files read the bytes of finished videos."""
+
+    async def video_size(self, tenant: str, video: str) -> int:
+        """Bytes of the finished video's virtual file."""
+
+    def video_bytes(self, tenant: str, video: str) -> AsyncIterator[bytes]:
+        """The virtual file, in pieces."""
+
+
+class Files:
+    """The files of all tenants. Every method takes the tenant; another tenant's file is NOT_FOUND."""
+
+    def __init__(
+        self, store: Store, content: VideoContent, *, now_ms: Callable[[], int], max_bytes: int, spool: Path | None = None
+    ) -> None:
+        """`max_bytes` bounds one file; `spool` is where uploads wait until they are whole (default: the system's)."""
+        self._store = store
+        self._content = content
+        self._now_ms = now_ms
+        self._max_bytes = max_bytes
+        self._spool = spool
+
+    async def upload(
+        self, tenant: str, filename: str, pieces: AsyncIterator[bytes], *, expires_after_s: int | None = None
+    ) -> FileRecord:
+        """Take in a file. Raises `InvalidArgument` (name, expiry, empty), `ResourceExhausted` (too large)."""
+        check_filename(filename)
+        expires_ms = self._expiry(expires_after_s, "expires_after")
+        with tempfile.NamedTemporaryFile(dir=self._spool, prefix="longtake-upload-") as spooled:
+            size, start = await self._receive(spooled, pieces)
+            digest = await Blobs(self._store, tenant).put(Path(spooled.name))
+        record = FileRecord(
+            id=new_id("file"), tenant=tenant, filename=filename, size=size, content_type=content_type_of(start),
+            sha256=digest, created_ms=self._now_ms(), expires_ms=expires_ms, nonce=secrets.token_hex(8),
+        )  # fmt: skip
+        return await self._create(record)
+
+    async def _receive(self, spooled: IO[bytes], pieces: AsyncIterator[bytes]) -> tuple[int, bytes]:
+        """Write the pieces down; size and the first bytes."""
+        size, start = 0, b""
+        async for piece in pieces:
+            size += len(piece)
+            if size > self._max_bytes:
+                raise ResourceExhausted(
+                    f"the file is larger than {self._max_bytes} bytes, the most that one file may have",
+                    reason="FILE_TOO_LARGE",
+                )
+            if len(start) < 64:
+                start += piece[:64]
+            await asyncio.to_thread(spooled.write, piece)
+        if size == 0:
+            raise InvalidArgument("data", "the file is empty", reason="FILE_EMPTY")
+        spooled.flush()
+        return size, start
+
+    async def keep_video(
+        self, tenant: str, video: str, filename: str, *, expires_after_s: int | None = None
+    ) -> FileRecord:
+        """Keep a finished video as a file. The same video gives the same file, however often it is asked."""
+        check_filename(filename)
+        found = await self.of_video(tenant, video)
+        if found is not None:
+            return found
+        size = await self._content.video_size(tenant, video)
+        record = FileRecord(
+            id=derived_id("file", tenant, video), tenant=tenant, filename=filename, size=size,
+            content_type="video/mp4", sha256=None, created_ms=self._now_ms(),
+            expires_ms=self._expiry(expires_after_s, "storage_options.expires_after"),
+            video=video, nonce=secrets.token_hex(8),
+        )  # fmt: skip
+        return await self._create(record)
+
+    async def keep_image(
+        self, tenant: str, image: Digest, size: int, filename: str, *, expires_after_s: int | None = None
+    ) -> FileRecord:
+        """Keep a PNG blob as a file."""
+        check_filename(filename)
+        record = FileRecord(
+            id=new_id("file"), tenant=tenant, filename=filename, size=size, content_type="image/png", sha256=image,
+            created_ms=self._now_ms(), expires_ms=self._expiry(expires_after_s, "storage_options.expires_after"),
+            nonce=secrets.token_hex(8),
+        )  # fmt: skip
+        return await self._create(record)
+
+    async def of_video(self, tenant: str, video: str) -> FileRecord | None:
+        """The file that stands for a video, if it was kept."""
+        with contextlib.suppress(NotFound):
+            return await self.get(tenant, derived_id("file", tenant, video))
+        return None
+
+    async def get(self, tenant: str, file_id: str) -> FileRecord:
+        """One file. Raises `NotFound` for unknown, deleted and expired ones."""
+        return (await self._read(tenant, file_id))[0]
+
+    async def page(self, tenant: str, *, size: int, token: str = "") -> tuple[list[FileRecord], str]:
+        """Up to `size` files, newest first, and the token of the next page (empty at the end)."""
+        prefix = f"t/{tenant}/files-by-time/"
+        after = decode_token(token, "files") if token else ""
+        found: list[FileRecord] = []
+        async for listed in self._store.list(prefix, after=prefix + after if after else ""):
+            if len(found) == size:
+                return found, encode_token(after, "files")
+            after = listed.key.removeprefix(prefix)
+            with contextlib.suppress(NotFound):
+                found.append(await self.get(tenant, after.partition("-")[2]))
+        return found, ""
+
+    async def all(self, tenant: str) -> list[FileRecord]:
+        """All files of a tenant, newest first: for orders and filters that the store cannot give."""
+        files, token = await self.page(tenant, size=100)
+        while token:
+            more, token = await self.page(tenant, size=100, token=token)
+            files += more
+        return files
+
+    async def delete(self, tenant: str, file_id: str) -> None:
+        """Delete a file. Requests that used it stay whole: they hold its digest."""
+        await self._change(tenant, file_id, lambda record: record.model_copy(update={"deleted": True, "public": None}))
+
+    async def content(self, record: FileRecord) -> AsyncIterator[bytes]:
+        """A file's bytes in pieces. Raises `Corrupt` at the end when they do not match the digest."""
+        if record.video is not None:
+            async for piece in self._content.video_bytes(record.tenant, record.video):
+                yield piece
+            return
+        if record.sha256 is None:
+            raise Corrupt(f"the record of {record.id} names neither bytes nor a video")
+        blobs = Blobs(self._store, record.tenant)
+        hashed = hashlib.sha256()
+        for start in range(0, record.size, PIECE):
+            piece = await blobs.get_range(record.sha256, start, PIECE)
+            hashed.update(piece)
+            yield piece
+        if hashed.hexdigest() != record.sha256:
+            raise Corrupt(f"the bytes of {record.id} do not match their digest")
+
+    async def publish(self, tenant: str, file_id: str, *, expires_after_s: int | None = None) -> FileRecord:
+        """Give a file its public token; a file that has one keeps it. Unset expiry: as long as the file lives."""
+        expires_ms = self._expiry(expires_after_s, "expires_after")
+        record = await self.get(tenant, file_id)
+        if not record.content_type.startswith(PUBLISHABLE):
+            raise FailedPrecondition(
+                f"{file_id} is {record.content_type}: only images, videos and PDFs can have a public URL",
+                reason="FILE_NOT_PUBLISHABLE",
+            )
+        token = secrets.token_urlsafe(24)
+        pointer = json.dumps({"tenant": tenant, "file": file_id}).encode()
+        await self._store.put_if_absent(_public_key(token), pointer)
+        public = PublicUrl(token=token, expires_ms=expires_ms or record.expires_ms)
+
+        def give(current: FileRecord) -> FileRecord:
+            return current if self._is_public(current) else current.model_copy(update={"public": public})
+
+        return await self._change(tenant, file_id, give)
+
+    async def revoke(self, tenant: str, file_id: str) -> bool:
+        """Take the public token away; False when there was none."""
+        had = self._is_public(await self.get(tenant, file_id))
+        await self._change(tenant, file_id, lambda record: record.model_copy(update={"public": None}))
+        return had
+
+    async def by_token(self, token: str) -> FileRecord:
+        """The file of a public URL. Raises `NotFound` when it was revoked, has expired or never was."""
+        try:
+            pointer = json.loads((await self._store.get(_public_key(token))).data)
+            record = await self.get(pointer["tenant"], pointer["file"])
+        except NotFound as error:
+            raise NotFound("no such public file") from error
+        if not self._is_public(record) or record.public is None or record.public.token != token:
+            raise NotFound("no such public file")
+        return record
+
+    def _is_public(self, record: FileRecord) -> bool:
+        return record.public is not None and not self._past(record.public.expires_ms)
+
+    def _past(self, moment_ms: int | None) -> bool:
+        return moment_ms is not None and moment_ms <= self._now_ms()
+
+    def _expiry(self, seconds: int | None, field: str) -> int | None:
+        if seconds is None:
+            return None
+        if not MIN_TTL_S <= seconds <= MAX_TTL_S:
+            raise InvalidArgument(field, f"{seconds} s: it takes {MIN_TTL_S} to {MAX_TTL_S} seconds (1 h to 30 days)")
+        return self._now_ms() + seconds * 1000
+
+    async def _create(self, record: FileRecord) -> FileRecord:
+        """The listing's entry first: one without a record is skipped, a record without one would be lost."""
+        index = f"t/{record.tenant}/files-by-time/{_LAST_MS - record.created_ms:015d}-{record.id}"
+        await self._store.put_if_absent(index, b"")
+        created = await self._store.put_if_absent(_key(record.tenant, record.id), record.model_dump_json().encode())
+        return record if created else await self.get(record.tenant, record.id)
+
+    async def _read(self, tenant: str, file_id: str) -> tuple[FileRecord, Versioned]:
+        if not re.fullmatch(r"file_[a-z2-7]{26}", file_id):
+            raise NotFound(f"no file {file_id!r}", reason="FILE_NOT_FOUND")
+        try:
+            stored = await self._store.get(_key(tenant, file_id))
+        except NotFound as error:
+            raise NotFound(f"no file {file_id!r}", reason="FILE_NOT_FOUND") from error
+        record = FileRecord.model_validate_json(stored.data)
+        if record.deleted or self._past(record.expires_ms):
+            raise NotFound(f"no file {file_id!r}: it was deleted or has expired", reason="FILE_NOT_FOUND")
+        return record, stored
+
+    async def _change(self, tenant: str, file_id: str, change: Callable[[FileRecord], FileRecord]) -> FileRecord:
+        """Swap a record; read again as often as another writer was faster."""
+        while True:
+            record, stored = await self._read(tenant, file_id)
+            changed = change(record)
+            if changed == record:
+                return record
+            changed = changed.model_copy(update={"version": record.version + 1, "nonce": secrets.token_hex(8)})
+            with contextlib.suppress(Conflict):
+                await self._store.swap(_key(tenant, file_id), changed.model_dump_json().encode(), stored.version)
+                return changed
+
+
+def check_filename(filename: str) -> None:
+    """Raises `InvalidArgument` for a name that headers and other systems could misread."""
+    if not filename or len(filename) > 255 or _BAD_NAME.search(filename):
+        raise InvalidArgument(
+            "filename",
+            "it takes 1 to 255 characters without control characters, line breaks, quotes, semicolons and backslashes",
+        )
+
+
+def _key(tenant: str, file_id: str) -> str:
+    return f"t/{tenant}/files/{file_id}"
+
+
+def _public_key(token: str) -> str:
+    return f"public/{hashlib.sha256(token.encode()).hexdigest()}"

@@ -1,0 +1,34 @@
+"""Opaque page tokens: clients hand them back and never read them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from serving.errors import InvalidArgument
+
+MAX_PAGE, DEFAULT_PAGE = 100, 20
+
+
+def encode_token(position: str, listing: str) -> str:
+    """A token that says where `listing` goes on."""
+    return base64.urlsafe_b64encode(f"{listing}:{position}".encode()).decode().rstrip("=")
+
+
+def decode_token(token: str, listing: str) -> str:
+    """The position in a token. Raises `InvalidArgument` for a token of another listing, or none at all."""
+    try:
+        text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise InvalidArgument("page_token", "it is not a token of this list") from error
+    name, _, position = text.partition(":")
+    if name != listing or not position or "/" in position:
+        raise InvalidArgument("page_token", "it is not a token of this list")
+    return position
+
+
+def page_size(asked: int) -> int:
+    """How many items a page has: 20 when unset, 100 at most (AIP-158). Raises `InvalidArgument` below 0."""
+    if asked < 0:
+        raise InvalidArgument("page_size", "it cannot be negative: leave it unset for 20, at most 100 are returned")
+    return min(asked, MAX_PAGE) or DEFAULT_PAGE
