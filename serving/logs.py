@@ -1,7 +1,7 @@
 """Structured logs: one event per line, with the job it belongs to.
 
-Each process calls `configure` once in its `__main__`. `job_context` binds a job's id to all that is logged inside it,
-also by code that knows nothing of jobs.
+Each process calls `configure` once in its `__main__`. `job_context` binds a job's id to all that is logged
+inside it, also by code that knows nothing of jobs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ Format = Literal["json", "console"]
 
 
 def configure(*, service: str, format: Format | None = None, level: int = logging.INFO) -> None:  # noqa: A002
-    """Set up logging to stderr. `format` None: console on a terminal, else JSON. `service` names the process."""
+    """Set up logging to stderr. `format` None: console on a terminal, else JSON. `service` names the process.
+    """
     chosen = format or ("console" if sys.stderr.isatty() else "json")
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if chosen == "console" else structlog.processors.JSONRenderer()
@@ -38,7 +39,9 @@ def configure(*, service: str, format: Format | None = None, level: int = loggin
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(service=service)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
 
 
 def logger(name: str) -> structlog.typing.FilteringBoundLogger:

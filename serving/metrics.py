@@ -1,8 +1,9 @@
 """Every metric of Longtake, in one table: name, kind, meaning and labels.
 
-The table imports no metrics library. A front door binds it to prometheus_client (`frontdoor/metrics_binding.py`), the
-Ray replicas bind it to ray.util.metrics (`deployments/`). Rooms in between take a `Recorder` and do not know which.
-Names follow Prometheus: base units, `_total` for counters. No label takes a value that a user can choose freely.
+The table imports no metrics library. A front door binds it to prometheus_client
+(`frontdoor/metrics_binding.py`), the Ray replicas bind it to ray.util.metrics (`deployments/`). Rooms in
+between take a `Recorder` and do not know which. Names follow Prometheus: base units, `_total` for counters.
+No label takes a value that a user can choose freely.
 """
 
 from __future__ import annotations
@@ -55,47 +56,77 @@ class Unrecorded:
         """Forget it."""
 
 
-# ── front door ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── front door ──────────────────────────────────────────────────────────────────────────────────────────────
 
 RPC_HANDLED = Metric(
-    "longtake_rpc_handled_total", "counter", "gRPC calls that ended, by method and status.", ("method", "code")
+    "longtake_rpc_handled_total",
+    "counter",
+    "gRPC calls that ended, by method and status.",
+    ("method", "code"),
 )
 RPC_SECONDS = Metric(
-    "longtake_rpc_seconds", "histogram", "Time of unary gRPC calls inside the server.", ("method",), _CALL_SECONDS
+    "longtake_rpc_seconds",
+    "histogram",
+    "Time of unary gRPC calls inside the server.",
+    ("method",),
+    _CALL_SECONDS,
 )
 RPC_STREAMS = Metric("longtake_rpc_streams", "gauge", "Streaming gRPC calls that are open.", ("method",))
 JOBS_CREATED = Metric(
-    "longtake_jobs_created_total", "counter", "Jobs that were accepted, by kind and source.", ("kind", "source")
+    "longtake_jobs_created_total",
+    "counter",
+    "Jobs that were accepted, by kind and source.",
+    ("kind", "source"),
 )
-JOBS_REFUSED = Metric("longtake_jobs_refused_total", "counter", "Creates that were refused, by reason.", ("reason",))
+JOBS_REFUSED = Metric(
+    "longtake_jobs_refused_total", "counter", "Creates that were refused, by reason.", ("reason",)
+)
 CREATES_REPEATED = Metric(
-    "longtake_creates_repeated_total", "counter", "Resent creates that returned the job of the first one.", ("by",)
+    "longtake_creates_repeated_total",
+    "counter",
+    "Resent creates that returned the job of the first one.",
+    ("by",),
 )
 RECORD_READS = Metric(
-    "longtake_record_reads_total", "counter", "Job records that were asked for, by where they came from.", ("source",)
+    "longtake_record_reads_total",
+    "counter",
+    "Job records that were asked for, by where they came from.",
+    ("source",),
 )
 WATCH_CONNECTED = Metric("longtake_watch_connected", "gauge", "1 while the Director's Watch stream vouches.")
-WATCH_BREAKS = Metric("longtake_watch_breaks_total", "counter", "Times that the Watch stream was lost.", ("cause",))
-WAKE_FAILURES = Metric("longtake_wake_failures_total", "counter", "Hints that did not reach the Director.", ("cause",))
+WATCH_BREAKS = Metric(
+    "longtake_watch_breaks_total", "counter", "Times that the Watch stream was lost.", ("cause",)
+)
+WAKE_FAILURES = Metric(
+    "longtake_wake_failures_total", "counter", "Hints that did not reach the Director.", ("cause",)
+)
 UPLOAD_BYTES = Metric("longtake_upload_bytes_total", "counter", "Bytes of files that clients uploaded.")
 MEDIA_BYTES = Metric("longtake_media_bytes_total", "counter", "Bytes of media that were served.", ("route",))
 
-# ── Director and stages ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── Director and stages ─────────────────────────────────────────────────────────────────────────────────────
 
 JOBS_FINISHED = Metric("longtake_jobs_finished_total", "counter", "Jobs that ended, by state.", ("state",))
 JOBS_WAITING = Metric("longtake_jobs_waiting", "gauge", "Jobs that wait for a slot.")
 JOBS_RUNNING = Metric("longtake_jobs_running", "gauge", "Jobs that are being made.")
 JOB_SECONDS = Metric(
-    "longtake_job_seconds", "histogram", "From create to the end of a job, by state.", ("state",), _WORK_SECONDS
+    "longtake_job_seconds",
+    "histogram",
+    "From create to the end of a job, by state.",
+    ("state",),
+    _WORK_SECONDS,
 )
 JOB_WAIT_SECONDS = Metric(
     "longtake_job_wait_seconds", "histogram", "From create to the first claim.", (), _WORK_SECONDS
 )
-SEGMENTS_COMMITTED = Metric("longtake_segments_committed_total", "counter", "Segments that became durable.", ("kind",))
+SEGMENTS_COMMITTED = Metric(
+    "longtake_segments_committed_total", "counter", "Segments that became durable.", ("kind",)
+)
 STAGE_SECONDS = Metric(
     "longtake_stage_seconds", "histogram", "Time of one call to a stage.", ("stage",), _WORK_SECONDS
 )
-STAGE_FAILURES = Metric("longtake_stage_failures_total", "counter", "Stage calls that failed.", ("stage", "cause"))
+STAGE_FAILURES = Metric(
+    "longtake_stage_failures_total", "counter", "Stage calls that failed.", ("stage", "cause")
+)
 STEPS_DONE = Metric("longtake_steps_total", "counter", "Denoising steps that were done.")
 STEP_SECONDS = Metric("longtake_step_seconds", "histogram", "Time of one denoising step.", (), _WORK_SECONDS)
 CACHE_LOOKUPS = Metric(
@@ -106,15 +137,35 @@ ENGINE_SECONDS = Metric(
 )
 
 FRONT_DOOR: tuple[Metric, ...] = (
-    RPC_HANDLED, RPC_SECONDS, RPC_STREAMS, JOBS_CREATED, JOBS_REFUSED, CREATES_REPEATED, RECORD_READS,
-    WATCH_CONNECTED, WATCH_BREAKS, WAKE_FAILURES, UPLOAD_BYTES, MEDIA_BYTES,
-)  # fmt: skip
+    RPC_HANDLED,
+    RPC_SECONDS,
+    RPC_STREAMS,
+    JOBS_CREATED,
+    JOBS_REFUSED,
+    CREATES_REPEATED,
+    RECORD_READS,
+    WATCH_CONNECTED,
+    WATCH_BREAKS,
+    WAKE_FAILURES,
+    UPLOAD_BYTES,
+    MEDIA_BYTES,
+)
 """What a front-door process exposes at `/metrics`."""
 
 REPLICAS: tuple[Metric, ...] = (
-    JOBS_FINISHED, JOBS_WAITING, JOBS_RUNNING, JOB_SECONDS, JOB_WAIT_SECONDS, SEGMENTS_COMMITTED, STAGE_SECONDS,
-    STAGE_FAILURES, STEPS_DONE, STEP_SECONDS, CACHE_LOOKUPS, ENGINE_SECONDS,
-)  # fmt: skip
+    JOBS_FINISHED,
+    JOBS_WAITING,
+    JOBS_RUNNING,
+    JOB_SECONDS,
+    JOB_WAIT_SECONDS,
+    SEGMENTS_COMMITTED,
+    STAGE_SECONDS,
+    STAGE_FAILURES,
+    STEPS_DONE,
+    STEP_SECONDS,
+    CACHE_LOOKUPS,
+    ENGINE_SECONDS,
+)
 """What Director and stages expose through Ray."""
 
 

@@ -1,7 +1,7 @@
 """Small facts of one installation that its processes find in the store, under `runtime/`.
 
-Front doors and the Director meet here: the Director's address, the token that their calls carry, the key that signs
-URLs. Secrets are made by whichever process comes first and never change afterwards.
+Front doors and the Director meet here: the Director's address, the token that their calls carry, the key that
+signs URLs. Secrets are made by whichever process comes first and never change afterwards.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """API keys: who calls. `rpc.py` asks once per call; `longtake keys` (cli/keys.py) writes the file.
 
-The file holds one JSON object per line: {"id", "tenant", "name", "sha256", "created"}. Only the SHA-256 of a key is
-kept: keys are 32 random bytes, so a plain digest is as good as a slow one. Without a file (allowed on loopback only)
-everyone is the tenant `default`.
+The file holds one JSON object per line: {"id", "tenant", "name", "sha256", "created"}. Only the SHA-256 of a
+key is kept: keys are 32 random bytes, so a plain digest is as good as a slow one. Without a file (allowed on
+loopback only) everyone is the tenant `default`.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ class Keys:
         if not authorization:
             raise Unauthenticated("no API key: send `authorization: Bearer <key>`", reason="API_KEY_MISSING")
         if not authorization.startswith(BEARER):
-            raise Unauthenticated("the `authorization` header must read `Bearer <key>`", reason="API_KEY_MALFORMED")
+            raise Unauthenticated(
+                "the `authorization` header must read `Bearer <key>`", reason="API_KEY_MALFORMED"
+            )
         key = authorization[len(BEARER) :].strip()
         digest = digest_of(key)
         if digest not in self._keys:

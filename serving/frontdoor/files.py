@@ -1,9 +1,12 @@
-"""Files that clients upload, and finished videos that are kept as files. Both surfaces use it, and the public URLs.
+"""Files that clients upload, and finished videos that are kept as files. Both surfaces use it, and the public
+URLs.
 
-Keys: `t/<tenant>/files/<id>` is the record, swapped; `t/<tenant>/files-by-time/<inverted ms>-<id>` lists, newest first;
-`public/<sha256 of token>` leads from a public URL to its file. Bytes are blobs. A deleted file's record is a tombstone.
+Keys: `t/<tenant>/files/<id>` is the record, swapped; `t/<tenant>/files-by-time/<inverted ms>-<id>` lists,
+newest first. Bytes are blobs. A deleted file's record is a tombstone. Public URLs are built by `signing.py`
+from the record's token.
 
-A file that stands for a finished video (`video` set) has no blob of its own: its bytes are the video's virtual file.
+A file that stands for a finished video (`video` set) has no blob of its own: its bytes are the video's
+virtual file.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import json
 import re
 import secrets
 import tempfile
@@ -77,9 +79,17 @@ class Files:
     """The files of all tenants. Every method takes the tenant; another tenant's file is NOT_FOUND."""
 
     def __init__(
-        self, store: Store, content: VideoContent, *, now_ms: Callable[[], int], max_bytes: int, spool: Path | None = None
+        self,
+        store: Store,
+        content: VideoContent,
+        *,
+        now_ms: Callable[[], int],
+        max_bytes: int,
+        spool: Path | None = None,
     ) -> None:
-        """`max_bytes` bounds one file; `spool` is where uploads wait until they are whole (default: the system's)."""
+        """`max_bytes` bounds one file; `spool` is where uploads wait until they are whole (default: the
+        system's).
+        """
         self._store = store
         self._content = content
         self._now_ms = now_ms
@@ -96,9 +106,16 @@ class Files:
             size, start = await self._receive(spooled, pieces)
             digest = await Blobs(self._store, tenant).put(Path(spooled.name))
         record = FileRecord(
-            id=new_id("file"), tenant=tenant, filename=filename, size=size, content_type=content_type_of(start),
-            sha256=digest, created_ms=self._now_ms(), expires_ms=expires_ms, nonce=secrets.token_hex(8),
-        )  # fmt: skip
+            id=new_id("file"),
+            tenant=tenant,
+            filename=filename,
+            size=size,
+            content_type=content_type_of(start),
+            sha256=digest,
+            created_ms=self._now_ms(),
+            expires_ms=expires_ms,
+            nonce=secrets.token_hex(8),
+        )
         return await self._create(record)
 
     async def _receive(self, spooled: IO[bytes], pieces: AsyncIterator[bytes]) -> tuple[int, bytes]:
@@ -129,11 +146,17 @@ class Files:
             return found
         size = await self._content.video_size(tenant, video)
         record = FileRecord(
-            id=derived_id("file", tenant, video), tenant=tenant, filename=filename, size=size,
-            content_type="video/mp4", sha256=None, created_ms=self._now_ms(),
+            id=derived_id("file", tenant, video),
+            tenant=tenant,
+            filename=filename,
+            size=size,
+            content_type="video/mp4",
+            sha256=None,
+            created_ms=self._now_ms(),
             expires_ms=self._expiry(expires_after_s, "storage_options.expires_after"),
-            video=video, nonce=secrets.token_hex(8),
-        )  # fmt: skip
+            video=video,
+            nonce=secrets.token_hex(8),
+        )
         return await self._create(record)
 
     async def keep_image(
@@ -142,10 +165,16 @@ class Files:
         """Keep a PNG blob as a file."""
         check_filename(filename)
         record = FileRecord(
-            id=new_id("file"), tenant=tenant, filename=filename, size=size, content_type="image/png", sha256=image,
-            created_ms=self._now_ms(), expires_ms=self._expiry(expires_after_s, "storage_options.expires_after"),
+            id=new_id("file"),
+            tenant=tenant,
+            filename=filename,
+            size=size,
+            content_type="image/png",
+            sha256=image,
+            created_ms=self._now_ms(),
+            expires_ms=self._expiry(expires_after_s, "storage_options.expires_after"),
             nonce=secrets.token_hex(8),
-        )  # fmt: skip
+        )
         return await self._create(record)
 
     async def of_video(self, tenant: str, video: str) -> FileRecord | None:
@@ -181,7 +210,9 @@ class Files:
 
     async def delete(self, tenant: str, file_id: str) -> None:
         """Delete a file. Requests that used it stay whole: they hold its digest."""
-        await self._change(tenant, file_id, lambda record: record.model_copy(update={"deleted": True, "public": None}))
+        await self._change(
+            tenant, file_id, lambda record: record.model_copy(update={"deleted": True, "public": None})
+        )
 
     async def content(self, record: FileRecord) -> AsyncIterator[bytes]:
         """A file's bytes in pieces. Raises `Corrupt` at the end when they do not match the digest."""
@@ -201,7 +232,9 @@ class Files:
             raise Corrupt(f"the bytes of {record.id} do not match their digest")
 
     async def publish(self, tenant: str, file_id: str, *, expires_after_s: int | None = None) -> FileRecord:
-        """Give a file its public token; a file that has one keeps it. Unset expiry: as long as the file lives."""
+        """Give a file its public token; a file that has one keeps it. Unset expiry: as long as the file
+        lives.
+        """
         expires_ms = self._expiry(expires_after_s, "expires_after")
         record = await self.get(tenant, file_id)
         if not record.content_type.startswith(PUBLISHABLE):
@@ -209,10 +242,7 @@ class Files:
                 f"{file_id} is {record.content_type}: only images, videos and PDFs can have a public URL",
                 reason="FILE_NOT_PUBLISHABLE",
             )
-        token = secrets.token_urlsafe(24)
-        pointer = json.dumps({"tenant": tenant, "file": file_id}).encode()
-        await self._store.put_if_absent(_public_key(token), pointer)
-        public = PublicUrl(token=token, expires_ms=expires_ms or record.expires_ms)
+        public = PublicUrl(token=secrets.token_urlsafe(24), expires_ms=expires_ms or record.expires_ms)
 
         def give(current: FileRecord) -> FileRecord:
             return current if self._is_public(current) else current.model_copy(update={"public": public})
@@ -225,15 +255,13 @@ class Files:
         await self._change(tenant, file_id, lambda record: record.model_copy(update={"public": None}))
         return had
 
-    async def by_token(self, token: str) -> FileRecord:
+    async def open_public(self, tenant: str, file_id: str, token: str) -> FileRecord:
         """The file of a public URL. Raises `NotFound` when it was revoked, has expired or never was."""
-        try:
-            pointer = json.loads((await self._store.get(_public_key(token))).data)
-            record = await self.get(pointer["tenant"], pointer["file"])
-        except NotFound as error:
-            raise NotFound("no such public file") from error
-        if not self._is_public(record) or record.public is None or record.public.token != token:
-            raise NotFound("no such public file")
+        record = await self.get(tenant, file_id)
+        if record.public is None or not self._is_public(record):
+            raise NotFound("no such public file", reason="FILE_NOT_FOUND")
+        if not secrets.compare_digest(record.public.token.encode(), token.encode()):
+            raise NotFound("no such public file", reason="FILE_NOT_FOUND")
         return record
 
     def _is_public(self, record: FileRecord) -> bool:
@@ -246,14 +274,18 @@ class Files:
         if seconds is None:
             return None
         if not MIN_TTL_S <= seconds <= MAX_TTL_S:
-            raise InvalidArgument(field, f"{seconds} s: it takes {MIN_TTL_S} to {MAX_TTL_S} seconds (1 h to 30 days)")
+            raise InvalidArgument(
+                field, f"{seconds} s: it takes {MIN_TTL_S} to {MAX_TTL_S} seconds (1 h to 30 days)"
+            )
         return self._now_ms() + seconds * 1000
 
     async def _create(self, record: FileRecord) -> FileRecord:
         """The listing's entry first: one without a record is skipped, a record without one would be lost."""
         index = f"t/{record.tenant}/files-by-time/{_LAST_MS - record.created_ms:015d}-{record.id}"
         await self._store.put_if_absent(index, b"")
-        created = await self._store.put_if_absent(_key(record.tenant, record.id), record.model_dump_json().encode())
+        created = await self._store.put_if_absent(
+            _key(record.tenant, record.id), record.model_dump_json().encode()
+        )
         return record if created else await self.get(record.tenant, record.id)
 
     async def _read(self, tenant: str, file_id: str) -> tuple[FileRecord, Versioned]:
@@ -268,16 +300,22 @@ class Files:
             raise NotFound(f"no file {file_id!r}: it was deleted or has expired", reason="FILE_NOT_FOUND")
         return record, stored
 
-    async def _change(self, tenant: str, file_id: str, change: Callable[[FileRecord], FileRecord]) -> FileRecord:
+    async def _change(
+        self, tenant: str, file_id: str, change: Callable[[FileRecord], FileRecord]
+    ) -> FileRecord:
         """Swap a record; read again as often as another writer was faster."""
         while True:
             record, stored = await self._read(tenant, file_id)
             changed = change(record)
             if changed == record:
                 return record
-            changed = changed.model_copy(update={"version": record.version + 1, "nonce": secrets.token_hex(8)})
+            changed = changed.model_copy(
+                update={"version": record.version + 1, "nonce": secrets.token_hex(8)}
+            )
             with contextlib.suppress(Conflict):
-                await self._store.swap(_key(tenant, file_id), changed.model_dump_json().encode(), stored.version)
+                await self._store.swap(
+                    _key(tenant, file_id), changed.model_dump_json().encode(), stored.version
+                )
                 return changed
 
 
@@ -286,13 +324,9 @@ def check_filename(filename: str) -> None:
     if not filename or len(filename) > 255 or _BAD_NAME.search(filename):
         raise InvalidArgument(
             "filename",
-            "it takes 1 to 255 characters without control characters, line breaks, quotes, semicolons and backslashes",
+            "it takes 1 to 255 characters, none of them a control character, quote, semicolon or backslash",
         )
 
 
 def _key(tenant: str, file_id: str) -> str:
     return f"t/{tenant}/files/{file_id}"
-
-
-def _public_key(token: str) -> str:
-    return f"public/{hashlib.sha256(token.encode()).hexdigest()}"

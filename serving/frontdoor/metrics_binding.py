@@ -1,4 +1,6 @@
-"""Binds the table of metrics to prometheus_client. `server.py` makes one per front-door process; `/metrics` renders it."""
+"""Binds the table of metrics to prometheus_client. `server.py` makes one per front-door process; `/metrics`
+renders it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ class PrometheusRecorder:
     def __init__(self, metrics: tuple[Metric, ...] = FRONT_DOOR) -> None:
         self._registry = CollectorRegistry()
         self._counters = {
-            m: Counter(m.name, m.help, m.labels, registry=self._registry) for m in metrics if m.kind == "counter"
+            m: Counter(m.name, m.help, m.labels, registry=self._registry)
+            for m in metrics
+            if m.kind == "counter"
         }
         self._gauges = {
             m: Gauge(m.name, m.help, m.labels, registry=self._registry) for m in metrics if m.kind == "gauge"

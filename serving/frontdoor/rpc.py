@@ -1,9 +1,9 @@
 """The edge of the gRPC server: auth → handler → errors → metrics → log, wrapped once per method.
 
-`server.py` registers each service with `Edge.register`. A service's implementation is a plain object with one method
-per RPC, named as in the proto, that takes (request, call) and returns a message; a streaming method is an async
-generator; of a client stream the request is an async iterator. A unary method may also return bytes: a response that is
-serialised already, which polls use. There are no interceptors, for each costs every call.
+`server.py` registers each service with `Edge.register`. A service's implementation is a plain object with one
+method per RPC, named as in the proto, that takes (request, call) and returns a message; a streaming method is
+an async generator; of a client stream the request is an async iterator. A unary method may also return bytes:
+a response that is serialised already, which polls use. There are no interceptors, for each costs every call.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ MAX_MESSAGE_BYTES = 20 * 1024 * 1024
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # The public clients ping every 30 s, also when idle. By default a server says `too_many_pings` after 90 s of that.
+    # The public clients ping every 30 s, also when idle. By default a server says `too_many_pings` after 90 s
+    # of that.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_ping_strikes", 0),
@@ -60,7 +61,9 @@ class Call:
 
     @property
     def resent(self) -> bool:
-        """Whether the client marked this call as a retry: transparent gRPC retries, or an HTTP client's own mark."""
+        """Whether the client marked this call as a retry: transparent gRPC retries, or an HTTP client's own
+        mark.
+        """
         return any((self.metadata(name) or "0") not in ("", "0") for name in RETRY_MARKS)
 
 
@@ -89,12 +92,19 @@ class Edge:
     tls: bool
 
     def register(
-        self, server: grpc.aio.Server, service: ServiceDescriptor, implementation: object, *, quiet: Iterable[str] = ()
+        self,
+        server: grpc.aio.Server,
+        service: ServiceDescriptor,
+        implementation: object,
+        *,
+        quiet: Iterable[str] = (),
     ) -> None:
         """Serve all methods of `service`. Methods in `quiet` (polls) are not logged when they succeed."""
         silent = frozenset(quiet)
         handlers = {
-            method.name: self._handler(service.full_name, method, getattr(implementation, method.name), silent)
+            method.name: self._handler(
+                service.full_name, method, getattr(implementation, method.name), silent
+            )
             for method in service.methods
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
@@ -141,7 +151,9 @@ class _MethodEdge:
             self._ok.inc()
             self._seconds.observe(time.perf_counter() - began)
             if self._log_success:
-                self._log.info("handled", method=self._name, ms=round((time.perf_counter() - began) * 1000, 1))
+                self._log.info(
+                    "handled", method=self._name, ms=round((time.perf_counter() - began) * 1000, 1)
+                )
             return response
 
         return handle
@@ -171,8 +183,8 @@ class _MethodEdge:
         except Unauthenticated as error:
             if self._upload_in_clear and error.reason == "API_KEY_MISSING":
                 raise Unauthenticated(
-                    "this upload carries no API key. The xai-sdk client sends none on uploads over an insecure channel: "
-                    "serve TLS (settings `grpc.tls_cert` and `grpc.tls_key`), or connect to `localhost:PORT`",
+                    "this upload carries no API key. The xai-sdk client sends none on uploads over an insecure "
+                    "channel: serve TLS (settings `grpc.tls_cert` and `grpc.tls_key`), or connect to `localhost:PORT`",
                     reason="API_KEY_MISSING",
                 ) from error
             raise
@@ -182,12 +194,18 @@ class _MethodEdge:
         if code is grpc.StatusCode.INTERNAL:
             await self._fail(error, context)
         self._recorder.add(RPC_HANDLED, method=self._name, code=code.name)
-        self._log.info("refused", method=self._name, code=code.name, reason=error.reason, message=error.message)
+        self._log.info(
+            "refused", method=self._name, code=code.name, reason=error.reason, message=error.message
+        )
         await context.abort(code, error.message, trailing_metadata=details_of(error))
 
     async def _fail(self, error: Exception, context: Context) -> NoReturn:
         incident = f"inc_{secrets.token_hex(6)}"
         self._recorder.add(RPC_HANDLED, method=self._name, code="INTERNAL")
         self._log.error("failed", method=self._name, incident=incident, exc_info=error)
-        message = f"something went wrong here, not in your request; the operator finds it in the log as {incident}"
-        await context.abort(grpc.StatusCode.INTERNAL, message, trailing_metadata=incident_details(incident, message))
+        message = (
+            f"something went wrong here, not in your request; the operator finds it in the log as {incident}"
+        )
+        await context.abort(
+            grpc.StatusCode.INTERNAL, message, trailing_metadata=incident_details(incident, message)
+        )
