@@ -1,0 +1,172 @@
+"""The front door's line to the Director: hints only, nothing is lost when it is down.
+
+`wake` tells that a job is new or was asked to cancel. One Watch stream per process brings what the Director
+writes into the `RecordCache`. `server.py` starts and closes it. The Director is found by the setting
+`director.address`, else as `longtake up` wrote it to the store; both calls carry the installation's token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+
+import grpc
+from pydantic import ValidationError
+
+from serving.errors import StoreUnfit
+from serving.frontdoor.records import LiveProgress, RecordCache
+from serving.gen.longtake.internal.v1 import director_pb2, director_pb2_grpc
+from serving.jobs.record import JobRecord
+from serving.logs import logger
+from serving.metrics import WAKE_FAILURES, WATCH_BREAKS, WATCH_CONNECTED, Recorder
+from serving.runtime_keys import DIRECTOR_TOKEN, TOKEN_METADATA, director_address, shared_secret
+from serving.store.base import Store
+
+MOST_WAKES = 256
+"""Hints on their way at once. What is beyond is dropped: the Director lists the store from time to time."""
+WAKE_TIMEOUT_S = 5.0
+SILENCE_S = 3.0
+"""A stream that brought no heartbeat for so long is taken for dead."""
+BACKOFF_S = (0.1, 2.0)
+_CHANNEL_OPTIONS = (("grpc.max_receive_message_length", 64 * 1024 * 1024), ("grpc.enable_retries", 0))
+
+
+class DirectorLink:
+    """One per front-door process."""
+
+    def __init__(self, store: Store, cache: RecordCache, recorder: Recorder, *, address: str | None) -> None:
+        """`address`: the setting; None to look in the store."""
+        self._store = store
+        self._cache = cache
+        self._recorder = recorder
+        self._address = address
+        self._token = ""
+        self._channel: grpc.aio.Channel | None = None
+        self._channel_address = ""
+        self._cursor = 0
+        self._epoch = 0
+        self._wakes: set[asyncio.Task[None]] = set()
+        self._watching: asyncio.Task[None] | None = None
+        self._log = logger("director_link")
+
+    async def start(self) -> None:
+        """Begin to watch; returns at once, whether or not there is a Director."""
+        self._token = await shared_secret(self._store, DIRECTOR_TOKEN)
+        self._recorder.set(WATCH_CONNECTED, 0)
+        self._watching = asyncio.create_task(self._watch_forever(), name="director-watch")
+
+    async def close(self) -> None:
+        """Stop watching and let the last hints go."""
+        if self._watching is not None:
+            self._watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watching
+        if self._wakes:
+            await asyncio.wait(self._wakes, timeout=1.0)
+        if self._channel is not None:
+            await self._channel.close()
+
+    def wake(self, tenant: str, job: str) -> None:
+        """Tell the Director of a job. Never waits, never fails: the store has the truth."""
+        if len(self._wakes) >= MOST_WAKES:
+            self._recorder.add(WAKE_FAILURES, cause="too_many")
+            return
+        task = asyncio.create_task(self._wake(tenant, job))
+        self._wakes.add(task)
+        task.add_done_callback(self._wakes.discard)
+
+    async def _wake(self, tenant: str, job: str) -> None:
+        try:
+            stub = await self._stub()
+            if stub is None:
+                self._recorder.add(WAKE_FAILURES, cause="no_director")
+                return
+            request = director_pb2.WakeRequest(tenant=tenant, job=job)
+            await stub.Wake(request, metadata=self._metadata(), timeout=WAKE_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            self._recorder.add(WAKE_FAILURES, cause=error.code().name)
+            self._log.warning("wake failed", job=job, code=error.code().name, details=error.details())
+        except StoreUnfit as error:
+            self._recorder.add(WAKE_FAILURES, cause="store")
+            self._log.warning("wake failed", job=job, details=error.message)
+
+    async def _watch_forever(self) -> None:
+        delay = BACKOFF_S[0]
+        cause = ""
+        while True:
+            try:
+                heard = await self._watch_once()
+                found = "ended" if heard else "no_director"
+            except grpc.aio.AioRpcError as error:
+                heard, found = False, error.code().name
+            except TimeoutError:
+                heard, found = False, "silent"
+            except StoreUnfit:
+                heard, found = False, "store"
+            if heard:
+                delay, cause = BACKOFF_S[0], ""
+                continue
+            self._recorder.set(WATCH_CONNECTED, 0)
+            self._recorder.add(WATCH_BREAKS, cause=found)
+            if found != cause:
+                self._log.warning("no word from the Director", cause=found)
+                cause = found
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  (spreads reconnects, no secret)
+            delay = min(delay * 2, BACKOFF_S[1])
+
+    async def _watch_once(self) -> bool:
+        """One stream, until it ends by itself; False when it brought nothing."""
+        stub = await self._stub()
+        if stub is None:
+            return False
+        request = director_pb2.WatchRequest(cursor=self._cursor, epoch=self._epoch)
+        call = stub.Watch(request, metadata=self._metadata())
+        heard = False
+        try:
+            while True:
+                message = await asyncio.wait_for(call.read(), SILENCE_S)
+                if not isinstance(message, director_pb2.WatchResponse):
+                    return heard
+                self._hear(message)
+                heard = True
+        finally:
+            call.cancel()
+
+    def _hear(self, message: director_pb2.WatchResponse) -> None:
+        if message.epoch != self._epoch or not message.continuous:
+            self._cache.forget_running()
+            self._log.info("watching the Director", epoch=message.epoch)
+        self._epoch, self._cursor = message.epoch, message.cursor
+        for event in message.events:
+            self._apply(event)
+        self._cache.vouch()
+        self._recorder.set(WATCH_CONNECTED, 1)
+
+    def _apply(self, event: director_pb2.JobEvent) -> None:
+        key = (event.tenant, event.job)
+        if not event.record:
+            progress = LiveProgress(event.stage, event.steps_done, event.segment_index)
+            self._cache.advance(key, event.version, progress)
+            return
+        try:
+            self._cache.put(JobRecord.decode(event.record))
+        except ValidationError as error:
+            self._log.error("a record that this version cannot read", job=event.job, details=str(error))
+            self._cache.drop(key)
+
+    async def _stub(self) -> director_pb2_grpc.DirectorAsyncStub | None:
+        """A stub on the Director's present address; None while nobody wrote one."""
+        address = self._address or await director_address(self._store)
+        if address is None:
+            return None
+        if self._channel is None or address != self._channel_address:
+            old, self._channel = self._channel, grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+            self._channel_address = address
+            if old is not None:
+                await old.close()
+        stub: director_pb2_grpc.DirectorAsyncStub = director_pb2_grpc.DirectorStub(self._channel)
+        return stub
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return ((TOKEN_METADATA, self._token),)
