@@ -107,7 +107,9 @@ class UrlSigner:
         if claim is None:
             raise PermissionDenied("this URL was not made by this server, or was changed: ask for a new one")
         if claim.expires_ms is not None and claim.expires_ms <= now_ms:
-            raise PermissionDenied("this URL has expired: ask for the video again to get a new one", reason="EXPIRED")
+            raise PermissionDenied(
+                "this URL has expired: ask for the video again to get a new one", reason="EXPIRED"
+            )
         return claim
 
     def recognise(self, url: str) -> Claim | None:
