@@ -1,0 +1,63 @@
+"""What a client gave, before anything is known to be right. The surfaces build drafts, `videos.py` makes
+requests of them.
+
+None and empty mean: the client left it open. Field names in messages are those of the caller's own wire: a
+surface hands in `names`, from the name here to the name there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from serving.requests import Kind
+
+_SAME: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class MediaDraft:
+    """A picture or video that goes in: one of URL, file id and bytes."""
+
+    field: str
+    """What the caller calls it, e.g. `reference_images[0]`."""
+    url: str = ""
+    file_id: str = ""
+    data: bytes | None = None
+
+
+@dataclass(frozen=True)
+class ExtensionDraft:
+    """The video that is extended: one of a Longtake video's id and media."""
+
+    video_id: str = ""
+    media: MediaDraft | None = None
+    segment: str = ""
+    """A segment's digest to branch from; empty for the head."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A create as it came in."""
+
+    kind: Kind = Kind.VIDEO
+    model: str = ""
+    prompt: str = ""
+    seconds: int | None = None
+    aspect_ratio: str = ""
+    resolution: str = ""
+    codec: str = ""
+    seed: int | None = None
+    steps: int | None = None
+    first_frame: MediaDraft | None = None
+    references: tuple[MediaDraft, ...] = ()
+    extends: ExtensionDraft | None = None
+    images: int | None = None
+    request_id: str = ""
+    """Makes a resent create return the same job."""
+    names: Mapping[str, str] = field(default=_SAME)
+
+    def name(self, own: str) -> str:
+        """What the caller's wire calls this field."""
+        return self.names.get(own, own)

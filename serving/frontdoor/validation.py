@@ -1,0 +1,131 @@
+"""What a model cannot do is refused, with the field, the reason and what is supported. Pure; `videos.py`
+calls it.
+
+Checks that need no medium come first, so that a hopeless request costs no fetch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from engines.families.base import Capabilities, Range
+from serving.errors import InvalidArgument
+from serving.frontdoor.drafts import Draft
+from serving.requests import Codec, Kind
+from serving.segments.shape import VideoShape
+
+MAX_IMAGES = 10
+MAX_REQUEST_ID = 128
+MAX_SEED = 2**63 - 1
+
+
+def check_draft(draft: Draft, model: Capabilities) -> None:
+    """Refuse what can be refused without looking at any medium. Raises `InvalidArgument`."""
+    _check_text(draft, model)
+    _check_inputs(draft, model)
+    _check_numbers(draft, model)
+    _check_sizes(draft, model)
+
+
+def _check_text(draft: Draft, model: Capabilities) -> None:
+    if len(draft.prompt) > model.max_prompt_chars:
+        raise InvalidArgument(
+            draft.name("prompt"),
+            f"it has {len(draft.prompt)} characters; {model.model} takes at most {model.max_prompt_chars}",
+        )
+    if len(draft.request_id) > MAX_REQUEST_ID:
+        raise InvalidArgument(draft.name("request_id"), f"it takes at most {MAX_REQUEST_ID} characters")
+
+
+def _check_inputs(draft: Draft, model: Capabilities) -> None:
+    if draft.extends is not None:
+        field = draft.name("extends")
+        if draft.kind is Kind.IMAGE:
+            raise InvalidArgument(field, "an image extends nothing: ask for a video")
+        if not model.extension:
+            raise InvalidArgument(field, f"{model.model} cannot extend videos")
+        if draft.first_frame is not None:
+            reason = "an extension begins where its video ends: leave this out, or leave out the video"
+            raise InvalidArgument(draft.name("first_frame"), reason)
+        if draft.references:
+            reason = "an extension keeps the references of its video: leave them out"
+            raise InvalidArgument(draft.name("references"), reason)
+    if draft.first_frame is not None:
+        if draft.kind is Kind.IMAGE:
+            raise InvalidArgument(draft.name("first_frame"), "an image has no first frame: give a reference")
+        if not model.first_frame:
+            raise InvalidArgument(draft.name("first_frame"), f"{model.model} takes no first frame")
+    if len(draft.references) > model.references_max:
+        raise InvalidArgument(
+            draft.name("references"),
+            f"there are {len(draft.references)}; {model.model} takes at most {model.references_max}",
+        )
+    if draft.kind is Kind.IMAGE and not model.image:
+        raise InvalidArgument(draft.name("kind"), f"{model.model} makes no images")
+
+
+def _check_numbers(draft: Draft, model: Capabilities) -> None:
+    if draft.kind is Kind.IMAGE:
+        if draft.seconds is not None:
+            raise InvalidArgument(draft.name("seconds"), "an image has no length: leave it out")
+        if draft.codec:
+            raise InvalidArgument(draft.name("codec"), "an image has no codec: leave it out")
+        images = 1 if draft.images is None else draft.images
+        _within(draft.name("images"), images, Range(1, MAX_IMAGES, 1), "images at once", model)
+    else:
+        if draft.images is not None:
+            raise InvalidArgument(draft.name("images"), "it counts images: leave it out for a video")
+        bounds = model.extension_seconds if draft.extends else model.seconds
+        what = "seconds of extension" if draft.extends else "seconds"
+        _within(draft.name("seconds"), _or(draft.seconds, bounds), bounds, what, model)
+    _within(draft.name("steps"), _or(draft.steps, model.steps), model.steps, "denoising steps", model)
+    if draft.seed is not None and not 0 <= draft.seed <= MAX_SEED:
+        raise InvalidArgument(draft.name("seed"), f"{draft.seed} is outside 0 to {MAX_SEED}")
+
+
+def _check_sizes(draft: Draft, model: Capabilities) -> None:
+    aspects = [canvas.aspect_ratio for canvas in model.canvases]
+    _among(draft.name("aspect_ratio"), draft.aspect_ratio, aspects, model)
+    sizes = model.image_resolutions if draft.kind is Kind.IMAGE else model.resolutions
+    _among(draft.name("resolution"), draft.resolution, sizes, model)
+    _among(draft.name("codec"), draft.codec, [codec.value for codec in Codec], model)
+
+
+def seconds_of(draft: Draft, model: Capabilities) -> int:
+    """The length of the new part of a checked draft; 0 for an image."""
+    if draft.kind is Kind.IMAGE:
+        return 0
+    return _or(draft.seconds, model.extension_seconds if draft.extends else model.seconds)
+
+
+def inherited_resolution(draft: Draft, model: Capabilities, parent: VideoShape) -> str:
+    """The name of the parent's size. Raises `InvalidArgument` when the draft asks for another size, aspect or
+    codec.
+    """
+    scale = parent.track.height // parent.height
+    resolution = next((name for name, times in model.resolutions.items() if times == scale), "")
+    video = "an extension keeps what its video has"
+    for own, value in (
+        ("aspect_ratio", parent.aspect_ratio),
+        ("resolution", resolution),
+        ("codec", parent.track.codec),
+    ):
+        asked = getattr(draft, own)
+        if asked and asked != value:
+            raise InvalidArgument(draft.name(own), f"{video}, {value}: ask for that or leave it out")
+    return resolution
+
+
+def _or(given: int | None, bounds: Range) -> int:
+    return bounds.default if given is None else given
+
+
+def _within(field: str, value: int, bounds: Range, what: str, model: Capabilities) -> None:
+    if not bounds.min <= value <= bounds.max:
+        raise InvalidArgument(field, f"{value}: {model.model} makes {bounds.min} to {bounds.max} {what}")
+
+
+def _among(field: str, value: str, supported: Iterable[str], model: Capabilities) -> None:
+    names = list(supported)
+    if value and value not in names:
+        raise InvalidArgument(field, f"{value!r}: {model.model} supports {', '.join(names)}")
