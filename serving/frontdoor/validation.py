@@ -47,9 +47,6 @@ def _check_inputs(draft: Draft, model: Capabilities) -> None:
         if draft.first_frame is not None:
             reason = "an extension begins where its video ends: leave this out, or leave out the video"
             raise InvalidArgument(draft.name("first_frame"), reason)
-        if draft.references:
-            reason = "an extension keeps the references of its video: leave them out"
-            raise InvalidArgument(draft.name("references"), reason)
     if draft.first_frame is not None:
         if draft.kind is Kind.IMAGE:
             raise InvalidArgument(draft.name("first_frame"), "an image has no first frame: give a reference")

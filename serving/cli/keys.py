@@ -1,0 +1,147 @@
+"""`longtake keys`: make, list and remove API keys. Works on the keys file, without a running server.
+
+A running front door reads the file again when it changes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from serving.errors import LongtakeError, SettingsError
+from serving.frontdoor.auth import StoredKey, digest_of, read_keys
+from serving.settings import Settings
+
+app = typer.Typer(
+    name="keys",
+    help="Make, list and remove API keys. The file keeps only their digests.",
+    no_args_is_help=True,
+)
+
+KeysFile = Annotated[
+    Path | None,
+    typer.Option("--file", help="The keys file; default: the setting `auth.keys_file`.", show_default=False),
+]
+Output = Annotated[str, typer.Option("--output", "-o", help="`text` or `json`.")]
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="What the key is for, e.g. `laptop of Kim`.")],
+    tenant: Annotated[
+        str, typer.Option(help="Whose videos it sees. Tenants see nothing of each other.")
+    ] = "default",
+    file: KeysFile = None,
+    output: Output = "text",
+) -> None:
+    """Make a key and print it, once: it cannot be shown again.
+
+    Example: longtake keys add "laptop of Kim" --tenant studio --file ~/.longtake/keys.jsonl
+    """
+    with _clear_errors():
+        path = _path(file)
+        known = read_keys(path) if path.exists() else []
+        key = f"lt-{secrets.token_urlsafe(32)}"
+        try:
+            stored = StoredKey(
+                id=f"key-{secrets.token_hex(4)}",
+                tenant=tenant,
+                name=name,
+                sha256=digest_of(key),
+                created=datetime.now(UTC),
+            )
+        except ValidationError as error:
+            what = error.errors()[0]
+            raise SettingsError(f"--{what['loc'][0]}: {what['msg']}") from error
+        _write(path, [*known, stored])
+    if output == "json":
+        typer.echo(
+            json.dumps({"id": stored.id, "tenant": tenant, "name": name, "key": key, "file": str(path)})
+        )
+        return
+    typer.echo(key)
+    typer.echo(
+        f"{stored.id} of tenant {tenant} is in {path}. Keep the key now: it cannot be shown again.", err=True
+    )
+
+
+@app.command("ls")
+def list_keys(file: KeysFile = None, output: Output = "text") -> None:
+    """List the keys, without the keys themselves."""
+    with _clear_errors():
+        keys = read_keys(_existing(file))
+    if output == "json":
+        typer.echo(json.dumps([json.loads(key.model_dump_json(exclude={"sha256"})) for key in keys]))
+        return
+    for key in keys:
+        typer.echo(f"{key.id}  {key.tenant:<16}  {key.created:%Y-%m-%d}  {key.name}")
+
+
+@app.command("rm")
+def remove(
+    key_id: Annotated[str, typer.Argument(help="The id that `longtake keys ls` shows.")],
+    file: KeysFile = None,
+) -> None:
+    """Remove a key: calls with it are refused within seconds."""
+    with _clear_errors():
+        path = _existing(file)
+        keys = read_keys(path)
+        left = [key for key in keys if key.id != key_id]
+        if len(left) == len(keys):
+            typer.echo(f"no key {key_id!r} in {path}: `longtake keys ls` shows them", err=True)
+            raise typer.Exit(3)
+        _write(path, left)
+    typer.echo(f"removed {key_id}", err=True)
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Turn what is wrong into one line and exit code 2."""
+    try:
+        yield
+    except LongtakeError as error:
+        typer.echo(error.message, err=True)
+        raise typer.Exit(2) from error
+
+
+def _path(file: Path | None) -> Path:
+    if file is not None:
+        return file.expanduser()
+    try:
+        # Not `load_settings`: that one demands that the file is there, and this command makes it.
+        path = Settings().auth.keys_file
+    except ValidationError as error:
+        raise SettingsError(
+            f"the settings are wrong: {error.errors()[0]['msg']}; or name --file PATH"
+        ) from error
+    if path is None:
+        raise SettingsError("name the keys file: --file PATH, or the setting `auth.keys_file`")
+    return path
+
+
+def _existing(file: Path | None) -> Path:
+    path = _path(file)
+    if not path.is_file():
+        raise SettingsError(f"{path} is not there: `longtake keys add NAME --file {path}` makes it")
+    return path
+
+
+def _write(path: Path, keys: list[StoredKey]) -> None:
+    """Replace the file as a whole, readable by its owner alone: a server never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".keys-")
+    with os.fdopen(handle, "w") as file:
+        file.writelines(key.model_dump_json() + "\n" for key in keys)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(name).replace(path)

@@ -1,0 +1,41 @@
+"""The models that this front door offers. `server.py` builds it at start; all surfaces ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from engines.families.base import Capabilities
+from serving.errors import NotFound, SettingsError
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model, and the digest over its weights and engines."""
+
+    capabilities: Capabilities
+    digest: str
+
+
+class Catalog:
+    """Models by name and alias."""
+
+    def __init__(self, models: Iterable[Model], *, default: str) -> None:
+        """`default` serves requests that name none. Raises `SettingsError` when it is not among the models.
+        """
+        self.models: Mapping[str, Model] = {model.capabilities.model: model for model in models}
+        self._by_name = dict(self.models)
+        for model in self.models.values():
+            self._by_name |= dict.fromkeys(model.capabilities.aliases, model)
+        if default not in self._by_name:
+            raise SettingsError(f"setting `model` is {default!r}: choose one of {', '.join(self.models)}")
+        self.default = self._by_name[default]
+
+    def resolve(self, name: str) -> Model:
+        """The model of this name; the default one for an empty name. Raises `NotFound`, naming the models."""
+        if not name:
+            return self.default
+        found = self._by_name.get(name)
+        if found is None:
+            raise NotFound(f"no model {name!r}: there is {', '.join(self.models)}", reason="MODEL_NOT_FOUND")
+        return found
