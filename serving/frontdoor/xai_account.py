@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
-from engines.families.base import Capabilities
 from serving.errors import NotFound, Unimplemented
+from serving.frontdoor.catalog import Catalog, Model
 from serving.frontdoor.rpc import Call
 from serving.gen.xai.api.v1 import auth_pb2, models_pb2
 
@@ -34,8 +33,7 @@ class XaiAuth:
 class XaiModels:
     """`xai_api.Models`. Video models have no place on this wire: `longtake.v1.Models` lists them."""
 
-    models: Mapping[str, tuple[Capabilities, str]]
-    """Capabilities and digest by model name."""
+    catalog: Catalog
 
     async def ListLanguageModels(self, _: Empty, call: Call) -> models_pb2.ListLanguageModelsResponse:
         """None: Longtake serves none."""
@@ -49,8 +47,9 @@ class XaiModels:
         self, _: Empty, call: Call
     ) -> models_pb2.ListImageGenerationModelsResponse:
         """The models that make images."""
-        made = [_image_model(what, digest) for what, digest in self.models.values() if what.image]
-        return models_pb2.ListImageGenerationModelsResponse(models=made)
+        return models_pb2.ListImageGenerationModelsResponse(
+            models=[_image_model(model) for model in self._makers()]
+        )
 
     async def GetLanguageModel(
         self, request: models_pb2.GetModelRequest, call: Call
@@ -68,13 +67,16 @@ class XaiModels:
         self, request: models_pb2.GetModelRequest, call: Call
     ) -> models_pb2.ImageGenerationModel:
         """One image model, by name or alias."""
-        for what, digest in self.models.values():
-            if what.image and request.name in (what.model, *what.aliases):
-                return _image_model(what, digest)
+        for model in self._makers():
+            if request.name in (model.capabilities.model, *model.capabilities.aliases):
+                return _image_model(model)
         raise self._unknown("image generation", request.name)
 
+    def _makers(self) -> list[Model]:
+        return [model for model in self.catalog.models.values() if model.capabilities.image]
+
     def _unknown(self, kind: str, name: str) -> NotFound:
-        known = ", ".join(what.model for what, _ in self.models.values() if what.image)
+        known = ", ".join(model.capabilities.model for model in self._makers())
         return NotFound(
             f"no {kind} model {name!r} here: the image generation models are {known}; "
             "longtake.v1.Models/ListModels tells of video models",
@@ -82,12 +84,13 @@ class XaiModels:
         )
 
 
-def _image_model(what: Capabilities, digest: str) -> models_pb2.ImageGenerationModel:
-    pictures = what.references_max > 0 or what.first_frame
+def _image_model(model: Model) -> models_pb2.ImageGenerationModel:
+    what = model.capabilities
+    inputs = (models_pb2.TEXT, models_pb2.IMAGE) if what.references_max else (models_pb2.TEXT,)
     return models_pb2.ImageGenerationModel(
-        name=what.model, version=digest[:12], aliases=what.aliases, max_prompt_length=what.max_prompt_chars,
-        input_modalities=[models_pb2.TEXT, models_pb2.IMAGE] if pictures else [models_pb2.TEXT],
-        output_modalities=[models_pb2.IMAGE], system_fingerprint=digest[:12],
+        name=what.model, version=model.digest[:12], aliases=what.aliases, max_prompt_length=what.max_prompt_chars,
+        input_modalities=inputs,
+        output_modalities=[models_pb2.IMAGE], system_fingerprint=model.digest[:12],
     )  # fmt: skip
 
 

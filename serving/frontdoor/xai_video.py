@@ -1,0 +1,148 @@
+"""`xai_api.Video` onto Longtake's videos. `xai_api.py` registers it.
+
+A request id on this wire is a Longtake video id. Polls are the hot path: an answer is serialised once per change of the
+job and minute of its URL, and handed out from memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from serving.errors import InvalidArgument, NotFound
+from serving.frontdoor.drafts import Draft, ExtensionDraft
+from serving.frontdoor.progress import progress_of
+from serving.frontdoor.records import View
+from serving.frontdoor.rpc import Call
+from serving.frontdoor.videos import Videos
+from serving.frontdoor.xai_keep import Keeper, read_options
+from serving.frontdoor.xai_media import film, no_usage, picture, pictures, video_aspect, video_resolution
+from serving.gen.xai.api.v1 import deferred_pb2, video_pb2
+from serving.jobs.record import JobRecord, JobState
+from serving.requests import Kind
+
+SURFACE = "xai"
+NAMES: Mapping[str, str] = MappingProxyType(
+    {"seconds": "duration", "first_frame": "image", "references": "reference_images", "extends": "video"}
+)
+
+
+@dataclass(frozen=True)
+class XaiVideo:
+    """The service."""
+
+    videos: Videos
+    keeper: Keeper
+    now_ms: Callable[[], int]
+
+    async def GenerateVideo(
+        self, request: video_pb2.GenerateVideoRequest, call: Call
+    ) -> deferred_pb2.StartDeferredResponse:
+        """Start a video from text, a first frame, references, or several of them."""
+        _refuse_what_no_model_has(request)
+        draft = Draft(
+            kind=Kind.VIDEO,
+            model=request.model,
+            prompt=request.prompt,
+            seconds=request.duration if request.HasField("duration") else None,
+            aspect_ratio=video_aspect(request),
+            resolution=video_resolution(request),
+            first_frame=picture("image", request.image) if request.HasField("image") else None,
+            references=pictures("reference_images", request.reference_images),
+            names=NAMES,
+        )
+        return await self._start(draft, request, call)
+
+    async def ExtendVideo(
+        self, request: video_pb2.ExtendVideoRequest, call: Call
+    ) -> deferred_pb2.StartDeferredResponse:
+        """Start an extension of a video: by a URL that we returned, by file id, or of a foreign MP4."""
+        draft = Draft(
+            kind=Kind.VIDEO,
+            model=request.model,
+            prompt=request.prompt,
+            seconds=request.duration if request.HasField("duration") else None,
+            extends=ExtensionDraft(media=film("video", request.video)),
+            names=NAMES,
+        )
+        return await self._start(draft, request, call)
+
+    async def _start(
+        self, draft: Draft, request: video_pb2.GenerateVideoRequest | video_pb2.ExtendVideoRequest, call: Call
+    ) -> deferred_pb2.StartDeferredResponse:
+        keep = read_options(request.storage_options) if request.HasField("storage_options") else None
+        record = await self.videos.create(call.caller, draft, resent=call.resent)
+        if keep is not None:
+            await self.keeper.note(record, keep)
+        return deferred_pb2.StartDeferredResponse(request_id=record.id)
+
+    async def GetDeferredVideo(self, request: video_pb2.GetDeferredVideoRequest, call: Call) -> bytes:
+        """How a video stands; its URL when it is done."""
+        view = await self.videos.view(call.caller, request.request_id)
+        minute = self.now_ms() // 60_000
+        known = view.rendered.get(SURFACE)
+        if known is not None and known[0] == minute:
+            return known[1]
+        answer = (await self._answer(view)).SerializeToString()
+        view.rendered[SURFACE] = (minute, answer)
+        return answer
+
+    async def _answer(self, view: View) -> video_pb2.GetDeferredVideoResponse:
+        record = view.record
+        if record.request.kind is not Kind.VIDEO:
+            raise NotFound(f"{record.id} made images, not a video", reason="VIDEO_NOT_FOUND")
+        response = video_pb2.VideoResponse(
+            model=record.request.model, usage=no_usage(), progress=progress_of(view).percent
+        )
+        match record.state:
+            case JobState.SUCCEEDED:
+                response.video.CopyFrom(await self._finished(record))
+                status = deferred_pb2.DONE
+            case JobState.FAILED | JobState.CANCELLED:
+                response.error.CopyFrom(_error(record))
+                response.progress = 0
+                status = deferred_pb2.FAILED
+            case _:
+                status = deferred_pb2.PENDING
+        return video_pb2.GetDeferredVideoResponse(status=status, response=response)
+
+    async def _finished(self, record: JobRecord) -> video_pb2.GeneratedVideo:
+        kept = await self.keeper.keep_video(record)
+        return video_pb2.GeneratedVideo(
+            url=self.videos.url_of(record).url,
+            duration=record.request.seconds,
+            # An unset flag reads as a withheld video in the public client.
+            respect_moderation=True,
+            file_output=kept.file_output,
+            storage_error=kept.storage_error,
+        )
+
+
+def _error(record: JobRecord) -> video_pb2.VideoError:
+    if record.state is JobState.CANCELLED:
+        return video_pb2.VideoError(
+            code="cancelled", message="the video was cancelled before it was finished"
+        )
+    if record.error is None:
+        return video_pb2.VideoError(code="internal_error", message="the video failed and left no reason")
+    return video_pb2.VideoError(code=record.error.code, message=record.error.message)
+
+
+def _refuse_what_no_model_has(request: video_pb2.GenerateVideoRequest) -> None:
+    """Raises `InvalidArgument`. An explicit false, or nothing, is fine."""
+    if request.generate_audio:
+        raise InvalidArgument("generate_audio", "videos here are silent: leave it out or set it to false")
+    if request.keyframes:
+        raise InvalidArgument(
+            "keyframes", "no frame inside a video can be given: give the first one as `image`"
+        )
+    if request.HasField("last_frame"):
+        raise InvalidArgument("last_frame", "the last frame cannot be given: give the first one as `image`")
+    if request.reference_audios:
+        raise InvalidArgument("reference_audios", "videos here are silent: leave voices out")
+    if request.HasField("video"):
+        raise InvalidArgument(
+            "video",
+            "videos are not edited: extend one by Video/ExtendVideo, or give pictures as `reference_images`",
+        )
