@@ -44,6 +44,10 @@ class InvalidArgument(LongtakeError):
         self.field = field
         self.description = message
 
+    def __reduce__(self) -> tuple[type[InvalidArgument], tuple[str, str], dict[str, object]]:
+        """Its constructor takes other arguments than `args` holds: tell pickle, for stages raise it across processes."""
+        return type(self), (self.field, self.description), self.__dict__
+
 
 class NotFound(LongtakeError):
     reason = "NOT_FOUND"

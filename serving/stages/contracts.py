@@ -11,7 +11,7 @@ under a digest that the small result names.
     Conditioner.condition(ConditionCall, text)     → Conditions                   (by reference)
     Denoiser.run_slice(SliceCall, conditions)      → SliceResult
     Denoiser.take_latents(TakeCall)                → [T, 16, h, w] float32        (by reference; same replica)
-    Denoiser.cancel(job)                           → None
+    Denoiser.cancel(CancelCall)                    → None
     Renderer.render(RenderCall, latents)           → RenderResult
     Renderer.render_image(ImageCall, latents)      → ImageResult
 """
@@ -21,8 +21,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from engines.families.base import Subject
+from serving.errors import LongtakeError
 from serving.media.track import Track
 from serving.segments.manifest import LatentRef, ManifestCanvas, MediaPart
+
+
+class StageLost(LongtakeError):
+    """The replica that ran a call, or what it held, is gone: nothing is wrong with the work, so do it again."""
+
+    reason = "STAGE_LOST"
 
 
 @dataclass(frozen=True)
@@ -125,13 +132,11 @@ class SliceCall:
     tenant: str
     job: str
     attempt: int
-    epoch: int
     model: str
     segment: int
     """Its place in the whole video: noise is drawn from (seed, segment)."""
     seed: int
     steps: int
-    root: bool
     from_step: int = 0
     """Steps done so far, as the last slice said."""
     rank: float = 0.0
@@ -160,9 +165,20 @@ class SliceResult:
 class TakeCall:
     """Hand over the latents of a finished segment, once."""
 
+    tenant: str
     job: str
     attempt: int
     segment: int
+    replica: str
+    stored: LatentRef
+    """The same latents in the store, for a replica that does not hold them."""
+
+
+@dataclass(frozen=True)
+class CancelCall:
+    """Stop a job's slices before their next step."""
+
+    job: str
     replica: str
 
 
@@ -175,6 +191,7 @@ class RenderCall:
     model: str
     track: Track
     start_frame: int
+    """Frames of the video before this segment."""
     sequence_start: int
     """Fragments of the video before this segment."""
     lead: LatentRef | None = None
@@ -201,6 +218,7 @@ class ImageCall:
     job: str
     model: str
     longest_side: int
+    """Pixels, at most: the frame is enlarged by a whole factor."""
 
 
 @dataclass(frozen=True)

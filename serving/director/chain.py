@@ -1,0 +1,139 @@
+"""A video as the Director grows it: what the next segment is conditioned on, and each segment's manifest. Pure.
+
+`run.py` keeps a `History` while it denoises ahead, and the newest manifest while it commits behind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engines.families.base import Family
+from serving.jobs.record import JobRecord
+from serving.plan import PlannedSegment
+from serving.segments.manifest import LatentRef, ManifestCanvas, SegmentManifest
+from serving.stages.contracts import IngestResult, InputsResult, RenderResult
+
+
+@dataclass(frozen=True)
+class History:
+    """The latents of a video that its next segment sees."""
+
+    anchor: LatentRef
+    """The first latent."""
+    tail: LatentRef
+    """The newest ones, as many as the family takes."""
+
+    def lead(self, family: Family) -> LatentRef:
+        """The latents from which the decoder's state is rebuilt."""
+        return _last(self.tail, family.lead_latents)
+
+
+def history_of(manifest: SegmentManifest) -> History:
+    """The history that an extension of this segment sees."""
+    return History(manifest.anchor, manifest.tail)
+
+
+def grown(history: History | None, latents: LatentRef, family: Family) -> History:
+    """The history after one more segment. The first segment's first latent is the anchor for ever."""
+    anchor = history.anchor if history else LatentRef(blob=latents.blob, start=latents.start, count=1)
+    return History(anchor, _last(latents, family.history_latents))
+
+
+def generated(
+    record: JobRecord,
+    planned: PlannedSegment,
+    family: Family,
+    *,
+    parent: SegmentManifest | None,
+    inputs: InputsResult,
+    latents: LatentRef,
+    rendered: RenderResult,
+) -> SegmentManifest:
+    """The manifest of a segment that was just made after `parent`."""
+    after = grown(history_of(parent) if parent else None, latents, family)
+    start_frame = parent.total_frames if parent else 0
+    return SegmentManifest(
+        kind="generated",
+        tenant=record.tenant,
+        video=record.id,
+        parent=parent.digest() if parent else None,
+        depth=parent.depth + 1 if parent else 0,
+        model=record.plan.model,
+        model_digest=record.plan.model_digest,
+        prompt=record.request.prompt,
+        effective_prompt=record.effective_prompt,
+        seed=record.plan.seed,
+        steps=record.plan.steps,
+        canvas=canvas_of(record),
+        track=record.plan.track,
+        frames=rendered.frames,
+        start_frame=start_frame,
+        latents=latents,
+        anchor=after.anchor,
+        tail=after.tail,
+        references=inputs.references,
+        effective_references=inputs.effective_references,
+        history_left_out=_left_out(start_frame, family),
+        init=rendered.init,
+        parts=(*(parent.parts if parent else ()), rendered.media),
+        thumbnail=rendered.thumbnail,
+    )
+
+
+def ingested(record: JobRecord, result: IngestResult) -> SegmentManifest:
+    """The root manifest of a foreign video."""
+    return SegmentManifest(
+        kind="ingested",
+        tenant=record.tenant,
+        video=record.id,
+        parent=None,
+        depth=0,
+        model=record.plan.model,
+        model_digest=record.plan.model_digest,
+        prompt="",
+        effective_prompt="",
+        seed=record.plan.seed,
+        steps=0,
+        canvas=canvas_of(record),
+        track=record.plan.track,
+        frames=result.frames,
+        start_frame=0,
+        latents=result.latents,
+        anchor=result.anchor,
+        tail=result.tail,
+        init=result.init,
+        parts=(result.media,),
+        thumbnail=result.thumbnail,
+    )
+
+
+def canvas_of(record: JobRecord) -> ManifestCanvas:
+    """The native frame of a job."""
+    plan = record.plan
+    return ManifestCanvas(aspect_ratio=plan.aspect_ratio, height=plan.height, width=plan.width)
+
+
+def remaining(record: JobRecord) -> tuple[PlannedSegment, ...]:
+    """The planned segments that are not committed yet."""
+    ingested_first = 1 if record.request.ingests else 0
+    return record.plan.segments[max(0, len(record.segments) - ingested_first) :]
+
+
+def merged(*groups: tuple[str, ...]) -> tuple[str, ...]:
+    """All the sentences once, in order: an attempt that runs again says nothing twice."""
+    return tuple(dict.fromkeys(sentence for group in groups for sentence in group))
+
+
+
+
+def _last(latents: LatentRef, count: int) -> LatentRef:
+    kept = min(count, latents.count)
+    return LatentRef(blob=latents.blob, start=latents.start + latents.count - kept, count=kept)
+
+
+def _left_out(frames_before: int, family: Family) -> int:
+    """Latents before the segment that neither anchor nor tail brings to it."""
+    if frames_before == 0:
+        return 0
+    latents = 1 + (frames_before - 1) // family.capabilities.frames_per_latent
+    return max(0, latents - 1 - family.history_latents)

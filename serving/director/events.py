@@ -1,0 +1,131 @@
+"""What the Director tells the front doors: everything it writes and every step it counts, in one ring.
+
+A front door keeps a cursor into the ring and opens `Watch` again with it, so it misses nothing while the ring still
+holds what came after; `continuous` says whether it did. A message also *vouches*: when one arrives, every record that
+this Director wrote has been told. So the Director beats only while it knows that its epoch is still its own
+(`director.py`), and a front door that hears no beat reads the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from serving.jobs.record import JobRecord
+
+
+@dataclass(frozen=True)
+class Told:
+    """One event. `record` is the stored JSON when the record was written, else empty; the rest is live progress."""
+
+    tenant: str
+    job: str
+    version: int
+    record: bytes = b""
+    stage: str = ""
+    steps_done: int = 0
+    segment_index: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One message of a watch: what happened since the last one, perhaps nothing."""
+
+    epoch: int
+    cursor: int
+    """Hand it in again to go on from here."""
+    continuous: bool
+    """False when events between the asked cursor and this batch are gone."""
+    events: tuple[Told, ...]
+
+
+class Feed:
+    """The ring of one Director's life. Used from one event loop."""
+
+    def __init__(self, epoch: int, capacity: int = 8192) -> None:
+        self.epoch = epoch
+        self._ring: deque[Told] = deque(maxlen=capacity)
+        self._cursor = 0
+        self._beats = 0
+        self._closed = False
+        self._news = asyncio.Event()
+
+    def wrote(self, record: JobRecord) -> None:
+        """A record was stored."""
+        self._tell(
+            Told(record.tenant, record.id, record.version, record.encode(), steps_done=record.steps_done)
+        )
+
+    def progress(self, record: JobRecord, stage: str, steps_done: int, segment_index: int) -> None:
+        """A running job came further, without a write."""
+        self._tell(
+            Told(
+                record.tenant,
+                record.id,
+                record.version,
+                stage=stage,
+                steps_done=steps_done,
+                segment_index=segment_index,
+            )
+        )
+
+    def beat(self) -> None:
+        """Vouch for all that was told, to every watcher."""
+        self._beats += 1
+        self._wake()
+
+    def close(self) -> None:
+        """End every watch: this Director vouches for nothing any more."""
+        self._closed = True
+        self._wake()
+
+    async def watch(self, cursor: int, epoch: int, *, seconds: float) -> AsyncIterator[Batch]:
+        """Batches from `cursor` on, for `seconds`; a cursor of another epoch or 0 starts at now.
+
+        The first batch comes at once and says whether it continues what the caller knows.
+        """
+        known = epoch == self.epoch and self._oldest <= cursor <= self._cursor
+        at = cursor if known else self._cursor
+        continuous = known
+        ends = asyncio.get_running_loop().time() + seconds
+        first, beats = True, self._beats
+        while not self._closed:
+            events = self._after(at)
+            if events is None:
+                events, continuous = (), False
+            if first or events or self._beats != beats:
+                beats, first = self._beats, False
+                at = self._cursor
+                yield Batch(self.epoch, at, continuous, events)
+                continuous = True
+                continue
+            left = ends - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
+            try:
+                await asyncio.wait_for(self._news.wait(), left)
+            except TimeoutError:
+                return
+
+    @property
+    def _oldest(self) -> int:
+        """The smallest cursor from which nothing is missing."""
+        return self._cursor - len(self._ring)
+
+    def _after(self, cursor: int) -> tuple[Told, ...] | None:
+        """Events after the cursor; None when some of them are gone."""
+        if cursor < self._oldest:
+            return None
+        count = self._cursor - cursor
+        return tuple(self._ring[i] for i in range(len(self._ring) - count, len(self._ring)))
+
+    def _tell(self, event: Told) -> None:
+        self._ring.append(event)
+        self._cursor += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()

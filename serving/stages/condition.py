@@ -1,0 +1,103 @@
+"""Conditioner: pictures become latents, and a segment's conditions are gathered.
+
+A picture is decoded and encoded once per model, size and content within a tenant; the cache remembers its latent and
+what was read from it. Foreign videos are `ingest.py`'s part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+from engines.families.base import Array, Canvas, Conditions
+from serving.media.sandbox import Decoder
+from serving.metrics import CACHE_LOOKUPS
+from serving.requests import Frozen
+from serving.segments.manifest import LatentRef
+from serving.stages.contracts import ConditionCall, InputsCall, InputsResult
+from serving.stages.latents import get_latents, put_latents
+from serving.stages.loaded import Loaded
+from serving.store.blobs import Blobs
+
+
+class EncodedPicture(Frozen):
+    """What the cache holds of a picture."""
+
+    latent: LatentRef
+    description: str = ""
+    warning: str | None = None
+
+
+class Conditioner:
+    """See the module."""
+
+    def __init__(self, loaded: Loaded, decoder: Decoder) -> None:
+        self._loaded = loaded
+        self._decoder = decoder
+
+    async def read_inputs(self, call: InputsCall) -> InputsResult:
+        """Encode a job's pictures. Raises `InvalidArgument` for one that cannot be decoded."""
+        first = await self._first_frame(call, call.first_frame) if call.first_frame else None
+        references = [await self._reference(call, digest) for digest in call.references]
+        return InputsResult(
+            first_frame=first.latent if first else None,
+            references=tuple(read.latent for read in references),
+            effective_references=tuple(read.description for read in references),
+            warnings=tuple(read.warning for read in references if read.warning),
+        )
+
+    async def condition(self, call: ConditionCall, text: Array) -> Conditions:
+        """Read the latents that a segment is conditioned on."""
+        blobs = self._loaded.blobs(call.tenant)
+        canvas = call.canvas
+        return Conditions(
+            canvas=Canvas(canvas.aspect_ratio, canvas.height, canvas.width),
+            text=text,
+            references=tuple([(await get_latents(blobs, ref))[0] for ref in call.references]),
+            first=await get_latents(blobs, call.first_frame) if call.first_frame else None,
+            anchor=await get_latents(blobs, call.anchor) if call.anchor else None,
+            short=await get_latents(blobs, call.tail) if call.tail else None,
+        )
+
+    async def _first_frame(self, call: InputsCall, digest: str) -> EncodedPicture:
+        family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)
+        key = _key(call.model_digest, digest, call.canvas.height, call.canvas.width)
+        found = await self._cached(blobs, "first-frame", key)
+        if found is None:
+            picture = await self._decoder.image(
+                await blobs.get(digest), call.canvas.width, call.canvas.height
+            )
+            latent = await asyncio.to_thread(family.encode_still, self._loaded.session, picture)
+            found = EncodedPicture(latent=await put_latents(blobs, latent[None]))
+            await _remember(blobs, "first-frame", key, found)
+        return found
+
+    async def _reference(self, call: InputsCall, digest: str) -> EncodedPicture:
+        family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)
+        height, width = family.capabilities.reference_size
+        key = _key(call.model_digest, digest, height, width)
+        found = await self._cached(blobs, "reference", key)
+        if found is None:
+            picture = await self._decoder.image(await blobs.get(digest), width, height)
+            reading = await asyncio.to_thread(family.read_reference, picture)
+            latent = await asyncio.to_thread(family.encode_still, self._loaded.session, reading.picture)
+            found = EncodedPicture(
+                latent=await put_latents(blobs, latent[None]),
+                description=reading.description,
+                warning=reading.warning,
+            )
+            await _remember(blobs, "reference", key, found)
+        return found
+
+    async def _cached(self, blobs: Blobs, kind: str, key: str) -> EncodedPicture | None:
+        digest = await blobs.cache_get(kind, key)
+        self._loaded.metrics.add(CACHE_LOOKUPS, kind=kind, outcome="hit" if digest else "miss")
+        return EncodedPicture.model_validate_json(await blobs.get(digest)) if digest else None
+
+
+async def _remember(blobs: Blobs, kind: str, key: str, picture: EncodedPicture) -> None:
+    await blobs.cache_put(kind, key, await blobs.put(picture.model_dump_json().encode()))
+
+
+def _key(model_digest: str, picture: str, height: int, width: int) -> str:
+    return hashlib.sha256(f"{model_digest}\n{picture}\n{height}x{width}".encode()).hexdigest()

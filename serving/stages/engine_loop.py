@@ -1,0 +1,158 @@
+"""The engine loop: one thread that takes, turn by turn, one denoising step of the most urgent slice.
+
+`denoise.py` hands it slices. Between two steps it looks who is most urgent now, who was cancelled and whose time is
+over, so a cancelled or urgent job waits for a step and never for a video.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from engines.families.base import Denoising
+
+Key = tuple[str, int, int]
+"""Job, attempt, segment."""
+
+PATIENCE_S = 1.0
+"""A slice that got no step because others were more urgent is answered after this long at the latest."""
+
+
+@dataclass(frozen=True)
+class Turned:
+    """How a slice ended."""
+
+    state: Denoising
+    cancelled: bool
+    step_seconds: float
+    """Compute time of its steps."""
+
+
+@dataclass
+class _Slice:
+    key: Key
+    rank: float
+    order: int
+    state: Denoising
+    ends: float
+    gives_up: float
+    answer: Future[Turned] = field(default_factory=Future)
+    stepped: bool = False
+    cancelled: bool = False
+    seconds: float = 0.0
+
+
+class EngineLoop:
+    """Holds the denoising states of unfinished segments, at most `capacity`; the oldest idle ones are forgotten."""
+
+    def __init__(self, step: Callable[[Denoising], None], *, capacity: int = 64) -> None:
+        self._step = step
+        self._capacity = capacity
+        self._held: OrderedDict[Key, Denoising] = OrderedDict()
+        self._slices: list[_Slice] = []
+        self._numbers = itertools.count()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="engine-loop", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the running step, answer what waits with how far it came, and end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def held(self, key: Key) -> Denoising | None:
+        """The state of an unfinished segment, if it is still here."""
+        with self._changed:
+            return self._held.get(key)
+
+    def submit(self, key: Key, state: Denoising, *, rank: float, budget_s: float) -> Future[Turned]:
+        """Step `state` for `budget_s`, at least once unless others are more urgent all the time."""
+        now = time.monotonic()
+        work = _Slice(
+            key, rank, next(self._numbers), state, now + budget_s, now + max(budget_s, PATIENCE_S)
+        )
+        with self._changed:
+            self._held[key] = state
+            self._held.move_to_end(key)
+            self._slices.append(work)
+            self._forget_oldest()
+            self._changed.notify()
+        return work.answer
+
+    def cancel(self, job: str) -> None:
+        """Answer a job's slices before their next step, and forget its states."""
+        with self._changed:
+            for work in self._slices:
+                work.cancelled = work.cancelled or work.key[0] == job
+            for key in [key for key in self._held if key[0] == job]:
+                del self._held[key]
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            work = self._next()
+            if work is None:
+                return
+            began = time.monotonic()
+            try:
+                self._step(work.state)
+            except Exception as error:  # noqa: BLE001  (the edge of the thread: the slice's caller gets it)
+                self._fail(work, error)
+                continue
+            work.seconds += time.monotonic() - began
+            work.stepped = True
+
+    def _next(self) -> _Slice | None:
+        """Wait for the most urgent slice; None to stop. Answers those that are over."""
+        with self._changed:
+            while True:
+                self._answer()
+                if self._stopping:
+                    return None
+                if self._slices:
+                    return min(self._slices, key=lambda work: (work.rank, work.order))
+                self._changed.wait()
+
+    def _answer(self) -> None:
+        now = time.monotonic()
+        going: list[_Slice] = []
+        for work in self._slices:
+            over = work.state.done or work.cancelled or self._stopping or work.answer.cancelled()
+            if over or now >= (work.ends if work.stepped else work.gives_up):
+                if work.state.done:
+                    self._held.pop(work.key, None)
+                if work.answer.set_running_or_notify_cancel():
+                    work.answer.set_result(Turned(work.state, work.cancelled, work.seconds))
+            else:
+                going.append(work)
+        self._slices = going
+
+    def _fail(self, work: _Slice, error: Exception) -> None:
+        with self._changed:
+            self._slices.remove(work)
+            self._held.pop(work.key, None)
+        if work.answer.set_running_or_notify_cancel():
+            work.answer.set_exception(error)
+
+    def _forget_oldest(self) -> None:
+        busy = {work.key for work in self._slices}
+        for key in [key for key in self._held if key not in busy]:
+            if len(self._held) <= self._capacity:
+                return
+            del self._held[key]
