@@ -37,7 +37,7 @@ def register_xai(
     """Serve all services of the public wire; their full names, for health and reflection."""
     keeper = Keeper(store, files, signer)
     services = (
-        (video_pb2.DESCRIPTOR.services_by_name["Video"], XaiVideo(videos, keeper, now_ms)),
+        (video_pb2.DESCRIPTOR.services_by_name["Video"], XaiVideo(videos, keeper, signer, now_ms)),
         (image_pb2.DESCRIPTOR.services_by_name["Image"], XaiImage(videos, store, keeper, signer, now_ms)),
         (files_pb2.DESCRIPTOR.services_by_name["Files"], XaiFiles(files, signer)),
         (models_pb2.DESCRIPTOR.services_by_name["Models"], XaiModels(catalog)),

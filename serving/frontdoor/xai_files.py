@@ -13,9 +13,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from serving.errors import InvalidArgument
+from serving.frontdoor.convert import timestamp
 from serving.frontdoor.files import FileRecord, Files
 from serving.frontdoor.rpc import Call
 from serving.frontdoor.signing import UrlSigner
@@ -207,13 +206,6 @@ async def _data(chunks: AsyncIterator[pb.UploadFileChunk]) -> AsyncIterator[byte
 def _in_our_words(error: InvalidArgument, names: dict[str, str]) -> InvalidArgument:
     """The same complaint, naming the field as this wire calls it."""
     return InvalidArgument(names.get(error.field, error.field), error.description, reason=error.reason)
-
-
-def timestamp(moment_ms: int) -> Timestamp:
-    """Milliseconds since 1970 as the wire has them."""
-    made = Timestamp()
-    made.FromMilliseconds(moment_ms)
-    return made
 
 
 def _moment(moment_ms: int | None) -> datetime | None:

@@ -57,7 +57,7 @@ class XaiImage:
         )
         record = await self.videos.create(call.caller, draft, resent=call.resent)
         wait_s = min(call.context.time_remaining() or LONGEST_WAIT_S, LONGEST_WAIT_S)
-        record = await self.videos.wait(call.caller, record.id, wait_s)
+        record = (await self.videos.wait(call.caller, record.id, timeout_s=wait_s)).record
         _check_made(record)
         return await self._response(record, request.format, keep)
 

@@ -15,6 +15,7 @@ from serving.frontdoor.drafts import Draft, ExtensionDraft
 from serving.frontdoor.progress import progress_of
 from serving.frontdoor.records import View
 from serving.frontdoor.rpc import Call
+from serving.frontdoor.signing import UrlSigner
 from serving.frontdoor.videos import Videos
 from serving.frontdoor.xai_keep import Keeper, read_options
 from serving.frontdoor.xai_media import film, no_usage, picture, pictures, video_aspect, video_resolution
@@ -34,6 +35,7 @@ class XaiVideo:
 
     videos: Videos
     keeper: Keeper
+    signer: UrlSigner
     now_ms: Callable[[], int]
 
     async def GenerateVideo(
@@ -110,7 +112,7 @@ class XaiVideo:
     async def _finished(self, record: JobRecord) -> video_pb2.GeneratedVideo:
         kept = await self.keeper.keep_video(record)
         return video_pb2.GeneratedVideo(
-            url=self.videos.url_of(record).url,
+            url=self.signer.video_url(record.tenant, record.id, self.now_ms()).url,
             duration=record.request.seconds,
             # An unset flag reads as a withheld video in the public client.
             respect_moderation=True,
