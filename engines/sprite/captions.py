@@ -121,7 +121,9 @@ def overruled(reading: Reading, result: Reading) -> tuple[str, ...]:
 
 
 def _draw(seed: int, attribute: str, choices: Sequence[str]) -> str:
-    generator = np.random.Generator(np.random.Philox(key=[seed & (2**64 - 1), zlib.crc32(attribute.encode())]))
+    generator = np.random.Generator(
+        np.random.Philox(key=[seed & (2**64 - 1), zlib.crc32(attribute.encode())])
+    )
     return choices[int(generator.integers(len(choices)))]
 
 
@@ -170,15 +172,34 @@ _REFERENCE: Final = re.compile(r"<(?:ref|image|reference)[_ ]?\d+>|@image\d+")
 _POINTERS: Final = {"it": "frame", "this": "frame", "that": "frame"}
 _BEHIND: Final = {"on", "over", "against", "upon", "across", "onto", "before", "front"}
 """Words after which a colour belongs to the background."""
-_SCENERY: Final = {"background", "backdrop", "sky", "canvas", "wall", "floor", "field", "sea", "screen", "scene"}
-_FILLER: Final = frozenset(
+_SCENERY: Final = {
+    "background",
+    "backdrop",
+    "sky",
+    "canvas",
+    "wall",
+    "floor",
+    "field",
+    "sea",
+    "screen",
+    "scene",
+}
+_SAYS_NOTHING: Final = (
     "a an the and of in to is are on over against upon across onto before front with that which its moves move"
     " moving goes go going travels travel travelling traveling slides slide sliding flies fly flying drifts drift"
     " drifting runs run running video clip film shot show shows showing make please from at by towards toward"
-    " side along through background backdrop colored coloured color colour shape shaped".split()
+    " side along through background backdrop colored coloured color colour shape shaped"
 )
+_FILLER: Final = frozenset(_SAYS_NOTHING.split())
 _WORD: Final = re.compile(r"<[^<>\s]{1,24}>|@image\d+|[^\W_]+", re.UNICODE)
-_OPPOSITE: Final = {"left": "right", "right": "left", "up": "down", "down": "up", "top": "down", "bottom": "up"}
+_OPPOSITE: Final = {
+    "left": "right",
+    "right": "left",
+    "up": "down",
+    "down": "up",
+    "top": "down",
+    "bottom": "up",
+}
 _MAX_IGNORED: Final = 24
 _MAX_WORD: Final = 40
 
@@ -219,7 +240,9 @@ class _Reader:
             self.subject = "reference"
             self.understood.append(f"subject: the reference ({word})")
         elif self._is_scenery_colour(i, word):
-            self.take("background", "navy" if word in _MEANING["colour"] else _MEANING["background"][word], word)
+            self.take(
+                "background", "navy" if word in _MEANING["colour"] else _MEANING["background"][word], word
+            )
         elif word in _MEANING["background"]:
             self._read_background(i, word)
         elif word in _MEANING["colour"]:
@@ -253,7 +276,9 @@ class _Reader:
 
     def _read_background(self, i: int, word: str) -> None:
         """White, grey and black are backgrounds here; a shape cannot have them."""
-        if word == "dark" and (self.near(i, 1) in _MEANING["colour"] or self.near(i, 1) in _MEANING["background"]):
+        if word == "dark" and (
+            self.near(i, 1) in _MEANING["colour"] or self.near(i, 1) in _MEANING["background"]
+        ):
             return
         if self.near(i, 1) in _MEANING["shape"]:
             self.ignore(word)

@@ -69,7 +69,16 @@ def draw_root(rng: np.random.Generator, canvas: tuple[int, int]) -> Sample:
     along = world.along_and_across(canvas, direction)[0]
     start = int(rng.integers(along)) if task == "frame" else int(rng.random() < 0.4)
     return _draw(
-        rng, canvas, by_name, subject, direction, start, task, tuple(range(5)), reference, first_given=task == "frame"
+        rng,
+        canvas,
+        by_name,
+        subject,
+        direction,
+        start,
+        task,
+        tuple(range(5)),
+        reference,
+        first_given=task == "frame",
     )
 
 
@@ -274,14 +283,14 @@ class Maker:
         painted = self.painter.paint(samples, canvas)
         pictures = [world.picture(s.sprite, int(rng.integers(4))) for s in samples]
         reference = self.painter.encode(np.stack(pictures)[:, None])
-        tokens = packing.patchify(painted.latents).reshape(count, len(samples[0].latents), -1, packing.TOKEN_FEATURES)
+        tokens = packing.patchify(painted.latents).reshape(
+            count, len(samples[0].latents), -1, packing.TOKEN_FEATURES
+        )
         skip = 0 if kind == "root" else 1 + packing.SHORT_LATENTS
         names: tuple[packing.Segment, ...] = (
             ("reference", "first", "rest") if kind == "root" else ("reference", "anchor", "short", "rest")
         )
-        present = [
-            [True, s.reference, s.anchor, s.short, kind == "root", True] for s in samples
-        ]
+        present = [[True, s.reference, s.anchor, s.short, kind == "root", True] for s in samples]
         return Batch(
             kind=kind,
             positions=packing.positions(canvas[0] // world.LATENT_PX, canvas[1] // world.LATENT_PX, names),
@@ -306,7 +315,10 @@ def _flat(tokens: F32) -> Tensor:
 def _atlas(samples: Sequence[Sample], slots: I64) -> I64:
     """The class of each token among those that a caption can name."""
     base = np.array(
-        [4 + (s.sprite.colour * 4 + s.sprite.shape) * 4 if isinstance(s.sprite, world.Named) else -9 for s in samples]
+        [
+            4 + (s.sprite.colour * 4 + s.sprite.shape) * 4 if isinstance(s.sprite, world.Named) else -9
+            for s in samples
+        ]
     )[None, :, None, None, None]
     background = np.array([s.background for s in samples])[None, :, None, None, None]
     return np.where(slots == 4, background, np.maximum(base + slots, UNKNOWN))

@@ -94,7 +94,8 @@ def _palette_distance(frames: U8) -> F32:
     """[T, H, W, 10]: distance of each pixel to each palette colour."""
     pixels = frames.astype(np.float32)
     squared = (pixels**2).sum(-1, keepdims=True) - 2 * pixels @ _PALETTE.T + (_PALETTE**2).sum(-1)
-    return np.sqrt(np.maximum(squared, 0)).astype(np.float32)
+    distance: F32 = np.sqrt(np.maximum(squared, 0)).astype(np.float32)
+    return distance
 
 
 def _find(foreground: npt.NDArray[np.bool_]) -> tuple[I64, F32, I64, I64]:

@@ -65,7 +65,9 @@ class Block(nn.Module):
         weights = (unit(query) * self.query_scale.to(query.dtype)) @ unit(key).transpose(-1, -2)
         if bias is not None:
             weights = weights + bias
-        mixed = (torch.softmax(weights, -1).to(value.dtype) @ value).transpose(1, 2).reshape(batch, tokens, WIDTH)
+        mixed = (
+            (torch.softmax(weights, -1).to(value.dtype) @ value).transpose(1, 2).reshape(batch, tokens, WIDTH)
+        )
         x = x + gate_1 * self.out(mixed)
         h = layer_norm(x) * (1 + scale_2) + shift_2
         return cast(Tensor, x + gate_2 * self.down(F.relu(self.up(h)).square()))
@@ -122,7 +124,14 @@ class Dit(nn.Module):
         self.register_buffer("pooled_segments", torch.tensor(target), persistent=False)
 
     def forward(
-        self, tokens: Tensor, text: Tensor, row: Tensor, col: Tensor, frame: Tensor, segment: Tensor, levels: Tensor
+        self,
+        tokens: Tensor,
+        text: Tensor,
+        row: Tensor,
+        col: Tensor,
+        frame: Tensor,
+        segment: Tensor,
+        levels: Tensor,
     ) -> Tensor:
         """The exported call; see `packing`.  tokens [B, S, 64], text [B, 14, 128], levels [B, 6] -> x0 [B, S, 64]."""
         whole = torch.cat([torch.zeros_like(segment[:1]).expand(TEXT_TOKENS), segment])

@@ -145,7 +145,15 @@ def components_of(vae: Vae, text: TextTable, dit: Dit) -> dict[str, GraphSpec]:
             ),
             ("tokens", "text", "row", "col", "frame", "segment", "levels"),
             ("x0",),
-            ({0: batch, 1: tokens}, {0: batch}, {0: tokens}, {0: tokens}, {0: tokens}, {0: tokens}, {0: batch}),
+            (
+                {0: batch, 1: tokens},
+                {0: batch},
+                {0: tokens},
+                {0: tokens},
+                {0: tokens},
+                {0: tokens},
+                {0: batch},
+            ),
         ),
     }
 
@@ -171,9 +179,13 @@ def write_onnx(spec: GraphSpec, path: Path) -> None:
 def main() -> None:
     """Export all five graphs."""
     parser = argparse.ArgumentParser(description="Export the sprite model's graphs to ONNX.")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of vae.safetensors and dit.safetensors")
+    parser.add_argument(
+        "--weights", type=Path, default=WEIGHTS, help="folder of vae.safetensors and dit.safetensors"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the ONNX files")
-    parser.add_argument("--untrained", action="store_true", help="random weights: to develop against the shapes")
+    parser.add_argument(
+        "--untrained", action="store_true", help="random weights: to develop against the shapes"
+    )
     arguments = parser.parse_args()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,8 @@ def orthogonalise(gradients: Tensor) -> Tensor:
     for _ in range(5):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if tall else x).float()
+    result: Tensor = (x.mT if tall else x).float()
+    return result
 
 
 @dataclass
@@ -58,7 +59,9 @@ class Muon:
             updates = []
             for parameter in group:
                 if parameter.grad is None:
-                    raise ValueError(f"a parameter of shape {tuple(shape)} has no gradient: call backward() first")
+                    raise ValueError(
+                        f"a parameter of shape {tuple(shape)} has no gradient: call backward() first"
+                    )
                 velocity = self._velocity[parameter]
                 velocity.mul_(self.momentum).add_(parameter.grad)
                 nesterov = parameter.grad.add(velocity, alpha=self.momentum)

@@ -78,7 +78,9 @@ def unpatchify(tokens: npt.NDArray[np.float32], height: int, width: int) -> F32:
     *lead, count, features = tokens.shape
     rows, cols = height // PATCH, width // PATCH
     if count % (rows * cols):
-        raise ValueError(f"tokens: {count} are not whole latents of {height}x{width} ({rows * cols} tokens each)")
+        raise ValueError(
+            f"tokens: {count} are not whole latents of {height}x{width} ({rows * cols} tokens each)"
+        )
     x = tokens.reshape(*lead, count // (rows * cols), rows, cols, features // PATCH**2, PATCH, PATCH)
     x = np.moveaxis(x, (-3, -2, -1), (-5, -3, -1))
     return np.ascontiguousarray(x).reshape(*lead, count // (rows * cols), features // PATCH**2, height, width)
@@ -89,13 +91,17 @@ def positions(height: int, width: int, segments: Sequence[Segment]) -> Positions
     rows, cols = height // PATCH, width // PATCH
     for name, axis in (("height", rows), ("width", cols)):
         if axis not in (4, 7):
-            raise ValueError(f"{name}: {axis * PATCH} latents; the sprite model knows 8 and 14 (64 and 112 pixels)")
+            raise ValueError(
+                f"{name}: {axis * PATCH} latents; the sprite model knows 8 and 14 (64 and 112 pixels)"
+            )
     parts = []
     lengths: list[tuple[Segment, int]] = []
     for name in segments:
         r, c = (2, 2) if name == "reference" else (rows, cols)
         frames = FRAME_ROWS[name]
-        frame, row, col = np.meshgrid(frames, AXIS_ROWS[r] + np.arange(r), AXIS_ROWS[c] + np.arange(c), indexing="ij")
+        frame, row, col = np.meshgrid(
+            frames, AXIS_ROWS[r] + np.arange(r), AXIS_ROWS[c] + np.arange(c), indexing="ij"
+        )
         segment = np.full(row.shape, SEGMENTS.index(name))
         parts.append(np.stack([row, col, frame, segment]).reshape(4, -1))
         lengths.append((name, len(frames) * r * c))
@@ -123,7 +129,9 @@ def pack(
     """
     latents, (height, width) = target.shape[1], target.shape[-2:]
     if latents not in (REST_LATENTS, REST_LATENTS + 1):
-        raise ValueError(f"target: {latents} latents; a root has {REST_LATENTS + 1}, an extension {REST_LATENTS}")
+        raise ValueError(
+            f"target: {latents} latents; a root has {REST_LATENTS + 1}, an extension {REST_LATENTS}"
+        )
     parts: list[tuple[Segment, F32]] = []
     if reference is not None:
         parts.append(("reference", reference[:, None]))
@@ -138,7 +146,9 @@ def pack(
     where = positions(height, width, [name for name, _ in parts])
     if tokens.shape[1] != len(where.row):
         shapes = {name: latent.shape for name, latent in parts}
-        raise ValueError(f"conditions: {tokens.shape[1]} tokens where the canvas takes {len(where.row)}: {shapes}")
+        raise ValueError(
+            f"conditions: {tokens.shape[1]} tokens where the canvas takes {len(where.row)}: {shapes}"
+        )
     return Packed(tokens, where)
 
 

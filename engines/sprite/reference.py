@@ -53,7 +53,9 @@ class ReferenceReading:
 def read_reference(rgb: U8) -> ReferenceReading:
     """Read a picture, uint8 [32, 32, 3].  Every picture has a reading; see `fidelity`."""
     if rgb.shape != (SPRITE_PX, SPRITE_PX, 3) or rgb.dtype != np.uint8:
-        raise ValueError(f"reference: {rgb.dtype} {rgb.shape}; expected uint8 [32, 32, 3], crop and scale it first")
+        raise ValueError(
+            f"reference: {rgb.dtype} {rgb.shape}; expected uint8 [32, 32, 3], crop and scale it first"
+        )
     exact = _exactly_named(rgb)
     if exact is not None:
         return exact
@@ -122,7 +124,8 @@ def nearest_colour(rgb: U8) -> I64:
     palette = _oklab(world.COLOUR_RGB)
     weight = np.array([0.5, 1.0, 1.0], np.float32)
     distance = (((lab[..., None, :] - palette) * weight) ** 2).sum(-1)
-    return distance.argmin(-1)
+    nearest: I64 = distance.argmin(-1)
+    return nearest
 
 
 def _oklab(rgb: U8) -> F32:

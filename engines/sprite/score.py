@@ -9,6 +9,7 @@ import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -38,7 +39,7 @@ class OnnxEngines:
     """The exported graphs of one folder, through ONNX Runtime."""
 
     def __init__(self, folder: Path, threads: int = 2) -> None:
-        import onnxruntime
+        import onnxruntime  # type: ignore[import-untyped]
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -47,7 +48,9 @@ class OnnxEngines:
             path.stem: onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             for path in sorted(folder.glob("*.onnx"))
         }
-        missing = {"text_encoder", "vae_encoder", "vae_decoder_first", "vae_decoder_step", "dit"} - set(self._sessions)
+        missing = {"text_encoder", "vae_encoder", "vae_decoder_first", "vae_decoder_step", "dit"} - set(
+            self._sessions
+        )
         if missing:
             raise FileNotFoundError(
                 f"{folder}: no {', '.join(sorted(missing))} (.onnx): export them with "
@@ -85,7 +88,8 @@ def decode_latents(engines: Engines, latents: F32, *, is_start: bool) -> U8:
         groups.append(_float(found["frames"]))
         cache = found["cache"]
     frames = np.moveaxis(np.concatenate(groups, 1), 2, -1)
-    return np.clip(np.rint((frames + 1) * 127.5), 0, 255).astype(np.uint8)
+    pixels: U8 = np.clip(np.rint((frames + 1) * 127.5), 0, 255).astype(np.uint8)
+    return pixels
 
 
 @dataclass(frozen=True)
@@ -101,28 +105,33 @@ class Given:
 
 
 def sample(
-    engines: Engines, given: Given, canvas: tuple[int, int], latents: int, rng: np.random.Generator, steps: int
+    engines: Engines,
+    given: Given,
+    canvas: tuple[int, int],
+    latents: int,
+    rng: np.random.Generator,
+    steps: int,
 ) -> F32:
     """Denoise segments of 5 (root) or 4 (extension) latents: [B, latents, 16, h, w]."""
     batch, (h, w) = len(given.text), (canvas[0] // world.LATENT_PX, canvas[1] // world.LATENT_PX)
     x = rng.standard_normal((batch, latents, world.LATENT_CHANNELS, h, w), dtype=np.float32)
     schedule = packing.times(steps)
-    for now, then in zip(schedule[:-1], schedule[1:], strict=True):
+    for now, then in pairwise(schedule.tolist()):
         if given.first is not None:
             x[:, :1] = given.first
         packed = packing.pack(x, reference=given.reference, anchor=given.anchor, short=given.short)
         where = packed.positions
-        inputs = {
+        inputs: dict[str, npt.NDArray[np.generic]] = {
             "tokens": packed.tokens,
             "text": given.text,
             "row": where.row,
             "col": where.col,
             "frame": where.frame,
             "segment": where.segment,
-            "levels": packing.levels(batch, float(now), first_given=given.first is not None),
+            "levels": packing.levels(batch, now, first_given=given.first is not None),
         }
         clean = _float(engines.infer("dit", inputs)["x0"])[:, where.target]
-        x = packing.euler(x, packing.unpatchify(clean, h, w), float(now), float(then))
+        x = packing.euler(x, packing.unpatchify(clean, h, w), now, then)
     if given.first is not None:
         x[:, :1] = given.first
     return x
@@ -146,7 +155,9 @@ class Case:
     def text(self, subject: captions.Subject) -> str:
         """Its canonical caption."""
         if subject == "frame":
-            return captions.caption(captions.Reading(direction=world.DIRECTION_NAMES[self.direction]), subject)
+            return captions.caption(
+                captions.Reading(direction=world.DIRECTION_NAMES[self.direction]), subject
+            )
         named = self.sprite if isinstance(self.sprite, world.Named) else None
         reading = captions.Reading(
             colour=world.COLOUR_NAMES[named.colour] if named else None,
@@ -169,7 +180,9 @@ def named_cases(count: int, rng: np.random.Generator, *, held_out: bool) -> list
     pool = [c for c in world.COMBINATIONS if world.combination_is_held_out(c) == held_out]
     order = np.concatenate([rng.permutation(len(pool)) for _ in range(-(-count // len(pool)))])[:count]
     return [
-        Case(world.Named(pool[i][0], pool[i][1]), pool[i][2], pool[i][3], int(n % 5 == 0), int(rng.integers(3)))
+        Case(
+            world.Named(pool[i][0], pool[i][1]), pool[i][2], pool[i][3], int(n % 5 == 0), int(rng.integers(3))
+        )
         for n, i in enumerate(order)
     ]
 
@@ -179,7 +192,8 @@ def pattern_cases(count: int, rng: np.random.Generator, colours: int | None = No
     return [
         Case(
             world.random_pattern(rng, held_out=True, colours=colours or 2 + n % 5),
-            *(int(rng.integers(4)) for _ in range(2)),
+            int(rng.integers(4)),
+            int(rng.integers(4)),
             int(n % 5 == 0),
             int(rng.integers(3)),
         )
@@ -213,10 +227,14 @@ def make_roots(
         if subject == "reference":
             given = replace(given, reference=encode_references(engines, chosen))
         if subject == "frame":
-            clips = [world.clip(c.sprite, c.background, canvas, c.corners(canvas, [0]).astype(int)) for c in chosen]
+            clips = [
+                world.clip(c.sprite, c.background, canvas, c.corners(canvas, [0]).astype(int)) for c in chosen
+            ]
             given = replace(given, first=encode_pictures(engines, np.concatenate(clips))[:, None])
         latents = sample(engines, given, canvas, packing.REST_LATENTS + 1, rng, steps)
-        for case, latent, video in zip(chosen, latents, decode_latents(engines, latents, is_start=True), strict=True):
+        for case, latent, video in zip(
+            chosen, latents, decode_latents(engines, latents, is_start=True), strict=True
+        ):
             verdict = judge(video, case.sprite, case.background, case.direction)
             yield Made(case, latent, verdict, _placed(verdict, case.corners(canvas, np.arange(len(video)))))
 
@@ -279,7 +297,12 @@ def _kept(video: U8, case: Case, canvas: tuple[int, int], count: int) -> Kept:
     length = packing.REST_LATENTS * world.FRAMES_PER_LATENT
     lead = judge(video[:-length], case.sprite, case.background, case.direction, is_start=False)
     verdict = judge(
-        video[-length:], case.sprite, case.background, case.direction, is_start=False, previous=lead.corners[-1]
+        video[-length:],
+        case.sprite,
+        case.background,
+        case.direction,
+        is_start=False,
+        previous=lead.corners[-1],
     )
     frames = 1 + length * count + np.arange(length)
     placed = _placed(verdict, case.corners(canvas, frames))
@@ -306,7 +329,12 @@ def first_segments_table(engines: Engines, samples: int, steps: int, seed: int) 
             made = list(make_roots(engines, cases, subject, canvas, rng, steps))
             v = [m.verdict for m in made]
             shares = [
-                *([x.colour for x in v], [x.shape for x in v], [x.identity for x in v], [x.background for x in v]),
+                *(
+                    [x.colour for x in v],
+                    [x.shape for x in v],
+                    [x.identity for x in v],
+                    [x.background for x in v],
+                ),
                 *([x.direction for x in v], [m.placed for m in made], [x.all for x in v]),
             ]
             yield f"| {name} | {aspect} | {len(made)} | " + " | ".join(_percent(s) for s in shares) + " |"
@@ -322,14 +350,20 @@ def chains_table(engines: Engines, chains: int, extensions: int, steps: int, see
     )
     yield "|---" * (4 + len(marks)) + "|"
     for aspect, canvas in world.CANVASES.items():
-        for name, subject in (("named sprite", "named"), ("pattern never trained", "reference")):
+        kinds: tuple[tuple[str, captions.Subject], ...] = (
+            ("named sprite", "named"),
+            ("pattern never trained", "reference"),
+        )
+        for name, subject in kinds:
             rng = np.random.default_rng(seed + 1)
-            cases = named_cases(chains, rng, held_out=True) if subject == "named" else pattern_cases(chains, rng)
-            roots = list(make_roots(engines, cases, subject, canvas, rng, steps))  # type: ignore[arg-type]
+            cases = (
+                named_cases(chains, rng, held_out=True) if subject == "named" else pattern_cases(chains, rng)
+            )
+            roots = list(make_roots(engines, cases, subject, canvas, rng, steps))
             for history in HISTORIES:
                 if history.endswith("reference") and subject == "named":
                     continue
-                kept = extend_chains(engines, roots, subject, history, canvas, rng, steps, extensions)  # type: ignore[arg-type]
+                kept = extend_chains(engines, roots, subject, history, canvas, rng, steps, extensions)
                 cells = [
                     " / ".join(
                         _percent([getattr(k, part) for k in kept[mark]])
@@ -358,9 +392,15 @@ def report(
 def main() -> None:
     """Read the arguments and print the tables."""
     parser = argparse.ArgumentParser(description="Score the sprite model through its ONNX engines.")
-    parser.add_argument("--engines", type=Path, default=Path(__file__).parent / "prebuilt", help="folder of ONNX files")
-    parser.add_argument("--samples", type=int, default=48, help="root segments for each row; 0 skips the table")
-    parser.add_argument("--chains", type=int, default=16, help="videos for each row of extensions; 0 skips the table")
+    parser.add_argument(
+        "--engines", type=Path, default=Path(__file__).parent / "prebuilt", help="folder of ONNX files"
+    )
+    parser.add_argument(
+        "--samples", type=int, default=48, help="root segments for each row; 0 skips the table"
+    )
+    parser.add_argument(
+        "--chains", type=int, default=16, help="videos for each row of extensions; 0 skips the table"
+    )
     parser.add_argument("--extensions", type=int, default=64, help="length of a chain")
     parser.add_argument("--steps", type=int, default=packing.DEFAULT_STEPS, help="denoising steps")
     parser.add_argument("--seed", type=int, default=1)
@@ -377,7 +417,9 @@ def main() -> None:
         seed=arguments.seed,
     ):
         print(line, flush=True)
-    print(f"\nMeasured in {time.monotonic() - started:.0f} s, {arguments.steps} steps, seed {arguments.seed}.")
+    print(
+        f"\nMeasured in {time.monotonic() - started:.0f} s, {arguments.steps} steps, seed {arguments.seed}."
+    )
 
 
 if __name__ == "__main__":

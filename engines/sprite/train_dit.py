@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from engines.sprite import packing, world
 from engines.sprite.captions import VOCAB
-from engines.sprite.data import ATLAS_CLASSES, SLOT_CLASSES, UNKNOWN, Batch, Maker
+from engines.sprite.data import ATLAS_CLASSES, SLOT_CLASSES, UNKNOWN, Batch, Kind, Maker
 from engines.sprite.dit import BLOCKS, WIDTH, Dit, Spread, TextTable
 from engines.sprite.optim import Muon
 from engines.sprite.vae import Vae
@@ -106,7 +106,9 @@ def losses(model: Denoiser, batch: Batch) -> Losses:
     levels = draw_levels(batch)
     where = batch.positions
     segment = torch.from_numpy(where.segment)
-    clean = torch.cat([t for t in (batch.reference, batch.anchor, batch.short, batch.target) if t is not None], 1)
+    clean = torch.cat(
+        [t for t in (batch.reference, batch.anchor, batch.short, batch.target) if t is not None], 1
+    )
     noise_level = levels[:, segment][..., None]
     tokens = (1 - noise_level) * clean + noise_level * torch.randn_like(clean)
     device = next(model.parameters()).device
@@ -165,7 +167,7 @@ class Trainer:
         self.seed = seed
         self.step = 0
         self.seconds = 0.0
-        self.maker = Maker(vae.to(device, memory_format=torch.channels_last))
+        self.maker = Maker(vae.to(device).to(memory_format=torch.channels_last))  # type: ignore[call-overload]
         self.model = Denoiser().to(device)
         self.average = Denoiser().to(device)
         self.average.load_state_dict(self.model.state_dict())
@@ -194,8 +196,8 @@ class Trainer:
         for group in self.adam.param_groups:
             group["lr"] = ADAM_RATE * scale
         aspect = str(rng.choice(list(CANVAS_SHARES), p=list(CANVAS_SHARES.values())))
-        kind = "extension" if rng.random() < EXTENSIONS else "root"
-        batch = self.maker.batch(kind, BATCH[aspect], world.CANVASES[aspect], rng)  # type: ignore[arg-type]
+        kind: Kind = "extension" if rng.random() < EXTENSIONS else "root"
+        batch = self.maker.batch(kind, BATCH[aspect], world.CANVASES[aspect], rng)
         result = losses(self.model, batch)
         self.adam.zero_grad(set_to_none=True)
         self.muon.zero_grad()
@@ -280,8 +282,12 @@ def main() -> None:
     """Read the arguments, train, write the weights."""
     parser = argparse.ArgumentParser(description="Train the sprite model's denoiser on a trained VAE.")
     parser.add_argument("--vae", type=Path, required=True, help="vae.safetensors that train_vae wrote")
-    parser.add_argument("--out", type=Path, default=Path("dit.safetensors"), help="weights to write (fp16 average)")
-    parser.add_argument("--state", type=Path, default=Path("dit.state"), help="checkpoint; resumed from if it exists")
+    parser.add_argument(
+        "--out", type=Path, default=Path("dit.safetensors"), help="weights to write (fp16 average)"
+    )
+    parser.add_argument(
+        "--state", type=Path, default=Path("dit.state"), help="checkpoint; resumed from if it exists"
+    )
     ending = parser.add_mutually_exclusive_group()
     ending.add_argument("--seconds", type=float, default=3000.0, help="training time of the whole run")
     ending.add_argument("--until", type=datetime.fromisoformat, help="end at this time (ISO, UTC) instead")

@@ -43,7 +43,9 @@ def draw_clips(rng: np.random.Generator, progress: float) -> tuple[U8, F32]:
     Twelve in a hundred batches are pictures (T = 1), the rest clips of 5, 9 or 17 frames.
     """
     if rng.random() < 0.12:
-        stills = np.stack([world.picture(_draw_sprite(rng), int(rng.integers(4))) for _ in range(64)])[:, None]
+        stills = np.stack([world.picture(_draw_sprite(rng), int(rng.integers(4))) for _ in range(64)])[
+            :, None
+        ]
         return stills, np.ones(stills.shape[:4], np.float32)
     canvas, length, count = _draw_size(rng, progress)
     videos, weights = [], []
@@ -83,7 +85,8 @@ def _pixel_weight(video: U8, background: int) -> F32:
     edge[:, :, :-1] |= across
     edge[:, 1:] |= down
     edge[:, :-1] |= down
-    return (1 + FOREGROUND_WEIGHT * foreground + EDGE_WEIGHT * edge).astype(np.float32)
+    weight: F32 = (1 + FOREGROUND_WEIGHT * foreground + EDGE_WEIGHT * edge).astype(np.float32)
+    return weight
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ class Trainer:
             assert isinstance(last, nn.Conv2d) and last.bias is not None
             last.bias[world.LATENT_CHANNELS :] -= 5
         # channels_last convolutions in bf16 are three times faster on CPU.
-        self.vae = vae.to(device, memory_format=torch.channels_last)
+        self.vae = vae.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.muon = Muon()
         ends = {id(last.weight), id(next(p for n, p in vae.named_parameters() if n == "paint.7.weight"))}
         self.others = []
@@ -231,7 +234,8 @@ def run(trainer: Trainer, steps: int, seconds: float | None, state: Path, out: P
             l1, l2, kl = np.mean(recent, 0)
             recent.clear()
             print(
-                f"step {trainer.step}/{steps} {trainer.seconds:.0f}s l1 {l1:.4f} l2 {l2:.5f} kl {kl:.3f}", flush=True
+                f"step {trainer.step}/{steps} {trainer.seconds:.0f}s l1 {l1:.4f} l2 {l2:.5f} kl {kl:.3f}",
+                flush=True,
             )
         if trainer.step % SAVE_EVERY == 0:
             trainer.save(state)
@@ -245,7 +249,9 @@ def main() -> None:
     """Read the arguments, train, write the weights."""
     parser = argparse.ArgumentParser(description="Train the sprite model's VAE.")
     parser.add_argument("--out", type=Path, default=Path("vae.safetensors"), help="weights to write (fp16)")
-    parser.add_argument("--state", type=Path, default=Path("vae.state"), help="checkpoint; resumed from if it exists")
+    parser.add_argument(
+        "--state", type=Path, default=Path("vae.state"), help="checkpoint; resumed from if it exists"
+    )
     parser.add_argument("--steps", type=int, default=6000, help="length of the whole run")
     parser.add_argument("--seconds", type=float, help="end after this training time if the steps take longer")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")

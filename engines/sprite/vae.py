@@ -94,11 +94,11 @@ class Vae(nn.Module):
     def encode(self, frames: Tensor) -> Tensor:
         """frames [N, 4, 3, H, W] in -1..1 -> normalised latents [N, 16, H/8, W/8]."""
         mean = self.moments(frames)[0].float()
-        return cast(Tensor, (mean - self._channel(self.mean)) / self._channel(self.deviation))
+        return (mean - self._channel(self.mean)) / self._channel(self.deviation)
 
     def raw(self, latents: Tensor) -> Tensor:
         """Undo the normalisation."""
-        return cast(Tensor, latents * self._channel(self.deviation) + self._channel(self.mean))
+        return latents * self._channel(self.deviation) + self._channel(self.mean)
 
     def step(self, latent: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
         """One raw latent [B, 16, h, w] and the cache [B, 128, h, w] (zeros at the start) -> 4 frames, new cache.
@@ -127,4 +127,4 @@ class Vae(nn.Module):
 def latent_groups(video: Tensor) -> Tensor:
     """A video [B, 1 + 4k, 3, H, W] as the encoder's input [B (1 + k), 4, 3, H, W]: frame 0 four times, then fours."""
     padded = torch.cat([video[:, :1]] * (FRAMES_PER_LATENT - 1) + [video], 1)
-    return padded.unflatten(1, (-1, FRAMES_PER_LATENT)).flatten(0, 1)
+    return cast(Tensor, padded.unflatten(1, (-1, FRAMES_PER_LATENT)).flatten(0, 1))

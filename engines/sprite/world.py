@@ -45,7 +45,12 @@ BACKGROUNDS: Final[dict[str, tuple[int, int, int]]] = {
     "navy": (24, 20, 105),
     "black": (8, 8, 8),
 }
-DIRECTIONS: Final[dict[str, tuple[int, int]]] = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
+DIRECTIONS: Final[dict[str, tuple[int, int]]] = {
+    "left": (-1, 0),
+    "right": (1, 0),
+    "up": (0, -1),
+    "down": (0, 1),
+}
 """(dx, dy) of one step."""
 
 # Shapes are 8x8 cells of 4 pixels.  They differ in whole latents of 8 pixels: finer differences are the last thing
@@ -67,7 +72,10 @@ LANE_NAMES: Final = ("top", "middle", "bottom")
 COLOUR_RGB: Final[U8] = np.array(list(COLOURS.values()), np.uint8)
 BACKGROUND_RGB: Final[U8] = np.array(list(BACKGROUNDS.values()), np.uint8)
 SHAPE_MASKS: Final[npt.NDArray[np.bool_]] = np.stack(
-    [np.kron([[c == "#" for c in row] for row in art.split()], np.ones((4, 4), bool)) for art in _ART.values()]
+    [
+        np.kron([[c == "#" for c in row] for row in art.split()], np.ones((4, 4), bool))
+        for art in _ART.values()
+    ]
 )
 """bool [4, 32, 32], by shape."""
 
@@ -115,7 +123,9 @@ def random_named(rng: np.random.Generator) -> Named:
     return Named(int(rng.integers(6)), int(rng.integers(4)))
 
 
-def random_pattern(rng: np.random.Generator, *, held_out: bool = False, colours: int | None = None) -> Pattern:
+def random_pattern(
+    rng: np.random.Generator, *, held_out: bool = False, colours: int | None = None
+) -> Pattern:
     """A pattern of exactly `colours` colours (1 to 6; drawn where None) that is, or is not, held out of training."""
     while True:
         count = int(rng.integers(1, 7)) if colours is None else colours
@@ -165,11 +175,16 @@ def path(canvas: tuple[int, int], direction: int, start: int, lane_place: int, f
 def picture(sprite: Sprite, background: int) -> U8:
     """The sprite alone, uint8 [32, 32, 3]; what a named shape leaves open shows the background."""
     if isinstance(sprite, Pattern):
-        return COLOUR_RGB[np.kron(sprite.grid(), np.ones((BLOCK_PX, BLOCK_PX), np.int64))]
-    return np.where(SHAPE_MASKS[sprite.shape][..., None], COLOUR_RGB[sprite.colour], BACKGROUND_RGB[background])
+        still: U8 = COLOUR_RGB[np.kron(sprite.grid(), np.ones((BLOCK_PX, BLOCK_PX), np.int64))]
+    else:
+        mask = SHAPE_MASKS[sprite.shape][..., None]
+        still = np.where(mask, COLOUR_RGB[sprite.colour], BACKGROUND_RGB[background])
+    return still
 
 
-def clip(sprite: Sprite, background: int, canvas: tuple[int, int], corners: Sequence[Sequence[int]] | I64) -> U8:
+def clip(
+    sprite: Sprite, background: int, canvas: tuple[int, int], corners: Sequence[Sequence[int]] | I64
+) -> U8:
     """The film of a sprite whose upper left corner goes through `corners` (x, y), uint8 [T, H, W, 3]."""
     frames = np.empty((len(corners), *canvas, 3), np.uint8)
     frames[:] = BACKGROUND_RGB[background]
