@@ -1,0 +1,184 @@
+"""Jobs in the store: created once, moved by compare-and-swap, listed newest first.
+
+    t/<tenant>/jobs/<id>                                        the record
+    t/<tenant>/by-time/<inverted ms>-<id>                       for lists
+    active/<2 hex>/<tenant>/<priority>/<deadline ms>/<id>       all that ordering needs, in the name
+
+`by-time` and `active` are written before the record and tolerated without one, so that a crash between the writes loses
+nothing that was acknowledged; `active` goes after the terminal swap. The front door creates, cancels and deletes, the
+Director does the rest.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from serving.errors import AlreadyExists, Conflict, FailedPrecondition, NotFound
+from serving.jobs.record import TRANSITIONS, JobRecord, JobState
+from serving.store.base import Store
+
+_TIME_TOP = 10**14
+"""Times are written as `_TIME_TOP - ms` in 14 digits, so that a listing shows the newest first."""
+_NO_DEADLINE = 10**14 - 1
+_ID = re.compile(r"[a-z]+_[a-z0-9]{1,40}\Z")
+
+
+@dataclass(frozen=True)
+class Active:
+    """A job that waits or runs, as its key tells."""
+
+    tenant: str
+    id: str
+    priority: int
+    deadline_ms: int | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some records, and the token that goes on behind them (empty at the end)."""
+
+    records: tuple[JobRecord, ...]
+    next_token: str
+
+
+class Jobs:
+    """All jobs of an installation; every read names the tenant."""
+
+    def __init__(self, store: Store, nonce: Callable[[], str] = lambda: secrets.token_hex(8)) -> None:
+        self._store = store
+        self._nonce = nonce
+
+    async def create(self, record: JobRecord) -> JobRecord:
+        """Make the record durable, or return the one that is there.
+
+        Raises `AlreadyExists`, naming the difference, when the id (derived from an idempotency key) belongs to another
+        request, and `FailedPrecondition` when that job was deleted.
+        """
+        fresh = record.model_copy(update={"version": 1, "nonce": self._nonce()})
+        await self._store.put_if_absent(_by_time_key(fresh), b"")
+        await self._store.put_if_absent(_active_key(fresh), b"")
+        if await self._store.put_if_absent(_record_key(fresh.tenant, fresh.id), fresh.encode()):
+            return fresh
+        return await self._same_request(fresh)
+
+    async def get(self, tenant: str, job: str) -> JobRecord:
+        """A job of this tenant. Raises `NotFound`, also for a deleted one."""
+        record = await self._read(tenant, job)
+        if record is None or record.state is JobState.DELETED:
+            raise NotFound(f"no video {job!r}: it never existed, was deleted, or belongs to another tenant")
+        return record
+
+    async def transition(self, record: JobRecord, **changes: Any) -> JobRecord:
+        """Write `record` with these changes, if nobody has written since it was read.
+
+        Raises `Conflict` when somebody has (read again and decide anew), `NotFound` when the job is gone, and
+        `FailedPrecondition` for a move that the state diagram does not have.
+        """
+        after: JobState = changes.get("state", record.state)
+        if after not in TRANSITIONS[record.state]:
+            raise FailedPrecondition(f"video {record.id} is {record.state}, and cannot become {after}")
+        key = _record_key(record.tenant, record.id)
+        stored = await self._store.get(key)
+        current = JobRecord.decode(stored.data)
+        if (current.version, current.nonce) != (record.version, record.nonce):
+            raise Conflict(f"video {record.id} was changed by another writer")
+        update = {**changes, "version": record.version + 1, "nonce": self._nonce()}
+        changed = JobRecord.model_validate({**dict(record), **update})
+        await self._store.swap(key, changed.encode(), stored.version)
+        return changed
+
+    async def retire(self, record: JobRecord) -> None:
+        """Take an ended job off the active list; harmless to repeat."""
+        await self._store.delete(_active_key(record))
+
+    async def delete(self, record: JobRecord) -> None:
+        """Swap in the tombstone of an ended job. Raises as `transition` does."""
+        await self.transition(record, state=JobState.DELETED)
+        await self._store.delete(_active_key(record))
+        await self._store.delete(_by_time_key(record))
+
+    async def list(self, tenant: str, *, limit: int, token: str = "") -> Page:
+        """Records of a tenant, newest first, those behind `token` only."""
+        prefix = f"t/{tenant}/by-time/"
+        found: list[JobRecord] = []
+        last = ""
+        async for entry in self._store.list(prefix, after=prefix + token if token else ""):
+            name = entry.key.removeprefix(prefix)
+            record = await self._read(tenant, name.partition("-")[2])
+            if record is None or record.state is JobState.DELETED:
+                continue
+            if len(found) == limit:
+                return Page(tuple(found), last)
+            found.append(record)
+            last = name
+        return Page(tuple(found), "")
+
+    async def active(self) -> AsyncIterator[Active]:
+        """Every job that waits or runs, from the names of keys alone (some may have no record yet, or have ended)."""
+        async for entry in self._store.list("active/"):
+            _, _, tenant, priority, deadline, job = entry.key.split("/")
+            due = int(deadline)
+            yield Active(tenant, job, int(priority), None if due == _NO_DEADLINE else due)
+
+    async def newest_same(
+        self, tenant: str, api_key_id: str, fingerprint: str, since_ms: int
+    ) -> JobRecord | None:
+        """The newest job of this API key with this canonical request, made since then; for creates marked as resent."""
+        prefix = f"t/{tenant}/by-time/"
+        oldest = f"{_TIME_TOP - since_ms:014d}~"
+        async for entry in self._store.list(prefix):
+            name = entry.key.removeprefix(prefix)
+            if name > oldest:
+                return None
+            record = await self._read(tenant, name.partition("-")[2])
+            if (
+                record is not None
+                and record.state is not JobState.DELETED
+                and record.api_key_id == api_key_id
+                and record.request.fingerprint() == fingerprint
+            ):
+                return record
+        return None
+
+    async def _read(self, tenant: str, job: str) -> JobRecord | None:
+        if not _ID.match(job):  # a user's text is never made into a key
+            return None
+        try:
+            return JobRecord.decode((await self._store.get(_record_key(tenant, job))).data)
+        except NotFound:
+            return None
+
+    async def _same_request(self, fresh: JobRecord) -> JobRecord:
+        there = await self._read(fresh.tenant, fresh.id)
+        if there is None or there.created_ms != fresh.created_ms:
+            # The index entries of the resent create would list the job twice.
+            await self._store.delete(_by_time_key(fresh))
+        if there is None or there.state is JobState.DELETED:
+            raise FailedPrecondition(f"the video of this idempotency key, {fresh.id}, was deleted: use a new key")
+        if there.state.terminal:
+            await self.retire(there)
+        if there.request.fingerprint() != fresh.request.fingerprint():
+            differing = ", ".join(there.request.differences(fresh.request))
+            raise AlreadyExists(
+                f"the idempotency key {fresh.idempotency_key!r} belongs to another request ({fresh.id}); "
+                f"they differ in: {differing}. Use a new key for a new request"
+            )
+        return there
+
+
+def _record_key(tenant: str, job: str) -> str:
+    return f"t/{tenant}/jobs/{job}"
+
+
+def _by_time_key(record: JobRecord) -> str:
+    return f"t/{record.tenant}/by-time/{_TIME_TOP - record.created_ms:014d}-{record.id}"
+
+
+def _active_key(record: JobRecord) -> str:
+    shard = f"{sum(record.id.encode()) % 256:02x}"
+    deadline = _NO_DEADLINE if record.deadline_ms is None else record.deadline_ms
+    return f"active/{shard}/{record.tenant}/{record.priority}/{deadline:014d}/{record.id}"

@@ -1,0 +1,71 @@
+"""Content-addressed bytes of one tenant, and the cache that finds them by what they were computed from.
+
+    t/<tenant>/blobs/<sha256>              immutable bytes, verified on every whole read
+    t/<tenant>/cache/<kind>/<key>          the digest of what was computed once for this content
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+from serving.errors import Corrupt, NotFound
+from serving.store.base import Store
+
+
+class Blobs:
+    """One tenant's blobs. Every stage, the front door and the Director use it; nobody sees another tenant's."""
+
+    def __init__(self, store: Store, tenant: str) -> None:
+        self._store = store
+        self._tenant = tenant
+
+    async def put(self, data: bytes | Path) -> str:
+        """Keep the bytes (a Path is streamed); their SHA-256 in hex. Equal bytes are kept once."""
+        digest = await asyncio.to_thread(_digest_of, data) if isinstance(data, Path) else _digest_of(data)
+        await self._store.put_if_absent(self._key(digest), data)
+        return digest
+
+    async def get(self, digest: str) -> bytes:
+        """The bytes. Raises `NotFound`, or `Corrupt` when they do not match their digest."""
+        data = (await self._store.get(self._key(digest))).data
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise Corrupt(f"blob {digest} holds other bytes than its name says: restore it from a copy of the store")
+        return data
+
+    async def get_range(self, digest: str, start: int, length: int) -> bytes:
+        """Some of the bytes, unverified. Raises `NotFound`."""
+        return await self._store.get_range(self._key(digest), start, length)
+
+    async def size(self, digest: str) -> int:
+        """How many bytes. Raises `NotFound`."""
+        key = self._key(digest)
+        async for entry in self._store.list(key, limit=1):
+            if entry.key == key:
+                return entry.size
+        raise NotFound(f"no blob {digest}")
+
+    async def cache_get(self, kind: str, key: str) -> str | None:
+        """The digest that was cached for this content, or None."""
+        try:
+            return (await self._store.get(self._cache_key(kind, key))).data.decode()
+        except NotFound:
+            return None
+
+    async def cache_put(self, kind: str, key: str, digest: str) -> None:
+        """Remember a digest. The first one stays: equal content gives equal results."""
+        await self._store.put_if_absent(self._cache_key(kind, key), digest.encode())
+
+    def _key(self, digest: str) -> str:
+        return f"t/{self._tenant}/blobs/{digest}"
+
+    def _cache_key(self, kind: str, key: str) -> str:
+        return f"t/{self._tenant}/cache/{kind}/{key}"
+
+
+def _digest_of(data: bytes | Path) -> str:
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).hexdigest()
+    with data.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,200 @@
+"""A store in a local directory: the embedded default.
+
+One object is one file. A create is temporary file → fsync → link; a swap is temporary file → fsync → rename, under an
+advisory lock that all processes of the machine share; both end with an fsync of the directory. A version is the digest
+of the bytes: records carry a nonce, so equal versions mean the very same write. Network filesystems are refused, for
+their locks and links cannot be trusted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from serving.errors import Conflict, NotFound, StoreUnfit
+from serving.store.base import Listed, Versioned
+
+_KEY = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*\Z")
+_LOCKS = 256
+_PAGE = 1000
+_NETWORK_FILESYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "ceph", "glusterfs"})
+
+
+class DirectoryStore:
+    """See the module. Several processes of one machine may use the same directory at once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+        self._objects = self._root / "objects"
+        self._locks = self._root / "locks"
+        self._temporary = self._root / "tmp"
+        self.url = f"dir://{self._root}"
+
+    async def open(self) -> None:
+        """Make the folders. Raises `StoreUnfit` when they cannot be made or lie on a network filesystem."""
+        await asyncio.to_thread(self._open)
+
+    async def get(self, key: str) -> Versioned:
+        return await asyncio.to_thread(self._get, key)
+
+    async def get_range(self, key: str, start: int, length: int) -> bytes:
+        return await asyncio.to_thread(self._get_range, key, start, length)
+
+    async def put_if_absent(self, key: str, data: bytes | Path) -> bool:
+        return await asyncio.to_thread(self._put_if_absent, key, data)
+
+    async def swap(self, key: str, data: bytes, expected: str) -> str:
+        return await asyncio.to_thread(self._swap, key, data, expected)
+
+    async def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> AsyncIterator[Listed]:
+        found = islice(self._walk(self._objects, "", prefix, after), limit)
+        while page := await asyncio.to_thread(lambda: list(islice(found, _PAGE))):
+            for listed in page:
+                yield listed
+
+    async def delete(self, key: str) -> None:
+        await asyncio.to_thread(self._delete, key)
+
+    async def presign(self, key: str, expires_s: int) -> str | None:  # noqa: ARG002  (a directory has no URLs)
+        return None
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+    def _open(self) -> None:
+        try:
+            for folder in (self._objects, self._locks, self._temporary):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnfit(
+                f"store {self.url}: {error.strerror}; name a folder that this user can write with `store`"
+            ) from error
+        kind = _filesystem(self._root)
+        if kind in _NETWORK_FILESYSTEMS:
+            raise StoreUnfit(
+                f"store {self.url} lies on {kind}, where locks cannot be trusted: use a local disk or an s3:// store"
+            )
+
+    def _path(self, key: str) -> Path:
+        if not _KEY.match(key) or any(part in (".", "..") for part in key.split("/")):
+            raise ValueError(f"{key!r} is no key: parts of [A-Za-z0-9._-] with / between them")
+        return self._objects / key
+
+    def _get(self, key: str) -> Versioned:
+        try:
+            data = self._path(key).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise NotFound(f"no object {key}") from error
+        return Versioned(data, hashlib.sha256(data).hexdigest())
+
+    def _get_range(self, key: str, start: int, length: int) -> bytes:
+        try:
+            with self._path(key).open("rb") as file:
+                file.seek(start)
+                return file.read(length)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise NotFound(f"no object {key}") from error
+
+    def _put_if_absent(self, key: str, data: bytes | Path) -> bool:
+        path = self._path(key)
+        if path.exists():
+            return False
+        with self._written(data) as temporary:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+        self._sync_upwards(path.parent)
+        return True
+
+    def _swap(self, key: str, data: bytes, expected: str) -> str:
+        path = self._path(key)
+        with self._lock(key):
+            if self._get(key).version != expected:
+                raise Conflict(f"{key} was changed by another writer")
+            with self._written(data) as temporary:
+                temporary.replace(path)
+            _sync_folder(path.parent)
+        return hashlib.sha256(data).hexdigest()
+
+    def _delete(self, key: str) -> None:
+        path = self._path(key)
+        path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _lock(self, key: str) -> Iterator[None]:
+        bucket = hashlib.sha256(key.encode()).digest()[0] % _LOCKS
+        with (self._locks / f"{bucket:02x}").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _written(self, data: bytes | Path) -> Iterator[Path]:
+        """A temporary file on the same filesystem that holds `data` durably; gone afterwards if nobody took it."""
+        handle, name = tempfile.mkstemp(dir=self._temporary)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                if isinstance(data, Path):
+                    with data.open("rb") as source:
+                        shutil.copyfileobj(source, file, 1 << 20)
+                else:
+                    file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _sync_upwards(self, folder: Path) -> None:
+        """Make a new name durable, and the folders that may have been made for it."""
+        while folder != self._root:
+            _sync_folder(folder)
+            folder = folder.parent
+
+    def _walk(self, folder: Path, at: str, prefix: str, after: str) -> Iterator[Listed]:
+        """Keys below `folder` in byte order. A folder sorts as its name with a `/`, as the keys in it do."""
+        try:
+            entries = sorted(os.scandir(folder), key=lambda e: e.name + "/" if e.is_dir() else e.name)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for entry in entries:
+            key = at + entry.name
+            if entry.is_dir():
+                inside = key + "/"
+                overlaps = inside.startswith(prefix) or prefix.startswith(inside)
+                if overlaps and (inside > after or after.startswith(inside)):
+                    yield from self._walk(folder / entry.name, inside, prefix, after)
+            elif key.startswith(prefix) and key > after:
+                try:
+                    yield Listed(key, entry.stat().st_size)
+                except FileNotFoundError:  # deleted while we listed
+                    continue
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _filesystem(path: Path) -> str:
+    """The type of the filesystem that holds `path`, from the kernel's table of mounts."""
+    best, kind = "", ""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, mount, found, *_ = line.split()
+        if len(mount) >= len(best) and (path == Path(mount) or Path(mount) in path.parents):
+            best, kind = mount, found
+    return kind

@@ -1,0 +1,73 @@
+"""The start-up probe: a store shows with real races that it keeps its promises, or is refused.
+
+Compare-and-swap has been broken in several S3-compatible stores: many writers won at once, or a condition on a missing
+key was ignored. Nothing durable can be built on such a store, so it is better not to start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+from serving.errors import Conflict, LongtakeError, NotFound, StoreUnfit
+from serving.store.base import Store
+
+RACERS = 32
+
+
+async def probe(store: Store) -> None:
+    """Race for a create and for a swap, and check ranges and lists. Raises `StoreUnfit` naming what failed."""
+    prefix = f"probe/{secrets.token_hex(8)}"
+    keys = [f"{prefix}/race", f"{prefix}/other"]
+    try:
+        await _create_race(store, keys[0])
+        await _swap_race(store, keys[0])
+        await _missing(store, f"{prefix}/missing")
+        await store.put_if_absent(keys[1], b"0123456789")
+        if await store.get_range(keys[1], 3, 4) != b"3456":
+            raise StoreUnfit(f"store {store.url}: a range read returned other bytes")
+        if [entry.key async for entry in store.list(prefix)] != sorted(keys):
+            raise StoreUnfit(f"store {store.url}: a list does not show what was written, in order")
+    except StoreUnfit:
+        raise
+    except LongtakeError as error:
+        raise StoreUnfit(f"store {store.url}: {error.message}") from error
+    finally:
+        for key in keys:
+            await store.delete(key)
+
+
+async def _create_race(store: Store, key: str) -> None:
+    bodies = [f"{i}-{secrets.token_hex(8)}".encode() for i in range(RACERS)]
+    won = await asyncio.gather(*(store.put_if_absent(key, body) for body in bodies))
+    if sum(won) != 1:
+        raise StoreUnfit(f"store {store.url}: {sum(won)} of {RACERS} writers created the same object; one must win")
+    if (await store.get(key)).data != bodies[won.index(True)]:
+        raise StoreUnfit(f"store {store.url}: an object holds other bytes than its creator wrote")
+
+
+async def _swap_race(store: Store, key: str) -> None:
+    version = (await store.get(key)).version
+
+    async def attempt(body: bytes) -> bool:
+        try:
+            await store.swap(key, body, version)
+        except Conflict:
+            return False
+        return True
+
+    bodies = [f"{i}-{secrets.token_hex(8)}".encode() for i in range(RACERS)]
+    won = await asyncio.gather(*(attempt(body) for body in bodies))
+    if sum(won) != 1:
+        raise StoreUnfit(f"store {store.url}: {sum(won)} of {RACERS} writers won the same swap; one must win")
+    if (await store.get(key)).data != bodies[won.index(True)]:
+        raise StoreUnfit(f"store {store.url}: an object holds other bytes than the swap's winner wrote")
+
+
+async def _missing(store: Store, key: str) -> None:
+    try:
+        await store.swap(key, b"x", "0" * 64)
+    except (NotFound, Conflict):
+        return
+    await store.delete(key)
+    raise StoreUnfit(f"store {store.url}: a conditional write to a missing object succeeded")
