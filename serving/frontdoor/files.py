@@ -106,7 +106,7 @@ class Files:
             size, start = await self._receive(spooled, pieces)
             digest = await Blobs(self._store, tenant).put(Path(spooled.name))
         record = FileRecord(
-            id=new_id("file"),
+            id=new_id("file_"),
             tenant=tenant,
             filename=filename,
             size=size,
@@ -146,7 +146,7 @@ class Files:
             return found
         size = await self._content.video_size(tenant, video)
         record = FileRecord(
-            id=derived_id("file", tenant, video),
+            id=derived_id("file_", tenant, video),
             tenant=tenant,
             filename=filename,
             size=size,
@@ -165,7 +165,7 @@ class Files:
         """Keep a PNG blob as a file."""
         check_filename(filename)
         record = FileRecord(
-            id=new_id("file"),
+            id=new_id("file_"),
             tenant=tenant,
             filename=filename,
             size=size,
@@ -180,7 +180,7 @@ class Files:
     async def of_video(self, tenant: str, video: str) -> FileRecord | None:
         """The file that stands for a video, if it was kept."""
         with contextlib.suppress(NotFound):
-            return await self.get(tenant, derived_id("file", tenant, video))
+            return await self.get(tenant, derived_id("file_", tenant, video))
         return None
 
     async def get(self, tenant: str, file_id: str) -> FileRecord:

@@ -1,0 +1,90 @@
+"""`python -m serving.frontdoor`: one front-door process. `longtake up` starts one, a cluster starts many.
+
+It prints structured logs and nothing else. When it listens it writes one JSON line with its addresses to the
+file descriptor `--ready-fd`, if that is given, and closes it. SIGTERM and SIGINT stop it in order, a second
+one at once.
+
+Exit codes: 0 stopped, 2 a setting is wrong, a port is taken or the store is missing (one line on stderr says
+which).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+
+from serving.errors import LongtakeError
+from serving.frontdoor.catalog import Catalog, Model
+from serving.frontdoor.server import FrontDoor
+from serving.logs import configure
+from serving.settings import Settings, load_settings
+from serving.store.open import open_store
+
+
+def main() -> int:
+    """Run until a signal comes."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.frontdoor", description="One Longtake front door."
+    )
+    parser.add_argument("--ready-fd", type=int, help="write the addresses to this descriptor when listening")
+    arguments = parser.parse_args()
+    try:
+        settings = load_settings()
+        configure(service="frontdoor")
+        asyncio.run(serve(settings, ready_fd=arguments.ready_fd))
+    except LongtakeError as error:
+        print(f"longtake front door: {error.message}", file=sys.stderr)
+        return 2
+    return 0
+
+
+async def serve(settings: Settings, *, ready_fd: int | None) -> None:
+    """Open the store, serve until a signal comes, stop. Raises what keeps it from starting."""
+    stop = _signals()
+    store = await open_store(settings.store)
+    try:
+        door = FrontDoor(settings, store, catalog_of(settings))
+        await door.start()
+        if ready_fd is not None:
+            _tell_ready(ready_fd, door)
+        await stop.wait()
+        stop.clear()
+        stopping = asyncio.create_task(door.stop())
+        again = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
+        again.cancel()
+        if not stopping.done():
+            stopping.cancel()
+        await asyncio.wait({stopping})
+    finally:
+        await store.close()
+
+
+def catalog_of(settings: Settings) -> Catalog:
+    """The models that this installation has engines for. Raises `SettingsError` for an unknown default."""
+    from engines.models import all_models, family, model_digest  # noqa: PLC0415  (numpy and onnxruntime: late)
+
+    models = [Model(family(name).capabilities, model_digest(name)) for name in all_models()]
+    return Catalog(models, default=settings.model)
+
+
+def _signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _tell_ready(descriptor: int, door: FrontDoor) -> None:
+    addresses = {"grpc": door.grpc_address, "http": door.http_address}
+    with os.fdopen(descriptor, "w") as pipe:
+        pipe.write(json.dumps(addresses) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

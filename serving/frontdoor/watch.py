@@ -1,0 +1,111 @@
+"""What happens to one video, as a stream that can be taken up again at any front door.
+
+A cursor is a position in the job's own story (how many segments were told, which version, how many steps), so
+nothing has to be remembered for a client that went away. `videos.py` offers it, `longtake_api.py` puts it on
+the wire.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from serving.errors import InvalidArgument
+from serving.frontdoor.progress import progress_of
+from serving.frontdoor.records import Records, View
+from serving.segments.lineage import Segments
+from serving.segments.manifest import SegmentManifest
+from serving.store.base import Store
+from serving.store.blobs import Blobs
+
+POLL_S = 0.5
+"""How long a change may go unnoticed while the Director vouches for nothing."""
+
+
+@dataclass(frozen=True)
+class VideoChanged:
+    """Its state or progress is another one."""
+
+    cursor: str
+    view: View
+
+
+@dataclass(frozen=True)
+class SegmentCommitted:
+    """A segment is durable."""
+
+    cursor: str
+    digest: str
+    manifest: SegmentManifest
+
+
+@dataclass(frozen=True)
+class PreviewFrame:
+    """The last frame of a committed segment."""
+
+    cursor: str
+    segment_index: int
+    png: bytes
+
+
+Event = VideoChanged | SegmentCommitted | PreviewFrame
+
+
+@dataclass(frozen=True)
+class _Position:
+    """What a client has seen."""
+
+    segments: int = 0
+    version: int = -1
+    steps: int = -1
+    stage: str = ""
+
+    def token(self) -> str:
+        text = f"{self.segments}:{self.version}:{self.steps}:{self.stage}"
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+    @classmethod
+    def parse(cls, token: str) -> _Position:
+        if not token:
+            return cls()
+        try:
+            text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
+            segments, version, steps, stage = text.split(":")
+            return cls(int(segments), int(version), int(steps), stage)
+        except (binascii.Error, ValueError) as error:
+            raise InvalidArgument(
+                "cursor", "it is not a cursor of WatchVideo: leave it out to begin anew"
+            ) from error
+
+    def at(self, view: View) -> _Position:
+        progress = progress_of(view)
+        return _Position(self.segments, view.record.version, progress.steps_done, progress.stage)
+
+
+async def watch(
+    records: Records, store: Store, tenant: str, job: str, *, cursor: str, previews: bool
+) -> AsyncGenerator[Event]:
+    """Events from the cursor on, until the job has ended. Raises `NotFound`, and `InvalidArgument` for the
+    cursor.
+    """
+    position = _Position.parse(cursor)
+    view = await records.view(tenant, job)
+    segments, blobs = Segments(store, tenant), Blobs(store, tenant)
+    while True:
+        for digest in view.record.segments[position.segments :]:
+            manifest = await segments.get(digest)
+            position = _Position(position.segments + 1, position.version, position.steps, position.stage)
+            if previews:
+                png = await blobs.get(manifest.thumbnail)
+                yield PreviewFrame(position.token(), manifest.depth, png)
+            yield SegmentCommitted(position.token(), digest, manifest)
+        now = position.at(view)
+        if now != position:
+            position = now
+            yield VideoChanged(position.token(), view)
+        if view.record.state.terminal:
+            return
+        await records.changed(view, POLL_S)
+        view = await records.view(tenant, job)
