@@ -1,5 +1,7 @@
 """`xai_api.Auth`, `Models` and `BatchMgmt`: what they can mean for a video server. `xai_api.py` registers them."""
 
+# ruff: noqa: N802
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -3,6 +3,8 @@
 Uploads, lists with order, paging and filter, content, and public URLs that `content.py` serves without credentials.
 """
 
+# ruff: noqa: N802
+
 from __future__ import annotations
 
 import base64

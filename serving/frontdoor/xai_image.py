@@ -3,6 +3,8 @@
 If the client goes away, the job goes on; a resent call finds it again.
 """
 
+# ruff: noqa: N802
+
 from __future__ import annotations
 
 import base64

@@ -4,6 +4,8 @@ A request id on this wire is a Longtake video id. Polls are the hot path: an ans
 job and minute of its URL, and handed out from memory.
 """
 
+# ruff: noqa: N802
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping

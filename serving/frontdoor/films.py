@@ -1,0 +1,96 @@
+"""Finished videos as one file each, made of stored fragments while it is read. `content.py` and `files.py` read it.
+
+A film is a header (computed from the head's manifest) and spans of blobs. It belongs to one head: an extension is another
+video with its own film, whose media bytes begin with those of its input, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from serving.errors import FailedPrecondition
+from serving.frontdoor.files import PIECE
+from serving.frontdoor.ranges import Span
+from serving.frontdoor.records import Records
+from serving.frontdoor.signing import UrlSigner
+from serving.jobs.record import JobRecord, JobState
+from serving.media.virtual import VirtualFile, signed_box, virtual_file
+from serving.requests import Kind
+from serving.segments.lineage import Segments
+from serving.store.base import Store
+from serving.store.blobs import Blobs
+
+MOST_FILMS = 256
+"""Headers that are remembered. A player asks for many ranges of the same file."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """One file."""
+
+    etag: str
+    file: VirtualFile
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.file.size
+
+
+class Films:
+    """One per front-door process."""
+
+    def __init__(self, store: Store, records: Records, signer: UrlSigner) -> None:
+        self._store = store
+        self._records = records
+        self._signer = signer
+        self._films: OrderedDict[tuple[str, str, str], Film] = OrderedDict()
+
+    async def of(self, record: JobRecord) -> Film:
+        """The film of a finished video. Raises `FailedPrecondition` for anything else."""
+        head = record.head
+        if record.state is not JobState.SUCCEEDED or record.request.kind is not Kind.VIDEO or head is None:
+            raise FailedPrecondition(f"{record.id} is no finished video: it is {record.state.value}")
+        key = (record.tenant, record.id, head)
+        known = self._films.get(key)
+        if known is not None:
+            self._films.move_to_end(key)
+            return known
+        film = await self._open(record, head)
+        self._films[key] = film
+        if len(self._films) > MOST_FILMS:
+            self._films.popitem(last=False)
+        return film
+
+    async def _open(self, record: JobRecord, head: str) -> Film:
+        manifest = await Segments(self._store, record.tenant).get(head)
+        init = await Blobs(self._store, record.tenant).get(manifest.init)
+        box = signed_box(record.id, head, self._signer.box_key)
+        file = virtual_file(manifest.track, init, manifest.parts, box=box)
+        return Film(etag=f'"{head[:32]}-{record.id[-8:]}"', file=file)
+
+    async def read(self, tenant: str, film: Film, span: Span) -> AsyncIterator[bytes]:
+        """Some of its bytes, in pieces, in order."""
+        blobs = Blobs(self._store, tenant)
+        position = 0
+        header = film.file.header
+        if span.start < len(header):
+            yield header[span.start : span.stop]
+        position = len(header)
+        for part in film.file.spans:
+            start, stop = max(span.start, position), min(span.stop, position + part.length)
+            for at in range(start, stop, PIECE):
+                yield await blobs.get_range(part.blob, part.offset + at - position, min(PIECE, stop - at))
+            position += part.length
+
+    async def video_size(self, tenant: str, video: str) -> int:
+        """Bytes of a finished video's file."""
+        return (await self.of((await self._records.view(tenant, video)).record)).size
+
+    async def video_bytes(self, tenant: str, video: str) -> AsyncIterator[bytes]:
+        """The whole file, in pieces."""
+        film = await self.of((await self._records.view(tenant, video)).record)
+        async for piece in self.read(tenant, film, Span(0, film.size)):
+            yield piece
