@@ -262,6 +262,9 @@ def _keeps_to_path(seen: Readback, direction: int, canvas: tuple[int, int]) -> b
     length = (world.along_and_across(canvas, direction)[0] - 1) * world.TOKEN_PX
     along, across = (x, y) if dx else (y, x)
     travelled = length - along if dx + dy < 0 else along
+    if travelled > length - world.SPEED_PX / 2:
+        # At the far wall already it would turn at once, and so move the other way.
+        return False
     frames = np.arange(len(seen.x))
     path = world.bounce(round(float(travelled)) + frames * world.SPEED_PX, length)
     path = length - path if dx + dy < 0 else path

@@ -19,7 +19,7 @@ SAME_COLOUR: Final = 60.0
 """RGB distance below which two colours count as about the same."""
 FAR: Final = 200.0
 """RGB distance from which on a colour counts as not carried at all."""
-SHAPE_FIT: Final = 0.8
+SHAPE_FIT: Final = 0.75
 """Least overlap with a shape for a picture to be taken as a named sprite."""
 EXACT_FIT: Final = 0.9
 """Least overlap, and share of one colour, for a picture that is a sprite of this world already."""
@@ -202,6 +202,8 @@ def _named(rgb: U8, thing: npt.NDArray[np.bool_]) -> world.Named | None:
     mask = _scaled(thing)
     fits = [_overlap(mask, shape) for shape in world.SHAPE_MASKS]
     best = int(np.argmax(fits))
-    if fits[best] < SHAPE_FIT or fits[best] <= mask.mean():
+    ends = np.r_[0:3, -3:0]
+    is_box = bool(mask[np.ix_(ends, ends)].all()) and fits[best] <= mask.mean()
+    if fits[best] < SHAPE_FIT or is_box:
         return None
     return world.Named(int(colours.argmax()), best)

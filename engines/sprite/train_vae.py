@@ -146,8 +146,9 @@ class Trainer:
 
     def train_step(self, progress: float) -> Losses:
         """One batch at `progress` (0..1) of the whole run."""
-        # A fresh generator for each step makes a resumed run see what an unbroken one would have seen.
+        # Fresh generators for each step make a resumed run see what an unbroken one would have seen.
         rng = np.random.default_rng((self.seed, self.step))
+        torch.manual_seed(int(rng.integers(2**62)))
         scale = min(1.0, (self.step + 1) / 40) * (0.01 + 0.495 * (1 + math.cos(math.pi * progress)))
         for group in self.adam.param_groups:
             group["lr"] = ADAM_RATE * scale
