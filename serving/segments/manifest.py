@@ -14,6 +14,10 @@ from pydantic import Field
 
 from serving.media.track import Track
 from serving.requests import Digest, Frozen
+from serving.segments.media import MediaPart
+
+
+__all__ = ["LatentRef", "ManifestCanvas", "MediaPart", "SegmentManifest"]
 
 
 class LatentRef(Frozen):
@@ -22,16 +26,6 @@ class LatentRef(Frozen):
     blob: Digest
     start: int = Field(ge=0)
     count: int = Field(ge=1)
-
-
-class MediaPart(Frozen):
-    """One segment's fragments: a blob of `moof`+`mdat` pairs, in order."""
-
-    blob: Digest
-    size: int
-    """Bytes of the blob."""
-    fragment_sizes: tuple[int, ...]
-    fragment_frames: tuple[int, ...]
 
 
 class ManifestCanvas(Frozen):
