@@ -1,0 +1,1 @@
+"""One file per runtime, all under the contract of `base.py`."""

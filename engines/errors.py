@@ -1,0 +1,32 @@
+"""What can be wrong with an engine, in one tree.
+
+    EngineError(ValueError)
+     ├─ EngineMissing      no layer holds it: names the command that builds it
+     ├─ EngineCorrupt      bytes that do not match their digest, or a manifest that cannot be read
+     ├─ EngineUnverified   it was never verified with the runtime that is installed
+     └─ EngineUnfit        a graph that may not be published: lint or parity refused it
+
+`serving` and the CLI show the message as it is: it says what to do.
+"""
+
+from __future__ import annotations
+
+
+class EngineError(ValueError):
+    """The root of the tree."""
+
+
+class EngineMissing(EngineError):
+    """No layer of the store holds the engine."""
+
+
+class EngineCorrupt(EngineError):
+    """Bytes that do not match their digest."""
+
+
+class EngineUnverified(EngineError):
+    """The engine was verified with other versions of its runtime than the one installed."""
+
+
+class EngineUnfit(EngineError):
+    """The graph or its results are not what may be published."""

@@ -1,0 +1,45 @@
+"""Names an engine by everything that decides its bytes, so that a file that merely exists proves nothing.
+
+The store files engines under these keys, and manifests carry them. Nothing here but the standard library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from engines.spec import EngineSpec
+
+
+def digest_of(data: bytes) -> str:
+    """sha256 of bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def canonical_json(value: Mapping[str, Any]) -> bytes:
+    """One spelling for equal values: sorted names, no spaces, ASCII, no NaN."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    ).encode()
+
+
+def engine_key(spec: EngineSpec, *, graph_digest: str, runtime_version: str) -> str:
+    """The engine's key.
+
+    `graph_digest` is the sha256 of the exported ONNX graph. `runtime_version` is what the engine's bytes are bound to:
+    the exact version for a runtime that compiles (a new one makes another key), and the format's version, e.g.
+    `onnx-opset20`, where the engine is the portable graph itself. Which versions of a runtime may load a portable
+    engine is for the manifest to say (`store.Manifest.verified_with`).
+    """
+    return digest_of(
+        canonical_json(
+            {"spec": spec.to_json(), "graph_digest": graph_digest, "runtime_version": runtime_version}
+        )
+    )
+
+
+def model_digest(keys: Iterable[str]) -> str:
+    """The digest of a model as it is served: over the keys of all its engines."""
+    return digest_of(canonical_json({"engines": sorted(keys)}))

@@ -1,0 +1,190 @@
+"""What a set of engines says of itself: their keys and digests, and how they were verified.
+
+`build.py` writes a manifest, `store.py` reads it before any engine, `verify.py` checks what it claims. It is one JSON
+file beside the prebuilt engines, or one object of the store; engines that it does not name do not exist.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from engines import key as keys
+from engines.errors import EngineCorrupt, EngineMissing, EngineUnverified
+from engines.spec import EngineSpec
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class EngineEntry:
+    """One engine of a set."""
+
+    key: str
+    spec: EngineSpec
+    graph_digest: str
+    """sha256 of the exported ONNX graph."""
+    runtime_version: str
+    """What its bytes are bound to; see `key.engine_key`."""
+    sha256: str
+    """Of the engine's own bytes; with ONNX Runtime they are the graph."""
+    size: int
+    """Bytes."""
+    parity: float
+    """Largest difference from the torch reference over all random inputs, relative to the output's own scale."""
+
+    @property
+    def component(self) -> str:
+        """Name of the component."""
+        return self.spec.component.name
+
+    @property
+    def file(self) -> str:
+        """Its file in the prebuilt folder."""
+        return f"{self.component}.onnx"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the torch reference answers to known inputs: lets an install without torch check its engines.
+
+    The inputs are drawn anew from `seed` by `probes.py`.
+    """
+
+    component: str
+    """Or `end_to_end`."""
+    case: str
+    seed: int
+    values: Mapping[str, tuple[float, ...]]
+    """By output: values at evenly spaced places of the flattened array."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A model's engines, all of them or it is none."""
+
+    model: str
+    weights_digest: str
+    engines: tuple[EngineEntry, ...]
+    runtime_versions: tuple[str, str]
+    """ONNX Runtime that may load them: at least the first, below the second (`1.31`, `2`). It promises to go on
+    running old opsets; `verify` shows it for the one installed."""
+    verified_with: Mapping[str, str]
+    """Version by package, of the run that verified them."""
+    end_to_end: float
+    """Largest difference of latents over whole runs, relative to their scale."""
+    probes: tuple[Probe, ...]
+
+    @property
+    def digest(self) -> str:
+        """Digest of the model as it is served."""
+        return keys.model_digest(entry.key for entry in self.engines)
+
+    def entry(self, component: str) -> EngineEntry:
+        """The engine of a component. Raises `EngineMissing`."""
+        for entry in self.engines:
+            if entry.component == component:
+                return entry
+        raise EngineMissing(missing_message(self.model, f"engine {component!r}"))
+
+    def check_runtime(self, installed: str) -> None:
+        """Raise `EngineUnverified` unless this version of ONNX Runtime may load the engines."""
+        least, below = self.runtime_versions
+        if not _version(least) <= _version(installed) < _version(below):
+            raise EngineUnverified(
+                f"the engines of {self.model} are for onnxruntime >={least},<{below}, and {installed} is installed: "
+                f"pip install 'onnxruntime>={least},<{below}'"
+            )
+
+    def to_json(self) -> bytes:
+        """The manifest's bytes: equal for equal contents, readable by people."""
+        value = {
+            "format": FORMAT,
+            "model": self.model,
+            "weights_digest": self.weights_digest,
+            "digest": self.digest,
+            "runtime_versions": list(self.runtime_versions),
+            "verified_with": dict(self.verified_with),
+            "end_to_end": self.end_to_end,
+            "engines": [
+                {
+                    "key": entry.key,
+                    "spec": entry.spec.to_json(),
+                    "graph_digest": entry.graph_digest,
+                    "runtime_version": entry.runtime_version,
+                    "sha256": entry.sha256,
+                    "size": entry.size,
+                    "parity": entry.parity,
+                }
+                for entry in self.engines
+            ],
+            "probes": [
+                {
+                    "component": probe.component,
+                    "case": probe.case,
+                    "seed": probe.seed,
+                    "values": {name: list(values) for name, values in probe.values.items()},
+                }
+                for probe in self.probes
+            ],
+        }
+        return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, *, where: str) -> Self:
+        """Read a manifest and check each engine's key against its spec. Raises `EngineCorrupt` naming `where`."""
+        try:
+            value = json.loads(data)
+            if value["format"] != FORMAT:
+                raise EngineCorrupt(
+                    f"{where}: format {value['format']}; this version of longtake reads {FORMAT}"
+                )
+            manifest = cls(
+                model=value["model"],
+                weights_digest=value["weights_digest"],
+                engines=tuple(_entry(entry) for entry in value["engines"]),
+                runtime_versions=(str(value["runtime_versions"][0]), str(value["runtime_versions"][1])),
+                verified_with=value["verified_with"],
+                end_to_end=float(value["end_to_end"]),
+                probes=tuple(_probe(probe) for probe in value["probes"]),
+            )
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            if isinstance(error, EngineCorrupt):
+                raise
+            raise EngineCorrupt(
+                f"{where}: not a manifest of engines ({error!r}): build the engines again"
+            ) from error
+        for entry in manifest.engines:
+            expected = keys.engine_key(
+                entry.spec, graph_digest=entry.graph_digest, runtime_version=entry.runtime_version
+            )
+            if entry.key != expected:
+                raise EngineCorrupt(
+                    f"{where}: the key of {entry.component} is not that of its spec: build the engines again"
+                )
+        return manifest
+
+
+def missing_message(model: str, what: str) -> str:
+    """What to tell who has no engine."""
+    return f"no {what} of model {model}: build it with `longtake engines build --model {model}`"
+
+
+def _entry(value: Mapping[str, Any]) -> EngineEntry:
+    return EngineEntry(**{**value, "spec": EngineSpec.from_json(value["spec"])})
+
+
+def _probe(value: Mapping[str, Any]) -> Probe:
+    return Probe(**{**value, "values": {name: tuple(values) for name, values in value["values"].items()}})
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """`1.31.1` → (1, 31, 1); what follows the numbers does not count."""
+    numbers = []
+    for part in text.split("+")[0].split("."):
+        if not part.isdigit():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)

@@ -1,0 +1,112 @@
+"""The contract of a runner: one engine, loaded on `activate`, called by `infer`, let go on `deactivate`.
+
+`session.py` holds one per component. A runner checks its inputs against the engine's metadata before the runtime sees
+them, so that a wrong shape is a sentence and not a stack of native code.
+
+    new ──activate──▶ active ──deactivate──▶ inactive ──activate──▶ …
+                        │ infer, from any thread
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.spec import ComponentSpec, TensorSpec
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+class Runner(ABC):
+    """One engine. Subclasses write `_load`, `_run` and `_unload`."""
+
+    def __init__(self, component: ComponentSpec) -> None:
+        self.component = component
+        self._active = False
+
+    def activate(self) -> None:
+        """Load the engine; nothing happens when it is loaded."""
+        if not self._active:
+            self._load()
+            self._active = True
+
+    def infer(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
+        """Run the engine once. Safe from several threads. Raises `ValueError` naming an input that does not fit."""
+        if not self._active:
+            raise RuntimeError(f"{self.component.name}: infer before activate (or after deactivate)")
+        check_inputs(self.component, inputs)
+        return self._run(inputs)
+
+    def deactivate(self) -> None:
+        """Let go of the engine's memory; safe after a failed or missing `activate`."""
+        self._active = False
+        self._unload()
+
+    def __enter__(self) -> Self:
+        self.activate()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.deactivate()
+
+    @abstractmethod
+    def _load(self) -> None:
+        """Make the runtime's session."""
+
+    @abstractmethod
+    def _run(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
+        """Run it on inputs that fit."""
+
+    @abstractmethod
+    def _unload(self) -> None:
+        """Drop the runtime's session, if there is one."""
+
+
+def check_inputs(component: ComponentSpec, inputs: Arrays) -> None:
+    """Raise `ValueError` unless names, types and shapes are the component's, and named dims agree and are in range."""
+    wanted = {tensor.name for tensor in component.inputs}
+    if wanted != set(inputs):
+        missing, unknown = sorted(wanted - set(inputs)), sorted(set(inputs) - wanted)
+        raise ValueError(
+            f"{component.name}: "
+            + "; ".join(
+                f"{what} {', '.join(names)}"
+                for what, names in (("missing inputs", missing), ("unknown inputs", unknown))
+                if names
+            )
+            + f" (it takes {', '.join(str(tensor) for tensor in component.inputs)})"
+        )
+    sizes: dict[str, tuple[int, str]] = {}
+    for tensor in component.inputs:
+        _check_tensor(component, tensor, inputs[tensor.name], sizes)
+
+
+def _check_tensor(
+    component: ComponentSpec,
+    tensor: TensorSpec,
+    value: NDArray[np.generic],
+    sizes: dict[str, tuple[int, str]],
+) -> None:
+    where = f"{component.name}: input {tensor.name}"
+    if str(value.dtype) != tensor.dtype:
+        raise ValueError(f"{where} is {value.dtype}, expected {tensor.dtype}")
+    if value.ndim != len(tensor.dims):
+        raise ValueError(f"{where} has shape {list(value.shape)}, expected {tensor}")
+    for axis, (size, dim) in enumerate(zip(value.shape, tensor.dims, strict=True)):
+        if isinstance(dim, int) and size != dim:
+            raise ValueError(f"{where} has {size} in dim {axis} of {list(value.shape)}, expected {tensor}")
+        if not isinstance(dim, str):
+            continue
+        span = component.spans[dim]
+        if not span.min <= size <= span.max:
+            raise ValueError(f"{where}: {dim} is {size}, and this engine takes {span.min} to {span.max}")
+        known, other = sizes.setdefault(dim, (size, tensor.name))
+        if known != size:
+            raise ValueError(f"{where}: {dim} is {size}, but {known} in input {other}")

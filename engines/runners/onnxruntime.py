@@ -1,0 +1,67 @@
+"""Runs an engine with ONNX Runtime on the CPU, from bytes that the store has checked.
+
+Results are the same from run to run for one version, thread count and processor: kernels are deterministic and
+work is split by a fixed number of threads, which do not spin between calls (several engines share the cores).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.runners.base import Arrays, Runner
+from engines.spec import ComponentSpec
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+
+class OnnxRuntimeRunner(Runner):
+    """One ONNX graph. Calls from several threads run at the same time, on the session's own pool."""
+
+    def __init__(self, component: ComponentSpec, graph: bytes, *, threads: int) -> None:
+        """`threads` computes one operator together; at least 1."""
+        super().__init__(component)
+        if threads < 1:
+            raise ValueError(f"threads: {threads}; at least 1")
+        self._graph = graph
+        self._threads = threads
+        self._session: InferenceSession | None = None
+        self._outputs = [tensor.name for tensor in component.outputs]
+
+    def _load(self) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.use_deterministic_compute = True
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        session = onnxruntime.InferenceSession(self._graph, options, providers=["CPUExecutionProvider"])
+        self._compare(session)
+        self._session = session
+
+    def _compare(self, session: InferenceSession) -> None:
+        """The graph must be what its spec says: names and types, in any order."""
+        found = {value.name: value.type for value in (*session.get_inputs(), *session.get_outputs())}
+        said = {
+            tensor.name: "tensor(float)" if tensor.dtype == "float32" else f"tensor({tensor.dtype})"
+            for tensor in (*self.component.inputs, *self.component.outputs)
+        }
+        if found != said:
+            raise ValueError(
+                f"{self.component.name}: the graph has {found}, its spec says {said}: build it again"
+            )
+
+    def _run(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
+        if self._session is None:
+            raise RuntimeError(f"{self.component.name}: not loaded")
+        return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))
+
+    def _unload(self) -> None:
+        self._session = None

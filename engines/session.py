@@ -1,0 +1,120 @@
+"""The loaded engines of one model: what a stage calls.
+
+`load_session` is the way in; tests and the scorer may build a `Session` from runners of their own, e.g. with a
+denoiser of noise. Calls and seconds are counted by component, for metrics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines import models
+from engines.families.base import Family
+from engines.manifest import Manifest
+from engines.runners.base import Arrays, Runner
+from engines.runners.onnxruntime import OnnxRuntimeRunner
+from engines.store import EngineStore
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How much a component was used since the session began."""
+
+    calls: int
+    seconds: float
+    """Wall-clock time within the engine, summed over threads."""
+
+
+class Session:
+    """Active runners of one model, by component. Implements `families.base.Engines`; safe from several threads."""
+
+    def __init__(self, family: Family, runners: Mapping[str, Runner], *, digest: str) -> None:
+        """Activates the runners; `digest` names model and engines (`Manifest.digest`).
+
+        Raises `ValueError` when a component of the family has no runner.
+        """
+        missing = [name for name in family.components if name not in runners]
+        if missing:
+            raise ValueError(f"runners: {family.capabilities.model} needs {', '.join(missing)} too")
+        self.family = family
+        self.digest = digest
+        self.runners = dict(runners)
+        self._usage = dict.fromkeys(self.runners, Usage(0, 0.0))
+        self._lock = threading.Lock()
+        try:
+            for runner in self.runners.values():
+                runner.activate()
+        except BaseException:
+            self.close()
+            raise
+
+    def infer(self, component: str, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
+        """Run one component. Raises `ValueError` naming an input that does not fit the engine's metadata."""
+        if component not in self.runners:
+            raise ValueError(
+                f"component: no {component!r} in {self.family.capabilities.model}: {', '.join(self.runners)}"
+            )
+        begin = time.perf_counter()
+        result = self.runners[component].infer(inputs)
+        seconds = time.perf_counter() - begin
+        with self._lock:
+            past = self._usage[component]
+            self._usage[component] = Usage(past.calls + 1, past.seconds + seconds)
+        return result
+
+    @property
+    def usage(self) -> dict[str, Usage]:
+        """By component, as of now."""
+        with self._lock:
+            return dict(self._usage)
+
+    def close(self) -> None:
+        """Deactivate the runners; may be called again."""
+        for runner in self.runners.values():
+            runner.deactivate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+async def load_session(model: str, store: EngineStore | None = None, *, threads: int = 0) -> Session:
+    """Load a model's verified engines.
+
+    `store` defaults to the engines of the package alone; `threads` 0 is one per core that this process may use.
+    Raises `EngineMissing`, `EngineCorrupt` or `EngineUnverified`, whose message says what to do.
+    """
+    import onnxruntime
+
+    entry = models.find(model)
+    found = await (store or models.package_store(model)).find(entry.name, models.weights_digest(entry.name))
+    found.manifest.check_runtime(onnxruntime.__version__)
+    graphs = {name: await found.read(found.manifest.entry(name)) for name in entry.family.components}
+    return await asyncio.to_thread(_open, entry.family, found.manifest, graphs, threads or cores())
+
+
+def _open(family: Family, manifest: Manifest, graphs: Mapping[str, bytes], threads: int) -> Session:
+    runners = {
+        name: OnnxRuntimeRunner(manifest.entry(name).spec.component, graph, threads=threads)
+        for name, graph in graphs.items()
+    }
+    return Session(family, runners, digest=manifest.digest)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))

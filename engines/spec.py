@@ -1,0 +1,122 @@
+"""What an engine is, in plain values: which component of which model, in which shapes, for which runtime.
+
+The store, the runners and the builder pass these around; `key.py` digests them. Nothing here but the standard library,
+so that a controller of a cluster can import it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+DType = Literal["float32", "int64"]
+"""All that a component takes or gives: float32 values, int64 indices."""
+RuntimeName = Literal["onnxruntime", "torch"]
+Dim = int | str | None
+"""A fixed size, the name of a size that may vary, or None where only the rank is known."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a component."""
+
+    name: str
+    dtype: DType
+    dims: tuple[Dim, ...]
+
+    def __str__(self) -> str:
+        dims = ", ".join("?" if dim is None else str(dim) for dim in self.dims)
+        return f"{self.name} {self.dtype} [{dims}]"
+
+
+@dataclass(frozen=True)
+class Span:
+    """The sizes that a named dim may take, both ends included; `opt` is the one to tune for."""
+
+    min: int
+    opt: int
+    max: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min <= self.opt <= self.max:
+            raise ValueError(
+                f"span: {self.min} <= {self.opt} <= {self.max} does not hold, or min is not positive"
+            )
+
+
+@dataclass(frozen=True)
+class ComponentSpec:
+    """A component's face: names, types and shapes. `spans` bounds every named dim of the inputs."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    spans: Mapping[str, Span]
+
+    def __post_init__(self) -> None:
+        named = {dim for tensor in self.inputs for dim in tensor.dims if isinstance(dim, str)}
+        if named - set(self.spans):
+            raise ValueError(
+                f"spans: component {self.name} has no span for {', '.join(sorted(named - set(self.spans)))}"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a manifest or a digest."""
+        return {
+            "name": self.name,
+            "inputs": [_tensor_to_json(tensor) for tensor in self.inputs],
+            "outputs": [_tensor_to_json(tensor) for tensor in self.outputs],
+            "spans": {name: [span.min, span.opt, span.max] for name, span in sorted(self.spans.items())},
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`. Raises `KeyError`, `TypeError` or `ValueError` for anything else."""
+        return cls(
+            name=value["name"],
+            inputs=tuple(_tensor_from_json(tensor) for tensor in value["inputs"]),
+            outputs=tuple(_tensor_from_json(tensor) for tensor in value["outputs"]),
+            spans={name: Span(*span) for name, span in value["spans"].items()},
+        )
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """Which engine: all that decides what is compiled, save the graph itself and the runtime's version."""
+
+    model: str
+    weights_digest: str
+    """Over the weights that the graph was exported with."""
+    component: ComponentSpec
+    runtime: RuntimeName
+    precision: Literal["float32"]
+    profile: str
+    """Name of the set of shapes; its sizes stand in `component.spans`."""
+    device: str
+    """`cpu`, or the name and architecture of an accelerator that the engine was compiled for."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a manifest or a digest."""
+        return {
+            "model": self.model,
+            "weights_digest": self.weights_digest,
+            "component": self.component.to_json(),
+            "runtime": self.runtime,
+            "precision": self.precision,
+            "profile": self.profile,
+            "device": self.device,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`. Raises `KeyError`, `TypeError` or `ValueError` for anything else."""
+        return cls(**{**value, "component": ComponentSpec.from_json(value["component"])})
+
+
+def _tensor_to_json(tensor: TensorSpec) -> dict[str, Any]:
+    return {"name": tensor.name, "dtype": tensor.dtype, "dims": list(tensor.dims)}
+
+
+def _tensor_from_json(value: Mapping[str, Any]) -> TensorSpec:
+    return TensorSpec(value["name"], value["dtype"], tuple(value["dims"]))
