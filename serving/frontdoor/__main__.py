@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 
-from serving.errors import LongtakeError
+from serving.errors import EngineMissing, LongtakeError
 from serving.frontdoor.catalog import Catalog, Model
 from serving.frontdoor.server import FrontDoor
 from serving.logs import configure
@@ -57,18 +57,21 @@ async def serve(settings: Settings, *, ready_fd: int | None) -> None:
         again = asyncio.create_task(stop.wait())
         await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
         again.cancel()
-        if not stopping.done():
-            stopping.cancel()
-        await asyncio.wait({stopping})
+        if stopping.done():
+            stopping.result()
     finally:
         await store.close()
 
 
 def catalog_of(settings: Settings) -> Catalog:
-    """The models that this installation has engines for. Raises `SettingsError` for an unknown default."""
-    from engines.models import all_models, family, model_digest  # noqa: PLC0415  (numpy and onnxruntime: late)
+    """The models of this installation. Raises `SettingsError` for an unknown default, `EngineMissing`."""
+    from engines.errors import EngineError
+    from engines.models import all_models, model_digest
 
-    models = [Model(family(name).capabilities, model_digest(name)) for name in all_models()]
+    try:
+        models = [Model(model.family.capabilities, model_digest(model.name)) for model in all_models()]
+    except EngineError as error:
+        raise EngineMissing(str(error)) from error
     return Catalog(models, default=settings.model)
 
 

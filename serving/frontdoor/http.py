@@ -49,7 +49,7 @@ class HttpServer:
 
     def __init__(self, address: str) -> None:
         """Raises `SettingsError` when the address cannot be listened on."""
-        self._socket = _listen(address)
+        self._socket = listen(address, "http.address")
         host, port = self._socket.getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._server: uvicorn.Server | None = None
@@ -84,7 +84,8 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-def _listen(address: str) -> socket.socket:
+def listen(address: str, setting: str) -> socket.socket:
+    """Take a port. Raises `SettingsError`, naming the setting, when it is taken or not this machine's."""
     host, port = split_address(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
@@ -94,9 +95,10 @@ def _listen(address: str) -> socket.socket:
         sock.listen(1024)
     except OSError as error:
         sock.close()
+        variable = f"LONGTAKE_{setting.upper().replace('.', '__')}"
         raise SettingsError(
-            f"cannot listen on {address} (setting `http.address`): {error.strerror}. Stop what listens "
-            "there, or choose another port with LONGTAKE_HTTP__ADDRESS"
+            f"cannot listen on {address} (setting `{setting}`): {error.strerror}. Stop what listens there, "
+            f"or choose another port with {variable}"
         ) from error
     sock.setblocking(False)
     return sock

@@ -24,7 +24,7 @@ from serving.frontdoor.convert import VideoMessages
 from serving.frontdoor.director_link import DirectorLink
 from serving.frontdoor.files import Files
 from serving.frontdoor.films import Films
-from serving.frontdoor.http import HttpServer, build_app
+from serving.frontdoor.http import HttpServer, build_app, listen
 from serving.frontdoor.intake import Intake
 from serving.frontdoor.longtake_api import FilesService, ModelsService, VideosService
 from serving.frontdoor.metrics_binding import PrometheusRecorder
@@ -212,6 +212,8 @@ class FrontDoor:
 def _bind(server: grpc.aio.Server, settings: Settings) -> str:
     """Listen on the gRPC address; the address with its real port. Raises `SettingsError`."""
     address = settings.grpc.address
+    # gRPC says only that it failed, so the port is tried by itself first.
+    listen(address, "grpc.address").close()
     try:
         if settings.grpc.tls_cert is None or settings.grpc.tls_key is None:
             port = server.add_insecure_port(address)
@@ -222,7 +224,6 @@ def _bind(server: grpc.aio.Server, settings: Settings) -> str:
         raise SettingsError(f"settings `grpc.tls_cert` and `grpc.tls_key`: {error}") from error
     except RuntimeError as error:
         raise SettingsError(
-            f"cannot listen on {address} (setting `grpc.address`): the port is taken, or the TLS files do "
-            "not fit together. Stop what listens there, or choose another port with LONGTAKE_GRPC__ADDRESS"
+            f"cannot listen on {address}: do the files of `grpc.tls_cert` and `grpc.tls_key` fit together?"
         ) from error
     return f"{address.rpartition(':')[0]}:{port}"
