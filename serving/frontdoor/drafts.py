@@ -56,7 +56,7 @@ class Draft:
     images: int | None = None
     request_id: str = ""
     """Makes a resent create return the same job."""
-    names: Mapping[str, str] = field(default=_SAME)
+    names: Mapping[str, str] = field(default_factory=lambda: _SAME)
 
     def name(self, own: str) -> str:
         """What the caller's wire calls this field."""
