@@ -31,7 +31,18 @@ def test_one_range_is_served(header: str, want: Span) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [None, "", "bytes=", "bytes=-", "bytes=5-2", "bytes=a-b", "bytes=0-1,5-6", "items=0-1", "bytes=" + "9" * 40]
+    "header",
+    [
+        None,
+        "",
+        "bytes=",
+        "bytes=-",
+        "bytes=5-2",
+        "bytes=a-b",
+        "bytes=0-1,5-6",
+        "items=0-1",
+        "bytes=" + "9" * 40,
+    ],
 )
 def test_what_is_no_single_range_asks_for_the_whole_file(header: str | None) -> None:
     assert asked(header) is None

@@ -1,0 +1,90 @@
+"""Models, keys and batches by the public client, and calls that carry no right key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.xai_house import House, open_house
+from tests.contract.xai_studio import MODEL
+
+ASYNC = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+KEY = "lt-0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder: Path = tmp_path_factory.mktemp("house")
+    line = {
+        "id": "key_1", "tenant": "atelier", "name": "Ada", "sha256": hashlib.sha256(KEY.encode()).hexdigest(),
+        "created": "2026-11-01T00:00:00Z",
+    }  # fmt: skip
+    keys_file = folder / "keys.jsonl"
+    keys_file.write_text(json.dumps(line) + "\n")
+    with open_house(folder, keys_file=keys_file) as opened:
+        yield opened
+
+
+@ASYNC
+def test_models_are_listed_for_what_they_can_mean(house: House, asynchronous: bool) -> None:
+    seen = house.client("account.py", "models", asynchronous=asynchronous, key=KEY)
+
+    assert (seen["language"], seen["embedding"], seen["images"]) == (0, 0, [MODEL.model])
+    assert seen["same"]
+    assert seen["prompt"] == MODEL.max_prompt_chars
+    for name in ("no_language", "no_embedding", "no_image"):
+        assert seen[name]["code"] == "NOT_FOUND"
+        assert MODEL.model in seen[name]["message"]
+
+
+@ASYNC
+def test_a_key_is_described_without_being_shown(house: House, asynchronous: bool) -> None:
+    seen = house.client("account.py", "key", asynchronous=asynchronous, key=KEY)
+
+    assert (seen["name"], seen["team"], seen["id"]) == ("Ada", "atelier", "key_1")
+    assert KEY[10:-6] not in seen["redacted"]
+    assert seen["redacted"].endswith(KEY[-4:])
+
+
+@ASYNC
+def test_batches_name_the_alternative(house: House, asynchronous: bool) -> None:
+    seen = house.client("account.py", "batches", asynchronous=asynchronous, key=KEY)
+
+    for name, status in seen.items():
+        assert status["code"] == "UNIMPLEMENTED", (name, status)
+        assert "Video/GenerateVideo" in status["message"]
+
+
+@ASYNC
+def test_a_wrong_key_is_unauthenticated(house: House, asynchronous: bool) -> None:
+    seen = house.client("account.py", "upload", asynchronous=asynchronous, key="wrong")
+
+    assert seen["upload"]["code"] == seen["list"]["code"] == "UNAUTHENTICATED"
+
+
+@ASYNC
+def test_an_upload_over_an_insecure_channel_is_told_of_tls(house: House, asynchronous: bool) -> None:
+    address = f"127.0.0.1:{house.grpc_port}"
+
+    seen = house.client(
+        "account.py",
+        "upload",
+        asynchronous=asynchronous,
+        key=KEY,
+        LONGTAKE_HOST=address,
+        LONGTAKE_INSECURE="1",
+    )
+
+    assert seen["list"]["code"] == "OK"
+    assert seen["upload"]["code"] == "UNAUTHENTICATED"
+    assert "TLS" in seen["upload"]["message"]
+
+
+def test_a_right_key_uploads_over_localhost(house: House) -> None:
+    seen = house.client("account.py", "upload", key=KEY)
+
+    assert seen["upload"]["code"] == seen["list"]["code"] == "OK"

@@ -1,0 +1,139 @@
+"""Stands in for the Director and the stages: finishes queued jobs with real segments of synthetic frames.
+
+It writes what they would write, through the same repositories and the same encoder, so that everything that the front door
+serves is real. A prompt `fail` fails, `hang` stays half done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+from collections.abc import AsyncIterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from engines.families.base import Canvas, Capabilities, Range
+from serving.errors import Conflict, NotFound
+from serving.jobs.record import JobError, JobRecord, JobState
+from serving.jobs.repository import Jobs
+from serving.media.encode import SegmentEncoder
+from serving.plan import PlannedSegment
+from serving.requests import Kind
+from serving.segments.lineage import Segments
+from serving.segments.manifest import LatentRef, ManifestCanvas, MediaPart, SegmentManifest
+from serving.store.base import Store
+from serving.store.blobs import Blobs
+
+MODEL = Capabilities(
+    model="studio-1", family="studio", description="Coloured frames for tests.",
+    canvases=(Canvas("16:9", 64, 112), Canvas("1:1", 64, 64)),
+    resolutions={"480p": 1, "720p": 2}, image_resolutions={"1k": 448, "2k": 896},
+    fps=16, frames_per_latent=4, root_latents=5, segment_latents=4,
+    seconds=Range(1, 15, 8), extension_seconds=Range(1, 10, 6), steps=Range(1, 8, 4),
+    reference_size=(32, 32), references_max=4, max_prompt_chars=2_000,
+)  # fmt: skip
+COLOURS = ((220, 40, 40), (40, 200, 60), (50, 80, 230), (230, 200, 40), (190, 60, 200), (40, 200, 210))
+"""One per segment, by its place in the video."""
+
+
+class Studio:
+    """Finishes jobs while the context is open."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._jobs = Jobs(store)
+
+    @contextlib.asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """Look for jobs in the background."""
+        task = asyncio.create_task(self._work())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _work(self) -> None:
+        while True:
+            for entry in [entry async for entry in self._jobs.active()]:
+                with contextlib.suppress(NotFound, Conflict):
+                    record = await self._jobs.get(entry.tenant, entry.id)
+                    if record.state is JobState.QUEUED:
+                        await self._make(record)
+            await asyncio.sleep(0.02)
+
+    async def _make(self, record: JobRecord) -> None:
+        record = await self._jobs.transition(record, state=JobState.RUNNING, attempt=1)
+        if record.request.prompt == "hang":
+            await self._jobs.transition(record, steps_done=record.plan.total_steps // 2)
+            return
+        if record.request.prompt == "fail":
+            error = JobError(code="studio_fire", message="the studio burned down")
+            record = await self._jobs.transition(record, state=JobState.FAILED, error=error)
+        elif record.request.kind is Kind.IMAGE:
+            images = [await self._image(record, segment) for segment in record.plan.segments]
+            record = await self._jobs.transition(record, state=JobState.SUCCEEDED, images=tuple(images))
+        else:
+            for segment in record.plan.segments:
+                digest = await self._segment(record, segment)
+                record = await self._jobs.transition(record, segments=(*record.segments, digest))
+            record = await self._jobs.transition(
+                record, state=JobState.SUCCEEDED, steps_done=record.plan.total_steps
+            )
+        await self._jobs.retire(record)
+
+    async def _image(self, record: JobRecord, segment: PlannedSegment) -> str:
+        return await Blobs(self._store, record.tenant).put(png(frames_of(record, segment)[0]))
+
+    async def _segment(self, record: JobRecord, segment: PlannedSegment) -> str:
+        segments, blobs = Segments(self._store, record.tenant), Blobs(self._store, record.tenant)
+        parent = await segments.get(record.head) if record.head else None
+        before = parent.parts if parent else ()
+        encoder = SegmentEncoder(
+            record.plan.track,
+            start_frame=parent.total_frames if parent else 0,
+            sequence_start=sum(len(part.fragment_frames) for part in before),
+        )
+        frames = frames_of(record, segment)
+        fragments = encoder.push(frames[:1]) if segment.root else []
+        for start in range(1 if segment.root else 0, len(frames), 4):
+            fragments += encoder.push(frames[start : start + 4])
+        fragments += encoder.finish()
+        data = b"".join(fragment.data for fragment in fragments)
+        part = MediaPart(
+            blob=await blobs.put(data), size=len(data),
+            fragment_sizes=tuple(len(fragment.data) for fragment in fragments),
+            fragment_frames=tuple(fragment.frames for fragment in fragments),
+        )  # fmt: skip
+        latents = LatentRef(blob=await blobs.put(b"latents of nothing"), start=0, count=segment.latents)
+        plan = record.plan
+        manifest = SegmentManifest(
+            kind="generated", tenant=record.tenant, video=record.id, parent=record.head,
+            depth=segment.index, model=plan.model, model_digest=plan.model_digest, prompt=record.request.prompt,
+            effective_prompt=record.request.prompt, seed=plan.seed, steps=plan.steps,
+            canvas=ManifestCanvas(aspect_ratio=plan.aspect_ratio, height=plan.height, width=plan.width),
+            track=plan.track, frames=segment.frames, start_frame=parent.total_frames if parent else 0,
+            latents=latents, anchor=latents, tail=latents, init=await blobs.put(encoder.init), parts=(*before, part),
+            thumbnail=await blobs.put(png(frames[-1])),
+        )  # fmt: skip
+        return await segments.commit(manifest)
+
+
+def frames_of(record: JobRecord, segment: PlannedSegment) -> NDArray[np.uint8]:
+    """A square that moves over a plain ground, whose colour tells the segment."""
+    frames = np.zeros((segment.frames, record.plan.height, record.plan.width, 3), np.uint8)
+    frames[:] = COLOURS[segment.index % len(COLOURS)]
+    for number, frame in enumerate(frames):
+        frame[8:24, 8 + number : 24 + number] = 255
+    return frames
+
+
+def png(frame: NDArray[np.uint8]) -> bytes:
+    """A frame as a picture file."""
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,137 @@
+"""Finished videos read as one file: any part of it, from real encoded segments."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from serving.errors import FailedPrecondition
+from serving.frontdoor.films import Film, Films
+from serving.frontdoor.metrics_binding import PrometheusRecorder
+from serving.frontdoor.ranges import Span
+from serving.frontdoor.records import RecordCache, Records
+from serving.frontdoor.signing import UrlSigner
+from serving.jobs.record import JobRecord, JobState
+from serving.jobs.repository import Jobs
+from serving.media.encode import SegmentEncoder
+from serving.media.track import Track
+from serving.media.virtual import Mark, read_signed_box
+from serving.segments.lineage import Segments
+from serving.segments.manifest import LatentRef, ManifestCanvas, MediaPart, SegmentManifest
+from serving.store.base import Store
+from serving.store.blobs import Blobs
+from tests.unit.serving.frontdoor.builders import record as build_record
+from tests.unit.serving.frontdoor.conftest import Clock
+
+pytestmark = pytest.mark.anyio
+TRACK = Track(codec="h264", width=64, height=64, fps=16)
+
+
+@pytest.fixture
+def films(store: Store, clock: Clock) -> Films:
+    records = Records(Jobs(store), RecordCache(clock=clock.seconds), PrometheusRecorder())
+    return Films(store, records, UrlSigner("5e" * 32, public_url="http://x", ttl_s=60))
+
+
+async def commit(store: Store, parent: SegmentManifest | None) -> SegmentManifest:
+    """A segment of 5 or 4 frames."""
+    blobs = Blobs(store, "default")
+    root = parent is None
+    start = 0 if parent is None else parent.total_frames
+    before = () if parent is None else parent.parts
+    encoder = SegmentEncoder(
+        TRACK, start_frame=start, sequence_start=sum(len(part.fragment_frames) for part in before)
+    )
+    frames = np.full((5 if root else 4, 64, 64, 3), 40 * (1 + len(before)), np.uint8)
+    fragments = [*(encoder.push(frames[:1]) if root else []), *encoder.push(frames[1 if root else 0 :])]
+    fragments += encoder.finish()
+    data = b"".join(fragment.data for fragment in fragments)
+    part = MediaPart(
+        blob=await blobs.put(data),
+        size=len(data),
+        fragment_sizes=tuple(len(fragment.data) for fragment in fragments),
+        fragment_frames=tuple(fragment.frames for fragment in fragments),
+    )
+    nothing = LatentRef(blob=await blobs.put(b"nothing"), start=0, count=1)
+    manifest = SegmentManifest(
+        kind="generated",
+        tenant="default",
+        video="vid_" + "a" * 26,
+        parent=parent.digest() if parent else None,
+        depth=len(before),
+        model="sprite-1",
+        model_digest="ab" * 32,
+        prompt="",
+        effective_prompt="",
+        seed=1,
+        steps=1,
+        canvas=ManifestCanvas(aspect_ratio="1:1", height=64, width=64),
+        track=TRACK,
+        frames=len(frames),
+        start_frame=start,
+        latents=nothing,
+        anchor=nothing,
+        tail=nothing,
+        init=await blobs.put(encoder.init),
+        parts=(*before, part),
+        thumbnail=await blobs.put(b"png"),
+    )
+    await Segments(store, "default").commit(manifest)
+    return manifest
+
+
+async def finished(store: Store, segments: int) -> tuple[JobRecord, list[SegmentManifest]]:
+    made: list[SegmentManifest] = []
+    for _ in range(segments):
+        made.append(await commit(store, made[-1] if made else None))
+    digests = tuple(manifest.digest() for manifest in made)
+    return build_record(state=JobState.SUCCEEDED, segments=digests), made
+
+
+async def read(films: Films, film: Film, start: int, stop: int) -> bytes:
+    return b"".join([piece async for piece in films.read("default", film, Span(start, stop))])
+
+
+async def test_any_range_is_that_part_of_the_whole(store: Store, films: Films) -> None:
+    record, made = await finished(store, 3)
+    film = await films.of(record)
+
+    whole = await read(films, film, 0, film.size)
+
+    blobs = Blobs(store, "default")
+    media = b"".join([await blobs.get(part.blob) for part in made[-1].parts])
+    assert whole == film.file.header + media
+    edges = [0, 1, len(film.file.header), film.size]
+    for part in made[-1].parts:
+        edges.append(edges[2] + part.size)
+    drawn = random.Random(7)
+    for _ in range(60):
+        start, stop = sorted(
+            min(film.size, max(0, drawn.choice(edges) + drawn.randint(-2, 2))) for _ in range(2)
+        )
+        assert await read(films, film, start, stop) == whole[start:stop], (start, stop)
+
+
+async def test_a_film_carries_the_mark_of_its_video_and_head(store: Store, films: Films) -> None:
+    record, made = await finished(store, 2)
+
+    film = await films.of(record)
+
+    key = UrlSigner("5e" * 32, public_url="http://x", ttl_s=60).box_key
+    assert read_signed_box(film.file.header, key) == Mark(video=record.id, manifest=made[-1].digest())
+
+
+async def test_the_same_head_in_two_videos_is_two_films(store: Store, films: Films) -> None:
+    record, _ = await finished(store, 1)
+    other = record.model_copy(update={"id": "vid_" + "b" * 26})
+
+    assert (await films.of(record)).etag != (await films.of(other)).etag
+
+
+async def test_only_a_finished_video_has_a_film(store: Store, films: Films) -> None:
+    record, _ = await finished(store, 1)
+
+    with pytest.raises(FailedPrecondition, match="running"):
+        await films.of(record.model_copy(update={"state": JobState.RUNNING}))
