@@ -188,6 +188,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    if (arguments.out / "manifest.json").exists():
+        parser.error(
+            f"{arguments.out} holds verified engines: `longtake engines build --model sprite --into prebuilt` renews them"
+        )
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.untrained:
         specs = components_of(Vae().eval(), TextTable(len(captions.VOCAB)).eval(), Dit().eval())

@@ -1,0 +1,110 @@
+"""Turns a model's torch modules into ONNX graphs: opset 20, weights inside, nothing of this machine in the bytes.
+
+`build.py` calls it. Needs the extra `longtake[build]`.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import warnings
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from engines.spec import ComponentSpec, DType, Span, TensorSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+    from engines.sprite.graphs import GraphSpec
+
+OPSET: Final = 20
+"""The newest that TensorRT takes without known trouble; see `lint.py`."""
+
+
+def export(name: str, graph: GraphSpec) -> tuple[bytes, ComponentSpec]:
+    """One component as the bytes of an ONNX graph, and its face.
+
+    The same module with the same weights gives the same bytes with the same versions of torch and onnxscript.
+    """
+    import onnx
+    import torch
+
+    # The exporter tells of every pass through logging; what goes wrong it raises.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "# The axis name", UserWarning)  # the same name on two inputs is meant
+        warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # torch's own, within its exporter
+        program = torch.onnx.export(
+            graph.module,
+            graph.example_inputs,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(graph.input_names),
+            output_names=list(graph.output_names),
+            dynamic_shapes=graph.dynamic_shapes,
+            verbose=False,
+        )
+    buffer = io.BytesIO()
+    cast("torch.onnx.ONNXProgram", program).save(buffer)
+    model = onnx.load_from_string(buffer.getvalue())
+    _strip(model)
+    face = _face(name, model, _spans(graph))
+    return model.SerializeToString(deterministic=True), face
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop what the runtime does not need: stack traces with paths, notes, shapes of what lies between."""
+    model.producer_name, model.producer_version, model.doc_string = "longtake", "", ""
+    model.graph.name, model.graph.doc_string = "graph", ""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.graph.value_info[:]
+    parts: list[Any] = [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer]
+    for function in model.functions:
+        parts += [function, *function.node]
+    for part in parts:
+        part.doc_string = ""
+        del part.metadata_props[:]
+    inputs = {dim.dim_param for value in model.graph.input for dim in value.type.tensor_type.shape.dim}
+    for value in model.graph.output:
+        for dim in value.type.tensor_type.shape.dim:
+            # Sizes that the exporter named itself ("s39") say nothing, and change from run to run.
+            if dim.dim_param and not set(re.findall(r"[A-Za-z_]\w*", dim.dim_param)) <= _symbols(inputs):
+                dim.ClearField("dim_param")
+
+
+def _symbols(names: set[str]) -> set[str]:
+    return {symbol for name in names for symbol in re.findall(r"[A-Za-z_]\w*", name)}
+
+
+def _spans(graph: GraphSpec) -> dict[str, Span]:
+    """The bounds of each named dim; the example's size is the one to tune for."""
+    spans = {}
+    for example, dims in zip(graph.example_inputs, graph.dynamic_shapes, strict=True):
+        for axis, dim in dims.items():
+            spans[dim.__name__] = Span(int(dim.min), int(example.shape[axis]), int(dim.max))
+    return spans
+
+
+def _face(name: str, model: onnx.ModelProto, spans: dict[str, Span]) -> ComponentSpec:
+    return ComponentSpec(
+        name=name,
+        inputs=tuple(_tensor(value) for value in model.graph.input),
+        outputs=tuple(_tensor(value) for value in model.graph.output),
+        spans=spans,
+    )
+
+
+def _tensor(value: onnx.ValueInfoProto) -> TensorSpec:
+    import onnx
+
+    types: dict[int, DType] = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.INT64: "int64"}
+    tensor = value.type.tensor_type
+    if tensor.elem_type not in types:
+        found = onnx.TensorProto.DataType.Name(tensor.elem_type)
+        raise ValueError(f"{value.name}: {found}; a component takes and gives float32 and int64")
+    dims = tuple(
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim
+    )
+    return TensorSpec(value.name, types[tensor.elem_type], dims)
