@@ -45,8 +45,8 @@ def configure(*, service: str, format: Format | None = None, level: int = loggin
 
 
 def logger(name: str) -> structlog.typing.FilteringBoundLogger:
-    """A logger whose events carry `logger=<name>`."""
-    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(logger=name)
+    """A logger whose events carry `room=<name>`."""
+    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(room=name)
     return bound
 
 
