@@ -1,0 +1,182 @@
+"""Fetches the media that a request names by URL, under rules that keep a stranger's URL from reaching inside.
+
+The front door's `intake.py` calls it. A name is resolved once and the connection goes to that very address; only public
+addresses are allowed (loopback too where the settings say so, for development); every redirect is checked anew; bytes
+and time are bounded; the environment's proxies are ignored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import ipaddress
+import socket
+import ssl
+import urllib.parse
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import httpcore
+
+from serving.errors import InvalidArgument
+
+MAX_REDIRECTS = 3
+_PIECE_TYPES = ("image/", "video/")
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HEADERS = [(b"User-Agent", b"longtake"), (b"Accept", b"image/*, video/*"), (b"Accept-Encoding", b"identity")]
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""(host, port) → its addresses."""
+
+
+@dataclass(frozen=True)
+class FetchPolicy:
+    """What may be fetched."""
+
+    allow_loopback: bool = False
+    """Addresses of this machine, on any port: for development only."""
+    seconds: float = 15.0
+    """For one URL, redirects included."""
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """Addresses by the system's resolver. Raises `OSError`."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
+
+
+class Fetcher:
+    """One per front-door process; holds no connections between calls."""
+
+    def __init__(self, policy: FetchPolicy, resolve: Resolve = resolve) -> None:
+        self._policy = policy
+        self._backend = _PinnedBackend(policy, resolve)
+
+    async def fetch(self, url: str, *, field: str, max_bytes: int) -> bytes:
+        """The bytes behind a `data:`, `http:` or `https:` URL. Raises `InvalidArgument` naming `field`."""
+        if url[:5].lower() == "data:":
+            return _data_url(url, field, max_bytes)
+        try:
+            async with asyncio.timeout(self._policy.seconds):
+                return await self._follow(url, field, max_bytes)
+        except TimeoutError as error:
+            raise InvalidArgument(field, f"the URL did not answer within {self._policy.seconds:.0f} s") from error
+
+    async def _follow(self, url: str, field: str, max_bytes: int) -> bytes:
+        for _ in range(MAX_REDIRECTS + 1):
+            self._check(url, field)
+            try:
+                answer = await self._get(url, field, max_bytes)
+            except _ForbiddenAddressError as error:
+                raise InvalidArgument(field, str(error)) from error
+            except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
+                raise InvalidArgument(field, f"the URL could not be fetched ({type(error).__name__})") from error
+            if isinstance(answer, bytes):
+                return answer
+            url = urllib.parse.urljoin(url, answer)
+        raise InvalidArgument(field, f"the URL redirects more than {MAX_REDIRECTS} times")
+
+    def _check(self, url: str, field: str) -> None:
+        try:
+            parts = urllib.parse.urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise InvalidArgument(field, "the URL is malformed") from error
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidArgument(field, "only http, https and data URLs are fetched; upload the file instead")
+        if parts.username or parts.password:
+            raise InvalidArgument(field, "a URL with a user name or password in it is not fetched")
+        if port not in (None, 80, 443) and not self._policy.allow_loopback:
+            raise InvalidArgument(field, f"port {port} is not fetched from; 80 and 443 are")
+
+    async def _get(self, url: str, field: str, max_bytes: int) -> bytes | str:
+        """The body, or where it redirects to."""
+        async with httpcore.AsyncConnectionPool(
+            ssl_context=ssl.create_default_context(), network_backend=self._backend
+        ) as pool:
+            target = urllib.parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]")
+            async with pool.stream("GET", target.partition("#")[0], headers=_HEADERS) as response:
+                headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
+                if response.status in _REDIRECTS and b"location" in headers:
+                    return headers[b"location"]
+                if response.status != 200:
+                    raise InvalidArgument(field, f"the URL answered with HTTP status {response.status}")
+                kind = headers.get(b"content-type", "application/octet-stream")
+                if not kind.startswith((*_PIECE_TYPES, "application/octet-stream", "binary/octet-stream")):
+                    raise InvalidArgument(field, f"the URL answered with {kind[:80]!r}, not with a picture or video")
+                declared = headers.get(b"content-length", "0")
+                if declared.isdigit() and int(declared) > max_bytes:
+                    raise _too_large(field, max_bytes)
+                return await _bounded(response.aiter_stream(), field, max_bytes)
+
+
+async def _bounded(pieces: AsyncIterator[bytes], field: str, max_bytes: int) -> bytes:
+    body = bytearray()
+    async for piece in pieces:
+        body += piece
+        if len(body) > max_bytes:
+            raise _too_large(field, max_bytes)
+    return bytes(body)
+
+
+def _too_large(field: str, max_bytes: int) -> InvalidArgument:
+    return InvalidArgument(field, f"it is larger than {max_bytes} bytes, the most that is taken")
+
+
+def _data_url(url: str, field: str, max_bytes: int) -> bytes:
+    head, comma, body = url[5:].partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        raise InvalidArgument(field, "a data URL must be base64: data:image/png;base64,...")
+    if len(body) > max_bytes * 4 // 3 + 4:
+        raise _too_large(field, max_bytes)
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidArgument(field, "the data URL's base64 is damaged") from error
+
+
+class _ForbiddenAddressError(Exception):
+    """A name that leads where nothing may be fetched from."""
+
+
+class _PinnedBackend(httpcore.AsyncNetworkBackend):
+    """Resolves once, checks the addresses, and connects to a checked one; TLS still names the host."""
+
+    def __init__(self, policy: FetchPolicy, resolve: Resolve) -> None:
+        self._policy = policy
+        self._resolve = resolve
+        self._plain = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  (the library's interface)
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        addresses = await self._resolve(host, port)
+        if not addresses or not all(self._allowed(address) for address in addresses):
+            raise _ForbiddenAddressError("the URL's host is not on the public internet; upload the file instead")
+        return await self._plain.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,  # noqa: ASYNC109  (the library's interface)
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        raise _ForbiddenAddressError("no URL leads to a socket file")
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def _allowed(self, address: str) -> bool:
+        found = ipaddress.ip_address(address.partition("%")[0])
+        if isinstance(found, ipaddress.IPv6Address):
+            found = found.ipv4_mapped or found.sixtofour or found
+        if found.is_loopback:
+            return self._policy.allow_loopback
+        return found.is_global and not found.is_multicast
