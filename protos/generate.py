@@ -21,6 +21,8 @@ _ROOT = "|".join(ROOTS)
 _REWRITES = (
     (re.compile(rf"^from ({_ROOT})(\.[\w.]+)? import ", re.MULTILINE), r"from serving.gen.\1\2 import "),
     (re.compile(rf"^import ({_ROOT})\.", re.MULTILINE), r"import serving.gen.\1."),
+    # The module that messages say they come from: Ray Serve pickles them on the way from its proxy to the Director.
+    (re.compile(rf"(BuildTopDescriptorsAndMessages\(DESCRIPTOR, ')({_ROOT})\."), r"\1serving.gen.\2."),
 )
 
 
