@@ -164,9 +164,7 @@ class Content:
         return await self._blob(record.tenant, manifest.thumbnail, "image/png", f"{record.id}.png")
 
     async def _file(self, claim: Claim) -> Body:
-        record = await self._files.by_token(claim.token)
-        if (record.tenant, record.id) != (claim.tenant, claim.id):
-            raise NotFound("no such public file")
+        record = await self._files.open_public(claim.tenant, claim.id, claim.token)
         if record.video is not None:
             job = (await self._records.view(record.tenant, record.video)).record
             return await self._film(record.tenant, job, record.filename)

@@ -232,8 +232,8 @@ class Files:
             raise Corrupt(f"the bytes of {record.id} do not match their digest")
 
     async def publish(self, tenant: str, file_id: str, *, expires_after_s: int | None = None) -> FileRecord:
-        """Give a file its public token; a file that has one keeps it. Unset expiry: as long as the file
-        lives.
+        """Give a file its public token; a file that has one keeps it, with the new expiry if one is given.
+        Unset expiry: as long as the file lives.
         """
         expires_ms = self._expiry(expires_after_s, "expires_after")
         record = await self.get(tenant, file_id)
@@ -245,7 +245,13 @@ class Files:
         public = PublicUrl(token=secrets.token_urlsafe(24), expires_ms=expires_ms or record.expires_ms)
 
         def give(current: FileRecord) -> FileRecord:
-            return current if self._is_public(current) else current.model_copy(update={"public": public})
+            if current.public is None or not self._is_public(current):
+                return current.model_copy(update={"public": public})
+            if expires_after_s is None:
+                return current
+            return current.model_copy(
+                update={"public": PublicUrl(token=current.public.token, expires_ms=expires_ms)}
+            )
 
         return await self._change(tenant, file_id, give)
 

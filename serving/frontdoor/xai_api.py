@@ -39,7 +39,7 @@ def register_xai(
     services = (
         (video_pb2.DESCRIPTOR.services_by_name["Video"], XaiVideo(videos, keeper, signer, now_ms)),
         (image_pb2.DESCRIPTOR.services_by_name["Image"], XaiImage(videos, store, keeper, signer, now_ms)),
-        (files_pb2.DESCRIPTOR.services_by_name["Files"], XaiFiles(files, signer)),
+        (files_pb2.DESCRIPTOR.services_by_name["Files"], XaiFiles(files, signer, now_ms)),
         (models_pb2.DESCRIPTOR.services_by_name["Models"], XaiModels(catalog)),
         (auth_pb2.DESCRIPTOR.services_by_name["Auth"], XaiAuth()),
         (batch_pb2.DESCRIPTOR.services_by_name["BatchMgmt"], XaiBatches()),

@@ -11,13 +11,13 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from serving.errors import InvalidArgument
 from serving.frontdoor.convert import timestamp
-from serving.frontdoor.files import FileRecord, Files
+from serving.frontdoor.files import FileRecord, Files, PublicUrl
 from serving.frontdoor.rpc import Call
 from serving.frontdoor.signing import UrlSigner
 from serving.frontdoor.xai_filter import Facts, parse_filter
@@ -35,6 +35,7 @@ class XaiFiles:
 
     files: Files
     signer: UrlSigner
+    now_ms: Callable[[], int]
 
     async def UploadFile(self, request: AsyncIterator[pb.UploadFileChunk], call: Call) -> pb.File:
         """One init, then the bytes."""
@@ -115,10 +116,15 @@ class XaiFiles:
         return pb.RevokePublicUrlResponse(file_id=request.file_id, revoked=revoked, public_url=url)
 
     def public_url(self, record: FileRecord) -> str | None:
-        """A file's public URL, if it has one."""
-        if record.public is None:
+        """A file's public URL, if it has one that works."""
+        public = self._public(record)
+        return public and self.signer.file_url(record.tenant, record.id, record.filename, public.token)
+
+    def _public(self, record: FileRecord) -> PublicUrl | None:
+        public = record.public
+        if public is None or (public.expires_ms is not None and public.expires_ms <= self.now_ms()):
             return None
-        return self.signer.file_url(record.tenant, record.id, record.filename, record.public.token)
+        return public
 
     def message(self, record: FileRecord) -> pb.File:
         """A record as the wire has it."""
@@ -128,12 +134,14 @@ class XaiFiles:
         )  # fmt: skip
         if record.expires_ms is not None:
             message.expires_at.FromMilliseconds(record.expires_ms)
-        if record.public and record.public.expires_ms is not None:
-            message.public_url_expires_at.FromMilliseconds(record.public.expires_ms)
+        public = self._public(record)
+        if public is not None and public.expires_ms is not None:
+            message.public_url_expires_at.FromMilliseconds(public.expires_ms)
         return message
 
     def facts(self, record: FileRecord) -> Facts:
         """A record as filters see it."""
+        public = self._public(record)
         return {
             "file_id": record.id,
             "name": record.filename,
@@ -145,7 +153,7 @@ class XaiFiles:
             "upload_status": UPLOADED,
             "user_defined_id": None,
             "public_url": self.public_url(record),
-            "public_url_expires_at": _moment(record.public.expires_ms) if record.public else None,
+            "public_url_expires_at": _moment(public.expires_ms) if public else None,
         }
 
 

@@ -1,0 +1,62 @@
+"""The public client pings every 30 s, also when idle; a stock server hangs up after 90 s of that, this one must not.
+
+It waits for as long as it says: a module of its own, so that parallel runs put it beside other tests.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.contract.xai_house import open_house
+
+IDLE_S = 135
+
+
+def stock_server() -> tuple[grpc.Server, int]:
+    """A server as the library makes it, which answers one method with an empty message."""
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    answer = grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("xai_api.Auth", {"get_api_key_info": answer}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    return server, port
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_an_idle_client_keeps_its_connection(tmp_path: Path) -> None:
+    server, stock_port = stock_server()
+    seen: dict[str, dict[str, Any]] = {}
+    with open_house(tmp_path) as house:
+
+        def sit(name: str, port: int) -> None:
+            seen[name] = house.client(
+                "idle.py",
+                "silence",
+                asynchronous=name == "stock",
+                LONGTAKE_HOST=f"localhost:{port}",
+                IDLE_S=str(IDLE_S),
+            )
+
+        clients = [
+            threading.Thread(target=sit, args=("ours", house.grpc_port)),
+            threading.Thread(target=sit, args=("stock", stock_port)),
+        ]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+    server.stop(None)
+
+    want_held = {"first": "OK", "last": "OK", "connected": 1, "same_connection": True}
+    assert seen["ours"] == want_held
+    # If the stock server held it too, this test would prove nothing.
+    assert not seen["stock"]["same_connection"]
