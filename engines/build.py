@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from engines import key as keys
 from engines import models, verify
 from engines.errors import EngineMissing, EngineUnfit
-from engines.families.sprite import SpriteFamily
 from engines.manifest import EngineEntry, Manifest
 from engines.runners.onnxruntime import OnnxRuntimeRunner
 from engines.session import Session, cores
@@ -38,7 +37,11 @@ class Exported:
 
 
 async def build(
-    model: models.Model, target: Prebuilt | Built, *, weights: Path | None = None, progress: Progress | None = None
+    model: models.Model,
+    target: Prebuilt | Built,
+    *,
+    weights: Path | None = None,
+    progress: Progress | None = None,
 ) -> Manifest:
     """Build all engines of a model from its weights (or others) and publish them to a layer.
 
@@ -62,16 +65,14 @@ def make(model: models.Model, weights: Path, progress: Progress) -> tuple[Manife
         raise EngineMissing(f"{weights}: no weights (*.safetensors) to build engines of {model.name} from")
     steps = _Steps(progress, total=2 * len(model.family.components) + 2)
     exported = _export(model, weights, steps)
-    with reference_session(model, weights, exported, digest) as reference:
+    faces = {name: part.component for name, part in exported.items()}
+    with reference_session(model, weights, faces, digest) as reference:
         steps.begin("asking the torch reference")
-        family = cast(SpriteFamily, model.family)
-        answers = verify.record(family, reference)
+        answers = verify.record(model.family, reference)
     steps.begin("verifying the engines")
-    runners = {
-        name: OnnxRuntimeRunner(part.component, part.graph, threads=cores()) for name, part in exported.items()
-    }
+    runners = {name: OnnxRuntimeRunner(part.component, part.graph, threads=cores()) for name, part in exported.items()}
     with Session(model.family, runners, digest=digest) as session:
-        parity = verify.compare(family, session, answers)
+        parity = verify.compare(model.family, session, answers)
     verify.demand(parity)
     manifest = Manifest(
         model=model.name,
@@ -86,14 +87,12 @@ def make(model: models.Model, weights: Path, progress: Progress) -> tuple[Manife
     return manifest, {name: part.graph for name, part in exported.items()}
 
 
-def reference_session(
-    model: models.Model, weights: Path, exported: Mapping[str, Exported], digest: str
-) -> Session:
+def reference_session(model: models.Model, weights: Path, faces: Mapping[str, ComponentSpec], digest: str) -> Session:
     """The model as torch modules with these weights, behind the faces of its engines."""
     from engines.runners.torch import TorchRunner
 
     modules = model.graphs(weights)
-    runners = {name: TorchRunner(part.component, modules[name].module) for name, part in exported.items()}
+    runners = {name: TorchRunner(face, modules[name].module) for name, face in faces.items()}
     return Session(model.family, runners, digest=digest)
 
 
@@ -144,7 +143,8 @@ def _entry(model: models.Model, digest: str, part: Exported, parity: verify.Pari
         profile=PROFILE,
         device="cpu",
     )
-    # ONNX Runtime runs the portable graph itself: its bytes are bound to the opset, not to a version of the runtime.
+    # ONNX Runtime runs the portable graph itself: its bytes are bound to the opset, not to a version of the
+    # runtime.
     graph_digest, bound_to = keys.digest_of(part.graph), "onnx-opset20"
     return EngineEntry(
         key=keys.engine_key(spec, graph_digest=graph_digest, runtime_version=bound_to),

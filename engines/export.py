@@ -1,11 +1,11 @@
-"""Turns a model's torch modules into ONNX graphs: opset 20, weights inside, nothing of this machine in the bytes.
+"""Turns a model's torch modules into ONNX graphs: opset 20, weights inside, nothing of this machine in the
+bytes.
 
 `build.py` calls it. Needs the extra `longtake[build]`.
 """
 
 from __future__ import annotations
 
-import io
 import logging
 import re
 import warnings
@@ -27,7 +27,6 @@ def export(name: str, graph: GraphSpec) -> tuple[bytes, ComponentSpec]:
 
     The same module with the same weights gives the same bytes with the same versions of torch and onnxscript.
     """
-    import onnx
     import torch
 
     # The exporter tells of every pass through logging; what goes wrong it raises.
@@ -45,9 +44,7 @@ def export(name: str, graph: GraphSpec) -> tuple[bytes, ComponentSpec]:
             dynamic_shapes=graph.dynamic_shapes,
             verbose=False,
         )
-    buffer = io.BytesIO()
-    cast("torch.onnx.ONNXProgram", program).save(buffer)
-    model = onnx.load_from_string(buffer.getvalue())
+    model = cast("torch.onnx.ONNXProgram", program).model_proto
     _strip(model)
     face = _face(name, model, _spans(graph))
     return model.SerializeToString(deterministic=True), face
@@ -104,7 +101,5 @@ def _tensor(value: onnx.ValueInfoProto) -> TensorSpec:
     if tensor.elem_type not in types:
         found = onnx.TensorProto.DataType.Name(tensor.elem_type)
         raise ValueError(f"{value.name}: {found}; a component takes and gives float32 and int64")
-    dims = tuple(
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim
-    )
+    dims = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim)
     return TensorSpec(value.name, types[tensor.elem_type], dims)

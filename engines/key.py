@@ -20,23 +20,19 @@ def digest_of(data: bytes) -> str:
 
 def canonical_json(value: Mapping[str, Any]) -> bytes:
     """One spelling for equal values: sorted names, no spaces, ASCII, no NaN."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    ).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
 def engine_key(spec: EngineSpec, *, graph_digest: str, runtime_version: str) -> str:
     """The engine's key.
 
-    `graph_digest` is the sha256 of the exported ONNX graph. `runtime_version` is what the engine's bytes are bound to:
-    the exact version for a runtime that compiles (a new one makes another key), and the format's version, e.g.
-    `onnx-opset20`, where the engine is the portable graph itself. Which versions of a runtime may load a portable
-    engine is for the manifest to say (`store.Manifest.verified_with`).
+    `graph_digest` is the sha256 of the exported ONNX graph. `runtime_version` is what the engine's bytes are
+    bound to: the exact version for a runtime that compiles (a new one makes another key), and the format's
+    version, e.g. `onnx-opset20`, where the engine is the portable graph itself. Which versions of a runtime
+    may load a portable engine is for the manifest to say (`store.Manifest.verified_with`).
     """
     return digest_of(
-        canonical_json(
-            {"spec": spec.to_json(), "graph_digest": graph_digest, "runtime_version": runtime_version}
-        )
+        canonical_json({"spec": spec.to_json(), "graph_digest": graph_digest, "runtime_version": runtime_version})
     )
 
 

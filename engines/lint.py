@@ -1,7 +1,8 @@
 """Refuses graphs that some runtime would refuse later, or that say more than they should.
 
-`build.py` runs it between export and compilation: the same graph goes to ONNX Runtime and to TensorRT, and the second
-stumbles over control flow and over newer operators (its `Attention` of opset 23 fails inside `If`). Needs `onnx`.
+`build.py` runs it between export and compilation: the same graph goes to ONNX Runtime and to TensorRT, and
+the second stumbles over control flow and over newer operators (its `Attention` of opset 23 fails inside
+`If`). Needs `onnx`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ OPSET: Final = 20
 MAX_BYTES: Final = 16 * 1024 * 1024
 """Of one graph: engines are shipped in the package."""
 CONTROL_FLOW: Final = {"If", "Loop", "Scan", "SequenceMap"}
-RANDOM: Final = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+RANDOM: Final = {
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+}
 """Noise comes in as input, so that a seed decides it."""
 REFUSED_TYPES: Final = ("DOUBLE", "FLOAT16", "BFLOAT16", "COMPLEX64", "COMPLEX128", "STRING")
 
@@ -36,30 +44,39 @@ def lint(name: str, graph: bytes) -> None:
 
 def problems(model: onnx.ModelProto, size: int) -> Iterator[str]:
     """What is wrong with a graph, one sentence each."""
-    import onnx
-
     if size > MAX_BYTES:
         yield f"{size / 1e6:.1f} MB; at most {MAX_BYTES / 1e6:.1f}"
-    versions = {imported.domain or "ai.onnx": imported.version for imported in model.opset_import}
-    if versions.get("ai.onnx") != OPSET:
-        yield f"opset {versions.get('ai.onnx')}; {OPSET} is what every runtime takes"
-    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
-    local = {function.domain for function in model.functions}
-    for node in nodes:
-        if node.op_type in CONTROL_FLOW:
-            yield f"control flow ({node.op_type} {node.name!r}): trace the module without branches on values"
-        if node.op_type in RANDOM:
-            yield f"noise from inside ({node.op_type} {node.name!r}): hand it in"
-        if node.domain not in ("", "ai.onnx") and node.domain not in local:
-            yield f"operator {node.domain}::{node.op_type} is not of ONNX itself"
-        for attribute in node.attribute:
-            if node.op_type == "Cast" and attribute.name == "to":
-                kind = onnx.TensorProto.DataType.Name(attribute.i)
-                if kind in REFUSED_TYPES:
-                    yield f"a cast to {kind} ({node.name!r})"
+    opset = {imported.domain or "ai.onnx": imported.version for imported in model.opset_import}.get("ai.onnx")
+    if opset != OPSET:
+        yield f"opset {opset}; {OPSET} is what every runtime takes"
+    # The exporter may leave local functions: their nodes count as the graph's own.
+    local = {function.domain for function in model.functions} | {"", "ai.onnx"}
+    for node in (*model.graph.node, *(node for function in model.functions for node in function.node)):
+        yield from _node_problems(node, local)
     for tensor in model.graph.initializer:
-        kind = onnx.TensorProto.DataType.Name(tensor.data_type)
-        if kind in REFUSED_TYPES:
-            yield f"weights {tensor.name!r} are {kind}; float32 alone"
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            yield f"weights {tensor.name!r} lie outside the file"
+        yield from _weight_problems(tensor)
+
+
+def _node_problems(node: onnx.NodeProto, domains: set[str]) -> Iterator[str]:
+    if node.op_type in CONTROL_FLOW:
+        yield f"control flow ({node.op_type} {node.name!r}): trace the module without branches on values"
+    if node.op_type in RANDOM:
+        yield f"noise from inside ({node.op_type} {node.name!r}): hand it in"
+    if node.domain not in domains:
+        yield f"operator {node.domain}::{node.op_type} is not of ONNX itself"
+    for attribute in node.attribute:
+        if node.op_type == "Cast" and attribute.name == "to" and _type_name(attribute.i) in REFUSED_TYPES:
+            yield f"a cast to {_type_name(attribute.i)} ({node.name!r})"
+
+
+def _weight_problems(tensor: onnx.TensorProto) -> Iterator[str]:
+    if _type_name(tensor.data_type) in REFUSED_TYPES:
+        yield f"weights {tensor.name!r} are {_type_name(tensor.data_type)}; float32 alone"
+    if tensor.data_location == tensor.EXTERNAL:
+        yield f"weights {tensor.name!r} lie outside the file"
+
+
+def _type_name(number: int) -> str:
+    import onnx
+
+    return str(onnx.TensorProto.DataType.Name(number))

@@ -1,7 +1,8 @@
 """What a set of engines says of itself: their keys and digests, and how they were verified.
 
-`build.py` writes a manifest, `store.py` reads it before any engine, `verify.py` checks what it claims. It is one JSON
-file beside the prebuilt engines, or one object of the store; engines that it does not name do not exist.
+`build.py` writes a manifest, `store.py` reads it before any engine, `verify.py` checks what it claims. It is
+one JSON file beside the prebuilt engines, or one object of the store; engines that it does not name do not
+exist.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class EngineEntry:
     size: int
     """Bytes."""
     parity: float
-    """Largest difference from the torch reference over all random inputs, relative to the output's own scale."""
+    """Largest difference from the torch reference over all random inputs, relative to the output's own
+    scale."""
 
     @property
     def component(self) -> str:
@@ -69,8 +71,8 @@ class Manifest:
     weights_digest: str
     engines: tuple[EngineEntry, ...]
     runtime_versions: tuple[str, str]
-    """ONNX Runtime that may load them: at least the first, below the second (`1.31`, `2`). It promises to go on
-    running old opsets; `verify` shows it for the one installed."""
+    """ONNX Runtime that may load them: at least the first, below the second (`1.31`, `2`). It promises to go
+    on running old opsets; `verify` shows it for the one installed."""
     verified_with: Mapping[str, str]
     """Version by package, of the run that verified them."""
     end_to_end: float
@@ -134,13 +136,12 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes, *, where: str) -> Self:
-        """Read a manifest and check each engine's key against its spec. Raises `EngineCorrupt` naming `where`."""
+        """Read a manifest and check each engine's key against its spec. Raises `EngineCorrupt` naming
+        `where`."""
         try:
             value = json.loads(data)
             if value["format"] != FORMAT:
-                raise EngineCorrupt(
-                    f"{where}: format {value['format']}; this version of longtake reads {FORMAT}"
-                )
+                raise EngineCorrupt(f"{where}: format {value['format']}; this version of longtake reads {FORMAT}")
             manifest = cls(
                 model=value["model"],
                 weights_digest=value["weights_digest"],
@@ -153,9 +154,7 @@ class Manifest:
         except (KeyError, TypeError, ValueError, IndexError) as error:
             if isinstance(error, EngineCorrupt):
                 raise
-            raise EngineCorrupt(
-                f"{where}: not a manifest of engines ({error!r}): build the engines again"
-            ) from error
+            raise EngineCorrupt(f"{where}: not a manifest of engines ({error!r}): build the engines again") from error
         for entry in manifest.engines:
             expected = keys.engine_key(
                 entry.spec, graph_digest=entry.graph_digest, runtime_version=entry.runtime_version
@@ -183,7 +182,7 @@ def _probe(value: Mapping[str, Any]) -> Probe:
 def _version(text: str) -> tuple[int, ...]:
     """`1.31.1` → (1, 31, 1); what follows the numbers does not count."""
     numbers = []
-    for part in text.split("+")[0].split("."):
+    for part in text.split("+", maxsplit=1)[0].split("."):
         if not part.isdigit():
             break
         numbers.append(int(part))

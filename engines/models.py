@@ -86,7 +86,8 @@ def package_store(name: str) -> EngineStore:
 def model_digest(name: str) -> str:
     """The digest over a model's weights and prebuilt engines, as jobs record it; reads small files only.
 
-    Raises `EngineMissing` where the package has no engines for its weights: ask `EngineStore.find` of a store then.
+    Raises `EngineMissing` where the package has no engines for its weights: ask `EngineStore.find` of a store
+    then.
     """
     model = find(name)
     manifest = Prebuilt(model.prebuilt).manifest(model.name, weights_digest(name))

@@ -1,7 +1,8 @@
-"""Inputs that engines are verified on: random, and drawn from a seed alone, so that any install draws the same.
+"""Inputs that engines are verified on: random, and drawn from a seed alone, so that any install draws the
+same.
 
-`build.py` records what the torch reference answers to them, `verify.py` compares. A case is a canvas and, for the
-denoiser, a set of conditions.
+`build.py` records what the torch reference answers to them, `verify.py` compares. A case is a canvas and, for
+the denoiser, a set of conditions. The cases are those of the sprite model's components.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.families.base import Array, Canvas, Conditions, Engines
-from engines.families.sprite import SpriteFamily, dit_inputs
+from engines.families.base import Array, Canvas, Conditions, Engines, Family
+from engines.families.sprite import dit_inputs
 from engines.runners.base import Arrays
 from engines.sprite import captions, packing, world
 
@@ -34,7 +35,7 @@ class Case:
     inputs: Arrays
 
 
-def component_cases(family: SpriteFamily) -> Iterator[Case]:
+def component_cases(family: Family) -> Iterator[Case]:
     """Random inputs of each component, on every canvas, in batches of one and of two where it takes them."""
     random = np.random.Generator(np.random.Philox(key=[SEED, 0]))
     ids = random.integers(0, len(captions.VOCAB), (2, packing.TEXT_TOKENS)).astype(np.int64)
@@ -69,7 +70,7 @@ def _conditions(canvas: Canvas, random: np.random.Generator) -> Iterator[tuple[s
     yield "extension with reference", Conditions(canvas, text, reference, anchor=anchor, short=short)
 
 
-def end_to_end(family: SpriteFamily, engines: Engines, canvas: Canvas) -> dict[str, NDArray[np.float32]]:
+def end_to_end(family: Family, engines: Engines, canvas: Canvas) -> dict[str, NDArray[np.float32]]:
     """A short run through every component: reference, caption, root, extension, pixels.
 
     Returns the latents of both segments, and the extension's frames in 0..255.
@@ -87,7 +88,7 @@ def end_to_end(family: SpriteFamily, engines: Engines, canvas: Canvas) -> dict[s
     return {"root": root, "extension": further, "frames": frames.astype(np.float32)}
 
 
-def _denoise(family: SpriteFamily, engines: Engines, conditions: Conditions, *, segment: int) -> Array:
+def _denoise(family: Family, engines: Engines, conditions: Conditions, *, segment: int) -> Array:
     state = family.start(conditions, seed=SEED, segment=segment, steps=RUN_STEPS)
     while not state.done:
         family.step(engines, state)

@@ -1,7 +1,7 @@
 """The loaded engines of one model: what a stage calls.
 
-`load_session` is the way in; tests and the scorer may build a `Session` from runners of their own, e.g. with a
-denoiser of noise. Calls and seconds are counted by component, for metrics.
+`load_session` is the way in; tests and the scorer may build a `Session` from runners of their own, e.g. with
+a denoiser of noise. Calls and seconds are counted by component, for metrics.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -23,7 +23,7 @@ from engines.families.base import Family
 from engines.manifest import Manifest
 from engines.runners.base import Arrays, Runner
 from engines.runners.onnxruntime import OnnxRuntimeRunner
-from engines.store import EngineStore
+from engines.store import EngineStore, Found
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,17 @@ class Usage:
 
 
 class Session:
-    """Active runners of one model, by component. Implements `families.base.Engines`; safe from several threads."""
+    """Active runners of one model, by component. Implements `families.base.Engines`; safe from several
+    threads."""
 
     def __init__(self, family: Family, runners: Mapping[str, Runner], *, digest: str) -> None:
         """Activates the runners; `digest` names model and engines (`Manifest.digest`).
 
-        Raises `ValueError` when a component of the family has no runner.
+        Raises `ValueError` for a runner of no component of the family.
         """
-        missing = [name for name in family.components if name not in runners]
-        if missing:
-            raise ValueError(f"runners: {family.capabilities.model} needs {', '.join(missing)} too")
+        unknown = [name for name in runners if name not in family.components]
+        if unknown:
+            raise ValueError(f"runners: {family.capabilities.model} has no {', '.join(unknown)}")
         self.family = family
         self.digest = digest
         self.runners = dict(runners)
@@ -92,19 +93,29 @@ class Session:
         self.close()
 
 
-async def load_session(model: str, store: EngineStore | None = None, *, threads: int = 0) -> Session:
-    """Load a model's verified engines.
+async def load_session(
+    model: str, store: EngineStore | None = None, *, threads: int = 0, components: Sequence[str] | None = None
+) -> Session:
+    """Load a model's verified engines, or only those `components` of it that a stage runs.
 
-    `store` defaults to the engines of the package alone; `threads` 0 is one per core that this process may use.
-    Raises `EngineMissing`, `EngineCorrupt` or `EngineUnverified`, whose message says what to do.
+    `store` defaults to the engines of the package alone; `threads` 0 is one per core that this process may
+    use. Raises `EngineMissing`, `EngineCorrupt` or `EngineUnverified`, whose message says what to do.
     """
-    import onnxruntime
-
     entry = models.find(model)
     found = await (store or models.package_store(model)).find(entry.name, models.weights_digest(entry.name))
-    found.manifest.check_runtime(onnxruntime.__version__)
-    graphs = {name: await found.read(found.manifest.entry(name)) for name in entry.family.components}
-    return await asyncio.to_thread(_open, entry.family, found.manifest, graphs, threads or cores())
+    return await open_found(entry.family, found, threads=threads, components=components)
+
+
+async def open_found(
+    family: Family, found: Found, *, threads: int = 0, components: Sequence[str] | None = None
+) -> Session:
+    """The same, for engines that a store has found already."""
+    import onnxruntime
+
+    manifest = found.manifest
+    manifest.check_runtime(onnxruntime.__version__)
+    graphs = {name: await found.read(manifest.entry(name)) for name in components or family.components}
+    return await asyncio.to_thread(_open, family, manifest, graphs, threads or cores())
 
 
 def _open(family: Family, manifest: Manifest, graphs: Mapping[str, bytes], threads: int) -> Session:

@@ -1,7 +1,7 @@
 """What an engine is, in plain values: which component of which model, in which shapes, for which runtime.
 
-The store, the runners and the builder pass these around; `key.py` digests them. Nothing here but the standard library,
-so that a controller of a cluster can import it.
+The store, the runners and the builder pass these around; `key.py` digests them. Nothing here but the standard
+library, so that a controller of a cluster can import it.
 """
 
 from __future__ import annotations
@@ -40,9 +40,7 @@ class Span:
 
     def __post_init__(self) -> None:
         if not 0 < self.min <= self.opt <= self.max:
-            raise ValueError(
-                f"span: {self.min} <= {self.opt} <= {self.max} does not hold, or min is not positive"
-            )
+            raise ValueError(f"span: {self.min} <= {self.opt} <= {self.max} does not hold, or min is not positive")
 
 
 @dataclass(frozen=True)

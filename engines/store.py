@@ -3,12 +3,12 @@
     prebuilt   a read-only folder of the package: manifest.json and the ONNX files
     built      any object store with `get` and `put_if_absent`, under `engines/`
 
-`session.py` loads from it, `build.py` publishes to it. Every engine's bytes are checked against the manifest's digest
-before anything reads them. A layer counts only for the weights it was built from: after a training run the prebuilt
-engines are stale, and are not used.
+`session.py` loads from it, `build.py` publishes to it. Every engine's bytes are checked against the
+manifest's digest before anything reads them. A layer counts only for the weights it was built from: after a
+training run the prebuilt engines are stale, and are not used.
 
-    engines/<model>/<weights digest>/manifest-<format>.json     published last: engines without it do not exist
-    engines/blobs/<sha256>
+    engines/<model>/<weights digest>/manifest-<format>.json     published last: engines without it do not
+    exist engines/blobs/<sha256>
 """
 
 from __future__ import annotations

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from engines import probes
 from engines.errors import EngineUnfit
-from engines.families.base import Engines
-from engines.families.sprite import SpriteFamily
+from engines.families.base import Engines, Family
 from engines.manifest import Manifest, Probe
 
-TOLERANCE: Final = 1e-4
-"""Of one call, relative to the largest value: float32 sums in another order differ by about 1e-6 a layer."""
-RUN_TOLERANCE: Final = 1e-3
+TOLERANCE: Final = 5e-4
+"""Of one call, relative to the largest value: float32 sums in another order differ by 1e-6 to 2e-5 here,
+wrong weights by 1e-1."""
+RUN_TOLERANCE: Final = 2e-3
 """Of a whole run's latents: each step works on the last one's differences."""
 FRAME_LEVELS: Final = 2.0
 """Of a whole run's pixels, of 255: values that lie between two levels may be rounded either way."""
@@ -55,7 +55,7 @@ class Parity:
         return found
 
 
-def record(family: SpriteFamily, reference: Engines) -> dict[tuple[str, str], Outputs]:
+def record(family: Family, reference: Engines) -> dict[tuple[str, str], Outputs]:
     """What the reference answers to every case, by (component, case); whole runs under `end_to_end`."""
     answers: dict[tuple[str, str], Outputs] = {
         (case.component, case.name): reference.infer(case.component, case.inputs)
@@ -71,13 +71,14 @@ def as_probes(answers: Mapping[tuple[str, str], Outputs]) -> tuple[Probe, ...]:
     return tuple(Probe(name, case, probes.SEED, probes.kept(outputs)) for (name, case), outputs in answers.items())
 
 
-def compare(family: SpriteFamily, engines: Engines, answers: Mapping[tuple[str, str], Outputs]) -> Parity:
+def compare(family: Family, engines: Engines, answers: Mapping[tuple[str, str], Outputs]) -> Parity:
     """The engines against the reference's full answers."""
     return _compare(answers, record(family, engines))
 
 
-def check_probes(family: SpriteFamily, engines: Engines, manifest: Manifest) -> Parity:
-    """The engines against the answers that the manifest keeps. Raises `EngineUnfit` when they are for other cases."""
+def check_probes(family: Family, engines: Engines, manifest: Manifest) -> Parity:
+    """The engines against the answers that the manifest keeps. Raises `EngineUnfit` when they are for other
+    cases."""
     wanted = {
         (probe.component, probe.case): {name: np.asarray(values) for name, values in probe.values.items()}
         for probe in manifest.probes

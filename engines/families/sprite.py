@@ -1,7 +1,8 @@
-"""The family of the embedded sprite model: its capabilities, how it reads prompts and pictures, and its sampler.
+"""The family of the embedded sprite model: its capabilities, how it reads prompts and pictures, and its
+sampler.
 
-`models.py` registers it. The grammar, the packing and the reading of pictures are those that it was trained with
-(`engines.sprite`); here they meet the interface that the stages use. Nothing here needs torch.
+`models.py` registers it. The grammar, the packing and the reading of pictures are those that it was trained
+with (`engines.sprite`); here they meet the interface that the stages use. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -71,9 +72,7 @@ class SpriteFamily:
     """The decoder's cache is made of the latest latent alone."""
     history_latents = packing.SHORT_LATENTS
 
-    def read_prompt(
-        self, prompt: str, *, subject: Subject, seed: int, inherited: str | None = None
-    ) -> PromptReading:
+    def read_prompt(self, prompt: str, *, subject: Subject, seed: int, inherited: str | None = None) -> PromptReading:
         """Read a prompt as far as its words go, and draw from the seed what it leaves open.
 
         An extension goes on with what its video shows: its effective prompt is the inherited one.
@@ -203,9 +202,7 @@ def dit_inputs(state: Denoising, time: float) -> Mapping[str, NDArray[np.generic
 def _check(conditions: Conditions) -> None:
     """Refuse what the model was never trained on."""
     if len(conditions.references) > CAPABILITIES.references_max:
-        raise ValueError(
-            f"references: {len(conditions.references)}; this model takes {CAPABILITIES.references_max}"
-        )
+        raise ValueError(f"references: {len(conditions.references)}; this model takes {CAPABILITIES.references_max}")
     if conditions.is_root:
         return
     if conditions.first is not None:
@@ -213,9 +210,7 @@ def _check(conditions: Conditions) -> None:
     if conditions.anchor is None or conditions.short is None:
         raise ValueError("anchor, short: an extension takes both")
     if len(conditions.short) != packing.SHORT_LATENTS:
-        raise ValueError(
-            f"short: {len(conditions.short)} latents; an extension takes {packing.SHORT_LATENTS}"
-        )
+        raise ValueError(f"short: {len(conditions.short)} latents; an extension takes {packing.SHORT_LATENTS}")
 
 
 def _float(values: NDArray[np.generic]) -> Array:

@@ -1,7 +1,7 @@
 """The contract of a runner: one engine, loaded on `activate`, called by `infer`, let go on `deactivate`.
 
-`session.py` holds one per component. A runner checks its inputs against the engine's metadata before the runtime sees
-them, so that a wrong shape is a sentence and not a stack of native code.
+`session.py` holds one per component. A runner checks its inputs against the engine's metadata before the
+runtime sees them, so that a wrong shape is a sentence and not a stack of native code.
 
     new ──activate──▶ active ──deactivate──▶ inactive ──activate──▶ …
                         │ infer, from any thread
@@ -36,7 +36,8 @@ class Runner(ABC):
             self._active = True
 
     def infer(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
-        """Run the engine once. Safe from several threads. Raises `ValueError` naming an input that does not fit."""
+        """Run the engine once. Safe from several threads. Raises `ValueError` naming an input that does not
+        fit."""
         if not self._active:
             raise RuntimeError(f"{self.component.name}: infer before activate (or after deactivate)")
         check_inputs(self.component, inputs)
@@ -70,7 +71,8 @@ class Runner(ABC):
 
 
 def check_inputs(component: ComponentSpec, inputs: Arrays) -> None:
-    """Raise `ValueError` unless names, types and shapes are the component's, and named dims agree and are in range."""
+    """Raise `ValueError` unless names, types and shapes are the component's, and named dims agree and are in
+    range."""
     wanted = {tensor.name for tensor in component.inputs}
     if wanted != set(inputs):
         missing, unknown = sorted(wanted - set(inputs)), sorted(set(inputs) - wanted)

@@ -1,7 +1,8 @@
 """Runs an engine with ONNX Runtime on the CPU, from bytes that the store has checked.
 
-Results are the same from run to run for one version, thread count and processor: kernels are deterministic and
-work is split by a fixed number of threads, which do not spin between calls (several engines share the cores).
+Results are the same from run to run for one version, thread count and processor: kernels are deterministic
+and work is split by a fixed number of threads, which do not spin between calls (several engines share the
+cores).
 """
 
 from __future__ import annotations
@@ -54,9 +55,7 @@ class OnnxRuntimeRunner(Runner):
             for tensor in (*self.component.inputs, *self.component.outputs)
         }
         if found != said:
-            raise ValueError(
-                f"{self.component.name}: the graph has {found}, its spec says {said}: build it again"
-            )
+            raise ValueError(f"{self.component.name}: the graph has {found}, its spec says {said}: build it again")
 
     def _run(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
         if self._session is None:

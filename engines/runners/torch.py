@@ -1,4 +1,5 @@
-"""Runs a component as the torch module that its engine was exported from: the reference that `verify` compares with.
+"""Runs a component as the torch module that its engine was exported from: the reference that `verify`
+compares with.
 
 Needs the extra `longtake[build]`; slower than an engine, and never chosen by itself.
 """

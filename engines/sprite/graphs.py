@@ -1,7 +1,7 @@
 """The five graphs of the sprite model, as torch modules with what an exporter must know about them.
 
-`engines/export.py` turns `components()` into ONNX; `python -m engines.sprite.graphs --out DIR` writes them directly.
-Shapes and names here are what the serving family relies on.
+`engines/export.py` turns `components()` into ONNX; `python -m engines.sprite.graphs --out DIR` writes them
+directly. Shapes and names here are what the serving family relies on.
 """
 
 import argparse
@@ -201,6 +201,7 @@ def main() -> None:
         path = arguments.out / f"{name}.onnx"
         write_onnx(spec, path)
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB", flush=True)
+    print("To serve them: `longtake engines build --model sprite --into prebuilt --weights DIR` (a plain copy is refused)")
 
 
 if __name__ == "__main__":

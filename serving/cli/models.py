@@ -1,0 +1,118 @@
+"""`longtake models`: what the models of this installation can do, and how well. Needs no running server.
+
+Exit codes: those of `longtake engines`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from serving.cli.engines import ModelName, Output, StoreUrl, clear_errors, find
+
+if TYPE_CHECKING:
+    from engines.models import Model
+
+app = typer.Typer(name="models", help="Show what the models can do, and how well.", no_args_is_help=True)
+
+
+@app.command("ls")
+def list_models(output: Output = "text") -> None:
+    """List the models of this installation."""
+    from engines import models
+
+    with clear_errors():
+        rows = [_description(model) for model in models.all_models()]
+    if output == "json":
+        typer.echo(json.dumps(rows))
+        return
+    for row in rows:
+        digest = row["digest"][:12] if row["digest"] else "engines not built"
+        typer.echo(f"{row['model']:<12} {row['family']:<8} {digest:<18} also: {', '.join(row['aliases'])}")
+
+
+@app.command()
+def show(
+    model: Annotated[str, typer.Argument(help="Name or alias of the model.")] = "sprite",
+    output: Output = "text",
+) -> None:
+    """Show what a model takes: sizes, seconds, steps, references, words.
+
+    Example: longtake models show sprite
+    """
+    from engines import models
+
+    with clear_errors():
+        row = _description(models.find(model))
+    if output == "json":
+        typer.echo(json.dumps(row))
+        return
+    typer.echo(row["description"] + "\n")
+    sizes = ", ".join(f"{c['aspect_ratio']} ({c['width']}x{c['height']})" for c in row["canvases"])
+    lines = {
+        "model": ", ".join((row["model"], *row["aliases"])),
+        "aspect ratios": sizes + ", width by height, before enlargement",
+        "resolutions": ", ".join(f"{name} (x{scale})" for name, scale in row["resolutions"].items()),
+        "images": ", ".join(f"{name} (at most {side})" for name, side in row["image_resolutions"].items()),
+        "frames a second": row["fps"],
+        "seconds": _range(row["seconds"]),
+        "extended by": _range(row["extension_seconds"]),
+        "steps": _range(row["steps"]),
+        "references": f"at most {row['references_max']}",
+        "prompt": f"at most {row['max_prompt_chars']} characters",
+        "digest": row["digest"] or "engines not built: `longtake engines build`",
+    }
+    for name, value in lines.items():
+        typer.echo(f"{name:<16} {value}")
+
+
+@app.command()
+def score(
+    model: ModelName = "sprite",
+    store: StoreUrl = None,
+    samples: Annotated[int, typer.Option(min=0, help="First segments for each row; 0 skips that table.")] = 48,
+    chains: Annotated[int, typer.Option(min=0, help="Videos for each row of extensions; 0 skips that table.")] = 16,
+    extensions: Annotated[int, typer.Option(min=1, help="Length of a chain.")] = 64,
+    steps: Annotated[int, typer.Option(min=1, max=50, help="Denoising steps.")] = 8,
+    seed: Annotated[int, typer.Option(help="Draws prompts, pictures and noise.")] = 1,
+) -> None:
+    """Measure how well a model follows prompts and keeps what it shows, through its engines, from pixels.
+
+    Prints Markdown tables row by row. A full run takes long: try `--samples 8 --chains 2` first.
+    """
+    from engines.session import open_found
+    from engines.sprite.score import report
+
+    async def run() -> str:
+        entry, found = await find(model, store)
+        with await open_found(entry.family, found) as session:
+            for line in report(session, samples=samples, chains=chains, extensions=extensions, steps=steps, seed=seed):
+                typer.echo(line)
+            return session.digest
+
+    began = time.monotonic()
+    with clear_errors():
+        digest = asyncio.run(run())
+    seconds = time.monotonic() - began
+    typer.echo(f"Engines {digest[:12]}, {steps} steps, seed {seed}, measured in {seconds:.0f} s.")
+
+
+def _description(model: Model) -> dict[str, Any]:
+    """Capabilities and digest in plain values; the digest is None where the package has no engines."""
+    from engines import models
+    from engines.errors import EngineMissing
+
+    try:
+        digest = models.model_digest(model.name)
+    except EngineMissing:
+        digest = None
+    return {**dataclasses.asdict(model.family.capabilities), "digest": digest}
+
+
+def _range(value: dict[str, int]) -> str:
+    return f"{value['min']} to {value['max']}, {value['default']} by default"
