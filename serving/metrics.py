@@ -129,6 +129,13 @@ STAGE_FAILURES = Metric(
 )
 STEPS_DONE = Metric("longtake_steps_total", "counter", "Denoising steps that were done.")
 STEP_SECONDS = Metric("longtake_step_seconds", "histogram", "Time of one denoising step.", (), _WORK_SECONDS)
+RENDER_SECONDS = Metric(
+    "longtake_render_seconds",
+    "histogram",
+    "Time of a segment's rendering by part: decode, encode, upload.",
+    ("part",),
+    _WORK_SECONDS,
+)
 CACHE_LOOKUPS = Metric(
     "longtake_cache_lookups_total", "counter", "Conditions looked up by content.", ("kind", "outcome")
 )
@@ -163,6 +170,7 @@ REPLICAS: tuple[Metric, ...] = (
     STAGE_FAILURES,
     STEPS_DONE,
     STEP_SECONDS,
+    RENDER_SECONDS,
     CACHE_LOOKUPS,
     ENGINE_SECONDS,
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engines import models
 from engines.families.base import Family
-from engines.session import Session
-from serving.errors import FailedPrecondition
+from engines.session import Session, load_session
+from engines.store import Built, EngineStore
+from serving.errors import FailedPrecondition, NotFound
 from serving.metrics import Recorder
 from serving.store.base import Store
 from serving.store.blobs import Blobs
@@ -32,3 +35,16 @@ class Loaded:
     def blobs(self, tenant: str) -> Blobs:
         """A tenant's blobs and caches."""
         return Blobs(self.store, tenant)
+
+
+def engines_of(model: str, store: Store) -> EngineStore:
+    """Where a model's engines are looked for: in the package, then among those built into this store."""
+    return EngineStore(models.package_store(model).prebuilt, Built(store, absent=NotFound))
+
+
+async def load(
+    model: str, store: Store, *, threads: int, components: Sequence[str], metrics: Recorder
+) -> Loaded:
+    """Load the engines that a stage needs, their digests checked. Raises `EngineError`, which says what to do."""
+    session = await load_session(model, engines_of(model, store), threads=threads, components=components)
+    return Loaded(session, store, metrics)

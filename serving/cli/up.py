@@ -1,0 +1,69 @@
+"""`longtake up`: start everything on this machine and stay until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from serving.up import Ready
+
+LOGS = Path.home() / ".longtake" / "logs"
+
+
+def up(
+    store: Annotated[
+        str | None, typer.Option(help="A directory, or s3://host:port/bucket/prefix?secure=false.")
+    ] = None,
+    grpc: Annotated[str | None, typer.Option(help="host:port of the gRPC front door.")] = None,
+    http: Annotated[str | None, typer.Option(help="host:port for media, health and metrics.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
+    logs: Annotated[Path, typer.Option(help="Folder for the logs of all parts.")] = LOGS,
+) -> None:
+    """Start Longtake on this machine: the stages on a local Ray, and the front door. Ctrl-C ends it all.
+
+    Exit codes: 0 stopped, 1 a part failed, 2 a setting is wrong, a port is taken or the store cannot be used.
+    """
+    from serving.errors import SettingsError  # noqa: PLC0415  (keeps `longtake --help` fast)
+    from serving.settings import load_settings  # noqa: PLC0415
+    from serving.up import run  # noqa: PLC0415
+
+    began = time.monotonic()
+    if config is not None:
+        os.environ["LONGTAKE_CONFIG"] = str(config)
+    flags: dict[str, Any] = {}
+    if store is not None:
+        flags["store"] = store
+    if grpc is not None:
+        flags["grpc"] = {"address": grpc}
+    if http is not None:
+        flags["http"] = {"address": http}
+    try:
+        settings = load_settings(**flags)
+    except SettingsError as error:
+        typer.echo(f"error: {error.message}", err=True)
+        raise typer.Exit(2) from error
+    typer.echo(f"Longtake starts. Store: {settings.store}  Logs: {logs}", err=True)
+
+    def say(text: str) -> None:
+        typer.echo(f"  {time.monotonic() - began:5.1f} s  {text}", err=True)
+
+    def ready(found: Ready) -> None:
+        typer.echo(_welcome(found, time.monotonic() - began), err=True)
+
+    raise typer.Exit(run(settings, say=say, ready=ready, logs=logs))
+
+
+def _welcome(found: Ready, seconds: float) -> str:
+    server = "" if found.grpc == "127.0.0.1:50051" else f" --server {found.grpc}"
+    return (
+        f"\nLongtake is ready ({seconds:.1f} s).  gRPC {found.grpc}   HTTP http://{found.http}\n\n"
+        "Now, in another terminal:\n"
+        f'  longtake generate "a red circle moves right over a white background"{server}\n'
+        f"  longtake ls{server}\n\n"
+        "Ctrl-C here ends it."
+    )

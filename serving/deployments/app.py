@@ -1,0 +1,88 @@
+"""The Serve application, declared: `longtake up` and Kubernetes deploy the same configuration.
+
+`config` makes the declarative configuration; Serve imports `build` from it, in a process of its own, to get the graph.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import serve
+from ray.serve.config import RequestRouterConfig
+from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ServeDeploySchema
+
+from serving.deployments import replicas
+from serving.deployments.router import NamedReplicaRouter
+from serving.settings import Settings
+
+APPLICATION = "longtake"
+_SERVICER = "serving.gen.longtake.internal.v1.director_pb2_grpc.add_DirectorServicer_to_server"
+
+_CONCURRENCY = {
+    "prompt_writer": 64,
+    "text_encoder": 16,
+    "conditioner": 8,
+    "denoiser": 1000,
+    "renderer": 2,
+}
+"""Calls that a replica has at once. The Denoiser's slices wait for their turn inside; a Renderer uses all cores."""
+
+
+def config(settings: Settings, *, grpc_port: int, http_port: int) -> ServeDeploySchema:
+    """The configuration of one installation. Raises pydantic's `ValidationError` for what Serve does not take."""
+    return ServeDeploySchema.model_validate(
+        {
+            "proxy_location": "HeadOnly",
+            "http_options": {"host": "127.0.0.1", "port": http_port},
+            "grpc_options": {
+                "port": grpc_port,
+                "grpc_servicer_functions": [_SERVICER],
+                "enable_reflection": False,
+            },
+            "logging_config": {"encoding": "JSON", "enable_access_log": False},
+            "applications": [
+                {
+                    "name": APPLICATION,
+                    "route_prefix": "/",
+                    "import_path": "serving.deployments.app:build",
+                    "args": {"settings": settings.model_dump(mode="json")},
+                }
+            ],
+        }
+    )
+
+
+def build(args: dict[str, Any]) -> serve.Application:
+    """The graph: the Director, and every stage behind a handle of it."""
+    settings = Settings(**args["settings"])
+
+    def stage(name: str, replica: type, **options: Any) -> serve.Deployment:
+        return serve.deployment(
+            name=name,
+            num_replicas=settings.stages.replicas.get(name, 1),
+            max_ongoing_requests=_CONCURRENCY[name],
+            ray_actor_options={"num_cpus": 0},
+            graceful_shutdown_timeout_s=3 * settings.stages.slice_s,
+            graceful_shutdown_wait_loop_s=0.2,
+            **options,
+        )(replica)
+
+    named = RequestRouterConfig(request_router_class=NamedReplicaRouter)
+    handles: list[DeploymentHandle] = [
+        stage("prompt_writer", replicas.PromptWriterReplica).bind(),
+        stage("text_encoder", replicas.TextEncoderReplica).bind(settings),
+        stage("conditioner", replicas.ConditionerReplica).bind(settings),
+        stage("denoiser", replicas.DenoiserReplica, request_router_config=named).bind(settings),
+        stage("renderer", replicas.RendererReplica).bind(settings),
+    ]
+    director = serve.deployment(
+        name="director",
+        num_replicas=1,
+        max_ongoing_requests=10_000,
+        ray_actor_options={"num_cpus": 0},
+        graceful_shutdown_timeout_s=5,
+        graceful_shutdown_wait_loop_s=0.2,
+        health_check_period_s=2,
+    )(replicas.DirectorReplica)
+    return director.bind(settings, *handles)

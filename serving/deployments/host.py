@@ -1,0 +1,169 @@
+"""`python -m serving.deployments.host`: one process that runs a local Ray and the Serve application in it.
+
+`up.py` starts it and reads how far it is, as JSON lines on a file descriptor; the process's own output, with that of
+all replicas, is the log. It ends on SIGTERM, and Ray with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import ray
+from ray import serve
+from ray.serve.config import HTTPOptions, gRPCOptions
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ServeDeploySchema
+
+from serving.deployments.app import APPLICATION, config
+from serving.errors import Conflict, NotFound, SettingsError
+from serving.logs import configure
+from serving.runtime_keys import DIRECTOR_ADDRESS
+from serving.settings import Settings, load_settings
+from serving.store.base import Store
+from serving.store.open import open_store
+
+OBJECT_STORE_BYTES = 200 * 1024 * 1024
+"""Latents and embeddings are small; frames never enter it."""
+DEPLOY_TIMEOUT_S = 120.0
+
+
+class Reports:
+    """Tells `up` how far we are."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._file = os.fdopen(descriptor, "w", buffering=1)
+
+    def say(self, **fields: Any) -> None:
+        """One line."""
+        self._file.write(json.dumps(fields) + "\n")
+
+
+def main() -> None:
+    """Start, report, stay until SIGTERM. Exit code 2 for a setting that is wrong, 1 when the application fails."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--reports", type=int, required=True, help="file descriptor for progress lines")
+    parser.add_argument("--temp", type=Path, required=True, help="folder for Ray's session")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, _stop)
+    configure(service="host", format="json")
+    reports = Reports(arguments.reports)
+    settings = load_settings()
+    try:
+        _run(settings, reports, arguments.temp)
+    except SettingsError as error:
+        reports.say(error=error.message, code=2)
+        raise SystemExit(2) from error
+    except DeploymentFailed as error:
+        reports.say(error=str(error), code=1)
+        raise SystemExit(1) from error
+
+
+class DeploymentFailed(Exception):
+    """The application did not come up."""
+
+
+def _run(settings: Settings, reports: Reports, temp: Path) -> None:
+    reports.say(stage="ray", text="starting Ray")
+    ray.init(
+        address="local",
+        num_cpus=os.cpu_count(),
+        object_store_memory=OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        configure_logging=False,
+        _temp_dir=str(temp),
+    )
+    refuse_shared_directory(settings.store, nodes=len(ray.nodes()))
+    grpc_port, http_port = free_ports(2)
+    wanted = config(settings, grpc_port=grpc_port, http_port=http_port)
+    reports.say(stage="serve", text="starting Ray Serve")
+    _deploy(wanted, reports)
+    address = f"127.0.0.1:{grpc_port}"
+    asyncio.run(_announce(settings, address))
+    reports.say(stage="ready", director=address)
+    while True:
+        signal.pause()
+
+
+def _deploy(wanted: ServeDeploySchema, reports: Reports) -> None:
+    """Deploy as `serve run config.yaml` does, and wait until every deployment is up."""
+    serve.start(
+        proxy_location=wanted.proxy_location,
+        http_options=HTTPOptions(host=wanted.http_options.host, port=wanted.http_options.port),
+        grpc_options=gRPCOptions(**wanted.grpc_options.model_dump()),
+        logging_config=wanted.logging_config,
+    )
+    _get_global_client().deploy_apps(wanted)
+    ends = time.monotonic() + DEPLOY_TIMEOUT_S
+    told: list[str] = []
+    while time.monotonic() < ends:
+        application = serve.status().applications.get(APPLICATION)
+        if application is not None:
+            up = sorted(name for name, d in application.deployments.items() if d.status == "HEALTHY")
+            if up != told:
+                told = up
+                reports.say(stage="deployments", up=up, total=len(application.deployments))
+            if application.status == "RUNNING":
+                return
+            if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+                raise DeploymentFailed(f"the application failed to start: {application.message.strip()}")
+        time.sleep(0.1)
+    raise DeploymentFailed(f"the application was not up after {DEPLOY_TIMEOUT_S:.0f} s; up so far: {told}")
+
+
+async def _announce(settings: Settings, address: str) -> None:
+    store = await open_store(settings.store, probe=False)
+    try:
+        await announce(store, address)
+    finally:
+        await store.close()
+
+
+async def announce(store: Store, address: str) -> None:
+    """Write where the Director listens, for front doors to find."""
+    data = json.dumps({"address": address, "nonce": secrets.token_hex(8)}).encode()
+    while not await store.put_if_absent(DIRECTOR_ADDRESS, data):
+        try:
+            await store.swap(DIRECTOR_ADDRESS, data, (await store.get(DIRECTOR_ADDRESS)).version)
+        except (Conflict, NotFound):
+            continue
+        return
+
+
+def refuse_shared_directory(store: str, *, nodes: int) -> None:
+    """A directory belongs to one machine. Raises `SettingsError` when Ray has more."""
+    if nodes > 1 and urlsplit(store).scheme in ("", "dir"):
+        raise SettingsError(
+            f"setting `store` is the directory {store}, but Ray has {nodes} nodes that cannot all see it: "
+            "set `store` to s3://host:port/bucket"
+        )
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, on any interface."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for bound in sockets:
+            bound.bind(("0.0.0.0", 0))  # noqa: S104  (Serve's gRPC proxy listens everywhere, so the port must be free there)
+        return [bound.getsockname()[1] for bound in sockets]
+    finally:
+        for bound in sockets:
+            bound.close()
+
+
+def _stop(*_: object) -> None:
+    # Ray's own atexit handler ends its processes.
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""The deployments: each wraps one stage, or the Director, for Ray Serve. No logic of its own is in here.
+
+`app.py` binds them into the application. A replica opens the store and loads its engines in its constructor, after
+their digests were checked; a digest that does not match keeps it from starting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable
+from typing import TypeVar
+
+import grpc
+from ray import serve
+from ray.serve.grpc_util import RayServegRPCContext
+from ray.serve.handle import DeploymentHandle
+
+from engines import models
+from engines.families.base import Array, Conditions
+from serving.deployments.handles import HandleStages
+from serving.deployments.metrics_binding import RayRecorder
+from serving.director.director import Director
+from serving.director.events import Batch
+from serving.gen.longtake.internal.v1 import director_pb2
+from serving.jobs.epoch import EpochLost, take_epoch
+from serving.jobs.repository import Jobs
+from serving.logs import configure, logger
+from serving.media.sandbox import Decoder
+from serving.metrics import STAGE_FAILURES, STAGE_SECONDS
+from serving.runtime_keys import DIRECTOR_TOKEN, TOKEN_METADATA, shared_secret
+from serving.settings import Settings
+from serving.stages.condition import Conditioner
+from serving.stages.contracts import (
+    CancelCall,
+    ConditionCall,
+    ImageCall,
+    ImageResult,
+    IngestCall,
+    IngestResult,
+    InputsCall,
+    InputsResult,
+    PromptCall,
+    PromptResult,
+    RenderCall,
+    RenderResult,
+    SliceCall,
+    SliceResult,
+    TakeCall,
+    TextCall,
+)
+from serving.stages.denoise import Denoiser
+from serving.stages.ingest import Ingester
+from serving.stages.loaded import Loaded, load
+from serving.stages.prompt import PromptWriter
+from serving.stages.render import Renderer
+from serving.stages.text import TextEncoder
+from serving.store.open import open_store
+
+T = TypeVar("T")
+
+
+class _Replica:
+    """What every replica has: logs, metrics, a way to time its calls."""
+
+    stage = ""
+
+    def __init__(self) -> None:
+        configure(service=self.stage, format="json")
+        self.metrics = RayRecorder()
+
+    async def _load(self, settings: Settings, *components: str) -> Loaded:
+        store = await open_store(settings.store, probe=False)
+        return await load(
+            settings.model,
+            store,
+            threads=settings.stages.engine_threads,
+            components=components,
+            metrics=self.metrics,
+        )
+
+    async def _timed(self, work: Awaitable[T]) -> T:
+        began = time.monotonic()
+        try:
+            return await work
+        except Exception as error:
+            self.metrics.add(STAGE_FAILURES, stage=self.stage, cause=type(error).__name__)
+            raise
+        finally:
+            self.metrics.observe(STAGE_SECONDS, time.monotonic() - began, stage=self.stage)
+
+
+class PromptWriterReplica(_Replica):
+    """PromptWriter."""
+
+    stage = "prompt_writer"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._writer = PromptWriter(models.family)
+
+    async def write(self, call: PromptCall) -> PromptResult:
+        """See `PromptWriter.write`."""
+        return await self._timed(self._writer.write(call))
+
+
+class TextEncoderReplica(_Replica):
+    """TextEncoder."""
+
+    stage = "text_encoder"
+
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits constructors
+        super().__init__()
+        self._encoder = TextEncoder(await self._load(settings, "text_encoder"))
+
+    async def embed(self, call: TextCall) -> Array:
+        """See `TextEncoder.embed`."""
+        return await self._timed(self._encoder.embed(call))
+
+
+class ConditionerReplica(_Replica):
+    """Conditioner, and the ingestion of foreign videos."""
+
+    stage = "conditioner"
+
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits constructors
+        super().__init__()
+        loaded = await self._load(settings, "vae_encoder")
+        decoder = Decoder()
+        self._conditioner = Conditioner(loaded, decoder)
+        self._ingester = Ingester(loaded, decoder)
+
+    async def read_inputs(self, call: InputsCall) -> InputsResult:
+        """See `Conditioner.read_inputs`."""
+        return await self._timed(self._conditioner.read_inputs(call))
+
+    async def condition(self, call: ConditionCall, text: Array) -> Conditions:
+        """See `Conditioner.condition`."""
+        return await self._timed(self._conditioner.condition(call, text))
+
+    async def ingest(self, call: IngestCall) -> IngestResult:
+        """See `Ingester.ingest`."""
+        return await self._timed(self._ingester.ingest(call))
+
+
+class DenoiserReplica(_Replica):
+    """Denoiser: one engine loop."""
+
+    stage = "denoiser"
+
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits constructors
+        super().__init__()
+        replica = serve.get_replica_context().replica_id.unique_id
+        self._denoiser = Denoiser(await self._load(settings, "dit"), replica)
+        self._denoiser.start()
+
+    async def run_slice(self, call: SliceCall, conditions: Conditions) -> SliceResult:
+        """See `Denoiser.run_slice`."""
+        return await self._timed(self._denoiser.run_slice(call, conditions))
+
+    async def take(self, call: TakeCall) -> Array:
+        """See `Denoiser.take`."""
+        return await self._denoiser.take(call)
+
+    async def cancel(self, call: CancelCall) -> None:
+        """See `Denoiser.cancel`."""
+        await self._denoiser.cancel(call)
+
+    async def check_health(self) -> None:
+        """Serve starts the replica again when its engine loop is dead."""
+        if not self._denoiser.alive:
+            raise RuntimeError("the engine loop has ended")
+
+
+class RendererReplica(_Replica):
+    """Renderer."""
+
+    stage = "renderer"
+
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits constructors
+        super().__init__()
+        self._renderer = Renderer(await self._load(settings, "vae_decoder_first", "vae_decoder_step"))
+
+    async def render(self, call: RenderCall, latents: Array) -> RenderResult:
+        """See `Renderer.render`."""
+        return await self._timed(self._renderer.render(call, latents))
+
+    async def render_image(self, call: ImageCall, latents: Array) -> ImageResult:
+        """See `Renderer.render_image`."""
+        return await self._timed(self._renderer.render_image(call, latents))
+
+
+class DirectorReplica(_Replica):
+    """The Director, and the application's ingress: `Wake` and `Watch` for the front doors."""
+
+    stage = "director"
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits constructors
+        self,
+        settings: Settings,
+        prompt_writer: DeploymentHandle,
+        text_encoder: DeploymentHandle,
+        conditioner: DeploymentHandle,
+        denoiser: DeploymentHandle,
+        renderer: DeploymentHandle,
+    ) -> None:
+        super().__init__()
+        store = await open_store(settings.store, probe=False)
+        self._token = await shared_secret(store, DIRECTOR_TOKEN)
+        self._director = Director(
+            store=store,
+            jobs=Jobs(store),
+            epoch=await take_epoch(store),
+            stages=HandleStages(prompt_writer, text_encoder, conditioner, denoiser, renderer),
+            family=models.family,
+            slots=settings.stages.slots,
+            slice_s=settings.stages.slice_s,
+            metrics=self.metrics,
+            now_ms=_now_ms,
+            incident=lambda: secrets.token_hex(6),
+        )
+        self._life = asyncio.create_task(self._director.run(), name="director")
+
+    async def Wake(  # noqa: N802  (the proto's name)
+        self, request: director_pb2.WakeRequest, grpc_context: RayServegRPCContext
+    ) -> director_pb2.WakeResponse:
+        """A front door made or changed a job."""
+        if not self._admitted(grpc_context):
+            return director_pb2.WakeResponse()
+        return director_pb2.WakeResponse(epoch=self._director.wake(request.tenant, request.job))
+
+    async def Watch(  # noqa: N802  (the proto's name)
+        self, request: director_pb2.WatchRequest, grpc_context: RayServegRPCContext
+    ) -> AsyncIterator[director_pb2.WatchResponse]:
+        """All that happens, for half a minute."""
+        if self._admitted(grpc_context):
+            async for batch in self._director.watch(request.cursor, request.epoch):
+                yield _response(batch)
+
+    async def check_health(self) -> None:
+        """Serve starts the replica again when the Director's loop has ended by a fault.
+
+        One that lost its epoch stays idle: starting it again would take the epoch back from the newer one.
+        """
+        if self._life.done():
+            error = self._life.exception()
+            if not isinstance(error, EpochLost):
+                raise RuntimeError("the Director's loop has ended") from error
+            logger("director").info("idle: a newer Director has started")
+
+    def _admitted(self, context: RayServegRPCContext) -> bool:
+        given = dict(context.invocation_metadata()).get(TOKEN_METADATA, "")
+        if not secrets.compare_digest(str(given).encode(), self._token.encode()):
+            context.set_code(grpc.StatusCode.UNAUTHENTICATED)
+            context.set_details(f"`{TOKEN_METADATA}` metadata is missing or wrong")
+            return False
+        if self._life.done():
+            context.set_code(grpc.StatusCode.UNAVAILABLE)
+            context.set_details("this Director does not work any more: try again")
+            return False
+        return True
+
+
+def _response(batch: Batch) -> director_pb2.WatchResponse:
+    return director_pb2.WatchResponse(
+        epoch=batch.epoch,
+        cursor=batch.cursor,
+        continuous=batch.continuous,
+        events=[
+            director_pb2.JobEvent(
+                tenant=event.tenant,
+                job=event.job,
+                version=event.version,
+                record=event.record,
+                stage=event.stage,
+                steps_done=event.steps_done,
+                segment_index=event.segment_index,
+            )
+            for event in batch.events
+        ],
+    )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,125 @@
+"""Ingester: a foreign video becomes a root segment.
+
+It is decoded once, in the sandbox's child process, at the track's size. Its own pixels, scaled, are what the track
+shows; the model sees them averaged down to the canvas. Nothing of it is encoded again after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import numpy as np
+
+from engines.families.base import Capabilities, Frames
+from serving.errors import InvalidArgument
+from serving.media.still import png
+from serving.media.encode import Fragment, SegmentEncoder
+from serving.media.sandbox import Decoder
+from serving.segments.manifest import LatentRef, ManifestCanvas
+from serving.stages.contracts import IngestCall, IngestResult
+from serving.stages.latents import put_latents
+from serving.stages.loaded import Loaded
+from serving.stages.render import Encoded
+from serving.store.blobs import Blobs
+
+_CHUNK = 4 * 1024 * 1024
+_FIELD = "video"
+
+
+class Ingester:
+    """See the module."""
+
+    def __init__(self, loaded: Loaded, decoder: Decoder) -> None:
+        self._loaded = loaded
+        self._decoder = decoder
+
+    async def ingest(self, call: IngestCall) -> IngestResult:
+        """Decode, encode into the track and into latents. Raises `InvalidArgument` for what cannot be decoded."""
+        family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)
+        with tempfile.TemporaryDirectory(prefix="longtake-ingest-") as folder:
+            path = Path(folder) / "video.mp4"
+            await _fetch(blobs, call.blob, path)
+            facts = await self._decoder.probe_video(path, field=_FIELD)
+            frames, warnings = fit(facts.seconds, family.capabilities)
+            pictures = self._decoder.decode_video(
+                path,
+                width=call.track.width,
+                height=call.track.height,
+                fps=call.track.fps,
+                frames=frames,
+                field=_FIELD,
+            )
+            async with aclosing(pictures):  # type: ignore[type-var]  # an async generator
+                encoded, small = await _encode(pictures, call, family.capabilities.frames_per_latent)
+        latents = await asyncio.to_thread(family.encode_video, self._loaded.session, small)
+        ref = await put_latents(blobs, latents)
+        kept = min(family.history_latents, ref.count)
+        blob, init, thumbnail = await asyncio.gather(
+            blobs.put(encoded.data), blobs.put(encoded.init), blobs.put(png(encoded.last_frame))
+        )
+        return IngestResult(
+            frames=frames,
+            latents=ref,
+            anchor=LatentRef(blob=ref.blob, start=0, count=1),
+            tail=LatentRef(blob=ref.blob, start=ref.count - kept, count=kept),
+            init=init,
+            media=encoded.part(blob),
+            thumbnail=thumbnail,
+            warnings=warnings,
+        )
+
+
+def fit(seconds: float, capabilities: Capabilities) -> tuple[int, tuple[str, ...]]:
+    """How many frames a video of this length gives, and what to tell of it: one, and whole latents after it.
+
+    Raises `InvalidArgument` for a video too short to be continued.
+    """
+    fps, group = capabilities.fps, capabilities.frames_per_latent
+    there = int(seconds * fps + 1e-6)
+    if there < 1 + group:
+        raise InvalidArgument(_FIELD, f"it has {seconds:.2f} s; at least {(1 + group) / fps:.2f} s are needed")
+    frames = 1 + (there - 1) // group * group
+    if frames == there:
+        return frames, ()
+    return frames, (
+        f"the video was taken as {frames} frames at {fps} frames per second ({frames / fps:.2f} s): "
+        f"the model continues after one frame and whole groups of {group}",
+    )
+
+
+def shrink(frame: Frames, canvas: ManifestCanvas) -> Frames:
+    """A frame of the track's size, uint8 [H, W, 3], averaged down to the canvas."""
+    scale = frame.shape[0] // canvas.height
+    blocks = frame.reshape(canvas.height, scale, canvas.width, scale, 3).astype(np.float32)
+    return np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+
+
+async def _encode(
+    pictures: AsyncIterator[Frames], call: IngestCall, group: int
+) -> tuple[Encoded, Frames]:
+    """The video's media, and its frames at the canvas's size."""
+    encoder = SegmentEncoder(call.track, start_frame=0, sequence_start=0)
+    fragments: list[Fragment] = []
+    small: list[Frames] = []
+    pending: list[Frames] = []
+    async for picture in pictures:
+        small.append(shrink(picture, call.canvas))
+        pending.append(picture)
+        if len(small) == 1 or len(pending) == group:
+            fragments += await asyncio.to_thread(encoder.push, np.stack(pending))
+            pending = []
+    fragments += await asyncio.to_thread(encoder.finish)
+    return Encoded(encoder.init, tuple(fragments), small[-1], {}), np.stack(small)
+
+
+async def _fetch(blobs: Blobs, digest: str, path: Path) -> None:
+    """Write a blob to a file, piece by piece."""
+    at = 0
+    with path.open("wb") as file:
+        while piece := await blobs.get_range(digest, at, _CHUNK):
+            file.write(piece)
+            at += len(piece)
