@@ -169,8 +169,9 @@ class EngineStore:
 def _checked(data: bytes, entry: EngineEntry, where: str) -> bytes:
     if len(data) != entry.size or digest_of(data) != entry.sha256:
         raise EngineCorrupt(
-            f"{where}: not the engine that the manifest names ({len(data)} bytes of {entry.size}, or another digest): "
-            f"install longtake again, or `longtake engines build --model {entry.spec.model}`"
+            f"{where}: not the engine that the manifest names ({len(data)} bytes of {entry.size}, or another "
+            f"digest): install longtake again; in a checkout, `longtake engines build --model "
+            f"{entry.spec.model} --into prebuilt`"
         )
     return data
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,7 +18,7 @@ import typer
 if TYPE_CHECKING:
     from engines.manifest import EngineEntry, Manifest
     from engines.models import Model
-    from engines.store import Built, Found, Prebuilt
+    from engines.store import Built, Found
     from engines.verify import Parity
 
 app = typer.Typer(name="engines", help="List, build and verify the compiled engines of a model.", no_args_is_help=True)
@@ -68,6 +68,9 @@ def build(
 
     Needs the extra: pip install 'longtake[build]'. Example: longtake engines build --model sprite
     """
+    if weights is not None and into == "store":
+        typer.echo("error: --weights goes with --into prebuilt: a store serves the package's weights alone", err=True)
+        raise typer.Exit(2)
     with clear_errors():
         made, built = asyncio.run(_build(model, into, store, weights, quiet=output == "json"))
     if output == "json":
@@ -120,51 +123,59 @@ def clear_errors() -> Iterator[None]:
     except (EngineCorrupt, EngineUnfit) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
-    except (LongtakeError, ValueError) as error:
+    except (LongtakeError, ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
 
 
-async def find(name: str, store_url: str | None) -> tuple[Model, Found]:
-    """A model and its engines. The store is opened only if named, or if the package has none for its
-    weights."""
+@asynccontextmanager
+async def opened(name: str, store_url: str | None) -> AsyncIterator[tuple[Model, Found]]:
+    """A model and its engines. The store is opened only if named, or if the package has none for its weights."""
     from engines import models
     from engines.errors import EngineMissing
     from engines.store import EngineStore
 
     model = models.find(name)
     digest = models.weights_digest(model.name)
+    found = None
     if store_url is None:
         try:
-            return model, await models.package_store(model.name).find(model.name, digest)
+            found = await models.package_store(model.name).find(model.name, digest)
         except EngineMissing:
-            pass  # not in the package: look in the store of the settings
-    built = await _built(store_url)
-    return model, await EngineStore(built=built).find(model.name, digest)
+            found = None  # not in the package: look in the store of the settings
+    if found is not None:
+        yield model, found
+        return
+    async with _built(store_url) as built:
+        yield model, await EngineStore(built=built).find(model.name, digest)
 
 
-async def _built(store_url: str | None) -> Built:
+@asynccontextmanager
+async def _built(store_url: str | None) -> AsyncIterator[Built]:
     from engines.store import Built
     from serving.errors import NotFound
     from serving.settings import load_settings
     from serving.store.open import open_store
 
     store = await open_store(store_url or load_settings().store, probe=False)
-    return Built(store, absent=NotFound)
+    try:
+        yield Built(store, absent=NotFound)
+    finally:
+        await store.close()
 
 
 async def _list(name: str, store_url: str | None) -> tuple[list[dict[str, Any]], Found]:
     from engines.errors import EngineError
 
-    _, found = await find(name, store_url)
     rows = []
-    for entry in found.manifest.engines:
-        problem = None
-        try:
-            await found.read(entry)
-        except EngineError as error:
-            problem = str(error)
-        rows.append(_row(entry, problem))
+    async with opened(name, store_url) as (_, found):
+        for entry in found.manifest.engines:
+            problem = None
+            try:
+                await found.read(entry)
+            except EngineError as error:
+                problem = str(error)
+            rows.append(_row(entry, problem))
     return rows, found
 
 
@@ -217,12 +228,12 @@ async def _build(
     from engines.store import Prebuilt
 
     model = models.find(name)
-    if into == "store" and weights is None:
+    if into == "store":
         try:
-            return (await find(name, store_url))[1].manifest, False
+            async with opened(name, store_url) as (_, found):
+                return found.manifest, False
         except EngineMissing:
             pass  # so there is something to build
-    target: Prebuilt | Built = Prebuilt(model.prebuilt) if into == "prebuilt" else await _built(store_url)
     columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
         task = bar.add_task("starting")
@@ -230,7 +241,10 @@ async def _build(
         def show(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        return await builder.build(model, target, weights=weights, progress=show), True
+        if into == "prebuilt":
+            return await builder.build(model, Prebuilt(model.prebuilt), weights=weights, progress=show), True
+        async with _built(store_url) as built:
+            return await builder.build(model, built, weights=weights, progress=show), True
 
 
 async def _verify(name: str, store_url: str | None) -> tuple[Parity, str]:
@@ -239,8 +253,9 @@ async def _verify(name: str, store_url: str | None) -> tuple[Parity, str]:
     from engines import models, verify
     from engines.session import open_found
 
-    model, found = await find(name, store_url)
-    with await open_found(model.family, found) as session:
+    async with opened(name, store_url) as (model, found):
+        session = await open_found(model.family, found)
+    with session:
         shipped = models.weights_digest(model.name)
         if builder.missing_packages() or shipped is None:
             parity = verify.check_probes(model.family, session, found.manifest)

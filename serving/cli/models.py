@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serving.cli.engines import ModelName, Output, StoreUrl, clear_errors, find
+from serving.cli.engines import ModelName, Output, StoreUrl, clear_errors, opened
 
 if TYPE_CHECKING:
     from engines.models import Model
@@ -89,8 +89,9 @@ def score(
     from engines.sprite.score import report
 
     async def run() -> str:
-        entry, found = await find(model, store)
-        with await open_found(entry.family, found) as session:
+        async with opened(model, store) as (entry, found):
+            loaded = await open_found(entry.family, found)
+        with loaded as session:
             for line in report(session, samples=samples, chains=chains, extensions=extensions, steps=steps, seed=seed):
                 typer.echo(line)
             return session.digest
