@@ -32,7 +32,7 @@ from serving.store.blobs import Blobs
 
 SAFE: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'; sandbox",
+    "Content-Security-Policy": "default-src 'none'; media-src 'self'; img-src 'self'; sandbox",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "cross-origin",
     "Access-Control-Allow-Origin": "*",
@@ -123,9 +123,7 @@ class Content:
             headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{body.size}"
         if request.method == "HEAD":
             return Response(status_code=status, headers=headers)
-        return StreamingResponse(
-            self._counted(claim.route, body.read(part)), status_code=status, headers=headers
-        )
+        return StreamingResponse(self._counted(claim.route, body.read(part)), status_code=status, headers=headers)
 
     async def _counted(self, route: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The next piece is read when the last one is on its way: a slow reader holds one piece."""
@@ -153,9 +151,7 @@ class Content:
 
     async def _film(self, tenant: str, record: JobRecord, filename: str) -> Body:
         film = await self._films.of(record)
-        return Body(
-            film.size, "video/mp4", film.etag, filename, lambda span: self._films.read(tenant, film, span)
-        )
+        return Body(film.size, "video/mp4", film.etag, filename, lambda span: self._films.read(tenant, film, span))
 
     async def _thumbnail(self, record: JobRecord) -> Body:
         if not record.segments:
@@ -186,9 +182,7 @@ class Content:
 
 
 def _refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return PlainTextResponse(
-        message + "\n", status, headers={**SAFE, "Cache-Control": "no-store", **(headers or {})}
-    )
+    return PlainTextResponse(message + "\n", status, headers={**SAFE, "Cache-Control": "no-store", **(headers or {})})
 
 
 def _caching(claim: Claim, now_ms: int) -> str:

@@ -28,8 +28,8 @@ class Unsatisfiable(Exception):
 def wanted_span(size: int, *, range_header: str | None, if_range: str | None, etag: str) -> Span | None:
     """The part that is asked for; None for the whole file. Raises `Unsatisfiable`.
 
-    A header that cannot be read, several ranges, or an `If-Range` that names another state of the file ask for the whole
-    file, as the RFC allows and wants.
+    A header that cannot be read, several ranges, or an `If-Range` that names another state of the file ask for the
+    whole file, as the RFC allows and wants.
     """
     if range_header is None or (if_range is not None and if_range.strip() != etag):
         return None

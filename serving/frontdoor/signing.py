@@ -107,9 +107,7 @@ class UrlSigner:
         if claim is None:
             raise PermissionDenied("this URL was not made by this server, or was changed: ask for a new one")
         if claim.expires_ms is not None and claim.expires_ms <= now_ms:
-            raise PermissionDenied(
-                "this URL has expired: ask for the video again to get a new one", reason="EXPIRED"
-            )
+            raise PermissionDenied("this URL has expired: ask for the video again to get a new one", reason="EXPIRED")
         return claim
 
     def recognise(self, url: str) -> Claim | None:
@@ -130,10 +128,9 @@ class UrlSigner:
         return SignedUrl(f"{self._public_url}{path}?{query}", expires_s * 1000)
 
     def _claim(self, path: str, query: Mapping[str, str]) -> Claim | None:
-        for route, pattern in _PATHS:
-            if found := pattern.search(path):
-                break
-        else:
+        matches = ((route, pattern.search(path)) for route, pattern in _PATHS)
+        route, found = next(((route, match) for route, match in matches if match), (None, None))
+        if route is None or found is None:
             return None
         sealed = query.get("t", "")
         tenant = self._unseal(sealed, found["id"])

@@ -37,36 +37,28 @@ class XaiModels:
 
     catalog: Catalog
 
-    async def ListLanguageModels(self, _: Empty, call: Call) -> models_pb2.ListLanguageModelsResponse:
+    async def ListLanguageModels(self, _: Empty, _call: Call) -> models_pb2.ListLanguageModelsResponse:
         """None: Longtake serves none."""
         return models_pb2.ListLanguageModelsResponse()
 
-    async def ListEmbeddingModels(self, _: Empty, call: Call) -> models_pb2.ListEmbeddingModelsResponse:
+    async def ListEmbeddingModels(self, _: Empty, _call: Call) -> models_pb2.ListEmbeddingModelsResponse:
         """None: Longtake serves none."""
         return models_pb2.ListEmbeddingModelsResponse()
 
-    async def ListImageGenerationModels(
-        self, _: Empty, call: Call
-    ) -> models_pb2.ListImageGenerationModelsResponse:
+    async def ListImageGenerationModels(self, _: Empty, _call: Call) -> models_pb2.ListImageGenerationModelsResponse:
         """The models that make images."""
-        return models_pb2.ListImageGenerationModelsResponse(
-            models=[_image_model(model) for model in self._makers()]
-        )
+        return models_pb2.ListImageGenerationModelsResponse(models=[_image_model(model) for model in self._makers()])
 
-    async def GetLanguageModel(
-        self, request: models_pb2.GetModelRequest, call: Call
-    ) -> models_pb2.LanguageModel:
+    async def GetLanguageModel(self, request: models_pb2.GetModelRequest, _call: Call) -> models_pb2.LanguageModel:
         """NOT_FOUND: Longtake serves none."""
         raise self._unknown("language", request.name)
 
-    async def GetEmbeddingModel(
-        self, request: models_pb2.GetModelRequest, call: Call
-    ) -> models_pb2.EmbeddingModel:
+    async def GetEmbeddingModel(self, request: models_pb2.GetModelRequest, _call: Call) -> models_pb2.EmbeddingModel:
         """NOT_FOUND: Longtake serves none."""
         raise self._unknown("embedding", request.name)
 
     async def GetImageGenerationModel(
-        self, request: models_pb2.GetModelRequest, call: Call
+        self, request: models_pb2.GetModelRequest, _call: Call
     ) -> models_pb2.ImageGenerationModel:
         """One image model, by name or alias."""
         for model in self._makers():
@@ -99,7 +91,7 @@ def _image_model(model: Model) -> models_pb2.ImageGenerationModel:
 class XaiBatches:
     """`xai_api.BatchMgmt`: not offered."""
 
-    async def _refuse(self, _: Message, call: Call) -> NoReturn:
+    async def _refuse(self, _: Message, _call: Call) -> NoReturn:
         raise Unimplemented(
             "batches are not offered: start each video by Video/GenerateVideo or Video/ExtendVideo (a start returns at "
             "once and the queue keeps the order), images by Image/GenerateImage",

@@ -88,16 +88,12 @@ class XaiFiles:
     ) -> AsyncGenerator[pb.FileContentChunk]:
         """The bytes, as they were uploaded."""
         if request.format == pb.DOWNLOAD_FORMAT_TEXT:
-            raise InvalidArgument(
-                "format", "text is not extracted from files: ask for DOWNLOAD_FORMAT_ORIGINAL"
-            )
+            raise InvalidArgument("format", "text is not extracted from files: ask for DOWNLOAD_FORMAT_ORIGINAL")
         record = await self.files.get(call.caller.tenant, request.file_id)
         async for piece in self.files.content(record):
             yield pb.FileContentChunk(data=piece)
 
-    async def CreatePublicUrl(
-        self, request: pb.CreatePublicUrlRequest, call: Call
-    ) -> pb.CreatePublicUrlResponse:
+    async def CreatePublicUrl(self, request: pb.CreatePublicUrlRequest, call: Call) -> pb.CreatePublicUrlResponse:
         """A URL for anyone; the same one as long as the file has it."""
         expires = request.expires_after if request.HasField("expires_after") else None
         record = await self.files.publish(call.caller.tenant, request.file_id, expires_after_s=expires)
@@ -106,9 +102,7 @@ class XaiFiles:
             response.expires_at.FromMilliseconds(record.public.expires_ms)
         return response
 
-    async def RevokePublicUrl(
-        self, request: pb.RevokePublicUrlRequest, call: Call
-    ) -> pb.RevokePublicUrlResponse:
+    async def RevokePublicUrl(self, request: pb.RevokePublicUrlRequest, call: Call) -> pb.RevokePublicUrlResponse:
         """Take the public URL back."""
         before = await self.files.get(call.caller.tenant, request.file_id)
         revoked = await self.files.revoke(call.caller.tenant, request.file_id)
@@ -118,7 +112,9 @@ class XaiFiles:
     def public_url(self, record: FileRecord) -> str | None:
         """A file's public URL, if it has one that works."""
         public = self._public(record)
-        return public and self.signer.file_url(record.tenant, record.id, record.filename, public.token)
+        if public is None:
+            return None
+        return self.signer.file_url(record.tenant, record.id, record.filename, public.token)
 
     def _public(self, record: FileRecord) -> PublicUrl | None:
         public = record.public
@@ -168,9 +164,7 @@ class _Listing:
     @classmethod
     def of(cls, request: pb.ListFilesRequest) -> _Listing:
         if request.sort_by not in pb.FilesSortBy.values():
-            raise InvalidArgument(
-                "sort_by", f"no order {request.sort_by}: created_at, filename and size are known"
-            )
+            raise InvalidArgument("sort_by", f"no order {request.sort_by}: created_at, filename and size are known")
         digest = hashlib.sha256(request.filter.encode()).hexdigest()[:12]
         return cls(request.sort_by, request.order == pb.DESCENDING, digest)
 

@@ -122,9 +122,7 @@ class _Parser:
     def _comparison(self) -> Filter:
         field = self._pop("a field")
         if field.kind != "word" or field.text not in _FIELDS:
-            raise _wrong(
-                f"no field {field.text!r} at character {field.at}: the fields are {', '.join(_FIELDS)}"
-            )
+            raise _wrong(f"no field {field.text!r} at character {field.at}: the fields are {', '.join(_FIELDS)}")
         sign = self._pop("an operator")
         if sign.text not in _OPERATORS:
             raise _wrong(f"no operator {sign.text!r} at character {sign.at}: they are {' '.join(_OPERATORS)}")
@@ -157,18 +155,14 @@ def _value(field: _Token, token: _Token) -> Value:
         return re.sub(r"\\(.)", r"\1", token.text[1:-1])
     if kind == _TIME and token.kind == "text":
         return _time(token)
-    raise _wrong(
-        f"{field.text} is compared with a {kind} or null, not with {token.text!r} (character {token.at})"
-    )
+    raise _wrong(f"{field.text} is compared with a {kind} or null, not with {token.text!r} (character {token.at})")
 
 
 def _time(token: _Token) -> datetime:
     try:
         moment = datetime.fromisoformat(token.text[1:-1])
     except ValueError as error:
-        raise _wrong(
-            f'{token.text} is no time: write it as "2026-03-15T00:00:00Z" (character {token.at})'
-        ) from error
+        raise _wrong(f'{token.text} is no time: write it as "2026-03-15T00:00:00Z" (character {token.at})') from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

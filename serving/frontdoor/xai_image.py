@@ -64,7 +64,7 @@ class XaiImage:
         return await self._response(record, request.format, keep)
 
     async def _response(
-        self, record: JobRecord, format: pb.ImageFormat.ValueType, keep: KeepOptions | None
+        self, record: JobRecord, form: pb.ImageFormat.ValueType, keep: KeepOptions | None
     ) -> pb.ImageResponse:
         response = pb.ImageResponse(model=record.request.model, usage=no_usage())
         blobs = Blobs(self.store, record.tenant)
@@ -72,7 +72,7 @@ class XaiImage:
         for number, digest in enumerate(record.images):
             # An unset flag reads as a withheld image in the public client.
             image = response.images.add(respect_moderation=True)
-            if format == pb.IMG_FORMAT_BASE64:
+            if form == pb.IMG_FORMAT_BASE64:
                 image.base64 = PNG_PREFIX + base64.b64encode(await blobs.get(digest)).decode()
             else:
                 image.url = self.signer.image_url(record.tenant, record.id, number, now_ms).url
@@ -98,9 +98,7 @@ def _check_made(record: JobRecord) -> None:
         raise FailedPrecondition(f"the images ({record.id}) were cancelled", reason="CANCELLED")
     if record.state is JobState.FAILED:
         reason = f"{record.error.code}: {record.error.message}" if record.error else "no reason was left"
-        raise FailedPrecondition(
-            f"the images ({record.id}) could not be made: {reason}", reason="IMAGE_FAILED"
-        )
+        raise FailedPrecondition(f"the images ({record.id}) could not be made: {reason}", reason="IMAGE_FAILED")
     raise Unavailable(
         f"the images ({record.id}) are still on their way: longtake.v1.Videos/GetVideo tells when they are there",
         reason="STILL_RUNNING",

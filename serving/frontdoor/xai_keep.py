@@ -1,7 +1,7 @@
 """`storage_options`: results that are kept as files. `xai_video.py` and `xai_image.py` use it.
 
-What a client asked for is written beside the job (`t/<tenant>/keep/<id>`, once) before its id is given out, and done when
-the result is first fetched. A failure to keep never fails the job: the answer carries the reason instead.
+What a client asked for is written beside the job (`t/<tenant>/keep/<id>`, once) before its id is given out, and done
+when the result is first fetched. A failure to keep never fails the job: the answer carries the reason instead.
 """
 
 from __future__ import annotations

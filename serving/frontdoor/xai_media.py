@@ -22,9 +22,7 @@ def picture(field: str, content: image_pb2.ImageUrlContent) -> MediaDraft:
             return MediaDraft(field, url=content.image_url)
         case "file_id" if content.file_id:
             return MediaDraft(field, file_id=content.file_id)
-    raise InvalidArgument(
-        field, "it names no picture: give `image_url` (http, https or data URL) or `file_id`"
-    )
+    raise InvalidArgument(field, "it names no picture: give `image_url` (http, https or data URL) or `file_id`")
 
 
 def pictures(field: str, contents: Iterable[image_pb2.ImageUrlContent]) -> tuple[MediaDraft, ...]:
@@ -56,16 +54,12 @@ def image_aspect(request: image_pb2.GenerateImageRequest) -> str:
 
 def video_resolution(request: video_pb2.GenerateVideoRequest) -> str:
     """`720p`, or empty when it is left open."""
-    return _word(
-        "resolution", video_pb2.VideoResolution.DESCRIPTOR, request.resolution, "VIDEO_RESOLUTION_"
-    ).lower()
+    return _word("resolution", video_pb2.VideoResolution.DESCRIPTOR, request.resolution, "VIDEO_RESOLUTION_").lower()
 
 
 def image_resolution(request: image_pb2.GenerateImageRequest) -> str:
     """`1k`, or empty when it is left open."""
-    return _word(
-        "resolution", image_pb2.ImageResolution.DESCRIPTOR, request.resolution, "IMG_RESOLUTION_"
-    ).lower()
+    return _word("resolution", image_pb2.ImageResolution.DESCRIPTOR, request.resolution, "IMG_RESOLUTION_").lower()
 
 
 def no_usage() -> usage_pb2.SamplingUsage:

@@ -125,9 +125,7 @@ class XaiVideo:
 
 def _error(record: JobRecord) -> video_pb2.VideoError:
     if record.state is JobState.CANCELLED:
-        return video_pb2.VideoError(
-            code="cancelled", message="the video was cancelled before it was finished"
-        )
+        return video_pb2.VideoError(code="cancelled", message="the video was cancelled before it was finished")
     if record.error is None:
         return video_pb2.VideoError(code="internal_error", message="the video failed and left no reason")
     return video_pb2.VideoError(code=record.error.code, message=record.error.message)
@@ -138,9 +136,7 @@ def _refuse_what_no_model_has(request: video_pb2.GenerateVideoRequest) -> None:
     if request.generate_audio:
         raise InvalidArgument("generate_audio", "videos here are silent: leave it out or set it to false")
     if request.keyframes:
-        raise InvalidArgument(
-            "keyframes", "no frame inside a video can be given: give the first one as `image`"
-        )
+        raise InvalidArgument("keyframes", "no frame inside a video can be given: give the first one as `image`")
     if request.HasField("last_frame"):
         raise InvalidArgument("last_frame", "the last frame cannot be given: give the first one as `image`")
     if request.reference_audios:

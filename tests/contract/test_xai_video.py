@@ -1,4 +1,4 @@
-"""Videos by the public client, sync and async, against a real front door: starts, polls, URLs, ranges, chains, refusals."""
+"""Videos by the public client, sync and async, against a real front door: polls, URLs, ranges, chains, refusals."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ def decode(path: str) -> tuple[list[int], list[np.ndarray]]:
 
 
 @ASYNC
-def test_a_text_video_is_generated_and_read_by_ranges_without_credentials(
-    house: House, asynchronous: bool
-) -> None:
+def test_a_text_video_is_generated_and_read_by_ranges_without_credentials(house: House, asynchronous: bool) -> None:
     seen = house.client("videos.py", "text", asynchronous=asynchronous)
 
     assert (seen["model"], seen["duration"], seen["respect_moderation"]) == (MODEL.model, 2, True)

@@ -44,10 +44,9 @@ class House:
         self._ready = threading.Event()
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(
-            target=self._loop.run_until_complete, args=(self._live(),), daemon=True
-        )
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._live(),), daemon=True)
         self.store: Store
+        self.studio: Studio
         self.grpc_port = 0
         self.http_address = ""
 
@@ -70,9 +69,7 @@ class House:
     async def _live(self) -> None:
         try:
             self.store = await open_store(self._settings.store)
-            door = FrontDoor(
-                self._settings, self.store, Catalog([Model(MODEL, "5" * 64)], default=MODEL.model)
-            )
+            door = FrontDoor(self._settings, self.store, Catalog([Model(MODEL, "5" * 64)], default=MODEL.model))
             await door.start()
         except BaseException as error:
             self._failure = error
@@ -80,7 +77,8 @@ class House:
             raise
         self.grpc_port = int(door.grpc_address.rpartition(":")[2])
         self.http_address = door.http_address
-        async with Studio(self.store).at_work():
+        self.studio = Studio(self.store)
+        async with self.studio.at_work():
             self._ready.set()
             await self._stop.wait()
         await door.stop(grace_s=0.5)
@@ -102,7 +100,7 @@ class House:
         work.mkdir(exist_ok=True)
         (work / "cat.png").write_bytes(CAT)
         (work / "cat.dataurl").write_text(f"data:image/png;base64,{base64.b64encode(CAT).decode()}")
-        done = subprocess.run(  # noqa: PLW1510  (the failure is shown with its output below)
+        done = subprocess.run(
             command, cwd=work, env=environment, capture_output=True, text=True, timeout=CLIENT_TIMEOUT_S
         )
         if done.returncode:

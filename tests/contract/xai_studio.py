@@ -1,7 +1,7 @@
 """Stands in for the Director and the stages: finishes queued jobs with real segments of synthetic frames.
 
-It writes what they would write, through the same repositories and the same encoder, so that everything that the front door
-serves is real. A prompt `fail` fails, `hang` stays half done.
+It writes what they would write, through the same repositories and the same encoder, so that everything that the front
+door serves is real. A prompt `fail` fails, `hang` stays half done.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Studio:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._jobs = Jobs(store)
+        self.open = True
+        """While it is not, jobs wait."""
 
     @contextlib.asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
@@ -59,7 +61,7 @@ class Studio:
 
     async def _work(self) -> None:
         while True:
-            for entry in [entry async for entry in self._jobs.active()]:
+            for entry in [entry async for entry in self._jobs.active()] if self.open else ():
                 with contextlib.suppress(NotFound, Conflict):
                     record = await self._jobs.get(entry.tenant, entry.id)
                     if record.state is JobState.QUEUED:
@@ -81,9 +83,7 @@ class Studio:
             for segment in record.plan.segments:
                 digest = await self._segment(record, segment)
                 record = await self._jobs.transition(record, segments=(*record.segments, digest))
-            record = await self._jobs.transition(
-                record, state=JobState.SUCCEEDED, steps_done=record.plan.total_steps
-            )
+            record = await self._jobs.transition(record, state=JobState.SUCCEEDED, steps_done=record.plan.total_steps)
         await self._jobs.retire(record)
 
     async def _image(self, record: JobRecord, segment: PlannedSegment) -> str:

@@ -36,7 +36,7 @@ async def batches(client: Any) -> dict[str, Any]:
     cases: dict[str, Any] = {
         "create": lambda: batch.create("name"),
         "get": lambda: batch.get("b"),
-        "list": lambda: batch.list(),
+        "list": batch.list,
         "cancel": lambda: batch.cancel("b"),
         "add": lambda: batch.add("b", prepared),
         "metadata": lambda: batch.list_batch_requests("b"),
@@ -49,7 +49,7 @@ async def upload(client: Any) -> dict[str, Any]:
     """One upload, and one other call."""
     return {
         "upload": await refused(lambda: client.files.upload(b"x", filename="x")),
-        "list": await refused(lambda: client.files.list()),
+        "list": await refused(client.files.list),
     }
 
 

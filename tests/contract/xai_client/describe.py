@@ -1,4 +1,4 @@
-"""Print the wire of a package's xai_api modules as JSON. `test_xai_wire.py` runs it once for ours, once for the client's.
+"""Print the wire of a package's xai_api modules as JSON. `test_xai_wire.py` runs it for ours and for the client's.
 
 Both register the same proto names, so one process cannot hold both.
 """

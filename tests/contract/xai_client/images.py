@@ -57,7 +57,7 @@ async def refusals(client: Any) -> dict[str, Any]:
         "n_zero": lambda: image.sample_batch("x", "", n=0),
         "n_many": lambda: image.sample_batch("x", "", n=11),
         "aspect_ratio": lambda: image.sample("x", "", aspect_ratio="9:19.5"),
-        "quality": lambda: image.sample("x", "", quality="high"),
+        "quality": lambda: image.sample("x", "", quality="medium"),
         "model": lambda: image.sample("x", "no-such-model"),
         "failed": lambda: image.sample("fail", ""),
     }

@@ -1,4 +1,4 @@
-"""What all scripts of the public client share. Each runs in a process of its own, for its protos and ours have one name.
+"""What all scripts of the public client share. Each runs in a process of its own: its protos and ours share a name.
 
     python videos.py SCENARIO [--async]     with XAI_API_KEY and LONGTAKE_HOST set; prints one JSON object
 

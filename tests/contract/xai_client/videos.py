@@ -87,9 +87,7 @@ async def pictures(client: Any) -> dict[str, Any]:
     data_url = Path("cat.dataurl").read_text()
     by_url = await settle(client.video.generate("", "", image_url=data_url, duration=1, **FAST))
     by_file = await settle(client.video.generate("", "", image_file_id=file.id, duration=1, **FAST))
-    reference = await settle(
-        client.video.generate("it jumps", "", reference_image_urls=[data_url], duration=1, **FAST)
-    )
+    reference = await settle(client.video.generate("it jumps", "", reference_image_urls=[data_url], duration=1, **FAST))
     uploaded = await settle(
         client.video.generate("it jumps", "", reference_image_file_ids=[file.id], duration=1, **FAST)
     )
@@ -108,9 +106,7 @@ async def chain(client: Any) -> dict[str, Any]:
             storage_options={"filename": "second.mp4", "expires_after": 7200, "public_url": True}, **FAST,
         )
     )  # fmt: skip
-    third = await settle(
-        client.video.extend("", "", video_file_id=second.file_output.file_id, duration=1, **FAST)
-    )
+    third = await settle(client.video.extend("", "", video_file_id=second.file_output.file_id, duration=1, **FAST))
     paths = [save(video.url, f"chain{number}.mp4") for number, video in enumerate((root, second, third))]
     copy = await settle(client.files.upload(paths[2], filename="copy.mp4"))
     fourth = await settle(client.video.extend("", "", video_file_id=copy.id, duration=1, **FAST))
@@ -122,8 +118,7 @@ async def chain(client: Any) -> dict[str, Any]:
         "durations": [video.duration for video in (root, second, third, fourth)],
         "urls": len({video.url for video in (root, second, third, fourth)}),
         "kept": {"filename": kept.filename, "storage_error": second.storage_error},
-        "content_is_download": hashlib.sha256(content).digest()
-        == hashlib.sha256(Path(paths[1]).read_bytes()).digest(),
+        "content_is_download": hashlib.sha256(content).digest() == hashlib.sha256(Path(paths[1]).read_bytes()).digest(),
         "public_is_download": fetch(kept.public_url)["body"] == Path(paths[1]).read_bytes(),
         "kept_expires": kept.HasField("expires_at"),
     }
@@ -149,12 +144,8 @@ async def refusals(client: Any) -> dict[str, Any]:
         "image_loopback": lambda: video.start("x", "", image_url="http://127.0.0.1:1/a.png"),
         "image_missing_file": lambda: video.start("x", "", image_file_id="file_aaaaaaaaaaaaaaaaaaaaaaaaaa"),
         "references_too_many": lambda: video.start("x", "", reference_image_urls=[picture] * 9),
-        "extend_duration": lambda: video.extend_start(
-            "x", "", video_url="http://127.0.0.1/a.mp4", duration=11
-        ),
-        "extend_missing_file": lambda: video.extend_start(
-            "x", "", video_file_id="file_aaaaaaaaaaaaaaaaaaaaaaaaaa"
-        ),
+        "extend_duration": lambda: video.extend_start("x", "", video_url="http://127.0.0.1/a.mp4", duration=11),
+        "extend_missing_file": lambda: video.extend_start("x", "", video_file_id="file_aaaaaaaaaaaaaaaaaaaaaaaaaa"),
         "extend_loopback": lambda: video.extend_start("x", "", video_url="http://127.0.0.1:1/a.mp4"),
         "storage_name": lambda: video.start("x", "", storage_options={"filename": 'a";b'}),
         "storage_expiry": lambda: video.start("x", "", storage_options={"filename": "a", "expires_after": 9}),

@@ -22,9 +22,7 @@ async def commit(store: Store, parent: SegmentManifest | None) -> SegmentManifes
     root = parent is None
     start = 0 if parent is None else parent.total_frames
     before = () if parent is None else parent.parts
-    encoder = SegmentEncoder(
-        TRACK, start_frame=start, sequence_start=sum(len(part.fragment_frames) for part in before)
-    )
+    encoder = SegmentEncoder(TRACK, start_frame=start, sequence_start=sum(len(part.fragment_frames) for part in before))
     frames = np.full((5 if root else 4, 64, 64, 3), 40 * (1 + len(before)), np.uint8)
     fragments = [*(encoder.push(frames[:1]) if root else []), *encoder.push(frames[1 if root else 0 :])]
     fragments += encoder.finish()

@@ -131,9 +131,7 @@ async def test_each_image_has_its_own_url(door: Door, store: Store, clock: Clock
     asked = build_request(kind=Kind.IMAGE, seconds=0, resolution="1k", images=2)
     record = door.know(build_record(request=asked, state=JobState.SUCCEEDED, images=digests))
 
-    answers = [
-        await door.http.get(door.signer.image_url(TENANT, record.id, n, clock.now_ms()).url) for n in range(3)
-    ]
+    answers = [await door.http.get(door.signer.image_url(TENANT, record.id, n, clock.now_ms()).url) for n in range(3)]
     as_video = await door.http.get(door.signer.video_url(TENANT, record.id, clock.now_ms()).url)
 
     assert [answer.status_code for answer in answers] == [200, 200, 404]

@@ -47,9 +47,7 @@ async def test_any_range_is_that_part_of_the_whole(store: Store, films: Films) -
         edges.append(edges[2] + part.size)
     drawn = random.Random(7)
     for _ in range(60):
-        start, stop = sorted(
-            min(film.size, max(0, drawn.choice(edges) + drawn.randint(-2, 2))) for _ in range(2)
-        )
+        start, stop = sorted(min(film.size, max(0, drawn.choice(edges) + drawn.randint(-2, 2))) for _ in range(2))
         assert await read(films, film, start, stop) == whole[start:stop], (start, stop)
 
 

@@ -30,9 +30,7 @@ from serving.gen.xai.api.v1 import image_pb2, video_pb2
         (image_pb2.IMG_ASPECT_RATIO_1_2, "1:2"),
     ],
 )
-def test_image_ratios_read_as_people_write_them(
-    value: image_pb2.ImageAspectRatio.ValueType, want: str
-) -> None:
+def test_image_ratios_read_as_people_write_them(value: image_pb2.ImageAspectRatio.ValueType, want: str) -> None:
     assert image_aspect(image_pb2.GenerateImageRequest(aspect_ratio=value)) == want
 
 
@@ -68,10 +66,10 @@ def test_pictures_are_named_by_their_place() -> None:
 
 def test_media_that_name_nothing_are_refused() -> None:
     for content in (image_pb2.ImageUrlContent(), image_pb2.ImageUrlContent(image_url="")):
-        with pytest.raises(InvalidArgument, match="^image: "):
+        with pytest.raises(InvalidArgument, match=r"^image: "):
             picture("image", content)
     for source in (video_pb2.VideoUrlContent(), video_pb2.VideoUrlContent(file_id="")):
-        with pytest.raises(InvalidArgument, match="^video: "):
+        with pytest.raises(InvalidArgument, match=r"^video: "):
             film("video", source)
 
 

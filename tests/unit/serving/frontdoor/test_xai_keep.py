@@ -1,0 +1,126 @@
+"""Results that are kept as files: once, checked, and never at the cost of the result."""
+
+from __future__ import annotations
+
+import pytest
+
+from serving.errors import InvalidArgument
+from serving.frontdoor.files import Files
+from serving.frontdoor.films import Films
+from serving.frontdoor.metrics_binding import PrometheusRecorder
+from serving.frontdoor.records import RecordCache, Records
+from serving.frontdoor.signing import UrlSigner
+from serving.frontdoor.xai_keep import Keeper, KeepOptions, Kept, read_options
+from serving.gen.xai.api.v1 import image_pb2
+from serving.jobs.record import JobRecord
+from serving.jobs.repository import Jobs
+from serving.store.base import Store
+from serving.store.blobs import Blobs
+from tests.unit.serving.frontdoor.builders import record as build_record
+from tests.unit.serving.frontdoor.conftest import Clock
+from tests.unit.serving.frontdoor.film_builders import finished
+
+pytestmark = pytest.mark.anyio
+TENANT = "default"
+
+
+class Shelf:
+    """A keeper, and the files that it fills."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self.signer = UrlSigner("5e" * 32, public_url="http://door", ttl_s=3600)
+        self.cache = RecordCache(clock=clock.seconds)
+        films = Films(store, Records(Jobs(store), self.cache, PrometheusRecorder()), self.signer)
+        self.files = Files(store, films, now_ms=clock.now_ms, max_bytes=10**6)
+        self.keeper = Keeper(store, self.files, self.signer)
+
+    async def noted(self, store: Store, options: KeepOptions) -> JobRecord:
+        """A finished video that is to be kept."""
+        record = (await finished(store, 1))[0]
+        self.cache.put(record)
+        await self.keeper.note(record, options)
+        return record
+
+
+@pytest.fixture
+def shelf(store: Store, clock: Clock) -> Shelf:
+    return Shelf(store, clock)
+
+
+async def test_a_video_that_nobody_asked_to_keep_is_not_kept(shelf: Shelf, store: Store) -> None:
+    record = (await finished(store, 1))[0]
+
+    assert await shelf.keeper.keep_video(record) == Kept()
+
+
+async def test_a_video_is_kept_once_however_often_it_is_fetched(shelf: Shelf, store: Store, clock: Clock) -> None:
+    options = KeepOptions(filename="a.mp4", expires_after_s=7200, public=True, public_expires_after_s=3600)
+    record = await shelf.noted(store, options)
+
+    first = await shelf.keeper.keep_video(record)
+    clock.pass_s(10)
+    second = await shelf.keeper.keep_video(record)
+
+    assert first == second
+    output = first.file_output
+    assert output is not None
+    assert (output.filename, first.storage_error) == ("a.mp4", None)
+    assert output.expires_at.seconds == (clock.ms - 10_000) // 1000 + 7200
+    assert output.public_url_expires_at.seconds == (clock.ms - 10_000) // 1000 + 3600
+    assert [file.id for file in await shelf.files.all(TENANT)] == [output.file_id]
+
+
+async def test_a_revoked_public_url_does_not_come_back(shelf: Shelf, store: Store) -> None:
+    record = await shelf.noted(store, KeepOptions(filename="a.mp4", public=True))
+    output = (await shelf.keeper.keep_video(record)).file_output
+    assert output is not None
+
+    await shelf.files.revoke(TENANT, output.file_id)
+
+    later = (await shelf.keeper.keep_video(record)).file_output
+    assert later is not None
+    assert (later.public_url, later.public_url_error) == ("", "the public URL was revoked")
+
+
+async def test_a_deleted_file_is_an_error_of_storage_alone(shelf: Shelf, store: Store) -> None:
+    record = await shelf.noted(store, KeepOptions(filename="a.mp4"))
+    output = (await shelf.keeper.keep_video(record)).file_output
+    assert output is not None
+
+    await shelf.files.delete(TENANT, output.file_id)
+
+    kept = await shelf.keeper.keep_video(record)
+    assert kept.file_output is None
+    assert kept.storage_error is not None
+    assert "deleted" in kept.storage_error
+
+
+async def test_several_images_get_numbered_names(shelf: Shelf, store: Store) -> None:
+    digest = await Blobs(store, TENANT).put(b"\x89PNG\r\n\x1a\n")
+    record = build_record(images=(digest, digest))
+    options = KeepOptions(filename="cat.small.png")
+
+    kept = [await shelf.keeper.keep_image(record, number, 8, options) for number in range(2)]
+
+    assert [one.file_output and one.file_output.filename for one in kept] == [
+        "cat.small.png",
+        "cat.small-2.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "want_field"),
+    [
+        (image_pb2.StorageOptions(), "storage_options.filename"),
+        (image_pb2.StorageOptions(filename="a\nb"), "storage_options.filename"),
+        (image_pb2.StorageOptions(filename="a", expires_after=0), "storage_options.expires_after"),
+        (
+            image_pb2.StorageOptions(filename="a", public_url=image_pb2.PublicUrlOptions(expires_after=2_592_001)),
+            "storage_options.public_url.expires_after",
+        ),
+    ],
+)
+def test_wrong_options_are_refused_before_the_work(options: image_pb2.StorageOptions, want_field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        read_options(options)
+    assert caught.value.field == want_field
