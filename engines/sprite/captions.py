@@ -1,12 +1,12 @@
-"""The caption grammar of the sprite model: free prompts are read as far as their words go, and rewritten in it.
+"""The caption grammar of the sprite model: free prompts are read as far as their words go.
 
     a red circle moves left over a grey background top inside      (something that words can name)
     <ref1> moves up over a navy background middle                  (what a reference picture shows)
     it moves down                                                  (what the given first frame shows)
 
-`parse` reads a prompt into a `Reading`, `complete` draws from the seed what the model needs and the prompt leaves
-open (a denoiser that must choose for itself chooses twice), `caption` writes the canonical text, `tokenize` its
-ids.  Training uses the last two, the serving family all of them.
+`parse` reads a prompt into a `Reading`, `complete` draws from the seed what the model needs and the prompt
+leaves open (a denoiser that must choose for itself chooses twice), `caption` writes the canonical text,
+`tokenize` its ids.  Training uses the last two, the serving family all of them.
 """
 
 import re
@@ -46,7 +46,7 @@ class Reading:
     inside: str | None = None
     """`inside`: the sprite starts one place off its wall; None: at the wall."""
     subject: Subject | None = None
-    """What the words point at: `<ref1>` a reference, `it` a given frame, a colour or shape something named."""
+    """What the words point at: `<ref1>` is a reference, `it` a given frame, a colour or shape is named."""
     understood: tuple[str, ...] = ()
     """`attribute: value`, with the user's word where it was another, in the order of the prompt."""
     ignored: tuple[str, ...] = ()
@@ -54,13 +54,13 @@ class Reading:
 
 
 def tokenize(caption: str) -> I64:
-    """A canonical caption as int64 [14], padded with 0.  Raises ValueError for a word outside the vocabulary."""
+    """A canonical caption as int64 [14], padded with 0.  Raises ValueError for a foreign word."""
     words = caption.split()
     unknown = [word for word in words if word not in _IDS]
     if unknown or len(words) > TEXT_TOKENS:
         raise ValueError(
-            f"caption: {caption[:200]!r} is not canonical (unknown words {unknown[:5]}, {len(words)} of at most "
-            f"{TEXT_TOKENS} words): pass a prompt through parse(), complete() and caption() first"
+            f"caption: {caption[:200]!r} is not canonical (unknown words {unknown[:5]}, {len(words)} words of "
+            f"at most {TEXT_TOKENS}): pass a prompt through parse(), complete() and caption() first"
         )
     ids = np.zeros(TEXT_TOKENS, np.int64)
     ids[: len(words)] = [_IDS[word] for word in words]
@@ -86,18 +86,17 @@ def caption(reading: Reading, subject: Subject) -> str:
 def complete(reading: Reading, seed: int, *, subject: Subject, fixed: Reading | None = None) -> Reading:
     """Draw from the seed what the model needs and the prompt leaves open.
 
-    Each attribute is drawn by itself, so to name one does not change the others.  For a given first frame only the
-    direction is needed: colour, shape, background and place are the frame's, and what the prompt says of them is
-    dropped.  An extension hands in its parent's reading as `fixed`, and that is the result: the model goes on with
-    what moves where it moves (see `overruled` for what the prompt had asked otherwise).
+    Each attribute is drawn by itself, so to name one does not change the others.  For a given first frame
+    only the direction is needed: colour, shape, background and place are the frame's, and what the prompt
+    says of them is dropped.  An extension hands in its parent's reading as `fixed`, and that is the result:
+    the model goes on with what moves where it moves (see `overruled` for what the prompt had asked
+    otherwise).
     """
     if fixed is not None:
         return replace(fixed, understood=reading.understood, ignored=reading.ignored)
     direction = reading.direction or _draw(seed, "direction", DIRECTION_NAMES)
     if subject == "frame":
-        return Reading(
-            direction=direction, subject=subject, understood=reading.understood, ignored=reading.ignored
-        )
+        return Reading(direction=direction, subject=subject, understood=reading.understood, ignored=reading.ignored)
     named = subject == "named"
     return replace(
         reading,
@@ -121,14 +120,12 @@ def overruled(reading: Reading, result: Reading) -> tuple[str, ...]:
 
 
 def _draw(seed: int, attribute: str, choices: Sequence[str]) -> str:
-    generator = np.random.Generator(
-        np.random.Philox(key=[seed & (2**64 - 1), zlib.crc32(attribute.encode())])
-    )
+    generator = np.random.Generator(np.random.Philox(key=[seed & (2**64 - 1), zlib.crc32(attribute.encode())]))
     return choices[int(generator.integers(len(choices)))]
 
 
-# What follows reads free prompts.  A word is looked at with its neighbours, since "blue" may be a circle's colour or
-# the sky behind it, and "left" a direction or a side to come from.
+# What follows reads free prompts.  A word is looked at with its neighbours, since "blue" may be a circle's
+# colour or the sky behind it, and "left" a direction or a side to come from.
 
 _SYNONYMS: Final[dict[str, dict[str, str]]] = {
     "colour": {
@@ -155,7 +152,7 @@ _SYNONYMS: Final[dict[str, dict[str, str]]] = {
         "left": "left leftward leftwards west westward westwards",
         "right": "right rightward rightwards east eastward eastwards",
         "up": "up upward upwards rising rises rise ascending ascends climbing climbs north northward skyward",
-        "down": "down downward downwards falling falls fall descending descends sinking sinks dropping drops south",
+        "down": "down downward downwards falling falls fall descending descends sinking sinks drops south",
     },
     "lane": {
         "top": "top upper above highest",
@@ -185,9 +182,9 @@ _SCENERY: Final = {
     "scene",
 }
 _SAYS_NOTHING: Final = (
-    "a an the and of in to is are on over against upon across onto before front with that which its moves move"
-    " moving goes go going travels travel travelling traveling slides slide sliding flies fly flying drifts drift"
-    " drifting runs run running video clip film shot show shows showing make please from at by towards toward"
+    "a an the and of in to is are on over against upon across onto before front with that which its moves"
+    " move moving goes go going travels travel travelling traveling slides slide sliding flies fly flying drifts"
+    " drift drifting runs run running video clip film shot show shows showing make please from at by towards toward"
     " side along through background backdrop colored coloured color colour shape shaped"
 )
 _FILLER: Final = frozenset(_SAYS_NOTHING.split())
@@ -239,14 +236,8 @@ class _Reader:
         if _REFERENCE.fullmatch(word):
             self.subject = "reference"
             self.understood.append(f"subject: the reference ({word})")
-        elif self._is_scenery_colour(i, word):
-            self.take(
-                "background", "navy" if word in _MEANING["colour"] else _MEANING["background"][word], word
-            )
-        elif word in _MEANING["background"]:
-            self._read_background(i, word)
-        elif word in _MEANING["colour"]:
-            self.take("colour", _MEANING["colour"][word], word)
+        elif word in _MEANING["background"] or word in _MEANING["colour"]:
+            self._read_colour(i, word)
         elif word in _MEANING["shape"]:
             self.take("shape", _MEANING["shape"][word], word)
         elif word in _MEANING["direction"] or word in _MEANING["lane"]:
@@ -260,7 +251,7 @@ class _Reader:
             self.ignore(word)
 
     def _is_scenery_colour(self, i: int, word: str) -> bool:
-        """True for a colour that the words around give to the background; of the colours only blue has one near."""
+        """True for a colour that the words around give to the background; a blue one is navy."""
         if word not in _MEANING["background"] and _MEANING["colour"].get(word) != "blue":
             return False
         if self.near(i, 1) in _MEANING["shape"] or self.near(i, 1) in _MEANING["colour"]:
@@ -274,15 +265,16 @@ class _Reader:
         before = self.near(i, -3) if before in ("a", "an", "the") else before
         return before in _BEHIND
 
-    def _read_background(self, i: int, word: str) -> None:
-        """White, grey and black are backgrounds here; a shape cannot have them."""
-        if word == "dark" and (
-            self.near(i, 1) in _MEANING["colour"] or self.near(i, 1) in _MEANING["background"]
-        ):
-            return
-        if self.near(i, 1) in _MEANING["shape"]:
+    def _read_colour(self, i: int, word: str) -> None:
+        """A colour is the sprite's or the background's; white, grey and black are never a sprite's here."""
+        follower = self.near(i, 1)
+        if self._is_scenery_colour(i, word):
+            self.take("background", _MEANING["background"].get(word, "navy"), word)
+        elif word in _MEANING["colour"]:
+            self.take("colour", _MEANING["colour"][word], word)
+        elif follower in _MEANING["shape"]:
             self.ignore(word)
-        else:
+        elif word != "dark" or (follower not in _MEANING["colour"] and follower not in _MEANING["background"]):
             self.take("background", _MEANING["background"][word], word)
 
     def _read_place(self, i: int, word: str) -> None:

@@ -1,7 +1,8 @@
 """Training batches for the denoiser, made on the fly: every step sees fresh patterns.
 
-Since the VAE's encoder is strictly local, a clip's latents are the background's latent everywhere and a small window
-pasted at the sprite (2x2 tokens for a still, 2x3 along the motion).  Only the windows are encoded.
+Since the VAE's encoder is strictly local, a clip's latents are the background's latent everywhere and a
+small window pasted at the sprite (2x2 tokens for a still, 2x3 along the motion).  Only the windows are
+encoded.
 
     draw_root / draw_extension   what a sample shows, and with which conditions and caption
     Painter                      its latents
@@ -26,7 +27,7 @@ Kind = Literal["root", "extension"]
 LANE_TOLD: Final = 0.95
 CAPTION_DROPPED: Final = 0.04
 MAX_START_LATENT: Final = 25
-"""Extensions in training begin at latent 5 to this one: each phase of the longest bounce (10 latents) comes twice."""
+"""Extensions in training begin at latent 5 to this one: each phase of the longest bounce (10) comes twice."""
 UNKNOWN: Final = -1
 ATLAS_CLASSES: Final = 4 + 24 * 4
 """The tokens that a caption can name: four backgrounds, and each quadrant of the 24 named sprites."""
@@ -171,7 +172,7 @@ class Painted:
     foreground: F32
     """[B, K, h/2, w/2]: 1 where a token shows a piece of sprite."""
     slots: I64
-    """[2, B, K, h/2, w/2]: the quadrant at the start and at the end of a token's four frames, 4 = background."""
+    """[2, B, K, h/2, w/2]: the quadrant at the start and end of a token's four frames, 4 = background."""
 
 
 class Painter:
@@ -209,11 +210,9 @@ class Painter:
             ends = world.path(canvas, sample.direction, sample.start, sample.lane, frames) // world.TOKEN_PX
             before = frames - world.FRAMES_PER_LATENT
             begins = world.path(canvas, sample.direction, sample.start, sample.lane, before) // world.TOKEN_PX
+            begins[numbers == 0] = ends[numbers == 0]
             for k, ((x0, y0), (x1, y1)) in enumerate(zip(begins, ends, strict=True)):
-                if sample.latents[k] == 0:
-                    x0, y0, window = x1, y1, stills[b]
-                else:
-                    window = moving[b][int(x1 + y1 < x0 + y0)]
+                window = stills[b] if numbers[k] == 0 else moving[b][int(x1 + y1 < x0 + y0)]
                 slots[0, b, k, y0 : y0 + 2, x0 : x0 + 2] = quadrants
                 slots[1, b, k, y1 : y1 + 2, x1 : x1 + 2] = quadrants
                 x, y = min(x0, x1), min(y0, y1)
@@ -283,9 +282,7 @@ class Maker:
         painted = self.painter.paint(samples, canvas)
         pictures = [world.picture(s.sprite, int(rng.integers(4))) for s in samples]
         reference = self.painter.encode(np.stack(pictures)[:, None])
-        tokens = packing.patchify(painted.latents).reshape(
-            count, len(samples[0].latents), -1, packing.TOKEN_FEATURES
-        )
+        tokens = packing.patchify(painted.latents).reshape(count, len(samples[0].latents), -1, packing.TOKEN_FEATURES)
         skip = 0 if kind == "root" else 1 + packing.SHORT_LATENTS
         names: tuple[packing.Segment, ...] = (
             ("reference", "first", "rest") if kind == "root" else ("reference", "anchor", "short", "rest")
@@ -315,10 +312,7 @@ def _flat(tokens: F32) -> Tensor:
 def _atlas(samples: Sequence[Sample], slots: I64) -> I64:
     """The class of each token among those that a caption can name."""
     base = np.array(
-        [
-            4 + (s.sprite.colour * 4 + s.sprite.shape) * 4 if isinstance(s.sprite, world.Named) else -9
-            for s in samples
-        ]
+        [4 + (s.sprite.colour * 4 + s.sprite.shape) * 4 if isinstance(s.sprite, world.Named) else -9 for s in samples]
     )[None, :, None, None, None]
     background = np.array([s.background for s in samples])[None, :, None, None, None]
     return np.where(slots == 4, background, np.maximum(base + slots, UNKNOWN))

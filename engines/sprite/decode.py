@@ -1,7 +1,8 @@
 """Reads the sprite world back from pixels: what is shown, on what, where, and how it moves.
 
-Nothing is assumed about the content, and nothing is known here of how a video was made, so it measures any model.
-`score` judges with it, the demo writes down with it what a video shows, and `reference` reads pictures with it.
+Nothing is assumed about the content, and nothing is known here of how a video was made, so it measures any
+model. `score` judges with it, the demo writes down with it what a video shows, and `reference` reads
+pictures with it.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ _LEAST_PIXELS: Final = 24
 
 @dataclass(frozen=True)
 class Readback:
-    """What each of T frames shows.  Indices are those of `world`; NEITHER (-1) or NaN where there is no sprite."""
+    """What each of T frames shows, as indices of `world`; NEITHER (-1) or NaN where there is no sprite."""
 
     background: I64
     """[T]"""
@@ -99,7 +100,7 @@ def _palette_distance(frames: U8) -> F32:
 
 
 def _find(foreground: npt.NDArray[np.bool_]) -> tuple[I64, F32, I64, I64]:
-    """Best template of each frame [T, H, W]: shape, overlap, x, y.  All places are tried at once, by correlation."""
+    """Best template of each frame [T, H, W]: shape, overlap, x, y.  Correlation tries all places at once."""
     count, height, width = foreground.shape
     size = (height + 2 * MARGIN_PX, width + 2 * MARGIN_PX)
     padded = np.zeros((count, *size), np.float32)

@@ -1,9 +1,9 @@
-"""The sprite model's video DiT: one packed sequence of tokens in which every segment has a noise level of its own.
+"""The sprite model's video DiT: one packed sequence in which every segment has a noise level of its own.
 
-Text, reference picture, history and the noised latents attend to each other; adaptive norms tell each segment how
-noisy it is (conditions are clean or nearly so, the target is anywhere).  The net predicts the clean latents of every
-token; only those of the target are trained and read.  `packing` says what stands where, `train_dit` trains it,
-`graphs` exports it.
+Text, reference picture, history and the noised latents attend to each other; adaptive norms tell each
+segment how noisy it is (conditions are clean or nearly so, the target is anywhere).  The net predicts the
+clean latents of every token; only those of the target are trained and read.  `packing` says what stands
+where, `train_dit` trains it, `graphs` exports it.
 """
 
 import math
@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from engines.sprite.packing import AXIS_TABLE_ROWS, FRAME_TABLE_ROWS, SEGMENTS, TEXT_TOKENS, TOKEN_FEATURES
 
@@ -30,7 +30,7 @@ Spread = Callable[[Tensor], Tensor]
 def layer_norm(x: Tensor) -> Tensor:
     """Layer norm without parameters that stays in its input's type (autocast would turn to float32)."""
     with torch.autocast(x.device.type, enabled=False):
-        return F.layer_norm(x, (x.shape[-1],))
+        return functional.layer_norm(x, (x.shape[-1],))
 
 
 def unit(x: Tensor) -> Tensor:
@@ -65,12 +65,10 @@ class Block(nn.Module):
         weights = (unit(query) * self.query_scale.to(query.dtype)) @ unit(key).transpose(-1, -2)
         if bias is not None:
             weights = weights + bias
-        mixed = (
-            (torch.softmax(weights, -1).to(value.dtype) @ value).transpose(1, 2).reshape(batch, tokens, WIDTH)
-        )
+        mixed = (torch.softmax(weights, -1).to(value.dtype) @ value).transpose(1, 2).reshape(batch, tokens, WIDTH)
         x = x + gate_1 * self.out(mixed)
         h = layer_norm(x) * (1 + scale_2) + shift_2
-        return cast(Tensor, x + gate_2 * self.down(F.relu(self.up(h)).square()))
+        return cast(Tensor, x + gate_2 * self.down(functional.relu(self.up(h)).square()))
 
 
 class TextTable(nn.Module):
@@ -133,7 +131,10 @@ class Dit(nn.Module):
         segment: Tensor,
         levels: Tensor,
     ) -> Tensor:
-        """The exported call; see `packing`.  tokens [B, S, 64], text [B, 14, 128], levels [B, 6] -> x0 [B, S, 64]."""
+        """The exported call: tokens [B, S, 64], text [B, 14, 128], levels [B, 6] -> x0 [B, S, 64].
+
+        row, col, frame and segment [S] are those of `packing.positions`.
+        """
         whole = torch.cat([torch.zeros_like(segment[:1]).expand(TEXT_TOKENS), segment])
 
         def gather(values: Tensor) -> Tensor:
@@ -145,14 +146,15 @@ class Dit(nn.Module):
     def run(
         self, tokens: Tensor, text: Tensor, place: Tensor, levels: Tensor, spread: Spread, bias: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """The net itself: x0 of all 14 + S tokens and the features after AUXILIARY_AFTER blocks [B, 14 + S, D].
+        """The net itself: x0 of all 14 + S tokens, and their features after AUXILIARY_AFTER blocks.
 
-        place [S, D] is added to the tokens, bias [B, 1, 1, 14 + S] to the attention (training masks keys with it).
+        place [S, D] is added to the tokens, bias [B, 1, 1, 14 + S] to the attention (training masks keys
+        with it).
         """
         angles = levels[..., None] * self.frequencies
         condition = self.level(torch.cat([angles.sin(), angles.cos()], -1)) + self.segments
         condition = condition + self.pooled_segments * self.pool(text.mean(1))[:, None]
-        condition = F.silu(condition)
+        condition = functional.silu(condition)
         modulation = self.modulate(condition).unflatten(-1, (6, WIDTH)) + self.modulation
         x = torch.cat([text, self.embed(tokens) + place], 1)
         if torch.is_autocast_enabled(x.device.type):

@@ -6,7 +6,6 @@ directly. Shapes and names here are what the serving family relies on.
 
 import argparse
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,24 +172,21 @@ def write_onnx(spec: GraphSpec, path: Path) -> None:
         )
     partial = path.with_suffix(".partial")
     cast(torch.onnx.ONNXProgram, program).save(str(partial), external_data=False)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def main() -> None:
     """Export all five graphs."""
     parser = argparse.ArgumentParser(description="Export the sprite model's graphs to ONNX.")
-    parser.add_argument(
-        "--weights", type=Path, default=WEIGHTS, help="folder of vae.safetensors and dit.safetensors"
-    )
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of vae.safetensors and dit.safetensors")
     parser.add_argument("--out", type=Path, required=True, help="folder for the ONNX files")
-    parser.add_argument(
-        "--untrained", action="store_true", help="random weights: to develop against the shapes"
-    )
+    parser.add_argument("--untrained", action="store_true", help="random weights: to develop against the shapes")
     arguments = parser.parse_args()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     if (arguments.out / "manifest.json").exists():
         parser.error(
-            f"{arguments.out} holds verified engines: `longtake engines build --model sprite --into prebuilt` renews them"
+            f"{arguments.out} holds verified engines: renew them with "
+            "`longtake engines build --model sprite --into prebuilt`"
         )
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.untrained:
@@ -201,7 +197,9 @@ def main() -> None:
         path = arguments.out / f"{name}.onnx"
         write_onnx(spec, path)
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB", flush=True)
-    print("To serve them: `longtake engines build --model sprite --into prebuilt --weights DIR` (a plain copy is refused)")
+    print(
+        "To serve them: `longtake engines build --model sprite --into prebuilt --weights DIR` (a plain copy is refused)"
+    )
 
 
 if __name__ == "__main__":

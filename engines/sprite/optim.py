@@ -12,7 +12,7 @@ _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(gradients: Tensor) -> Tensor:
-    """The nearest (semi-)orthogonal matrices to a batch [N, rows, columns], by five Newton-Schulz steps in bf16."""
+    """The nearest (semi-)orthogonal matrices to a batch [N, rows, columns]: five Newton-Schulz steps."""
     a, b, c = _NEWTON_SCHULZ
     x = gradients.bfloat16()
     tall = x.shape[-2] > x.shape[-1]
@@ -29,8 +29,8 @@ def orthogonalise(gradients: Tensor) -> Tensor:
 class Muon:
     """Momentum, then an orthogonalised step.  Matrices of equal shape are orthogonalised in one batch.
 
-    A fused matrix (queries, keys and values in one) counts as `split` separate ones; a convolution's kernel counts
-    as a matrix of its output channels.
+    A fused matrix (queries, keys and values in one) counts as `split` separate ones; a convolution's kernel
+    counts as a matrix of its output channels.
     """
 
     rate: float = 0.02
@@ -59,9 +59,7 @@ class Muon:
             updates = []
             for parameter in group:
                 if parameter.grad is None:
-                    raise ValueError(
-                        f"a parameter of shape {tuple(shape)} has no gradient: call backward() first"
-                    )
+                    raise ValueError(f"a parameter of shape {tuple(shape)} has no gradient: call backward() first")
                 velocity = self._velocity[parameter]
                 velocity.mul_(self.momentum).add_(parameter.grad)
                 nesterov = parameter.grad.add(velocity, alpha=self.momentum)

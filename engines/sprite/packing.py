@@ -1,7 +1,7 @@
 """How a segment's conditions and its noised latents become one sequence of tokens, and how the sampler steps.
 
-The DiT sees `text | reference | anchor | short | first | rest`; conditions that are absent are left out.  Training
-and the serving family both pack here, in numpy alone, so that a graph is fed as it was trained.
+The DiT sees `text | reference | anchor | short | first | rest`; conditions that are absent are left out.
+Training and the serving family both pack here, in numpy alone, so that a graph is fed as it was trained.
 
     reference  the reference picture's latent            4 tokens
     anchor     the video's first latent                  n tokens      (extensions)
@@ -31,7 +31,7 @@ SEGMENTS: Final = ("text", "reference", "anchor", "short", "first", "rest")
 SHORT_LATENTS: Final = 2
 REST_LATENTS: Final = 4
 AXIS_ROWS: Final = {4: 0, 7: 4, 2: 11}
-"""Where the rows of an axis of so many tokens begin in the position tables; the axis of 2 is the reference's."""
+"""Where an axis of so many tokens begins in the position tables; the axis of 2 is the reference's."""
 AXIS_TABLE_ROWS: Final = 13
 FRAME_ROWS: Final[dict[Segment, tuple[int, ...]]] = {
     "anchor": (0,),
@@ -64,7 +64,10 @@ class Positions:
 
 
 def patchify(latents: npt.NDArray[np.float32]) -> F32:
-    """Latents [..., T, 16, h, w] -> tokens [..., T (h/2) (w/2), 64] in (t, y, x) order, features in (c, dy, dx)."""
+    """Latents [..., T, 16, h, w] -> tokens [..., T (h/2) (w/2), 64].
+
+    Tokens are in (t, y, x) order, the features of a token in (c, dy, dx) order.
+    """
     *lead, t, c, h, w = latents.shape
     if h % PATCH or w % PATCH:
         raise ValueError(f"latents: height {h} and width {w} must be even to be cut into tokens of 2x2")
@@ -78,9 +81,7 @@ def unpatchify(tokens: npt.NDArray[np.float32], height: int, width: int) -> F32:
     *lead, count, features = tokens.shape
     rows, cols = height // PATCH, width // PATCH
     if count % (rows * cols):
-        raise ValueError(
-            f"tokens: {count} are not whole latents of {height}x{width} ({rows * cols} tokens each)"
-        )
+        raise ValueError(f"tokens: {count} are not whole latents of {height}x{width} ({rows * cols} tokens each)")
     x = tokens.reshape(*lead, count // (rows * cols), rows, cols, features // PATCH**2, PATCH, PATCH)
     x = np.moveaxis(x, (-3, -2, -1), (-5, -3, -1))
     return np.ascontiguousarray(x).reshape(*lead, count // (rows * cols), features // PATCH**2, height, width)
@@ -91,17 +92,13 @@ def positions(height: int, width: int, segments: Sequence[Segment]) -> Positions
     rows, cols = height // PATCH, width // PATCH
     for name, axis in (("height", rows), ("width", cols)):
         if axis not in (4, 7):
-            raise ValueError(
-                f"{name}: {axis * PATCH} latents; the sprite model knows 8 and 14 (64 and 112 pixels)"
-            )
+            raise ValueError(f"{name}: {axis * PATCH} latents; the sprite model knows 8 and 14 (64 and 112 pixels)")
     parts = []
     lengths: list[tuple[Segment, int]] = []
     for name in segments:
         r, c = (2, 2) if name == "reference" else (rows, cols)
         frames = FRAME_ROWS[name]
-        frame, row, col = np.meshgrid(
-            frames, AXIS_ROWS[r] + np.arange(r), AXIS_ROWS[c] + np.arange(c), indexing="ij"
-        )
+        frame, row, col = np.meshgrid(frames, AXIS_ROWS[r] + np.arange(r), AXIS_ROWS[c] + np.arange(c), indexing="ij")
         segment = np.full(row.shape, SEGMENTS.index(name))
         parts.append(np.stack([row, col, frame, segment]).reshape(4, -1))
         lengths.append((name, len(frames) * r * c))
@@ -117,21 +114,17 @@ class Packed:
     positions: Positions
 
 
-def pack(
-    target: F32, *, reference: F32 | None = None, anchor: F32 | None = None, short: F32 | None = None
-) -> Packed:
+def pack(target: F32, *, reference: F32 | None = None, anchor: F32 | None = None, short: F32 | None = None) -> Packed:
     """Lay conditions and target side by side.
 
-    target     [B, 5, 16, h, w] for a root, [B, 4, 16, h, w] for an extension, noised (a given first frame clean)
+    target     [B, 5, 16, h, w] for a root, [B, 4, 16, h, w] for an extension: noised, a given first frame clean
     reference  [B, 16, 4, 4]
     anchor     [B, 1, 16, h, w]
     short      [B, 2, 16, h, w], oldest first
     """
     latents, (height, width) = target.shape[1], target.shape[-2:]
     if latents not in (REST_LATENTS, REST_LATENTS + 1):
-        raise ValueError(
-            f"target: {latents} latents; a root has {REST_LATENTS + 1}, an extension {REST_LATENTS}"
-        )
+        raise ValueError(f"target: {latents} latents; a root has {REST_LATENTS + 1}, an extension {REST_LATENTS}")
     parts: list[tuple[Segment, F32]] = []
     if reference is not None:
         parts.append(("reference", reference[:, None]))
@@ -146,9 +139,7 @@ def pack(
     where = positions(height, width, [name for name, _ in parts])
     if tokens.shape[1] != len(where.row):
         shapes = {name: latent.shape for name, latent in parts}
-        raise ValueError(
-            f"conditions: {tokens.shape[1]} tokens where the canvas takes {len(where.row)}: {shapes}"
-        )
+        raise ValueError(f"conditions: {tokens.shape[1]} tokens where the canvas takes {len(where.row)}: {shapes}")
     return Packed(tokens, where)
 
 

@@ -1,7 +1,8 @@
-"""What a reference picture of the sprite model can carry: a named sprite, or 4x4 blocks of six palette colours.
+"""What a reference picture of the sprite model can carry: a named sprite, or 4x4 blocks of six colours.
 
-Any picture is read into one of the two and drawn anew, cleanly; the model is shown that drawing.  The reading is
-returned with the video, so that a user sees what was understood, and its fidelity says how much of the picture it is.
+Any picture is read into one of the two and drawn anew, cleanly; the model is shown that drawing.  The
+reading is returned with the video, so that a user sees what was understood, and its fidelity says how much
+of the picture it is.
 """
 
 from collections import Counter
@@ -36,7 +37,7 @@ class ReferenceReading:
     colours: tuple[str, ...]
     """Names of the colours in it, the most frequent first."""
     fidelity: float
-    """How like the picture the drawing is, 0 to 1: the pixels' mean RGB distance, where FAR and more counts as 0."""
+    """How like the picture the drawing is, 0 to 1, from the pixels' mean RGB distance (FAR counts as 0)."""
     picture: U8
     """uint8 [32, 32, 3]: the drawing that is really encoded."""
     sprite: world.Sprite
@@ -53,9 +54,7 @@ class ReferenceReading:
 def read_reference(rgb: U8) -> ReferenceReading:
     """Read a picture, uint8 [32, 32, 3].  Every picture has a reading; see `fidelity`."""
     if rgb.shape != (SPRITE_PX, SPRITE_PX, 3) or rgb.dtype != np.uint8:
-        raise ValueError(
-            f"reference: {rgb.dtype} {rgb.shape}; expected uint8 [32, 32, 3], crop and scale it first"
-        )
+        raise ValueError(f"reference: {rgb.dtype} {rgb.shape}; expected uint8 [32, 32, 3], crop and scale it first")
     exact = _exactly_named(rgb)
     if exact is not None:
         return exact
@@ -80,7 +79,7 @@ def read_reference(rgb: U8) -> ReferenceReading:
     seen = cut if named is None else rgb
     fidelity = _fidelity(seen, drawing)
     if named is not None and thing is not None:
-        # A shape that is smaller than the picture, or off its middle, is still that shape: its own overlap counts.
+        # A shape that is smaller than the picture, or off its middle, is still that shape.
         fidelity = max(fidelity, _overlap(_scaled(thing), world.SHAPE_MASKS[named.shape]))
     counts = Counter(int(c) for c in grid.ravel())
     return ReferenceReading(
@@ -195,7 +194,7 @@ def _overlap(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> float:
 
 
 def _named(rgb: U8, thing: npt.NDArray[np.bool_]) -> world.Named | None:
-    """The named sprite that stands on the ground, if it clearly is one: one palette colour and one of the shapes."""
+    """The named sprite that stands on the ground, if it clearly is one: one colour and one of the shapes."""
     colours = np.bincount(nearest_colour(rgb[thing]), minlength=6)
     if colours.max() < 0.9 * colours.sum():
         return None

@@ -1,8 +1,8 @@
 """Scores the sprite model through its engines: `python -m engines.sprite.score --help`.
 
-Prompts, patterns and chains are drawn anew from a seed, sampled, decoded, and judged by `decode` from pixels alone.
-Nothing here knows a runtime: whatever answers `infer` can be scored, so a test can hand in a denoiser of noise and
-see every score fall to chance.
+Prompts, patterns and chains are drawn anew from a seed, sampled, decoded, and judged by `decode` from
+pixels alone. Nothing here knows a runtime: whatever answers `infer` can be scored, so a test can hand in a
+denoiser of noise and see every score fall to chance.
 """
 
 import argparse
@@ -39,7 +39,7 @@ class OnnxEngines:
     """The exported graphs of one folder, through ONNX Runtime."""
 
     def __init__(self, folder: Path, threads: int = 2) -> None:
-        import onnxruntime  # type: ignore[import-untyped]
+        import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -48,9 +48,7 @@ class OnnxEngines:
             path.stem: onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             for path in sorted(folder.glob("*.onnx"))
         }
-        missing = {"text_encoder", "vae_encoder", "vae_decoder_first", "vae_decoder_step", "dit"} - set(
-            self._sessions
-        )
+        missing = {"text_encoder", "vae_encoder", "vae_decoder_first", "vae_decoder_step", "dit"} - set(self._sessions)
         if missing:
             raise FileNotFoundError(
                 f"{folder}: no {', '.join(sorted(missing))} (.onnx): export them with "
@@ -78,7 +76,7 @@ def encode_pictures(engines: Engines, pictures: U8) -> F32:
 
 
 def decode_latents(engines: Engines, latents: F32, *, is_start: bool) -> U8:
-    """Latents [B, T, 16, h, w] -> frames uint8 [B, F, H, W, 3]; with `is_start` False the first one only leads."""
+    """Latents [B, T, 16, h, w] -> frames uint8 [B, F, H, W, 3]; unless `is_start` the first only leads."""
     first = engines.infer("vae_decoder_first", {"latent": np.ascontiguousarray(latents[:, 0])})
     groups = [_float(first["frame"])] if is_start else []
     cache = first["cache"]
@@ -155,9 +153,7 @@ class Case:
     def text(self, subject: captions.Subject) -> str:
         """Its canonical caption."""
         if subject == "frame":
-            return captions.caption(
-                captions.Reading(direction=world.DIRECTION_NAMES[self.direction]), subject
-            )
+            return captions.caption(captions.Reading(direction=world.DIRECTION_NAMES[self.direction]), subject)
         named = self.sprite if isinstance(self.sprite, world.Named) else None
         reading = captions.Reading(
             colour=world.COLOUR_NAMES[named.colour] if named else None,
@@ -176,13 +172,11 @@ class Case:
 
 
 def named_cases(count: int, rng: np.random.Generator, *, held_out: bool) -> list[Case]:
-    """Combinations of colour, shape, background and direction that were, or were not, trained with their caption."""
+    """Combinations of attributes whose caption was, or was not, trained."""
     pool = [c for c in world.COMBINATIONS if world.combination_is_held_out(c) == held_out]
     order = np.concatenate([rng.permutation(len(pool)) for _ in range(-(-count // len(pool)))])[:count]
     return [
-        Case(
-            world.Named(pool[i][0], pool[i][1]), pool[i][2], pool[i][3], int(n % 5 == 0), int(rng.integers(3))
-        )
+        Case(world.Named(pool[i][0], pool[i][1]), pool[i][2], pool[i][3], int(n % 5 == 0), int(rng.integers(3)))
         for n, i in enumerate(order)
     ]
 
@@ -227,14 +221,10 @@ def make_roots(
         if subject == "reference":
             given = replace(given, reference=encode_references(engines, chosen))
         if subject == "frame":
-            clips = [
-                world.clip(c.sprite, c.background, canvas, c.corners(canvas, [0]).astype(int)) for c in chosen
-            ]
+            clips = [world.clip(c.sprite, c.background, canvas, c.corners(canvas, [0]).astype(int)) for c in chosen]
             given = replace(given, first=encode_pictures(engines, np.concatenate(clips))[:, None])
         latents = sample(engines, given, canvas, packing.REST_LATENTS + 1, rng, steps)
-        for case, latent, video in zip(
-            chosen, latents, decode_latents(engines, latents, is_start=True), strict=True
-        ):
+        for case, latent, video in zip(chosen, latents, decode_latents(engines, latents, is_start=True), strict=True):
             verdict = judge(video, case.sprite, case.background, case.direction)
             yield Made(case, latent, verdict, _placed(verdict, case.corners(canvas, np.arange(len(video)))))
 
@@ -356,9 +346,7 @@ def chains_table(engines: Engines, chains: int, extensions: int, steps: int, see
         )
         for name, subject in kinds:
             rng = np.random.default_rng(seed + 1)
-            cases = (
-                named_cases(chains, rng, held_out=True) if subject == "named" else pattern_cases(chains, rng)
-            )
+            cases = named_cases(chains, rng, held_out=True) if subject == "named" else pattern_cases(chains, rng)
             roots = list(make_roots(engines, cases, subject, canvas, rng, steps))
             for history in HISTORIES:
                 if history.endswith("reference") and subject == "named":
@@ -392,15 +380,9 @@ def report(
 def main() -> None:
     """Read the arguments and print the tables."""
     parser = argparse.ArgumentParser(description="Score the sprite model through its ONNX engines.")
-    parser.add_argument(
-        "--engines", type=Path, default=Path(__file__).parent / "prebuilt", help="folder of ONNX files"
-    )
-    parser.add_argument(
-        "--samples", type=int, default=48, help="root segments for each row; 0 skips the table"
-    )
-    parser.add_argument(
-        "--chains", type=int, default=16, help="videos for each row of extensions; 0 skips the table"
-    )
+    parser.add_argument("--engines", type=Path, default=Path(__file__).parent / "prebuilt", help="folder of ONNX files")
+    parser.add_argument("--samples", type=int, default=48, help="root segments for each row; 0 skips the table")
+    parser.add_argument("--chains", type=int, default=16, help="videos for each row of extensions; 0 skips the table")
     parser.add_argument("--extensions", type=int, default=64, help="length of a chain")
     parser.add_argument("--steps", type=int, default=packing.DEFAULT_STEPS, help="denoising steps")
     parser.add_argument("--seed", type=int, default=1)
@@ -417,9 +399,7 @@ def main() -> None:
         seed=arguments.seed,
     ):
         print(line, flush=True)
-    print(
-        f"\nMeasured in {time.monotonic() - started:.0f} s, {arguments.steps} steps, seed {arguments.seed}."
-    )
+    print(f"\nMeasured in {time.monotonic() - started:.0f} s, {arguments.steps} steps, seed {arguments.seed}.")
 
 
 if __name__ == "__main__":

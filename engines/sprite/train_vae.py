@@ -1,13 +1,16 @@
 """Trains the sprite model's VAE: `python -m engines.sprite.train_vae --help`.
 
-Most batches are tight crops around the sprite, which learn several times faster than whole canvases; longer clips of
-every canvas come in the second half, together with noise on the latents, so that the decoder forgives what a
-denoiser leaves behind.  The rate follows a cosine over the steps.  A run can be stopped and started again.
+Most batches are tight crops around the sprite, which learn several times faster than whole canvases; longer
+clips of every canvas come in the second half, together with noise on the latents, so that the decoder
+forgives what a denoiser leaves behind.  The rate follows a cosine over the steps.  A run can be stopped
+(Ctrl-C, SIGTERM) and started again.
 """
 
 import argparse
 import math
 import os
+import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,9 +46,7 @@ def draw_clips(rng: np.random.Generator, progress: float) -> tuple[U8, F32]:
     Twelve in a hundred batches are pictures (T = 1), the rest clips of 5, 9 or 17 frames.
     """
     if rng.random() < 0.12:
-        stills = np.stack([world.picture(_draw_sprite(rng), int(rng.integers(4))) for _ in range(64)])[
-            :, None
-        ]
+        stills = np.stack([world.picture(_draw_sprite(rng), int(rng.integers(4))) for _ in range(64)])[:, None]
         return stills, np.ones(stills.shape[:4], np.float32)
     canvas, length, count = _draw_size(rng, progress)
     videos, weights = [], []
@@ -108,7 +109,7 @@ def losses(vae: Vae, video: Tensor, weight: Tensor, least_noise: float) -> Losse
         mean, log_variance = (m.float() for m in vae.moments(latent_groups(video)))
         log_variance = log_variance.clamp(-8, 2)
         noise = torch.randn_like(mean) * (0.5 * log_variance).exp().clamp(min=least_noise)
-        decoded = vae.decode((mean + noise).unflatten(0, (video.shape[0], -1))).float()
+        decoded = vae.decode((mean + noise).unflatten(0, (video.shape[0], -1))).float()  # type: ignore[no-untyped-call]
     error = decoded - video
     return Losses(
         absolute=(weight * error.abs()).mean(),
@@ -130,7 +131,8 @@ class Trainer:
         with torch.no_grad():
             # Start with little noise on the latents: the decoder must first see what it is given.
             last = vae.encoder[-1]
-            assert isinstance(last, nn.Conv2d) and last.bias is not None
+            assert isinstance(last, nn.Conv2d)
+            assert last.bias is not None
             last.bias[world.LATENT_CHANNELS :] -= 5
         # channels_last convolutions in bf16 are three times faster on CPU.
         self.vae = vae.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -161,7 +163,7 @@ class Trainer:
         )
         self.adam.zero_grad(set_to_none=True)
         self.muon.zero_grad()
-        result.total().backward()
+        result.total().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.others, 1.0)
         self.adam.step()
         self.muon.step(scale)
@@ -179,7 +181,7 @@ class Trainer:
         }
         partial = path.with_suffix(".partial")
         torch.save(state, partial)
-        os.replace(partial, path)
+        partial.replace(path)
 
     def resume(self, path: Path) -> None:
         """Go on from what `save` wrote."""
@@ -215,14 +217,17 @@ def export_weights(vae: Vae, path: Path, seed: int = 0) -> None:
     half = {name: value.detach().cpu().half().contiguous() for name, value in vae.state_dict().items()}
     partial = path.with_suffix(".partial")
     save_file(half, partial)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def run(trainer: Trainer, steps: int, seconds: float | None, state: Path, out: Path) -> None:
     """Train until `steps` or `seconds` are used up, whichever comes first; the rate falls towards that end."""
     started = time.monotonic() - trainer.seconds
     recent: list[tuple[float, float, float]] = []
-    while True:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    while not stop.is_set():
         trainer.seconds = time.monotonic() - started
         progress = trainer.step / steps
         if seconds is not None:
@@ -243,16 +248,15 @@ def run(trainer: Trainer, steps: int, seconds: float | None, state: Path, out: P
             export_weights(trainer.vae, out)
     trainer.save(state)
     export_weights(trainer.vae, out)
-    print(f"done: {trainer.step} steps in {trainer.seconds:.0f}s, weights in {out}", flush=True)
+    end = "stopped" if stop.is_set() else "done"
+    print(f"{end}: {trainer.step} steps in {trainer.seconds:.0f}s, weights in {out}", flush=True)
 
 
 def main() -> None:
     """Read the arguments, train, write the weights."""
     parser = argparse.ArgumentParser(description="Train the sprite model's VAE.")
     parser.add_argument("--out", type=Path, default=Path("vae.safetensors"), help="weights to write (fp16)")
-    parser.add_argument(
-        "--state", type=Path, default=Path("vae.state"), help="checkpoint; resumed from if it exists"
-    )
+    parser.add_argument("--state", type=Path, default=Path("vae.state"), help="checkpoint; resumed from if it exists")
     parser.add_argument("--steps", type=int, default=6000, help="length of the whole run")
     parser.add_argument("--seconds", type=float, help="end after this training time if the steps take longer")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")

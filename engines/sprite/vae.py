@@ -1,10 +1,10 @@
 """The sprite model's causal video VAE: 8x8 pixels of 4 frames become one latent of 16 channels.
 
-Latent 0 of a video is one frame (the encoder sees it four times), each later latent is four frames.  The encoder is
-strictly local: a latent depends on its own 8x8 pixels of 4 frames and on nothing else.  So it needs no cache, a
-piece of sprite has the same latents wherever it is, and to copy tokens is to copy the picture.  All context lives in
-the decoder: 3x3 convolutions, and one feature map of the latent before, which is the decoder's whole cache.  Norms
-look at one place at a time, so any canvas works.
+Latent 0 of a video is one frame (the encoder sees it four times), each later latent is four frames.  The
+encoder is strictly local: a latent depends on its own 8x8 pixels of 4 frames and on nothing else.  So it
+needs no cache, a piece of sprite has the same latents wherever it is, and to copy tokens is to copy the
+picture.  All context lives in the decoder: 3x3 convolutions, and one feature map of the latent before,
+which is the decoder's whole cache.  Norms look at one place at a time, so any canvas works.
 
 `train_vae` trains it, `graphs` exports it, `data` encodes training clips with it.
 """
@@ -12,8 +12,8 @@ look at one place at a time, so any canvas works.
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from engines.sprite.world import FRAMES_PER_LATENT, LATENT_CHANNELS, LATENT_PX
 
@@ -47,7 +47,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] -> the same shape."""
-        return cast(Tensor, x + self.second(F.silu(self.first(self.norm(x)))))
+        return cast(Tensor, x + self.second(functional.silu(self.first(self.norm(x)))))
 
 
 class Vae(nn.Module):
@@ -101,7 +101,7 @@ class Vae(nn.Module):
         return latents * self._channel(self.deviation) + self._channel(self.mean)
 
     def step(self, latent: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
-        """One raw latent [B, 16, h, w] and the cache [B, 128, h, w] (zeros at the start) -> 4 frames, new cache.
+        """One raw latent [B, 16, h, w] and the cache [B, 128, h, w] (first zeros) -> 4 frames, new cache.
 
         Of a video's first latent only the last of the four frames counts.
         """
@@ -125,6 +125,6 @@ class Vae(nn.Module):
 
 
 def latent_groups(video: Tensor) -> Tensor:
-    """A video [B, 1 + 4k, 3, H, W] as the encoder's input [B (1 + k), 4, 3, H, W]: frame 0 four times, then fours."""
+    """A video [B, 1 + 4k, 3, H, W] as the encoder's input [B (1 + k), 4, 3, H, W]; frame 0 counts four times."""
     padded = torch.cat([video[:, :1]] * (FRAMES_PER_LATENT - 1) + [video], 1)
-    return cast(Tensor, padded.unflatten(1, (-1, FRAMES_PER_LATENT)).flatten(0, 1))
+    return cast(Tensor, padded.unflatten(1, (-1, FRAMES_PER_LATENT)).flatten(0, 1))  # type: ignore[no-untyped-call]

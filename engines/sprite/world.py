@@ -1,8 +1,9 @@
 """The world that the sprite model films: one sprite that bounces between the walls of a plain canvas.
 
-Everything is made of whole tokens.  A token is 16x16 pixels of 4 frames (one patch of 2x2 latents); a sprite is
-2x2 tokens, moves 4 pixels a frame, that is one token per latent frame, and stands on the token grid at each
-latent's end.  So a piece of sprite has the same latents wherever it is, and a model can copy it token by token.
+Everything is made of whole tokens.  A token is 16x16 pixels of 4 frames (one patch of 2x2 latents); a
+sprite is 2x2 tokens, moves 4 pixels a frame, that is one token per latent frame, and stands on the token
+grid at each latent's end.  So a piece of sprite has the same latents wherever it is, and a model can copy
+it token by token.
 
 Training makes its clips here, the scorer its ground truth, and the serving family takes the constants.
 """
@@ -53,8 +54,8 @@ DIRECTIONS: Final[dict[str, tuple[int, int]]] = {
 }
 """(dx, dy) of one step."""
 
-# Shapes are 8x8 cells of 4 pixels.  They differ in whole latents of 8 pixels: finer differences are the last thing
-# that a decoder learns to keep in motion.
+# Shapes are 8x8 cells of 4 pixels.  They differ in whole latents of 8 pixels: finer differences are the
+# last thing that a decoder learns to keep in motion.
 _ART: Final[dict[str, str]] = {
     "circle": "...##... .######. .######. ######## ######## .######. .######. ...##...",
     "square": "######## ######## ##....## ##....## ##....## ##....## ######## ########",
@@ -72,10 +73,7 @@ LANE_NAMES: Final = ("top", "middle", "bottom")
 COLOUR_RGB: Final[U8] = np.array(list(COLOURS.values()), np.uint8)
 BACKGROUND_RGB: Final[U8] = np.array(list(BACKGROUNDS.values()), np.uint8)
 SHAPE_MASKS: Final[npt.NDArray[np.bool_]] = np.stack(
-    [
-        np.kron([[c == "#" for c in row] for row in art.split()], np.ones((4, 4), bool))
-        for art in _ART.values()
-    ]
+    [np.kron([[c == "#" for c in row] for row in art.split()], np.ones((4, 4), bool)) for art in _ART.values()]
 )
 """bool [4, 32, 32], by shape."""
 
@@ -90,7 +88,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Pattern:
-    """A sprite that only a reference picture can tell: 4x4 blocks of 8 pixels, row by row, as colour indices."""
+    """A sprite that only a picture can tell: 4x4 blocks of 8 pixels, row by row, as colour indices."""
 
     blocks: tuple[int, ...]
 
@@ -109,7 +107,7 @@ COMBINATIONS: Final[tuple[Combination, ...]] = tuple(
 
 
 def combination_is_held_out(combination: Combination) -> bool:
-    """True for the combinations (about one in ten) that training never shows with a caption that names them."""
+    """True for the combinations (about one in ten) that no caption in training names."""
     return zlib.crc32(b"combination" + bytes(combination)) % 10 == 0
 
 
@@ -123,10 +121,8 @@ def random_named(rng: np.random.Generator) -> Named:
     return Named(int(rng.integers(6)), int(rng.integers(4)))
 
 
-def random_pattern(
-    rng: np.random.Generator, *, held_out: bool = False, colours: int | None = None
-) -> Pattern:
-    """A pattern of exactly `colours` colours (1 to 6; drawn where None) that is, or is not, held out of training."""
+def random_pattern(rng: np.random.Generator, *, held_out: bool = False, colours: int | None = None) -> Pattern:
+    """A pattern of exactly `colours` colours (1 to 6; drawn where None), trained or held out."""
     while True:
         count = int(rng.integers(1, 7)) if colours is None else colours
         palette = rng.choice(6, count, replace=False)
@@ -160,8 +156,8 @@ def bounce(distance: npt.ArrayLike, length: int) -> I64:
 def path(canvas: tuple[int, int], direction: int, start: int, lane_place: int, frames: npt.ArrayLike) -> I64:
     """The sprite's upper left corner (x, y) in pixels at each of `frames`, int64 [T, 2].
 
-    `start` is how many tokens the sprite has left its wall behind at frame 0 (more than an axis holds means that it
-    is already on its way back); `lane_place` its place across the motion.
+    `start` is how many tokens the sprite has left its wall behind at frame 0 (more than an axis holds means
+    that it is already on its way back); `lane_place` its place across the motion.
     """
     dx, dy = DIRECTIONS[DIRECTION_NAMES[direction]]
     length = (along_and_across(canvas, direction)[0] - 1) * TOKEN_PX
@@ -182,9 +178,7 @@ def picture(sprite: Sprite, background: int) -> U8:
     return still
 
 
-def clip(
-    sprite: Sprite, background: int, canvas: tuple[int, int], corners: Sequence[Sequence[int]] | I64
-) -> U8:
+def clip(sprite: Sprite, background: int, canvas: tuple[int, int], corners: Sequence[Sequence[int]] | I64) -> U8:
     """The film of a sprite whose upper left corner goes through `corners` (x, y), uint8 [T, H, W, 3]."""
     frames = np.empty((len(corners), *canvas, 3), np.uint8)
     frames[:] = BACKGROUND_RGB[background]

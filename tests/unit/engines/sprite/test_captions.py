@@ -8,25 +8,41 @@ from engines.sprite.captions import VOCAB, Reading, Subject, caption, complete, 
 @pytest.mark.parametrize(
     ("prompt", "want_caption"),
     [
-        ("a red circle moves left over a grey background top inside", None),
-        ("A CRIMSON ball, flying to the left over a dark blue sky! middle", "a red circle moves left over a navy background middle"),
-        ("On black, a rising golden pyramid at the bottom", "a yellow triangle moves up over a black background bottom"),
-        ("film: turquoise box from the left, white wall, centre", "a cyan square moves right over a white background middle"),
-        ("a blue cross on a blue background going down, top", "a blue cross moves down over a navy background top"),
-        ("purple disc travels from bottom to top over gray, upper lane", "a purple circle moves up over a grey background top"),
+        (
+            "a red circle moves left over a grey background top inside",
+            "a red circle moves left over a grey background top inside",
+        ),
+        (
+            "A CRIMSON ball, flying to the left over a dark blue sky! middle",
+            "a red circle moves left over a navy background middle",
+        ),
+        (
+            "On black, a rising golden pyramid at the bottom",
+            "a yellow triangle moves up over a black background bottom",
+        ),
+        (
+            "film: turquoise box from the left, white wall, centre",
+            "a cyan square moves right over a white background middle",
+        ),
+        (
+            "a blue cross on a blue background going down, top",
+            "a blue cross moves down over a navy background top",
+        ),
+        (
+            "purple disc travels from bottom to top over gray, upper lane",
+            "a purple circle moves up over a grey background top",
+        ),
     ],
-)  # fmt: skip
-def test_a_prompt_becomes_its_canonical_caption(prompt: str, want_caption: str | None) -> None:
-    assert caption(complete(parse(prompt), 0, subject="named"), "named") == (want_caption or prompt)
+)
+def test_a_prompt_becomes_its_canonical_caption(prompt: str, want_caption: str) -> None:
+    assert caption(complete(parse(prompt), 0, subject="named"), "named") == want_caption
 
 
 @pytest.mark.parametrize("pointer", ["<ref1>", "<IMAGE_1>", "<IMAGE_0>", "@image1"])
 def test_each_way_of_pointing_at_a_reference_is_understood(pointer: str) -> None:
     reading = parse(f"{pointer} moves up over white")
     assert reading.subject == "reference"
-    assert caption(complete(reading, 1, subject="reference"), "reference").startswith(
-        "<ref1> moves up over a white"
-    )
+    assert caption(complete(reading, 1, subject="reference"), "reference").startswith("<ref1> moves up over a white")
 
 
 def test_a_given_frame_needs_nothing_but_a_direction() -> None:

@@ -7,9 +7,7 @@ from engines.sprite import world
 from engines.sprite.decode import attributes, decode, judge
 
 
-def film(
-    sprite: world.Sprite, background: int, direction: int, canvas: tuple[int, int], length: int = 17
-) -> world.U8:
+def film(sprite: world.Sprite, background: int, direction: int, canvas: tuple[int, int], length: int = 17) -> world.U8:
     lane = world.lane_places(world.along_and_across(canvas, direction)[1])[1]
     return world.clip(sprite, background, canvas, world.path(canvas, direction, 0, lane, np.arange(length)))
 
@@ -30,7 +28,7 @@ def test_ground_truth_is_right_in_every_respect(canvas: tuple[int, int]) -> None
 def test_noise_is_nothing() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (17, 64, 64, 3), dtype=np.uint8)
     verdict = judge(frames, world.Named(0, 0), 0, 0)
-    assert not (verdict.identity or verdict.direction or verdict.velocity)
+    assert not any((verdict.identity, verdict.direction, verdict.velocity))
 
 
 def test_the_wrong_colour_shape_background_and_direction_are_each_noticed() -> None:

@@ -21,9 +21,7 @@ def test_a_token_holds_its_features_by_channel_then_row_then_column() -> None:
 
 
 def test_a_root_packs_reference_and_target_alone() -> None:
-    packed = packing.pack(
-        np.zeros((1, 5, 16, 8, 14), np.float32), reference=np.ones((1, 16, 4, 4), np.float32)
-    )
+    packed = packing.pack(np.zeros((1, 5, 16, 8, 14), np.float32), reference=np.ones((1, 16, 4, 4), np.float32))
     assert packed.positions.lengths == (("reference", 4), ("first", 28), ("rest", 112))
     assert packed.positions.target == slice(4, 144)
     assert packed.tokens.shape == (1, 144, 64)
