@@ -85,14 +85,14 @@ class Content:
     async def _serve(self, request: Request) -> Response:
         now_ms = self._now_ms()
         try:
-            claim = self._signer.check(request.url.path, request.query_params, now_ms)
+            claim = self._signer.check(request.scope["path"], request.query_params, now_ms)
             body = await self._body(claim)
         except PermissionDenied as error:
             return _refusal(403, error.message)
         except NotFound as error:
             return _refusal(404, error.message)
         except LongtakeError as error:
-            self._log.error("media could not be read", path=request.url.path, message=error.message)
+            self._log.error("media could not be read", path=request.scope["path"], message=error.message)
             return _refusal(503, "the media cannot be read at the moment: try again")
         return self._answer(request, claim, body, now_ms)
 

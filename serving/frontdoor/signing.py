@@ -99,7 +99,8 @@ class UrlSigner:
     def file_url(self, tenant: str, file: str, filename: str, token: str) -> str:
         """A file's public URL. It works as long as the file's record holds `token`."""
         query = urlencode({"t": self._seal(tenant, file), "token": token})
-        return f"{self._public_url}/f/{file}/{quote(filename, safe='')}?{query}"
+        # The name is for people who look at the URL; a slash in it would be read as another path, even when quoted.
+        return f"{self._public_url}/f/{file}/{quote(filename.replace('/', '_'), safe='')}?{query}"
 
     def check(self, path: str, query: Mapping[str, str], now_ms: int) -> Claim:
         """What a requested URL stands for. Raises `PermissionDenied` when it is forged, changed or expired."""

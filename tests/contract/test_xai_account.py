@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,14 +21,18 @@ KEY = "lt-0123456789abcdef0123456789abcdef"
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder: Path = tmp_path_factory.mktemp("house")
+    with open_house(folder, keys_file=write_keys(folder)) as opened:
+        yield opened
+
+
+def write_keys(folder: Path) -> Path:
     line = {
         "id": "key_1", "tenant": "atelier", "name": "Ada", "sha256": hashlib.sha256(KEY.encode()).hexdigest(),
         "created": "2026-11-01T00:00:00Z",
     }  # fmt: skip
     keys_file = folder / "keys.jsonl"
     keys_file.write_text(json.dumps(line) + "\n")
-    with open_house(folder, keys_file=keys_file) as opened:
-        yield opened
+    return keys_file
 
 
 @ASYNC
@@ -86,5 +92,24 @@ def test_an_upload_over_an_insecure_channel_is_told_of_tls(house: House, asynchr
 
 def test_a_right_key_uploads_over_localhost(house: House) -> None:
     seen = house.client("account.py", "upload", key=KEY)
+
+    assert seen["upload"]["code"] == seen["list"]["code"] == "OK"
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+@ASYNC
+def test_an_upload_over_tls_carries_its_key(tmp_path: Path, asynchronous: bool) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-keyout", str(key), "-out", str(certificate), "-subj", "/CN=longtake",
+         "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with open_house(tmp_path, keys_file=write_keys(tmp_path), tls=(certificate, key)) as house:
+        seen = house.client(
+            "account.py", "upload", asynchronous=asynchronous, key=KEY,
+            LONGTAKE_HOST=f"127.0.0.1:{house.grpc_port}", GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=str(certificate),
+        )  # fmt: skip
 
     assert seen["upload"]["code"] == seen["list"]["code"] == "OK"

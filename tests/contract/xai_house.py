@@ -31,12 +31,12 @@ T = TypeVar("T")
 class House:
     """Server and studio, on an event loop in a thread of their own."""
 
-    def __init__(self, folder: Path, *, keys_file: Path | None) -> None:
+    def __init__(self, folder: Path, *, keys_file: Path | None, tls: tuple[Path, Path] | None) -> None:
         self.folder = folder
         self._settings = Settings(
             store=str(folder / "store"),
             model=MODEL.model,
-            grpc=Grpc(address="127.0.0.1:0"),
+            grpc=Grpc(address="127.0.0.1:0", tls_cert=tls and tls[0], tls_key=tls and tls[1]),
             http=Http(address="127.0.0.1:0", url_ttl_s=3600),
             auth=Auth(keys_file=keys_file),
         )
@@ -110,9 +110,9 @@ class House:
 
 
 @contextmanager
-def open_house(folder: Path, *, keys_file: Path | None = None) -> Iterator[House]:
-    """A house that is torn down at the end."""
-    house = House(folder, keys_file=keys_file)
+def open_house(folder: Path, *, keys_file: Path | None = None, tls: tuple[Path, Path] | None = None) -> Iterator[House]:
+    """A house that is torn down at the end. `tls`: certificate and key."""
+    house = House(folder, keys_file=keys_file, tls=tls)
     house.open()
     try:
         yield house
