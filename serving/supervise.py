@@ -1,7 +1,7 @@
 """A tree of processes that ends together: whatever its members start, nothing is left behind.
 
-`up.py` is the one user. The process becomes the reaper of all its descendants (Linux), so that what a dying child leaves
-is still found; children run in sessions of their own, so that a Ctrl-C reaches only us, and die when we do.
+`up.py` is the one user. The process becomes the reaper of all its descendants (Linux), so that what a dying child
+leaves is still found; children run in sessions of their own, so that a Ctrl-C reaches only us, and die when we do.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ProcessTree:
             stderr=output,
             pass_fds=tuple(pass_fds),
             start_new_session=True,
-            preexec_fn=self._die_with_parent if self._libc is not None else None,  # noqa: PLW1509
+            preexec_fn=self._die_with_parent if self._libc is not None else None,
         )
         self._children.append(child)
         return child
@@ -83,7 +83,7 @@ class ProcessTree:
                 os.waitpid(pid, os.WNOHANG)
 
     def _die_with_parent(self) -> None:
-        assert self._libc is not None  # noqa: S101  (`start` looked)
+        assert self._libc is not None
         self._libc.prctl(_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 

@@ -65,20 +65,21 @@ def run(settings: Settings, *, say: Say, ready: Callable[[Ready], None], logs: P
 async def _run(settings: Settings, say: Say, ready: Callable[[Ready], None], logs: Path) -> int:
     tree = ProcessTree()
     stop = _signals(tree)
-    temp = Path(tempfile.mkdtemp(prefix="longtake-", dir="/tmp"))  # noqa: S108  (a socket's path must be short)
+    temp = Path(tempfile.mkdtemp(prefix="longtake-", dir="/tmp"))
     life = asyncio.create_task(_life(settings, say, ready, logs, temp, tree))
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({life, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if life.done():
             await life
-        return 0
     except StartFailed as error:
         say(f"error: {error}")
         return error.code
     except LongtakeError as error:
         say(f"error: {error.message}")
         return 2
+    else:
+        return 0
     finally:
         life.cancel()
         if stop.is_set():
@@ -121,9 +122,9 @@ async def check(settings: Settings) -> None:
 
 
 async def _check_engines(model: str, store: Store) -> None:
-    from engines import models  # noqa: PLC0415  (numpy: late)
-    from engines.errors import EngineError  # noqa: PLC0415
-    from serving.stages.loaded import engines_of  # noqa: PLC0415
+    from engines import models
+    from engines.errors import EngineError
+    from serving.stages.loaded import engines_of
 
     try:
         family = models.family(model)
@@ -185,20 +186,16 @@ async def _start(
     return child, reader
 
 
-async def _door_ready(
-    door: asyncio.subprocess.Process, says: asyncio.StreamReader, logs: Path
-) -> dict[str, str]:
+async def _door_ready(door: asyncio.subprocess.Process, says: asyncio.StreamReader, logs: Path) -> dict[str, str]:
     line = await says.readline()
     if not line:
         code = await door.wait()
-        raise StartFailed(_last_line(logs / "frontdoor.log"), 2 if code == 2 else 1)  # noqa: PLR2004
+        raise StartFailed(_last_line(logs / "frontdoor.log"), 2 if code == 2 else 1)
     addresses: dict[str, str] = json.loads(line)
     return addresses
 
 
-async def _host_ready(
-    host: asyncio.subprocess.Process, says: asyncio.StreamReader, say: Say, logs: Path
-) -> str:
+async def _host_ready(host: asyncio.subprocess.Process, says: asyncio.StreamReader, say: Say, logs: Path) -> str:
     async for line in says:
         report = json.loads(line)
         if "error" in report:
@@ -277,20 +274,20 @@ class Embedded:
     @property
     def ready(self) -> Ready:
         """Where it listens."""
-        assert self._ready is not None, "enter the context first"  # noqa: S101
+        assert self._ready is not None, "enter the context first"
         return self._ready
 
     @property
     def pid(self) -> int:
         """The process below which everything runs."""
-        assert self._child is not None, "enter the context first"  # noqa: S101
+        assert self._child is not None, "enter the context first"
         return self._child.pid
 
     def __enter__(self) -> Self:
         """Start and wait until ready. Raises `StartFailed`."""
         reading, writing = os.pipe()
         try:
-            self._child = subprocess.Popen(  # noqa: S603  (our own module)
+            self._child = subprocess.Popen(
                 [sys.executable, "-m", "serving.up", "--reports", str(writing), "--logs", str(self._logs)],
                 env=environment_of(self._settings),
                 stdin=subprocess.DEVNULL,
@@ -325,7 +322,7 @@ class Embedded:
             self._child.wait(GRACE_S)
 
     def _await_ready(self, reports: BinaryIO) -> Ready:
-        assert self._child is not None  # noqa: S101  (`__enter__` started it)
+        assert self._child is not None
         said = "it said nothing"
         for line in reports:
             report: dict[str, Any] = json.loads(line)
@@ -357,9 +354,7 @@ def main() -> int:
     return asyncio.run(_with_parent(parent, load_settings(), lambda text: tell(say=text), ready, arguments.logs))
 
 
-async def _with_parent(
-    parent: int, settings: Settings, say: Say, ready: Callable[[Ready], None], logs: Path
-) -> int:
+async def _with_parent(parent: int, settings: Settings, say: Say, ready: Callable[[Ready], None], logs: Path) -> int:
     """`_run`, and stop when the parent has gone."""
     watching = asyncio.create_task(_stop_without(parent))
     try:
@@ -369,7 +364,7 @@ async def _with_parent(
 
 
 async def _stop_without(parent: int) -> None:
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110  (nobody tells of it)
         await asyncio.sleep(1.0)
     os.kill(os.getpid(), signal.SIGTERM)
 

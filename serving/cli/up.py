@@ -28,9 +28,9 @@ def up(
 
     Exit codes: 0 stopped, 1 a part failed, 2 a setting is wrong, a port is taken or the store cannot be used.
     """
-    from serving.errors import SettingsError  # noqa: PLC0415  (keeps `longtake --help` fast)
-    from serving.settings import load_settings  # noqa: PLC0415
-    from serving.up import run  # noqa: PLC0415
+    from serving.errors import SettingsError
+    from serving.settings import load_settings
+    from serving.up import run
 
     began = time.monotonic()
     if config is not None:

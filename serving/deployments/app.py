@@ -9,11 +9,9 @@ from typing import Any
 
 from ray import serve
 from ray.serve.config import RequestRouterConfig
-from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ServeDeploySchema
 
 from serving.deployments import replicas
-from serving.deployments.router import NamedReplicaRouter
 from serving.settings import Settings
 
 APPLICATION = "longtake"
@@ -68,8 +66,10 @@ def build(args: dict[str, Any]) -> serve.Application:
             **options,
         )(replica)
 
-    named = RequestRouterConfig(request_router_class=NamedReplicaRouter)
-    handles: list[DeploymentHandle] = [
+    named = RequestRouterConfig.model_validate(
+        {"request_router_class": "serving.deployments.router:NamedReplicaRouter"}
+    )
+    stages = [
         stage("prompt_writer", replicas.PromptWriterReplica).bind(),
         stage("text_encoder", replicas.TextEncoderReplica).bind(settings),
         stage("conditioner", replicas.ConditionerReplica).bind(settings),
@@ -85,4 +85,4 @@ def build(args: dict[str, Any]) -> serve.Application:
         graceful_shutdown_wait_loop_s=0.2,
         health_check_period_s=2,
     )(replicas.DirectorReplica)
-    return director.bind(settings, *handles)
+    return director.bind(settings, *stages)

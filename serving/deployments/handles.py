@@ -43,11 +43,11 @@ _GONE = (RayActorError, ObjectLostError, TaskCancelledError, RayServeException)
 class HandleStages:
     """`serving.director.stages.Stages` over one handle per deployment."""
 
-    prompt_writer: DeploymentHandle
-    text_encoder: DeploymentHandle
-    conditioner: DeploymentHandle
-    denoiser: DeploymentHandle
-    renderer: DeploymentHandle
+    prompt_writer: DeploymentHandle[Any]
+    text_encoder: DeploymentHandle[Any]
+    conditioner: DeploymentHandle[Any]
+    denoiser: DeploymentHandle[Any]
+    renderer: DeploymentHandle[Any]
 
     async def write_prompt(self, call: PromptCall) -> PromptResult:
         """Understand the prompt."""
@@ -97,7 +97,7 @@ async def _answer(response: Awaitable[Any]) -> Any:
     except RayTaskError as error:
         raise _own(error) from error
     except _GONE as error:
-        raise StageLost(f"a replica went away: {type(error).__name__}: {error}") from error
+        raise _lost(error) from error
 
 
 def _own(error: RayTaskError) -> Exception:
@@ -107,6 +107,11 @@ def _own(error: RayTaskError) -> Exception:
         if isinstance(cause.cause, LongtakeError):
             return cause.cause
         if isinstance(cause.cause, _GONE):
-            return StageLost(f"a replica went away: {cause.cause}")
+            return _lost(cause.cause)
         cause = cause.cause
     return error
+
+
+def _lost(error: BaseException) -> StageLost:
+    first_line = str(error).strip().partition("\n")[0]
+    return StageLost(f"a replica went away ({type(error).__name__}: {first_line})")

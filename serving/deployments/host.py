@@ -82,7 +82,7 @@ def _run(settings: Settings, reports: Reports, temp: Path) -> None:
         configure_logging=False,
         _temp_dir=str(temp),
     )
-    refuse_shared_directory(settings.store, nodes=len(ray.nodes()))
+    refuse_shared_directory(settings.store, nodes=len(ray.nodes()))  # type: ignore[no-untyped-call]
     grpc_port, http_port = free_ports(2)
     wanted = config(settings, grpc_port=grpc_port, http_port=http_port)
     reports.say(stage="serve", text="starting Ray Serve")
@@ -102,7 +102,9 @@ def _deploy(wanted: ServeDeploySchema, reports: Reports) -> None:
         grpc_options=gRPCOptions(**wanted.grpc_options.model_dump()),
         logging_config=wanted.logging_config,
     )
-    _get_global_client().deploy_apps(wanted)
+    client = _get_global_client()
+    assert client is not None, "serve.start made it"
+    client.deploy_apps(wanted)
     ends = time.monotonic() + DEPLOY_TIMEOUT_S
     told: list[str] = []
     while time.monotonic() < ends:

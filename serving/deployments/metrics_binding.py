@@ -16,19 +16,19 @@ class RayRecorder:
     def add(self, metric: Metric, amount: float = 1.0, /, **labels: str) -> None:
         """Raise a counter."""
         counter = self._get(metric)
-        assert isinstance(counter, Counter)  # noqa: S101  (the table says so)
+        assert isinstance(counter, Counter)
         counter.inc(amount, tags=_tags(metric, labels))
 
     def set(self, metric: Metric, value: float, /, **labels: str) -> None:
         """Set a gauge."""
         gauge = self._get(metric)
-        assert isinstance(gauge, Gauge)  # noqa: S101  (the table says so)
+        assert isinstance(gauge, Gauge)
         gauge.set(value, tags=_tags(metric, labels))
 
     def observe(self, metric: Metric, value: float, /, **labels: str) -> None:
         """Put a value into a histogram."""
         histogram = self._get(metric)
-        assert isinstance(histogram, Histogram)  # noqa: S101  (the table says so)
+        assert isinstance(histogram, Histogram)
         histogram.observe(value, tags=_tags(metric, labels))
 
     def _get(self, metric: Metric) -> Counter | Gauge | Histogram:

@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from ray import serve
@@ -199,11 +199,11 @@ class DirectorReplica(_Replica):
     async def __init__(  # type: ignore[misc]  # Serve awaits constructors
         self,
         settings: Settings,
-        prompt_writer: DeploymentHandle,
-        text_encoder: DeploymentHandle,
-        conditioner: DeploymentHandle,
-        denoiser: DeploymentHandle,
-        renderer: DeploymentHandle,
+        prompt_writer: DeploymentHandle[Any],
+        text_encoder: DeploymentHandle[Any],
+        conditioner: DeploymentHandle[Any],
+        denoiser: DeploymentHandle[Any],
+        renderer: DeploymentHandle[Any],
     ) -> None:
         super().__init__()
         store = await open_store(settings.store, probe=False)

@@ -1,11 +1,11 @@
 """How an attempt at a job ends: one place that turns what was raised into the record's next state.
 
-    done                                   → SUCCEEDED            (the run wrote it with its last segment)
-    cancelled by the user                  → CANCELLED            committed segments stay
-    the user's fault, or bytes are corrupt → FAILED               with the reason
-    a replica or the store went away       → QUEUED, later again  at most `MAX_ATTEMPTS` attempts
-    a fault of ours                        → QUEUED, later again  at most `MAX_FAULTS` times, then FAILED with an incident
-    superseded                             → nothing              the job is another attempt's
+done                                   → SUCCEEDED            (the run wrote it with its last segment)
+cancelled by the user                  → CANCELLED            committed segments stay
+the user's fault, or bytes are corrupt → FAILED               with the reason
+a replica or the store went away       → QUEUED, later again  at most `MAX_ATTEMPTS` attempts
+a fault of ours                        → QUEUED, later again  at most `MAX_FAULTS` times, then FAILED
+superseded                             → nothing              the job is another attempt's
 """
 
 from __future__ import annotations
@@ -84,30 +84,31 @@ async def carry_out(
             return Again(fault=False)
 
 
-async def _ended(
-    attempt: Attempt, publisher: Publisher, faults: int, incident: Callable[[], str]
-) -> Again | None:
+async def _ended(attempt: Attempt, publisher: Publisher, faults: int, incident: Callable[[], str]) -> Again | None:
     run = attempt.run
     try:
         await run.run()
     except asyncio.CancelledError:
         if not attempt.cancelled_by_user:
             raise
-        return await _end(run, publisher, JobState.CANCELLED)
+        await _end(run, publisher, JobState.CANCELLED)
+        return None
     except (Superseded, EpochLost):
         raise
     except _FINAL as error:
-        return await _end(run, publisher, JobState.FAILED, error.reason, error.message)
+        await _end(run, publisher, JobState.FAILED, error.reason, error.message)
+        return None
     except LongtakeError as error:
         return await _lost(run, publisher, error)
-    except Exception:  # the edge of a job: a fault of ours must not take the Director with it
+    except Exception:  # noqa: BLE001  (the edge of a job: a fault of ours must not take the Director with it)
         number = incident()
         _log.exception("attempt failed unexpectedly", incident=number, attempt=run.record.attempt)
         if faults + 1 < MAX_FAULTS:
             await publisher.requeue(run.record)
             return Again(fault=True)
         message = f"an internal error ended the job {MAX_FAULTS} times: see incident {number} in the Director's log"
-        return await _end(run, publisher, JobState.FAILED, "INTERNAL", message)
+        await _end(run, publisher, JobState.FAILED, "INTERNAL", message)
+        return None
     _log.info("job succeeded", attempt=run.record.attempt)
     return None
 
@@ -117,7 +118,8 @@ async def _lost(run: JobRun, publisher: Publisher, error: LongtakeError) -> Agai
     _log.warning("attempt lost", reason=error.reason, message=error.message, attempt=run.record.attempt)
     if run.record.attempt >= MAX_ATTEMPTS:
         message = f"{MAX_ATTEMPTS} attempts were lost, the last one with: {error.message}"
-        return await _end(run, publisher, JobState.FAILED, "ATTEMPTS_EXHAUSTED", message)
+        await _end(run, publisher, JobState.FAILED, "ATTEMPTS_EXHAUSTED", message)
+        return None
     await publisher.requeue(run.record)
     return Again(fault=False)
 
@@ -126,5 +128,5 @@ async def _end(run: JobRun, publisher: Publisher, state: JobState, code: str = "
     if run.record.state.terminal:
         return
     error = JobError(code=code, message=message) if code else None
-    await publisher.finish(run.record, state, error=error)
+    await publisher.finish(run.record, state, {"error": error})
     _log.info("job ended", state=state.value, reason=code, message=message)

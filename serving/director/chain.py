@@ -41,7 +41,6 @@ def grown(history: History | None, latents: LatentRef, family: Family) -> Histor
 
 def generated(
     record: JobRecord,
-    planned: PlannedSegment,
     family: Family,
     *,
     parent: SegmentManifest | None,
@@ -122,8 +121,6 @@ def remaining(record: JobRecord) -> tuple[PlannedSegment, ...]:
 def merged(*groups: tuple[str, ...]) -> tuple[str, ...]:
     """All the sentences once, in order: an attempt that runs again says nothing twice."""
     return tuple(dict.fromkeys(sentence for group in groups for sentence in group))
-
-
 
 
 def _last(latents: LatentRef, count: int) -> LatentRef:

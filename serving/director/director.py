@@ -8,6 +8,7 @@ tasks of this loop, never from inside a request.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -127,10 +128,8 @@ class Director:
 
     async def _hear(self) -> set[tuple[str, str]]:
         """Wait for a hint, the end of an attempt, or the next listing; the jobs that were hinted at."""
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._heard.wait(), max(0.0, self._next_look() - self._now()))
-        except TimeoutError:
-            pass
         self._heard.clear()
         hints, self._hints = self._hints, set()
         return hints
@@ -224,9 +223,7 @@ class Director:
         key = record.tenant, record.id
         again: Again | None = None
         try:
-            again = await carry_out(
-                attempt, self._publisher, faults=self._faults[key], incident=self._incident
-            )
+            again = await carry_out(attempt, self._publisher, faults=self._faults[key], incident=self._incident)
         except EpochLost:
             _log.warning("attempt stopped: a newer Director has started", job=record.id)
         finally:
@@ -281,5 +278,3 @@ class Director:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
-
-

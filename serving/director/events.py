@@ -54,9 +54,7 @@ class Feed:
 
     def wrote(self, record: JobRecord) -> None:
         """A record was stored."""
-        self._tell(
-            Told(record.tenant, record.id, record.version, record.encode(), steps_done=record.steps_done)
-        )
+        self._tell(Told(record.tenant, record.id, record.version, record.encode(), steps_done=record.steps_done))
 
     def progress(self, record: JobRecord, stage: str, steps_done: int, segment_index: int) -> None:
         """A running job came further, without a write."""

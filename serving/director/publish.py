@@ -6,26 +6,24 @@ put on top. Anybody else's write means that the job is not ours any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from serving.director.events import Feed
 from serving.errors import Conflict, NotFound
 from serving.jobs.epoch import Epoch
-from serving.jobs.record import JobError, JobRecord, JobState, Phase
+from serving.jobs.record import JobRecord, JobState, Phase
 from serving.jobs.repository import Jobs
 from serving.metrics import JOB_SECONDS, JOB_WAIT_SECONDS, JOBS_FINISHED, Recorder
 
 
-class Superseded(Exception):  # noqa: N818  (no error: another attempt has the job, or it has ended)
+class Superseded(Exception):
     """The job is not this attempt's any more; stop without writing."""
 
 
 class Publisher:
     """Writes for one Director. Every method raises `EpochLost` once a newer Director has started."""
 
-    def __init__(
-        self, jobs: Jobs, epoch: Epoch, feed: Feed, metrics: Recorder, now_ms: Callable[[], int]
-    ) -> None:
+    def __init__(self, jobs: Jobs, epoch: Epoch, feed: Feed, metrics: Recorder, now_ms: Callable[[], int]) -> None:
         self._jobs = jobs
         self._epoch = epoch
         self._feed = feed
@@ -69,12 +67,11 @@ class Publisher:
         return await self.write(record, state=JobState.QUEUED, phase=None)
 
     async def finish(
-        self, record: JobRecord, state: JobState, *, error: JobError | None = None, **changes: object
+        self, record: JobRecord, state: JobState, changes: Mapping[str, object] | None = None
     ) -> JobRecord:
         """End the job: the terminal swap, then its `active/` key goes."""
-        stored = await self.write(
-            record, state=state, phase=None, error=error, finished_ms=self._now_ms(), **changes
-        )
+        ending = {**(changes or {}), "state": state, "phase": None, "finished_ms": self._now_ms()}
+        stored = await self.write(record, **ending)
         await self._jobs.retire(stored)
         self._metrics.add(JOBS_FINISHED, state=state.value)
         self._metrics.observe(JOB_SECONDS, (self._now_ms() - stored.created_ms) / 1000, state=state.value)

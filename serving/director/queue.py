@@ -49,7 +49,7 @@ def choose(
 ) -> list[Waiting]:
     """The jobs to start, best first, at most `slots`.
 
-    `running` counts running jobs by tenant; `served` is a number by tenant that grew when it last got a slot (0: never).
+    `running` counts running jobs by tenant; `served` is a number by tenant that grew when it last got a slot.
     """
     lanes: dict[str, list[Waiting]] = {}
     for job in waiting:

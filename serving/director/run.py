@@ -67,6 +67,7 @@ class JobRun:
         self._inputs = InputsResult()
         self._text: Ref | None = None
         self._denoiser: str | None = None
+        self._counted = record.steps_done
 
     async def run(self) -> None:
         """Carry the job's plan out, from where its record stands. Raises what a stage raised, and `Superseded`."""
@@ -94,7 +95,7 @@ class JobRun:
     async def _ingest(self) -> SegmentManifest:
         """The foreign video becomes a committed root segment."""
         source = self.record.request.ingests
-        assert source is not None  # noqa: S101  (the caller looked)
+        assert source is not None
         self._tell("ingesting")
         result = await self._stages.ingest(
             IngestCall(
@@ -200,7 +201,7 @@ class JobRun:
             await self._commit(len(images) == len(plan.segments), images=images)
 
     def _condition(self, history: chain.History | None) -> Ref:
-        assert self._text is not None  # noqa: S101  (`run` embeds the caption first)
+        assert self._text is not None
         return self._stages.condition(
             ConditionCall(
                 tenant=self.record.tenant,
@@ -238,7 +239,8 @@ class JobRun:
                 raise asyncio.CancelledError
             done, replica, budget = result.steps_done, result.replica, self._slice_s
             self._denoiser = replica
-            self._feed.progress(self.record, Phase.DENOISING, before + done, planned.index)
+            self._counted = max(self._counted, before + done)
+            self._tell(Phase.DENOISING, planned.index)
             if result.latents is not None:
                 take = TakeCall(
                     self.record.tenant, self.record.id, self.record.attempt, planned.index, replica, result.latents
@@ -271,7 +273,6 @@ class JobRun:
         )
         manifest = chain.generated(
             self.record,
-            planned,
             self._family,
             parent=parent,
             inputs=self._inputs,
@@ -286,19 +287,19 @@ class JobRun:
     # ── records ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _commit(self, last: bool, **made: tuple[str, ...]) -> None:
-        steps_done = self.record.steps_done + self.record.plan.steps
+        """Name what was made in the record; with the last of it the job ends."""
+        changes = {"steps_done": self.record.steps_done + self.record.plan.steps, **made}
         if last:
-            self.record = await self._publisher.finish(
-                self.record, JobState.SUCCEEDED, steps_done=steps_done, **made
-            )
+            self.record = await self._publisher.finish(self.record, JobState.SUCCEEDED, changes)
         else:
-            await self._write(steps_done=steps_done, **made)
+            await self._write(**changes)
 
     async def _write(self, **changes: object) -> None:
         self.record = await self._publisher.write(self.record, **changes)
 
     def _tell(self, stage: str, segment: int = 0) -> None:
-        self._feed.progress(self.record, stage, self.record.steps_done, segment)
+        """Live progress. Steps only grow, though a record that is written meanwhile counts committed ones alone."""
+        self._feed.progress(self.record, stage, self._counted, segment)
 
 
 class _Behind:

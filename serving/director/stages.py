@@ -1,4 +1,6 @@
-"""The stages as the Director sees them. `deployments/handles.py` makes them of Ray Serve handles, tests of plain objects.
+"""The stages as the Director sees them.
+
+`deployments/handles.py` makes them of Ray Serve handles, tests of plain objects.
 
 A `Ref` stands for an array that lies with a replica: the Director hands it from one stage to the next and never reads
 it. Calls that return one return at once; what goes wrong inside shows where the reference is used.

@@ -64,9 +64,7 @@ class Conditioner:
         key = _key(call.model_digest, digest, call.canvas.height, call.canvas.width)
         found = await self._cached(blobs, "first-frame", key)
         if found is None:
-            picture = await self._decoder.image(
-                await blobs.get(digest), call.canvas.width, call.canvas.height
-            )
+            picture = await self._decoder.image(await blobs.get(digest), call.canvas.width, call.canvas.height)
             latent = await asyncio.to_thread(family.encode_still, self._loaded.session, picture)
             found = EncodedPicture(latent=await put_latents(blobs, latent[None]))
             await _remember(blobs, "first-frame", key, found)

@@ -53,9 +53,7 @@ class Denoiser:
         state = self._loop.held(key) or self._loaded.family(call.model).start(
             conditions, seed=call.seed, segment=call.segment, steps=call.steps
         )
-        turned = await asyncio.wrap_future(
-            self._loop.submit(key, state, rank=call.rank, budget_s=call.budget_s)
-        )
+        turned = await asyncio.wrap_future(self._loop.submit(key, state, rank=call.rank, budget_s=call.budget_s))
         latents = None
         if state.done and not turned.cancelled:
             latents = await put_latents(self._loaded.blobs(call.tenant), state.latents)

@@ -84,9 +84,7 @@ class EngineLoop:
     def submit(self, key: Key, state: Denoising, *, rank: float, budget_s: float) -> Future[Turned]:
         """Step `state` for `budget_s`, at least once unless others are more urgent all the time."""
         now = time.monotonic()
-        work = _Slice(
-            key, rank, next(self._numbers), state, now + budget_s, now + max(budget_s, PATIENCE_S)
-        )
+        work = _Slice(key, rank, next(self._numbers), state, now + budget_s, now + max(budget_s, PATIENCE_S))
         with self._changed:
             self._held[key] = state
             self._held.move_to_end(key)

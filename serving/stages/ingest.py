@@ -16,9 +16,9 @@ import numpy as np
 
 from engines.families.base import Capabilities, Frames
 from serving.errors import InvalidArgument
-from serving.media.still import png
 from serving.media.encode import Fragment, SegmentEncoder
 from serving.media.sandbox import Decoder
+from serving.media.still import png
 from serving.segments.manifest import LatentRef, ManifestCanvas
 from serving.stages.contracts import IngestCall, IngestResult
 from serving.stages.latents import put_latents
@@ -85,22 +85,22 @@ def fit(seconds: float, capabilities: Capabilities) -> tuple[int, tuple[str, ...
     frames = 1 + (there - 1) // group * group
     if frames == there:
         return frames, ()
-    return frames, (
+    warning = (
         f"the video was taken as {frames} frames at {fps} frames per second ({frames / fps:.2f} s): "
-        f"the model continues after one frame and whole groups of {group}",
+        f"the model continues after one frame and whole groups of {group}"
     )
+    return frames, (warning,)
 
 
 def shrink(frame: Frames, canvas: ManifestCanvas) -> Frames:
     """A frame of the track's size, uint8 [H, W, 3], averaged down to the canvas."""
     scale = frame.shape[0] // canvas.height
     blocks = frame.reshape(canvas.height, scale, canvas.width, scale, 3).astype(np.float32)
-    return np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    small: Frames = np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    return small
 
 
-async def _encode(
-    pictures: AsyncIterator[Frames], call: IngestCall, group: int
-) -> tuple[Encoded, Frames]:
+async def _encode(pictures: AsyncIterator[Frames], call: IngestCall, group: int) -> tuple[Encoded, Frames]:
     """The video's media, and its frames at the canvas's size."""
     encoder = SegmentEncoder(call.track, start_frame=0, sequence_start=0)
     fragments: list[Fragment] = []

@@ -42,9 +42,7 @@ def engines_of(model: str, store: Store) -> EngineStore:
     return EngineStore(models.package_store(model).prebuilt, Built(store, absent=NotFound))
 
 
-async def load(
-    model: str, store: Store, *, threads: int, components: Sequence[str], metrics: Recorder
-) -> Loaded:
+async def load(model: str, store: Store, *, threads: int, components: Sequence[str], metrics: Recorder) -> Loaded:
     """Load the engines that a stage needs, their digests checked. Raises `EngineError`, which says what to do."""
     session = await load_session(model, engines_of(model, store), threads=threads, components=components)
     return Loaded(session, store, metrics)

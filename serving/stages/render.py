@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from engines.families.base import Array, Family, Frames
-from serving.media.still import png, scale_to
 from serving.media.encode import Fragment, SegmentEncoder
+from serving.media.still import png, scale_to
 from serving.metrics import RENDER_SECONDS
 from serving.segments.manifest import MediaPart
 from serving.stages.contracts import ImageCall, ImageResult, RenderCall, RenderResult
@@ -86,9 +86,7 @@ class Renderer:
         return ImageResult(await blobs.put(picture), width, height)
 
     def _encode(self, family: Family, call: RenderCall, latents: Array, lead: Array | None) -> Encoded:
-        encoder = SegmentEncoder(
-            call.track, start_frame=call.start_frame, sequence_start=call.sequence_start
-        )
+        encoder = SegmentEncoder(call.track, start_frame=call.start_frame, sequence_start=call.sequence_start)
         fragments: list[Fragment] = []
         last = np.zeros((0, 0, 3), np.uint8)
         encoding, began = 0.0, time.monotonic()

@@ -1,0 +1,29 @@
+"""One local Longtake (Ray, stages, front door) for the whole test run; every integration test shares it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from serving.settings import Grpc, Http, Settings, Uploads
+from serving.up import Embedded
+from tests.integration.house import House
+
+
+@pytest.fixture(scope="session")
+def embedded_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A fresh directory store, free ports."""
+    return Settings(
+        store=str(tmp_path_factory.mktemp("longtake") / "store"),
+        grpc=Grpc(address="127.0.0.1:0"),
+        http=Http(address="127.0.0.1:0"),
+        uploads=Uploads(allow_loopback_urls=True),
+    )
+
+
+@pytest.fixture(scope="session")
+def house(embedded_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A running Longtake."""
+    with Embedded(embedded_settings, logs=tmp_path_factory.mktemp("logs")) as embedded:
+        yield House(embedded, embedded_settings.store)

@@ -1,0 +1,139 @@
+"""A client of a running Longtake for tests: gRPC and HTTP as any client speaks them, nothing of ours between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.sprite import world
+from serving.gen.longtake.v1 import files_pb2, files_pb2_grpc, videos_pb2, videos_pb2_grpc
+from serving.media.still import png
+from serving.supervise import descendants
+from serving.up import Embedded
+
+Frames = NDArray[np.uint8]
+Video = videos_pb2.Video
+PROMPT = "a red circle moves right over a white background"
+
+
+class House:
+    """One running Longtake."""
+
+    def __init__(self, embedded: Embedded, store: str) -> None:
+        self.embedded = embedded
+        self.store = store
+        channel = grpc.insecure_channel(embedded.ready.grpc)
+        self.videos = videos_pb2_grpc.VideosStub(channel)
+        self.files = files_pb2_grpc.FilesStub(channel)
+
+    def create(self, prompt: str = PROMPT, **fields: object) -> Video:
+        """Start a video."""
+        return self.videos.CreateVideo(videos_pb2.CreateVideoRequest(prompt=prompt, **fields))
+
+    def extend(self, parent: Video, segment: str = "", **fields: object) -> Video:
+        """Start an extension of one second."""
+        source = videos_pb2.Extension(video_id=parent.id, segment=segment)
+        return self.create(extends=source, **{"seconds": 1, **fields})
+
+    def watch(self, video: Video, cursor: str = "", previews: bool = False) -> Iterator[videos_pb2.WatchVideoResponse]:
+        """Its events."""
+        request = videos_pb2.WatchVideoRequest(id=video.id, cursor=cursor, previews=previews)
+        return self.videos.WatchVideo(request, timeout=120)
+
+    def ended(self, video: Video) -> Video:
+        """The video in its last state."""
+        last = video
+        for event in self.watch(video):
+            if event.WhichOneof("event") == "video":
+                last = event.video
+        return last
+
+    def made(self, video: Video) -> Video:
+        """The finished video; fails with its error otherwise."""
+        last = self.ended(video)
+        assert last.state == Video.SUCCEEDED, f"{Video.State.Name(last.state)}: {last.error.code} {last.error.message}"
+        return last
+
+    def get(self, video: Video) -> Video:
+        """A poll."""
+        return self.videos.GetVideo(videos_pb2.GetVideoRequest(id=video.id))
+
+    def upload(self, data: bytes, name: str) -> str:
+        """A file's id."""
+        metadata = files_pb2.UploadFileRequest.Metadata(filename=name)
+        parts = [
+            files_pb2.UploadFileRequest(metadata=metadata),
+            *(files_pb2.UploadFileRequest(data=data[at : at + 65536]) for at in range(0, len(data), 65536)),
+        ]
+        return str(self.files.UploadFile(iter(parts)).id)
+
+    def kill(self, deployment: str) -> None:
+        """SIGKILL to the replicas of a deployment."""
+        for pid in self.pids(deployment):
+            os.kill(pid, signal.SIGKILL)
+
+    def pids(self, deployment: str) -> list[int]:
+        """Its replicas' processes."""
+        name = f"ray::ServeReplica:longtake:{deployment}"
+        return [pid for pid in descendants(self.embedded.pid) if _command(pid).startswith(name)]
+
+
+def fetch(url: str) -> bytes:
+    """What a URL returns."""
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        data: bytes = answer.read()
+    return data
+
+
+def frames_of(data: bytes, tmp_path: Path) -> Frames:
+    """All frames of an MP4, and a check that its times are right."""
+    path = tmp_path / "video.mp4"
+    path.write_bytes(data)
+    frames, times = [], []
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            frames.append(frame.to_ndarray(format="rgb24"))
+            times.append(float(frame.time or 0.0))
+    np.testing.assert_allclose(times, np.arange(len(times)) / world.FPS, atol=1e-3)
+    return np.stack(frames)
+
+
+def scene(draw: Callable[[Frames], None], height: int = 64, width: int = 112) -> bytes:
+    """A drawn picture as PNG."""
+    frame = np.full((height, width, 3), 255, np.uint8)
+    draw(frame)
+    return png(frame, scale=4)
+
+
+def red_square(frame: Frames) -> None:
+    """Where a sprite could be."""
+    frame[16:48, 32:64] = (230, 20, 20)
+
+
+def foreign_mp4(path: Path, seconds: float = 3.0, fps: int = 24) -> bytes:
+    """An H.264 file such as a phone writes, not made by us."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        for number in range(round(seconds * fps)):
+            picture = np.full((360, 640, 3), 255, np.uint8)
+            left = 40 + 6 * number
+            picture[120:240, left : left + 120] = (20, 20, 230)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+    except OSError:  # it ended
+        return ""
