@@ -136,7 +136,8 @@ class SpriteFamily:
             conditions.canvas.width // world.LATENT_PX,
         )
         count = packing.REST_LATENTS + 1 if conditions.is_root else packing.REST_LATENTS
-        random = np.random.Generator(np.random.Philox(key=[seed & (2**64 - 1), segment]))
+        key = np.array([seed & (2**64 - 1), segment], np.uint64)  # a plain list of large numbers would be rounded
+        random = np.random.Generator(np.random.Philox(key=key))
         latents = random.standard_normal((count, world.LATENT_CHANNELS, height, width), dtype=np.float32)
         if conditions.first is not None:
             latents[:1] = conditions.first

@@ -120,7 +120,8 @@ def overruled(reading: Reading, result: Reading) -> tuple[str, ...]:
 
 
 def _draw(seed: int, attribute: str, choices: Sequence[str]) -> str:
-    generator = np.random.Generator(np.random.Philox(key=[seed & (2**64 - 1), zlib.crc32(attribute.encode())]))
+    key = np.array([seed & (2**64 - 1), zlib.crc32(attribute.encode())], np.uint64)
+    generator = np.random.Generator(np.random.Philox(key=key))
     return choices[int(generator.integers(len(choices)))]
 
 

@@ -1,0 +1,104 @@
+"""A session is the loaded engines of one model: checked, counted, and easy to swap a part of."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engines import models
+from engines.errors import EngineCorrupt, EngineMissing
+from engines.families.base import Conditions
+from engines.key import digest_of
+from engines.runners.base import Arrays, Runner
+from engines.session import Session, load_session
+from engines.spec import ComponentSpec
+from engines.store import EngineStore, Prebuilt
+
+
+def test_the_shipped_engines_load_and_run(shipped: Session) -> None:
+    text = shipped.family.encode_text(shipped, "a red circle moves left")
+    assert text.shape == (14, 128)
+    assert shipped.digest == models.model_digest("sprite")
+
+
+def test_calls_and_seconds_are_counted_by_component(shipped: Session) -> None:
+    before = shipped.usage["text_encoder"]
+    shipped.family.encode_text(shipped, "a red circle moves left")
+    after = shipped.usage["text_encoder"]
+    assert after.calls == before.calls + 1
+    assert after.seconds > before.seconds
+
+
+def test_a_wrong_input_is_named(shipped: Session) -> None:
+    with pytest.raises(ValueError, match="text_encoder: input token_ids is int32, expected int64"):
+        shipped.infer("text_encoder", {"token_ids": np.zeros((1, 14), np.int32)})
+
+
+def test_an_unknown_component_is_named(shipped: Session) -> None:
+    with pytest.raises(ValueError, match="no 'upscaler' in sprite-1"):
+        shipped.infer("upscaler", {})
+
+
+def test_a_stage_may_load_only_what_it_runs() -> None:
+    with asyncio.run(load_session("sprite", threads=1, components=["text_encoder"])) as session:
+        assert list(session.runners) == ["text_encoder"]
+
+
+def test_the_same_seed_gives_the_same_bytes_in_another_session(shipped: Session) -> None:
+    with asyncio.run(load_session("sprite", threads=1)) as other:
+        assert digest_of(_frames(shipped)) == digest_of(_frames(other))
+
+
+def test_a_component_can_be_swapped_for_another_runner(shipped: Session) -> None:
+    """What makes the pixels is the decoder, and what decides them the denoiser: with noise for one, noise comes."""
+    with asyncio.run(load_session("sprite", threads=1)) as intact:
+        swapped = Session(
+            intact.family, {**intact.runners, "dit": Noise(intact.runners["dit"].component)}, digest="swapped"
+        )
+        assert _frames(swapped) != _frames(shipped)
+
+
+def test_damaged_engines_do_not_load(tmp_path: Path) -> None:
+    folder = tmp_path / "prebuilt"
+    shutil.copytree(models.find("sprite").prebuilt, folder)
+    graph = folder / "text_encoder.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1] + b"\0")
+    with pytest.raises(EngineCorrupt, match="text_encoder"):
+        asyncio.run(load_session("sprite", EngineStore(Prebuilt(folder))))
+
+
+def test_missing_engines_name_the_command(tmp_path: Path) -> None:
+    with pytest.raises(EngineMissing, match="longtake engines build --model sprite-1"):
+        asyncio.run(load_session("sprite", EngineStore(Prebuilt(tmp_path))))
+
+
+def _frames(session: Session) -> bytes:
+    family = session.family
+    canvas = family.capabilities.canvases[0]
+    text = family.encode_text(session, "a red circle moves left")
+    state = family.start(Conditions(canvas, text), seed=7, segment=0, steps=2)
+    while not state.done:
+        family.step(session, state)
+    return np.concatenate(list(family.decode(session, state.latents, lead=None))).tobytes()
+
+
+class Noise(Runner):
+    """A denoiser that predicts noise."""
+
+    def __init__(self, component: ComponentSpec) -> None:
+        super().__init__(component)
+        self._random = np.random.default_rng(0)
+
+    def _load(self) -> None:
+        """Nothing to load."""
+
+    def _run(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
+        return {"x0": self._random.standard_normal(inputs["tokens"].shape, dtype=np.float32)}
+
+    def _unload(self) -> None:
+        """Nothing to let go of."""
