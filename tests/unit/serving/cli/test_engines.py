@@ -1,0 +1,102 @@
+"""`longtake engines` and `longtake models`, as a user sees them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from engines import build, models
+from serving.cli.engines import app as engines_app
+from serving.cli.models import app as models_app
+
+RUN = CliRunner()
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installation whose prebuilt folder is a copy that a test may damage."""
+    folder = tmp_path / "prebuilt"
+    shutil.copytree(models.find("sprite").prebuilt, folder)
+    shipped = models.find("sprite")
+    monkeypatch.setattr(models, "_MODELS", (models.Model(shipped.family, folder, shipped.weights),))
+    monkeypatch.setenv("LONGTAKE_STORE", str(tmp_path / "store"))
+    monkeypatch.delenv("LONGTAKE_CONFIG", raising=False)
+    return folder
+
+
+def test_ls_shows_each_engine_with_its_digest_checked(bare: Path) -> None:
+    result = RUN.invoke(engines_app, ["ls", "-o", "json"])
+    assert result.exit_code == 0, result.output
+    value = json.loads(result.stdout)
+    assert value["layer"] == "prebuilt"
+    assert value["digest"] == models.model_digest("sprite")
+    assert {row["component"] for row in value["engines"]} == set(models.family("sprite").components)
+    assert all(row["intact"] and row["parity"] < 1e-3 for row in value["engines"])
+    assert "intact" in RUN.invoke(engines_app, ["ls"]).stdout
+
+
+def test_ls_names_an_engine_that_was_changed_and_fails(bare: Path) -> None:
+    (bare / "dit.onnx").write_bytes(b"not an engine")
+    result = RUN.invoke(engines_app, ["ls"])
+    assert result.exit_code == 1
+    assert "dit.onnx" in result.stderr
+    assert "--into prebuilt" in result.stderr
+
+
+def test_without_engines_the_command_that_builds_them_is_named(bare: Path) -> None:
+    (bare / "manifest.json").unlink()
+    result = RUN.invoke(engines_app, ["ls"])
+    assert result.exit_code == 3
+    assert "longtake engines build --model sprite-1" in result.stderr
+
+
+def test_build_has_nothing_to_do_where_the_engines_are_there(bare: Path) -> None:
+    result = RUN.invoke(engines_app, ["build", "-o", "json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["built"] is False
+
+
+def test_build_without_torch_is_refused_with_the_command(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bare / "manifest.json").unlink()
+    monkeypatch.setattr(build, "missing_packages", lambda: ["torch"])
+    result = RUN.invoke(engines_app, ["build"])
+    assert result.exit_code == 3
+    assert "pip install 'longtake[build]'" in result.stderr
+
+
+def test_verify_without_torch_compares_with_what_torch_answered(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "missing_packages", lambda: ["torch"])
+    result = RUN.invoke(engines_app, ["verify", "-o", "json"])
+    assert result.exit_code == 0, result.output
+    value = json.loads(result.stdout)
+    assert value["ok"]
+    assert "manifest" in value["against"]
+
+
+def test_an_unknown_model_is_one_clear_line() -> None:
+    for app, arguments in ((engines_app, ["ls", "--model", "giant"]), (models_app, ["show", "giant"])):
+        result = RUN.invoke(app, arguments)
+        assert result.exit_code == 2
+        assert "there is sprite-1" in result.stderr
+
+
+def test_models_are_listed_and_shown() -> None:
+    [row] = json.loads(RUN.invoke(models_app, ["ls", "-o", "json"]).stdout)
+    assert row["model"] == "sprite-1"
+    assert row["canvases"][0] == {"aspect_ratio": "16:9", "height": 64, "width": 112}
+    assert row["digest"] == models.model_digest("sprite")
+    text = RUN.invoke(models_app, ["show"]).stdout
+    assert "16:9 (112x64)" in text
+    assert "1 to 15, 8 by default" in text
+
+
+def test_score_prints_a_table_of_what_it_measured() -> None:
+    arguments = ["score", "--samples", "1", "--chains", "0", "--steps", "1"]
+    result = RUN.invoke(models_app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "| root segments | canvas | n |" in result.stdout
+    assert models.model_digest("sprite")[:12] in result.stdout
