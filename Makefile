@@ -1,0 +1,48 @@
+# `make` alone lists what there is. PYTHON chooses the interpreter that the environments are made from.
+PYTHON ?= python3
+BASE = .venv-demo
+DEV = .venv
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
+
+.PHONY: help demo test lint unit protos score bench clean
+
+help: ## List the commands.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: $(BASE)/ready ## Set up without torch, start Longtake, make one of everything, show it on a page.
+	@$(BASE)/bin/longtake demo
+
+test: $(DEV)/ready lint unit ## Set up, then check style, types, imports and generated code, and run all tests.
+
+lint: $(DEV)/ready ## Check style, types, imports and generated code.
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports
+	$(DEV)/bin/python protos/generate.py --check
+
+unit: $(DEV)/ready ## Run all tests: those that share the one local Ray in one worker, beside the rest.
+	$(DEV)/bin/python -m pytest -n 3 --dist loadgroup
+
+protos: $(DEV)/ready ## Generate the code of the protos again.
+	$(DEV)/bin/python protos/generate.py
+
+score: $(BASE)/ready ## Score the shipped model through its shipped engines.
+	$(BASE)/bin/longtake models score
+
+bench: $(DEV)/ready ## Run the benchmarks and print their table.
+	$(DEV)/bin/python -m loadtests
+
+clean: ## Remove the environments and what the demo made.
+	rm -rf $(BASE) $(DEV) demo-output
+
+$(BASE)/ready: pyproject.toml .ci/constraints.txt
+	@echo "Setting up $(BASE) (once) ..."
+	@$(PYTHON) -m venv $(BASE)
+	@$(BASE)/bin/python $(PIP_INSTALL) -e .
+	@touch $@
+
+$(DEV)/ready: pyproject.toml .ci/constraints.txt
+	@echo "Setting up $(DEV) (once) ..."
+	@$(PYTHON) -m venv $(DEV)
+	@$(DEV)/bin/python $(PIP_INSTALL) -e '.[dev]'
+	@touch $@

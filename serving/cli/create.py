@@ -1,0 +1,206 @@
+"""`longtake generate`, `image` and `extend`: make something, follow it, save it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serving.cli.output import (
+    FAILED,
+    INTERRUPTED,
+    SERVER,
+    USAGE,
+    ApiKey,
+    Output,
+    Server,
+    Tls,
+    as_dict,
+    connected,
+    describe,
+    fail,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from serving.client import Client
+    from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Media
+
+Prompt = Annotated[str, typer.Argument(help="What to show, in your own words.")]
+Model = Annotated[str, typer.Option(help="A model of the server; `longtake models ls`.", show_default="the server's")]
+Aspect = Annotated[str, typer.Option(help="1:1, 16:9 or 9:16.", show_default="the model's")]
+Seed = Annotated[int | None, typer.Option(help="The same seed and request give the same video.", show_default="drawn")]
+Steps = Annotated[int | None, typer.Option(help="Denoising steps per segment.", show_default="the model's")]
+Save = Annotated[Path | None, typer.Option("--save", help="Where to save the result.", show_default="<id>.mp4 or .png")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the id and return; `longtake watch ID` follows it.")]
+
+
+def generate(
+    prompt: Prompt = "",
+    reference: Annotated[
+        list[str] | None, typer.Option("--reference", "-r", help="Picture to keep: a file, URL or file id.")
+    ] = None,
+    first_frame: Annotated[str | None, typer.Option(help="Picture to start from: a file, URL or file id.")] = None,
+    seconds: Annotated[int | None, typer.Option("--seconds", "-d", help="Length.", show_default="the model's")] = None,
+    aspect: Aspect = "",
+    resolution: Annotated[str, typer.Option(help="480p, 720p or 1080p.", show_default="the model's")] = "",
+    codec: Annotated[str, typer.Option(help="av1 or h264.", show_default="the server's")] = "",
+    model: Model = "",
+    seed: Seed = None,
+    steps: Steps = None,
+    save: Save = None,
+    no_wait: NoWait = False,
+    server: Server = SERVER,
+    api_key: ApiKey = None,
+    tls: Tls = False,
+    output: Output = "text",
+) -> None:
+    """Make a video from a prompt, a reference picture or a first frame, and save it.
+
+    Examples:
+
+      longtake generate "a red circle moves right over a white background" -d 4
+
+      longtake generate "<ref1> moves up over a navy background" -r logo.png
+
+      longtake generate --first-frame start.png "it moves left"
+    """
+    from serving.client import create_request
+
+    with connected(server, api_key, tls=tls) as client:
+        request = create_request(
+            prompt,
+            model=model,
+            seconds=seconds,
+            aspect_ratio=aspect,
+            resolution=resolution,
+            codec=codec,
+            seed=seed,
+            steps=steps,
+            first_frame=_media(client, first_frame) if first_frame else None,
+            references=[_media(client, source) for source in reference or ()],
+        )
+        _make(client, request, save, output, wait=not no_wait)
+
+
+def image(
+    prompt: Prompt,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=10, help="How many.")] = 1,
+    reference: Annotated[
+        list[str] | None, typer.Option("--reference", "-r", help="Picture to keep: a file, URL or file id.")
+    ] = None,
+    aspect: Aspect = "",
+    resolution: Annotated[str, typer.Option(help="1k or 2k.", show_default="the model's")] = "",
+    model: Model = "",
+    seed: Seed = None,
+    save: Save = None,
+    no_wait: NoWait = False,
+    server: Server = SERVER,
+    api_key: ApiKey = None,
+    tls: Tls = False,
+    output: Output = "text",
+) -> None:
+    """Make images from a prompt, and save them.
+
+    Example: longtake image "a blue triangle on a grey background" -n 4
+    """
+    from serving.client import create_request
+    from serving.gen.longtake.v1.videos_pb2 import Video
+
+    with connected(server, api_key, tls=tls) as client:
+        request = create_request(
+            prompt,
+            kind=Video.KIND_IMAGE,
+            images=count,
+            model=model,
+            aspect_ratio=aspect,
+            resolution=resolution,
+            seed=seed,
+            references=[_media(client, source) for source in reference or ()],
+        )
+        _make(client, request, save, output, wait=not no_wait)
+
+
+def extend(
+    video: Annotated[str, typer.Argument(help="A video's id, a URL that Longtake returned, or an MP4 file.")],
+    prompt: Annotated[str, typer.Argument(help="What happens next; empty: it goes on as it was.")] = "",
+    seconds: Annotated[int | None, typer.Option("--seconds", "-d", help="New part.", show_default="the model's")] = None,
+    segment: Annotated[str, typer.Option(help="Branch from this segment (`longtake lineage`), not from the end.")] = "",
+    seed: Seed = None,
+    steps: Steps = None,
+    save: Save = None,
+    no_wait: NoWait = False,
+    server: Server = SERVER,
+    api_key: ApiKey = None,
+    tls: Tls = False,
+    output: Output = "text",
+) -> None:
+    """Continue a video; the result is one file, the input and the new part.
+
+    Examples:
+
+      longtake extend vid_4x... -d 6
+
+      longtake extend holiday.mp4 "it moves right"
+    """
+    from serving.client import create_request
+    from serving.gen.longtake.v1.videos_pb2 import Extension
+
+    with connected(server, api_key, tls=tls) as client:
+        own = video.startswith("vid_")
+        extends = (
+            Extension(video_id=video, segment=segment)
+            if own
+            else Extension(media=_media(client, video), segment=segment)
+        )
+        request = create_request(prompt, seconds=seconds, seed=seed, steps=steps, extends=extends)
+        _make(client, request, save, output, wait=not no_wait)
+
+
+def _media(client: Client, source: str) -> Media:
+    if not source.startswith(("http://", "https://", "data:", "file_")) and not Path(source).is_file():
+        fail(f"{source} is no file; give a path, a URL or a file id", USAGE)
+    return client.media(source)
+
+
+def _make(client: Client, request: CreateVideoRequest, save: Path | None, output: str, *, wait: bool) -> None:
+    from serving.cli.progress import follow
+    from serving.client import download
+    from serving.gen.longtake.v1.videos_pb2 import Video
+
+    made = client.create(request)
+    if not wait:
+        print_json(as_dict(made)) if output == "json" else typer.echo(made.id)
+        return
+    try:
+        done = follow(client, made.id, quiet=output == "json")
+    except KeyboardInterrupt:
+        typer.echo(f"\nIt goes on without us: `longtake watch {made.id}`, or `longtake cancel {made.id}`", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    saved = []
+    if done.state == Video.SUCCEEDED:
+        for number, url in enumerate(done.image_urls or [done.url]):
+            path = _target(save, done, number)
+            download(url, path)
+            saved.append(str(path))
+    if output == "json":
+        print_json(as_dict(done) | {"saved": saved})
+    else:
+        typer.echo(describe(done))
+        for path_text in saved:
+            typer.echo(f"{'saved':<14} {path_text}")
+    if done.state != Video.SUCCEEDED:
+        raise typer.Exit(FAILED)
+
+
+def _target(save: Path | None, video: object, number: int) -> Path:
+    from serving.gen.longtake.v1.videos_pb2 import Video
+
+    assert isinstance(video, Video)
+    several = len(video.image_urls) > 1
+    suffix = ".png" if video.kind == Video.KIND_IMAGE else ".mp4"
+    path = save or Path(f"{video.id}{suffix}")
+    if path.is_dir():
+        path /= f"{video.id}{suffix}"
+    return path.with_stem(f"{path.stem}-{number + 1}") if several else path

@@ -1,0 +1,97 @@
+"""`longtake demo`: start Longtake here, make one of everything, and show it on a page. `make demo` runs it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serving.cli.output import FAILED, INTERRUPTED
+
+if TYPE_CHECKING:
+    from serving.client import Client
+    from serving.demo.story import Piece
+    from serving.gen.longtake.v1.videos_pb2 import Video
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where the results go; an earlier demo's are replaced.")] = Path(
+        "demo-output"
+    ),
+) -> None:
+    """Start Longtake on free ports, make videos of every kind, and write them to a folder with one page to look at.
+
+    Needs no GPU and no torch. Ctrl-C at any moment ends everything that was started.
+    """
+    from serving.settings import load_settings
+    from serving.up import Embedded, StartFailed
+
+    began = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _empty(folder)
+    settings = load_settings(
+        store=str(folder.resolve() / "store"), grpc={"address": "127.0.0.1:0"}, http={"address": "127.0.0.1:0"}
+    )
+    typer.echo("Longtake starts (Ray, five stages, the front door) ...")
+    try:
+        with Embedded(settings, logs=folder.resolve() / "logs", say=lambda text: typer.echo(f"  {text}")) as embedded:
+            typer.echo(f"  ready after {time.monotonic() - began:.0f} s at {embedded.ready.grpc}\n")
+            pieces = _make_all(embedded.ready.grpc, folder)
+    except KeyboardInterrupt:
+        typer.echo("\nstopped; nothing was left running")
+        raise typer.Exit(INTERRUPTED) from None
+    except StartFailed as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(FAILED) from error
+    _tell(pieces, folder, time.monotonic() - began)
+
+
+def _make_all(server: str, folder: Path) -> list[Piece]:
+    from serving.cli.output import connected, fail
+    from serving.cli.progress import follow
+    from serving.demo import measure, story
+    from serving.demo.page import page
+
+    def watch(client: Client, video: str, label: str) -> Video:
+        return follow(client, video, label=f"{label:<24}")
+
+    pieces = []
+    with connected(server, None, tls=False) as client:
+        try:
+            for piece in story.play(client, folder, watch):
+                frames = measure.pixels_of(piece.files[0])
+                piece.readings = measure.readings(frames, _scale(piece))
+                if len(frames) > 1:
+                    piece.sheet = piece.files[0].with_suffix(".png")
+                    piece.sheet.write_bytes(measure.sheet(frames, piece.video.fps))
+                pieces.append(piece)
+        except story.DemoFailed as error:
+            fail(str(error), FAILED)
+    (folder / "index.html").write_text(page(pieces))
+    return pieces
+
+
+def _scale(piece: Piece) -> int:
+    """Whole enlargement of the shipped model's native frame, whose shorter side has 64 pixels."""
+    return min(piece.video.width, piece.video.height) // 64
+
+
+def _empty(folder: Path) -> None:
+    """Make room, but only where an earlier demo was."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / "store").is_dir():
+        typer.echo(f"error: {folder} is not empty and holds no earlier demo; name another folder", err=True)
+        raise typer.Exit(2)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _tell(pieces: list[Piece], folder: Path, seconds: float) -> None:
+    typer.echo(f"\nDone in {seconds:.0f} s. What was made, and what its pixels show:\n")
+    for piece in pieces:
+        shown = "; ".join(value for name, value in piece.readings.items() if name.startswith("shows"))
+        typer.echo(f"  {piece.files[0]!s:<48} {shown}")
+    typer.echo(f"\n  contact sheets  {folder}/*.png\n  the page        {(folder / 'index.html').resolve()}")

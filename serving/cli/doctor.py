@@ -1,0 +1,124 @@
+"""`longtake doctor`: what this machine has, and what to do about what it lacks. Starts nothing, changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import typer
+
+from serving.cli.output import FAILED, Output, print_json
+
+_LEAST_DISK = 2 << 30
+_MARKS = {"ok": "ok  ", "note": "note", "bad": "BAD "}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    what: str
+    verdict: str
+    """`ok`, `note` (works without) or `bad` (Longtake will not run)."""
+    detail: str
+
+
+def doctor(
+    store: Annotated[str | None, typer.Option(help="Check this store instead of the setting's.")] = None,
+    output: Output = "text",
+) -> None:
+    """Check this machine: Python, memory, disk, ports, store, engines, Ray, GPU. Exit code 1 if something is bad."""
+    findings = list(_findings(store))
+    if output == "json":
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            typer.echo(f"{_MARKS[finding.verdict]}  {finding.what:<10} {finding.detail}")
+    if any(finding.verdict == "bad" for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+def _findings(store: str | None) -> Iterator[Finding]:
+    from serving.errors import LongtakeError
+    from serving.settings import load_settings
+
+    yield Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    yield Finding("cpu", "ok", f"{os.cpu_count()} cores")
+    try:
+        settings = load_settings(**({"store": store} if store else {}))
+    except LongtakeError as error:
+        yield Finding("settings", "bad", error.message)
+        return
+    yield Finding("settings", "ok", f"gRPC {settings.grpc.address}, HTTP {settings.http.address}")
+    yield _port("grpc", settings.grpc.address)
+    yield _port("http", settings.http.address)
+    yield asyncio.run(_store(settings.store))
+    yield from asyncio.run(_engines(settings.model, settings.store))
+    yield _disk()
+    ray = importlib.util.find_spec("ray")
+    yield Finding("ray", "ok" if ray else "bad", "installed" if ray else "missing: pip install longtake")
+    torch = importlib.util.find_spec("torch")
+    yield Finding("build", "ok" if torch else "note", "torch is installed" if torch else
+                  "no torch: engines cannot be built here (pip install 'longtake[build]'); the shipped ones run without")  # fmt: skip
+    gpu = os.path.exists("/dev/nvidiactl")  # noqa: PTH110
+    yield Finding("gpu", "ok" if gpu else "note", "an NVIDIA driver is here" if gpu else "none: engines run on the CPU")
+
+
+def _port(name: str, address: str) -> Finding:
+    from serving.settings import split_address
+
+    host, port = split_address(address)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return Finding(name, "note", f"{address}: {error.strerror}; is Longtake running? Else choose another port")
+    return Finding(name, "ok", f"{address} is free")
+
+
+async def _store(url: str) -> Finding:
+    from serving.errors import StoreUnfit
+    from serving.store.open import open_store
+
+    try:
+        store = await open_store(url)
+    except StoreUnfit as error:
+        return Finding("store", "bad", error.message)
+    await store.close()
+    return Finding("store", "ok", f"{store.url} passed the probe's races")
+
+
+async def _engines(model: str, url: str) -> list[Finding]:
+    from engines import models
+    from engines.errors import EngineError
+    from serving.errors import StoreUnfit
+    from serving.stages.loaded import engines_of
+    from serving.store.open import open_store
+
+    try:
+        store = await open_store(url, probe=False)
+        family = models.family(model)
+        name = family.capabilities.model
+        found = await engines_of(name, store).find(name, models.weights_digest(name))
+        for component in family.components:
+            await found.read(found.manifest.entry(component))
+        await store.close()
+    except StoreUnfit:
+        return []
+    except (EngineError, ValueError) as error:
+        return [Finding("engines", "bad", str(error))]
+    return [Finding("engines", "ok", f"{name}: {len(family.components)} engines, digests match")]
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage("/tmp").free  # noqa: S108  (where Ray keeps its session)
+    verdict = "ok" if free >= _LEAST_DISK else "bad"
+    return Finding("disk", verdict, f"{free >> 30} GiB free in /tmp" + ("" if verdict == "ok" else "; Ray needs 2 GiB"))

@@ -1,0 +1,99 @@
+"""What all commands share: the connection, the ways out, and how a video prints.
+
+Exit codes: 0 done, 1 the job failed, 2 wrong usage or settings, 3 not found, 4 the server cannot be reached,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from serving.client import Client
+    from serving.gen.longtake.v1.videos_pb2 import Video
+
+FAILED, USAGE, NOT_FOUND, UNREACHABLE, INTERRUPTED = 1, 2, 3, 4, 130
+
+Server = Annotated[
+    str, typer.Option("--server", "-s", envvar="LONGTAKE_SERVER", help="host:port of the gRPC front door.")
+]
+ApiKey = Annotated[
+    str | None, typer.Option(envvar="LONGTAKE_API_KEY", help="API key, where the server asks for one.", show_default=False)
+]
+Tls = Annotated[bool, typer.Option("--tls", envvar="LONGTAKE_TLS", help="Connect with TLS.")]
+Output = Annotated[str, typer.Option("--output", "-o", help="`text` or `json`.")]
+SERVER = "127.0.0.1:50051"
+
+
+@contextmanager
+def connected(server: str, api_key: str | None, *, tls: bool) -> Iterator[Client]:
+    """A client whose failures end the command with one clear line and the right exit code."""
+    import grpc
+
+    from serving.client import Client, explain
+
+    try:
+        with Client(server, api_key=api_key, tls=tls) as client:
+            yield client
+    except grpc.RpcError as error:
+        code = error.code()  # type: ignore[attr-defined]
+        if code is grpc.StatusCode.UNAVAILABLE:
+            fail(f"no Longtake answers at {server}. Start one with `longtake up`, or name another with --server", UNREACHABLE)
+        if code is grpc.StatusCode.NOT_FOUND:
+            fail(explain(error), NOT_FOUND)
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            fail(f"{explain(error)} (give it with --api-key or LONGTAKE_API_KEY)", USAGE)
+        fail(explain(error), USAGE if code is grpc.StatusCode.INVALID_ARGUMENT else FAILED)
+
+
+def fail(message: str, code: int) -> None:
+    """End the command with one line. Raises `typer.Exit`."""
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def as_dict(message: Message) -> dict[str, Any]:
+    """A message with its proto's field names, nothing left out that is set."""
+    from google.protobuf.json_format import MessageToDict
+
+    found: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+    return found
+
+
+def print_json(value: Any) -> None:
+    """For scripts: one JSON document."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def state_of(video: Video) -> str:
+    """`running 45 %`."""
+    from serving.gen.longtake.v1.videos_pb2 import Video as Message
+
+    name = Message.State.Name(video.state).lower()
+    return f"{name} {video.progress.percent} %" if video.state == Message.RUNNING else name
+
+
+def describe(video: Video) -> str:
+    """A video in lines, for people."""
+    lines = {
+        "video": f"{video.id}  ({state_of(video)})",
+        "prompt": video.prompt,
+        "understood as": video.effective_prompt,
+        "reference": "; ".join(video.effective_references),
+        "extends": video.parent_video_id,
+        "size": f"{video.width}x{video.height}, {video.fps} frames a second, {video.codec}",
+        "frames": f"{video.frames} ({video.frames / video.fps:.1f} s)" if video.frames and video.fps else "",
+        "seed": str(video.seed),
+        "note": "\n               ".join(video.warnings),
+        "error": f"{video.error.code}: {video.error.message}" if video.HasField("error") else "",
+        "url": video.url,
+        "images": "\n               ".join(video.image_urls),
+    }
+    return "\n".join(f"{name:<14} {value}" for name, value in lines.items() if value)

@@ -1,0 +1,42 @@
+"""Progress of one video on a terminal: steps as they are done, segments as they become durable."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from serving.client import Client
+    from serving.gen.longtake.v1.videos_pb2 import Video
+
+
+def follow(client: Client, video: str, *, label: str = "", quiet: bool = False) -> Video:
+    """Watch a video until it has ended, with a bar on stderr; the video as it ended."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from serving.client import ENDED
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} steps  {task.fields[segments]}  {task.fields[stage]}"),
+        TimeElapsedColumn(),
+    )
+    console = Console(file=sys.stderr)
+    with Progress(*columns, console=console, disable=quiet, transient=False) as progress:
+        task = progress.add_task(label or video, total=1, segments="", stage="queued")
+        for event in client.watch(video):
+            if not event.HasField("video"):
+                continue
+            now = event.video.progress
+            progress.update(
+                task,
+                completed=now.steps_done,
+                total=max(now.steps_total, 1),
+                segments=f"{now.segments_done}/{now.segments_total} segments",
+                stage="" if event.video.state in ENDED else now.stage or "queued",
+            )
+            if event.video.state in ENDED:
+                return event.video
+    return client.get(video)

@@ -1,0 +1,131 @@
+"""`longtake watch`, `status`, `ls`, `lineage`, `cancel`, `delete`, `download`: look after what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serving.cli.output import (
+    FAILED,
+    INTERRUPTED,
+    SERVER,
+    ApiKey,
+    Output,
+    Server,
+    Tls,
+    as_dict,
+    connected,
+    describe,
+    fail,
+    print_json,
+    state_of,
+)
+
+VideoId = Annotated[str, typer.Argument(help="A video's id, as `longtake ls` shows it.")]
+
+
+def status(
+    video: VideoId, server: Server = SERVER, api_key: ApiKey = None, tls: Tls = False, output: Output = "text"
+) -> None:
+    """Show a video as it stands."""
+    with connected(server, api_key, tls=tls) as client:
+        found = client.get(video)
+    print_json(as_dict(found)) if output == "json" else typer.echo(describe(found))
+
+
+def watch(
+    video: VideoId, server: Server = SERVER, api_key: ApiKey = None, tls: Tls = False, output: Output = "text"
+) -> None:
+    """Follow a video until it has ended. With `-o json`, one event a line. Ctrl-C stops the watching, not the video."""
+    import json
+
+    from serving.cli.progress import follow
+    from serving.gen.longtake.v1.videos_pb2 import Video
+
+    with connected(server, api_key, tls=tls) as client:
+        try:
+            if output == "json":
+                for event in client.watch(video):
+                    typer.echo(json.dumps(as_dict(event)))
+                found = client.get(video)
+            else:
+                found = follow(client, video)
+                typer.echo(describe(found))
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+    if found.state != Video.SUCCEEDED:
+        raise typer.Exit(FAILED)
+
+
+def ls(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")] = 20,
+    server: Server = SERVER,
+    api_key: ApiKey = None,
+    tls: Tls = False,
+    output: Output = "text",
+) -> None:
+    """List videos, newest first."""
+    with connected(server, api_key, tls=tls) as client:
+        found = list(client.list(limit=limit))
+    if output == "json":
+        print_json([as_dict(video) for video in found])
+        return
+    if not found:
+        typer.echo('No videos yet. Make one: longtake generate "a red circle moves right"')
+    for video in found:
+        created = video.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S")
+        typer.echo(f"{video.id}  {state_of(video):<13} {created}  {video.effective_prompt or video.prompt}")
+
+
+def lineage(
+    video: VideoId, server: Server = SERVER, api_key: ApiKey = None, tls: Tls = False, output: Output = "text"
+) -> None:
+    """Show the segments from the root to a video's end. Any of them can be extended: `longtake extend --segment`."""
+    with connected(server, api_key, tls=tls) as client:
+        found = client.lineage(video)
+    if output == "json":
+        print_json(as_dict(found))
+        return
+    for segment in found.segments:
+        mark = "ingested" if segment.ingested else segment.effective_prompt
+        last = segment.start_frame + segment.frames - 1
+        typer.echo(f"{segment.digest[:12]}  frames {segment.start_frame:>5}-{last:<5} {segment.video_id}  {mark}")
+
+
+def cancel(
+    video: VideoId, server: Server = SERVER, api_key: ApiKey = None, tls: Tls = False, output: Output = "text"
+) -> None:
+    """Stop a video within one denoising step; what was finished of it stays."""
+    with connected(server, api_key, tls=tls) as client:
+        found = client.cancel(video)
+    print_json(as_dict(found)) if output == "json" else typer.echo(f"{found.id}  {state_of(found)}")
+
+
+def delete(video: VideoId, server: Server = SERVER, api_key: ApiKey = None, tls: Tls = False) -> None:
+    """Delete a video that has ended. Videos that extend it keep their frames."""
+    with connected(server, api_key, tls=tls) as client:
+        client.delete(video)
+
+
+def download(
+    video: VideoId,
+    to: Annotated[Path, typer.Argument(help="A file or a folder.")] = Path(),
+    server: Server = SERVER,
+    api_key: ApiKey = None,
+    tls: Tls = False,
+) -> None:
+    """Save a finished video's MP4, or its images."""
+    from serving.client import download as fetch
+
+    with connected(server, api_key, tls=tls) as client:
+        found = client.get(video)
+    urls = list(found.image_urls) or ([found.url] if found.url else [])
+    if not urls:
+        fail(f"{video} has nothing to download: it is {state_of(found)}", FAILED)
+    suffix = ".png" if found.image_urls else ".mp4"
+    for number, url in enumerate(urls):
+        name = f"{found.id}-{number + 1}{suffix}" if len(urls) > 1 else f"{found.id}{suffix}"
+        path = to / name if to.is_dir() else to
+        typer.echo(f"{path}  {fetch(url, path)} bytes")
