@@ -29,7 +29,7 @@ def engine_key(spec: EngineSpec, *, graph_digest: str, runtime_version: str) -> 
     `graph_digest` is the sha256 of the exported ONNX graph. `runtime_version` is what the engine's bytes are
     bound to: the exact version for a runtime that compiles (a new one makes another key), and the format's
     version, e.g. `onnx-opset20`, where the engine is the portable graph itself. Which versions of a runtime
-    may load a portable engine is for the manifest to say (`store.Manifest.verified_with`).
+    may load a portable engine is for the manifest to say (`Manifest.runtime_versions`).
     """
     return digest_of(
         canonical_json({"spec": spec.to_json(), "graph_digest": graph_digest, "runtime_version": runtime_version})

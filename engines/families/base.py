@@ -163,9 +163,7 @@ class Family(Protocol):
     history_latents: int
     """How many of the newest latents `Conditions.short` holds."""
 
-    def read_prompt(
-        self, prompt: str, *, subject: Subject, seed: int, inherited: str | None = None
-    ) -> PromptReading:
+    def read_prompt(self, prompt: str, *, subject: Subject, seed: int, inherited: str | None = None) -> PromptReading:
         """Understand a prompt. `inherited` is the effective prompt of the video that is extended."""
 
     def read_reference(self, picture: Frames) -> ReferenceReading:
