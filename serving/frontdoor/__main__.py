@@ -17,19 +17,18 @@ import os
 import signal
 import sys
 
-from serving.errors import EngineMissing, LongtakeError
+from serving.errors import EngineMissing, LongtakeError, NotFound
 from serving.frontdoor.catalog import Catalog, Model
 from serving.frontdoor.server import FrontDoor
 from serving.logs import configure
 from serving.settings import Settings, load_settings
+from serving.store.base import Store
 from serving.store.open import open_store
 
 
 def main() -> int:
     """Run until a signal comes."""
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.frontdoor", description="One Longtake front door."
-    )
+    parser = argparse.ArgumentParser(prog="python -m serving.frontdoor", description="One Longtake front door.")
     parser.add_argument("--ready-fd", type=int, help="write the addresses to this descriptor when listening")
     arguments = parser.parse_args()
     try:
@@ -47,7 +46,7 @@ async def serve(settings: Settings, *, ready_fd: int | None) -> None:
     stop = _signals()
     store = await open_store(settings.store)
     try:
-        door = FrontDoor(settings, store, catalog_of(settings))
+        door = FrontDoor(settings, store, await catalog_of(settings, store))
         await door.start()
         if ready_fd is not None:
             _tell_ready(ready_fd, door)
@@ -63,16 +62,24 @@ async def serve(settings: Settings, *, ready_fd: int | None) -> None:
         await store.close()
 
 
-def catalog_of(settings: Settings) -> Catalog:
-    """The models of this installation. Raises `SettingsError` for an unknown default, `EngineMissing`."""
-    from engines.errors import EngineError
-    from engines.models import all_models, model_digest
+async def catalog_of(settings: Settings, store: Store) -> Catalog:
+    """The models of this installation, with the digests of the engines that the replicas load from this store.
 
+    Raises `SettingsError` for an unknown default, `EngineMissing`.
+    """
+    from engines import models
+    from engines.errors import EngineError
+    from engines.store import Built, EngineStore
+
+    found = []
     try:
-        models = [Model(model.family.capabilities, model_digest(model.name)) for model in all_models()]
+        for model in models.all_models():
+            engines = EngineStore(models.package_store(model.name).prebuilt, Built(store, absent=NotFound))
+            manifest = (await engines.find(model.name, models.weights_digest(model.name))).manifest
+            found.append(Model(model.family.capabilities, manifest.digest))
     except EngineError as error:
         raise EngineMissing(str(error)) from error
-    return Catalog(models, default=settings.model)
+    return Catalog(found, default=settings.model)
 
 
 def _signals() -> asyncio.Event:
