@@ -18,8 +18,7 @@ Format = Literal["json", "console"]
 
 
 def configure(*, service: str, format: Format | None = None, level: int = logging.INFO) -> None:  # noqa: A002
-    """Set up logging to stderr. `format` None: console on a terminal, else JSON. `service` names the process.
-    """
+    """Set up logging to stderr. `format` None: console on a terminal, else JSON. `service` names the process."""
     chosen = format or ("console" if sys.stderr.isatty() else "json")
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if chosen == "console" else structlog.processors.JSONRenderer()
@@ -39,9 +38,7 @@ def configure(*, service: str, format: Format | None = None, level: int = loggin
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(service=service)
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
 def logger(name: str) -> structlog.typing.FilteringBoundLogger:

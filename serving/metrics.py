@@ -78,9 +78,7 @@ JOBS_CREATED = Metric(
     "Jobs that were accepted, by kind and source.",
     ("kind", "source"),
 )
-JOBS_REFUSED = Metric(
-    "longtake_jobs_refused_total", "counter", "Creates that were refused, by reason.", ("reason",)
-)
+JOBS_REFUSED = Metric("longtake_jobs_refused_total", "counter", "Creates that were refused, by reason.", ("reason",))
 CREATES_REPEATED = Metric(
     "longtake_creates_repeated_total",
     "counter",
@@ -94,12 +92,8 @@ RECORD_READS = Metric(
     ("source",),
 )
 WATCH_CONNECTED = Metric("longtake_watch_connected", "gauge", "1 while the Director's Watch stream vouches.")
-WATCH_BREAKS = Metric(
-    "longtake_watch_breaks_total", "counter", "Times that the Watch stream was lost.", ("cause",)
-)
-WAKE_FAILURES = Metric(
-    "longtake_wake_failures_total", "counter", "Hints that did not reach the Director.", ("cause",)
-)
+WATCH_BREAKS = Metric("longtake_watch_breaks_total", "counter", "Times that the Watch stream was lost.", ("cause",))
+WAKE_FAILURES = Metric("longtake_wake_failures_total", "counter", "Hints that did not reach the Director.", ("cause",))
 UPLOAD_BYTES = Metric("longtake_upload_bytes_total", "counter", "Bytes of files that clients uploaded.")
 MEDIA_BYTES = Metric("longtake_media_bytes_total", "counter", "Bytes of media that were served.", ("route",))
 
@@ -118,15 +112,9 @@ JOB_SECONDS = Metric(
 JOB_WAIT_SECONDS = Metric(
     "longtake_job_wait_seconds", "histogram", "From create to the first claim.", (), _WORK_SECONDS
 )
-SEGMENTS_COMMITTED = Metric(
-    "longtake_segments_committed_total", "counter", "Segments that became durable.", ("kind",)
-)
-STAGE_SECONDS = Metric(
-    "longtake_stage_seconds", "histogram", "Time of one call to a stage.", ("stage",), _WORK_SECONDS
-)
-STAGE_FAILURES = Metric(
-    "longtake_stage_failures_total", "counter", "Stage calls that failed.", ("stage", "cause")
-)
+SEGMENTS_COMMITTED = Metric("longtake_segments_committed_total", "counter", "Segments that became durable.", ("kind",))
+STAGE_SECONDS = Metric("longtake_stage_seconds", "histogram", "Time of one call to a stage.", ("stage",), _WORK_SECONDS)
+STAGE_FAILURES = Metric("longtake_stage_failures_total", "counter", "Stage calls that failed.", ("stage", "cause"))
 STEPS_DONE = Metric("longtake_steps_total", "counter", "Denoising steps that were done.")
 STEP_SECONDS = Metric("longtake_step_seconds", "histogram", "Time of one denoising step.", (), _WORK_SECONDS)
 RENDER_SECONDS = Metric(

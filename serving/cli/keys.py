@@ -38,9 +38,7 @@ Output = Annotated[str, typer.Option("--output", "-o", help="`text` or `json`.")
 @app.command()
 def add(
     name: Annotated[str, typer.Argument(help="What the key is for, e.g. `laptop of Kim`.")],
-    tenant: Annotated[
-        str, typer.Option(help="Whose videos it sees. Tenants see nothing of each other.")
-    ] = "default",
+    tenant: Annotated[str, typer.Option(help="Whose videos it sees. Tenants see nothing of each other.")] = "default",
     file: KeysFile = None,
     output: Output = "text",
 ) -> None:
@@ -65,14 +63,10 @@ def add(
             raise SettingsError(f"--{what['loc'][0]}: {what['msg']}") from error
         _write(path, [*known, stored])
     if output == "json":
-        typer.echo(
-            json.dumps({"id": stored.id, "tenant": tenant, "name": name, "key": key, "file": str(path)})
-        )
+        typer.echo(json.dumps({"id": stored.id, "tenant": tenant, "name": name, "key": key, "file": str(path)}))
         return
     typer.echo(key)
-    typer.echo(
-        f"{stored.id} of tenant {tenant} is in {path}. Keep the key now: it cannot be shown again.", err=True
-    )
+    typer.echo(f"{stored.id} of tenant {tenant} is in {path}. Keep the key now: it cannot be shown again.", err=True)
 
 
 @app.command("ls")
@@ -121,9 +115,7 @@ def _path(file: Path | None) -> Path:
         # Not `load_settings`: that one demands that the file is there, and this command makes it.
         path = Settings().auth.keys_file
     except ValidationError as error:
-        raise SettingsError(
-            f"the settings are wrong: {error.errors()[0]['msg']}; or name --file PATH"
-        ) from error
+        raise SettingsError(f"the settings are wrong: {error.errors()[0]['msg']}; or name --file PATH") from error
     if path is None:
         raise SettingsError("name the keys file: --file PATH, or the setting `auth.keys_file`")
     return path

@@ -8,7 +8,6 @@ loopback only) everyone is the tenant `default`.
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,7 +81,7 @@ class Keys:
         """Read the file again if it changed: keys are added and removed while the server runs."""
         if self._path is None:
             return
-        status = os.stat(self._path)
+        status = self._path.stat()
         stamp = (status.st_mtime_ns, status.st_size)
         if stamp != self._stamp:
             self._keys = {key.sha256: key for key in read_keys(self._path)}
@@ -95,16 +94,12 @@ class Keys:
         if not authorization:
             raise Unauthenticated("no API key: send `authorization: Bearer <key>`", reason="API_KEY_MISSING")
         if not authorization.startswith(BEARER):
-            raise Unauthenticated(
-                "the `authorization` header must read `Bearer <key>`", reason="API_KEY_MALFORMED"
-            )
+            raise Unauthenticated("the `authorization` header must read `Bearer <key>`", reason="API_KEY_MALFORMED")
         key = authorization[len(BEARER) :].strip()
         digest = digest_of(key)
         if digest not in self._keys:
             self.refresh()
         found = self._keys.get(digest)
         if found is None:
-            raise Unauthenticated(
-                "unknown API key: `longtake keys ls` shows the known ones", reason="API_KEY_UNKNOWN"
-            )
+            raise Unauthenticated("unknown API key: `longtake keys ls` shows the known ones", reason="API_KEY_UNKNOWN")
         return Caller(found.tenant, found.id, found.name, key_hint=f"{key[:6]}…{key[-4:]}")

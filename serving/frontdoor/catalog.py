@@ -21,8 +21,7 @@ class Catalog:
     """Models by name and alias."""
 
     def __init__(self, models: Iterable[Model], *, default: str) -> None:
-        """`default` serves requests that name none. Raises `SettingsError` when it is not among the models.
-        """
+        """`default` serves requests that name none. Raises `SettingsError` when it is not among the models."""
         self.models: Mapping[str, Model] = {model.capabilities.model: model for model in models}
         self._by_name = dict(self.models)
         for model in self.models.values():

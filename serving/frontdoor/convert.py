@@ -92,8 +92,7 @@ class VideoMessages:
         if record.state is not JobState.SUCCEEDED:
             return
         images = [
-            self._signer.image_url(record.tenant, record.id, number, now_ms)
-            for number in range(len(record.images))
+            self._signer.image_url(record.tenant, record.id, number, now_ms) for number in range(len(record.images))
         ]
         main = images[0] if images else self._signer.video_url(record.tenant, record.id, now_ms)
         message.image_urls.extend(image.url for image in images)

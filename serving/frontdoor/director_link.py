@@ -125,7 +125,9 @@ class DirectorLink:
         heard = False
         try:
             while True:
-                message = await asyncio.wait_for(call.read(), SILENCE_S)
+                # Not `wait_for`: in Python 3.11 it may swallow a cancellation, and `close` would wait for ever.
+                async with asyncio.timeout(SILENCE_S):
+                    message = await call.read()
                 if not isinstance(message, director_pb2.WatchResponse):
                     return heard
                 self._hear(message)

@@ -210,9 +210,7 @@ class Files:
 
     async def delete(self, tenant: str, file_id: str) -> None:
         """Delete a file. Requests that used it stay whole: they hold its digest."""
-        await self._change(
-            tenant, file_id, lambda record: record.model_copy(update={"deleted": True, "public": None})
-        )
+        await self._change(tenant, file_id, lambda record: record.model_copy(update={"deleted": True, "public": None}))
 
     async def content(self, record: FileRecord) -> AsyncIterator[bytes]:
         """A file's bytes in pieces. Raises `Corrupt` at the end when they do not match the digest."""
@@ -249,9 +247,7 @@ class Files:
                 return current.model_copy(update={"public": public})
             if expires_after_s is None:
                 return current
-            return current.model_copy(
-                update={"public": PublicUrl(token=current.public.token, expires_ms=expires_ms)}
-            )
+            return current.model_copy(update={"public": PublicUrl(token=current.public.token, expires_ms=expires_ms)})
 
         return await self._change(tenant, file_id, give)
 
@@ -280,18 +276,14 @@ class Files:
         if seconds is None:
             return None
         if not MIN_TTL_S <= seconds <= MAX_TTL_S:
-            raise InvalidArgument(
-                field, f"{seconds} s: it takes {MIN_TTL_S} to {MAX_TTL_S} seconds (1 h to 30 days)"
-            )
+            raise InvalidArgument(field, f"{seconds} s: it takes {MIN_TTL_S} to {MAX_TTL_S} seconds (1 h to 30 days)")
         return self._now_ms() + seconds * 1000
 
     async def _create(self, record: FileRecord) -> FileRecord:
         """The listing's entry first: one without a record is skipped, a record without one would be lost."""
         index = f"t/{record.tenant}/files-by-time/{_LAST_MS - record.created_ms:015d}-{record.id}"
         await self._store.put_if_absent(index, b"")
-        created = await self._store.put_if_absent(
-            _key(record.tenant, record.id), record.model_dump_json().encode()
-        )
+        created = await self._store.put_if_absent(_key(record.tenant, record.id), record.model_dump_json().encode())
         return record if created else await self.get(record.tenant, record.id)
 
     async def _read(self, tenant: str, file_id: str) -> tuple[FileRecord, Versioned]:
@@ -306,22 +298,16 @@ class Files:
             raise NotFound(f"no file {file_id!r}: it was deleted or has expired", reason="FILE_NOT_FOUND")
         return record, stored
 
-    async def _change(
-        self, tenant: str, file_id: str, change: Callable[[FileRecord], FileRecord]
-    ) -> FileRecord:
+    async def _change(self, tenant: str, file_id: str, change: Callable[[FileRecord], FileRecord]) -> FileRecord:
         """Swap a record; read again as often as another writer was faster."""
         while True:
             record, stored = await self._read(tenant, file_id)
             changed = change(record)
             if changed == record:
                 return record
-            changed = changed.model_copy(
-                update={"version": record.version + 1, "nonce": secrets.token_hex(8)}
-            )
+            changed = changed.model_copy(update={"version": record.version + 1, "nonce": secrets.token_hex(8)})
             with contextlib.suppress(Conflict):
-                await self._store.swap(
-                    _key(tenant, file_id), changed.model_dump_json().encode(), stored.version
-                )
+                await self._store.swap(_key(tenant, file_id), changed.model_dump_json().encode(), stored.version)
                 return changed
 
 

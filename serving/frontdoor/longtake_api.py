@@ -3,7 +3,8 @@ and `files.py`.
 
 `server.py` registers the three services. Method names are the protos', hence their capitals.
 """
-# ruff: noqa: N802
+
+# ruff: noqa: ARG002, N802  (the wire decides names and arguments)
 
 from __future__ import annotations
 
@@ -58,12 +59,10 @@ class VideosService:
         view.rendered[SURFACE] = (minute, rendered)
         return rendered
 
-    async def ListVideos(
-        self, request: videos_pb2.ListVideosRequest, call: Call
-    ) -> videos_pb2.ListVideosResponse:
+    async def ListVideos(self, request: videos_pb2.ListVideosRequest, call: Call) -> videos_pb2.ListVideosResponse:
         """Newest first."""
         size = page_size(request.page_size)
-        views, token = await self.videos.list(call.caller, size=size, token=request.page_token)
+        views, token = await self.videos.page(call.caller, size=size, token=request.page_token)
         found = [await self._message(view) for view in views]
         return videos_pb2.ListVideosResponse(videos=found, next_page_token=token)
 
@@ -87,9 +86,7 @@ class VideosService:
         """Ask for it; the answer may still say RUNNING."""
         return await self._message(await self.videos.cancel(call.caller, request.id))
 
-    async def DeleteVideo(
-        self, request: videos_pb2.DeleteVideoRequest, call: Call
-    ) -> videos_pb2.DeleteVideoResponse:
+    async def DeleteVideo(self, request: videos_pb2.DeleteVideoRequest, call: Call) -> videos_pb2.DeleteVideoResponse:
         """Delete a video that has ended."""
         await self.videos.delete(call.caller, request.id)
         return videos_pb2.DeleteVideoResponse()
@@ -154,9 +151,7 @@ class FilesService:
 
     files: Files
 
-    async def UploadFile(
-        self, request: AsyncIterator[files_pb2.UploadFileRequest], call: Call
-    ) -> files_pb2.File:
+    async def UploadFile(self, request: AsyncIterator[files_pb2.UploadFileRequest], call: Call) -> files_pb2.File:
         """First the metadata, then the bytes."""
         first = await anext(request, None)
         if first is None or not first.HasField("metadata"):
@@ -186,9 +181,7 @@ class FilesService:
         async for piece in self.files.content(record):
             yield files_pb2.DownloadFileResponse(data=piece)
 
-    async def DeleteFile(
-        self, request: files_pb2.DeleteFileRequest, call: Call
-    ) -> files_pb2.DeleteFileResponse:
+    async def DeleteFile(self, request: files_pb2.DeleteFileRequest, call: Call) -> files_pb2.DeleteFileResponse:
         """Delete a file; videos that were made from it stay whole."""
         await self.files.delete(call.caller.tenant, request.id)
         return files_pb2.DeleteFileResponse()
@@ -207,9 +200,7 @@ class ModelsService:
 
     catalog: Catalog
 
-    async def ListModels(
-        self, request: models_pb2.ListModelsRequest, call: Call
-    ) -> models_pb2.ListModelsResponse:
+    async def ListModels(self, request: models_pb2.ListModelsRequest, call: Call) -> models_pb2.ListModelsResponse:
         """All models."""
         default = self.catalog.default
         models = [model_message(model, default=model is default) for model in self.catalog.models.values()]

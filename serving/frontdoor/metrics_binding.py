@@ -15,9 +15,7 @@ class PrometheusRecorder:
     def __init__(self, metrics: tuple[Metric, ...] = FRONT_DOOR) -> None:
         self._registry = CollectorRegistry()
         self._counters = {
-            m: Counter(m.name, m.help, m.labels, registry=self._registry)
-            for m in metrics
-            if m.kind == "counter"
+            m: Counter(m.name, m.help, m.labels, registry=self._registry) for m in metrics if m.kind == "counter"
         }
         self._gauges = {
             m: Gauge(m.name, m.help, m.labels, registry=self._registry) for m in metrics if m.kind == "gauge"

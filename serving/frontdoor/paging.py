@@ -18,9 +18,7 @@ def encode_token(position: str, listing: str) -> str:
 def decode_token(token: str, listing: str) -> str:
     """The position in a token. Raises `InvalidArgument` for a token of another listing, or none at all."""
     try:
-        text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode(
-            "ascii"
-        )
+        text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, UnicodeDecodeError) as error:
         raise InvalidArgument("page_token", "it is not a token of this list") from error
     name, _, position = text.partition(":")
@@ -32,7 +30,5 @@ def decode_token(token: str, listing: str) -> str:
 def page_size(asked: int) -> int:
     """How many items a page has: 20 when unset, 100 at most (AIP-158). Raises `InvalidArgument` below 0."""
     if asked < 0:
-        raise InvalidArgument(
-            "page_size", "it cannot be negative: leave it unset for 20, at most 100 are returned"
-        )
+        raise InvalidArgument("page_size", "it cannot be negative: leave it unset for 20, at most 100 are returned")
     return min(asked, MAX_PAGE) or DEFAULT_PAGE

@@ -119,7 +119,8 @@ class RecordCache:
         self._waiting.setdefault(key, set()).add(waiter)
         try:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(waiter, timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await waiter
         finally:
             waiters = self._waiting.get(key, set())
             waiters.discard(waiter)

@@ -44,6 +44,7 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler = Callable[[Any, Context], Any]
+Implementation = Callable[[Any, "Call"], Any]
 
 
 class Call:
@@ -102,15 +103,13 @@ class Edge:
         """Serve all methods of `service`. Methods in `quiet` (polls) are not logged when they succeed."""
         silent = frozenset(quiet)
         handlers = {
-            method.name: self._handler(
-                service.full_name, method, getattr(implementation, method.name), silent
-            )
+            method.name: self._handler(service.full_name, method, getattr(implementation, method.name), silent)
             for method in service.methods
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
 
     def _handler(
-        self, service: str, method: MethodDescriptor, function: Handler, silent: frozenset[str]
+        self, service: str, method: MethodDescriptor, function: Implementation, silent: frozenset[str]
     ) -> grpc.RpcMethodHandler[Any, Any]:
         name = f"/{service}/{method.name}"
         edge = _MethodEdge(self, name, log_success=method.name not in silent)
@@ -146,14 +145,12 @@ class _MethodEdge:
                 response = await function(request, self._admit(context))
             except LongtakeError as error:
                 await self._refuse(error, context)
-            except Exception as error:  # noqa: BLE001  (the process edge: no traceback may leave, none may be lost)
+            except Exception as error:  # noqa: BLE001  (the process edge: nothing may leave, nothing be lost)
                 await self._fail(error, context)
             self._ok.inc()
             self._seconds.observe(time.perf_counter() - began)
             if self._log_success:
-                self._log.info(
-                    "handled", method=self._name, ms=round((time.perf_counter() - began) * 1000, 1)
-                )
+                self._log.info("handled", method=self._name, ms=round((time.perf_counter() - began) * 1000, 1))
             return response
 
         return handle
@@ -194,18 +191,12 @@ class _MethodEdge:
         if code is grpc.StatusCode.INTERNAL:
             await self._fail(error, context)
         self._recorder.add(RPC_HANDLED, method=self._name, code=code.name)
-        self._log.info(
-            "refused", method=self._name, code=code.name, reason=error.reason, message=error.message
-        )
+        self._log.info("refused", method=self._name, code=code.name, reason=error.reason, message=error.message)
         await context.abort(code, error.message, trailing_metadata=details_of(error))
 
     async def _fail(self, error: Exception, context: Context) -> NoReturn:
         incident = f"inc_{secrets.token_hex(6)}"
         self._recorder.add(RPC_HANDLED, method=self._name, code="INTERNAL")
         self._log.error("failed", method=self._name, incident=incident, exc_info=error)
-        message = (
-            f"something went wrong here, not in your request; the operator finds it in the log as {incident}"
-        )
-        await context.abort(
-            grpc.StatusCode.INTERNAL, message, trailing_metadata=incident_details(incident, message)
-        )
+        message = f"something went wrong here, not in your request; the operator finds it in the log as {incident}"
+        await context.abort(grpc.StatusCode.INTERNAL, message, trailing_metadata=incident_details(incident, message))

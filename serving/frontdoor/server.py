@@ -137,11 +137,11 @@ class FrontDoor:
         intake = Intake(
             store=store,
             files=files,
+            films=films,
             records=records,
             signer=signer,
             fetcher=Fetcher(FetchPolicy(allow_loopback=settings.uploads.allow_loopback_urls)),
             decoder=Decoder(),
-            max_video_bytes=settings.uploads.max_file_bytes,
         )
         videos = Videos(
             store=store,

@@ -43,9 +43,7 @@ def details_of(error: errors.LongtakeError) -> tuple[tuple[str, bytes], ...]:
     """Trailing metadata that carries the error as `google.rpc.Status`."""
     packed: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
     if isinstance(error, errors.InvalidArgument):
-        violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field, description=error.description
-        )
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.description)
         packed.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if isinstance(error, errors.ResourceExhausted | errors.Unavailable) and error.retry_after_s is not None:
         delay = duration_pb2.Duration()

@@ -125,9 +125,7 @@ def _among(field: str, value: str, supported: Iterable[str], model: Capabilities
         raise InvalidArgument(field, f"{value!r}: {model.model} supports {', '.join(names)}")
 
 
-def foreign_shape(
-    draft: Draft, model: Capabilities, video: ForeignSource
-) -> tuple[str, str, tuple[str, ...]]:
+def foreign_shape(draft: Draft, model: Capabilities, video: ForeignSource) -> tuple[str, str, tuple[str, ...]]:
     """Aspect ratio, resolution and warnings of a video from elsewhere, on the nearest canvas of the model.
 
     Raises `InvalidArgument` when no canvas is near, and when the draft asks for another one.

@@ -104,9 +104,7 @@ class Videos:
             if self._draining:
                 raise Unavailable("this server is shutting down: try again", retry_after_s=DRAIN_RETRY_S)
             settled = await self._settle(caller, draft)
-            known = (
-                await self._sent_before(caller, settled.request) if resent and not draft.request_id else None
-            )
+            known = await self._sent_before(caller, settled.request) if resent and not draft.request_id else None
             return known or await self._accept(caller, draft, settled)
         except LongtakeError as error:
             self._recorder.add(JOBS_REFUSED, reason=error.reason)
@@ -116,13 +114,16 @@ class Videos:
         """Check everything, take the media in, fill what is open."""
         model = self._catalog.resolve(draft.model)
         check_draft(draft, model.capabilities)
-        source = await self._intake.parent(caller.tenant, draft) if draft.extends else None
+        source = None
+        if draft.extends:
+            source = await self._intake.parent(caller.tenant, draft.extends, draft.name("extends"))
         can = model.capabilities
         aspect = draft.aspect_ratio or can.canvases[0].aspect_ratio
         codec = Codec(draft.codec) if draft.codec else self._defaults.codec
         sizes = can.image_resolutions if draft.kind is Kind.IMAGE else can.resolutions
         resolution = draft.resolution or next(iter(sizes))
-        shape, warnings = None, ()
+        shape: VideoShape | None = None
+        warnings: tuple[str, ...] = ()
         if isinstance(source, OwnParent):
             shape = shape_of(source.manifest)
             self._check_model(draft, model, source.manifest)
@@ -130,7 +131,7 @@ class Videos:
             resolution = inherited_resolution(draft, can, shape)
         elif isinstance(source, ForeignParent):
             aspect, resolution, warnings = foreign_shape(draft, can, source.source)
-        first = draft.first_frame and await self._intake.picture(caller.tenant, draft.first_frame)
+        first = await self._intake.picture(caller.tenant, draft.first_frame) if draft.first_frame else None
         references = [await self._intake.picture(caller.tenant, reference) for reference in draft.references]
         request = VideoRequest(
             kind=draft.kind,
@@ -215,11 +216,9 @@ class Videos:
         """A video's record."""
         return (await self.view(caller, video)).record
 
-    async def list(self, caller: Caller, *, size: int, token: str) -> tuple[list[View], str]:
+    async def page(self, caller: Caller, *, size: int, token: str) -> tuple[list[View], str]:
         """Up to `size` videos, newest first, and the token of the next page (empty at the end)."""
-        page = await self._jobs.list(
-            caller.tenant, limit=size, token=decode_token(token, "videos") if token else ""
-        )
+        page = await self._jobs.list(caller.tenant, limit=size, token=decode_token(token, "videos") if token else "")
         views = [self._cache.put(record) for record in page.records]
         return views, encode_token(page.next_token, "videos") if page.next_token else ""
 
@@ -276,9 +275,7 @@ class Videos:
             ingested = (await Segments(self._store, record.tenant).get(record.segments[0])).frames
         return record.plan.start_frame + ingested + record.plan.frames
 
-    def watch(
-        self, caller: Caller, video: str, *, cursor: str = "", previews: bool = False
-    ) -> AsyncGenerator[Event]:
+    def watch(self, caller: Caller, video: str, *, cursor: str = "", previews: bool = False) -> AsyncGenerator[Event]:
         """What happens to a video from the cursor on, until it has ended."""
         return watch(self._records, self._store, caller.tenant, video, cursor=cursor, previews=previews)
 

@@ -75,9 +75,7 @@ class _Position:
             segments, version, steps, stage = text.split(":")
             return cls(int(segments), int(version), int(steps), stage)
         except (binascii.Error, ValueError) as error:
-            raise InvalidArgument(
-                "cursor", "it is not a cursor of WatchVideo: leave it out to begin anew"
-            ) from error
+            raise InvalidArgument("cursor", "it is not a cursor of WatchVideo: leave it out to begin anew") from error
 
     def at(self, view: View) -> _Position:
         progress = progress_of(view)

@@ -12,9 +12,17 @@ from serving.store.base import Store
 from serving.store.open import open_store
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def one_event_loop(anyio_backend: str) -> AsyncIterator[None]:
+    """All tests share one loop: grpc.aio keeps calling back into every loop that it has seen, also into
+    closed ones.
+    """
+    yield  # noqa: PT022  (until the end of the run)
 
 
 @pytest.fixture

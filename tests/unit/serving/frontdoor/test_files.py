@@ -75,9 +75,7 @@ async def test_ids_that_are_none_never_become_keys(files: Files, file_id: str) -
         await files.get("a", file_id)
 
 
-async def test_a_deleted_file_is_gone_and_its_bytes_stay_for_requests_that_use_them(
-    files: Files, store: Store
-) -> None:
+async def test_a_deleted_file_is_gone_and_its_bytes_stay_for_requests_that_use_them(files: Files, store: Store) -> None:
     record = await files.upload("a", "cat.png", pieces(PNG))
     await files.delete("a", record.id)
 

@@ -28,9 +28,7 @@ def key(of: JobRecord) -> tuple[str, str]:
     return (of.tenant, of.id)
 
 
-def test_a_running_record_is_answered_only_while_the_director_vouches(
-    cache: RecordCache, clock: Clock
-) -> None:
+def test_a_running_record_is_answered_only_while_the_director_vouches(cache: RecordCache, clock: Clock) -> None:
     running = record(state=JobState.RUNNING, version=2)
     cache.put(running)
     assert cache.lookup(key(running)) is None
@@ -129,9 +127,7 @@ async def test_waiting_for_what_has_changed_already_returns_at_once(cache: Recor
     await asyncio.wait_for(cache.changed(key(first.record), first, 30), 5)
 
 
-async def test_a_cold_poll_reads_the_store_and_a_deleted_video_is_not_found(
-    cache: RecordCache, store: Store
-) -> None:
+async def test_a_cold_poll_reads_the_store_and_a_deleted_video_is_not_found(cache: RecordCache, store: Store) -> None:
     jobs = Jobs(store)
     records = Records(jobs, cache, Unrecorded())
     created = await jobs.create(record())
@@ -152,9 +148,7 @@ def test_progress_is_100_only_when_the_result_is_there() -> None:
     committing = record(state=JobState.RUNNING, phase=Phase.COMMITTING, steps_done=8, version=2)
     assert progress_of(cache.put(committing)).percent == 99
 
-    done = committing.model_copy(
-        update={"state": JobState.SUCCEEDED, "version": 3, "segments": ("ab" * 32, "cd" * 32)}
-    )
+    done = committing.model_copy(update={"state": JobState.SUCCEEDED, "version": 3, "segments": ("ab" * 32, "cd" * 32)})
     progress = progress_of(cache.put(done))
     assert (progress.percent, progress.stage) == (100, "")
     assert (progress.segments_done, progress.segments_total) == (2, 2)
