@@ -115,6 +115,19 @@ def media_of(data: bytes) -> bytes:
 
 
 @ASYNC
+def test_a_video_from_elsewhere_is_taken_in_whole_or_refused(house: House, asynchronous: bool) -> None:
+    seen = house.client("videos.py", "foreign", asynchronous=asynchronous)
+
+    for request_id in seen["ids"]:
+        source = house.do(Jobs(house.store).get("default", request_id)).request.ingests
+        assert source is not None
+        assert (source.width, source.height, round(source.seconds)) == (320, 180, 3)
+    for name in ("half", "picture"):
+        assert seen[name]["code"] == "INVALID_ARGUMENT", seen[name]
+        assert seen[name]["message"].startswith("video: ")
+
+
+@ASYNC
 def test_what_cannot_be_met_is_refused_by_name(house: House, asynchronous: bool) -> None:
     seen = house.client("videos.py", "refusals", asynchronous=asynchronous)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import av
 import numpy as np
 
 from serving.frontdoor.catalog import Catalog, Model
@@ -99,6 +101,7 @@ class House:
         work = self.folder / f"client-{scenario}-{asynchronous}"
         work.mkdir(exist_ok=True)
         (work / "cat.png").write_bytes(CAT)
+        (work / "film.mp4").write_bytes(FILM)
         (work / "cat.dataurl").write_text(f"data:image/png;base64,{base64.b64encode(CAT).decode()}")
         done = subprocess.run(
             command, cwd=work, env=environment, capture_output=True, text=True, timeout=CLIENT_TIMEOUT_S
@@ -126,5 +129,20 @@ def _cat() -> bytes:
     return png(frame)
 
 
+def _film() -> bytes:
+    """Three seconds of 25 frames, as another program writes them."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for number in range(75):
+            frame = np.full((180, 320, 3), 3 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
 CAT = _cat()
 """A picture to upload."""
+FILM = _film()
+"""A video that was made elsewhere."""

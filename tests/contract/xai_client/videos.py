@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,23 @@ async def chain(client: Any) -> dict[str, Any]:
     }
 
 
+async def foreign(client: Any) -> dict[str, Any]:
+    """Videos from elsewhere: by file, by data URL, and some that are none."""
+    video, files = client.video, client.files
+    film = Path("film.mp4").read_bytes()
+    whole = await settle(files.upload(film, filename="film.mp4"))
+    half = await settle(files.upload(film[: len(film) // 2], filename="half.mp4"))
+    cat = await settle(files.upload("cat.png"))
+    data_url = "data:video/mp4;base64," + base64.b64encode(film).decode()
+    by_file = await settle(video.extend_start("hang", "", video_file_id=whole.id, duration=1))
+    by_url = await settle(video.extend_start("hang", "", video_url=data_url, duration=1))
+    return {
+        "ids": [by_file.request_id, by_url.request_id],
+        "half": await refused(lambda: video.extend_start("x", "", video_file_id=half.id)),
+        "picture": await refused(lambda: video.extend_start("x", "", video_file_id=cat.id)),
+    }
+
+
 async def refusals(client: Any) -> dict[str, Any]:
     """Every request that cannot be met, and what the client is told."""
     video = client.video
@@ -155,4 +173,4 @@ async def refusals(client: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(text, start_and_poll, pictures, chain, refusals)
+    main(text, start_and_poll, pictures, chain, foreign, refusals)
