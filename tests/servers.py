@@ -78,7 +78,7 @@ def _running(command: list[str], environment: dict[str, str], health: str) -> It
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(2)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

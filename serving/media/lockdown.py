@@ -1,7 +1,7 @@
 """Take away from this process all that decoding does not need. Only `worker.py`, a one-shot child, calls it.
 
 What holds afterwards, on Linux 5.13 and later: no file can be opened (Landlock), no socket made and no program or
-process started (seccomp), memory, CPU time, open files and written bytes are bounded (rlimits), and nothing can be
+process (threads can be) started (seccomp), memory, CPU time, open files and written bytes are bounded (rlimits), and nothing can be
 gained back (no_new_privs). On an older kernel, or another architecture, the rlimits alone hold.
 """
 
@@ -24,12 +24,16 @@ _LANDLOCK_ALL_FILES = (1 << 13) - 1
 
 _ALLOW = 0x7FFF_0000
 _DENY = 0x0005_0000 | errno.EPERM
-_LOAD, _JUMP_EQUAL, _RETURN = 0x20, 0x15, 0x06
-_SYSCALLS: dict[str, tuple[int, tuple[int, ...]]] = {
-    # socket, connect, bind, fork, vfork, execve, ptrace, process_vm_readv, execveat, io_uring_setup
-    "x86_64": (0xC000_003E, (41, 42, 49, 57, 58, 59, 101, 310, 322, 425)),
-    # socket, connect, bind, execve, ptrace, process_vm_readv, execveat, io_uring_setup
-    "aarch64": (0xC000_00B7, (198, 203, 200, 221, 117, 270, 281, 425)),
+_UNKNOWN = 0x0005_0000 | errno.ENOSYS
+_LOAD, _JUMP_EQUAL, _JUMP_IF_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
+_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
+_CLONE_THREAD = 0x1_0000
+_CLONE3 = 435
+_SYSCALLS: dict[str, tuple[int, int, tuple[int, ...]]] = {
+    # clone; socket, connect, bind, fork, vfork, execve, ptrace, process_vm_readv, execveat, io_uring_setup
+    "x86_64": (0xC000_003E, 56, (41, 42, 49, 57, 58, 59, 101, 310, 322, 425)),
+    # clone; socket, connect, bind, execve, ptrace, process_vm_readv, execveat, io_uring_setup
+    "aarch64": (0xC000_00B7, 220, (198, 203, 200, 221, 117, 270, 281, 425)),
 }
 
 
@@ -71,11 +75,26 @@ def _forbid_syscalls(libc: ctypes.CDLL) -> None:
     known = _SYSCALLS.get(platform.machine())
     if known is None:
         return
-    architecture, denied = known
-    program = [(_LOAD, 0, 0, 4), (_JUMP_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _DENY), (_LOAD, 0, 0, 0)]
-    for left, number in zip(range(len(denied), 0, -1), denied, strict=True):
-        program.append((_JUMP_EQUAL, left, 0, number))
-    program += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _DENY)]
+    architecture, clone, denied = known
+    program = [
+        (_LOAD, 0, 0, _ARCHITECTURE_AT),
+        (_JUMP_EQUAL, 1, 0, architecture),
+        (_RETURN, 0, 0, _DENY),
+        (_LOAD, 0, 0, _NUMBER_AT),
+        # Its flags lie in memory, out of reach: let the C library fall back to `clone`.
+        (_JUMP_EQUAL, 0, 1, _CLONE3),
+        (_RETURN, 0, 0, _UNKNOWN),
+    ]
+    # Each denied call jumps to the last line.
+    program += [(_JUMP_EQUAL, len(denied) - i + 4, 0, number) for i, number in enumerate(denied)]
+    program += [
+        (_JUMP_EQUAL, 1, 0, clone),
+        (_RETURN, 0, 0, _ALLOW),
+        (_LOAD, 0, 0, _FIRST_ARGUMENT_AT),
+        (_JUMP_IF_SET, 0, 1, _CLONE_THREAD),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _DENY),
+    ]
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in program))
     head = struct.pack("@HP", len(program), ctypes.addressof(code))
     if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.create_string_buffer(head), 0, 0) != 0:

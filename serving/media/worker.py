@@ -21,7 +21,7 @@ import av
 import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, WebPImagePlugin
+from PIL import Image, ImageOps, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from serving.media.lockdown import lock_down
 
@@ -156,10 +156,10 @@ def main() -> int:
     av.logging.set_level(None)
     # Pillow and PyAV import parts of themselves when they are first needed; after the lock-down they could not.
     Image.preinit()
+    assert WebPImagePlugin.SUPPORTED and MpoImagePlugin and TiffImagePlugin  # noqa: PT018  (EXIF needs the latter two)
     for part in pkgutil.walk_packages(av.__path__, "av."):
         if not part.name.endswith("__main__"):
             importlib.import_module(part.name)
-    Image.register_mime(WebPImagePlugin.WebPImageFile.format, "image/webp")
     lock_down(memory_bytes=call["memory_bytes"], cpu_seconds=call["cpu_seconds"])
     out = sys.stdout.buffer
     try:

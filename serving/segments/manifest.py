@@ -16,7 +16,6 @@ from serving.media.track import Track
 from serving.requests import Digest, Frozen
 from serving.segments.media import MediaPart
 
-
 __all__ = ["LatentRef", "ManifestCanvas", "MediaPart", "SegmentManifest"]
 
 

@@ -1,0 +1,33 @@
+"""What all tests share: one asyncio backend, a quiet video encoder, and no Ray where it does not belong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("SVT_LOG", "1")  # the encoder tells of every segment otherwise; it reads this once
+
+UNIT = Path(__file__).parent / "unit"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _no_ray_in_unit_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit test that starts Ray is no unit test."""
+    if UNIT not in request.path.parents:
+        return
+    try:
+        import ray
+    except ImportError:
+        return
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        pytest.fail("a unit test must not start Ray")
+
+    monkeypatch.setattr(ray, "init", refuse)

@@ -1,0 +1,154 @@
+"""Job records: created once, moved by compare-and-swap, listed newest first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from engines.models import family
+from serving.errors import AlreadyExists, Conflict, FailedPrecondition, NotFound
+from serving.jobs.epoch import EpochLost, take_epoch
+from serving.jobs.ids import derived_id, new_id
+from serving.jobs.record import TRANSITIONS, JobRecord, JobState
+from serving.jobs.repository import Jobs
+from serving.plan import plan
+from serving.requests import VideoRequest
+from serving.store.base import Store
+from serving.store.open import open_store
+
+pytestmark = pytest.mark.anyio
+CAN = family("sprite").capabilities
+
+
+def record(job: str = "", created_ms: int = 1000, prompt: str = "", **fields: object) -> JobRecord:
+    wanted = VideoRequest(
+        model=CAN.model, prompt=prompt, seconds=1, aspect_ratio="1:1", resolution="480p", steps=8
+    )
+    made = plan(wanted, CAN, model_digest="d", seed=1)
+    base = {"id": job or new_id("vid_"), "tenant": "a", "request": wanted, "plan": made, "created_ms": created_ms}
+    return JobRecord.model_validate(base | fields)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = await open_store(str(tmp_path), probe=False)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def jobs(store: Store) -> Jobs:
+    return Jobs(store)
+
+
+async def test_a_created_job_is_there_and_active(jobs: Jobs) -> None:
+    made = await jobs.create(record())
+    assert await jobs.get("a", made.id) == made
+    assert [entry.id async for entry in jobs.active()] == [made.id]
+    assert made.version == 1
+
+
+async def test_another_tenant_sees_nothing(jobs: Jobs) -> None:
+    made = await jobs.create(record())
+    with pytest.raises(NotFound):
+        await jobs.get("b", made.id)
+    assert (await jobs.list("b", limit=5)).records == ()
+
+
+@pytest.mark.parametrize("job", ["", "..", "vid_a/../../b", "vid_\n", "x" * 500, "vid_ü"])
+async def test_any_text_as_id_is_just_not_found(jobs: Jobs, job: str) -> None:
+    with pytest.raises(NotFound):
+        await jobs.get("a", job)
+
+
+async def test_a_resent_create_returns_the_same_job_and_lists_it_once(jobs: Jobs) -> None:
+    job = derived_id("vid_", "a", "key")
+    first = await jobs.create(record(job, 1000, idempotency_key="key"))
+    again = await jobs.create(record(job, 2000, idempotency_key="key"))
+    assert again == first
+    assert [found.id for found in (await jobs.list("a", limit=5)).records] == [job]
+
+
+async def test_one_key_for_two_requests_names_the_difference(jobs: Jobs) -> None:
+    job = derived_id("vid_", "a", "key")
+    await jobs.create(record(job, prompt="a", idempotency_key="key"))
+    with pytest.raises(AlreadyExists, match="differ in: prompt"):
+        await jobs.create(record(job, prompt="b", idempotency_key="key"))
+
+
+async def test_a_writer_that_read_before_another_wrote_loses(jobs: Jobs) -> None:
+    made = await jobs.create(record())
+    running = await jobs.transition(made, state=JobState.RUNNING, epoch=1)
+    with pytest.raises(Conflict):
+        await jobs.transition(made, cancel_requested=True)
+    assert (await jobs.get("a", made.id)) == running
+
+
+async def test_many_writers_at_once_lose_no_change(jobs: Jobs) -> None:
+    made = await jobs.create(record())
+
+    async def count() -> None:
+        while True:
+            try:
+                found = await jobs.get("a", made.id)
+                await jobs.transition(found, steps_done=found.steps_done + 1)
+                return
+            except Conflict:
+                continue
+
+    await asyncio.gather(*(count() for _ in range(12)))
+    assert (await jobs.get("a", made.id)).steps_done == 12
+
+
+@pytest.mark.parametrize("state", [s for s in JobState if s.terminal and s is not JobState.DELETED])
+async def test_terminal_states_are_final(jobs: Jobs, state: JobState) -> None:
+    made = await jobs.create(record())
+    running = await jobs.transition(made, state=JobState.RUNNING)
+    ended = await jobs.transition(running, state=state)
+    for after in JobState:
+        if after is not JobState.DELETED:
+            with pytest.raises(FailedPrecondition):
+                await jobs.transition(ended, state=after)
+    assert TRANSITIONS[JobState.DELETED] == frozenset()
+
+
+async def test_a_deleted_job_is_gone_for_good(jobs: Jobs) -> None:
+    job = derived_id("vid_", "a", "key")
+    made = await jobs.create(record(job, idempotency_key="key"))
+    ended = await jobs.transition(made, state=JobState.CANCELLED)
+    await jobs.delete(ended)
+    with pytest.raises(NotFound):
+        await jobs.get("a", job)
+    assert [entry async for entry in jobs.active()] == []
+    with pytest.raises(FailedPrecondition, match="was deleted"):
+        await jobs.create(record(job, idempotency_key="key"))
+
+
+async def test_lists_are_newest_first_and_page(jobs: Jobs) -> None:
+    made = [await jobs.create(record(created_ms=1000 + i)) for i in range(5)]
+    first = await jobs.list("a", limit=3)
+    second = await jobs.list("a", limit=3, token=first.next_token)
+    assert [r.id for r in (*first.records, *second.records)] == [r.id for r in reversed(made)]
+    assert second.next_token == ""
+
+
+async def test_the_newest_equal_request_of_a_key_is_found_within_its_time(jobs: Jobs) -> None:
+    old = await jobs.create(record(created_ms=1_000, api_key_id="k"))
+    fingerprint = old.request.fingerprint()
+    assert await jobs.newest_same("a", "k", fingerprint, 500) == old
+    assert await jobs.newest_same("a", "k", fingerprint, 2_000) is None
+    assert await jobs.newest_same("a", "other", fingerprint, 500) is None
+    new = await jobs.create(record(created_ms=1_500, api_key_id="k"))
+    assert await jobs.newest_same("a", "k", fingerprint, 500) == new
+
+
+async def test_a_new_director_ends_the_old_ones_epoch(store: Store) -> None:
+    old = await take_epoch(store)
+    await old.check()
+    new = await take_epoch(store)
+    assert new.number == old.number + 1
+    with pytest.raises(EpochLost):
+        await old.check()

@@ -1,0 +1,147 @@
+"""Fetching under guard: what a URL may not lead to."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from serving.errors import InvalidArgument
+from serving.media.fetch import Fetcher, FetchPolicy
+
+pytestmark = pytest.mark.anyio
+OPEN = FetchPolicy(allow_loopback=True, seconds=3)
+Answer = Callable[[str], bytes]
+
+
+@asynccontextmanager
+async def web(answer: Answer, *, pause: float = 0) -> AsyncIterator[int]:
+    """A tiny HTTP server on loopback; `answer` maps a path to the whole response."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(pause)
+        writer.write(answer(head.split()[1].decode()))
+        try:
+            await writer.drain()
+        except ConnectionError:
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def ok(body: bytes, kind: str = "image/png") -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def redirect(to: str) -> bytes:
+    return f"HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+def resolver(*scripts: list[str]) -> Callable[[str, int], Awaitable[list[str]]]:
+    """Answers name look-ups by script, in order, the last one for ever."""
+    left = list(scripts)
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return resolve
+
+
+async def test_it_fetches_and_follows_redirects() -> None:
+    async with web(lambda path: ok(b"picture") if path == "/b" else redirect("/b")) as port:
+        assert await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/a", field="f", max_bytes=100) == b"picture"
+
+
+async def test_loopback_and_private_addresses_are_refused_by_default() -> None:
+    guarded = Fetcher(FetchPolicy())
+    for host in ("127.0.0.1", "[::1]", "10.0.0.1", "169.254.169.254", "192.168.0.1", "0.0.0.0", "[::ffff:127.0.0.1]"):
+        with pytest.raises(InvalidArgument, match=r"^f: .*public internet"):
+            await guarded.fetch(f"http://{host}/x", field="f", max_bytes=10)
+
+
+async def test_a_name_that_leads_inside_is_refused_even_beside_a_public_address() -> None:
+    guarded = Fetcher(FetchPolicy(), resolver(["8.8.8.8", "10.1.2.3"]))
+    with pytest.raises(InvalidArgument, match="public internet"):
+        await guarded.fetch("http://rebind.example/x", field="f", max_bytes=10)
+
+
+async def test_the_address_that_was_checked_is_the_one_that_is_used() -> None:
+    """A second look-up would lead elsewhere; there is none."""
+    async with web(lambda _: ok(b"yes")) as port:
+        fetcher = Fetcher(OPEN, resolver(["127.0.0.1"], ["10.9.9.9"]))
+        assert await fetcher.fetch(f"http://name.example:{port}/", field="f", max_bytes=10) == b"yes"
+
+
+async def test_a_redirect_is_checked_like_the_first_url() -> None:
+    async with web(lambda _: redirect("http://10.0.0.1/secret")) as port:
+        with pytest.raises(InvalidArgument, match="public internet"):
+            await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
+    async with web(lambda _: redirect("file:///etc/passwd")) as port:
+        with pytest.raises(InvalidArgument, match="only http, https and data"):
+            await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
+    async with web(lambda _: redirect("/again")) as port:
+        with pytest.raises(InvalidArgument, match="more than 3"):
+            await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
+
+
+async def test_bytes_are_bounded_whether_declared_or_not() -> None:
+    async with web(lambda _: ok(b"x" * 1000)) as port:
+        with pytest.raises(InvalidArgument, match="larger than 100 bytes"):
+            await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=100)
+    endless = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n" + b"x" * 100_000
+    async with web(lambda _: endless) as port:
+        with pytest.raises(InvalidArgument, match="larger than 100 bytes"):
+            await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=100)
+
+
+async def test_time_is_bounded() -> None:
+    async with web(lambda _: ok(b"late"), pause=5) as port:
+        quick = Fetcher(FetchPolicy(allow_loopback=True, seconds=0.3))
+        with pytest.raises(InvalidArgument, match="did not answer within"):
+            await quick.fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("ftp://example.com/x", "only http"),
+        ("file:///etc/passwd", "only http"),
+        ("http://user:secret@example.com/x", "user name or password"),
+        ("http://example.com:22/x", "port 22"),
+        ("http://[broken/x", "malformed"),
+        ("//example.com/x", "only http"),
+        ("", "only http"),
+    ],
+)
+async def test_urls_that_are_never_fetched(url: str, said: str) -> None:
+    with pytest.raises(InvalidArgument, match=said):
+        await Fetcher(FetchPolicy(), resolver(["8.8.8.8"])).fetch(url, field="f", max_bytes=10)
+
+
+async def test_other_answers_are_named() -> None:
+    async with web(lambda _: b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n") as port:
+        with pytest.raises(InvalidArgument, match="HTTP status 404"):
+            await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
+    async with web(lambda _: ok(b"<html>", "text/html")) as port:
+        with pytest.raises(InvalidArgument, match="not with a picture"):
+            await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
+
+
+async def test_data_urls_are_bounded_before_they_are_decoded() -> None:
+    fetcher = Fetcher(FetchPolicy())
+    url = "data:image/png;base64," + base64.b64encode(b"picture").decode()
+    assert await fetcher.fetch(url, field="f", max_bytes=7) == b"picture"
+    for bad, said in (
+        ("data:image/png;base64," + "A" * 100, "larger than 10 bytes"),
+        ("data:image/png;base64,***", "damaged"),
+        ("data:image/png,abc", "must be base64"),
+    ):
+        with pytest.raises(InvalidArgument, match=said):
+            await fetcher.fetch(bad, field="f", max_bytes=10)

@@ -1,0 +1,149 @@
+"""Hostile pictures and videos: refused with a reason, never a crash."""
+
+from __future__ import annotations
+
+import io
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.errors import InvalidArgument
+from serving.media.sandbox import Decoder
+
+pytestmark = pytest.mark.anyio
+
+
+def picture(form: str = "PNG", size: tuple[int, int] = (100, 60), **options: object) -> bytes:
+    image = Image.new("RGB", size, (255, 0, 0))
+    image.paste((0, 0, 255), (size[0] // 2, 0, *size))
+    out = io.BytesIO()
+    image.save(out, form, **options)
+    return out.getvalue()
+
+
+def video(path: Path, *, seconds: float = 2.0, codec: str = "libx264", size: tuple[int, int] = (160, 90)) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for number in range(round(seconds * 10)):
+            frame = np.full((size[1], size[0], 3), number * 10 % 255, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG whose header promises a size that its data does not have."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 9)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+async def test_a_picture_is_cropped_to_its_middle_and_scaled(form: str) -> None:
+    pixels = await Decoder().image(picture(form), 32, 32)
+    assert pixels.shape == (32, 32, 3)
+    assert np.abs(pixels[16, 2].astype(int) - (255, 0, 0)).max() < 12
+    assert np.abs(pixels[16, 29].astype(int) - (0, 0, 255)).max() < 12
+
+
+async def test_transparency_lies_over_black_and_orientation_is_followed() -> None:
+    out = io.BytesIO()
+    Image.new("RGBA", (10, 10), (255, 255, 255, 0)).save(out, "PNG")
+    assert (await Decoder().image(out.getvalue(), 8, 8)).max() == 0
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    turned = await Decoder().image(picture("JPEG", (64, 64), exif=exif), 32, 32)
+    assert turned[2, 16, 0] > 200
+    assert turned[29, 16, 2] > 200
+
+
+def _zip() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a", "b")
+    return out.getvalue()
+
+
+HOSTILE = {
+    "nothing": b"",
+    "noise": bytes(range(256)) * 4,
+    "truncated": picture()[:70],
+    "bomb": png_of(60_000, 60_000),
+    "many pixels, no data": png_of(6_000, 6_000),
+    "gif": picture("GIF"),
+    "svg": b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
+    "zip": _zip(),
+    "too large": b"\x89PNG\r\n\x1a\n" + b"\0" * (10 * 1024 * 1024),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_what_is_no_good_picture_is_refused_by_field(name: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"^image_url: "):
+        await Decoder().image(HOSTILE[name], 32, 32, field="image_url")
+
+
+async def test_an_animation_is_refused() -> None:
+    frames = [Image.new("RGB", (8, 8), (i * 60, 0, 0)) for i in range(3)]
+    out = io.BytesIO()
+    frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:])
+    with pytest.raises(InvalidArgument, match="animation"):
+        await Decoder().image(out.getvalue(), 8, 8)
+
+
+async def test_a_video_is_resampled_once(tmp_path: Path) -> None:
+    path = video(tmp_path / "a.mp4")
+    facts = await Decoder().probe_video(path)
+    assert (facts.codec, facts.width, facts.height, facts.seconds) == ("h264", 160, 90, 2.0)
+    frames = [f async for f in Decoder().decode_video(path, width=112, height=64, fps=16, frames=33)]
+    assert len(frames) == 33
+    assert frames[0].shape == (64, 112, 3)
+    levels = [int(f.mean()) for f in frames]
+    assert levels == sorted(levels)
+    assert levels[-1] > 150
+
+
+async def test_videos_out_of_bounds_are_refused(tmp_path: Path) -> None:
+    bad = {
+        "short": video(tmp_path / "short.mp4", seconds=1.0),
+        "mpeg4": video(tmp_path / "mpeg4.mp4", codec="mpeg4"),
+        "playlist": tmp_path / "playlist.mp4",
+        "cut": tmp_path / "cut.mp4",
+        "empty": tmp_path / "empty.mp4",
+    }
+    bad["playlist"].write_text("#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n")
+    bad["cut"].write_bytes(video(tmp_path / "whole.mp4").read_bytes()[:900])
+    bad["empty"].write_bytes(b"")
+    for path in bad.values():
+        with pytest.raises(InvalidArgument, match=r"^video: "):
+            await Decoder().probe_video(path, field="video")
+
+
+def test_the_child_can_open_no_file_make_no_socket_and_start_nothing() -> None:
+    probe = """
+import os, socket
+from serving.media.lockdown import lock_down
+lock_down(memory_bytes=1 << 31, cpu_seconds=5)
+def attempt(act):
+    try:
+        act()
+    except OSError as error:
+        return type(error).__name__
+    return "possible"
+print(attempt(lambda: open("/etc/passwd")), attempt(socket.socket), attempt(os.fork),
+      attempt(lambda: os.execv("/bin/true", ["true"])))
+"""
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.split() == ["PermissionError"] * 4
