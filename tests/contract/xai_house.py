@@ -90,26 +90,26 @@ class House:
         self, script: str, scenario: str, *, asynchronous: bool = False, key: str = "any", **env: str
     ) -> dict[str, Any]:
         """Run a scenario of the public client; what it saw."""
-        command = [sys.executable, str(CLIENTS / script), scenario, *(["--async"] if asynchronous else [])]
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.folder),
-            "XAI_API_KEY": key,
-            "LONGTAKE_HOST": f"localhost:{self.grpc_port}",
-            **env,
-        }
-        work = self.folder / f"client-{scenario}-{asynchronous}"
-        work.mkdir(exist_ok=True)
-        (work / "cat.png").write_bytes(CAT)
-        (work / "film.mp4").write_bytes(FILM)
-        (work / "cat.dataurl").write_text(f"data:image/png;base64,{base64.b64encode(CAT).decode()}")
-        done = subprocess.run(
-            command, cwd=work, env=environment, capture_output=True, text=True, timeout=CLIENT_TIMEOUT_S
-        )
-        if done.returncode:
-            raise AssertionError(f"{script} {scenario} failed:\n{done.stderr[-6000:]}")
-        seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return seen
+        environment = {"LONGTAKE_HOST": f"localhost:{self.grpc_port}", **env}
+        return run_client(self.folder, script, scenario, asynchronous=asynchronous, key=key, **environment)
+
+
+def run_client(
+    folder: Path, script: str, scenario: str, *, asynchronous: bool = False, key: str = "any", **env: str
+) -> dict[str, Any]:
+    """Run a scenario of the public client in a process of its own, below `folder`; what it saw."""
+    command = [sys.executable, str(CLIENTS / script), scenario, *(["--async"] if asynchronous else [])]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "XAI_API_KEY": key, **env}
+    work = folder / f"client-{scenario}-{asynchronous}"
+    work.mkdir(exist_ok=True)
+    (work / "cat.png").write_bytes(CAT)
+    (work / "film.mp4").write_bytes(FILM)
+    (work / "cat.dataurl").write_text(f"data:image/png;base64,{base64.b64encode(CAT).decode()}")
+    done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, timeout=CLIENT_TIMEOUT_S)
+    if done.returncode:
+        raise AssertionError(f"{script} {scenario} failed:\n{done.stderr[-6000:]}")
+    seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return seen
 
 
 @contextmanager

@@ -142,6 +142,13 @@ async def foreign(client: Any) -> dict[str, Any]:
     }
 
 
+async def grown(client: Any) -> dict[str, Any]:
+    """A video from elsewhere is extended until it is one file, input and new part."""
+    film = await settle(client.files.upload("film.mp4"))
+    response = await settle(client.video.extend("it moves", "", video_file_id=film.id, duration=1, **FAST))
+    return {**seen(response), "path": save(response.url, "grown.mp4")}
+
+
 async def refusals(client: Any) -> dict[str, Any]:
     """Every request that cannot be met, and what the client is told."""
     video = client.video
@@ -173,4 +180,4 @@ async def refusals(client: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(text, start_and_poll, pictures, chain, foreign, refusals)
+    main(text, start_and_poll, pictures, chain, foreign, grown, refusals)
