@@ -44,6 +44,8 @@ from serving.store.base import Store
 
 GRACE_S = 5.0
 """Running calls may end for so long when the server stops; what still streams then is cut."""
+LAME_S = 0.3
+"""Before that, the server answers for so long as one that shuts down: creates are UNAVAILABLE, the rest works."""
 KEYS_LOOK_S = 2.0
 """How soon a removed API key stops working."""
 
@@ -110,11 +112,13 @@ class FrontDoor:
 
     async def stop(self, grace_s: float = GRACE_S) -> None:
         """Refuse new work, let running calls end, then close everything."""
-        if self._rooms is None or self._grpc is None or self._http is None:
+        if self._rooms is None or self._grpc is None or self._http is None or self._stopping:
             return
         self._stopping = True
         self._rooms.videos.drain()
         await self._health.enter_graceful_shutdown()
+        # Calls that are on their way now still get an answer that says what to do, not a cut connection.
+        await asyncio.sleep(min(LAME_S, grace_s))
         await asyncio.gather(self._grpc.stop(grace_s), self._http.stop())
         if self._looking is not None:
             self._looking.cancel()

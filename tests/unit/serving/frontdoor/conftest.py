@@ -12,11 +12,6 @@ from serving.store.base import Store
 from serving.store.open import open_store
 
 
-@pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="session", autouse=True)
 async def one_event_loop(anyio_backend: str) -> AsyncIterator[None]:
     """All tests share one loop: grpc.aio keeps calling back into every loop that it has seen, also into

@@ -1,0 +1,13 @@
+"""One event loop for all contract tests that are coroutines."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def one_event_loop(anyio_backend: str) -> AsyncIterator[None]:
+    """grpc.aio keeps calling back into every loop that it has seen, also into closed ones."""
+    yield  # noqa: PT022  (until the end of the run)
