@@ -1,0 +1,141 @@
+"""A Director over a real directory store and the real stages, without Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines import models
+from engines.session import Session, load_session
+from serving.director.director import Director
+from serving.jobs.epoch import take_epoch
+from serving.jobs.ids import new_id
+from serving.jobs.record import JobRecord
+from serving.jobs.repository import Jobs
+from serving.metrics import Unrecorded
+from serving.plan import plan
+from serving.requests import OwnSource, VideoRequest
+from serving.segments.lineage import Segments, shape_of
+from serving.stages.loaded import Loaded
+from serving.store.base import Store
+from serving.store.open import open_store
+from tests.unit.serving.director.plain import PlainStages
+
+TENANT = "studio"
+_ASKED = {"prompt": "a red circle moves right", "seconds": 1, "steps": 2, "seed": 3, "resolution": "480p"}
+
+
+@pytest.fixture(scope="session")
+def session() -> Session:
+    """All engines of the model, loaded once."""
+    return asyncio.run(load_session("sprite-1", threads=1))
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@dataclass
+class Office:
+    """A store, stages, and Directors that work on them."""
+
+    store: Store
+    jobs: Jobs
+    stages: PlainStages
+    lives: list[asyncio.Task[None]] = field(default_factory=list)
+    directors: list[Director] = field(default_factory=list)
+    _times: itertools.count[int] = field(default_factory=lambda: itertools.count(1_700_000_000_000))
+
+    async def director(self, *, slots: int = 2) -> Director:
+        """Start one more Director; it takes the next epoch."""
+        numbers = itertools.count()
+        director = Director(
+            store=self.store,
+            jobs=self.jobs,
+            epoch=await take_epoch(self.store),
+            stages=self.stages,
+            family=models.family,
+            slots=slots,
+            slice_s=5.0,
+            metrics=Unrecorded(),
+            now_ms=lambda: next(self._times),
+            incident=lambda: f"incident-{next(numbers)}",
+        )
+        self.lives.append(asyncio.create_task(director.run()))
+        self.directors.append(director)
+        return director
+
+    async def job(self, *, tenant: str = TENANT, parent: JobRecord | None = None, **fields: Any) -> JobRecord:
+        """A queued job: one second of the square canvas in two steps, unless said otherwise."""
+        extends = None
+        if parent is not None:
+            assert parent.head is not None
+            extends = OwnSource(video=parent.id, segment=parent.head)
+        asked = {**_ASKED, **fields}
+        record_fields = {name: asked.pop(name) for name in ("priority", "cancel_requested") if name in asked}
+        request = VideoRequest(model="sprite-1", aspect_ratio="1:1", extends=extends, **asked)
+        shape = shape_of(await Segments(self.store, tenant).get(extends.segment)) if extends else None
+        planned = plan(
+            request,
+            models.family("sprite-1").capabilities,
+            model_digest="0" * 64,
+            seed=request.seed or 0,
+            parent=shape,
+        )
+        record = JobRecord(
+            id=new_id("vid_"),
+            tenant=tenant,
+            request=request,
+            plan=planned,
+            created_ms=next(self._times),
+            **record_fields,
+        )
+        record = await self.jobs.create(record)
+        if self.directors:
+            self.directors[-1].wake(tenant, record.id)
+        return record
+
+    async def ended(self, record: JobRecord) -> JobRecord:
+        """The job's last record."""
+        return await self.until(record, lambda found: found.state.terminal)
+
+    async def until(self, record: JobRecord, holds: Callable[[JobRecord], bool]) -> JobRecord:
+        """The job's record once something holds of it."""
+        async with asyncio.timeout(60):
+            while True:
+                found = await self.jobs.get(record.tenant, record.id)
+                if holds(found):
+                    return found
+                await asyncio.sleep(0.01)
+
+    async def idle(self) -> None:
+        """Wait until the active list is empty: ended jobs leave it just after their last write."""
+        async with asyncio.timeout(60):
+            while [entry async for entry in self.jobs.active()]:
+                await asyncio.sleep(0.01)
+
+    async def close(self) -> None:
+        """End every Director."""
+        for life in self.lives:
+            life.cancel()
+        await asyncio.gather(*self.lives, return_exceptions=True)
+
+
+@pytest.fixture
+async def office(tmp_path: Path, session: Session, anyio_backend: str) -> AsyncIterator[Office]:
+    """See `Office`."""
+    store = await open_store(str(tmp_path / "store"), probe=False)
+    stages = PlainStages(Loaded(session, store, Unrecorded()))
+    stages.start()
+    office = Office(store, Jobs(store), stages)
+    yield office
+    await office.close()
+    stages.stop()
+    await store.close()
