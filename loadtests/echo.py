@@ -23,7 +23,7 @@ async def _answer(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -
 async def main() -> None:
     """Serve until standard input closes."""
     server = grpc.aio.server()
-    handler = grpc.unary_unary_rpc_method_handler(_answer)
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(_answer)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Echo", {"Get": handler}),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -54,7 +54,7 @@ async def burst(
     metadata: Sequence[tuple[str, str]] = (),
 ) -> Burst:
     """Send each request once, `concurrency` at a time. Raises grpc's `AioRpcError` for a call that fails."""
-    call = channel.unary_unary(method)
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
     pending = iter(requests)
 
     async def worker() -> None:

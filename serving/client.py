@@ -42,7 +42,7 @@ def create_request(
     prompt: str = "",
     *,
     model: str = "",
-    kind: videos_pb2.Video.Kind = videos_pb2.Video.KIND_VIDEO,
+    kind: videos_pb2.Video.Kind.ValueType = videos_pb2.Video.KIND_VIDEO,
     seconds: int | None = None,
     aspect_ratio: str = "",
     resolution: str = "",
@@ -92,8 +92,8 @@ def download(url: str, path: Path) -> int:
     return size
 
 
-def _metadata(api_key: str | None) -> list[tuple[str, str]]:
-    return [("authorization", f"Bearer {api_key}")] if api_key else []
+def _metadata(api_key: str | None) -> tuple[tuple[str, str | bytes], ...]:
+    return (("authorization", f"Bearer {api_key}"),) if api_key else ()
 
 
 def _upload_parts(path: Path, expire_after_s: int | None) -> Iterator[files_pb2.UploadFileRequest]:
@@ -108,9 +108,10 @@ class Client:
     """Synchronous; safe for several threads."""
 
     def __init__(self, server: str = DEFAULT_SERVER, *, api_key: str | None = None, tls: bool = False) -> None:
-        credentials = grpc.ssl_channel_credentials() if tls else None
         self._channel = (
-            grpc.secure_channel(server, credentials, _OPTIONS) if credentials else grpc.insecure_channel(server, _OPTIONS)
+            grpc.secure_channel(server, grpc.ssl_channel_credentials(), _OPTIONS)
+            if tls
+            else grpc.insecure_channel(server, _OPTIONS)
         )
         self._metadata = _metadata(api_key)
         self._videos = videos_pb2_grpc.VideosStub(self._channel)
@@ -210,7 +211,7 @@ class AsyncClient:
             if tls
             else grpc.aio.insecure_channel(server, options)
         )
-        self._metadata = tuple(_metadata(api_key))
+        self._metadata = _metadata(api_key)
         self._videos: VideosAsyncStub = videos_pb2_grpc.VideosStub(self._channel)
         self._files: FilesAsyncStub = files_pb2_grpc.FilesStub(self._channel)
         self._models: ModelsAsyncStub = models_pb2_grpc.ModelsStub(self._channel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -56,10 +57,9 @@ def seaweedfs_server(folder: Path) -> Iterator[S3Server]:
     port = free_port()
     config = folder / "s3.json"
     folder.mkdir(parents=True, exist_ok=True)
-    config.write_text(
-        '{"identities": [{"name": "t", "credentials": [{"accessKey": "%s", "secretKey": "%s"}], '
-        '"actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}' % (ACCESS_KEY, SECRET_KEY)
-    )
+    credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    config.write_text(json.dumps({"identities": [{"name": "t", "credentials": credentials, "actions": actions}]}))
     ports = [f"-{part}.port={free_port()}" for part in ("master", "volume", "filer")]
     command = [
         str(program("weed")), "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", f"-s3.port={port}",

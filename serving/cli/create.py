@@ -42,7 +42,9 @@ def generate(
         list[str] | None, typer.Option("--reference", "-r", help="Picture to keep: a file, URL or file id.")
     ] = None,
     first_frame: Annotated[str | None, typer.Option(help="Picture to start from: a file, URL or file id.")] = None,
-    seconds: Annotated[int | None, typer.Option("--seconds", "-d", help="Length.", show_default="the model's")] = None,
+    seconds: Annotated[
+        int | None, typer.Option("--seconds", "-d", help="Length.", show_default="the model's")
+    ] = None,
     aspect: Aspect = "",
     resolution: Annotated[str, typer.Option(help="480p, 720p or 1080p.", show_default="the model's")] = "",
     codec: Annotated[str, typer.Option(help="av1 or h264.", show_default="the server's")] = "",
@@ -125,7 +127,9 @@ def image(
 def extend(
     video: Annotated[str, typer.Argument(help="A video's id, a URL that Longtake returned, or an MP4 file.")],
     prompt: Annotated[str, typer.Argument(help="What happens next; empty: it goes on as it was.")] = "",
-    seconds: Annotated[int | None, typer.Option("--seconds", "-d", help="New part.", show_default="the model's")] = None,
+    seconds: Annotated[
+        int | None, typer.Option("--seconds", "-d", help="Length of the new part.", show_default="the model's")
+    ] = None,
     segment: Annotated[str, typer.Option(help="Branch from this segment (`longtake lineage`), not from the end.")] = "",
     seed: Seed = None,
     steps: Steps = None,

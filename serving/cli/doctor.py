@@ -65,8 +65,8 @@ def _findings(store: str | None) -> Iterator[Finding]:
     ray = importlib.util.find_spec("ray")
     yield Finding("ray", "ok" if ray else "bad", "installed" if ray else "missing: pip install longtake")
     torch = importlib.util.find_spec("torch")
-    yield Finding("build", "ok" if torch else "note", "torch is installed" if torch else
-                  "no torch: engines cannot be built here (pip install 'longtake[build]'); the shipped ones run without")  # fmt: skip
+    without = "no torch: engines cannot be built here (pip install 'longtake[build]'); the shipped ones run without"
+    yield Finding("build", "ok" if torch else "note", "torch is installed" if torch else without)
     gpu = os.path.exists("/dev/nvidiactl")  # noqa: PTH110
     yield Finding("gpu", "ok" if gpu else "note", "an NVIDIA driver is here" if gpu else "none: engines run on the CPU")
 

@@ -25,7 +25,8 @@ Server = Annotated[
     str, typer.Option("--server", "-s", envvar="LONGTAKE_SERVER", help="host:port of the gRPC front door.")
 ]
 ApiKey = Annotated[
-    str | None, typer.Option(envvar="LONGTAKE_API_KEY", help="API key, where the server asks for one.", show_default=False)
+    str | None,
+    typer.Option(envvar="LONGTAKE_API_KEY", help="API key, where the server asks for one.", show_default=False),
 ]
 Tls = Annotated[bool, typer.Option("--tls", envvar="LONGTAKE_TLS", help="Connect with TLS.")]
 Output = Annotated[str, typer.Option("--output", "-o", help="`text` or `json`.")]
@@ -43,9 +44,10 @@ def connected(server: str, api_key: str | None, *, tls: bool) -> Iterator[Client
         with Client(server, api_key=api_key, tls=tls) as client:
             yield client
     except grpc.RpcError as error:
-        code = error.code()  # type: ignore[attr-defined]
+        code = error.code()
         if code is grpc.StatusCode.UNAVAILABLE:
-            fail(f"no Longtake answers at {server}. Start one with `longtake up`, or name another with --server", UNREACHABLE)
+            hint = "Start one with `longtake up`, or name another with --server"
+            fail(f"no Longtake answers at {server}. {hint}", UNREACHABLE)
         if code is grpc.StatusCode.NOT_FOUND:
             fail(explain(error), NOT_FOUND)
         if code is grpc.StatusCode.UNAUTHENTICATED:

@@ -56,7 +56,7 @@ def _subject(found: decode.Readback, part: slice) -> str:
         grid, times = grids.most_common(1)[0]
         colours = sorted({world.COLOUR_NAMES[i] for i in grid if 0 <= i < len(world.COLOUR_NAMES)})
         return f"a pattern of {', '.join(colours)}, the same in {times / sum(grids.values()):.0%} of frames"
-    if shape == decode.NEITHER or colour == decode.NEITHER:
+    if decode.NEITHER in {shape, colour}:
         return "nothing that can be named"
     same = np.mean((found.shape[part] == shape) & (found.colour[part] == colour))
     return f"a {world.COLOUR_NAMES[colour]} {world.SHAPE_NAMES[shape]} in {same:.0%} of frames"

@@ -67,7 +67,9 @@ def play(client: Client, folder: Path, follow: Follow) -> Iterator[Piece]:
         "it moves left", seconds=3, first_frame=shop.upload("start.png", start), aspect_ratio="16:9"
     )
     yield shop.make("7 first frame", request, start)
-    request = create_request("a blue triangle on a grey background", kind=Video.KIND_IMAGE, images=2, aspect_ratio="1:1")
+    request = create_request(
+        "a blue triangle on a grey background", kind=Video.KIND_IMAGE, images=2, aspect_ratio="1:1"
+    )
     yield shop.make("8 image", request)
 
 

@@ -1,7 +1,7 @@
 """Reading and writing the boxes of ISO base media files (ISO/IEC 14496-12), as far as fragmented MP4 needs.
 
-`encode.py` writes fragments with it, `virtual.py` the header and index of a whole video. Sizes are bytes, times ticks of
-the track's timescale.
+`encode.py` writes fragments with it, `virtual.py` the header and index of a whole video. Sizes are bytes, times are
+ticks of the track's timescale.
 """
 
 from __future__ import annotations

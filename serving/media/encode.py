@@ -18,6 +18,7 @@ import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Colorspace
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from serving.media.boxes import Sample, box, boxes, find, fragment
@@ -71,7 +72,7 @@ class SegmentEncoder:
                 "video_track_timescale": str(track.timescale),
             },
         )
-        self._stream = self._container.add_stream(name, rate=track.fps, options=options)
+        self._stream = cast(VideoStream, self._container.add_stream(name, rate=track.fps, options=options))
         context = cast(VideoCodecContext, self._stream.codec_context)
         context.width, context.height, context.pix_fmt = track.width, track.height, "yuv420p"
         context.time_base = Fraction(1, track.fps)
@@ -117,14 +118,14 @@ class SegmentEncoder:
 
     def _scale(self, frames: Frames) -> int:
         _, height, width, _ = frames.shape
-        scale = self._track.height // height
+        scale = int(self._track.height // height)
         if (height * scale, width * scale) != (self._track.height, self._track.width):
             raise ValueError(
                 f"frames of {width}x{height} do not enlarge to the track's {self._track.width}x{self._track.height}"
             )
         return scale
 
-    def _mux(self, packets: Sequence[av.Packet]) -> None:
+    def _mux(self, packets: Sequence[av.Packet[VideoStream]]) -> None:
         for packet in packets:
             packet.stream = self._stream
             packet.duration = 1
@@ -184,7 +185,7 @@ class _Sink(io.RawIOBase):
 
 
 def _is_sync(moof: bytes) -> bool:
-    """Whether the only sample of this `moof` starts without others: libavformat says so by flags in `trun` or `tfhd`."""
+    """Whether the only sample of this `moof` is a keyframe: libavformat says so by flags in `trun` or `tfhd`."""
     trun = find(moof, b"traf", b"trun")
     if trun is None:
         raise ValueError("a fragment without samples")

@@ -164,9 +164,9 @@ class _PinnedBackend(httpcore.AsyncNetworkBackend):
 
     async def connect_unix_socket(
         self,
-        path: str,
-        timeout: float | None = None,  # noqa: ASYNC109  (the library's interface)
-        socket_options: Iterable[Any] | None = None,
+        path: str,  # noqa: ARG002
+        timeout: float | None = None,  # noqa: ASYNC109, ARG002  (the library's interface)
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore.AsyncNetworkStream:
         raise _ForbiddenAddressError("no URL leads to a socket file")
 

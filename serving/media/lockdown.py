@@ -1,8 +1,8 @@
 """Take away from this process all that decoding does not need. Only `worker.py`, a one-shot child, calls it.
 
 What holds afterwards, on Linux 5.13 and later: no file can be opened (Landlock), no socket made and no program or
-process (threads can be) started (seccomp), memory, CPU time, open files and written bytes are bounded (rlimits), and nothing can be
-gained back (no_new_privs). On an older kernel, or another architecture, the rlimits alone hold.
+process started (seccomp; threads can be), memory, CPU time, open files and written bytes are bounded (rlimits), and
+nothing can be gained back (no_new_privs). On an older kernel, or another architecture, the rlimits alone hold.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -29,14 +30,15 @@ def png(frame: Frames, *, scale: int = 1) -> bytes:
 
 def scale_to(frame: Frames, longest_side: int) -> int:
     """The largest whole enlargement whose longest side does not exceed `longest_side`."""
-    return max(1, longest_side // max(frame.shape[:2]))
+    height, width, _ = frame.shape
+    return max(1, longest_side // max(int(height), int(width)))
 
 
 def frames_of(video: bytes | Path) -> Frames:
     """All frames of one of our own MP4s: uint8 [T, h, w, 3]."""
     source = io.BytesIO(video) if isinstance(video, bytes) else str(video)
-    with av.open(source) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    with av.open(source, "r") as container:
+        return np.stack([cast(Frames, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)])
 
 
 def native(frames: Frames, scale: int) -> Frames:

@@ -1,8 +1,8 @@
 """The child process that decodes untrusted bytes. `sandbox.py` starts one per input and believes nothing it says.
 
 Input: the operation as JSON in the first argument, the bytes on standard input (a picture) or as a file on descriptor 0
-(a video). Output: one line of JSON, then raw RGB bytes. A refusal is `{"refused": "..."}`; whatever else goes wrong ends
-the process with a non-zero status.
+(a video). Output: one line of JSON, then raw RGB bytes. A refusal is `{"refused": "..."}`; whatever else goes wrong
+ends the process with a non-zero status.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def video_frames(file: BinaryIO, width: int, height: int, fps: int, frames: int)
 
 def _open_video(file: BinaryIO) -> av.container.InputContainer:
     try:
-        container = av.open(file, format="mp4", options={"protocol_whitelist": "", "enable_drefs": "0"})
+        container = av.open(file, "r", format="mp4", options={"protocol_whitelist": "", "enable_drefs": "0"})
     except (av.FFmpegError, ValueError) as error:
         raise RefusedError("it is no MP4 file that can be read") from error
     if len(container.streams.video) != 1:

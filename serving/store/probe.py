@@ -23,11 +23,7 @@ async def probe(store: Store) -> None:
         await _create_race(store, keys[0])
         await _swap_race(store, keys[0])
         await _missing(store, f"{prefix}/missing")
-        await store.put_if_absent(keys[1], b"0123456789")
-        if await store.get_range(keys[1], 3, 4) != b"3456":
-            raise StoreUnfit(f"store {store.url}: a range read returned other bytes")
-        if [entry.key async for entry in store.list(prefix)] != sorted(keys):
-            raise StoreUnfit(f"store {store.url}: a list does not show what was written, in order")
+        await _ranges_and_lists(store, prefix, keys)
     except StoreUnfit:
         raise
     except LongtakeError as error:
@@ -62,6 +58,14 @@ async def _swap_race(store: Store, key: str) -> None:
         raise StoreUnfit(f"store {store.url}: {sum(won)} of {RACERS} writers won the same swap; one must win")
     if (await store.get(key)).data != bodies[won.index(True)]:
         raise StoreUnfit(f"store {store.url}: an object holds other bytes than the swap's winner wrote")
+
+
+async def _ranges_and_lists(store: Store, prefix: str, keys: list[str]) -> None:
+    await store.put_if_absent(keys[1], b"0123456789")
+    if await store.get_range(keys[1], 3, 4) != b"3456":
+        raise StoreUnfit(f"store {store.url}: a range read returned other bytes")
+    if [entry.key async for entry in store.list(prefix)] != sorted(keys):
+        raise StoreUnfit(f"store {store.url}: a list does not show what was written, in order")
 
 
 async def _missing(store: Store, key: str) -> None:

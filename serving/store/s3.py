@@ -11,14 +11,14 @@ import asyncio
 import hashlib
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import certifi
@@ -234,7 +234,7 @@ class S3Store:
         same = hashlib.sha256(there.data).digest() == hashlib.sha256(ours).digest()
         return there.version if same else None
 
-    async def _retried(self, call: Any, key: str) -> Any:
+    async def _retried(self, call: Callable[[], T], key: str) -> T:
         """Run an idempotent call, again after a fault. Raises `NotFound`, `Unavailable`, `StoreUnfit`."""
         for attempt in range(_TRIES):
             if attempt:
@@ -251,7 +251,7 @@ class S3Store:
                 last = error
         raise Unavailable(f"the store {self.url} does not answer", retry_after_s=5) from last
 
-    async def _run(self, call: Any) -> Any:
+    async def _run(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -91,13 +92,12 @@ async def test_many_writers_at_once_lose_no_change(jobs: Jobs) -> None:
     made = await jobs.create(record())
 
     async def count() -> None:
-        while True:
-            try:
+        counted = False
+        while not counted:
+            with suppress(Conflict):
                 found = await jobs.get("a", made.id)
                 await jobs.transition(found, steps_done=found.steps_done + 1)
-                return
-            except Conflict:
-                continue
+                counted = True
 
     await asyncio.gather(*(count() for _ in range(12)))
     assert (await jobs.get("a", made.id)).steps_done == 12

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -25,10 +25,8 @@ async def web(answer: Answer, *, pause: float = 0) -> AsyncIterator[int]:
         head = await reader.readuntil(b"\r\n\r\n")
         await asyncio.sleep(pause)
         writer.write(answer(head.split()[1].decode()))
-        try:
+        with suppress(ConnectionError):
             await writer.drain()
-        except ConnectionError:
-            pass
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
