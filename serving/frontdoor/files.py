@@ -160,12 +160,15 @@ class Files:
         return await self._create(record)
 
     async def keep_image(
-        self, tenant: str, image: Digest, size: int, filename: str, *, expires_after_s: int | None = None
+        self, tenant: str, origin: str, image: Digest, size: int, filename: str, *, expires_after_s: int | None = None
     ) -> FileRecord:
-        """Keep a PNG blob as a file."""
+        """Keep a PNG blob as a file. The same `origin` (job and number) gives the same file, however often."""
         check_filename(filename)
+        file_id = derived_id("file_", tenant, origin)
+        with contextlib.suppress(NotFound):
+            return await self.get(tenant, file_id)
         record = FileRecord(
-            id=new_id("file_"),
+            id=file_id,
             tenant=tenant,
             filename=filename,
             size=size,
@@ -284,7 +287,13 @@ class Files:
         index = f"t/{record.tenant}/files-by-time/{_LAST_MS - record.created_ms:015d}-{record.id}"
         await self._store.put_if_absent(index, b"")
         created = await self._store.put_if_absent(_key(record.tenant, record.id), record.model_dump_json().encode())
-        return record if created else await self.get(record.tenant, record.id)
+        if created:
+            return record
+        stored = FileRecord.model_validate_json((await self._store.get(_key(record.tenant, record.id))).data)
+        if stored.deleted or stored.created_ms != record.created_ms:
+            # This attempt's entry would list the file twice.
+            await self._store.delete(index)
+        return await self.get(record.tenant, record.id)
 
     async def _read(self, tenant: str, file_id: str) -> tuple[FileRecord, Versioned]:
         if not re.fullmatch(r"file_[a-z2-7]{26}", file_id):

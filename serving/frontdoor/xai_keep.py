@@ -101,6 +101,7 @@ class Keeper:
         try:
             file = await self._files.keep_image(
                 record.tenant,
+                f"{record.id}/{number}",
                 record.images[number],
                 size,
                 mine.filename,

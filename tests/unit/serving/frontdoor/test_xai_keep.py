@@ -90,6 +90,7 @@ async def test_a_deleted_file_is_an_error_of_storage_alone(shelf: Shelf, store: 
     await shelf.files.delete(TENANT, output.file_id)
 
     kept = await shelf.keeper.keep_video(record)
+    assert await shelf.files.all(TENANT) == []
     assert kept.file_output is None
     assert kept.storage_error is not None
     assert "deleted" in kept.storage_error
@@ -101,7 +102,10 @@ async def test_several_images_get_numbered_names(shelf: Shelf, store: Store) -> 
     options = KeepOptions(filename="cat.small.png")
 
     kept = [await shelf.keeper.keep_image(record, number, 8, options) for number in range(2)]
+    again = [await shelf.keeper.keep_image(record, number, 8, options) for number in range(2)]
 
+    assert kept == again
+    assert len(await shelf.files.all(TENANT)) == 2
     assert [one.file_output and one.file_output.filename for one in kept] == [
         "cat.small.png",
         "cat.small-2.png",
