@@ -142,6 +142,8 @@ class Director:
         except NotFound:
             self._waiting.pop(key, None)
             return
+        # What one front door wrote (a create, a cancellation) reaches the others; older versions are ignored there.
+        self.feed.wrote(record)
         attempt = self._running.get(key)
         if attempt is not None:
             if record.cancel_requested and not attempt.cancelled_by_user:

@@ -91,12 +91,10 @@ class Feed:
         first, beats = True, self._beats
         while not self._closed:
             events = self._after(at)
-            if events is None:
-                events, continuous = (), False
-            if first or events or self._beats != beats:
+            if first or events is None or events or self._beats != beats:
                 beats, first = self._beats, False
                 at = self._cursor
-                yield Batch(self.epoch, at, continuous, events)
+                yield Batch(self.epoch, at, continuous and events is not None, events or ())
                 continuous = True
                 continue
             left = ends - asyncio.get_running_loop().time()

@@ -1,0 +1,41 @@
+"""What a manifest says of a growing video."""
+
+from __future__ import annotations
+
+import pytest
+
+from engines import models
+from serving.director import chain
+from serving.jobs.record import JobState
+from serving.segments.lineage import Segments
+from serving.segments.manifest import LatentRef
+from tests.unit.serving.director.conftest import TENANT, Office
+
+FAMILY = models.family("sprite-1")
+ROOT = LatentRef(blob="a" * 64, start=0, count=5)
+NEXT = LatentRef(blob="b" * 64, start=0, count=4)
+
+
+def test_the_anchor_stays_and_the_tail_moves() -> None:
+    first = chain.grown(None, ROOT, FAMILY)
+    second = chain.grown(first, NEXT, FAMILY)
+
+    assert first.anchor == second.anchor == LatentRef(blob=ROOT.blob, start=0, count=1)
+    assert first.tail == LatentRef(blob=ROOT.blob, start=3, count=2)
+    assert second.tail == LatentRef(blob=NEXT.blob, start=2, count=2)
+    assert second.lead(FAMILY) == LatentRef(blob=NEXT.blob, start=3, count=1)
+
+
+def test_warnings_are_said_once_in_their_order() -> None:
+    assert chain.merged(("a", "b"), ("b", "c"), ("a",)) == ("a", "b", "c")
+
+
+@pytest.mark.anyio
+async def test_the_history_that_found_no_room_is_counted(office: Office) -> None:
+    await office.director()
+    done = await office.ended(await office.job(seconds=3))
+
+    assert done.state is JobState.SUCCEEDED
+    path = await Segments(office.store, TENANT).path(done.segments[-1])
+    # 5 latents in the root and 4 in each segment after it; one anchor and two newest are seen.
+    assert [manifest.history_left_out for manifest in path] == [0, 2, 6]

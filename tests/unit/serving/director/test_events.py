@@ -1,0 +1,92 @@
+"""The ring that watchers read."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from serving.director.events import Batch, Feed
+from serving.jobs.record import JobRecord
+from tests.unit.serving.director.conftest import Office
+
+pytestmark = pytest.mark.anyio
+
+
+async def _next(feed: Feed, cursor: int, epoch: int) -> Batch:
+    async for batch in feed.watch(cursor, epoch, seconds=1):
+        return batch
+    raise AssertionError("the watch ended")
+
+
+@pytest.fixture
+async def record(office: Office) -> JobRecord:
+    return await office.job()
+
+
+async def test_a_watch_goes_on_where_it_was_left(record: JobRecord) -> None:
+    feed = Feed(epoch=3)
+    opened = await _next(feed, 0, 0)
+    feed.wrote(record)
+    feed.progress(record, "denoising", 4, 0)
+
+    batch = await _next(feed, opened.cursor, 3)
+
+    assert (batch.continuous, batch.epoch, len(batch.events)) == (True, 3, 2)
+    assert JobRecord.decode(batch.events[0].record) == record
+    assert (batch.events[1].stage, batch.events[1].steps_done) == ("denoising", 4)
+    assert (await _next(feed, batch.cursor, 3)).events == ()
+
+
+async def test_another_epochs_cursor_starts_anew_and_says_so(record: JobRecord) -> None:
+    feed = Feed(epoch=3)
+    feed.wrote(record)
+
+    batch = await _next(feed, 1, 2)
+
+    assert (batch.continuous, batch.events, batch.cursor) == (False, (), 1)
+
+
+async def test_a_cursor_that_the_ring_has_passed_starts_anew_and_says_so(record: JobRecord) -> None:
+    feed = Feed(epoch=1, capacity=2)
+    for step in range(4):
+        feed.progress(record, "denoising", step, 0)
+
+    assert not (await _next(feed, 1, 1)).continuous
+    kept = await _next(feed, 2, 1)
+    assert (kept.continuous, [event.steps_done for event in kept.events]) == (True, [2, 3])
+
+
+async def test_a_watcher_that_is_slower_than_the_ring_is_told_so(record: JobRecord) -> None:
+    feed = Feed(epoch=1, capacity=2)
+    watching = feed.watch(0, 1, seconds=5)
+    await anext(watching)
+    for step in range(4):
+        feed.progress(record, "denoising", step, 0)
+
+    batch = await anext(watching)
+
+    assert (batch.continuous, batch.cursor) == (False, 4)
+
+
+async def test_a_beat_wakes_every_watcher_without_events() -> None:
+    feed = Feed(epoch=1)
+    watchers = [feed.watch(0, 1, seconds=5) for _ in range(3)]
+    for watcher in watchers:
+        await anext(watcher)
+    waiting = [asyncio.ensure_future(anext(watcher)) for watcher in watchers]
+    await asyncio.sleep(0)
+
+    feed.beat()
+
+    assert [batch.events for batch in await asyncio.gather(*waiting)] == [(), (), ()]
+
+
+async def test_a_watch_ends_by_itself_and_when_the_feed_is_closed() -> None:
+    feed = Feed(epoch=1)
+
+    assert len([batch async for batch in feed.watch(0, 1, seconds=0)]) == 1
+    watching = feed.watch(0, 1, seconds=60)
+    await anext(watching)
+    feed.close()
+    assert [batch async for batch in watching] == []
