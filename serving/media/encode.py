@@ -16,7 +16,6 @@ from typing import cast
 
 import av
 import numpy as np
-from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -73,7 +72,7 @@ class SegmentEncoder:
             },
         )
         self._stream = cast(VideoStream, self._container.add_stream(name, rate=track.fps, options=options))
-        context = cast(VideoCodecContext, self._stream.codec_context)
+        context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = track.width, track.height, "yuv420p"
         context.time_base = Fraction(1, track.fps)
         context.gop_size = _KEYFRAME_SECONDS * track.fps
