@@ -128,8 +128,10 @@ class Director:
 
     async def _hear(self) -> set[tuple[str, str]]:
         """Wait for a hint, the end of an attempt, or the next listing; the jobs that were hinted at."""
+        # Not `wait_for`: on Python 3.11 it may swallow a cancellation that comes together with the event.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._heard.wait(), max(0.0, self._next_look() - self._now()))
+            async with asyncio.timeout(max(0.0, self._next_look() - self._now())):
+                await self._heard.wait()
         self._heard.clear()
         hints, self._hints = self._hints, set()
         return hints

@@ -101,7 +101,8 @@ class Feed:
             if left <= 0:
                 return
             try:
-                await asyncio.wait_for(self._news.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._news.wait()
             except TimeoutError:
                 return
 

@@ -248,8 +248,7 @@ async def test_watchers_are_told_every_write_in_order(office: Office) -> None:
             break
 
     assert versions == sorted(versions)
-    assert states[0] is JobState.RUNNING
-    assert states[-1] is JobState.SUCCEEDED
+    assert list(dict.fromkeys(states)) == [JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED]
 
 
 async def _ask_to_cancel(office: Office, job: JobRecord) -> None:

@@ -1,0 +1,131 @@
+"""What the deployments declare and decide, without a running Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.exceptions import RayTaskError
+
+from serving.deployments.app import config
+from serving.deployments.handles import _own
+from serving.deployments.host import announce, free_ports, refuse_shared_directory
+from serving.deployments.metrics_binding import _make
+from serving.deployments.router import NamedReplicaRouter
+from serving.errors import InvalidArgument, SettingsError
+from serving.metrics import REPLICAS, RPC_SECONDS
+from serving.runtime_keys import director_address
+from serving.settings import Settings
+from serving.stages.contracts import CancelCall, StageLost, TextCall
+from serving.store.open import open_store
+
+
+def test_the_declared_application_is_the_same_text_every_time() -> None:
+    settings = Settings(store="/tmp/store")
+
+    first, second = (config(settings, grpc_port=9001, http_port=9002) for _ in range(2))
+
+    assert first.model_dump_json() == second.model_dump_json()
+    (application,) = first.applications
+    assert application.import_path == "serving.deployments.app:build"
+    assert application.args["settings"]["store"] == "/tmp/store"
+    assert not first.grpc_options.enable_reflection
+    assert first.http_options.host == "127.0.0.1"
+
+
+def test_a_directory_store_is_refused_on_several_machines() -> None:
+    refuse_shared_directory("/data/store", nodes=1)
+    refuse_shared_directory("s3://host:9000/bucket", nodes=3)
+    with pytest.raises(SettingsError, match="s3://"):
+        refuse_shared_directory("dir:///data/store", nodes=2)
+
+
+def test_the_directors_address_is_replaced_at_every_start(tmp_path: Path) -> None:
+    async def run() -> str | None:
+        store = await open_store(str(tmp_path / "store"), probe=False)
+        for port in (1, 2, 2):
+            await announce(store, f"127.0.0.1:{port}")
+        return await director_address(store)
+
+    assert asyncio.run(run()) == "127.0.0.1:2"
+
+
+def test_free_ports_differ() -> None:
+    assert len(set(free_ports(4))) == 4
+
+
+def test_every_metric_of_the_replicas_can_be_made() -> None:
+    assert {_make(metric).info["name"] for metric in REPLICAS} == {
+        metric.name.removesuffix("_total") for metric in REPLICAS
+    }
+    with pytest.raises(ValueError, match="serving/metrics"):
+        _make(RPC_SECONDS)
+
+
+# ── errors across processes ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_users_error_survives_the_way_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(InvalidArgument("first_frame", "it is no picture", reason="NO_PICTURE")))
+
+    assert (error.field, error.description, error.reason) == ("first_frame", "it is no picture", "NO_PICTURE")
+    assert str(error) == "first_frame: it is no picture"
+
+
+def test_a_stages_own_error_comes_out_of_rays_wrapping() -> None:
+    error = InvalidArgument("image", "broken")
+    wrapped = RayTaskError("read_inputs", "trace", error)
+    passed_on = RayTaskError("condition", "trace", wrapped)
+
+    assert _own(wrapped) is error
+    assert _own(passed_on) is error
+    unknown = RayTaskError("render", "trace", ZeroDivisionError("x"))
+    assert _own(unknown) is unknown
+    assert isinstance(_own(RayTaskError("render", "trace", StageLost("gone"))), StageLost)
+
+
+# ── the router ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class _Id:
+    unique_id: str
+
+
+@dataclass(frozen=True)
+class _Replica:
+    replica_id: _Id
+
+
+@dataclass
+class _Context:
+    should_backoff: bool = False
+
+
+@dataclass
+class _Request:
+    args: list[Any]
+    routing_context: _Context = field(default_factory=_Context)
+
+
+def _chosen(*args: object) -> list[str]:
+    replicas = [_Replica(_Id("a")), _Replica(_Id("b"))]
+    request = _Request(list(args))
+    router = object.__new__(NamedReplicaRouter)
+    (found,) = asyncio.run(router.choose_replicas(replicas, request))
+    assert request.routing_context.should_backoff is bool(args)
+    return [replica.replica_id.unique_id for replica in found]
+
+
+def test_a_call_goes_to_the_replica_that_it_names() -> None:
+    assert _chosen(CancelCall("job", "b")) == ["b"]
+
+
+def test_a_call_that_names_none_or_one_that_is_gone_may_go_to_any() -> None:
+    assert _chosen(TextCall("t", "m", "d", "caption")) == ["a", "b"]
+    assert _chosen(CancelCall("job", "gone")) == ["a", "b"]
+    assert _chosen() == ["a", "b"]
