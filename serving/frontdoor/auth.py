@@ -7,6 +7,7 @@ loopback only) everyone is the tenant `default`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,9 @@ class Keys:
         key = authorization[len(BEARER) :].strip()
         digest = digest_of(key)
         if digest not in self._keys:
-            self.refresh()
+            # A key that was just added. If the file cannot be read now, the known keys stay good.
+            with contextlib.suppress(SettingsError, OSError):
+                self.refresh()
         found = self._keys.get(digest)
         if found is None:
             raise Unauthenticated("unknown API key: `longtake keys ls` shows the known ones", reason="API_KEY_UNKNOWN")

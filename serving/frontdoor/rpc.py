@@ -38,6 +38,7 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.max_concurrent_streams", 1_000),
     # One process, one port: a second server on it must fail, not share it quietly.
     ("grpc.so_reuseport", 0),
 )

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from serving import admission
-from serving.errors import Conflict, FailedPrecondition, InvalidArgument, LongtakeError, Unavailable
+from serving.errors import Conflict, FailedPrecondition, InvalidArgument, LongtakeError, NotFound, Unavailable
 from serving.frontdoor.auth import Caller
 from serving.frontdoor.backlog import Backlog
 from serving.frontdoor.catalog import Catalog, Model
@@ -176,11 +176,13 @@ class Videos:
     async def _accept(self, caller: Caller, draft: Draft, settled: _Settled) -> JobRecord:
         """Plan, admit, persist, wake."""
         planned = self._plan(settled)
-        active = await self._backlog.active(caller.tenant)
-        limit = self._defaults.max_active_jobs
-        admission.admit(active=active, limit=limit, job_s=float(len(planned.segments)))
+        video = derived_id("vid_", caller.tenant, draft.request_id) if draft.request_id else new_id("vid_")
+        if not draft.request_id or not await self._exists(caller.tenant, video):
+            active = await self._backlog.active(caller.tenant)
+            limit = self._defaults.max_active_jobs
+            admission.admit(active=active, limit=limit, job_s=float(len(planned.segments)))
         wanted = JobRecord(
-            id=derived_id("vid_", caller.tenant, draft.request_id) if draft.request_id else new_id("vid_"),
+            id=video,
             tenant=caller.tenant,
             api_key_id=caller.api_key_id,
             request=settled.request,
@@ -201,6 +203,13 @@ class Videos:
         with job_context(record.tenant, record.id):
             self._log.info("accepted", kind=settled.request.kind.value, segments=len(planned.segments))
         return record
+
+    async def _exists(self, tenant: str, video: str) -> bool:
+        try:
+            await self._jobs.get(tenant, video)
+        except NotFound:
+            return False
+        return True
 
     def _plan(self, settled: _Settled) -> Plan:
         request = settled.request
