@@ -9,6 +9,7 @@ and `files.py`.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from google.protobuf.duration_pb2 import Duration
@@ -22,7 +23,7 @@ from serving.frontdoor.paging import page_size
 from serving.frontdoor.records import View
 from serving.frontdoor.rpc import Call
 from serving.frontdoor.videos import Videos
-from serving.frontdoor.watch import PreviewFrame, SegmentCommitted
+from serving.frontdoor.watch import Event, PreviewFrame, SegmentCommitted
 from serving.gen.longtake.v1 import files_pb2, models_pb2, videos_pb2
 from serving.requests import Kind
 
@@ -71,16 +72,19 @@ class VideosService:
     ) -> AsyncGenerator[videos_pb2.WatchVideoResponse]:
         """Everything from the cursor on, until the video has ended."""
         events = self.videos.watch(call.caller, request.id, cursor=request.cursor, previews=request.previews)
-        async for event in events:
-            if isinstance(event, SegmentCommitted):
-                segment = segment_message(event.digest, event.manifest)
-                yield videos_pb2.WatchVideoResponse(cursor=event.cursor, segment=segment)
-            elif isinstance(event, PreviewFrame):
-                preview = videos_pb2.Preview(segment_index=event.segment_index, png=event.png)
-                yield videos_pb2.WatchVideoResponse(cursor=event.cursor, preview=preview)
-            else:
-                video = await self._message(event.view)
-                yield videos_pb2.WatchVideoResponse(cursor=event.cursor, video=video)
+        async with aclosing(events):
+            async for event in events:
+                yield await self._event(event)
+
+    async def _event(self, event: Event) -> videos_pb2.WatchVideoResponse:
+        if isinstance(event, SegmentCommitted):
+            segment = segment_message(event.digest, event.manifest)
+            return videos_pb2.WatchVideoResponse(cursor=event.cursor, segment=segment)
+        if isinstance(event, PreviewFrame):
+            preview = videos_pb2.Preview(segment_index=event.segment_index, png=event.png)
+            return videos_pb2.WatchVideoResponse(cursor=event.cursor, preview=preview)
+        video = await self._message(event.view)
+        return videos_pb2.WatchVideoResponse(cursor=event.cursor, video=video)
 
     async def CancelVideo(self, request: videos_pb2.CancelVideoRequest, call: Call) -> videos_pb2.Video:
         """Ask for it; the answer may still say RUNNING."""

@@ -87,7 +87,8 @@ class RecordCache:
         if known is not None and known.record.version >= record.version:
             self._views.move_to_end(key)
             return known
-        return self._replace(key, View(record, known.progress if known else None))
+        same_attempt = known is not None and known.record.attempt == record.attempt
+        return self._replace(key, View(record, known.progress if known and same_attempt else None))
 
     def advance(self, key: Key, version: int, progress: LiveProgress) -> None:
         """A step was counted. A record that is older than `version` is forgotten."""
@@ -96,7 +97,7 @@ class RecordCache:
             return
         if known.record.version < version:
             self.drop(key)
-        elif known.progress != progress:
+        elif known.record.version == version and known.progress != progress:
             self._replace(key, View(known.record, progress))
 
     def drop(self, key: Key) -> None:
@@ -113,7 +114,7 @@ class RecordCache:
 
     async def changed(self, key: Key, seen: View, timeout_s: float) -> None:
         """Wait until there is another view than `seen`, at most `timeout_s`."""
-        if self._views.get(key) is not seen:
+        if self._views.get(key, seen) is not seen:
             return
         waiter = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, set()).add(waiter)

@@ -39,7 +39,7 @@ from serving.logs import logger
 from serving.media.fetch import Fetcher, FetchPolicy
 from serving.media.sandbox import Decoder
 from serving.runtime_keys import URL_KEY
-from serving.settings import Settings
+from serving.settings import Settings, split_address
 from serving.store.base import Store
 
 GRACE_S = 5.0
@@ -130,7 +130,7 @@ class FrontDoor:
     async def _build(self) -> _Rooms:
         """Every room, each with what it needs."""
         settings, store = self._settings, self._store
-        public_url = settings.http.public_url or f"http://{self.http_address}"
+        public_url = settings.http.public_url or _reachable(self.http_address)
         signer = await UrlSigner.open(store, public_url=public_url, ttl_s=settings.http.url_ttl_s)
         jobs = Jobs(store)
         cache = RecordCache(clock=time.monotonic)
@@ -211,6 +211,17 @@ class FrontDoor:
             except (SettingsError, OSError) as error:
                 # The keys that are known stay: a typing mistake in the file must not lock everybody out.
                 self._log.error("the keys file cannot be read", details=str(error))
+
+
+def _reachable(http_address: str) -> str:
+    """The base of media URLs when the settings name none. Raises `SettingsError` where nobody could tell."""
+    host, _ = split_address(http_address)
+    if host in ("0.0.0.0", "::"):  # noqa: S104  (compared, not listened on)
+        raise SettingsError(
+            f"setting `http.address` is {http_address}, every address of this machine: set `http.public_url` to the "
+            "one that clients reach, for example https://video.example"
+        )
+    return f"http://{http_address}"
 
 
 def _bind(server: grpc.aio.Server, settings: Settings) -> str:

@@ -159,6 +159,8 @@ async def test_an_image_job_returns_its_images_by_url(client: Client) -> None:
     assert (done.width, done.height) == (448, 256)
     async with httpx.AsyncClient() as web:
         assert [(await web.get(url)).status_code for url in done.image_urls] == [200, 200, 200]
+    again = await client.made(references=[videos_pb2.Media(url=done.image_urls[1])])
+    assert again.state == Video.SUCCEEDED
 
 
 async def test_a_first_frame_and_references_come_by_url_and_by_file(client: Client) -> None:
