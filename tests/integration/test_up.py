@@ -1,0 +1,136 @@
+"""`longtake up` as a user meets it: what keeps it from starting is one line, and Ctrl-C leaves no process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from serving.supervise import descendants
+
+_UP = [sys.executable, "-c", "import typer; from serving.cli.up import up; typer.run(up)"]
+
+
+def _up(tmp_path: Path, *options: str, **env: str) -> subprocess.Popen[str]:
+    """Start it with a store and logs of its own."""
+    return subprocess.Popen(
+        [*_UP, "--logs", str(tmp_path / "logs"), *options],
+        env={**os.environ, "LONGTAKE_STORE": str(tmp_path / "store"), **env},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _refused(child: subprocess.Popen[str]) -> str:
+    """The one line that says why it does not start."""
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 2, said
+    errors = [line for line in said.splitlines() if "error: " in line]
+    assert len(errors) == 1, said
+    assert "Traceback" not in said
+    assert "starting Ray" not in said
+    return errors[0]
+
+
+def test_a_taken_port_is_one_line_and_nothing_starts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+
+        line = _refused(_up(tmp_path, "--grpc", address))
+
+    assert "grpc.address" in line
+    assert address in line
+
+
+def test_a_store_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("I am no directory")
+
+    assert str(tmp_path / "file") in _refused(
+        _up(tmp_path, "--store", str(tmp_path / "file"), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    )
+
+
+@pytest.mark.parametrize(
+    ("env", "named"),
+    [
+        ({"LONGTAKE_STAGES__SLOTS": "none"}, "stages.slots"),
+        ({"LONGTAKE_GRPC__ADDRESS": "0.0.0.0:0"}, "auth.keys_file"),
+        ({"LONGTAKE_CONFIG": "/no/such/file.toml"}, "/no/such/file.toml"),
+        ({"LONGTAKE_MODEL": "dalle"}, "model"),
+    ],
+)
+def test_a_broken_setting_is_one_line_that_names_it(tmp_path: Path, env: dict[str, str], named: str) -> None:
+    free = {"LONGTAKE_GRPC__ADDRESS": "127.0.0.1:0", "LONGTAKE_HTTP__ADDRESS": "127.0.0.1:0"}
+
+    assert named in _refused(_up(tmp_path, **{**free, **env}))
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("moment", ["starting Ray Serve", "Longtake is ready"])
+def test_ctrl_c_leaves_no_process_behind(tmp_path: Path, moment: str) -> None:
+    child = _up(tmp_path, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    assert child.stderr is not None
+    said = ""
+    for line in child.stderr:
+        said += line
+        if moment in line:
+            break
+    assert moment in said
+    started = descendants(child.pid)
+    assert started
+
+    child.send_signal(signal.SIGINT)
+    _, rest = child.communicate(timeout=60)
+
+    assert child.returncode == 0, said + rest
+    assert not [pid for pid in started if _alive(pid)]
+    assert not [pid for pid in _everybody() if str(tmp_path / "store") in _environment(pid)]
+
+
+@pytest.mark.ray
+def test_killing_it_ends_the_rest_too(tmp_path: Path) -> None:
+    child = _up(tmp_path, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    assert child.stderr is not None
+    for line in child.stderr:
+        if "starting Ray Serve" in line:
+            break
+
+    child.kill()
+    child.communicate(timeout=60)
+
+    ends = time.monotonic() + 60
+    while left := [pid for pid in _everybody() if str(tmp_path / "store") in _environment(pid)]:
+        assert time.monotonic() < ends, left
+        time.sleep(0.1)
+
+
+def _alive(pid: int) -> bool:
+    return pid in _everybody()
+
+
+def _everybody() -> list[int]:
+    """Living processes."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if state != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+def _environment(pid: int) -> str:
+    """What a process was started with; our settings are in it."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_text(errors="replace")
+    except OSError:
+        return ""
