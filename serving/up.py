@@ -47,6 +47,8 @@ class Ready:
     grpc: str
     http: str
     director: str
+    metrics: str
+    """The stages' Prometheus metrics; the front door's own are at `http`."""
 
 
 class StartFailed(Exception):
@@ -97,10 +99,10 @@ async def _life(
     async with asyncio.timeout(START_TIMEOUT_S):
         host, host_says = await _start_host(settings, logs, temp, tree)
         door, door_says = await _start_front_door(settings, logs, tree)
-        addresses, director = await asyncio.gather(
+        addresses, inside = await asyncio.gather(
             _door_ready(door, door_says, logs), _host_ready(host, host_says, say, logs)
         )
-    ready(Ready(addresses["grpc"], addresses["http"], director))
+    ready(Ready(addresses["grpc"], addresses["http"], inside["director"], inside["metrics"]))
     ends = {
         asyncio.create_task(host.wait(), name="the stages (Ray)"): "ray.log",
         asyncio.create_task(door.wait(), name="the front door"): "frontdoor.log",
@@ -195,13 +197,15 @@ async def _door_ready(door: asyncio.subprocess.Process, says: asyncio.StreamRead
     return addresses
 
 
-async def _host_ready(host: asyncio.subprocess.Process, says: asyncio.StreamReader, say: Say, logs: Path) -> str:
+async def _host_ready(
+    host: asyncio.subprocess.Process, says: asyncio.StreamReader, say: Say, logs: Path
+) -> dict[str, str]:
     async for line in says:
         report = json.loads(line)
         if "error" in report:
             raise StartFailed(report["error"], report["code"])
         if report["stage"] == "ready":
-            return str(report["director"])
+            return {name: str(report[name]) for name in ("director", "metrics")}
         if report["stage"] == "deployments":
             say(f"stages up: {len(report['up'])} of {report['total']}")
         else:

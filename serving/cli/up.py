@@ -61,7 +61,8 @@ def up(
 def _welcome(found: Ready, seconds: float) -> str:
     server = "" if found.grpc == "127.0.0.1:50051" else f" --server {found.grpc}"
     return (
-        f"\nLongtake is ready ({seconds:.1f} s).  gRPC {found.grpc}   HTTP http://{found.http}\n\n"
+        f"\nLongtake is ready ({seconds:.1f} s).  gRPC {found.grpc}   HTTP http://{found.http}\n"
+        f"Metrics: http://{found.http}/metrics and, of the stages, http://{found.metrics}/metrics\n\n"
         "Now, in another terminal:\n"
         f'  longtake generate "a red circle moves right over a white background"{server}\n'
         f"  longtake ls{server}\n\n"

@@ -82,14 +82,15 @@ def _run(settings: Settings, reports: Reports, temp: Path) -> None:
         configure_logging=False,
         _temp_dir=str(temp),
     )
-    refuse_shared_directory(settings.store, nodes=len(ray.nodes()))  # type: ignore[no-untyped-call]
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    refuse_shared_directory(settings.store, nodes=len(nodes))
     grpc_port, http_port = free_ports(2)
     wanted = config(settings, grpc_port=grpc_port, http_port=http_port)
     reports.say(stage="serve", text="starting Ray Serve")
     _deploy(wanted, reports)
     address = f"127.0.0.1:{grpc_port}"
     asyncio.run(_announce(settings, address))
-    reports.say(stage="ready", director=address)
+    reports.say(stage="ready", director=address, metrics=f"127.0.0.1:{nodes[0]['MetricsExportPort']}")
     while True:
         signal.pause()
 

@@ -65,7 +65,7 @@ class Conditioner:
         found = await self._cached(blobs, "first-frame", key)
         if found is None:
             picture = await self._decoder.image(await blobs.get(digest), call.canvas.width, call.canvas.height)
-            latent = await asyncio.to_thread(family.encode_still, self._loaded.session, picture)
+            latent = await asyncio.to_thread(family.encode_still, self._loaded, picture)
             found = EncodedPicture(latent=await put_latents(blobs, latent[None]))
             await _remember(blobs, "first-frame", key, found)
         return found
@@ -78,7 +78,7 @@ class Conditioner:
         if found is None:
             picture = await self._decoder.image(await blobs.get(digest), width, height)
             reading = await asyncio.to_thread(family.read_reference, picture)
-            latent = await asyncio.to_thread(family.encode_still, self._loaded.session, reading.picture)
+            latent = await asyncio.to_thread(family.encode_still, self._loaded, reading.picture)
             found = EncodedPicture(
                 latent=await put_latents(blobs, latent[None]),
                 description=reading.description,

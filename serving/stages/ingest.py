@@ -55,7 +55,7 @@ class Ingester:
             )
             async with aclosing(pictures):  # type: ignore[type-var]  # an async generator
                 encoded, small = await _encode(pictures, call, family.capabilities.frames_per_latent)
-        latents = await asyncio.to_thread(family.encode_video, self._loaded.session, small)
+        latents = await asyncio.to_thread(family.encode_video, self._loaded, small)
         ref = await put_latents(blobs, latents)
         kept = min(family.history_latents, ref.count)
         blob, init, thumbnail = await asyncio.gather(

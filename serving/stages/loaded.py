@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from engines import models
 from engines.families.base import Family
 from engines.session import Session, load_session
 from engines.store import Built, EngineStore
 from serving.errors import FailedPrecondition, NotFound
-from serving.metrics import Recorder
+from serving.metrics import ENGINE_SECONDS, Recorder
 from serving.store.base import Store
 from serving.store.blobs import Blobs
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """One model's engines, and where its blobs lie."""
+    """One model's engines, and where its blobs lie. Implements `families.base.Engines`, and measures each call."""
 
     session: Session
     store: Store
@@ -31,6 +35,13 @@ class Loaded:
                 f"this stage has loaded {capabilities.model}, not {model}: set `model` and start again"
             )
         return self.session.family
+
+    def infer(self, component: str, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        """Run one engine; see `Session.infer`."""
+        began = time.monotonic()
+        outputs = self.session.infer(component, inputs)
+        self.metrics.observe(ENGINE_SECONDS, time.monotonic() - began, component=component)
+        return outputs
 
     def blobs(self, tenant: str) -> Blobs:
         """A tenant's blobs and caches."""

@@ -78,7 +78,7 @@ class Renderer:
         family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)
 
         def draw() -> tuple[bytes, int, int]:
-            frame = next(iter(family.decode(self._loaded.session, latents[:1], lead=None)))[0]
+            frame = next(iter(family.decode(self._loaded, latents[:1], lead=None)))[0]
             scale = scale_to(frame, call.longest_side)
             return png(frame, scale=scale), frame.shape[1] * scale, frame.shape[0] * scale
 
@@ -90,7 +90,7 @@ class Renderer:
         fragments: list[Fragment] = []
         last = np.zeros((0, 0, 3), np.uint8)
         encoding, began = 0.0, time.monotonic()
-        for group in family.decode(self._loaded.session, latents, lead=lead):
+        for group in family.decode(self._loaded, latents, lead=lead):
             decoded = time.monotonic()
             fragments += encoder.push(group)
             last = group[-1]

@@ -26,6 +26,6 @@ class TextEncoder:
         self._loaded.metrics.add(CACHE_LOOKUPS, kind="text", outcome="hit" if cached else "miss")
         if cached:
             return await get_array(blobs, cached)
-        embedding = await asyncio.to_thread(family.encode_text, self._loaded.session, call.effective_prompt)
+        embedding = await asyncio.to_thread(family.encode_text, self._loaded, call.effective_prompt)
         await blobs.cache_put("text", key, await put_array(blobs, embedding))
         return embedding

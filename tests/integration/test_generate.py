@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import time
 from pathlib import Path
 
@@ -177,6 +178,16 @@ def test_polls_tell_of_progress_and_end(house: House) -> None:
     assert len(set(steps)) > 4
 
 
+def test_the_stages_tell_their_metrics_to_prometheus(house: House) -> None:
+    house.made(house.create(seconds=1))
+    wanted = {"longtake_steps_total", "longtake_stage_seconds_count", "longtake_engine_seconds_count"}
+    wanted |= {"longtake_jobs_finished_total", "longtake_segments_committed_total", "longtake_cache_lookups_total"}
+    ends = time.monotonic() + 60
+    while missing := wanted - set(re.findall(r"^ray_(longtake_\w+)", fetch(_metrics(house)).decode(), re.MULTILINE)):
+        assert time.monotonic() < ends, missing
+        time.sleep(0.5)
+
+
 @pytest.mark.parametrize("deployment", ["director", "denoiser", "renderer"])
 def test_videos_are_finished_though_a_replica_is_killed(house: House, deployment: str) -> None:
     videos = [house.create(seconds=4, steps=40, seed=seed) for seed in (1, 2)]
@@ -193,6 +204,10 @@ def test_videos_are_finished_though_a_replica_is_killed(house: House, deployment
     undisturbed = house.made(house.create(seconds=4, steps=40, seed=1))
     assert list(undisturbed.segments) != list(ends[0].segments)
     assert fetch(undisturbed.url)[-20_000:] == fetch(ends[0].url)[-20_000:]
+
+
+def _metrics(house: House) -> str:
+    return f"http://{house.embedded.ready.metrics}/metrics"
 
 
 def _records(house: House, videos: list[Video]) -> list[JobRecord]:
