@@ -108,8 +108,8 @@ class DirectorLink:
                 delay, cause = BACKOFF_S[0], ""
                 continue
             self._recorder.set(WATCH_CONNECTED, 0)
-            self._recorder.add(WATCH_BREAKS, cause=found)
             if found != cause:
+                self._recorder.add(WATCH_BREAKS, cause=found)
                 self._log.warning("no word from the Director", cause=found)
                 cause = found
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  (spreads reconnects, no secret)

@@ -254,6 +254,8 @@ class Videos:
         else:
             changed = await self._jobs.transition(record, cancel_requested=True)
         self._link.wake(record.tenant, record.id)
+        with job_context(record.tenant, record.id):
+            self._log.info("cancellation asked for", state=changed.state.value)
         return self._cache.put(changed)
 
     async def delete(self, caller: Caller, video: str) -> None:
@@ -266,7 +268,8 @@ class Videos:
                 await self._jobs.delete(record)
                 gone = {"state": JobState.DELETED, "version": record.version + 1}
                 self._cache.put(record.model_copy(update=gone))
-                self._link.wake(record.tenant, record.id)
+                with job_context(record.tenant, record.id):
+                    self._log.info("deleted")
                 return
 
     async def lineage(self, caller: Caller, video: str) -> list[SegmentManifest]:

@@ -1,0 +1,32 @@
+"""Logs are one JSON object per line and carry the job they belong to."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+PROGRAM = """
+from serving.logs import configure, job_context, logger
+configure(service="test")
+log = logger("room")
+with job_context("studio", "vid_a"):
+    log.info("inside", steps=3)
+log.info("outside")
+log.debug("too small a thing")
+try:
+    raise ValueError("broken")
+except ValueError as error:
+    log.error("failed", exc_info=error)
+"""
+
+
+def test_events_are_json_lines_with_the_job_they_belong_to() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    inside, outside, failed = [json.loads(line) for line in done.stderr.splitlines()]
+
+    assert (inside["event"], inside["service"], inside["room"], inside["level"]) == ("inside", "test", "room", "info")
+    assert (inside["tenant"], inside["job"], inside["steps"]) == ("studio", "vid_a", 3)
+    assert "job" not in outside
+    assert "ValueError: broken" in failed["exception"]
+    assert done.stdout == ""
