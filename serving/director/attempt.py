@@ -28,6 +28,7 @@ from serving.errors import (
 from serving.jobs.epoch import EpochLost
 from serving.jobs.record import JobError, JobState
 from serving.logs import job_context, logger
+from serving.stages.contracts import StageLost
 
 MAX_ATTEMPTS = 10
 """Attempts that a job may lose to replicas and Directors that go away."""
@@ -47,12 +48,21 @@ class Attempt:
     task: asyncio.Task[None] | None = None
     cancelled_by_user: bool = False
 
-    async def cancel(self) -> None:
-        """The user wants no more of it: stop before the next step."""
+    telling: asyncio.Task[None] | None = None
+
+    def cancel(self) -> None:
+        """The user wants no more of it: stop before the next step. Returns at once."""
         self.cancelled_by_user = True
         if self.task is not None:
             self.task.cancel()
-        await self.run.cancel()
+        # Nobody waits for it: a replica that is just starting again would hold up all other jobs.
+        self.telling = asyncio.create_task(self._tell_the_stages())
+
+    async def _tell_the_stages(self) -> None:
+        try:
+            await self.run.cancel()
+        except StageLost:  # then there is nothing to stop
+            _log.info("the replica of a cancelled job is gone", job=self.run.record.id)
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,7 @@ async def _ended(attempt: Attempt, publisher: Publisher, faults: int, incident: 
     except (Superseded, EpochLost):
         raise
     except _FINAL as error:
-        await _end(run, publisher, JobState.FAILED, error.reason, error.message)
+        await _end(run, publisher, JobState.FAILED, JobError(code=error.reason, message=error.message))
         return None
     except LongtakeError as error:
         return await _lost(run, publisher, error)
@@ -107,7 +117,7 @@ async def _ended(attempt: Attempt, publisher: Publisher, faults: int, incident: 
             await publisher.requeue(run.record)
             return Again(fault=True)
         message = f"an internal error ended the job {MAX_FAULTS} times: see incident {number} in the Director's log"
-        await _end(run, publisher, JobState.FAILED, "INTERNAL", message)
+        await _end(run, publisher, JobState.FAILED, JobError(code="INTERNAL", message=message))
         return None
     _log.info("job succeeded", attempt=run.record.attempt)
     return None
@@ -117,16 +127,19 @@ async def _lost(run: JobRun, publisher: Publisher, error: LongtakeError) -> Agai
     """A replica or the store went away under the attempt."""
     _log.warning("attempt lost", reason=error.reason, message=error.message, attempt=run.record.attempt)
     if run.record.attempt >= MAX_ATTEMPTS:
-        message = f"{MAX_ATTEMPTS} attempts were lost, the last one with: {error.message}"
-        await _end(run, publisher, JobState.FAILED, "ATTEMPTS_EXHAUSTED", message)
+        await _end(run, publisher, JobState.FAILED, exhausted(error.message))
         return None
     await publisher.requeue(run.record)
     return Again(fault=False)
 
 
-async def _end(run: JobRun, publisher: Publisher, state: JobState, code: str = "", message: str = "") -> None:
+def exhausted(last: str) -> JobError:
+    """Why a job that was lost too often failed. `last` says how it was lost at last."""
+    return JobError(code="ATTEMPTS_EXHAUSTED", message=f"{MAX_ATTEMPTS} attempts were lost, the last one: {last}")
+
+
+async def _end(run: JobRun, publisher: Publisher, state: JobState, error: JobError | None = None) -> None:
     if run.record.state.terminal:
         return
-    error = JobError(code=code, message=message) if code else None
     await publisher.finish(run.record, state, {"error": error})
-    _log.info("job ended", state=state.value, reason=code, message=message)
+    _log.info("job ended", state=state.value, error=error.model_dump() if error else None)

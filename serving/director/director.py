@@ -14,13 +14,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 from engines.families.base import Family
-from serving.director.attempt import Again, Attempt, carry_out
+from serving.director.attempt import MAX_ATTEMPTS, Again, Attempt, carry_out, exhausted
 from serving.director.events import Batch, Feed
-from serving.director.publish import Publisher
+from serving.director.publish import Publisher, Superseded
 from serving.director.queue import NO_DEADLINE, Waiting, choose
 from serving.director.run import JobRun
 from serving.director.stages import Stages
-from serving.errors import NotFound, Unavailable
+from serving.errors import NotFound, StoreUnfit, Unavailable
 from serving.jobs.epoch import Epoch, EpochLost
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
@@ -109,7 +109,7 @@ class Director:
         while True:
             try:
                 await self._cycle()
-            except (Unavailable, NotFound) as error:
+            except (Unavailable, StoreUnfit) as error:
                 _log.warning("the store is away", message=error.message)
                 await asyncio.sleep(1.0)
 
@@ -149,7 +149,7 @@ class Director:
         attempt = self._running.get(key)
         if attempt is not None:
             if record.cancel_requested and not attempt.cancelled_by_user:
-                await attempt.cancel()
+                attempt.cancel()
         elif record.state.terminal:
             self._waiting.pop(key, None)
         else:
@@ -198,13 +198,16 @@ class Director:
             return None
         if record.epoch > self._epoch.number:
             await self._epoch.check()
-        if record.cancel_requested:
-            await self._publisher.finish(record, JobState.CANCELLED)
-            return None
-        claimed = await self._publisher.claim(record)
-        if claimed is None:
+        try:
+            if record.cancel_requested:
+                await self._publisher.finish(record, JobState.CANCELLED)
+            elif record.attempt >= MAX_ATTEMPTS:
+                await self._publisher.finish(record, JobState.FAILED, {"error": exhausted("it ended Directors too")})
+            else:
+                return await self._publisher.claim(record)
+        except Superseded:
             self.wake(*waiting.key)
-        return claimed
+        return None
 
     def _start(self, record: JobRecord) -> None:
         run = JobRun(
@@ -267,7 +270,7 @@ class Director:
         while True:
             try:
                 await self._epoch.check()
-            except Unavailable as error:
+            except (Unavailable, StoreUnfit) as error:
                 _log.warning("no heartbeat, the store is away", message=error.message)
             else:
                 self.feed.beat()

@@ -30,8 +30,8 @@ class Publisher:
         self._metrics = metrics
         self._now_ms = now_ms
 
-    async def claim(self, record: JobRecord) -> JobRecord | None:
-        """Start the next attempt; None when somebody else was first (read the record again later)."""
+    async def claim(self, record: JobRecord) -> JobRecord:
+        """Start the next attempt. Raises `Superseded` when somebody else wrote first: read the record again."""
         await self._epoch.check()
         now = self._now_ms()
         try:
@@ -43,8 +43,8 @@ class Publisher:
                 epoch=self._epoch.number,
                 started_ms=record.started_ms or now,
             )
-        except Conflict:
-            return None
+        except (Conflict, NotFound) as error:
+            raise Superseded(f"{record.id} was changed or deleted before it was claimed") from error
         if record.started_ms is None:
             self._metrics.observe(JOB_WAIT_SECONDS, (now - record.created_ms) / 1000)
         self._feed.wrote(claimed)

@@ -79,7 +79,8 @@ class Office:
             assert parent.head is not None
             extends = OwnSource(video=parent.id, segment=parent.head)
         asked = {**_ASKED, **fields}
-        record_fields = {name: asked.pop(name) for name in ("priority", "cancel_requested") if name in asked}
+        of_the_record = ("priority", "cancel_requested", "attempt", "state")
+        record_fields = {name: asked.pop(name) for name in of_the_record if name in asked}
         request = VideoRequest(model="sprite-1", aspect_ratio="1:1", extends=extends, **asked)
         shape = shape_of(await Segments(self.store, tenant).get(extends.segment)) if extends else None
         planned = plan(

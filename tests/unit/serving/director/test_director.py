@@ -147,6 +147,15 @@ async def test_attempts_that_are_lost_again_and_again_come_to_an_end(
     assert done.error.code == "ATTEMPTS_EXHAUSTED"
 
 
+async def test_a_job_that_ends_its_directors_comes_to_an_end_too(office: Office) -> None:
+    job = await office.job(attempt=attempt.MAX_ATTEMPTS, state=JobState.RUNNING)
+    await office.director()
+
+    done = await office.ended(job)
+
+    assert (done.state, done.attempt) == (JobState.FAILED, attempt.MAX_ATTEMPTS)
+
+
 async def test_an_undecodable_foreign_video_fails_with_the_reason(office: Office) -> None:
     blob = await Blobs(office.store, TENANT).put(b"no video at all")
     source = ForeignSource(blob=blob, seconds=3.0, height=360, width=640)
