@@ -60,13 +60,20 @@ def seaweedfs_server(folder: Path) -> Iterator[S3Server]:
     credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     config.write_text(json.dumps({"identities": [{"name": "t", "credentials": credentials, "actions": actions}]}))
-    ports = [f"-{part}.port={free_port()}" for part in ("master", "volume", "filer")]
+    ports = [f"-{part}.port={_port_with_a_twin()}" for part in ("master", "volume", "filer")]
     command = [
         str(program("weed")), "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", f"-s3.port={port}",
         f"-s3.config={config}", "-master.volumeSizeLimitMB=64", "-volume.max=32", *ports,
     ]  # fmt: skip
     with _running(command, dict(os.environ), f"http://127.0.0.1:{port}/healthz"):
         yield S3Server(f"s3://127.0.0.1:{port}/longtake/t?secure=false")
+
+
+def _port_with_a_twin() -> int:
+    """A free port for SeaweedFS, whose parts speak gRPC on the port 10,000 above."""
+    while (port := free_port()) + 10_000 > 65_535:
+        continue
+    return port
 
 
 @contextmanager

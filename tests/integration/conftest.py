@@ -26,4 +26,5 @@ def embedded_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def house(embedded_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A running Longtake."""
     with Embedded(embedded_settings, logs=tmp_path_factory.mktemp("logs")) as embedded:
-        yield House(embedded, embedded_settings.store)
+        ready = embedded.ready
+        yield House(ready.grpc, store=embedded_settings.store, metrics=ready.metrics, pid=embedded.pid)

@@ -17,7 +17,6 @@ from engines.sprite import world
 from serving.gen.longtake.v1 import files_pb2, files_pb2_grpc, videos_pb2, videos_pb2_grpc
 from serving.media.still import png
 from serving.supervise import descendants
-from serving.up import Embedded
 
 Frames = NDArray[np.uint8]
 Video = videos_pb2.Video
@@ -27,10 +26,11 @@ PROMPT = "a red circle moves right over a white background"
 class House:
     """One running Longtake."""
 
-    def __init__(self, embedded: Embedded, store: str) -> None:
-        self.embedded = embedded
+    def __init__(self, address: str, *, store: str, metrics: str, pid: int) -> None:
         self.store = store
-        channel = grpc.insecure_channel(embedded.ready.grpc)
+        self.metrics_url = f"http://{metrics}/metrics"
+        self.pid = pid
+        channel = grpc.insecure_channel(address)
         self.videos = videos_pb2_grpc.VideosStub(channel)
         self.files = files_pb2_grpc.FilesStub(channel)
 
@@ -83,7 +83,7 @@ class House:
     def pids(self, deployment: str) -> list[int]:
         """Its replicas' processes."""
         name = f"ray::ServeReplica:longtake:{deployment}"
-        return [pid for pid in descendants(self.embedded.pid) if _command(pid).startswith(name)]
+        return [pid for pid in descendants(self.pid) if _command(pid).startswith(name)]
 
 
 def fetch(url: str) -> bytes:

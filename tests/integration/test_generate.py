@@ -183,7 +183,7 @@ def test_the_stages_tell_their_metrics_to_prometheus(house: House) -> None:
     wanted = {"longtake_steps_total", "longtake_stage_seconds_count", "longtake_engine_seconds_count"}
     wanted |= {"longtake_jobs_finished_total", "longtake_segments_committed_total", "longtake_cache_lookups_total"}
     ends = time.monotonic() + 60
-    while missing := wanted - set(re.findall(r"^ray_(longtake_\w+)", fetch(_metrics(house)).decode(), re.MULTILINE)):
+    while missing := wanted - set(re.findall(r"^ray_(longtake_\w+)", fetch(house.metrics_url).decode(), re.MULTILINE)):
         assert time.monotonic() < ends, missing
         time.sleep(0.5)
 
@@ -204,10 +204,6 @@ def test_videos_are_finished_though_a_replica_is_killed(house: House, deployment
     undisturbed = house.made(house.create(seconds=4, steps=40, seed=1))
     assert list(undisturbed.segments) != list(ends[0].segments)
     assert fetch(undisturbed.url)[-20_000:] == fetch(ends[0].url)[-20_000:]
-
-
-def _metrics(house: House) -> str:
-    return f"http://{house.embedded.ready.metrics}/metrics"
 
 
 def _records(house: House, videos: list[Video]) -> list[JobRecord]:

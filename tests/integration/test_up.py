@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from serving.supervise import descendants
+from tests import servers
+from tests.integration.house import House, fetch
 
+_FREE = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
 _UP = [sys.executable, "-c", "import typer; from serving.cli.up import up; typer.run(up)"]
 
 
@@ -52,9 +55,7 @@ def test_a_taken_port_is_one_line_and_nothing_starts(tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("I am no directory")
 
-    assert str(tmp_path / "file") in _refused(
-        _up(tmp_path, "--store", str(tmp_path / "file"), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
-    )
+    assert str(tmp_path / "file") in _refused(_up(tmp_path, "--store", str(tmp_path / "file"), *_FREE))
 
 
 @pytest.mark.parametrize(
@@ -73,34 +74,34 @@ def test_a_broken_setting_is_one_line_that_names_it(tmp_path: Path, env: dict[st
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("moment", ["starting Ray Serve", "Longtake is ready"])
-def test_ctrl_c_leaves_no_process_behind(tmp_path: Path, moment: str) -> None:
-    child = _up(tmp_path, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
-    assert child.stderr is not None
-    said = ""
-    for line in child.stderr:
-        said += line
-        if moment in line:
-            break
-    assert moment in said
-    started = descendants(child.pid)
-    assert started
+def test_ctrl_c_while_it_starts_leaves_no_process_behind(tmp_path: Path) -> None:
+    child = _up(tmp_path, *_FREE)
+    _wait_for(child, "starting Ray Serve")
 
-    child.send_signal(signal.SIGINT)
-    _, rest = child.communicate(timeout=60)
+    _interrupt(child, tmp_path)
 
-    assert child.returncode == 0, said + rest
-    assert not [pid for pid in started if _alive(pid)]
-    assert not [pid for pid in _everybody() if str(tmp_path / "store") in _environment(pid)]
+
+@pytest.mark.ray
+@pytest.mark.skipif(servers.program("weed") is None, reason="the program `weed` is not on the PATH")
+def test_it_makes_videos_on_an_s3_store_and_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
+    keys = {"LONGTAKE_S3_ACCESS_KEY": servers.ACCESS_KEY, "LONGTAKE_S3_SECRET_KEY": servers.SECRET_KEY}
+    with servers.seaweedfs_server(tmp_path / "server") as server:
+        child = _up(tmp_path, "--store", server.url, *_FREE, LONGTAKE_MARK=str(tmp_path / "store"), **keys)
+        address = _wait_for(child, "Longtake is ready").partition("gRPC ")[2].split()[0]
+        house = House(address, store=server.url, metrics="", pid=child.pid)
+
+        root = house.made(house.create(seconds=1))
+        longer = house.made(house.extend(root))
+
+        assert longer.frames == 33
+        assert len(fetch(longer.url)) > len(fetch(root.url))
+        _interrupt(child, tmp_path)
 
 
 @pytest.mark.ray
 def test_killing_it_ends_the_rest_too(tmp_path: Path) -> None:
-    child = _up(tmp_path, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
-    assert child.stderr is not None
-    for line in child.stderr:
-        if "starting Ray Serve" in line:
-            break
+    child = _up(tmp_path, *_FREE)
+    _wait_for(child, "starting Ray Serve")
 
     child.kill()
     child.communicate(timeout=60)
@@ -111,8 +112,27 @@ def test_killing_it_ends_the_rest_too(tmp_path: Path) -> None:
         time.sleep(0.1)
 
 
-def _alive(pid: int) -> bool:
-    return pid in _everybody()
+def _wait_for(child: subprocess.Popen[str], words: str) -> str:
+    """The line with these words."""
+    assert child.stderr is not None
+    said = ""
+    for line in child.stderr:
+        said += line
+        if words in line:
+            return line
+    raise AssertionError(said)
+
+
+def _interrupt(child: subprocess.Popen[str], tmp_path: Path) -> None:
+    """Ctrl-C, and nothing is left of what was running."""
+    started = descendants(child.pid)
+    assert started
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 0, said
+    living = set(_everybody())
+    assert not living.intersection(started)
+    assert not [pid for pid in living if str(tmp_path / "store") in _environment(pid)]
 
 
 def _everybody() -> list[int]:
