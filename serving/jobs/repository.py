@@ -154,9 +154,11 @@ class Jobs:
 
     async def _same_request(self, fresh: JobRecord) -> JobRecord:
         there = await self._read(fresh.tenant, fresh.id)
-        if there is None or there.created_ms != fresh.created_ms:
-            # The index entries of the resent create would list the job twice.
-            await self._store.delete(_by_time_key(fresh))
+        gone = there is None or there.state is JobState.DELETED
+        for index_key in (_by_time_key, _active_key):
+            # The index entries of the resent create would list the job twice, or a job that is gone.
+            if there is None or gone or index_key(there) != index_key(fresh):
+                await self._store.delete(index_key(fresh))
         if there is None or there.state is JobState.DELETED:
             raise FailedPrecondition(f"the video of this idempotency key, {fresh.id}, was deleted: use a new key")
         if there.state.terminal:

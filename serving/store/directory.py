@@ -26,7 +26,10 @@ from serving.store.base import Listed, Versioned
 _KEY = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*\Z")
 _LOCKS = 256
 _PAGE = 1000
-_NETWORK_FILESYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "ceph", "glusterfs"})
+_NETWORK_FILESYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "lustre", "glusterfs"}
+    | {"fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.rclone", "fuse.weed"}
+)
 
 
 class DirectoryStore:
@@ -195,6 +198,7 @@ def _filesystem(path: Path) -> str:
     best, kind = "", ""
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, mount, found, *_ = line.split()
+        mount = mount.replace("\\040", " ")  # how the kernel writes a space
         if len(mount) >= len(best) and (path == Path(mount) or Path(mount) in path.parents):
             best, kind = mount, found
     return kind

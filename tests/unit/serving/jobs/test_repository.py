@@ -152,3 +152,19 @@ async def test_a_new_director_ends_the_old_ones_epoch(store: Store) -> None:
     assert new.number == old.number + 1
     with pytest.raises(EpochLost):
         await old.check()
+
+
+async def test_a_resent_create_with_a_later_deadline_is_queued_once(jobs: Jobs) -> None:
+    job = derived_id("vid_", "a", "key")
+    await jobs.create(record(job, 1000, idempotency_key="key", deadline_ms=5000))
+    await jobs.create(record(job, 2000, idempotency_key="key", deadline_ms=6000))
+    assert [(entry.id, entry.deadline_ms) async for entry in jobs.active()] == [(job, 5000)]
+
+
+async def test_a_resent_create_of_a_deleted_job_leaves_nothing_behind(jobs: Jobs, store: Store) -> None:
+    job = derived_id("vid_", "a", "key")
+    made = await jobs.create(record(job, idempotency_key="key"))
+    await jobs.delete(await jobs.transition(made, state=JobState.CANCELLED))
+    with pytest.raises(FailedPrecondition, match="was deleted"):
+        await jobs.create(record(job, idempotency_key="key"))
+    assert [entry.key async for entry in store.list("") if not entry.key.startswith("t/a/jobs/")] == []
