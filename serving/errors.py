@@ -45,7 +45,7 @@ class InvalidArgument(LongtakeError):
         self.description = message
 
     def __reduce__(self) -> tuple[type[InvalidArgument], tuple[str, str], dict[str, object]]:
-        """Its constructor takes other arguments than `args` holds: tell pickle, for stages raise it across processes."""
+        """For pickle: stages raise it across processes, and its constructor takes other arguments than `args`."""
         return type(self), (self.field, self.description), self.__dict__
 
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from serving.settings import Grpc, Http, Settings, Uploads
 from serving.up import Embedded
 from tests.integration.house import House
+
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that starts Ray runs in one worker: one Ray at a time, and one for all tests that share it."""
+    for item in items:
+        if HERE in item.path.parents and item.path.name != "test_s3_store.py":
+            item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 @pytest.fixture(scope="session")

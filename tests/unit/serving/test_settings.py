@@ -48,7 +48,7 @@ def test_an_unknown_setting_in_the_file_is_named(tmp_path: Path, monkeypatch: py
 
 def test_a_missing_settings_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LONGTAKE_CONFIG", "/no/such/file.toml")
-    with pytest.raises(SettingsError, match="LONGTAKE_CONFIG names /no/such/file.toml"):
+    with pytest.raises(SettingsError, match=r"LONGTAKE_CONFIG names /no/such/file\.toml"):
         load_settings()
 
 
