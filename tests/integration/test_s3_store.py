@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from serving.errors import StoreUnfit
+from serving.errors import Conflict, StoreUnfit
 from serving.store.open import open_store
 from tests import servers
-from tests.servers import S3Server
+from tests.servers import CutAnswers, S3Server
 from tests.store_contract import check_probe_refuses_broken_stores, check_store
 
 
 @pytest.fixture(params=["minio", "weed"])
-def server(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[S3Server]:
+def server(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     if servers.program(request.param) is None:
         pytest.skip(f"the program `{request.param}` is not on the PATH")
     monkeypatch.setenv("LONGTAKE_S3_ACCESS_KEY", servers.ACCESS_KEY)
@@ -33,6 +32,63 @@ def test_it_keeps_the_contract_of_all_stores(server: S3Server, tmp_path: Path) -
         store = await open_store(server.url)
         await check_store(store, tmp_path)
         await check_probe_refuses_broken_stores(store)
+        await store.close()
+
+    asyncio.run(run())
+
+
+def test_a_write_whose_answer_was_lost_counts_once(server: S3Server) -> None:
+    """The server did the work and the answer never came: reading back finds it."""
+
+    async def run() -> None:
+        port = urlsplit(server.url).port
+        assert port is not None
+        relay = CutAnswers(port)
+        store = await open_store(server.url.replace(f":{port}", f":{relay.port}"))
+        relay.cut = 1
+        assert await store.put_if_absent("lost/a", b"1")
+        first = (await store.get("lost/a")).version
+        relay.cut = 1
+        second = await store.swap("lost/a", b"2", first)
+        assert second == (await store.get("lost/a")).version
+        relay.cut = 1
+        with pytest.raises(Conflict):
+            await store.swap("lost/a", b"3", first)
+        assert (await store.get("lost/a")).data == b"2"
+        await store.close()
+        relay.close()
+
+    asyncio.run(run())
+
+
+def test_a_list_whose_answer_was_lost_is_whole(server: S3Server) -> None:
+    async def run() -> None:
+        port = urlsplit(server.url).port
+        assert port is not None
+        relay = CutAnswers(port)
+        store = await open_store(server.url.replace(f":{port}", f":{relay.port}"))
+        keys = [f"many/{number:04d}" for number in range(1100)]
+        await asyncio.gather(*(store.put_if_absent(key, b"x") for key in keys))
+        relay.pass_first, relay.cut = 1, 1  # the first page comes, the second is lost once
+        assert [entry.key async for entry in store.list("many/")] == keys
+        assert relay.cut == 0
+        await store.close()
+        relay.close()
+
+    asyncio.run(run())
+
+
+def test_a_bucket_that_vanished_is_no_object_that_is_there(server: S3Server) -> None:
+    """A create must not answer "already there" when nothing can be."""
+
+    async def run() -> None:
+        store = await open_store(server.url, probe=False)
+        await asyncio.to_thread(store._client.remove_bucket, store._bucket)  # type: ignore[attr-defined]
+        try:
+            created = await store.put_if_absent("a", b"1")  # some servers make the bucket again
+        except StoreUnfit as error:
+            created = "bucket is gone" in error.message
+        assert created
         await store.close()
 
     asyncio.run(run())
