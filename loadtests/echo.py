@@ -16,7 +16,7 @@ import grpc.aio
 ECHO = "/bench.Echo/Get"
 
 
-async def _answer(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+async def _answer(request: bytes, _: grpc.aio.ServicerContext[Any, Any]) -> bytes:
     return bytes(int.from_bytes(request[:8], "little"))
 
 

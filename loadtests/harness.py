@@ -10,12 +10,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import grpc.aio
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -78,3 +81,21 @@ def echo_server() -> Iterator[tuple[int, int]]:
             yield process.pid, int(process.stdout.readline())
         finally:
             process.stdin.close()
+
+
+async def interleaved(
+    rounds: int, arm: Callable[[], Awaitable[T]], base: Callable[[], Awaitable[T]]
+) -> tuple[list[T], list[T]]:
+    """Measure two arms in ABBA order, after each ran once unmeasured."""
+    await arm()
+    await base()
+    arms: list[T] = []
+    bases: list[T] = []
+    for turn in range(rounds):
+        if turn % 2:
+            bases.append(await base())
+            arms.append(await arm())
+        else:
+            arms.append(await arm())
+            bases.append(await base())
+    return arms, bases

@@ -1,1 +1,1 @@
-"""One file per question; each has `run() -> list[Row]`. `python -m loadtests` runs them and prints one table."""
+"""One module per question. Each has `NAME` and `run(scale) -> list[Row]`, and runs alone with `--only NAME`."""

@@ -1,0 +1,120 @@
+"""How much of the machine's matrix arithmetic a denoising step reaches.
+
+FLOP/s of a DiT step, against the peak of float32 matrix multiplication (numpy's BLAS) on the same cores in the same
+run. Only matrix products are counted in a step, though it does more than those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from engines.families.base import Canvas, Conditions, Denoising
+from engines.session import Session, load_session
+from engines.sprite import packing
+from loadtests.scale import Scale
+from loadtests.studio import MODEL
+from loadtests.table import Row, paired, spread
+
+NAME = "dit_flops"
+_SQUARE = 2048
+_STEPS = 8
+
+
+@dataclass(frozen=True)
+class DitShape:
+    """What decides how many products a step takes."""
+
+    width: int
+    blocks: int
+    text: int
+    """Text tokens."""
+    features: int
+    """Features of a token, in and out."""
+    segments: int
+    """Segments that have a noise level of their own."""
+    level_features: int
+    """Features that describe a noise level."""
+
+
+SPRITE = DitShape(
+    width=128,
+    blocks=6,
+    text=packing.TEXT_TOKENS,
+    features=packing.TOKEN_FEATURES,
+    segments=len(packing.SEGMENTS),
+    level_features=128,
+)
+
+
+def step_flops(shape: DitShape, packed_tokens: int) -> int:
+    """FLOPs of the matrix products of one step at batch 1 over so many packed tokens (text not counted in)."""
+    width, tokens = shape.width, shape.text + packed_tokens
+    linear = tokens * width * width * (3 + 1 + 4 + 4)
+    attention = 2 * tokens * tokens * width
+    ends = packed_tokens * shape.features * width + tokens * width * shape.features
+    levels = shape.segments * width * (shape.level_features + width + 6 * width + 2 * width) + width * width
+    return 2 * (shape.blocks * (linear + attention) + ends + levels)
+
+
+def run(scale: Scale) -> list[Row]:
+    """Each canvas, a root and an extension."""
+    session = asyncio.run(load_session(MODEL))
+    with session:
+        return [
+            _row(session, canvas, scale, root=root)
+            for canvas in session.family.capabilities.canvases
+            for root in (True, False)
+        ]
+
+
+def _row(session: Session, canvas: Canvas, scale: Scale, *, root: bool) -> Row:
+    conditions = _conditions(session, canvas, root=root)
+    state = session.family.start(conditions, seed=1, segment=0, steps=_STEPS)
+    tokens = len(state.packed["row"])
+    flops = step_flops(SPRITE, tokens)
+    left = np.random.default_rng(1).standard_normal((_SQUARE, _SQUARE), dtype=np.float32)
+    _step_seconds(session, conditions), _gemm_seconds(left)
+    steps: list[float] = []
+    peaks: list[float] = []
+    for turn in range(2 * scale.rounds):
+        for peak in (True, False) if turn % 2 else (False, True):
+            if peak:
+                peaks.append(2 * _SQUARE**3 / _gemm_seconds(left) / 1e9)
+            else:
+                steps.append(flops / _step_seconds(session, conditions) / 1e9)
+    kind = "root" if root else "extension"
+    what = f"{canvas.aspect_ratio} {kind}: {tokens} tokens, {flops / 1e9:.2f} GFLOP a step, GFLOP/s"
+    return Row(NAME, what, spread(steps, 0), f"GEMM {spread(peaks, 0)}", paired(steps, peaks))
+
+
+def _conditions(session: Session, canvas: Canvas, *, root: bool) -> Conditions:
+    random = np.random.default_rng(0)
+
+    def latents(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        return random.standard_normal((count, 16, canvas.height // 8, canvas.width // 8), dtype=np.float32)
+
+    return Conditions(
+        canvas=canvas,
+        text=session.family.encode_text(session, "a red circle moves right over a white background"),
+        anchor=None if root else latents(1),
+        short=None if root else latents(session.family.history_latents),
+    )
+
+
+def _step_seconds(session: Session, conditions: Conditions) -> float:
+    """Mean time of the engine's own call over a whole segment."""
+    state: Denoising = session.family.start(conditions, seed=1, segment=0, steps=_STEPS)
+    before = session.usage["dit"].seconds
+    while not state.done:
+        session.family.step(session, state)
+    return (session.usage["dit"].seconds - before) / _STEPS
+
+
+def _gemm_seconds(left: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> float:
+    began = time.perf_counter()
+    left @ left
+    return time.perf_counter() - began

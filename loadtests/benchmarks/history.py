@@ -1,0 +1,82 @@
+"""Whether a long video costs more to extend than a short one: one second added to each, in turns."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtests.harness import interleaved
+from loadtests.scale import Scale
+from loadtests.studio import TENANT, Studio, studio
+from loadtests.table import Row, paired, spread
+from serving.jobs.record import JobRecord
+from serving.segments.lineage import Segments
+
+NAME = "history"
+AIM = "<= 1.05x"
+
+
+@dataclass(frozen=True)
+class _Extension:
+    ms: float
+    cpu_ms: float
+    bytes_read: float
+    bytes_written: float
+
+
+def run(scale: Scale) -> list[Row]:
+    """An extension at many segments of history against one at 1."""
+    return asyncio.run(_run(scale))
+
+
+async def _run(scale: Scale) -> list[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        async with studio(Path(folder)) as made:
+            short = await made.make(seconds=1)
+            long = await _long(made, scale.history)
+
+            async def extend_long() -> _Extension:
+                return await _extend(made, long)
+
+            async def extend_short() -> _Extension:
+                return await _extend(made, short)
+
+            arm, base = await interleaved(2 * scale.rounds, extend_long, extend_short)
+            sizes = [len((await Segments(made.store, TENANT).get(r.segments[-1])).encode()) for r in (long, short)]
+    return [
+        _row(scale, "ms", [e.ms for e in arm], [e.ms for e in base], AIM),
+        _row(scale, "CPU ms", [e.cpu_ms for e in arm], [e.cpu_ms for e in base], ""),
+        _row(scale, "kB read", [e.bytes_read / 1e3 for e in arm], [e.bytes_read / 1e3 for e in base], ""),
+        _row(scale, "kB written", [e.bytes_written / 1e3 for e in arm], [e.bytes_written / 1e3 for e in base], ""),
+        _row(scale, "kB of the parent's manifest", [sizes[0] / 1e3], [sizes[1] / 1e3], ""),
+    ]
+
+
+async def _long(made: Studio, segments: int) -> JobRecord:
+    """A video of so many segments, made as a user would: what it shows decides what encoding it costs."""
+    can = made.session.family.capabilities
+    video = await made.make(seconds=min(segments, can.seconds.max))
+    left = segments - len(video.segments)
+    while left > 0:
+        video = await made.make(seconds=min(left, can.extension_seconds.max), parent=video)
+        left -= len(video.segments)
+    return video
+
+
+async def _extend(made: Studio, parent: JobRecord) -> _Extension:
+    made.store.reset()
+    cpu = time.process_time()
+    done = await made.make(seconds=1, parent=parent)
+    cpu = time.process_time() - cpu
+    assert done.finished_ms is not None
+    return _Extension(
+        done.finished_ms - done.created_ms, cpu * 1000, made.store.read.total(), made.store.written.total()
+    )
+
+
+def _row(scale: Scale, unit: str, arm: list[float], base: list[float], aim: str) -> Row:
+    what = f"extension by 1 s at {scale.history} segments of history, against at 1: {unit}"
+    return Row(NAME, what, spread(arm), spread(base), paired(arm, base), aim)

@@ -1,0 +1,68 @@
+"""What a user waits for, through everything: Longtake as `longtake up` starts it, Ray included, warm.
+
+From a client's create to the first denoising step that it hears of, and to the end of two seconds of video.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtests.scale import Scale
+from loadtests.studio import JobFailed
+from loadtests.table import Row, spread
+from serving.client import ENDED, Client, create_request
+from serving.gen.longtake.v1.videos_pb2 import Video
+from serving.settings import load_settings
+from serving.up import Embedded
+
+NAME = "overhead"
+_COLOURS = ("red", "green", "blue", "yellow", "purple", "cyan")
+_WARM_UP = 2
+
+
+@dataclass(frozen=True)
+class _Timed:
+    accepted_ms: float
+    """Until the create was answered."""
+    first_step_ms: float
+    """Until a watching client heard of the first step done, that step included."""
+    ended_s: float
+
+
+def run(scale: Scale) -> list[Row]:
+    """Some videos, one after the other, each with a prompt of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = load_settings(
+            store=str(Path(folder) / "store"), grpc={"address": "127.0.0.1:0"}, http={"address": "127.0.0.1:0"}
+        )
+        with Embedded(settings, logs=Path(folder) / "logs") as embedded, Client(embedded.ready.grpc) as client:
+            made = [_time(client, number) for number in range(_WARM_UP + 2 * scale.videos)][_WARM_UP:]
+    steps = "that step included"
+    return [
+        Row(NAME, "create, until it is durable and answered: ms", spread([m.accepted_ms for m in made])),
+        Row(NAME, f"create to the first denoising step, {steps}: ms", spread([m.first_step_ms for m in made])),
+        Row(NAME, "two seconds of 16:9 from text, warm: s", spread([m.ended_s for m in made], 2), aim="< 3 s"),
+    ]
+
+
+def _time(client: Client, number: int) -> _Timed:
+    colour = _COLOURS[number % len(_COLOURS)]
+    request = create_request(f"a {colour} circle moves right", seconds=2, aspect_ratio="16:9", seed=number)
+    began = time.monotonic()
+    video = client.create(request)
+    accepted = time.monotonic()
+    first_step = 0.0
+    for event in client.watch(video.id):
+        if not event.HasField("video"):
+            continue
+        video = event.video
+        if not first_step and video.progress.steps_done:
+            first_step = time.monotonic()
+        if video.state in ENDED:
+            break
+    if video.state != Video.SUCCEEDED:
+        raise JobFailed(f"{video.id}: {video.error.message or 'it was cancelled'}")
+    return _Timed((accepted - began) * 1000, (first_step - began) * 1000, time.monotonic() - began)

@@ -1,0 +1,23 @@
+"""How much each benchmark does. `__main__` chooses; small numbers are for development, not for reporting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Counts of one run."""
+
+    rounds: int
+    """Paired rounds of each comparison."""
+    polls: int
+    """Calls per burst."""
+    videos: int
+    """Videos per measurement, after the warm-up."""
+    history: int
+    """Segments of the long video."""
+
+
+FULL = Scale(rounds=10, polls=4000, videos=6, history=64)
+QUICK = Scale(rounds=2, polls=1000, videos=2, history=8)

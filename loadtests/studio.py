@@ -1,0 +1,136 @@
+"""Longtake's Director and stages in this process, over a counted directory store: for what must be seen from inside.
+
+The benchmarks of stages, bytes and history use it. It is the real loop on the real engines; only Ray is missing, whose
+share `overhead.py` measures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines import models
+from engines.session import Session, load_session
+from loadtests.counting import CountingStore, Sums
+from serving.director.director import Director
+from serving.jobs.epoch import take_epoch
+from serving.jobs.ids import new_id
+from serving.jobs.record import JobRecord, JobState
+from serving.jobs.repository import Jobs
+from serving.plan import plan
+from serving.requests import OwnSource, VideoRequest
+from serving.segments.lineage import Segments, shape_of
+from serving.stages.loaded import Loaded
+from serving.store.open import open_store
+from tests.unit.serving.director.plain import PlainStages
+
+MODEL = "sprite-1"
+TENANT = "default"
+"""The tenant of a front door without keys, so that one may serve what was made here."""
+PROMPT = "a red circle moves right over a white background"
+LONGEST_S = 300.0
+
+
+class JobFailed(Exception):
+    """A job of a benchmark did not succeed."""
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Makes one video at a time, and tells what that took."""
+
+    store: CountingStore
+    sums: Sums
+    session: Session
+    director: Director
+    jobs: Jobs
+    seen: Jobs
+    """The same jobs, past the counting."""
+    seeds: itertools.count[int]
+
+    async def make(
+        self,
+        *,
+        seconds: int,
+        aspect_ratio: str = "16:9",
+        resolution: str = "480p",
+        steps: int | None = None,
+        parent: JobRecord | None = None,
+    ) -> JobRecord:
+        """A finished video, or an extension of `parent` by so many seconds. Raises `JobFailed`."""
+        record = await self.accept(
+            seconds=seconds, aspect_ratio=aspect_ratio, resolution=resolution, steps=steps, parent=parent
+        )
+        self.director.wake(TENANT, record.id)
+        async with asyncio.timeout(LONGEST_S):
+            while not (record := await self.seen.get(TENANT, record.id)).state.terminal:  # noqa: ASYNC110  (the store tells nobody)
+                await asyncio.sleep(0.01)
+        if record.state is not JobState.SUCCEEDED:
+            raise JobFailed(f"{record.id} ended as {record.state.value}: {record.error}")
+        return record
+
+    async def accept(
+        self,
+        *,
+        seconds: int,
+        aspect_ratio: str = "16:9",
+        resolution: str = "480p",
+        steps: int | None = None,
+        parent: JobRecord | None = None,
+    ) -> JobRecord:
+        """A queued job, as a front door would have written it."""
+        can = models.family(MODEL).capabilities
+        extends = OwnSource(video=parent.id, segment=parent.segments[-1]) if parent else None
+        seed = next(self.seeds)
+        request = VideoRequest(
+            model=MODEL,
+            prompt=PROMPT,
+            seconds=seconds,
+            aspect_ratio=aspect_ratio,
+            resolution=resolution,
+            steps=steps or can.steps.default,
+            seed=seed,
+            extends=extends,
+        )
+        shape = shape_of(await Segments(self.store, TENANT).get(extends.segment)) if extends else None
+        planned = plan(request, can, model_digest=self.session.digest, seed=seed, parent=shape)
+        now = int(time.time() * 1000)
+        return await self.jobs.create(
+            JobRecord(id=new_id("vid_"), tenant=TENANT, request=request, plan=planned, created_ms=now)
+        )
+
+
+@asynccontextmanager
+async def studio(folder: Path) -> AsyncIterator[Studio]:
+    """Load the engines, open a store in `folder` and start a Director."""
+    session = await load_session(MODEL)
+    opened = await open_store(str(folder), probe=False)
+    store, sums = CountingStore(opened), Sums()
+    jobs, stages = Jobs(store), PlainStages(Loaded(session, store, sums))
+    stages.start()
+    director = Director(
+        store=store,
+        jobs=jobs,
+        epoch=await take_epoch(store),
+        stages=stages,
+        family=models.family,
+        slots=1,
+        slice_s=5.0,
+        metrics=sums,
+        now_ms=lambda: int(time.time() * 1000),
+        incident=lambda: "see the traceback above",
+    )
+    life = asyncio.create_task(director.run())
+    try:
+        yield Studio(store, sums, session, director, jobs, Jobs(opened), itertools.count(1))
+    finally:
+        life.cancel()
+        await asyncio.gather(life, return_exceptions=True)
+        stages.stop()
+        await store.close()
+        session.close()
