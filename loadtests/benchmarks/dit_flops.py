@@ -72,12 +72,12 @@ def run(scale: Scale) -> list[Row]:
 
 
 def _row(session: Session, canvas: Canvas, scale: Scale, *, root: bool) -> Row:
-    conditions = _conditions(session, canvas, root=root)
+    conditions = conditions_of(session, canvas, root=root)
     state = session.family.start(conditions, seed=1, segment=0, steps=_STEPS)
     tokens = len(state.packed["row"])
     flops = step_flops(SPRITE, tokens)
     left = np.random.default_rng(1).standard_normal((_SQUARE, _SQUARE), dtype=np.float32)
-    _step_seconds(session, conditions), _gemm_seconds(left)
+    step_seconds(session, conditions), _gemm_seconds(left)
     steps: list[float] = []
     peaks: list[float] = []
     for turn in range(2 * scale.rounds):
@@ -85,13 +85,14 @@ def _row(session: Session, canvas: Canvas, scale: Scale, *, root: bool) -> Row:
             if peak:
                 peaks.append(2 * _SQUARE**3 / _gemm_seconds(left) / 1e9)
             else:
-                steps.append(flops / _step_seconds(session, conditions) / 1e9)
+                steps.append(flops / step_seconds(session, conditions) / 1e9)
     kind = "root" if root else "extension"
     what = f"{canvas.aspect_ratio} {kind}: {tokens} tokens, {flops / 1e9:.2f} GFLOP a step, GFLOP/s"
     return Row(NAME, what, spread(steps, 0), f"GEMM {spread(peaks, 0)}", paired(steps, peaks))
 
 
-def _conditions(session: Session, canvas: Canvas, *, root: bool) -> Conditions:
+def conditions_of(session: Session, canvas: Canvas, *, root: bool) -> Conditions:
+    """Conditions of the right shapes; what they say costs nothing."""
     random = np.random.default_rng(0)
 
     def latents(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -105,7 +106,7 @@ def _conditions(session: Session, canvas: Canvas, *, root: bool) -> Conditions:
     )
 
 
-def _step_seconds(session: Session, conditions: Conditions) -> float:
+def step_seconds(session: Session, conditions: Conditions) -> float:
     """Mean time of the engine's own call over a whole segment."""
     state: Denoising = session.family.start(conditions, seed=1, segment=0, steps=_STEPS)
     before = session.usage["dit"].seconds

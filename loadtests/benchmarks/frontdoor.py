@@ -116,7 +116,8 @@ async def _measure(scale: Scale, store: Path, finished: str, waiting: str) -> li
 
 
 async def _compare(arm: _Arm, door: _Server, echo: _Server, scale: Scale) -> list[Row]:
-    size = len(await door.channel.unary_unary(arm.method)(arm.request, metadata=door.metadata))
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = door.channel.unary_unary(arm.method)
+    size = len(await call(arm.request, metadata=door.metadata))
     padded = size.to_bytes(8, "little").ljust(len(arm.request), b"\0")
     calls = max(scale.polls // arm.share, 16)
 

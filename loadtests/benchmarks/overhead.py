@@ -5,13 +5,17 @@ From a client's create to the first denoising step that it hears of, and to the 
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
+from engines.session import load_session
+from loadtests.benchmarks.dit_flops import conditions_of, step_seconds
 from loadtests.scale import Scale
-from loadtests.studio import JobFailed
+from loadtests.studio import MODEL, JobFailed
 from loadtests.table import Row, spread
 from serving.client import ENDED, Client, create_request
 from serving.gen.longtake.v1.videos_pb2 import Video
@@ -40,12 +44,25 @@ def run(scale: Scale) -> list[Row]:
         )
         with Embedded(settings, logs=Path(folder) / "logs") as embedded, Client(embedded.ready.grpc) as client:
             made = [_time(client, number) for number in range(_WARM_UP + 2 * scale.videos)][_WARM_UP:]
-    steps = "that step included"
+    step_ms = _step_ms(scale)
+    less = spread([m.first_step_ms - step_ms for m in made])
     return [
         Row(NAME, "create, until it is durable and answered: ms", spread([m.accepted_ms for m in made])),
-        Row(NAME, f"create to the first denoising step, {steps}: ms", spread([m.first_step_ms for m in made])),
+        Row(
+            NAME,
+            "create, until the client hears of the first denoising step: ms",
+            spread([m.first_step_ms for m in made]),
+        ),
+        Row(NAME, "the same, less the step itself: ms", less, f"step {step_ms:.1f}"),
         Row(NAME, "two seconds of 16:9 from text, warm: s", spread([m.ended_s for m in made], 2), aim="< 3 s"),
     ]
+
+
+def _step_ms(scale: Scale) -> float:
+    """A root's step by the engine alone, in this process."""
+    with asyncio.run(load_session(MODEL)) as session:
+        conditions = conditions_of(session, session.family.capabilities.canvases[0], root=True)
+        return 1000 * median(step_seconds(session, conditions) for _ in range(2 * scale.rounds))
 
 
 def _time(client: Client, number: int) -> _Timed:
