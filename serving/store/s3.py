@@ -190,12 +190,14 @@ class S3Store:
             response.close()
             response.release_conn()
 
-    def _list_page(self, prefix: str, after: str, count: int) -> list[Listed]:
+    def _list_page(self, prefix: str, after: str, count: int) -> tuple[Listed, ...]:
         start_after = self._prefix + after if after else None
         found = self._client.list_objects(
             self._bucket, prefix=self._prefix + prefix, recursive=True, start_after=start_after
         )
-        return [Listed(str(entry.object_name)[len(self._prefix) :], entry.size or 0) for entry in islice(found, count)]
+        return tuple(
+            Listed(str(entry.object_name)[len(self._prefix) :], entry.size or 0) for entry in islice(found, count)
+        )
 
     async def _conditional_put(self, key: str, data: bytes | Path, condition: dict[str, str]) -> tuple[int, str]:
         """200, 404 or 412, and the new version. Raises `Unavailable` when the store does not answer for good."""
