@@ -16,8 +16,11 @@ from pathlib import Path
 
 import structlog
 
+from engines.errors import EngineError
 from loadtests.scale import FULL, QUICK
 from loadtests.table import Row, markdown
+from serving.errors import LongtakeError
+from serving.up import StartFailed
 
 BENCHMARKS = ("frontdoor", "overhead", "stages", "dit_flops", "bytes_moved", "history")
 
@@ -38,9 +41,13 @@ def main(arguments: Sequence[str]) -> int:
     os.environ.setdefault("SVT_LOG", "1")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     rows: list[Row] = []
-    for name in asked.only or BENCHMARKS:
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        rows += importlib.import_module(f"loadtests.benchmarks.{name}").run(QUICK if asked.quick else FULL)
+    try:
+        for name in asked.only or BENCHMARKS:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            rows += importlib.import_module(f"loadtests.benchmarks.{name}").run(QUICK if asked.quick else FULL)
+    except (EngineError, LongtakeError, StartFailed) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     text = f"{_machine()}\n\n{markdown(rows)}\n"
     print(text)
     if asked.write:
