@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m loadtests",
         description="Measure this machine: front door polls, overhead, stages, DiT FLOP/s, bytes moved, history.",
-        epilog="Values read `median (lowest-highest)`; ratios are medians of paired ratios, arms interleaved. "
+        epilog="Values read `median (middle half)`; ratios are medians of paired ratios, arms interleaved. "
         "Let nothing else run meanwhile.",
     )
     parser.add_argument("--only", metavar="NAME", action="append", choices=BENCHMARKS, help=", ".join(BENCHMARKS))

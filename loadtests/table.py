@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,16 @@ class Row:
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Median and range: `12.3 (11.9-13.0)`."""
-    return f"{median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+    """Median and the middle half, `12.3 (11.9-13.0)`; the median alone where nothing spreads."""
+    middle = f"{median(values):.{digits}f}"
+    if min(values) == max(values):
+        return middle
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    return f"{middle} ({low:.{digits}f}-{high:.{digits}f})"
 
 
 def paired(arm: Sequence[float], base: Sequence[float]) -> str:
-    """Median of the paired ratios, with their range."""
+    """Median of the paired ratios, with their middle half."""
     return spread([a / b for a, b in zip(arm, base, strict=True)], 2)
 
 

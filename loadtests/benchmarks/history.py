@@ -47,7 +47,7 @@ async def _run(scale: Scale) -> list[Row]:
             async def extend_short() -> _Extension:
                 return await _extend(made, short)
 
-            arm, base = await interleaved(2 * scale.rounds, extend_long, extend_short)
+            arm, base = await interleaved(3 * scale.rounds, extend_long, extend_short)
             sizes = [len((await Segments(made.store, TENANT).get(r.segments[-1])).encode()) for r in (long, short)]
     return [
         _row(scale, "ms", [e.ms for e in arm], [e.ms for e in base], AIM),

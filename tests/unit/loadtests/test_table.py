@@ -7,12 +7,16 @@ import pytest
 from loadtests.table import Row, markdown, paired, spread
 
 
-def test_a_spread_is_the_median_and_the_range() -> None:
-    assert spread([3.0, 1.0, 2.0]) == "2.0 (1.0-3.0)"
+def test_a_spread_is_the_median_and_the_middle_half() -> None:
+    assert spread([5.0, 1.0, 3.0, 4.0, 2.0]) == "3.0 (2.0-4.0)"
+
+
+def test_what_does_not_spread_is_said_once() -> None:
+    assert spread([2.0, 2.0]) == "2.0"
 
 
 def test_ratios_are_taken_pair_by_pair_before_the_median() -> None:
-    assert paired([2.0, 9.0, 40.0], [1.0, 3.0, 10.0]) == "3.00 (2.00-4.00)"
+    assert paired([2.0, 9.0, 40.0], [1.0, 3.0, 10.0]) == "3.00 (2.50-3.50)"
 
 
 def test_arms_of_unequal_length_are_no_pairs() -> None:
