@@ -314,6 +314,16 @@ class Embedded:
         """Stop, and wait until every process has ended."""
         self.stop()
 
+    async def __aenter__(self) -> Self:
+        """As `__enter__`, beside other work."""
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """As `__exit__`, beside other work."""
+        await asyncio.to_thread(self.stop)
+
     def stop(self) -> None:
         """End it; harmless to repeat."""
         if self._child is None or self._child.poll() is not None:

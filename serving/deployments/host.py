@@ -22,7 +22,7 @@ import ray
 from ray import serve
 from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.context import _get_global_client
-from ray.serve.schema import ServeDeploySchema
+from ray.serve.schema import ApplicationStatusOverview, ServeDeploySchema
 
 from serving.deployments.app import APPLICATION, config
 from serving.errors import Conflict, NotFound, SettingsError
@@ -118,9 +118,18 @@ def _deploy(wanted: ServeDeploySchema, reports: Reports) -> None:
             if application.status == "RUNNING":
                 return
             if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-                raise DeploymentFailed(f"the application failed to start: {application.message.strip()}")
+                raise DeploymentFailed(f"the stages failed to start: {_reason(application)}")
         time.sleep(0.1)
     raise DeploymentFailed(f"the application was not up after {DEPLOY_TIMEOUT_S:.0f} s; up so far: {told}")
+
+
+def _reason(application: ApplicationStatusOverview) -> str:
+    """The first replica's own error, where there is one: its last line is the exception."""
+    for name, deployment in application.deployments.items():
+        lines = deployment.message.strip().splitlines()
+        if deployment.status in ("DEPLOY_FAILED", "UNHEALTHY") and lines:
+            return f"{name}: {lines[-1].strip()}"
+    return application.message.strip()
 
 
 async def _announce(settings: Settings, address: str) -> None:

@@ -226,17 +226,16 @@ class DirectorReplica(_Replica):
         self, request: director_pb2.WakeRequest, grpc_context: RayServegRPCContext
     ) -> director_pb2.WakeResponse:
         """A front door made or changed a job."""
-        if not self._admitted(grpc_context):
-            return director_pb2.WakeResponse()
+        self._admit(grpc_context)
         return director_pb2.WakeResponse(epoch=self._director.wake(request.tenant, request.job))
 
     async def Watch(  # noqa: N802  (the proto's name)
         self, request: director_pb2.WatchRequest, grpc_context: RayServegRPCContext
     ) -> AsyncIterator[director_pb2.WatchResponse]:
         """All that happens, for half a minute."""
-        if self._admitted(grpc_context):
-            async for batch in self._director.watch(request.cursor, request.epoch):
-                yield _response(batch)
+        self._admit(grpc_context)
+        async for batch in self._director.watch(request.cursor, request.epoch):
+            yield _response(batch)
 
     async def check_health(self) -> None:
         """Serve starts the replica again when the Director's loop has ended by a fault.
@@ -249,17 +248,20 @@ class DirectorReplica(_Replica):
                 raise RuntimeError("the Director's loop has ended") from error
             logger("director").info("idle: a newer Director has started")
 
-    def _admitted(self, context: RayServegRPCContext) -> bool:
+    def _admit(self, context: RayServegRPCContext) -> None:
+        """Let only the installation's own front doors in, and only while the Director works."""
         given = dict(context.invocation_metadata()).get(TOKEN_METADATA, "")
         if not secrets.compare_digest(str(given).encode(), self._token.encode()):
-            context.set_code(grpc.StatusCode.UNAUTHENTICATED)
-            context.set_details(f"`{TOKEN_METADATA}` metadata is missing or wrong")
-            return False
+            _refuse(context, grpc.StatusCode.UNAUTHENTICATED, f"`{TOKEN_METADATA}` metadata is missing or wrong")
         if self._life.done():
-            context.set_code(grpc.StatusCode.UNAVAILABLE)
-            context.set_details("this Director does not work any more: try again")
-            return False
-        return True
+            _refuse(context, grpc.StatusCode.UNAVAILABLE, "this Director does not work any more: try again")
+
+
+def _refuse(context: RayServegRPCContext, code: grpc.StatusCode, message: str) -> None:
+    context.set_code(code)
+    context.set_details(message)
+    # Serve sends the status of a call that raises, and drops that of a stream that ends without a message.
+    raise RuntimeError(message)
 
 
 def _response(batch: Batch) -> director_pb2.WatchResponse:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.settings import Grpc, Http, Settings, Uploads
+from serving.settings import Grpc, Http, Settings, Stages, Uploads
 from serving.up import Embedded
 from tests.integration.house import House
-
 
 HERE = Path(__file__).parent
 
@@ -24,12 +23,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def embedded_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A fresh directory store, free ports."""
+    """A fresh directory store, free ports, and two Denoisers, so that slices have a choice to go astray."""
     return Settings(
         store=str(tmp_path_factory.mktemp("longtake") / "store"),
         grpc=Grpc(address="127.0.0.1:0"),
         http=Http(address="127.0.0.1:0"),
         uploads=Uploads(allow_loopback_urls=True),
+        stages=Stages(replicas={"denoiser": 2}),
     )
 
 

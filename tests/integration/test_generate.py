@@ -9,17 +9,18 @@ import re
 import time
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from PIL import Image
 
+from serving.gen.longtake.internal.v1 import director_pb2, director_pb2_grpc
 from serving.gen.longtake.v1 import videos_pb2
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs
+from serving.runtime_keys import TOKEN_METADATA, director_address
 from serving.store.open import open_store
 from tests.integration.house import House, Video, fetch, foreign_mp4, frames_of, red_square, scene
-
-pytestmark = pytest.mark.ray
 
 LONG = {"seconds": 15, "steps": 50}
 """Work for many seconds."""
@@ -186,6 +187,24 @@ def test_the_stages_tell_their_metrics_to_prometheus(house: House) -> None:
     while missing := wanted - set(re.findall(r"^ray_(longtake_\w+)", fetch(house.metrics_url).decode(), re.MULTILINE)):
         assert time.monotonic() < ends, missing
         time.sleep(0.5)
+
+
+def test_the_director_listens_to_nobody_without_the_token(house: House) -> None:
+    async def address() -> str:
+        store = await open_store(house.store, probe=False)
+        found = await director_address(store)
+        assert found is not None
+        return found
+
+    with grpc.insecure_channel(asyncio.run(address())) as channel:
+        director = director_pb2_grpc.DirectorStub(channel)
+        for metadata in ((), ((TOKEN_METADATA, "guess"),)):
+            with pytest.raises(grpc.RpcError) as refused:
+                director.Wake(director_pb2.WakeRequest(), metadata=metadata, timeout=10)
+            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+            with pytest.raises(grpc.RpcError) as refused:
+                list(director.Watch(director_pb2.WatchRequest(), metadata=metadata, timeout=10))
+            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 @pytest.mark.parametrize("deployment", ["director", "denoiser", "renderer"])

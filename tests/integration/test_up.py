@@ -73,7 +73,6 @@ def test_a_broken_setting_is_one_line_that_names_it(tmp_path: Path, env: dict[st
     assert named in _refused(_up(tmp_path, **{**free, **env}))
 
 
-@pytest.mark.ray
 def test_ctrl_c_while_it_starts_leaves_no_process_behind(tmp_path: Path) -> None:
     child = _up(tmp_path, *_FREE)
     _wait_for(child, "starting Ray Serve")
@@ -81,7 +80,6 @@ def test_ctrl_c_while_it_starts_leaves_no_process_behind(tmp_path: Path) -> None
     _interrupt(child, tmp_path)
 
 
-@pytest.mark.ray
 @pytest.mark.skipif(servers.program("weed") is None, reason="the program `weed` is not on the PATH")
 def test_it_makes_videos_on_an_s3_store_and_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
     keys = {"LONGTAKE_S3_ACCESS_KEY": servers.ACCESS_KEY, "LONGTAKE_S3_SECRET_KEY": servers.SECRET_KEY}
@@ -98,7 +96,6 @@ def test_it_makes_videos_on_an_s3_store_and_ctrl_c_leaves_no_process_behind(tmp_
         _interrupt(child, tmp_path)
 
 
-@pytest.mark.ray
 def test_killing_it_ends_the_rest_too(tmp_path: Path) -> None:
     child = _up(tmp_path, *_FREE)
     _wait_for(child, "starting Ray Serve")

@@ -37,11 +37,6 @@ def session() -> Session:
     return asyncio.run(load_session("sprite-1", threads=1))
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass
 class Office:
     """A store, stages, and Directors that work on them."""

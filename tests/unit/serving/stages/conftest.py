@@ -21,11 +21,6 @@ def session() -> Session:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def loaded(tmp_path: Path, session: Session, anyio_backend: str) -> AsyncIterator[Loaded]:
     """What every stage stands on."""
     store = await open_store(str(tmp_path / "store"), probe=False)
