@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import time
@@ -66,6 +67,10 @@ def main() -> None:
     except DeploymentFailed as error:
         reports.say(error=str(error), code=1)
         raise SystemExit(1) from error
+    finally:
+        # `up` does the same; this is for the day that it is killed.
+        ray.shutdown()
+        shutil.rmtree(arguments.temp, ignore_errors=True)
 
 
 class DeploymentFailed(Exception):
@@ -173,7 +178,6 @@ def free_ports(count: int) -> list[int]:
 
 
 def _stop(*_: object) -> None:
-    # Ray's own atexit handler ends its processes.
     raise SystemExit(0)
 
 

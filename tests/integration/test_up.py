@@ -100,6 +100,7 @@ def test_killing_it_ends_the_rest_too(tmp_path: Path) -> None:
     child = _up(tmp_path, *_FREE)
     _wait_for(child, "starting Ray Serve")
 
+    (session,) = {temp for pid in descendants(child.pid) for temp in _temp(pid)}
     child.kill()
     child.communicate(timeout=60)
 
@@ -107,6 +108,7 @@ def test_killing_it_ends_the_rest_too(tmp_path: Path) -> None:
     while left := [pid for pid in _everybody() if str(tmp_path / "store") in _environment(pid)]:
         assert time.monotonic() < ends, left
         time.sleep(0.1)
+    assert not session.exists()
 
 
 def _wait_for(child: subprocess.Popen[str], words: str) -> str:
@@ -130,6 +132,12 @@ def _interrupt(child: subprocess.Popen[str], tmp_path: Path) -> None:
     living = set(_everybody())
     assert not living.intersection(started)
     assert not [pid for pid in living if str(tmp_path / "store") in _environment(pid)]
+
+
+def _temp(pid: int) -> list[Path]:
+    """The folder that the host was told to use."""
+    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    return [Path(words[words.index("--temp") + 1])] if "--temp" in words else []
 
 
 def _everybody() -> list[int]:
