@@ -27,6 +27,7 @@ class House:
     """One running Longtake."""
 
     def __init__(self, address: str, *, store: str, metrics: str, pid: int) -> None:
+        self.address = address
         self.store = store
         self.metrics_url = f"http://{metrics}/metrics"
         self.pid = pid

@@ -17,7 +17,7 @@ MODEL = "sprite-1"
 
 
 def client(house: House, folder: Path, script: str, scenario: str, *, asynchronous: bool = False) -> dict[str, Any]:
-    host = f"localhost:{house.embedded.ready.grpc.rpartition(':')[2]}"
+    host = f"localhost:{house.address.rpartition(':')[2]}"
     return run_client(folder, script, scenario, asynchronous=asynchronous, LONGTAKE_HOST=host)
 
 
