@@ -19,5 +19,5 @@ class Scale:
     """Segments of the long video."""
 
 
-FULL = Scale(rounds=10, polls=4000, videos=6, history=64)
-QUICK = Scale(rounds=2, polls=1000, videos=2, history=8)
+FULL = Scale(rounds=10, polls=500, videos=6, history=64)
+QUICK = Scale(rounds=2, polls=250, videos=2, history=8)

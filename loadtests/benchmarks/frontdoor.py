@@ -65,8 +65,6 @@ class _Arm:
     method: str
     request: bytes
     aim: str
-    share: int = 1
-    """A burst has one in so many of the usual number of calls."""
 
 
 def run(scale: Scale) -> list[Row]:
@@ -92,7 +90,7 @@ async def _measure(scale: Scale, store: Path, finished: str, waiting: str) -> li
             GetDeferredVideoRequest(request_id=finished).SerializeToString(),
             AIM,
         ),
-        _Arm("longtake.v1 GetVideo, cold", _GET, GetVideoRequest(id=waiting).SerializeToString(), "", share=4),
+        _Arm("longtake.v1 GetVideo, cold", _GET, GetVideoRequest(id=waiting).SerializeToString(), ""),
     )
     key = secrets.token_hex(16)
     stored = StoredKey(id="bench", tenant=TENANT, name="bench", sha256=digest_of(key), created=datetime.now(UTC))
@@ -119,7 +117,7 @@ async def _compare(arm: _Arm, door: _Server, echo: _Server, scale: Scale) -> lis
     call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = door.channel.unary_unary(arm.method)
     size = len(await call(arm.request, metadata=door.metadata))
     padded = size.to_bytes(8, "little").ljust(len(arm.request), b"\0")
-    calls = max(scale.polls // arm.share, 16)
+    calls = scale.polls
 
     async def poll() -> Burst:
         return await door.poll(arm.method, [arm.request] * calls)
@@ -127,7 +125,7 @@ async def _compare(arm: _Arm, door: _Server, echo: _Server, scale: Scale) -> lis
     async def bare() -> Burst:
         return await echo.poll(ECHO, [padded] * calls)
 
-    polls, echoes = await interleaved(scale.rounds, poll, bare)
+    polls, echoes = await interleaved(4 * scale.rounds, poll, bare)
     return [
         _row(arm, f"{size} bytes, server CPU us", [b.cpu_us for b in polls], [b.cpu_us for b in echoes], arm.aim),
         _row(arm, "per second", [b.per_second for b in polls], [b.per_second for b in echoes], ""),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -48,6 +49,9 @@ async def serve(settings: Settings, *, ready_fd: int | None) -> None:
     try:
         door = FrontDoor(settings, store, await catalog_of(settings, store))
         await door.start()
+        # What was imported stays: without this, every full collection walks all of it, in the midst of the polls.
+        gc.collect()
+        gc.freeze()
         if ready_fd is not None:
             _tell_ready(ready_fd, door)
         await stop.wait()
