@@ -17,6 +17,7 @@ from pathlib import Path
 from engines import models
 from engines.session import Session, load_session
 from loadtests.counting import CountingStore, Sums
+from loadtests.in_process import InProcessStages
 from serving.director.director import Director
 from serving.jobs.epoch import take_epoch
 from serving.jobs.ids import new_id
@@ -27,7 +28,6 @@ from serving.requests import OwnSource, VideoRequest
 from serving.segments.lineage import Segments, shape_of
 from serving.stages.loaded import Loaded
 from serving.store.open import open_store
-from tests.unit.serving.director.plain import PlainStages
 
 MODEL = "sprite-1"
 TENANT = "default"
@@ -111,7 +111,7 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
     session = await load_session(MODEL)
     opened = await open_store(str(folder), probe=False)
     store, sums = CountingStore(opened), Sums()
-    jobs, stages = Jobs(store), PlainStages(Loaded(session, store, sums))
+    jobs, stages = Jobs(store), InProcessStages(Loaded(session, store, sums))
     stages.start()
     director = Director(
         store=store,

@@ -1,4 +1,4 @@
-"""Seconds of work per generated second of video, by stage, as the stages themselves record it.
+"""What a generated second of video takes, by stage, as the stages themselves record it.
 
 Warm, one video at a time, Director and stages in this process. Rendering a segment overlaps with denoising the next, so
 the parts may add up to more than the whole.
@@ -40,10 +40,10 @@ async def _run(scale: Scale) -> list[Row]:
                     assert record.finished_ms is not None
                     for stage, value in {
                         **_by_stage(made.sums),
-                        "whole job, parts overlapping": (record.finished_ms - record.created_ms) / 1000,
+                        "all, from create to end": (record.finished_ms - record.created_ms) / 1000,
                     }.items():
-                        found[stage].append(value / _SECONDS)
-                whole = found["whole job, parts overlapping"]
+                        found[stage].append(1000 * value / _SECONDS)
+                whole = found["all, from create to end"]
                 rows += [_row(f"{aspect_ratio} {resolution}", stage, found[stage], whole) for stage in found]
     return rows
 
@@ -60,4 +60,4 @@ def _by_stage(sums: Sums) -> dict[str, float]:
 
 def _row(case: str, stage: str, values: list[float], whole: list[float]) -> Row:
     share = spread([100 * value / all_of_it for value, all_of_it in zip(values, whole, strict=True)], 0)
-    return Row(NAME, f"{case}, {stage}: s per second of video", spread(values, 4), ratio=f"{share} %")
+    return Row(NAME, f"{case}, {stage}: ms per second of video", spread(values), ratio=f"{share} % of all")
