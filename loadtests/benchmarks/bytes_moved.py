@@ -58,14 +58,15 @@ async def _run() -> list[Row]:
             await made.make(seconds=1)
             made.store.reset()
             root = await made.make(seconds=4)
-            rows = _rows("16:9 480p, text", await _moved(made, root))
+            rows = _rows("16:9 480p, text", await moved_by(made, root))
             made.store.reset()
             longer = await made.make(seconds=4, parent=root)
-            rows += _rows("16:9 480p, extension", await _moved(made, longer))
+            rows += _rows("16:9 480p, extension", await moved_by(made, longer))
     return rows
 
 
-async def _moved(made: Studio, record: JobRecord) -> Moved:
+async def moved_by(made: Studio, record: JobRecord) -> Moved:
+    """What the store counted since its last reset, for the job that was made meanwhile."""
     read, written = dict(made.store.read), dict(made.store.written)
     manifests = [await Segments(made.store, TENANT).get(digest) for digest in record.segments]
     sizes = {key.rpartition("/")[2]: size for key, size in written.items() if kind_of(key) == "blobs"}
