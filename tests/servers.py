@@ -74,6 +74,8 @@ def seaweedfs_server(folder: Path) -> Iterator[S3Server]:
     command = [
         str(program("weed")), "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", f"-s3.port={port}",
         f"-s3.config={config}", "-master.volumeSizeLimitMB=64", "-volume.max=32", *ports,
+        # Side doors with fixed ports, over which two servers would fight; and no word to the outside.
+        "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false",
     ]  # fmt: skip
     with _running(command, dict(os.environ), f"http://127.0.0.1:{port}/healthz"):
         yield S3Server(f"s3://127.0.0.1:{port}/longtake/t?secure=false")
