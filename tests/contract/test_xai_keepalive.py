@@ -31,7 +31,7 @@ def stock_server() -> tuple[grpc.Server, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 def test_an_idle_client_keeps_its_connection(tmp_path: Path) -> None:
     server, stock_port = stock_server()
     seen: dict[str, dict[str, Any]] = {}
