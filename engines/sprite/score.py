@@ -7,136 +7,31 @@ denoiser of noise and see every score fall to chance.
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from engines.sprite import captions, packing, world
 from engines.sprite.decode import Verdict, judge
+from engines.sprite.sampling import (
+    Engines,
+    Given,
+    OnnxEngines,
+    decode_latents,
+    encode_captions,
+    encode_pictures,
+    sample,
+)
 from engines.sprite.world import F32, U8
 
 MARKS: Final = (1, 4, 16, 64)
 """After how many extensions a chain is judged."""
 HISTORIES: Final = ("none", "short", "anchor", "both", "both + reference")
 _BATCH: Final = 8
-
-Arrays = Mapping[str, npt.NDArray[np.generic]]
-
-
-class Engines(Protocol):
-    """What runs the five graphs."""
-
-    def infer(self, component: str, inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
-        """Run one graph by name."""
-
-
-class OnnxEngines:
-    """The exported graphs of one folder, through ONNX Runtime."""
-
-    def __init__(self, folder: Path, threads: int = 2) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._sessions = {
-            path.stem: onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            for path in sorted(folder.glob("*.onnx"))
-        }
-        missing = {"text_encoder", "vae_encoder", "vae_decoder_first", "vae_decoder_step", "dit"} - set(self._sessions)
-        if missing:
-            raise FileNotFoundError(
-                f"{folder}: no {', '.join(sorted(missing))} (.onnx): export them with "
-                f"`python -m engines.sprite.graphs --out {folder}`"
-            )
-
-    def infer(self, component: str, inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
-        """Run one graph by name."""
-        session = self._sessions[component]
-        names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
-
-
-def encode_captions(engines: Engines, texts: Sequence[str]) -> F32:
-    """[B, 14, 128]."""
-    ids = np.stack([captions.tokenize(text) for text in texts])
-    return _float(engines.infer("text_encoder", {"token_ids": ids})["text"])
-
-
-def encode_pictures(engines: Engines, pictures: U8) -> F32:
-    """uint8 [N, h, w, 3] -> latents [N, 16, h/8, w/8]."""
-    frames = np.moveaxis(pictures.astype(np.float32) / 127.5 - 1, -1, 1)
-    still = np.repeat(frames[:, None], world.FRAMES_PER_LATENT, axis=1)
-    return _float(engines.infer("vae_encoder", {"frames": still})["latent"])
-
-
-def decode_latents(engines: Engines, latents: F32, *, is_start: bool) -> U8:
-    """Latents [B, T, 16, h, w] -> frames uint8 [B, F, H, W, 3]; unless `is_start` the first only leads."""
-    first = engines.infer("vae_decoder_first", {"latent": np.ascontiguousarray(latents[:, 0])})
-    groups = [_float(first["frame"])] if is_start else []
-    cache = first["cache"]
-    for k in range(1, latents.shape[1]):
-        inputs = {"latent": np.ascontiguousarray(latents[:, k]), "cache_in": cache}
-        found = engines.infer("vae_decoder_step", inputs)
-        groups.append(_float(found["frames"]))
-        cache = found["cache"]
-    frames = np.moveaxis(np.concatenate(groups, 1), 2, -1)
-    pixels: U8 = np.clip(np.rint((frames + 1) * 127.5), 0, 255).astype(np.uint8)
-    return pixels
-
-
-@dataclass(frozen=True)
-class Given:
-    """The conditions of a batch of segments; None where a condition is absent."""
-
-    text: F32
-    reference: F32 | None = None
-    first: F32 | None = None
-    """[B, 1, 16, h, w]"""
-    anchor: F32 | None = None
-    short: F32 | None = None
-
-
-def sample(
-    engines: Engines,
-    given: Given,
-    canvas: tuple[int, int],
-    latents: int,
-    rng: np.random.Generator,
-    steps: int,
-) -> F32:
-    """Denoise segments of 5 (root) or 4 (extension) latents: [B, latents, 16, h, w]."""
-    batch, (h, w) = len(given.text), (canvas[0] // world.LATENT_PX, canvas[1] // world.LATENT_PX)
-    x = rng.standard_normal((batch, latents, world.LATENT_CHANNELS, h, w), dtype=np.float32)
-    schedule = packing.times(steps)
-    for now, then in pairwise(schedule.tolist()):
-        if given.first is not None:
-            x[:, :1] = given.first
-        packed = packing.pack(x, reference=given.reference, anchor=given.anchor, short=given.short)
-        where = packed.positions
-        inputs: dict[str, npt.NDArray[np.generic]] = {
-            "tokens": packed.tokens,
-            "text": given.text,
-            "row": where.row,
-            "col": where.col,
-            "frame": where.frame,
-            "segment": where.segment,
-            "levels": packing.levels(batch, now, first_given=given.first is not None),
-        }
-        clean = _float(engines.infer("dit", inputs)["x0"])[:, where.target]
-        x = packing.euler(x, packing.unpatchify(clean, h, w), now, then)
-    if given.first is not None:
-        x[:, :1] = given.first
-    return x
-
-
-def _float(values: npt.NDArray[np.generic]) -> F32:
-    return np.asarray(values, np.float32)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="the weights' own modules need longt
 
 import engines.sprite  # noqa: E402
 from engines.sprite import captions, graphs, packing, world  # noqa: E402
-from engines.sprite.score import OnnxEngines  # noqa: E402
+from engines.sprite.sampling import OnnxEngines  # noqa: E402
 
 PREBUILT = Path(engines.sprite.__file__).parent / "prebuilt"
 

@@ -9,10 +9,9 @@ import pytest
 
 import engines.sprite
 from engines.sprite import world
+from engines.sprite.sampling import Engines, OnnxEngines
 from engines.sprite.score import (
-    Engines,
     Made,
-    OnnxEngines,
     extend_chains,
     make_roots,
     named_cases,
