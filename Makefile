@@ -18,6 +18,7 @@ lint: $(DEV)/ready ## Check style, types, imports and generated code.
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
+	$(DEV)/bin/buf lint protos
 	$(DEV)/bin/python protos/generate.py --check
 
 unit: $(DEV)/ready ## Run all tests: those that share the one local Ray in one worker, beside the rest.
