@@ -99,13 +99,9 @@ def fragment(samples: Sequence[Sample], *, sequence: int, decode_time: int, dura
     return head + box(b"mdat", *(s.data for s in samples))
 
 
-def segment_index(
-    references: Sequence[tuple[int, int, bool]], *, timescale: int, offset: int = 0
-) -> bytes:
+def segment_index(references: Sequence[tuple[int, int, bool]], *, timescale: int, offset: int = 0) -> bytes:
     """`sidx` over (size, duration, starts with a keyframe) of each part; the first part lies `offset` behind it."""
     entries = b"".join(
         struct.pack(">III", size, duration, (1 << 31 | 1 << 28) if key else 0) for size, duration, key in references
     )
-    return full_box(
-        b"sidx", 1, 0, struct.pack(">IIQQHH", 1, timescale, 0, offset, 0, len(references)), entries
-    )
+    return full_box(b"sidx", 1, 0, struct.pack(">IIQQHH", 1, timescale, 0, offset, 0, len(references)), entries)

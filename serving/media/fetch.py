@@ -15,6 +15,7 @@ import socket
 import ssl
 import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from serving.errors import InvalidArgument
 
 MAX_REDIRECTS = 3
 _PIECE_TYPES = ("image/", "video/")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEADERS = [(b"User-Agent", b"longtake"), (b"Accept", b"image/*, video/*"), (b"Accept-Encoding", b"identity")]
 
@@ -42,8 +44,11 @@ class FetchPolicy:
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """Addresses by the system's resolver. Raises `OSError`."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """Addresses by the system's resolver. Raises `OSError`, for what can be no name too."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # an empty part between dots, or one of more than 63 letters
+        raise OSError(f"{host[:80]!r} is no host name") from error
     return [str(address[0]) for *_, address in found]
 
 
@@ -75,7 +80,10 @@ class Fetcher:
                 raise InvalidArgument(field, f"the URL could not be fetched ({type(error).__name__})") from error
             if isinstance(answer, bytes):
                 return answer
-            url = urllib.parse.urljoin(url, answer)
+            try:
+                url = urllib.parse.urljoin(url, answer)
+            except ValueError as error:
+                raise InvalidArgument(field, "the URL redirects to a malformed one") from error
         raise InvalidArgument(field, f"the URL redirects more than {MAX_REDIRECTS} times")
 
     def _check(self, url: str, field: str) -> None:
@@ -160,7 +168,12 @@ class _PinnedBackend(httpcore.AsyncNetworkBackend):
         addresses = await self._resolve(host, port)
         if not addresses or not all(self._allowed(address) for address in addresses):
             raise _ForbiddenAddressError("the URL's host is not on the public internet; upload the file instead")
-        return await self._plain.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+        *others, last = addresses
+        for address in others:
+            # A host with several addresses may be out of reach by one of them, commonly by IPv6.
+            with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
+                return await self._plain.connect_tcp(address, port, timeout, local_address, socket_options)
+        return await self._plain.connect_tcp(last, port, timeout, local_address, socket_options)
 
     async def connect_unix_socket(
         self,
@@ -176,7 +189,16 @@ class _PinnedBackend(httpcore.AsyncNetworkBackend):
     def _allowed(self, address: str) -> bool:
         found = ipaddress.ip_address(address.partition("%")[0])
         if isinstance(found, ipaddress.IPv6Address):
-            found = found.ipv4_mapped or found.sixtofour or found
+            if found.is_site_local:
+                return False
+            found = _carried(found) or found
         if found.is_loopback:
             return self._policy.allow_loopback
-        return found.is_global and not found.is_multicast
+        return found.is_global and not (found.is_multicast or found.is_reserved)
+
+
+def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that a translator or tunnel would send this one's packets to."""
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour

@@ -11,37 +11,39 @@ import json
 import os
 import signal
 import sys
+import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, ValidationError
 
 from serving.errors import InvalidArgument
+from serving.requests import Frozen
 
 Frames = NDArray[np.uint8]
 
 MAX_PICTURE_BYTES = 10 * 1024 * 1024
 _PICTURE_SECONDS, _VIDEO_SECONDS = 10, 120
+_DRAIN_BYTES = 1 << 16
 _MEMORY_BYTES = 2 * 1024**3
 _ROOT = str(Path(__file__).resolve().parents[2])
 _START = "import sys; sys.path.insert(0, {root!r}); from serving.media.worker import main; sys.exit(main())"
 _SUPPORTED = "PNG, JPEG and WebP pictures, and MP4 videos (H.264, H.265, AV1), are supported"
 
 
-@dataclass(frozen=True)
-class VideoFacts:
-    """What a video file says of itself, after its first frame decoded."""
+class VideoFacts(Frozen):
+    """What a video file says of itself, after its first frame decoded; its size is that of the upright picture."""
 
-    codec: str
-    width: int
-    height: int
-    fps: float
-    seconds: float
+    codec: str = Field(max_length=32)
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    fps: float = Field(ge=0, allow_inf_nan=False)
+    seconds: float = Field(ge=0, allow_inf_nan=False)
 
 
 class Decoder:
@@ -60,18 +62,19 @@ class Decoder:
             raise InvalidArgument(field, f"the picture has {len(data)} bytes; at most {MAX_PICTURE_BYTES} are taken")
         call = _call("picture", _PICTURE_SECONDS, width=width, height=height)
         size = width * height * 3
-        async with self._child(call, PIPE, _PICTURE_SECONDS, field) as child:
+        async with self._child(call, PIPE) as child, _Patience(_PICTURE_SECONDS, field).wait():
             answer, _ = await asyncio.gather(_head_and(child, size, field), _feed(child, data))
         return np.frombuffer(answer, np.uint8).reshape(height, width, 3)
 
     async def probe_video(self, path: Path, *, field: str = "video") -> VideoFacts:
         """Codec, size and length of a video file. Raises `InvalidArgument`."""
+        call, patience = _call("facts", _PICTURE_SECONDS), _Patience(_PICTURE_SECONDS, field)
         with path.open("rb") as file:
-            async with self._child(_call("facts", _PICTURE_SECONDS), file, _PICTURE_SECONDS, field) as child:
+            async with self._child(call, file) as child, patience.wait():
                 said = await _head(child, field)
         try:
-            return VideoFacts(**said)
-        except TypeError as error:
+            return VideoFacts.model_validate(said)
+        except ValidationError as error:
             raise _undecodable(field) from error
 
     async def decode_video(
@@ -82,17 +85,18 @@ class Decoder:
         Close it (`contextlib.aclosing`) when not all are read. Raises `InvalidArgument`.
         """
         call = _call("frames", _VIDEO_SECONDS, width=width, height=height, fps=fps, frames=frames)
+        patience = _Patience(_VIDEO_SECONDS, field)
         with path.open("rb") as file:
-            async with self._child(call, file, _VIDEO_SECONDS, field) as child:
-                await _head(child, field)
+            async with self._child(call, file) as child:
+                async with patience.wait():
+                    await _head(child, field)
                 for _ in range(frames):
-                    raw = await _exactly(child, width * height * 3, field)
+                    async with patience.wait():
+                        raw = await _exactly(child, width * height * 3, field)
                     yield np.frombuffer(raw, np.uint8).reshape(height, width, 3)
 
     @asynccontextmanager
-    async def _child(
-        self, call: dict[str, Any], source: int | BinaryIO, seconds: float, field: str
-    ) -> AsyncIterator[Process]:
+    async def _child(self, call: dict[str, Any], source: int | BinaryIO) -> AsyncIterator[Process]:
         async with self._places:
             child = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -108,12 +112,31 @@ class Decoder:
                 start_new_session=True,
             )
             try:
-                async with asyncio.timeout(seconds * 2):
-                    yield child
-            except TimeoutError as error:
-                raise InvalidArgument(field, f"it takes too long to decode; {_SUPPORTED}") from error
+                yield child
             finally:
                 await _end(child)
+
+
+class _Patience:
+    """Bounds how long is waited for one child, all waits together; what the caller does between them is its own time.
+
+    A child's CPU time has a limit too. This one is twice as long, and ends those that wait instead of computing.
+    """
+
+    def __init__(self, cpu_seconds: float, field: str) -> None:
+        self._left = cpu_seconds * 2
+        self._field = field
+
+    @asynccontextmanager
+    async def wait(self) -> AsyncIterator[None]:
+        """Raises `InvalidArgument` when the time is used up."""
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(self._left):
+                yield
+        except TimeoutError as error:
+            raise InvalidArgument(self._field, f"it takes too long to decode; {_SUPPORTED}") from error
+        self._left -= time.monotonic() - started
 
 
 def _call(do: str, cpu_seconds: int, **more: int) -> dict[str, Any]:
@@ -127,6 +150,10 @@ async def _end(child: Process) -> None:
     except TimeoutError:
         with suppress(ProcessLookupError):  # it ended in this very moment
             os.kill(child.pid, signal.SIGKILL)
+        # What it said and nobody read keeps the pipe open, and `wait` waits for the pipe too.
+        assert child.stdout is not None
+        while await child.stdout.read(_DRAIN_BYTES):
+            pass
         await child.wait()
 
 

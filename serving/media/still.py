@@ -51,9 +51,7 @@ def contact_sheet(frames: Frames, *, columns: int, captions: Sequence[str] = ())
     count, height, width, _ = frames.shape
     line = _LINE if captions else 0
     rows = -(-count // columns)
-    sheet = Image.new(
-        "RGB", (_GAP + columns * (width + _GAP), _GAP + rows * (height + line + _GAP)), _PAPER
-    )
+    sheet = Image.new("RGB", (_GAP + columns * (width + _GAP), _GAP + rows * (height + line + _GAP)), _PAPER)
     draw = ImageDraw.Draw(sheet)
     for number, frame in enumerate(frames):
         row, column = divmod(number, columns)

@@ -42,6 +42,8 @@ def picture(data: bytes, width: int, height: int) -> bytes:
     """A picture, upright, over black, centre-cropped and scaled by area: RGB bytes."""
     image = _open_picture(data)
     image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip to white
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
@@ -59,7 +61,8 @@ def _open_picture(data: bytes) -> Image.Image:
         raise RefusedError("it is no PNG, JPEG or WebP picture") from error
     if image.width * image.height > MAX_PIXELS:
         raise RefusedError(f"it has more than {MAX_PIXELS // 1_000_000} megapixels")
-    if getattr(image, "n_frames", 1) > 1:
+    # A phone's JPEG may carry further pictures (depth, HDR) behind the first, which is the one that is meant.
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         raise RefusedError("it is an animation; send a single picture")
     try:
         image.load()
@@ -83,17 +86,18 @@ def video_facts(file: BinaryIO) -> dict[str, Any]:
         if first is None:
             raise RefusedError("its video track has no frame")
         seconds = _seconds(container)
+        lies_down = first.rotation % 180 != 0
         return {
-            "codec": stream.codec_context.name,
-            "width": first.width,
-            "height": first.height,
+            "codec": stream.codec_context.codec.canonical_name,
+            "width": first.height if lies_down else first.width,
+            "height": first.width if lies_down else first.height,
             "fps": float(stream.average_rate or 0),
             "seconds": seconds,
         }
 
 
 def video_frames(file: BinaryIO, width: int, height: int, fps: int, frames: int) -> Iterator[bytes]:
-    """`frames` frames at `fps`, each the source frame that is shown at its time, centre-cropped and scaled."""
+    """`frames` frames at `fps`, each the source frame that is shown at its time, upright, centre-cropped and scaled."""
     with _open_video(file) as container:
         due = 0
         last: bytes | None = None
@@ -147,6 +151,8 @@ def _scaled(frame: VideoFrame, width: int, height: int) -> bytes:
     if max(frame.width, frame.height) > MAX_SIDE:
         raise RefusedError("a frame is larger than the track says")
     image = Image.fromarray(cast(NDArray[np.uint8], frame.to_ndarray(format="rgb24")))
+    if frame.rotation:  # a phone held upright
+        image = image.rotate(frame.rotation, expand=True)
     return _centre_crop(image, width, height).resize((width, height), Image.Resampling.BOX).tobytes()
 
 

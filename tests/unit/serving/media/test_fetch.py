@@ -89,6 +89,44 @@ async def test_a_redirect_is_checked_like_the_first_url() -> None:
             await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
 
 
+@pytest.mark.parametrize("location", ["http://[::1", "//[", "http://" + "a" * 300, "http://a..b/", "http://h:port/"])
+async def test_a_redirect_to_no_url_is_a_refusal(location: str) -> None:
+    async with web(lambda _: redirect(location)) as port:
+        with pytest.raises(InvalidArgument, match=r"^f: "):
+            await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
+
+
+@pytest.mark.parametrize("host", ["a" * 300, "a..b", ".b", "ü..b", "%41", "a b"])
+async def test_what_can_be_no_host_is_a_refusal(host: str) -> None:
+    with pytest.raises(InvalidArgument, match="could not be fetched"):
+        await Fetcher(FetchPolicy()).fetch(f"http://{host}/x", field="f", max_bytes=10)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "64:ff9b::a00:1",  # 10.0.0.1 behind a translator
+        "2002:7f00:1::1",  # 127.0.0.1 through a tunnel
+        "::127.0.0.1",
+        "::ffff:169.254.169.254",
+        "fec0::1",
+        "fe80::1%lo",
+        "100.64.0.1",
+        "240.0.0.1",
+        "ff02::1",
+    ],
+)
+async def test_addresses_that_lead_inside_by_a_detour_are_refused(address: str) -> None:
+    with pytest.raises(InvalidArgument, match="public internet"):
+        await Fetcher(FetchPolicy(), resolver([address])).fetch("http://a.example/", field="f", max_bytes=10)
+
+
+async def test_an_address_out_of_reach_is_passed_over() -> None:
+    async with web(lambda _: ok(b"yes")) as port:
+        fetcher = Fetcher(OPEN, resolver(["127.0.0.2", "127.0.0.1"]))
+        assert await fetcher.fetch(f"http://name.example:{port}/", field="f", max_bytes=10) == b"yes"
+
+
 async def test_bytes_are_bounded_whether_declared_or_not() -> None:
     async with web(lambda _: ok(b"x" * 1000)) as port:
         with pytest.raises(InvalidArgument, match="larger than 100 bytes"):
