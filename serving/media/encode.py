@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from serving.media.boxes import Sample, box, boxes, find, fragment
+from serving.media.scheduling import unchanged_scheduling
 from serving.media.track import TICKS_PER_FRAME, Track
 
 Frames = NDArray[np.uint8]
@@ -78,6 +79,8 @@ class SegmentEncoder:
         context.gop_size = _KEYFRAME_SECONDS * track.fps
         context.color_primaries = context.color_trc = context.colorspace = _BT709
         context.color_range = _LIMITED
+        with unchanged_scheduling():
+            context.open()
         self._context = context
 
     def push(self, frames: Frames) -> list[Fragment]:

@@ -18,6 +18,7 @@ from PIL import Image
 from serving.errors import InvalidArgument
 from serving.media import sandbox
 from serving.media.sandbox import Decoder
+from serving.media.scheduling import unchanged_scheduling
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +35,8 @@ def video(path: Path, *, seconds: float = 2.0, codec: str = "libx264", size: tup
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=10)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        with unchanged_scheduling():
+            stream.codec_context.open()
         for number in range(round(seconds * 10)):
             frame = np.full((size[1], size[0], 3), number * 10 % 255, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))

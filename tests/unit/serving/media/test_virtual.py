@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 
 import av
 import numpy as np
@@ -131,3 +135,22 @@ def test_frames_of_another_shape_are_refused(film: Film) -> None:
     encoder = SegmentEncoder(film.track, start_frame=0, sequence_start=0)
     with pytest.raises(ValueError, match="do not enlarge"):
         encoder.push(np.zeros((1, 60, 112, 3), np.uint8))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="scheduling classes are Linux's")
+def test_encoding_makes_no_thread_real_time(film: Film) -> None:
+    """As root SVT-AV1 asks for that, and everything that is started afterwards would inherit it."""
+    film.grow([4])
+    assert _scheduling_classes() == {os.SCHED_OTHER}
+    child = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.sched_getscheduler(0))"], capture_output=True, check=True
+    )
+    assert child.stdout.strip() == b"0"
+    encoder = SegmentEncoder(film.track, start_frame=0, sequence_start=0)
+    encoder.push(scene(0, 1))
+    assert _scheduling_classes() == {os.SCHED_OTHER}
+    encoder.finish()
+
+
+def _scheduling_classes() -> set[int]:
+    return {os.sched_getscheduler(int(thread.name)) for thread in Path("/proc/self/task").iterdir()}
