@@ -36,6 +36,7 @@ from serving.store.open import open_store
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 """Latents and embeddings are small; frames never enter it."""
 DEPLOY_TIMEOUT_S = 120.0
+_REMOVE_ROUNDS = 30
 
 
 class Reports:
@@ -68,9 +69,11 @@ def main() -> None:
         reports.say(error=str(error), code=1)
         raise SystemExit(1) from error
     finally:
-        # `up` does the same; this is for the day that it is killed.
-        ray.shutdown()
-        shutil.rmtree(arguments.temp, ignore_errors=True)
+        # `up` does the same; this is for the day that it is killed, perhaps in the middle of Ray's start.
+        try:
+            ray.shutdown()
+        finally:
+            _remove(arguments.temp)
 
 
 class DeploymentFailed(Exception):
@@ -175,6 +178,15 @@ def free_ports(count: int) -> list[int]:
     finally:
         for bound in sockets:
             bound.close()
+
+
+def _remove(folder: Path) -> None:
+    """Ray's processes may write into it until they have ended."""
+    for _ in range(_REMOVE_ROUNDS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)
 
 
 def _stop(*_: object) -> None:

@@ -501,8 +501,9 @@ async def test_health_readiness_and_metrics_over_http(client: Client) -> None:
     async with httpx.AsyncClient(base_url=f"http://{client.door.http_address}") as web:
         assert (await web.get("/healthz")).text == "ok\n"
         assert (await web.get("/readyz")).json() == {"ready": True, "problems": {}}
+        await client.made(prompt="a red square")
         metrics = (await web.get("/metrics")).text
-    assert 'longtake_jobs_created_total{kind="video",source="own"}' in metrics
+    assert 'longtake_jobs_created_total{kind="video",source="new"}' in metrics
     assert "longtake_rpc_handled_total" in metrics
 
 
