@@ -1,20 +1,24 @@
 """The job record: one object per job, moved by compare-and-swap only.
 
     QUEUED ──claim──▶ RUNNING ──▶ SUCCEEDED
-      │                │  │ └────▶ FAILED
-      │                │  └──────▶ CANCELLED
-      │                └──requeue──▶ QUEUED      (its Director or replica went away)
-      ├───────────────────────────▶ CANCELLED | FAILED
-      └ any terminal state ───────▶ DELETED       (a tombstone; nothing follows)
+      │                │  │ ├────▶ FAILED        (with the reason; a crashed job leaves a dead letter)
+      │                │  │ ├────▶ CANCELLED     (the user asked for it)
+      │                │  │ └────▶ EXPIRED       (its deadline passed)
+      │                │  └──requeue──▶ QUEUED  (its replica or the store went away)
+      │                └──adopt──▶ RUNNING      (a new Director found its lease fresh: the same attempt goes on)
+      ├───────────────────────────▶ CANCELLED | EXPIRED | FAILED
+      └ any terminal state ───────▶ DELETED     (a tombstone; nothing follows)
 
 While RUNNING, `phase` tells where the current segment stands: conditioning → denoising → rendering → committing.
-The front door creates, cancels and deletes; the Director does all else, under its epoch.
+The front door creates, cancels and deletes; the Director does all else, under its epoch. What happened to a job stands
+in `events` (`history.py`), written by the same swaps.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
 
+from serving.jobs.history import Event, Prediction
 from serving.plan import Plan
 from serving.requests import Digest, Frozen, VideoRequest
 
@@ -27,6 +31,7 @@ class JobState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
     DELETED = "deleted"
 
     @property
@@ -45,14 +50,12 @@ class Phase(StrEnum):
     COMMITTING = "committing"
 
 
+_ENDS = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
 TRANSITIONS: dict[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.QUEUED, JobState.RUNNING, JobState.CANCELLED, JobState.FAILED}),
-    JobState.RUNNING: frozenset(
-        {JobState.RUNNING, JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
-    ),
+    JobState.QUEUED: frozenset({JobState.QUEUED, JobState.RUNNING}) | _ENDS,
+    JobState.RUNNING: frozenset({JobState.RUNNING, JobState.QUEUED, JobState.SUCCEEDED}) | _ENDS,
     JobState.SUCCEEDED: frozenset({JobState.DELETED}),
-    JobState.FAILED: frozenset({JobState.DELETED}),
-    JobState.CANCELLED: frozenset({JobState.DELETED}),
+    **dict.fromkeys(_ENDS, frozenset({JobState.DELETED})),
     JobState.DELETED: frozenset(),
 }
 """Which state may follow which. A state may follow itself only while it is not terminal."""
@@ -81,10 +84,22 @@ class JobRecord(Frozen):
     state: JobState = JobState.QUEUED
     phase: Phase | None = None
     attempt: int = 0
+    crashes: int = 0
+    """Attempts that ended with their worker since a segment was last committed."""
+    faults: int = 0
+    """Attempts that ended in an unexpected error."""
+    requeue_of: str = ""
+    """The dead letter that this job does again."""
     epoch: int = 0
     """Epoch of the Director that wrote it last."""
     priority: int = 5
+    """0 to 9; a smaller number is more urgent."""
     deadline_ms: int | None = None
+    """The job is EXPIRED when it is not done by then."""
+    expires_ms: int | None = None
+    """The video is deleted some time after this; None: kept."""
+    predicted: Prediction | None = None
+    """What the front door told the client when it took the job."""
     created_ms: int
     started_ms: int | None = None
     finished_ms: int | None = None
@@ -99,6 +114,8 @@ class JobRecord(Frozen):
     effective_references: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     error: JobError | None = None
+    events: tuple[Event, ...] = ()
+    """Its life so far, oldest first; the middle of a very long one is left out (`history.py`)."""
 
     @property
     def head(self) -> str | None:
