@@ -38,9 +38,9 @@ class InProcessStages:
         """Start the Denoiser's engine loop."""
         self._denoiser.start()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """End it."""
-        self._denoiser.stop()
+        await self._denoiser.stop()
 
     async def write_prompt(self, call: contracts.PromptCall) -> contracts.PromptResult:
         """See `Stages`."""

@@ -131,6 +131,6 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
     finally:
         life.cancel()
         await asyncio.gather(life, return_exceptions=True)
-        stages.stop()
+        await stages.stop()
         await store.close()
         session.close()

@@ -117,6 +117,15 @@ STAGE_SECONDS = Metric("longtake_stage_seconds", "histogram", "Time of one call 
 STAGE_FAILURES = Metric("longtake_stage_failures_total", "counter", "Stage calls that failed.", ("stage", "cause"))
 STEPS_DONE = Metric("longtake_steps_total", "counter", "Denoising steps that were done.")
 STEP_SECONDS = Metric("longtake_step_seconds", "histogram", "Time of one denoising step.", (), _WORK_SECONDS)
+CHECKPOINT_SECONDS = Metric(
+    "longtake_checkpoint_seconds", "histogram", "Time to write one checkpoint, beside the work.", (), _WORK_SECONDS
+)
+WORKERS_LOST = Metric(
+    "longtake_workers_lost_total", "counter", "Calls that ended with their replica, by stage.", ("stage",)
+)
+STEPS_RECOMPUTED = Metric(
+    "longtake_steps_recomputed_total", "counter", "Denoising steps that were done again after a loss."
+)
 RENDER_SECONDS = Metric(
     "longtake_render_seconds",
     "histogram",
@@ -158,6 +167,9 @@ REPLICAS: tuple[Metric, ...] = (
     STAGE_FAILURES,
     STEPS_DONE,
     STEP_SECONDS,
+    CHECKPOINT_SECONDS,
+    WORKERS_LOST,
+    STEPS_RECOMPUTED,
     RENDER_SECONDS,
     CACHE_LOOKUPS,
     ENGINE_SECONDS,

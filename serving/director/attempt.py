@@ -1,145 +1,88 @@
-"""How an attempt at a job ends: one place that turns what was raised into the record's next state.
+"""One attempt's record, and what it does when a worker goes away: count it, write it down, give the work to another.
 
-done                                   → SUCCEEDED            (the run wrote it with its last segment)
-cancelled by the user                  → CANCELLED            committed segments stay
-the user's fault, or bytes are corrupt → FAILED               with the reason
-a replica or the store went away       → QUEUED, later again  at most `MAX_ATTEMPTS` attempts
-a fault of ours                        → QUEUED, later again  at most `MAX_FAULTS` times, then FAILED
-superseded                             → nothing              the job is another attempt's
+`prepare.py`, `run.py` and `outcome.py` write through it. Denoising ahead and rendering behind write the same record,
+one after the other. Losses are counted since the last committed segment, so a long video may outlive many workers, and
+a job that ends its workers without getting anywhere comes to an end.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-from serving.director.publish import Publisher, Superseded
-from serving.director.run import JobRun
-from serving.errors import (
-    Corrupt,
-    EngineMissing,
-    FailedPrecondition,
-    InvalidArgument,
-    LongtakeError,
-    NotFound,
-    Unimplemented,
-)
-from serving.jobs.epoch import EpochLost
-from serving.jobs.record import JobError, JobState
-from serving.logs import job_context, logger
+from serving.director.context import RunContext
+from serving.jobs.history import Event, EventKind
+from serving.jobs.record import JobRecord, JobState
+from serving.metrics import WORKERS_LOST
 from serving.stages.contracts import StageLost
 
-MAX_ATTEMPTS = 10
-"""Attempts that a job may lose to replicas and Directors that go away."""
-MAX_FAULTS = 3
-"""Attempts of one job that may end in an unexpected error."""
+MAX_CRASHES = 6
+"""Workers that a job may lose without a segment being committed in between."""
+_PAUSE_S = 0.2
+_READS_INPUTS = ("conditioner", "ingest")
 
-_FINAL = (InvalidArgument, NotFound, FailedPrecondition, Unimplemented, Corrupt, EngineMissing)
-
-_log = logger("director")
+T = TypeVar("T")
 
 
-@dataclass
+class Crashed(Exception):
+    """The job lost its workers again and again at this stage."""
+
+    def __init__(self, stage: str, why: str) -> None:
+        super().__init__(f"{MAX_CRASHES} workers went away at the stage {stage}; the last one: {why}")
+        self.stage = stage
+
+    @property
+    def read_inputs(self) -> bool:
+        """Whether the stage was reading what the user handed in."""
+        return self.stage in _READS_INPUTS
+
+
 class Attempt:
-    """A run, its task, and why it was stopped if it was."""
+    """The record of a running job, as its run last wrote it."""
 
-    run: JobRun
-    task: asyncio.Task[None] | None = None
-    cancelled_by_user: bool = False
+    def __init__(self, record: JobRecord, context: RunContext) -> None:
+        self.record = record
+        self._context = context
+        self._writing = asyncio.Lock()
+        self._notes: list[Event] = []
 
-    telling: asyncio.Task[None] | None = None
+    def note(self, kind: EventKind, **fields: object) -> None:
+        """Something that happened; it is stored with the next write."""
+        self._notes.append(self._context.publisher.event(kind, self.record, **fields))
 
-    def cancel(self) -> None:
-        """The user wants no more of it: stop before the next step. Returns at once."""
-        self.cancelled_by_user = True
-        if self.task is not None:
-            self.task.cancel()
-        # Nobody waits for it: a replica that is just starting again would hold up all other jobs.
-        self.telling = asyncio.create_task(self._tell_the_stages())
+    async def write(self, **changes: object) -> None:
+        """Store the record with these changes and all notes. Raises `Superseded`, `EpochLost`."""
+        async with self._writing:
+            notes = self._taken()
+            self.record = await self._context.publisher.write(self.record, *notes, **changes)
 
-    async def _tell_the_stages(self) -> None:
-        try:
-            await self.run.cancel()
-        except StageLost:  # then there is nothing to stop
-            _log.info("the replica of a cancelled job is gone", job=self.run.record.id)
+    async def finish(self, state: JobState, **changes: object) -> None:
+        """End the job. Raises as `write` does."""
+        async with self._writing:
+            notes = self._taken()
+            self.record = await self._context.publisher.finish(self.record, state, changes, *notes)
 
+    async def surviving(self, stage: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Do a piece of work, on another replica if the one that does it goes away. Raises `Crashed` in the end."""
+        while True:
+            try:
+                return await work()
+            except StageLost as gone:
+                await self.lost(stage, gone)
 
-@dataclass(frozen=True)
-class Again:
-    """The job waits for another attempt."""
+    async def lost(
+        self, stage: str, gone: StageLost, *, segment: int | None = None, step: int | None = None, replica: str = ""
+    ) -> None:
+        """A worker went away: the next attempt begins, after a pause. Raises `Crashed` when there were too many."""
+        self._context.metrics.add(WORKERS_LOST, stage=stage)
+        self.note(EventKind.LOST, segment=segment, step=step, replica=replica, text=f"{stage}: {gone.message}")
+        record = self.record
+        await self.write(attempt=record.attempt + 1, crashes=record.crashes + 1)
+        if self.record.crashes >= MAX_CRASHES:
+            raise Crashed(stage, gone.message)
+        await asyncio.sleep(_PAUSE_S * self.record.crashes)
 
-    fault: bool
-    """True when the error was unexpected: such attempts are counted apart."""
-
-
-async def carry_out(
-    attempt: Attempt, publisher: Publisher, *, faults: int, incident: Callable[[], str]
-) -> Again | None:
-    """Run the attempt to its end and record how it ended. Raises only `EpochLost`, and when the Director stops it.
-
-    `faults` counts this job's earlier unexpected errors; `incident` makes a number for the logs.
-    """
-    with job_context(attempt.run.record.tenant, attempt.run.record.id):
-        try:
-            return await _ended(attempt, publisher, faults, incident)
-        except EpochLost:
-            raise
-        except Superseded as gone:
-            _log.info("job is not ours any more", reason=str(gone))
-            return None
-        except LongtakeError as error:
-            # The end could not be written. The record still says RUNNING under our epoch, so the job is claimed again.
-            _log.warning("the store did not take the end of an attempt", reason=error.reason, message=error.message)
-            return Again(fault=False)
-
-
-async def _ended(attempt: Attempt, publisher: Publisher, faults: int, incident: Callable[[], str]) -> Again | None:
-    run = attempt.run
-    try:
-        await run.run()
-    except asyncio.CancelledError:
-        if not attempt.cancelled_by_user:
-            raise
-        await _end(run, publisher, JobState.CANCELLED)
-        return None
-    except (Superseded, EpochLost):
-        raise
-    except _FINAL as error:
-        await _end(run, publisher, JobState.FAILED, JobError(code=error.reason, message=error.message))
-        return None
-    except LongtakeError as error:
-        return await _lost(run, publisher, error)
-    except Exception:  # noqa: BLE001  (the edge of a job: a fault of ours must not take the Director with it)
-        number = incident()
-        _log.exception("attempt failed unexpectedly", incident=number, attempt=run.record.attempt)
-        if faults + 1 < MAX_FAULTS:
-            await publisher.requeue(run.record)
-            return Again(fault=True)
-        message = f"an internal error ended the job {MAX_FAULTS} times: see incident {number} in the Director's log"
-        await _end(run, publisher, JobState.FAILED, JobError(code="INTERNAL", message=message))
-        return None
-    _log.info("job succeeded", attempt=run.record.attempt)
-    return None
-
-
-async def _lost(run: JobRun, publisher: Publisher, error: LongtakeError) -> Again | None:
-    """A replica or the store went away under the attempt."""
-    _log.warning("attempt lost", reason=error.reason, message=error.message, attempt=run.record.attempt)
-    if run.record.attempt >= MAX_ATTEMPTS:
-        await _end(run, publisher, JobState.FAILED, exhausted(error.message))
-        return None
-    await publisher.requeue(run.record)
-    return Again(fault=False)
-
-
-def exhausted(last: str) -> JobError:
-    """Why a job that was lost too often failed. `last` says how it was lost at last."""
-    return JobError(code="ATTEMPTS_EXHAUSTED", message=f"{MAX_ATTEMPTS} attempts were lost, the last one: {last}")
-
-
-async def _end(run: JobRun, publisher: Publisher, state: JobState, error: JobError | None = None) -> None:
-    if run.record.state.terminal:
-        return
-    await publisher.finish(run.record, state, {"error": error})
-    _log.info("job ended", state=state.value, error=error.model_dump() if error else None)
+    def _taken(self) -> list[Event]:
+        notes, self._notes = self._notes, []
+        return notes

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engines.families.base import Family
+from serving.jobs.history import EventKind
 from serving.jobs.record import JobRecord
 from serving.plan import PlannedSegment
 from serving.segments.manifest import LatentRef, ManifestCanvas, SegmentManifest
@@ -26,6 +27,26 @@ class History:
     def lead(self, family: Family) -> LatentRef:
         """The latents from which the decoder's state is rebuilt."""
         return _last(self.tail, family.lead_latents)
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far the segment that was being denoised had come."""
+
+    segment: int
+    step: int
+    replica: str | None = None
+    """Where its latents are, if that is known."""
+
+
+def reached(record: JobRecord) -> Reached | None:
+    """What the job's history says of the segment that its last attempt did not finish."""
+    for event in reversed(record.events):
+        if event.kind is EventKind.COMMITTED:
+            return None
+        if event.kind is EventKind.LOST and event.segment is not None:
+            return Reached(event.segment, event.step or 0)
+    return None
 
 
 def history_of(manifest: SegmentManifest) -> History:

@@ -1,8 +1,8 @@
 """The Director: one loop that hears of work, orders it, claims it and runs it.
 
 `deployments/replicas.py` starts it in the ingress replica; nothing of Ray is in here. It is a cache over the store: it
-takes an epoch when it starts, lists `active/`, and goes on from what the records say. All stage calls are made from
-tasks of this loop, never from inside a request.
+takes an epoch when it starts, lists `active/`, and goes on from what the records and leases say. All stage calls are
+made from tasks of this loop, never from inside a request.
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 
 from engines.families.base import Family
-from serving.director.attempt import MAX_ATTEMPTS, Again, Attempt, carry_out, exhausted
+from serving.director.claims import Claimed, Claims, Later
+from serving.director.context import RunContext
 from serving.director.events import Batch, Feed
-from serving.director.publish import Publisher, Superseded
-from serving.director.queue import NO_DEADLINE, Waiting, choose
+from serving.director.line import Key, Line
+from serving.director.outcome import Running, carry_out
+from serving.director.publish import Publisher
+from serving.director.queue import Waiting, choose, rank
 from serving.director.run import JobRun
 from serving.director.stages import Stages
 from serving.errors import NotFound, StoreUnfit, Unavailable
+from serving.jobs.dead import DeadLetters
 from serving.jobs.epoch import Epoch, EpochLost
+from serving.jobs.lease import Leases, LeaseWatch
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.logs import logger
@@ -61,20 +65,30 @@ class Director:
         self._store = store
         self._jobs = jobs
         self._epoch = epoch
-        self._stages = stages
         self._family = family
         self._slots = slots
-        self._slice_s = slice_s
         self._metrics = metrics
         self._now_ms = now_ms
         self._incident = incident
-        self._publisher = Publisher(jobs, epoch, self.feed, metrics, now_ms)
-        self._waiting: dict[tuple[str, str], Waiting] = {}
-        self._running: dict[tuple[str, str], Attempt] = {}
-        self._losses: Counter[tuple[str, str]] = Counter()
-        self._faults: Counter[tuple[str, str]] = Counter()
+        self._context = RunContext(
+            stages=stages,
+            publisher=Publisher(jobs, epoch, self.feed, metrics, now_ms),
+            epoch=epoch,
+            leases=LeaseWatch(Leases(store), self._now),
+            dead=DeadLetters(store),
+            feed=self.feed,
+            metrics=metrics,
+            slice_s=slice_s,
+            now_ms=now_ms,
+            rank=rank,
+            measured=self._measured,
+        )
+        self._claims = Claims(jobs, self._context)
+        self._line = Line()
+        self._running: dict[Key, Running] = {}
+        self._losses: Counter[Key] = Counter()
         self._served: dict[str, int] = {}
-        self._hints: set[tuple[str, str]] = set()
+        self._hints: set[Key] = set()
         self._heard = asyncio.Event()
         self._list_at = 0.0
 
@@ -114,20 +128,21 @@ class Director:
                 await asyncio.sleep(1.0)
 
     async def _cycle(self) -> None:
-        """1 hear → 2 list → 3 order → 4 claim → 5 run (which publishes)."""
+        """1 hear → 2 list → 3 end what is overdue → 4 order → 5 claim → 6 run (which publishes)."""
         for key in await self._hear():
             await self._look(*key)
         if self._now() >= self._list_at:
             await self._list()
+        for waiting in self._line.overdue(self._now_ms()):
+            await self._claim(waiting)
+        self._stop_overdue()
         for waiting in self._order():
-            record = await self._claim(waiting)
-            if record is not None:
-                self._start(record)
-        self._metrics.set(JOBS_WAITING, len(self._waiting))
+            await self._claim(waiting)
+        self._metrics.set(JOBS_WAITING, len(self._line))
         self._metrics.set(JOBS_RUNNING, len(self._running))
 
-    async def _hear(self) -> set[tuple[str, str]]:
-        """Wait for a hint, the end of an attempt, or the next listing; the jobs that were hinted at."""
+    async def _hear(self) -> set[Key]:
+        """Wait for a hint, the end of an attempt, or the next moment that something is due; the jobs hinted at."""
         # Not `wait_for`: on Python 3.11 it may swallow a cancellation that comes together with the event.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, self._next_look() - self._now())):
@@ -142,36 +157,34 @@ class Director:
         try:
             record = await self._jobs.get(tenant, job)
         except NotFound:
-            self._waiting.pop(key, None)
+            self._line.take(key)
             return
         # What one front door wrote (a create, a cancellation) reaches the others; older versions are ignored there.
         self.feed.wrote(record)
-        attempt = self._running.get(key)
-        if attempt is not None:
-            if record.cancel_requested and not attempt.cancelled_by_user:
-                attempt.cancel()
+        running = self._running.get(key)
+        if running is not None:
+            if record.cancel_requested and running.stopped_as is None:
+                running.stop(JobState.CANCELLED)
         elif record.state.terminal:
-            self._waiting.pop(key, None)
+            self._line.take(key)
         else:
-            self._await(record)
+            self._line.put(record)
 
     async def _list(self) -> None:
         """Read the `active/` keys, for hints get lost; and look after running jobs that may be cancelled."""
         began = self._now()
-        seen: set[tuple[str, str]] = set()
+        seen: set[Key] = set()
         unread = READ_AHEAD
         async for active in self._jobs.active():
             key = active.tenant, active.id
             seen.add(key)
-            if key in self._waiting or key in self._running:
+            if key in self._line or key in self._running:
                 continue
-            self._waiting[key] = Waiting(
-                active.tenant, active.id, active.priority, active.deadline_ms or NO_DEADLINE, self._now_ms()
-            )
+            self._line.found(active, self._now_ms())
             if unread > 0:
                 unread -= 1
                 await self._look(*key)
-        for key in [key for key in self._waiting if key not in seen]:
+        for key in [waiting.key for waiting in self._line if waiting.key not in seen]:
             await self._look(*key)
         for key in list(self._running):
             await self._look(*key)
@@ -179,91 +192,70 @@ class Director:
 
     def _order(self) -> list[Waiting]:
         return choose(
-            self._waiting.values(),
+            self._line,
             running=Counter(tenant for tenant, _ in self._running),
             served=self._served,
             slots=self._slots - len(self._running),
             now=self._now(),
         )
 
-    async def _claim(self, waiting: Waiting) -> JobRecord | None:
-        """Take a job that nobody runs: queued, or left by an attempt of this Director or of an older one."""
-        self._waiting.pop(waiting.key, None)
-        try:
-            record = await self._jobs.get(*waiting.key)
-        except NotFound:
-            return None
-        if record.state.terminal:
-            await self._jobs.retire(record)
-            return None
-        if record.epoch > self._epoch.number:
-            await self._epoch.check()
-        try:
-            if record.cancel_requested:
-                await self._publisher.finish(record, JobState.CANCELLED)
-            elif record.attempt >= MAX_ATTEMPTS:
-                await self._publisher.finish(record, JobState.FAILED, {"error": exhausted("it ended Directors too")})
-            else:
-                return await self._publisher.claim(record)
-        except Superseded:
-            self.wake(*waiting.key)
-        return None
+    async def _claim(self, waiting: Waiting) -> None:
+        """Take it out of the line, and run it if it is ours to run."""
+        self._line.take(waiting.key)
+        claimed = await self._claims.claim(*waiting.key)
+        if isinstance(claimed, Later):
+            self._line.again(waiting, self._now() + claimed.seconds)
+        elif claimed is not None:
+            self._start(claimed)
 
-    def _start(self, record: JobRecord) -> None:
-        run = JobRun(
-            record,
-            family=self._family(record.plan.model),
-            stages=self._stages,
-            segments=Segments(self._store, record.tenant),
-            publisher=self._publisher,
-            feed=self.feed,
-            metrics=self._metrics,
-            slice_s=self._slice_s,
+    def _start(self, claimed: Claimed) -> None:
+        record = claimed.record
+        segments = Segments(self._store, record.tenant)
+        family = self._family(record.plan.model)
+        running = Running(
+            JobRun(record, family=family, segments=segments, context=self._context, adopted=claimed.adopted)
         )
-        attempt = Attempt(run)
         self._served[record.tenant] = max(self._served.values(), default=0) + 1
-        self._running[record.tenant, record.id] = attempt
-        attempt.task = asyncio.create_task(self._carry_out(attempt), name=f"job {record.id}")
+        self._running[record.tenant, record.id] = running
+        running.task = asyncio.create_task(self._carry_out(running), name=f"job {record.id}")
 
-    async def _carry_out(self, attempt: Attempt) -> None:
-        record = attempt.run.record
-        key = record.tenant, record.id
-        again: Again | None = None
+    async def _carry_out(self, running: Running) -> None:
+        key = running.record.tenant, running.record.id
+        again = False
         try:
-            again = await carry_out(attempt, self._publisher, faults=self._faults[key], incident=self._incident)
+            again = await carry_out(running, self._context, self._incident)
         except EpochLost:
-            _log.warning("attempt stopped: a newer Director has started", job=record.id)
+            _log.warning("attempt stopped: a newer Director has started", job=key[1])
         finally:
             del self._running[key]
             self._heard.set()
-        if again is None:
+        if not again:
             self._losses.pop(key, None)
-            self._faults.pop(key, None)
             return
         self._losses[key] += 1
-        self._faults[key] += again.fault
         pause = min(LONGEST_PAUSE_S, 0.25 * 2 ** self._losses[key])
-        self._await(record, not_before=self._now() + pause)
+        self._line.put(running.record, not_before=self._now() + pause)
 
     # ── small parts ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _await(self, record: JobRecord, not_before: float = 0.0) -> None:
-        key = record.tenant, record.id
-        known = self._waiting.get(key)
-        waiting = Waiting(
-            record.tenant,
-            record.id,
-            record.priority,
-            record.deadline_ms or NO_DEADLINE,
-            record.created_ms,
-            not_before,
-        )
-        self._waiting[key] = replace(waiting, not_before=known.not_before) if known and not not_before else waiting
+    def _measured(self, stage: str, record: JobRecord, seconds: float) -> None:
+        """A unit of work took so long."""
+
+    def _stop_overdue(self) -> None:
+        now = self._now_ms()
+        for running in self._running.values():
+            deadline = running.record.deadline_ms
+            if deadline is not None and deadline <= now and running.stopped_as is None:
+                running.stop(JobState.EXPIRED)
 
     def _next_look(self) -> float:
         """When there is something to do without a hint."""
-        pauses = [job.not_before for job in self._waiting.values() if job.not_before > self._now()]
-        return min([self._list_at, *pauses])
+        now, now_ms = self._now(), self._now_ms()
+        change = self._line.next_change(now, now_ms)
+        going = [running.record.deadline_ms for running in self._running.values() if running.stopped_as is None]
+        deadlines = [(deadline - now_ms) / 1000 for deadline in going if deadline is not None]
+        soonest = min((*deadlines, change if change is not None else LIST_EVERY_S), default=LIST_EVERY_S)
+        return min(self._list_at, now + max(0.0, soonest))
 
     async def _vouch(self) -> None:
         """Beat while the epoch is ours: a front door may then answer from what it was told."""
@@ -277,7 +269,7 @@ class Director:
             await asyncio.sleep(BEAT_EVERY_S)
 
     async def _stop(self) -> None:
-        tasks = [attempt.task for attempt in self._running.values() if attempt.task is not None]
+        tasks = [running.task for running in self._running.values() if running.task is not None]
         for task in tasks:
             task.cancel()
         if tasks:

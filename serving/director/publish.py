@@ -1,4 +1,4 @@
-"""How the Director writes: every record by compare-and-swap, under its epoch, and told to the feed.
+"""How the Director writes: every record by compare-and-swap, under its epoch, with its history, and told to the feed.
 
 A front door may write between two writes of ours (it asks to cancel): then the record is read again and the change is
 put on top. Anybody else's write means that the job is not ours any more.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from serving.director.events import Feed
 from serving.errors import Conflict, NotFound
 from serving.jobs.epoch import Epoch
+from serving.jobs.history import Event, EventKind, appended
 from serving.jobs.record import JobRecord, JobState, Phase
 from serving.jobs.repository import Jobs
 from serving.metrics import JOB_SECONDS, JOB_WAIT_SECONDS, JOBS_FINISHED, Recorder
@@ -30,52 +31,73 @@ class Publisher:
         self._metrics = metrics
         self._now_ms = now_ms
 
-    async def claim(self, record: JobRecord) -> JobRecord:
-        """Start the next attempt. Raises `Superseded` when somebody else wrote first: read the record again."""
-        await self._epoch.check()
+    def event(self, kind: EventKind, record: JobRecord, **fields: object) -> Event:
+        """Something that happens now to this attempt."""
+        about = {"attempt": record.attempt, "epoch": self._epoch.number, **fields}
+        return Event.model_validate({"kind": kind, "at_ms": self._now_ms(), **about})
+
+    async def claim(self, record: JobRecord, why: str = "", *, crashed: bool = False) -> JobRecord:
+        """Start the next attempt. `crashed`: the last one ended with its worker.
+
+        Raises `Superseded` when somebody else wrote first: read the record again.
+        """
         now = self._now_ms()
-        try:
-            claimed = await self._jobs.transition(
-                record,
-                state=JobState.RUNNING,
-                phase=Phase.PROMPT,
-                attempt=record.attempt + 1,
-                epoch=self._epoch.number,
-                started_ms=record.started_ms or now,
-            )
-        except (Conflict, NotFound) as error:
-            raise Superseded(f"{record.id} was changed or deleted before it was claimed") from error
+        attempt = record.attempt + 1
+        claimed = await self._take(
+            record,
+            self.event(EventKind.CLAIMED, record, attempt=attempt, text=why),
+            state=JobState.RUNNING,
+            phase=Phase.PROMPT,
+            attempt=attempt,
+            crashes=record.crashes + crashed,
+            started_ms=record.started_ms or now,
+        )
         if record.started_ms is None:
             self._metrics.observe(JOB_WAIT_SECONDS, (now - record.created_ms) / 1000)
-        self._feed.wrote(claimed)
         return claimed
 
-    async def write(self, record: JobRecord, **changes: object) -> JobRecord:
-        """The record with these changes, stored. Raises `Superseded` when it is not this attempt's any more."""
+    async def adopt(self, record: JobRecord, replica: str, segment: int, step: int) -> JobRecord:
+        """Go on with the attempt of an earlier Director, whose replica lives. Raises as `claim` does."""
+        event = self.event(EventKind.ADOPTED, record, replica=replica, segment=segment, step=step)
+        return await self._take(record, event)
+
+    async def write(self, record: JobRecord, *notes: Event, **changes: object) -> JobRecord:
+        """The record with these changes and events, stored. Raises `Superseded` when it is another attempt's."""
         while True:
             await self._epoch.check()
             try:
-                stored = await self._jobs.transition(record, **changes)
+                stored = await self._jobs.transition(record, events=_noted(record, notes), **changes)
             except Conflict:
                 record = await self._again(record)
                 continue
             self._feed.wrote(stored)
             return stored
 
-    async def requeue(self, record: JobRecord) -> JobRecord:
+    async def requeue(self, record: JobRecord, why: str, **changes: object) -> JobRecord:
         """Let the next attempt start from the last committed segment."""
-        return await self.write(record, state=JobState.QUEUED, phase=None)
+        note = self.event(EventKind.REQUEUED, record, text=why)
+        return await self.write(record, note, state=JobState.QUEUED, phase=None, **changes)
 
     async def finish(
-        self, record: JobRecord, state: JobState, changes: Mapping[str, object] | None = None
+        self, record: JobRecord, state: JobState, changes: Mapping[str, object] | None = None, *notes: Event
     ) -> JobRecord:
         """End the job: the terminal swap, then its `active/` key goes."""
         ending = {**(changes or {}), "state": state, "phase": None, "finished_ms": self._now_ms()}
-        stored = await self.write(record, **ending)
+        stored = await self.write(record, *notes, self.event(EventKind.ENDED, record, text=state.value), **ending)
         await self._jobs.retire(stored)
         self._metrics.add(JOBS_FINISHED, state=state.value)
         self._metrics.observe(JOB_SECONDS, (self._now_ms() - stored.created_ms) / 1000, state=state.value)
         return stored
+
+    async def _take(self, record: JobRecord, event: Event, **changes: object) -> JobRecord:
+        await self._epoch.check()
+        changes = {**changes, "epoch": self._epoch.number, "events": _noted(record, (event,))}
+        try:
+            taken = await self._jobs.transition(record, **changes)
+        except (Conflict, NotFound) as error:
+            raise Superseded(f"{record.id} was changed or deleted before it was claimed") from error
+        self._feed.wrote(taken)
+        return taken
 
     async def _again(self, ours: JobRecord) -> JobRecord:
         try:
@@ -88,3 +110,10 @@ class Publisher:
                 f"not in attempt {ours.attempt} of epoch {ours.epoch}"
             )
         return fresh
+
+
+def _noted(record: JobRecord, notes: tuple[Event, ...]) -> tuple[Event, ...]:
+    events = record.events
+    for note in notes:
+        events = appended(events, note)
+    return events

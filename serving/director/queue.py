@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from serving.jobs.record import JobRecord
+from serving.stages.contracts import Rank
 
 NO_DEADLINE = 9_999_999_999_999
 """Milliseconds; sorts after every real deadline."""
@@ -72,6 +73,6 @@ def choose(
     return chosen
 
 
-def rank(record: JobRecord) -> float:
+def rank(record: JobRecord) -> Rank:
     """A running job's place at the Denoiser, where the lowest takes the next step: priority, then age."""
-    return record.priority * 1e13 + record.created_ms
+    return record.priority, record.created_ms

@@ -1,44 +1,44 @@
-"""One job through its stages: `JobRun.run` is the table of contents.
+"""One attempt at one job: prompt → conditions → for each segment denoise, render, commit.
 
-`director.py` starts it for a job that it claimed. While one segment is rendered and committed, the next is denoised
-already: its history is known as soon as the latents are. Segments are committed in order, the last one together with
-the job's end. Everything that must survive has a key in the store before the record names it.
+The Director starts it (`director.py`), `attempt.py` says what becomes of the job when it raises. It continues from what
+the record says is committed, so the same code runs a job from the start and after any loss. Segment n is rendered and
+committed behind while segment n+1 is denoised. Whatever a replica that goes away was doing is given to another
+(`survive.py`, `denoising.py`).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+import hashlib
+from collections.abc import Callable
+from functools import partial
 
-from engines.families.base import Family, Subject
+from engines.families.base import Family
 from serving.director import chain
-from serving.director.events import Feed
-from serving.director.publish import Publisher
-from serving.director.queue import rank
-from serving.director.stages import Ref, Stages
+from serving.director.attempt import Attempt
+from serving.director.behind import Behind
+from serving.director.context import RunContext
+from serving.director.denoising import Denoised, SegmentDenoising, Went
+from serving.director.prepare import Preparation
+from serving.director.stages import Ref
+from serving.jobs.history import EventKind, Span
 from serving.jobs.record import JobRecord, JobState, Phase
-from serving.metrics import SEGMENTS_COMMITTED, Recorder
+from serving.metrics import SEGMENTS_COMMITTED, STEPS_RECOMPUTED
 from serving.plan import PlannedSegment
 from serving.requests import Kind
 from serving.segments.lineage import Segments
-from serving.segments.manifest import LatentRef, SegmentManifest
+from serving.segments.manifest import SegmentManifest
 from serving.stages.contracts import (
     CancelCall,
     ConditionCall,
     ImageCall,
-    IngestCall,
-    InputsCall,
+    ImageResult,
     InputsResult,
-    PromptCall,
     RenderCall,
-    SliceCall,
+    SliceResult,
+    StageLost,
     TakeCall,
     TextCall,
 )
-
-LONGEST_SLICE_S = 0.5
-"""Progress is told once per slice, so slices stay short even where settings allow longer ones."""
 
 
 class JobRun:
@@ -49,34 +49,26 @@ class JobRun:
         record: JobRecord,
         *,
         family: Family,
-        stages: Stages,
         segments: Segments,
-        publisher: Publisher,
-        feed: Feed,
-        metrics: Recorder,
-        slice_s: float,
+        context: RunContext,
+        adopted: chain.Reached | None = None,
     ) -> None:
-        self.record = record
+        """`adopted`: an earlier Director's attempt that lives on at this replica."""
+        self.attempt = Attempt(record, context)
         self._family = family
-        self._stages = stages
+        self._context = context
+        self._stages = context.stages
         self._segments = segments
-        self._publisher = publisher
-        self._feed = feed
-        self._metrics = metrics
-        self._slice_s = min(slice_s, LONGEST_SLICE_S)
         self._inputs = InputsResult()
         self._text: Ref | None = None
-        self._denoiser: str | None = None
+        self._denoiser = adopted.replica if adopted else None
+        self._reached = adopted or chain.reached(record)
         self._counted = record.steps_done
 
     async def run(self) -> None:
         """Carry the job's plan out, from where its record stands. Raises what a stage raised, and `Superseded`."""
-        parent = await self._parent()
-        if self.record.request.ingests and parent is None:
-            parent = await self._ingest()
-        await self._read_inputs(parent)
-        await self._understand(parent)
-        if self.record.request.kind is Kind.IMAGE:
+        parent, self._inputs = await Preparation(self.attempt, self._family, self._context, self._segments).run()
+        if self._record.request.kind is Kind.IMAGE:
             await self._make_images()
         else:
             await self._make_segments(parent)
@@ -84,247 +76,171 @@ class JobRun:
     async def cancel(self) -> None:
         """Tell the Denoiser; the caller stops the run itself."""
         if self._denoiser is not None:
-            await self._stages.cancel(CancelCall(self.record.id, self._denoiser))
-
-    # ── once per job ────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _parent(self) -> SegmentManifest | None:
-        head = self.record.head
-        return await self._segments.get(head) if head else None
-
-    async def _ingest(self) -> SegmentManifest:
-        """The foreign video becomes a committed root segment."""
-        source = self.record.request.ingests
-        assert source is not None
-        self._tell("ingesting")
-        result = await self._stages.ingest(
-            IngestCall(
-                tenant=self.record.tenant,
-                model=self.record.plan.model,
-                blob=source.blob,
-                canvas=chain.canvas_of(self.record),
-                track=self.record.plan.track,
-            )
-        )
-        manifest = chain.ingested(self.record, result)
-        digest = await self._segments.commit(manifest)
-        await self._write(
-            segments=(digest,),
-            phase=Phase.PROMPT,
-            warnings=chain.merged(self.record.warnings, result.warnings),
-        )
-        self._metrics.add(SEGMENTS_COMMITTED, kind="ingested")
-        return manifest
-
-    async def _read_inputs(self, parent: SegmentManifest | None) -> None:
-        """Encode the pictures; an extension without references of its own keeps its parent's."""
-        request = self.record.request
-        if request.first_frame or request.references:
-            self._tell(Phase.CONDITIONING)
-            self._inputs = await self._stages.read_inputs(
-                InputsCall(
-                    tenant=self.record.tenant,
-                    model=self.record.plan.model,
-                    model_digest=self.record.plan.model_digest,
-                    canvas=chain.canvas_of(self.record),
-                    first_frame=request.first_frame,
-                    references=request.references,
-                )
-            )
-        if parent is not None and not request.references:
-            self._inputs = InputsResult(
-                references=parent.references,
-                effective_references=parent.effective_references,
-                warnings=self._inputs.warnings,
-            )
-
-    async def _understand(self, parent: SegmentManifest | None) -> None:
-        """The prompt becomes the caption that the model sees; what was understood is published before work starts."""
-        self._tell(Phase.PROMPT)
-        plan = self.record.plan
-        written = await self._stages.write_prompt(
-            PromptCall(
-                model=plan.model,
-                prompt=self.record.request.prompt,
-                subject=self._subject(parent),
-                seed=plan.seed,
-                inherited=(parent.effective_prompt or None) if parent else None,
-            )
-        )
-        self._text = self._stages.embed_text(
-            TextCall(self.record.tenant, plan.model, plan.model_digest, written.effective_prompt)
-        )
-        await self._write(
-            phase=Phase.DENOISING,
-            effective_prompt=written.effective_prompt,
-            effective_references=self._inputs.effective_references,
-            warnings=chain.merged(self.record.warnings, self._inputs.warnings, written.warnings),
-        )
-
-    def _subject(self, parent: SegmentManifest | None) -> Subject:
-        if self._inputs.references:
-            return "reference"
-        if self.record.request.first_frame or (parent is not None and parent.kind == "ingested"):
-            return "frame"
-        return "named"
+            await self._stages.cancel(CancelCall(self._record.id, self._denoiser))
 
     # ── per segment ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _make_segments(self, parent: SegmentManifest | None) -> None:
         """Denoise ahead, render and commit one segment behind."""
         history = chain.history_of(parent) if parent else None
-        left = chain.remaining(self.record)
-        async with _following() as behind:
+        left = chain.remaining(self._record)
+        async with Behind[SegmentManifest]() as behind:
             for planned in left:
-                latents, taken = await self._denoise(planned, self._condition(history))
+                made = await self._denoise(planned, history)
                 parent = await behind.result() or parent
-                behind.start(self._finish_segment(planned, parent, latents, taken, last=planned is left[-1]))
-                history = chain.grown(history, latents, self._family)
+                behind.start(self._finish_segment(planned, parent, made, last=planned is left[-1]))
+                history = chain.grown(history, made.latents, self._family)
             await behind.result()
 
     async def _make_images(self) -> None:
         """Every image is the first frame of a root segment of its own."""
-        request, plan = self.record.request, self.record.plan
-        for planned in plan.segments[len(self.record.images) :]:
-            _, taken = await self._denoise(planned, self._condition(None))
+        request, plan = self._record.request, self._record.plan
+        for planned in plan.segments[len(self._record.images) :]:
+            made = await self._denoise(planned, None)
             self._tell(Phase.RENDERING, planned.index)
-            made = await self._stages.render_image(
-                ImageCall(
-                    tenant=self.record.tenant,
-                    job=self.record.id,
-                    model=plan.model,
-                    longest_side=self._family.capabilities.image_resolutions[request.resolution],
-                ),
-                taken,
-            )
-            images = (*self.record.images, made.image)
-            await self._commit(len(images) == len(plan.segments), images=images)
-
-    def _condition(self, history: chain.History | None) -> Ref:
-        assert self._text is not None
-        return self._stages.condition(
-            ConditionCall(
-                tenant=self.record.tenant,
-                model=self.record.plan.model,
-                canvas=chain.canvas_of(self.record),
-                first_frame=None if history else self._inputs.first_frame,
-                references=self._inputs.references,
-                anchor=history.anchor if history else None,
-                tail=history.tail if history else None,
-            ),
-            self._text,
-        )
-
-    async def _denoise(self, planned: PlannedSegment, conditions: Ref) -> tuple[LatentRef, Ref]:
-        """Slice after slice on the replica that holds the latents. The first slice is one step, to tell of it soon."""
-        plan, done, replica = self.record.plan, 0, None
-        before = (planned.index - plan.segments[0].index) * plan.steps
-        budget = 0.0
-        while True:
-            call = SliceCall(
-                tenant=self.record.tenant,
-                job=self.record.id,
-                attempt=self.record.attempt,
+            began = self._context.now_ms()
+            images = (*self._record.images, "")
+            last = len(images) == len(plan.segments)
+            call = ImageCall(
+                tenant=self._record.tenant,
+                job=self._record.id,
                 model=plan.model,
-                segment=planned.index,
-                seed=plan.seed,
-                steps=plan.steps,
-                from_step=done,
-                rank=rank(self.record),
-                budget_s=budget,
-                replica=replica,
+                longest_side=self._family.capabilities.image_resolutions[request.resolution],
             )
-            result = await self._stages.run_slice(call, conditions)
-            if result.cancelled:
-                raise asyncio.CancelledError
-            done, replica, budget = result.steps_done, result.replica, self._slice_s
-            self._denoiser = replica
-            self._counted = max(self._counted, before + done)
+            taken = self._taking(planned, made, last=last)
+            drawn = await self.attempt.surviving("renderer", partial(self._draw, call, taken))
+            spans = (made.span, self._span("rendering", began))
+            await self._commit(planned, spans, last, images=(*images[:-1], drawn.image))
+
+    async def _draw(self, call: ImageCall, taken: Callable[[], Ref]) -> ImageResult:
+        return await self._stages.render_image(call, taken())
+
+    async def _denoise(self, planned: PlannedSegment, history: chain.History | None) -> Denoised:
+        """The segment's latents, on whichever replicas live."""
+        call = ConditionCall(
+            tenant=self._record.tenant,
+            model=self._record.plan.model,
+            canvas=chain.canvas_of(self._record),
+            first_frame=None if history else self._inputs.first_frame,
+            references=self._inputs.references,
+            anchor=history.anchor if history else None,
+            tail=history.tail if history else None,
+        )
+        reached = self._reached if self._reached and self._reached.segment == planned.index else None
+        work = SegmentDenoising(
+            self._context,
+            planned,
+            record=lambda: self._record,
+            fingerprint=self._fingerprint(call, planned),
+            reached=reached.step if reached else 0,
+            replica=self._denoiser,
+        )
+        before = (planned.index - self._record.plan.segments[0].index) * self._record.plan.steps
+
+        def told(result: SliceResult) -> None:
+            self._denoiser = result.replica
+            self._counted = max(self._counted, before + result.steps_done)
             self._tell(Phase.DENOISING, planned.index)
-            if result.latents is not None:
-                take = TakeCall(
-                    self.record.tenant, self.record.id, self.record.attempt, planned.index, replica, result.latents
-                )
-                return result.latents, self._stages.take_latents(take)
+            steps = result.steps_done - result.from_step
+            if steps > 0:
+                self._context.measured("denoiser", self._record, result.step_seconds / steps)
+
+        async def lost(gone: StageLost, step: int, replica: str) -> None:
+            self._text = None
+            await self.attempt.lost("denoiser", gone, segment=planned.index, step=step, replica=replica)
+
+        return await work.run(lambda: self._condition(call), told=told, went=self._went(planned), lost=lost)
+
+    def _went(self, planned: PlannedSegment) -> Callable[[Went], None]:
+        def went(how: Went) -> None:
+            self._context.metrics.add(STEPS_RECOMPUTED, how.recomputed)
+            self.attempt.note(
+                EventKind.RESUMED,
+                segment=planned.index,
+                step=how.from_step,
+                recomputed=how.recomputed,
+                replica=how.replica,
+                text="from a checkpoint" if how.restored else "from what the replica held" if how.from_step else "",
+            )
+
+        return went
+
+    def _condition(self, call: ConditionCall) -> Ref:
+        """All that a segment is conditioned on. The caption is embedded once, and again when its holder may be gone."""
+        if self._text is None:
+            plan = self._record.plan
+            caption = TextCall(self._record.tenant, plan.model, plan.model_digest, self._record.effective_prompt)
+            self._text = self._stages.embed_text(caption)
+        return self._stages.condition(call, self._text)
+
+    def _fingerprint(self, call: ConditionCall, planned: PlannedSegment) -> str:
+        record = self._record
+        plan = record.plan
+        decides = (call, planned, record.effective_prompt, plan.model_digest, plan.seed, plan.steps)
+        return hashlib.sha256(repr(decides).encode()).hexdigest()
+
+    def _taking(self, planned: PlannedSegment, made: Denoised, *, last: bool) -> Callable[[], Ref]:
+        """Hands the latents over, as often as it takes."""
+        call = TakeCall(
+            self._record.tenant, self._record.id, self._record.attempt, planned.index, made.replica, made.latents, last
+        )
+        return lambda: self._stages.take_latents(call)
 
     async def _finish_segment(
-        self,
-        planned: PlannedSegment,
-        parent: SegmentManifest | None,
-        latents: LatentRef,
-        taken: Ref,
-        *,
-        last: bool,
+        self, planned: PlannedSegment, parent: SegmentManifest | None, made: Denoised, *, last: bool
     ) -> SegmentManifest:
         """Render, then commit: blobs (the stages did), manifest, record."""
         if last:
             self._tell(Phase.RENDERING, planned.index)
-        rendered = await self._stages.render(
-            RenderCall(
-                tenant=self.record.tenant,
-                job=self.record.id,
-                model=self.record.plan.model,
-                track=self.record.plan.track,
-                start_frame=parent.total_frames if parent else 0,
-                sequence_start=sum(len(part.fragment_sizes) for part in parent.parts) if parent else 0,
-                lead=chain.history_of(parent).lead(self._family) if parent else None,
-            ),
-            taken,
+        began = self._context.now_ms()
+        call = RenderCall(
+            tenant=self._record.tenant,
+            job=self._record.id,
+            model=self._record.plan.model,
+            track=self._record.plan.track,
+            start_frame=parent.total_frames if parent else 0,
+            sequence_start=sum(len(part.fragment_sizes) for part in parent.parts) if parent else 0,
+            lead=chain.history_of(parent).lead(self._family) if parent else None,
         )
+        taken = self._taking(planned, made, last=last)
+        rendered = await self.attempt.surviving("renderer", lambda: self._stages.render(call, taken()))
+        rendering = self._span("rendering", began)
+        self._context.measured("renderer", self._record, (rendering.end_ms - rendering.start_ms) / 1000)
         manifest = chain.generated(
-            self.record,
+            self._record,
             self._family,
             parent=parent,
             inputs=self._inputs,
-            latents=latents,
+            latents=made.latents,
             rendered=rendered,
         )
+        began = self._context.now_ms()
         digest = await self._segments.commit(manifest)
-        await self._commit(last, segments=(*self.record.segments, digest))
-        self._metrics.add(SEGMENTS_COMMITTED, kind="generated")
+        spans = (made.span, rendering, self._span("committing", began))
+        await self._commit(planned, spans, last, segments=(*self._record.segments, digest))
         return manifest
 
     # ── records ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _commit(self, last: bool, **made: tuple[str, ...]) -> None:
+    async def _commit(
+        self, planned: PlannedSegment, spans: tuple[Span, ...], last: bool, **made: tuple[str, ...]
+    ) -> None:
         """Name what was made in the record; with the last of it the job ends."""
-        changes = {"steps_done": self.record.steps_done + self.record.plan.steps, **made}
+        self.attempt.note(EventKind.COMMITTED, segment=planned.index, spans=spans)
+        changes = {"steps_done": self._record.steps_done + self._record.plan.steps, "crashes": 0, **made}
         if last:
-            self.record = await self._publisher.finish(self.record, JobState.SUCCEEDED, changes)
+            await self.attempt.finish(JobState.SUCCEEDED, **changes)
         else:
-            await self._write(**changes)
+            await self.attempt.write(**changes)
+        self._context.metrics.add(SEGMENTS_COMMITTED, kind="generated")
 
-    async def _write(self, **changes: object) -> None:
-        self.record = await self._publisher.write(self.record, **changes)
+    @property
+    def _record(self) -> JobRecord:
+        return self.attempt.record
+
+    def _span(self, stage: str, began_ms: int) -> Span:
+        return Span(stage=stage, start_ms=began_ms, end_ms=self._context.now_ms())
 
     def _tell(self, stage: str, segment: int = 0) -> None:
         """Live progress. Steps only grow, though a record that is written meanwhile counts committed ones alone."""
-        self._feed.progress(self.record, stage, self._counted, segment)
-
-
-class _Behind:
-    """The one piece of work that follows behind; its failure shows at the next `result`."""
-
-    def __init__(self) -> None:
-        self._task: asyncio.Task[SegmentManifest] | None = None
-
-    def start(self, work: Coroutine[object, object, SegmentManifest]) -> None:
-        self._task = asyncio.create_task(work)
-
-    async def result(self) -> SegmentManifest | None:
-        """Wait for it; None if nothing was started."""
-        return await self._task if self._task else None
-
-    async def stop(self) -> None:
-        if self._task and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-
-@asynccontextmanager
-async def _following() -> AsyncIterator[_Behind]:
-    behind = _Behind()
-    try:
-        yield behind
-    finally:
-        await behind.stop()
+        self._context.feed.progress(self._record, stage, self._counted, segment)

@@ -30,9 +30,17 @@ class Epoch:
 
     async def check(self) -> None:
         """Raises `EpochLost` when a newer Director has taken over."""
-        current = _number((await self._store.get(KEY)).data)
+        current = await newest_epoch(self._store)
         if current != self.number:
             raise EpochLost(f"this Director has epoch {self.number}, and {current} has started since")
+
+
+async def newest_epoch(store: Store) -> int:
+    """The epoch of the newest Director; 0 where none ever started."""
+    try:
+        return _number((await store.get(KEY)).data)
+    except NotFound:
+        return 0
 
 
 async def take_epoch(store: Store) -> Epoch:

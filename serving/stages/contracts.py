@@ -25,6 +25,9 @@ from serving.errors import LongtakeError
 from serving.media.track import Track
 from serving.segments.manifest import LatentRef, ManifestCanvas, MediaPart
 
+Rank = tuple[float, ...]
+"""The Denoiser's loop takes its next step from the slice of lowest rank."""
+
 
 class StageLost(LongtakeError):
     """The replica that ran a call, or what it held, is gone: nothing is wrong with the work, so do it again."""
@@ -132,14 +135,18 @@ class SliceCall:
     tenant: str
     job: str
     attempt: int
+    epoch: int
+    """Of the Director that sends it: a replica that knows a newer one refuses."""
     model: str
     segment: int
     """Its place in the whole video: noise is drawn from (seed, segment)."""
     seed: int
     steps: int
-    from_step: int = 0
-    """Steps done so far, as the last slice said."""
-    rank: float = 0.0
+    fingerprint: str
+    """Of all that decides the latents; a checkpoint of another one is refused."""
+    resume: bool = False
+    """Look for a checkpoint when the replica does not hold the segment: it has been worked on before."""
+    rank: Rank = ()
     """The replica's loop takes its next step from the slice of lowest rank."""
     budget_s: float = 5.0
     replica: str | None = None
@@ -157,6 +164,12 @@ class SliceResult:
     latents: LatentRef | None = None
     """The stored latents, when done."""
     cancelled: bool = False
+    stale: bool = False
+    """The lease is lost or a newer Director has started: the caller's attempt is over."""
+    from_step: int = 0
+    """Where the slice began."""
+    restored: bool = False
+    """It began from a checkpoint."""
     step_seconds: float = 0.0
     """Compute time of the slice's steps, for estimates and metrics."""
 
@@ -172,6 +185,8 @@ class TakeCall:
     replica: str
     stored: LatentRef
     """The same latents in the store, for a replica that does not hold them."""
+    last: bool = False
+    """The job's last segment: the replica may let its lease go."""
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,35 @@
 """Denoiser: a segment's latents from noise, in slices, on one engine loop per replica.
 
-The Director sends a segment's slices to the replica that holds its latents. A slice that comes elsewhere starts the
-segment again: noise is drawn from (seed, segment) alone, so the result is the same. Finished latents go to the store at
-once and stay here until they are taken, a bounded number of them.
+The Director sends a segment's slices to the replica that holds its latents. A slice that comes elsewhere goes on from
+the newest checkpoint, or starts the segment again: noise is drawn from (seed, segment) alone, so the result is the
+same. Finished latents go to the store at once; a bounded number of them stays here, to be taken without a read. The
+replica holds the attempt's lease while it has slices of it (`lease_keeper.py`), and refuses those of a Director that
+was replaced.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections import OrderedDict
 
 from engines.families.base import Array, Conditions, Denoising
-from serving.metrics import STEP_SECONDS, STEPS_DONE
+from serving.errors import LongtakeError
+from serving.logs import logger
+from serving.metrics import CHECKPOINT_SECONDS, STEP_SECONDS, STEPS_DONE
 from serving.segments.manifest import LatentRef
+from serving.stages.checkpoint import CheckpointPolicy, Checkpoints, Work
 from serving.stages.contracts import CancelCall, SliceCall, SliceResult, TakeCall
 from serving.stages.engine_loop import EngineLoop, Key
 from serving.stages.latents import get_latents, put_latents
+from serving.stages.lease_keeper import LeaseKeeper
 from serving.stages.loaded import Loaded
 
 KEPT = 32
-"""Finished segments whose latents wait here to be taken; they are in the store as well."""
+"""Finished segments whose latents are still here."""
+
+_log = logger("denoiser")
 
 
 class Denoiser:
@@ -31,14 +40,22 @@ class Denoiser:
         self._replica = replica
         self._finished: OrderedDict[Key, tuple[Array, LatentRef]] = OrderedDict()
         self._loop = EngineLoop(self._step)
+        self._leases = LeaseKeeper(loaded.store, replica, lost=self._loop.interrupt)
+        self._checkpoints = Checkpoints(loaded.store)
+        self._policy = CheckpointPolicy()
+        self._unsaved: dict[Key, float] = {}
+        """Compute seconds since the last checkpoint."""
+        self._writing: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Start the engine loop."""
         self._loop.start()
 
-    def stop(self) -> None:
-        """End the engine loop after its running step."""
-        self._loop.stop()
+    async def stop(self) -> None:
+        """End the engine loop after its running step, finish the checkpoints, and let the leases go."""
+        await asyncio.to_thread(self._loop.stop)
+        await asyncio.gather(*self._writing)
+        await self._leases.stop()
 
     @property
     def alive(self) -> bool:
@@ -47,29 +64,43 @@ class Denoiser:
 
     async def run_slice(self, call: SliceCall, conditions: Conditions) -> SliceResult:
         """Run steps until the segment is done or the slice's time is over."""
-        key = (call.job, call.attempt, call.segment)
+        if call.epoch < self._leases.epoch:
+            return SliceResult(0, done=False, replica=self._replica, stale=True)
+        key = call.job, call.segment
         if key in self._finished:
-            return SliceResult(call.steps, done=True, replica=self._replica, latents=self._finished[key][1])
-        state = self._loop.held(key) or self._loaded.family(call.model).start(
-            conditions, seed=call.seed, segment=call.segment, steps=call.steps
-        )
-        turned = await asyncio.wrap_future(self._loop.submit(key, state, rank=call.rank, budget_s=call.budget_s))
+            ref = self._finished[key][1]
+            return SliceResult(call.steps, done=True, replica=self._replica, latents=ref, from_step=call.steps)
+        state, restored = await self._state(call, conditions)
+        from_step = state.step
+        self._leases.begin(call.job, call.attempt, call.epoch, segment=call.segment, step=state.step)
+        try:
+            turned = await asyncio.wrap_future(self._loop.submit(key, state, rank=call.rank, budget_s=call.budget_s))
+        finally:
+            self._leases.end(call.job, call.attempt, step=state.step)
         latents = None
         if state.done and not turned.cancelled:
             latents = await put_latents(self._loaded.blobs(call.tenant), state.latents)
             self._keep(key, state.latents, latents)
+            self._unsaved.pop(key, None)
+        elif not turned.cancelled:
+            self._checkpoint(call, state, turned.step_seconds)
         return SliceResult(
             state.step,
             done=latents is not None,
             replica=self._replica,
             latents=latents,
             cancelled=turned.cancelled,
+            stale=turned.interrupted and latents is None,
+            from_step=from_step,
+            restored=restored,
             step_seconds=turned.step_seconds,
         )
 
     async def take(self, call: TakeCall) -> Array:
         """A finished segment's latents [T, 16, h, w]; from the store when they are not here."""
-        held = self._finished.pop((call.job, call.attempt, call.segment), None)
+        if call.last:
+            self._leases.let_go(call.job)
+        held = self._finished.get((call.job, call.segment))
         if held is not None:
             return held[0]
         return await get_latents(self._loaded.blobs(call.tenant), call.stored)
@@ -77,8 +108,53 @@ class Denoiser:
     async def cancel(self, call: CancelCall) -> None:
         """Stop a job's slices before their next step and forget what is held for it."""
         self._loop.cancel(call.job)
+        self._leases.let_go(call.job)
         for key in [key for key in self._finished if key[0] == call.job]:
             del self._finished[key]
+
+    async def _state(self, call: SliceCall, conditions: Conditions) -> tuple[Denoising, bool]:
+        """The segment as it is held, else from its newest checkpoint, else from noise; and whether it was read."""
+        held = self._loop.held((call.job, call.segment))
+        if held is not None:
+            return held, False
+        fresh = self._loaded.family(call.model).start(
+            conditions, seed=call.seed, segment=call.segment, steps=call.steps
+        )
+        if call.resume:
+            saved = await self._checkpoints.newest(self._work(call))
+            # While it was read, another slice of the segment may have come.
+            held = self._loop.held((call.job, call.segment))
+            if held is not None:
+                return held, False
+            if saved is not None and saved.restore(fresh):
+                return fresh, True
+        return fresh, False
+
+    def _checkpoint(self, call: SliceCall, state: Denoising, seconds: float) -> None:
+        """Write one beside the work, if the work since the last one pays for it."""
+        key = call.job, call.segment
+        self._unsaved[key] = self._unsaved.get(key, 0.0) + seconds
+        if not self._policy.due(self._unsaved[key]):
+            return
+        self._unsaved[key] = 0.0
+        writing = asyncio.create_task(self._write(self._work(call), state.step, state.latents, state.times))
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+
+    async def _write(self, work: Work, step: int, latents: Array, times: Array) -> None:
+        began = time.monotonic()
+        try:
+            await self._checkpoints.write(work, step, latents, times)
+        except LongtakeError as error:  # the work goes on; a later checkpoint may succeed
+            _log.warning("checkpoint not written", job=work.job, reason=error.reason, message=error.message)
+        spent = time.monotonic() - began
+        self._policy.wrote(spent)
+        self._loaded.metrics.observe(CHECKPOINT_SECONDS, spent)
+
+    def _work(self, call: SliceCall) -> Work:
+        engines = self._loaded.session.digest
+        fingerprint = hashlib.sha256(f"{call.fingerprint}\0{engines}".encode()).hexdigest()
+        return Work(call.tenant, call.job, call.segment, call.attempt, fingerprint)
 
     def _step(self, state: Denoising) -> None:
         began = time.monotonic()

@@ -15,9 +15,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from engines.families.base import Denoising
+from serving.stages.contracts import Rank
 
-Key = tuple[str, int, int]
-"""Job, attempt, segment."""
+Key = tuple[str, int]
+"""Job and segment. Not the attempt: its steps give the same latents, so a later attempt goes on with them."""
 
 PATIENCE_S = 1.0
 """A slice that got no step because others were more urgent is answered after this long at the latest."""
@@ -29,6 +30,7 @@ class Turned:
 
     state: Denoising
     cancelled: bool
+    interrupted: bool
     step_seconds: float
     """Compute time of its steps."""
 
@@ -36,7 +38,7 @@ class Turned:
 @dataclass
 class _Slice:
     key: Key
-    rank: float
+    rank: Rank
     order: int
     state: Denoising
     ends: float
@@ -44,6 +46,7 @@ class _Slice:
     answer: Future[Turned] = field(default_factory=Future)
     stepped: bool = False
     cancelled: bool = False
+    interrupted: bool = False
     seconds: float = 0.0
 
 
@@ -81,7 +84,7 @@ class EngineLoop:
         with self._changed:
             return self._held.get(key)
 
-    def submit(self, key: Key, state: Denoising, *, rank: float, budget_s: float) -> Future[Turned]:
+    def submit(self, key: Key, state: Denoising, *, rank: Rank, budget_s: float) -> Future[Turned]:
         """Step `state` for `budget_s`, at least once unless others are more urgent all the time."""
         now = time.monotonic()
         work = _Slice(key, rank, next(self._numbers), state, now + budget_s, now + max(budget_s, PATIENCE_S))
@@ -92,6 +95,13 @@ class EngineLoop:
             self._forget_oldest()
             self._changed.notify()
         return work.answer
+
+    def interrupt(self, job: str) -> None:
+        """Answer a job's slices before their next step; its states stay."""
+        with self._changed:
+            for work in self._slices:
+                work.interrupted = work.interrupted or work.key[0] == job
+            self._changed.notify()
 
     def cancel(self, job: str) -> None:
         """Answer a job's slices before their next step, and forget its states."""
@@ -131,12 +141,12 @@ class EngineLoop:
         now = time.monotonic()
         going: list[_Slice] = []
         for work in self._slices:
-            over = work.state.done or work.cancelled or self._stopping or work.answer.cancelled()
+            over = work.state.done or work.cancelled or work.interrupted or self._stopping or work.answer.cancelled()
             if over or now >= (work.ends if work.stepped else work.gives_up):
                 if work.state.done:
                     self._held.pop(work.key, None)
                 if work.answer.set_running_or_notify_cancel():
-                    work.answer.set_result(Turned(work.state, work.cancelled, work.seconds))
+                    work.answer.set_result(Turned(work.state, work.cancelled, work.interrupted, work.seconds))
             else:
                 going.append(work)
         self._slices = going

@@ -74,7 +74,7 @@ class Office:
             assert parent.head is not None
             extends = OwnSource(video=parent.id, segment=parent.head)
         asked = {**_ASKED, **fields}
-        of_the_record = ("priority", "cancel_requested", "attempt", "state")
+        of_the_record = ("priority", "cancel_requested", "attempt", "state", "crashes", "deadline_ms")
         record_fields = {name: asked.pop(name) for name in of_the_record if name in asked}
         request = VideoRequest(model="sprite-1", aspect_ratio="1:1", extends=extends, **asked)
         shape = shape_of(await Segments(self.store, tenant).get(extends.segment)) if extends else None
@@ -133,5 +133,5 @@ async def office(tmp_path: Path, session: Session, anyio_backend: str) -> AsyncI
     office = Office(store, Jobs(store), stages)
     yield office
     await office.close()
-    stages.stop()
+    await stages.stop()
     await store.close()

@@ -55,8 +55,8 @@ class PlainStages:
     def start(self) -> None:
         self.denoiser.start()
 
-    def stop(self) -> None:
-        self.denoiser.stop()
+    async def stop(self) -> None:
+        await self.denoiser.stop()
 
     async def write_prompt(self, call: PromptCall) -> PromptResult:
         self._enter("write_prompt", call)

@@ -7,9 +7,11 @@ import asyncio
 import numpy as np
 import pytest
 
-from serving.director import attempt
+from serving.director import attempt, outcome
 from serving.errors import Conflict, InvalidArgument
+from serving.jobs.dead import DeadLetters
 from serving.jobs.epoch import EpochLost
+from serving.jobs.history import EventKind
 from serving.jobs.record import JobRecord, JobState
 from serving.media.still import png
 from serving.requests import ForeignSource, Kind
@@ -102,8 +104,10 @@ async def test_a_lost_replica_costs_the_segment_that_it_worked_on_and_no_other(o
 
     assert done.state is JobState.SUCCEEDED
     assert done.attempt == 2
-    again = {call.segment for call in office.stages.calls["run_slice"] if call.attempt == 2}
-    assert 0 not in again
+    assert len(office.stages.calls["render"]) == 4
+    assert {call.segment for call in office.stages.calls["run_slice"]} == {0, 1, 2}
+    lost = [event for event in done.events if event.kind is EventKind.LOST]
+    assert [event.text for event in lost] == ["renderer: gone"]
     path = await Segments(office.store, TENANT).path(done.segments[-1])
     assert [manifest.depth for manifest in path] == [0, 1, 2]
 
@@ -121,12 +125,12 @@ async def test_what_the_user_can_mend_fails_the_job_at_once_with_the_reason(offi
 
 
 async def test_a_fault_of_ours_is_tried_again_and_then_fails_with_an_incident(office: Office) -> None:
-    office.stages.faults["render"] = [RuntimeError("secret path")] * attempt.MAX_FAULTS
+    office.stages.faults["render"] = [RuntimeError("secret path")] * outcome.MAX_FAULTS
     await office.director()
 
     done = await office.ended(await office.job())
 
-    assert (done.state, done.attempt) == (JobState.FAILED, attempt.MAX_FAULTS)
+    assert (done.state, done.attempt) == (JobState.FAILED, outcome.MAX_FAULTS)
     assert done.error is not None
     assert done.error.code == "INTERNAL"
     assert "incident-2" in done.error.message
@@ -136,24 +140,25 @@ async def test_a_fault_of_ours_is_tried_again_and_then_fails_with_an_incident(of
 async def test_attempts_that_are_lost_again_and_again_come_to_an_end(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt, "MAX_ATTEMPTS", 2)
+    monkeypatch.setattr(attempt, "MAX_CRASHES", 2)
     office.stages.faults["render"] = [StageLost("gone"), StageLost("gone")]
     await office.director()
 
     done = await office.ended(await office.job())
 
-    assert (done.state, done.attempt) == (JobState.FAILED, 2)
+    assert (done.state, done.crashes) == (JobState.FAILED, 2)
     assert done.error is not None
-    assert done.error.code == "ATTEMPTS_EXHAUSTED"
+    assert done.error.code == "WORKERS_CRASHED"
+    assert [dead async for dead in DeadLetters(office.store).of(TENANT)] == [done.id]
 
 
 async def test_a_job_that_ends_its_directors_comes_to_an_end_too(office: Office) -> None:
-    job = await office.job(attempt=attempt.MAX_ATTEMPTS, state=JobState.RUNNING)
+    job = await office.job(crashes=attempt.MAX_CRASHES - 1, attempt=3, state=JobState.RUNNING)
     await office.director()
 
     done = await office.ended(job)
 
-    assert (done.state, done.attempt) == (JobState.FAILED, attempt.MAX_ATTEMPTS)
+    assert (done.state, done.attempt, done.crashes) == (JobState.FAILED, 3, attempt.MAX_CRASHES)
 
 
 async def test_an_undecodable_foreign_video_fails_with_the_reason(office: Office) -> None:
@@ -204,7 +209,8 @@ async def test_a_new_director_takes_over_and_the_old_one_stops_without_a_word(of
     await office.director()
     done = await office.ended(job)
 
-    assert (done.state, done.epoch, done.attempt) == (JobState.SUCCEEDED, 2, 2)
+    assert (done.state, done.epoch, done.attempt) == (JobState.SUCCEEDED, 2, 1)
+    assert [event.replica for event in done.events if event.kind is EventKind.ADOPTED] == ["replica-1"]
     with pytest.raises(EpochLost):
         await office.lives[0]
     path = await Segments(office.store, TENANT).path(done.segments[-1])
@@ -222,7 +228,7 @@ async def test_a_director_that_starts_again_resumes_what_it_was_doing(office: Of
     await office.director()
     done = await office.ended(job)
 
-    assert (done.state, done.attempt) == (JobState.SUCCEEDED, 2)
+    assert (done.state, done.attempt) == (JobState.SUCCEEDED, 1)
     assert done.segments[: len(before.segments)] == before.segments
 
 

@@ -48,9 +48,9 @@ def bench() -> Iterator[Bench]:
 
 def test_the_next_step_goes_to_the_most_urgent_slice(bench: Bench) -> None:
     slow, urgent = _state(3), _state(2)
-    first = bench.loop.submit(("slow", 1, 0), slow, rank=2, budget_s=60)
+    first = bench.loop.submit(("slow", 0), slow, rank=(2,), budget_s=60)
     assert bench.begun.acquire(timeout=10)
-    second = bench.loop.submit(("urgent", 1, 0), urgent, rank=1, budget_s=60)
+    second = bench.loop.submit(("urgent", 0), urgent, rank=(1,), budget_s=60)
 
     bench.run(5)
 
@@ -63,14 +63,14 @@ def test_a_slice_without_budget_is_one_step(bench: Bench) -> None:
     state = _state(5)
     bench.run(1)
 
-    turned = bench.loop.submit(("job", 1, 0), state, rank=0, budget_s=0).result(10)
+    turned = bench.loop.submit(("job", 0), state, rank=(0,), budget_s=0).result(10)
 
     assert (turned.state.step, turned.cancelled) == (1, False)
-    assert bench.loop.held(("job", 1, 0)) is state
+    assert bench.loop.held(("job", 0)) is state
 
 
 def test_cancelling_answers_before_the_next_step_and_forgets_the_state(bench: Bench) -> None:
-    answer = bench.loop.submit(("job", 1, 0), _state(50), rank=0, budget_s=60)
+    answer = bench.loop.submit(("job", 0), _state(50), rank=(0,), budget_s=60)
     assert bench.begun.acquire(timeout=10)
 
     bench.loop.cancel("job")
@@ -78,13 +78,13 @@ def test_cancelling_answers_before_the_next_step_and_forgets_the_state(bench: Be
 
     turned = answer.result(10)
     assert (turned.cancelled, turned.state.step) == (True, 1)
-    assert bench.loop.held(("job", 1, 0)) is None
+    assert bench.loop.held(("job", 0)) is None
 
 
 def test_a_slice_that_gets_no_step_is_answered_all_the_same(bench: Bench) -> None:
-    urgent = bench.loop.submit(("urgent", 1, 0), _state(2), rank=0, budget_s=60)
+    urgent = bench.loop.submit(("urgent", 0), _state(2), rank=(0,), budget_s=60)
     assert bench.begun.acquire(timeout=10)
-    starved = bench.loop.submit(("patient", 1, 0), _state(2), rank=9, budget_s=0)
+    starved = bench.loop.submit(("patient", 0), _state(2), rank=(9,), budget_s=0)
 
     threading.Timer(1.1, bench.run, [1]).start()
 
@@ -100,8 +100,8 @@ def test_a_step_that_fails_fails_its_slice_and_no_other() -> None:
 
     loop = EngineLoop(step)
     loop.start()
-    broken = loop.submit(("broken", 1, 0), _state(3), rank=0, budget_s=1)
-    sound = loop.submit(("sound", 1, 0), _state(2), rank=1, budget_s=1)
+    broken = loop.submit(("broken", 0), _state(3), rank=(0,), budget_s=1)
+    sound = loop.submit(("sound", 0), _state(2), rank=(1,), budget_s=1)
 
     with pytest.raises(ArithmeticError):
         broken.result(10)
@@ -114,8 +114,8 @@ def test_a_step_that_fails_fails_its_slice_and_no_other() -> None:
 def test_only_so_many_idle_states_are_kept(bench: Bench) -> None:
     bench.run(3)
     for number in range(3):
-        bench.loop.submit((f"job-{number}", 1, 0), _state(5), rank=0, budget_s=0).result(10)
-    bench.loop.submit(("last", 1, 0), _state(1), rank=0, budget_s=60)
+        bench.loop.submit((f"job-{number}", 1, 0), _state(5), rank=(0,), budget_s=0).result(10)
+    bench.loop.submit(("last", 0), _state(1), rank=(0,), budget_s=60)
 
     assert bench.loop.held(("job-0", 1, 0)) is None
     assert bench.loop.held(("job-2", 1, 0)) is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
@@ -118,23 +118,23 @@ async def test_latents_beyond_their_blob_are_corrupt(loaded: Loaded) -> None:
 
 
 @pytest.fixture
-def denoiser(loaded: Loaded) -> Iterator[Denoiser]:
+async def denoiser(loaded: Loaded, anyio_backend: str) -> AsyncIterator[Denoiser]:
     denoiser = Denoiser(loaded, "one")
     denoiser.start()
     yield denoiser
-    denoiser.stop()
+    await denoiser.stop()
 
 
 def _slice(**fields: object) -> SliceCall:
     asked = {"job": "job", "attempt": 1, "segment": 0, "seed": 7, "steps": 4, "budget_s": 30.0, **fields}
-    return SliceCall(tenant=TENANT, model=MODEL, **asked)
+    return SliceCall(tenant=TENANT, model=MODEL, epoch=1, fingerprint="f", **asked)
 
 
 async def test_slices_reach_the_same_latents_as_one_run(loaded: Loaded, denoiser: Denoiser) -> None:
     conditions = await _conditions(loaded)
     whole = await denoiser.run_slice(_slice(job="whole"), conditions)
     steps = [(await denoiser.run_slice(_slice(budget_s=0.0), conditions)).steps_done for _ in range(3)]
-    last = await denoiser.run_slice(_slice(budget_s=0.0, from_step=3), conditions)
+    last = await denoiser.run_slice(_slice(budget_s=0.0), conditions)
 
     assert steps == [1, 2, 3]
     assert (last.done, last.replica) == (True, "one")
@@ -147,15 +147,15 @@ async def test_a_segment_starts_again_on_a_replica_that_does_not_hold_it(loaded:
     other = Denoiser(loaded, "two")
     other.start()
 
-    moved = await other.run_slice(_slice(from_step=3), conditions)
+    moved = await other.run_slice(_slice(resume=True), conditions)
     taken = await other.take(TakeCall(TENANT, "gone", 1, 0, "one", moved.latents))
-    other.stop()
+    await other.stop()
 
     assert moved.latents == whole.latents
     assert taken.shape == (5, 16, 8, 8)
 
 
-async def test_a_finished_segment_is_not_run_again_and_is_handed_over_once(loaded: Loaded, denoiser: Denoiser) -> None:
+async def test_a_finished_segment_is_not_run_again_and_is_handed_over(loaded: Loaded, denoiser: Denoiser) -> None:
     conditions = await _conditions(loaded)
     done = await denoiser.run_slice(_slice(), conditions)
     before = _calls(loaded, "dit")

@@ -1,0 +1,98 @@
+"""Who may work on a job: the Director claims what waits, adopts what lives, and ends what is over. `director.py` asks.
+
+A job that an earlier Director left RUNNING is looked at by its lease: while its replica beats, the attempt is adopted
+and nothing is done twice; when the lease has expired or was never taken, the next attempt begins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from serving.director.attempt import MAX_CRASHES
+from serving.director.chain import Reached
+from serving.director.context import RunContext
+from serving.director.outcome import expired
+from serving.director.publish import Superseded
+from serving.errors import NotFound
+from serving.jobs.lease import BEAT_EVERY_S, TTL_S, Verdict
+from serving.jobs.record import JobError, JobRecord, JobState
+from serving.jobs.repository import Jobs
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A job to run now."""
+
+    record: JobRecord
+    adopted: Reached | None = None
+
+
+@dataclass(frozen=True)
+class Later:
+    """Ask again after so many seconds."""
+
+    seconds: float
+
+
+class Claims:
+    """Of one Director."""
+
+    def __init__(self, jobs: Jobs, context: RunContext) -> None:
+        self._jobs = jobs
+        self._context = context
+        self._publisher = context.publisher
+
+    async def claim(self, tenant: str, job: str) -> Claimed | Later | None:
+        """Take a job that nobody of ours runs; None when there is nothing to run. Raises `EpochLost`."""
+        try:
+            record = await self._jobs.get(tenant, job)
+        except NotFound:
+            return None
+        if record.state.terminal:
+            await self._jobs.retire(record)
+            return None
+        if record.epoch > self._context.epoch.number:
+            await self._context.epoch.check()
+        try:
+            return await self._decide(record)
+        except Superseded:
+            return Later(0.0)
+
+    async def _decide(self, record: JobRecord) -> Claimed | Later | None:
+        if record.cancel_requested:
+            await self._publisher.finish(record, JobState.CANCELLED)
+            return None
+        if record.deadline_ms is not None and record.deadline_ms <= self._context.now_ms():
+            await self._publisher.finish(record, JobState.EXPIRED, {"error": expired()})
+            return None
+        if record.state is JobState.RUNNING and record.epoch != self._context.epoch.number:
+            return await self._take_over(record)
+        return Claimed(await self._publisher.claim(record))
+
+    async def _take_over(self, record: JobRecord) -> Claimed | Later | None:
+        """The job of a Director before us."""
+        verdict, lease = await self._context.leases.look(record.id, record.attempt)
+        if verdict is Verdict.UNSURE:
+            return Later(BEAT_EVERY_S / 2)
+        self._context.leases.forget(record.id)
+        if verdict is Verdict.ALIVE and lease is not None:
+            at = Reached(lease.segment, lease.step, lease.holder)
+            return Claimed(await self._publisher.adopt(record, lease.holder, lease.segment, lease.step), at)
+        why = "its Director went away"
+        if verdict is Verdict.EXPIRED and lease is not None:
+            await self._context.leases.revoke(record.id, record.attempt)
+            why = f"its replica {lease.holder} was not heard of for {TTL_S:.0f} s"
+        if record.crashes + 1 >= MAX_CRASHES:
+            await self._bury(record, why)
+            return None
+        reached = Reached(lease.segment, lease.step) if lease is not None else None
+        return Claimed(await self._publisher.claim(record, why, crashed=True), reached)
+
+    async def _bury(self, record: JobRecord, why: str) -> None:
+        message = (
+            f"{MAX_CRASHES} attempts ended with their workers; the last one: {why}. "
+            f"An operator can run it again: `longtake jobs requeue {record.id}`"
+        )
+        await self._context.dead.bury(record, stage=record.phase or "", why=why, quarantine=False)
+        error = JobError(code="WORKERS_CRASHED", message=message)
+        await self._publisher.finish(record, JobState.FAILED, {"error": error, "crashes": record.crashes + 1})

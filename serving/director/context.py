@@ -1,0 +1,36 @@
+"""What every run of one Director shares: its stages, its clocks, how it writes. `director.py` makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from serving.director.events import Feed
+from serving.director.publish import Publisher
+from serving.director.stages import Stages
+from serving.jobs.dead import DeadLetters
+from serving.jobs.epoch import Epoch
+from serving.jobs.lease import LeaseWatch
+from serving.jobs.record import JobRecord
+from serving.metrics import Recorder
+from serving.stages.contracts import Rank
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """See the module."""
+
+    stages: Stages
+    publisher: Publisher
+    epoch: Epoch
+    leases: LeaseWatch
+    dead: DeadLetters
+    feed: Feed
+    metrics: Recorder
+    slice_s: float
+    """Longest call to the Denoiser."""
+    now_ms: Callable[[], int]
+    rank: Callable[[JobRecord], Rank]
+    """A running job's place at the Denoiser as of now."""
+    measured: Callable[[str, JobRecord, float], None]
+    """Told of every piece of work: stage, job, engine seconds per unit (a step, a segment)."""

@@ -1,0 +1,69 @@
+"""Dead letters and quarantine: what is left of jobs whose workers died again and again.
+
+    dead/<tenant>/<id>                     written before the job becomes FAILED; an operator lists and requeues them
+    t/<tenant>/quarantine/<sha256>         an input whose reading ended worker after worker; creates refuse it
+
+The Director writes both; the front door reads them, and takes them away when the dead letter is requeued.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+from serving.errors import NotFound
+from serving.jobs.record import JobRecord
+from serving.requests import Digest
+from serving.store.base import Store
+
+
+class DeadLetters:
+    """All of an installation."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def bury(self, record: JobRecord, *, stage: str, why: str, quarantine: bool) -> None:
+        """Keep the job as a dead letter; with `quarantine` its inputs are refused from now on. Harmless to repeat."""
+        if quarantine:
+            note = json.dumps({"job": record.id, "stage": stage, "crashes": record.crashes}).encode()
+            for digest in inputs_of(record):
+                await self._store.put_if_absent(_quarantine_key(record.tenant, digest), note)
+        letter = json.dumps({"job": record.id, "stage": stage, "why": why}).encode()
+        await self._store.put_if_absent(_dead_key(record.tenant, record.id), letter)
+
+    async def of(self, tenant: str) -> AsyncIterator[str]:
+        """Ids of a tenant's dead letters."""
+        prefix = f"dead/{tenant}/"
+        async for entry in self._store.list(prefix):
+            yield entry.key.removeprefix(prefix)
+
+    async def quarantined(self, tenant: str, digest: str) -> dict[str, object] | None:
+        """Who found the input harmful, or None."""
+        try:
+            found: dict[str, object] = json.loads((await self._store.get(_quarantine_key(tenant, digest))).data)
+        except NotFound:
+            return None
+        return found
+
+    async def lift(self, record: JobRecord) -> None:
+        """The job is done again: its inputs are taken again, and the letter goes."""
+        for digest in inputs_of(record):
+            await self._store.delete(_quarantine_key(record.tenant, digest))
+        await self._store.delete(_dead_key(record.tenant, record.id))
+
+
+def inputs_of(record: JobRecord) -> tuple[Digest, ...]:
+    """Digests of the media that the user handed in."""
+    request = record.request
+    first = (request.first_frame,) if request.first_frame else ()
+    foreign = (request.ingests.blob,) if request.ingests else ()
+    return (*first, *request.references, *foreign)
+
+
+def _dead_key(tenant: str, job: str) -> str:
+    return f"dead/{tenant}/{job}"
+
+
+def _quarantine_key(tenant: str, digest: str) -> str:
+    return f"t/{tenant}/quarantine/{digest}"

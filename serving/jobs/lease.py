@@ -1,0 +1,175 @@
+"""Leases: which replica works on an attempt, and whether it still lives.
+
+    leases/<job>/<attempt>      {attempt, epoch, holder, nonce, beat, segment, step, released}      swapped
+
+The replica that denoises holds the lease and beats (`stages/lease_keeper.py`), outside its compute loop. A Director
+that starts reads it: while it is beaten, the attempt lives on and is adopted; when an observer's own monotonic clock
+has seen it unchanged for its time, its holder is gone (the method of Kubernetes' leader election: it survives clocks
+that differ, for no two clocks are compared). Nothing is fenced by a lease alone: what publishes is the job's swap,
+under the Director's epoch.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from serving.errors import Conflict, LongtakeError, NotFound
+from serving.requests import Frozen
+from serving.store.base import Store
+
+TTL_S = 6.0
+"""A lease that was seen unchanged for so long has expired."""
+BEAT_EVERY_S = TTL_S / 3
+
+
+class LeaseLost(LongtakeError):
+    """Another holder has the lease, or a newer Director gave it away: stop, without a word."""
+
+    reason = "LEASE_LOST"
+
+
+class Lease(Frozen):
+    """What the lease's object holds."""
+
+    job: str
+    attempt: int
+    epoch: int
+    """Of the Director that sent the work."""
+    holder: str
+    """Unique id of the replica."""
+    nonce: str
+    beat: int = 0
+    segment: int = 0
+    step: int = 0
+    """How far the holder was at this beat."""
+    released: bool = False
+    """The holder let go: nobody works on the attempt."""
+
+
+class Leases:
+    """All leases of an installation."""
+
+    def __init__(self, store: Store, nonce: Callable[[], str] = lambda: secrets.token_hex(8)) -> None:
+        self._store = store
+        self._nonce = nonce
+
+    async def read(self, job: str, attempt: int) -> Lease | None:
+        """The attempt's lease, or None if no replica ever took it."""
+        try:
+            return Lease.model_validate_json((await self._store.get(_key(job, attempt))).data)
+        except NotFound:
+            return None
+
+    async def take(self, job: str, attempt: int, *, epoch: int, holder: str) -> Lease:
+        """Make the lease the holder's, from whoever had it: the Director of this epoch sent it the work.
+
+        Raises `LeaseLost` when a newer Director has given it to somebody.
+        """
+        ours = Lease(job=job, attempt=attempt, epoch=epoch, holder=holder, nonce=self._nonce())
+        while not await self._store.put_if_absent(_key(job, attempt), _encode(ours)):
+            stored = await self._store.get(_key(job, attempt))
+            found = Lease.model_validate_json(stored.data)
+            if found.epoch > epoch:
+                raise LeaseLost(f"{job} attempt {attempt} belongs to epoch {found.epoch}, not to {epoch}")
+            try:
+                await self._store.swap(_key(job, attempt), _encode(ours), stored.version)
+            except (Conflict, NotFound):
+                continue
+            return ours
+        return ours
+
+    async def beat(self, lease: Lease, *, segment: int, step: int) -> Lease:
+        """Show that the holder lives, and how far it is. Raises `LeaseLost` when the lease is not its any more."""
+        return await self._change(lease, {"beat": lease.beat + 1, "segment": segment, "step": step})
+
+    async def release(self, lease: Lease) -> None:
+        """Let go. Raises `LeaseLost` when the lease is not the holder's any more."""
+        await self._change(lease, {"beat": lease.beat + 1, "released": True})
+
+    async def revoke(self, job: str, attempt: int) -> None:
+        """Take the lease away from a holder that was given up: should it wake, its next beat tells it."""
+        while (lease := await self.read(job, attempt)) is not None and not lease.released:
+            try:
+                await self._change(lease, {"released": True})
+            except LeaseLost:  # it was beaten meanwhile
+                continue
+
+    async def _change(self, lease: Lease, changes: dict[str, object]) -> Lease:
+        key = _key(lease.job, lease.attempt)
+        changed = lease.model_copy(update={**changes, "nonce": self._nonce()})
+        try:
+            stored = await self._store.get(key)
+            if Lease.model_validate_json(stored.data).nonce != lease.nonce:
+                raise LeaseLost(f"{lease.job} attempt {lease.attempt} is not {lease.holder}'s any more")
+            await self._store.swap(key, _encode(changed), stored.version)
+        except (Conflict, NotFound) as error:
+            raise LeaseLost(f"{lease.job} attempt {lease.attempt} is not {lease.holder}'s any more") from error
+        return changed
+
+
+class Verdict(Enum):
+    """What an observer knows of a lease."""
+
+    NOBODY = "nobody"
+    """No replica ever took it, or it was let go."""
+    UNSURE = "unsure"
+    """It has not been watched for long enough."""
+    ALIVE = "alive"
+    """It was beaten while it was watched."""
+    EXPIRED = "expired"
+
+
+@dataclass
+class _Seen:
+    nonce: str
+    since: float
+    beaten: bool = False
+
+
+class LeaseWatch:
+    """Watches leases by a monotonic clock of its own. One per Director."""
+
+    def __init__(self, leases: Leases, clock: Callable[[], float], ttl_s: float = TTL_S) -> None:
+        self._leases = leases
+        self._clock = clock
+        self._ttl_s = ttl_s
+        self._seen: dict[tuple[str, int], _Seen] = {}
+
+    async def look(self, job: str, attempt: int) -> tuple[Verdict, Lease | None]:
+        """What is known of the lease now; ask again after a beat's time while it is `UNSURE`."""
+        lease = await self._leases.read(job, attempt)
+        key = job, attempt
+        if lease is None or lease.released:
+            self._seen.pop(key, None)
+            return Verdict.NOBODY, lease
+        seen = self._seen.get(key)
+        now = self._clock()
+        if seen is None:
+            self._seen[key] = _Seen(lease.nonce, now)
+            return Verdict.UNSURE, lease
+        if seen.nonce != lease.nonce:
+            self._seen[key] = _Seen(lease.nonce, now, beaten=True)
+            return Verdict.ALIVE, lease
+        if now - seen.since >= self._ttl_s:
+            return Verdict.EXPIRED, lease
+        return (Verdict.ALIVE if seen.beaten else Verdict.UNSURE), lease
+
+    async def revoke(self, job: str, attempt: int) -> None:
+        """See `Leases.revoke`."""
+        await self._leases.revoke(job, attempt)
+
+    def forget(self, job: str) -> None:
+        """The job is settled."""
+        for key in [key for key in self._seen if key[0] == job]:
+            del self._seen[key]
+
+
+def _key(job: str, attempt: int) -> str:
+    return f"leases/{job}/{attempt}"
+
+
+def _encode(lease: Lease) -> bytes:
+    return lease.model_dump_json().encode()

@@ -1,0 +1,137 @@
+"""Checkpoints: a segment's denoising state, so that a killed attempt goes on where it was.
+
+    t/<tenant>/checkpoints/<job>/<segment>/<step>-<attempt>-<sha256>      safetensors, written once
+
+A checkpoint holds the latents, the step, the time grid and the fingerprint of the work. Noise is drawn from (seed,
+segment), and the sampler's state is (latents, step): nothing random is left to keep. The name carries the bytes'
+digest, so a torn or foreign file is refused; so is one whose fingerprint is another's. The two newest are kept.
+
+`denoise.py` writes them beside the compute loop, as often as `CheckpointPolicy` finds affordable, and reads the newest
+good one when a segment comes to a replica that does not hold it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from engines.families.base import Array, Denoising
+from serving.errors import NotFound
+from serving.logs import logger
+from serving.store.base import Store
+
+SHARE = 0.02
+"""Checkpoints may cost so much of the compute time."""
+KEPT = 2
+_FIRST_COST_S = 0.01
+
+_log = logger("checkpoint")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a checkpoint is of."""
+
+    tenant: str
+    job: str
+    segment: int
+    attempt: int
+    fingerprint: str
+    """Of all that decides the latents: request, model and engine digests, seed, steps, history."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One that was read."""
+
+    step: int
+    latents: Array
+    times: Array
+
+    def restore(self, state: Denoising) -> bool:
+        """Put it into a fresh state; False when it does not fit or is no progress."""
+        same = self.latents.shape == state.latents.shape and np.array_equal(self.times, state.times)
+        if not same or not state.step < self.step <= state.steps:
+            return False
+        state.latents = self.latents
+        state.step = self.step
+        return True
+
+
+class CheckpointPolicy:
+    """When the next checkpoint is due: never more than `SHARE` of the work. Pure; times are handed in.
+
+    The cost is what writing took the last times, so a slow store is written to less often.
+    """
+
+    def __init__(self, share: float = SHARE) -> None:
+        self._share = share
+        self._cost_s = _FIRST_COST_S
+
+    def due(self, computed_s: float) -> bool:
+        """Whether so much compute time since the last checkpoint pays for one."""
+        return computed_s * self._share >= self._cost_s
+
+    def wrote(self, seconds: float) -> None:
+        """A checkpoint took so long."""
+        self._cost_s = max(seconds, 0.7 * self._cost_s + 0.3 * seconds)
+
+
+class Checkpoints:
+    """Of one replica's store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def write(self, work: Work, step: int, latents: Array, times: Array) -> str:
+        """Keep the state after `step` steps; older ones than the newest `KEPT` go. Returns the key."""
+        data = save(
+            {
+                "latents": np.ascontiguousarray(latents, dtype=np.float32),
+                "times": np.ascontiguousarray(times, dtype=np.float32),
+                "step": np.array([step], np.int64),
+                "fingerprint": np.frombuffer(work.fingerprint.encode(), np.uint8),
+            }
+        )
+        digest = hashlib.sha256(data).hexdigest()
+        key = f"{_prefix(work)}{step:06d}-{work.attempt}-{digest}"
+        await self._store.put_if_absent(key, data)
+        for old in (await self._keys(work))[KEPT:]:
+            await self._store.delete(old)
+        return key
+
+    async def newest(self, work: Work) -> Checkpoint | None:
+        """The furthest one that is whole and of this very work; what is not is left out and said in the log."""
+        for key in await self._keys(work):
+            try:
+                data = (await self._store.get(key)).data
+            except NotFound:  # another attempt has replaced it
+                continue
+            found = _read(data, key.rpartition("-")[2], work)
+            if found is not None:
+                return found
+            _log.warning("checkpoint refused", key=key)
+        return None
+
+    async def _keys(self, work: Work) -> list[str]:
+        return sorted([entry.key async for entry in self._store.list(_prefix(work))], reverse=True)
+
+
+def _prefix(work: Work) -> str:
+    return f"t/{work.tenant}/checkpoints/{work.job}/{work.segment:05d}/"
+
+
+def _read(data: bytes, digest: str, work: Work) -> Checkpoint | None:
+    if hashlib.sha256(data).hexdigest() != digest:
+        return None
+    try:
+        tensors = load(data)
+        if tensors["fingerprint"].tobytes().decode() != work.fingerprint:
+            return None
+        return Checkpoint(int(tensors["step"][0]), tensors["latents"], tensors["times"])
+    except (SafetensorError, KeyError, ValueError):  # no checkpoint of ours
+        return None
