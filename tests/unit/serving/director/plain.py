@@ -42,6 +42,7 @@ class PlainStages:
 
     def __init__(self, loaded: Loaded) -> None:
         decoder = Decoder()
+        self._loaded = loaded
         self.writer = PromptWriter(models.family)
         self.encoder = TextEncoder(loaded)
         self.conditioner = Conditioner(loaded, decoder)
@@ -57,6 +58,15 @@ class PlainStages:
 
     async def stop(self) -> None:
         await self.denoiser.stop()
+
+    async def kill_denoiser(self) -> None:
+        """Its process is gone, without a word; another one is started."""
+        keeping = [task for task in asyncio.all_tasks() if task.get_name().startswith("lease ")]
+        for task in keeping:
+            task.cancel()
+        await asyncio.gather(*keeping, return_exceptions=True)
+        self.denoiser = Denoiser(self._loaded, "replica-2")
+        self.denoiser.start()
 
     async def write_prompt(self, call: PromptCall) -> PromptResult:
         self._enter("write_prompt", call)

@@ -232,6 +232,37 @@ async def test_a_director_that_starts_again_resumes_what_it_was_doing(office: Of
     assert done.segments[: len(before.segments)] == before.segments
 
 
+async def test_a_dead_replicas_attempt_is_followed_by_the_next_one(office: Office) -> None:
+    """Director and replica die together: nobody beats the lease."""
+    await office.director()
+    job = await office.job(seconds=2, steps=50)
+    await office.until(job, lambda found: len(found.segments) >= 1)
+    office.lives[0].cancel()
+    await asyncio.wait(office.lives)
+    await office.stages.kill_denoiser()
+
+    await office.director()
+    done = await office.ended(job)
+
+    assert (done.state, done.attempt, done.crashes) == (JobState.SUCCEEDED, 2, 0)
+    claims = [event.text for event in done.events if event.kind is EventKind.CLAIMED]
+    assert claims == ["", "its replica replica-1 was not heard of for 6 s"]
+
+
+async def test_a_job_that_is_not_done_by_its_deadline_expires(office: Office) -> None:
+    """The office's clock is a millisecond further at every look."""
+    late = await office.job(deadline_ms=1)
+    running = await office.job(seconds=15, steps=50, deadline_ms=1_700_000_000_100)
+    await office.director()
+
+    ends = [await office.ended(late), await office.ended(running)]
+
+    assert [end.state for end in ends] == [JobState.EXPIRED] * 2
+    assert [end.attempt for end in ends] == [0, 1]
+    assert all(end.error is not None and end.error.code == "DEADLINE_EXCEEDED" for end in ends)
+    await office.idle()
+
+
 async def test_a_small_tenant_does_not_wait_for_a_large_ones_backlog(office: Office) -> None:
     crowd = [await office.job(tenant="crowd") for _ in range(4)]
     quiet = await office.job(tenant="quiet")

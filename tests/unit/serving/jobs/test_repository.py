@@ -25,9 +25,7 @@ CAN = family("sprite").capabilities
 
 
 def record(job: str = "", created_ms: int = 1000, prompt: str = "", **fields: object) -> JobRecord:
-    wanted = VideoRequest(
-        model=CAN.model, prompt=prompt, seconds=1, aspect_ratio="1:1", resolution="480p", steps=8
-    )
+    wanted = VideoRequest(model=CAN.model, prompt=prompt, seconds=1, aspect_ratio="1:1", resolution="480p", steps=8)
     made = plan(wanted, CAN, model_digest="d", seed=1)
     base = {"id": job or new_id("vid_"), "tenant": "a", "request": wanted, "plan": made, "created_ms": created_ms}
     return JobRecord.model_validate(base | fields)

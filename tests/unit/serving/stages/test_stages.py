@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from serving.media.sandbox import Decoder
 from serving.media.still import frames_of, png
 from serving.media.track import Track
 from serving.segments.manifest import LatentRef, ManifestCanvas
+from serving.stages.checkpoint import CheckpointPolicy
 from serving.stages.condition import Conditioner
 from serving.stages.contracts import (
     CancelCall,
@@ -153,6 +155,34 @@ async def test_a_segment_starts_again_on_a_replica_that_does_not_hold_it(loaded:
 
     assert moved.latents == whole.latents
     assert taken.shape == (5, 16, 8, 8)
+
+
+async def test_a_killed_replicas_segment_goes_on_from_its_checkpoint_to_the_same_bytes(
+    loaded: Loaded, denoiser: Denoiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CheckpointPolicy, "due", lambda policy, computed_s: True)
+    conditions = await _conditions(loaded)
+    whole = await denoiser.run_slice(_slice(job="whole"), conditions)
+    await denoiser.run_slice(_slice(budget_s=0.0), conditions)
+    reached = await denoiser.run_slice(_slice(budget_s=0.0), conditions)
+    await denoiser.stop()  # waits for the checkpoint that is being written
+    before = _calls(loaded, "dit")
+    other = Denoiser(loaded, "two")
+    other.start()
+
+    resumed = await other.run_slice(_slice(attempt=2, resume=True), conditions)
+    await other.stop()
+
+    assert (reached.steps_done, resumed.from_step, resumed.restored) == (2, 2, True)
+    assert _calls(loaded, "dit") == before + 2
+    assert resumed.latents == whole.latents
+
+
+async def test_slices_of_a_director_that_was_replaced_are_refused(loaded: Loaded, denoiser: Denoiser) -> None:
+    conditions = await _conditions(loaded)
+    await denoiser.run_slice(replace(_slice(budget_s=0.0), epoch=2), conditions)
+    old = await denoiser.run_slice(_slice(), conditions)
+    assert (old.stale, old.steps_done, old.latents) == (True, 0, None)
 
 
 async def test_a_finished_segment_is_not_run_again_and_is_handed_over(loaded: Loaded, denoiser: Denoiser) -> None:

@@ -1,0 +1,70 @@
+"""Leases: one holder, seen by an observer's own clock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from serving.jobs.lease import TTL_S, LeaseLost, Leases, LeaseWatch, Verdict
+from serving.store.base import Store
+from serving.store.open import open_store
+
+pytestmark = pytest.mark.anyio
+
+
+class Clock:
+    """Seconds that the test lets pass."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> Store:
+    return await open_store(str(tmp_path / "store"), probe=False)
+
+
+async def test_the_director_of_the_newest_epoch_gives_the_lease_away(store: Store) -> None:
+    leases = Leases(store)
+    first = await leases.take("vid_a", 1, epoch=1, holder="one")
+    second = await leases.take("vid_a", 1, epoch=2, holder="two")
+
+    with pytest.raises(LeaseLost):
+        await leases.beat(first, segment=0, step=1)
+    with pytest.raises(LeaseLost):
+        await leases.take("vid_a", 1, epoch=1, holder="one")
+    assert (await leases.beat(second, segment=2, step=5)).beat == 1
+    found = await leases.read("vid_a", 1)
+    assert found is not None
+    assert (found.holder, found.segment, found.step) == ("two", 2, 5)
+
+
+async def test_a_revoked_holder_learns_of_it(store: Store) -> None:
+    leases = Leases(store)
+    lease = await leases.take("vid_a", 1, epoch=1, holder="one")
+    await leases.revoke("vid_a", 1)
+    with pytest.raises(LeaseLost):
+        await leases.beat(lease, segment=0, step=1)
+
+
+async def test_an_observer_needs_its_own_time_to_call_a_lease_dead(store: Store) -> None:
+    leases, clock = Leases(store), Clock()
+    watch = LeaseWatch(leases, clock)
+    assert (await watch.look("vid_a", 1))[0] is Verdict.NOBODY
+
+    lease = await leases.take("vid_a", 1, epoch=1, holder="one")
+    assert (await watch.look("vid_a", 1))[0] is Verdict.UNSURE
+    clock.now += TTL_S - 0.1
+    assert (await watch.look("vid_a", 1))[0] is Verdict.UNSURE
+    lease = await leases.beat(lease, segment=0, step=1)
+    clock.now += 0.2
+    assert (await watch.look("vid_a", 1))[0] is Verdict.ALIVE
+    clock.now += TTL_S + 0.1
+    assert (await watch.look("vid_a", 1))[0] is Verdict.EXPIRED
+
+    await leases.release(lease)
+    assert (await watch.look("vid_a", 1))[0] is Verdict.NOBODY

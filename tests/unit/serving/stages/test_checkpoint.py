@@ -1,0 +1,96 @@
+"""Checkpoints: what is written is what is read, what does not fit is refused, and the cost is bounded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engines.families.base import Denoising
+from serving.stages.checkpoint import KEPT, SHARE, CheckpointPolicy, Checkpoints, Work
+from serving.store.open import open_store
+
+pytestmark = pytest.mark.anyio
+_TIMES = np.linspace(1, 0, 5, dtype=np.float32)
+_WORK = Work("studio", "vid_a", 3, 1, "fingerprint")
+
+
+def _state() -> Denoising:
+    return Denoising(np.zeros((2, 16, 4, 4), np.float32), 0, _TIMES)
+
+
+@pytest.fixture
+async def checkpoints(tmp_path: Path) -> Checkpoints:
+    return Checkpoints(await open_store(str(tmp_path / "store"), probe=False))
+
+
+async def test_a_state_is_restored_exactly(checkpoints: Checkpoints) -> None:
+    latents = np.random.default_rng(1).standard_normal((2, 16, 4, 4)).astype(np.float32)
+    await checkpoints.write(_WORK, 3, latents, _TIMES)
+
+    found = await checkpoints.newest(_WORK)
+
+    state = _state()
+    assert found is not None
+    assert found.restore(state)
+    assert state.step == 3
+    np.testing.assert_array_equal(state.latents, latents)
+
+
+async def test_the_newest_of_any_attempt_is_read_and_two_are_kept(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    for attempt, step in ((1, 1), (1, 2), (2, 3)):
+        work = Work("studio", "vid_a", 3, attempt, "fingerprint")
+        await checkpoints.write(work, step, np.full((2, 16, 4, 4), step, np.float32), _TIMES)
+
+    found = await checkpoints.newest(Work("studio", "vid_a", 3, 7, "fingerprint"))
+
+    assert found is not None
+    assert found.step == 3
+    assert len([path for path in tmp_path.rglob("vid_a/*/*") if path.is_file()]) == KEPT
+
+
+async def test_other_work_and_torn_bytes_are_refused(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    latents = np.ones((2, 16, 4, 4), np.float32)
+    await checkpoints.write(_WORK, 1, latents, _TIMES)
+    whole = await checkpoints.write(_WORK, 2, latents, _TIMES)
+    assert await checkpoints.newest(Work("studio", "vid_a", 3, 1, "of another model")) is None
+
+    (torn,) = [path for path in tmp_path.rglob("*") if path.name == whole.rpartition("/")[2]]
+    torn.chmod(0o644)
+    torn.write_bytes(torn.read_bytes()[:-9])
+
+    found = await checkpoints.newest(_WORK)
+    assert found is not None
+    assert found.step == 1
+
+
+async def test_what_does_not_fit_or_is_no_progress_is_left_alone(checkpoints: Checkpoints) -> None:
+    await checkpoints.write(_WORK, 2, np.ones((2, 16, 4, 4), np.float32), _TIMES)
+    found = await checkpoints.newest(_WORK)
+    assert found is not None
+    other_size = Denoising(np.zeros((1, 16, 4, 4), np.float32), 0, _TIMES)
+    other_times = Denoising(np.zeros((2, 16, 4, 4), np.float32), 0, np.linspace(1, 0, 9, dtype=np.float32))
+    further = Denoising(np.zeros((2, 16, 4, 4), np.float32), 3, _TIMES)
+    assert [found.restore(state) for state in (other_size, other_times, further)] == [False] * 3
+    assert further.latents.max() == 0
+
+
+@given(costs=st.lists(st.floats(0.0005, 2.0), min_size=1, max_size=60), slice_s=st.floats(0.01, 5))
+def test_checkpoints_cost_no_more_than_their_share_in_the_long_run(costs: list[float], slice_s: float) -> None:
+    policy = CheckpointPolicy()
+    work = spent = unsaved = 0.0
+    for cost in costs:
+        while not policy.due(unsaved):
+            unsaved += slice_s
+            work += slice_s
+        policy.wrote(cost)
+        spent += cost
+        unsaved = 0.0
+    # What a checkpoint costs is known only afterwards: the dearest one of a row may be paid for too late.
+    assert spent <= SHARE * work + len(costs) * max(costs)
+    while not policy.due(unsaved):
+        unsaved += slice_s
+    assert unsaved * SHARE >= costs[-1] * 0.3
