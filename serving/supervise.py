@@ -68,6 +68,19 @@ class ProcessTree:
             self._reap_orphans()
         raise RuntimeError(f"these processes could not be killed: {descendants(os.getpid())}")
 
+    async def end_orphans(self) -> None:
+        """Kill what children left behind that have ended themselves."""
+        for _ in range(_KILL_ROUNDS):
+            living = {child.pid for child in self._children if child.returncode is None}
+            kept = {pid for child in living for pid in (child, *descendants(child))}
+            left = [pid for pid in descendants(os.getpid()) if pid not in kept]
+            if not left:
+                return
+            for pid in left:
+                _kill(pid)
+            await asyncio.sleep(_ROUND_S)
+            self._reap_orphans()
+
     async def _wait(self, child: asyncio.subprocess.Process, grace_s: float) -> None:
         ended = asyncio.create_task(child.wait())
         forced = asyncio.create_task(self._forced.wait())

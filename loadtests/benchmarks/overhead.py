@@ -18,9 +18,9 @@ from loadtests.scale import Scale
 from loadtests.studio import MODEL, JobFailed
 from loadtests.table import Row, spread
 from serving.client import ENDED, Client, create_request
+from serving.embedded import Embedded
 from serving.gen.longtake.v1.videos_pb2 import Video
 from serving.settings import load_settings
-from serving.up import Embedded
 
 NAME = "overhead"
 _COLOURS = ("red", "green", "blue", "yellow", "purple", "cyan")

@@ -27,8 +27,9 @@ def demo(
 
     Needs no GPU and no torch. Ctrl-C at any moment ends everything that was started.
     """
+    from serving.embedded import Embedded
+    from serving.parts import StartFailed
     from serving.settings import load_settings
-    from serving.up import Embedded, StartFailed
 
     began = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)

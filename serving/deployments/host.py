@@ -40,7 +40,7 @@ _REMOVE_ROUNDS = 30
 
 
 class Reports:
-    """Tells `up` how far we are."""
+    """Tells `up` how far we are: lines with a `text`, then one with the addresses, or one with an `error`."""
 
     def __init__(self, descriptor: int) -> None:
         self._file = os.fdopen(descriptor, "w", buffering=1)
@@ -81,7 +81,7 @@ class DeploymentFailed(Exception):
 
 
 def _run(settings: Settings, reports: Reports, temp: Path) -> None:
-    reports.say(stage="ray", text="starting Ray")
+    reports.say(text="starting Ray")
     ray.init(
         address="local",
         num_cpus=os.cpu_count(),
@@ -94,11 +94,11 @@ def _run(settings: Settings, reports: Reports, temp: Path) -> None:
     refuse_shared_directory(settings.store, nodes=len(nodes))
     grpc_port, http_port = free_ports(2)
     wanted = config(settings, grpc_port=grpc_port, http_port=http_port)
-    reports.say(stage="serve", text="starting Ray Serve")
+    reports.say(text="starting Ray Serve")
     _deploy(wanted, reports)
     address = f"127.0.0.1:{grpc_port}"
     asyncio.run(_announce(settings, address))
-    reports.say(stage="ready", director=address, metrics=f"127.0.0.1:{nodes[0]['MetricsExportPort']}")
+    reports.say(director=address, metrics=f"127.0.0.1:{nodes[0]['MetricsExportPort']}")
     while True:
         signal.pause()
 
@@ -122,7 +122,7 @@ def _deploy(wanted: ServeDeploySchema, reports: Reports) -> None:
             up = sorted(name for name, d in application.deployments.items() if d.status == "HEALTHY")
             if up != told:
                 told = up
-                reports.say(stage="deployments", up=up, total=len(application.deployments))
+                reports.say(text=f"stages up: {len(up)} of {len(application.deployments)}")
             if application.status == "RUNNING":
                 return
             if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from serving.embedded import Embedded
 from serving.settings import Grpc, Http, Settings, Stages, Uploads
-from serving.up import Embedded
 from tests.integration.house import House
 
 HERE = Path(__file__).parent

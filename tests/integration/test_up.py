@@ -96,6 +96,28 @@ def test_it_makes_videos_on_an_s3_store_and_ctrl_c_leaves_no_process_behind(tmp_
         _interrupt(child, tmp_path)
 
 
+def test_parts_that_are_killed_come_back_and_the_job_goes_on(tmp_path: Path) -> None:
+    child = _up(tmp_path, *_FREE)
+    address = _wait_for(child, "Longtake is ready").partition("gRPC ")[2].split()[0]
+    house = House(address, store=str(tmp_path / "store"), metrics="", pid=child.pid)
+    video = house.create(seconds=3, steps=50)
+
+    for module, name in (("serving.frontdoor", "the front door"), ("serving.deployments.host", "the stages (Ray)")):
+        (pid,) = [pid for pid in descendants(child.pid) if module in _command(pid)]
+        os.kill(pid, signal.SIGKILL)
+        _wait_for(child, f"{name} is back")
+
+    assert house.made(video).frames == 49
+    _interrupt(child, tmp_path)
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
 def test_killing_it_ends_the_rest_too(tmp_path: Path) -> None:
     child = _up(tmp_path, *_FREE)
     _wait_for(child, "starting Ray Serve")

@@ -1,0 +1,180 @@
+"""The two processes of `longtake up`, the stages (Ray) and the front door: started, kept alive, started again.
+
+`up.py` makes them. Each tells on a descriptor of its own, as JSON lines, how far it is. A part that ends by itself is
+started again, and its clients find it where it was; one that keeps ending is given up. Nothing is lost meanwhile: all
+state is in the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from serving.settings import Settings
+from serving.supervise import ProcessTree
+
+MOST_RESTARTS = 5
+WITHIN_S = 60.0
+"""A part that ended more often than that, within that time, is given up."""
+_FIRST_PAUSE_S = 0.2
+
+Say = Callable[[str], None]
+
+
+class StartFailed(Exception):
+    """A part did not come up. `code` is the exit code: 2 for something the user can set right, else 1."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Part:
+    """One child process. `told` is what it said when it was ready."""
+
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        *,
+        option: str,
+        log: Path,
+        tree: ProcessTree,
+        fresh: Callable[[], None] = lambda: None,
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
+        """`option` takes the descriptor's number; `fresh` cleans up after a part that died."""
+        self.told: dict[str, str] = {}
+        self._name = name
+        self._command = [*command, option]
+        self._log = log
+        self._tree = tree
+        self._fresh = fresh
+        self._extra = dict(extra or {})
+        self._child: asyncio.subprocess.Process | None = None
+
+    async def start(self, env: Mapping[str, str], say: Say) -> None:
+        """Start it and wait until it is ready. Raises `StartFailed`."""
+        reading, writing = os.pipe()
+        says = asyncio.StreamReader()
+        pipe = os.fdopen(reading, "rb")
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(says), pipe)
+        try:
+            with self._log.open("ab") as output:
+                self._child = await self._tree.start(
+                    [*self._command, str(writing)], env={**env, **self._extra}, output=output, pass_fds=[writing]
+                )
+        finally:
+            os.close(writing)
+        try:
+            async for line in says:
+                if self._heard(json.loads(line), say):
+                    return
+        finally:
+            transport.close()
+        code = await self._child.wait()
+        raise StartFailed(
+            f"{self._name} did not start: {_last_line(self._log)} (all of it: {self._log})", 2 if code == 2 else 1
+        )
+
+    async def keep(self, env: Mapping[str, str], say: Say) -> None:
+        """Start it again whenever it ends. Raises `StartFailed` when that happens too often."""
+        ends: deque[float] = deque(maxlen=MOST_RESTARTS)
+        while True:
+            assert self._child is not None, "start it first"
+            await self._child.wait()
+            now = time.monotonic()
+            if len(ends) == MOST_RESTARTS and now - ends[0] < WITHIN_S:
+                raise StartFailed(f"{self._name} ended {MOST_RESTARTS + 1} times in a row: see {self._log}", 1)
+            ends.append(now)
+            say(f"{self._name} ended unexpectedly (see {self._log}): starting it again")
+            await asyncio.sleep(_FIRST_PAUSE_S * 2 ** (len(ends) - 1))
+            await self._tree.end_orphans()
+            self._fresh()
+            try:
+                await self.start(env, say)
+            except StartFailed as error:  # counted as one more end
+                say(str(error))
+            else:
+                say(f"{self._name} is back")
+
+    def _heard(self, report: dict[str, object], say: Say) -> bool:
+        """One line of the child; True when it is ready."""
+        if "error" in report:
+            code = report.get("code")
+            raise StartFailed(str(report["error"]), code if isinstance(code, int) else 1)
+        if "text" in report:
+            say(str(report["text"]))
+            return False
+        self.told = {name: str(value) for name, value in report.items()}
+        return True
+
+
+def stages_part(logs: Path, temp: Path, tree: ProcessTree) -> Part:
+    """Ray and the Serve application. `temp` is the folder for Ray's session."""
+
+    def fresh() -> None:
+        shutil.rmtree(temp, ignore_errors=True)
+        temp.mkdir()
+
+    command = [sys.executable, "-m", "serving.deployments.host", "--temp", str(temp)]
+    return Part(
+        "the stages (Ray)",
+        command,
+        option="--reports",
+        log=_new(logs / "ray.log"),
+        tree=tree,
+        fresh=fresh,
+        extra=_RAY_ENVIRONMENT,
+    )
+
+
+def front_door_part(logs: Path, tree: ProcessTree) -> Part:
+    """The front door."""
+    command = [sys.executable, "-m", "serving.frontdoor"]
+    return Part("the front door", command, option="--ready-fd", log=_new(logs / "frontdoor.log"), tree=tree)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """This process's environment with the settings in it, so that children read exactly these."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    for name, value in settings.model_dump(mode="json").items():
+        env[f"LONGTAKE_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
+    return env
+
+
+_RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    # Its name notwithstanding: with 0, all of Ray listens on loopback only, on every system.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_DEDUP_LOGS": "0",
+    # The video encoder tells of every segment otherwise.
+    "SVT_LOG": "1",
+    "RAY_COLOR_PREFIX": "0",
+    # Two cores: no worker before it is needed, and no idle ones kept for tasks, of which there are none.
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_enable_worker_prestart": "0",
+    # Without its control store Ray is dead: end soon, and be started again.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+def _new(log: Path) -> Path:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(b"")
+    return log
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
