@@ -4,7 +4,7 @@ BASE = .venv-demo
 DEV = .venv
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint unit protos score bench clean
+.PHONY: help demo test lint unit protos score bench kills clean
 
 help: ## List the commands.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ score: $(BASE)/ready ## Score the shipped model through its shipped engines.
 
 bench: $(DEV)/ready ## Run the benchmarks and print their table.
 	$(DEV)/bin/python -m loadtests
+
+kills: $(DEV)/ready ## Kill and stop processes of a real Longtake while it works, 200 times; nothing may be lost.
+	$(DEV)/bin/python -m loadtests.kills --kills $(or $(KILLS),200)
 
 clean: ## Remove the environments and what the demo made.
 	rm -rf $(BASE) $(DEV) demo-output

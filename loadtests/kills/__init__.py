@@ -1,0 +1,1 @@
+"""Real jobs on a real Longtake while its processes are killed and stopped: nothing may be lost."""

@@ -1,0 +1,81 @@
+"""Who can be killed, and how: every kind of process below a running Longtake."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from serving.jobs.lease import TTL_S
+from serving.supervise import descendants
+
+STOPPED_S = TTL_S + 2.0
+"""A stopped process sleeps for longer than its lease lives."""
+_REPLICA = "ray::ServeReplica:longtake:"
+KINDS: dict[str, str] = {
+    "denoiser": f"{_REPLICA}denoiser",
+    "renderer": f"{_REPLICA}renderer",
+    "conditioner": f"{_REPLICA}conditioner",
+    "text encoder": f"{_REPLICA}text_encoder",
+    "director": f"{_REPLICA}director",
+    "controller": "ray::ServeController",
+    "proxy": "ray::ProxyActor",
+    "front door": "serving.frontdoor",
+}
+"""What a victim's command line begins with or, for the front door, holds."""
+_WEIGHTS = {"denoiser": 4, "renderer": 3, "director": 3}
+_STOPPABLE = ("denoiser", "renderer", "director")
+
+
+@dataclass(frozen=True)
+class Blow:
+    """What was done to whom."""
+
+    kind: str
+    stopped: bool
+    """Stopped and continued, instead of killed."""
+
+    @property
+    def name(self) -> str:
+        """For the table."""
+        return f"{self.kind}, {'stopped' if self.stopped else 'killed'}"
+
+
+def pids(root: int, kind: str) -> list[int]:
+    """Living processes of this kind below `root`."""
+    wanted = KINDS[kind]
+    return [pid for pid in descendants(root) if wanted in _command(pid)]
+
+
+def choose(random: Random) -> Blow:
+    """The next blow: workers more often than the rest, one in five a stop."""
+    kind = random.choices(list(KINDS), [_WEIGHTS.get(kind, 1) for kind in KINDS])[0]
+    return Blow(kind, kind in _STOPPABLE and random.random() < 0.2)
+
+
+async def strike(root: int, blow: Blow, random: Random) -> bool:
+    """Do it to one process of the kind; False when there is none just now."""
+    found = pids(root, blow.kind)
+    if not found:
+        return False
+    pid = random.choice(found)
+    # It may have ended since it was found, or, stopped, be killed by Serve's health check.
+    with suppress(ProcessLookupError):
+        if not blow.stopped:
+            os.kill(pid, signal.SIGKILL)
+            return True
+        os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(STOPPED_S)
+        os.kill(pid, signal.SIGCONT)
+    return True
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:  # it ended
+        return ""
