@@ -25,8 +25,9 @@ KINDS: dict[str, str] = {
     "controller": "ray::ServeController",
     "proxy": "ray::ProxyActor",
     "front door": "serving.frontdoor",
+    "roll-out": "serving.deployments.host",
 }
-"""What a victim's command line begins with or, for the front door, holds."""
+"""What a victim's command line holds. A roll-out replaces every replica, as deploying anew does."""
 _WEIGHTS = {"denoiser": 4, "renderer": 3, "director": 3}
 _STOPPABLE = ("denoiser", "renderer", "director")
 
@@ -42,6 +43,8 @@ class Blow:
     @property
     def name(self) -> str:
         """For the table."""
+        if self.kind == "roll-out":
+            return "all replicas, rolled out anew"
         return f"{self.kind}, {'stopped' if self.stopped else 'killed'}"
 
 
@@ -66,7 +69,7 @@ async def strike(root: int, blow: Blow, random: Random) -> bool:
     # It may have ended since it was found, or, stopped, be killed by Serve's health check.
     with suppress(ProcessLookupError):
         if not blow.stopped:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGHUP if blow.kind == "roll-out" else signal.SIGKILL)
             return True
         os.kill(pid, signal.SIGSTOP)
         await asyncio.sleep(STOPPED_S)

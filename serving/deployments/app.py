@@ -17,6 +17,8 @@ from serving.settings import Settings
 APPLICATION = "longtake"
 _SERVICER = "serving.gen.longtake.internal.v1.director_pb2_grpc.add_DirectorServicer_to_server"
 
+_SURGE = 100
+"""Per cent of replicas that a roll-out starts before it stops the old ones: work never waits for a start."""
 _CONCURRENCY = {
     "prompt_writer": 64,
     "text_encoder": 16,
@@ -27,8 +29,11 @@ _CONCURRENCY = {
 """Calls that a replica has at once. The Denoiser's slices wait for their turn inside; a Renderer uses all cores."""
 
 
-def config(settings: Settings, *, grpc_port: int, http_port: int) -> ServeDeploySchema:
-    """The configuration of one installation. Raises pydantic's `ValidationError` for what Serve does not take."""
+def config(settings: Settings, *, grpc_port: int, http_port: int, generation: int = 0) -> ServeDeploySchema:
+    """The configuration of one installation. Deploying another `generation` replaces every replica, a few at a time.
+
+    Raises pydantic's `ValidationError` for what Serve does not take.
+    """
     return ServeDeploySchema.model_validate(
         {
             "proxy_location": "HeadOnly",
@@ -44,7 +49,7 @@ def config(settings: Settings, *, grpc_port: int, http_port: int) -> ServeDeploy
                     "name": APPLICATION,
                     "route_prefix": "/",
                     "import_path": "serving.deployments.app:build",
-                    "args": {"settings": settings.model_dump(mode="json")},
+                    "args": {"settings": settings.model_dump(mode="json"), "generation": generation},
                 }
             ],
         }
@@ -53,11 +58,12 @@ def config(settings: Settings, *, grpc_port: int, http_port: int) -> ServeDeploy
 
 def build(args: dict[str, Any]) -> serve.Application:
     """The graph: the Director, and every stage behind a handle of it."""
-    settings = Settings(**args["settings"])
+    settings = Settings(**args["settings"])  # `generation` is there to be another one
 
     def stage(name: str, replica: type, **options: Any) -> serve.Deployment:
         return serve.deployment(
             name=name,
+            max_surge_percent=_SURGE,
             num_replicas=settings.stages.replicas.get(name, 1),
             max_ongoing_requests=_CONCURRENCY[name],
             ray_actor_options={"num_cpus": 0},
@@ -78,6 +84,7 @@ def build(args: dict[str, Any]) -> serve.Application:
     ]
     director = serve.deployment(
         name="director",
+        max_surge_percent=_SURGE,
         num_replicas=1,
         max_ongoing_requests=10_000,
         ray_actor_options={"num_cpus": 0},

@@ -1,15 +1,17 @@
 """`python -m serving.deployments.host`: one process that runs a local Ray and the Serve application in it.
 
 `up.py` starts it and reads how far it is, as JSON lines on a file descriptor; the process's own output, with that of
-all replicas, is the log. It ends on SIGTERM, and Ray with it.
+all replicas, is the log. It ends on SIGTERM, and Ray with it; on SIGHUP it replaces every replica, the new ones first.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
+import queue
 import secrets
 import shutil
 import signal
@@ -27,7 +29,7 @@ from ray.serve.schema import ApplicationStatusOverview, ServeDeploySchema
 
 from serving.deployments.app import APPLICATION, config
 from serving.errors import Conflict, NotFound, SettingsError
-from serving.logs import configure
+from serving.logs import configure, logger
 from serving.runtime_keys import DIRECTOR_ADDRESS
 from serving.settings import Settings, load_settings
 from serving.store.base import Store
@@ -99,11 +101,19 @@ def _run(settings: Settings, reports: Reports, temp: Path) -> None:
     address = f"127.0.0.1:{grpc_port}"
     asyncio.run(_announce(settings, address))
     reports.say(director=address, metrics=f"127.0.0.1:{nodes[0]['MetricsExportPort']}")
-    while True:
-        signal.pause()
+    # SIGTERM raises here; SIGHUP asks for a roll-out. A simple queue may be put into by a signal handler.
+    hangups: queue.SimpleQueue[int] = queue.SimpleQueue()
+    signal.signal(signal.SIGHUP, lambda number, _: hangups.put(number))
+    for generation in itertools.count(1):
+        hangups.get()
+        logger("host").info("replacing all replicas", generation=generation)
+        try:
+            _deploy(config(settings, grpc_port=grpc_port, http_port=http_port, generation=generation))
+        except DeploymentFailed as error:  # Serve keeps the old replicas
+            logger("host").error("the roll-out failed", generation=generation, reason=str(error))
 
 
-def _deploy(wanted: ServeDeploySchema, reports: Reports) -> None:
+def _deploy(wanted: ServeDeploySchema, reports: Reports | None = None) -> None:
     """Deploy as `serve run config.yaml` does, and wait until every deployment is up."""
     serve.start(
         proxy_location=wanted.proxy_location,
@@ -120,7 +130,7 @@ def _deploy(wanted: ServeDeploySchema, reports: Reports) -> None:
         application = serve.status().applications.get(APPLICATION)
         if application is not None:
             up = sorted(name for name, d in application.deployments.items() if d.status == "HEALTHY")
-            if up != told:
+            if up != told and reports is not None:
                 told = up
                 reports.say(text=f"stages up: {len(up)} of {len(application.deployments)}")
             if application.status == "RUNNING":

@@ -78,12 +78,12 @@ class Denoiser:
         finally:
             self._leases.end(call.job, call.attempt, step=state.step)
         latents = None
+        if not turned.cancelled:
+            self._checkpoint(call, state, turned.step_seconds)
         if state.done and not turned.cancelled:
             latents = await put_latents(self._loaded.blobs(call.tenant), state.latents)
             self._keep(key, state.latents, latents)
             self._unsaved.pop(key, None)
-        elif not turned.cancelled:
-            self._checkpoint(call, state, turned.step_seconds)
         return SliceResult(
             state.step,
             done=latents is not None,
@@ -131,7 +131,10 @@ class Denoiser:
         return fresh, False
 
     def _checkpoint(self, call: SliceCall, state: Denoising, seconds: float) -> None:
-        """Write one beside the work, if the work since the last one pays for it."""
+        """Write one beside the work, if the work since the last one pays for it.
+
+        Also of a finished segment: until it is committed, only the Director knows where its latents are.
+        """
         key = call.job, call.segment
         self._unsaved[key] = self._unsaved.get(key, 0.0) + seconds
         if not self._policy.due(self._unsaved[key]):

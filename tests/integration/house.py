@@ -81,6 +81,11 @@ class House:
         for pid in self.pids(deployment):
             os.kill(pid, signal.SIGKILL)
 
+    def roll_out(self) -> None:
+        """Have every replica replaced, as a new deployment does."""
+        (host,) = [pid for pid in descendants(self.pid) if "serving.deployments.host" in _command(pid)]
+        os.kill(host, signal.SIGHUP)
+
     def pids(self, deployment: str) -> list[int]:
         """Its replicas' processes."""
         name = f"ray::ServeReplica:longtake:{deployment}"

@@ -17,7 +17,7 @@ from PIL import Image
 from serving.gen.longtake.internal.v1 import director_pb2, director_pb2_grpc
 from serving.gen.longtake.v1 import videos_pb2
 from serving.jobs.history import EventKind
-from serving.jobs.record import JobRecord
+from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.runtime_keys import TOKEN_METADATA, director_address
 from serving.store.open import open_store
@@ -226,6 +226,24 @@ def test_videos_are_finished_though_a_replica_is_killed(house: House, deployment
     undisturbed = house.made(house.create(seconds=4, steps=40, seed=1))
     assert list(undisturbed.segments) != list(ends[0].segments)
     assert fetch(undisturbed.url)[-20_000:] == fetch(ends[0].url)[-20_000:]
+
+
+def test_every_replica_is_replaced_under_a_running_video(house: House) -> None:
+    before = {name: house.pids(name) for name in ("director", "denoiser", "renderer")}
+    video = house.create(seconds=10, steps=50, seed=5)
+    for event in house.watch(video):
+        if event.WhichOneof("event") == "segment":
+            break
+
+    house.roll_out()
+
+    ends = time.monotonic() + 120
+    while any(set(house.pids(name)) & set(old) for name, old in before.items()):
+        assert time.monotonic() < ends, "the old replicas stay"
+        time.sleep(0.2)
+    (record,) = _records(house, [house.made(video)])
+    assert (len(record.segments), record.state) == (10, JobState.SUCCEEDED)
+    assert record.epoch > 1
 
 
 def _records(house: House, videos: list[Video]) -> list[JobRecord]:
