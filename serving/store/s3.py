@@ -33,7 +33,7 @@ _THREADS = 32
 _PAGE = 1000
 _TRIES = 4
 _PRESIGN = timedelta(minutes=10)
-_CONNECT_S, _READ_S = 5.0, 60.0
+_CONNECT_S, _READ_S = 5.0, 20.0
 _REFUSED = frozenset({400, 401, 403, 405, 411, 413, 501})
 """Answers to a conditional PUT that no second try changes."""
 _MISSING = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchObject"})
