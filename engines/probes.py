@@ -51,7 +51,7 @@ def component_cases(family: Family) -> Iterator[Case]:
         yield Case("vae_decoder_step", canvas.aspect_ratio, {"latent": latent, "cache_in": cache})
         for name, conditions in _conditions(canvas, random):
             state = family.start(conditions, seed=SEED, segment=index, steps=RUN_STEPS)
-            yield Case("dit", f"{canvas.aspect_ratio} {name}", dit_inputs(state, 0.7))
+            yield Case("dit", f"{canvas.aspect_ratio} {name}", dit_inputs([state], [0.7]))
 
 
 def _conditions(canvas: Canvas, random: np.random.Generator) -> Iterator[tuple[str, Conditions]]:
@@ -91,7 +91,7 @@ def end_to_end(family: Family, engines: Engines, canvas: Canvas) -> dict[str, ND
 def _denoise(family: Family, engines: Engines, conditions: Conditions, *, segment: int) -> Array:
     state = family.start(conditions, seed=SEED, segment=segment, steps=RUN_STEPS)
     while not state.done:
-        family.step(engines, state)
+        family.step(engines, [state])
     return state.latents
 
 

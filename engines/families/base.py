@@ -7,7 +7,7 @@ inputs and owns the sampler. It never talks to a store or to Ray. `serving/stage
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -181,8 +181,11 @@ class Family(Protocol):
     def start(self, conditions: Conditions, *, seed: int, segment: int, steps: int) -> Denoising:
         """Noise for a segment, drawn from (seed, segment) alone, so that any replica draws the same."""
 
-    def step(self, engines: Engines, state: Denoising) -> None:
-        """One denoising step, in place."""
+    def step(self, engines: Engines, states: Sequence[Denoising]) -> None:
+        """One denoising step of each, in place, in one call of the engine. Their `batch_key`s are equal."""
+
+    def batch_key(self, state: Denoising) -> Hashable:
+        """States with equal keys can be stepped together: same shapes, same positions, any time."""
 
     def decode(self, engines: Engines, latents: Array, *, lead: Array | None) -> Iterator[Frames]:
         """Frame groups, uint8 [1 or 4, h, w, 3]. `lead` [W, 16, h, w] rebuilds the decoder's state; None at a root."""

@@ -7,7 +7,7 @@ with (`engines.sprite`); here they meet the interface that the stages use. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -160,20 +160,27 @@ class SpriteFamily:
             constant["first"] = conditions.first
         return Denoising(latents=latents, step=0, times=packing.times(steps), packed=constant)
 
-    def step(self, engines: Engines, state: Denoising) -> None:
-        """One Euler step, in place. A given first frame stays as it is."""
-        if state.done:
-            raise ValueError(f"step: all {state.steps} steps are done")
-        now, then = float(state.times[state.step]), float(state.times[state.step + 1])
-        predicted = _float(engines.infer("dit", dit_inputs(state, now))["x0"])
-        context = state.packed["context"].shape[1]
-        height, width = state.latents.shape[-2:]
-        clean = packing.unpatchify(predicted[0, context:], height, width)
-        latents = packing.euler(state.latents, clean, now, then)
-        if "first" in state.packed:
-            latents[:1] = state.packed["first"]
-        state.latents = latents
-        state.step += 1
+    def step(self, engines: Engines, states: Sequence[Denoising]) -> None:
+        """One Euler step of each, in place. A given first frame stays as it is."""
+        nows = [float(state.times[state.step]) for state in states if not state.done]
+        if len(nows) < len(states) or len({self.batch_key(state) for state in states}) != 1:
+            raise ValueError("step: states of one batch_key, none of them done")
+        predicted = _float(engines.infer("dit", dit_inputs(states, nows))["x0"])
+        for state, now, tokens in zip(states, nows, predicted, strict=True):
+            then = float(state.times[state.step + 1])
+            context = state.packed["context"].shape[1]
+            height, width = state.latents.shape[-2:]
+            clean = packing.unpatchify(tokens[context:], height, width)
+            latents = packing.euler(state.latents, clean, now, then)
+            if "first" in state.packed:
+                latents[:1] = state.packed["first"]
+            state.latents = latents
+            state.step += 1
+
+    def batch_key(self, state: Denoising) -> Hashable:
+        """The canvas, and which conditions there are: they fix every token's position."""
+        packed = state.packed
+        return state.latents.shape, packed["context"].shape, packed["segment"].tobytes(), "first" in packed
 
     def decode(self, engines: Engines, latents: Array, *, lead: Array | None) -> Iterator[Frames]:
         """Frame groups, uint8 [1 or 4, h, w, 3], in order; a video's first latent gives one frame."""
@@ -189,14 +196,19 @@ class SpriteFamily:
             yield _pixels(found["frames"])
 
 
-def dit_inputs(state: Denoising, time: float) -> Mapping[str, NDArray[np.generic]]:
-    """The denoiser's inputs at `time` for the latents as they stand."""
-    constant = state.packed
-    tokens = np.concatenate([_float(constant["context"]), packing.patchify(state.latents)[None]], axis=1)
+def dit_inputs(states: Sequence[Denoising], times: Sequence[float]) -> Mapping[str, NDArray[np.generic]]:
+    """The denoiser's inputs for latents as they stand, each at its own time."""
+    constants = [state.packed for state in states]
+    tokens = [
+        np.concatenate([_float(constant["context"]), packing.patchify(state.latents)[None]], axis=1)
+        for state, constant in zip(states, constants, strict=True)
+    ]
+    first_given = "first" in constants[0]
     return {
-        **{name: constant[name] for name in ("text", "row", "col", "frame", "segment")},
-        "tokens": tokens,
-        "levels": packing.levels(1, time, first_given="first" in constant),
+        **{name: constants[0][name] for name in ("row", "col", "frame", "segment")},
+        "text": np.concatenate([constant["text"] for constant in constants]),
+        "tokens": np.concatenate(tokens),
+        "levels": np.concatenate([packing.levels(1, time, first_given=first_given) for time in times]),
     }
 
 

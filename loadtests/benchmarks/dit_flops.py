@@ -111,7 +111,7 @@ def step_seconds(session: Session, conditions: Conditions) -> float:
     state: Denoising = session.family.start(conditions, seed=1, segment=0, steps=_STEPS)
     before = session.usage["dit"].seconds
     while not state.done:
-        session.family.step(session, state)
+        session.family.step(session, [state])
     return (session.usage["dit"].seconds - before) / _STEPS
 
 

@@ -161,7 +161,7 @@ class Denoiser:
 
     def _step(self, state: Denoising) -> None:
         began = time.monotonic()
-        self._loaded.session.family.step(self._loaded, state)
+        self._loaded.session.family.step(self._loaded, [state])
         self._loaded.metrics.add(STEPS_DONE)
         self._loaded.metrics.observe(STEP_SECONDS, time.monotonic() - began)
 

@@ -83,7 +83,7 @@ def _frames(session: Session) -> bytes:
     text = family.encode_text(session, "a red circle moves left")
     state = family.start(Conditions(canvas, text), seed=7, segment=0, steps=2)
     while not state.done:
-        family.step(session, state)
+        family.step(session, [state])
     return np.concatenate(list(family.decode(session, state.latents, lead=None))).tobytes()
 
 

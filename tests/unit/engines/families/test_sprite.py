@@ -119,10 +119,40 @@ def test_a_run_goes_on_from_where_its_state_was_kept(family: Family, shipped: Se
     conditions = Conditions(CAPABILITIES.canvases[0], text)
     whole = _run(family, shipped, family.start(conditions, seed=1, segment=0, steps=3))
     begun = family.start(conditions, seed=1, segment=0, steps=3)
-    family.step(shipped, begun)
+    family.step(shipped, [begun])
     resumed = family.start(conditions, seed=1, segment=0, steps=3)
     resumed.latents, resumed.step = begun.latents.copy(), begun.step
     np.testing.assert_array_equal(_run(family, shipped, resumed), whole)
+
+
+@CANVASES
+def test_steps_of_several_jobs_at_once_give_the_same_bits_as_one_by_one(
+    family: Family, shipped: Session, text: Array, canvas: Canvas
+) -> None:
+    """Each at its own time. What a segment becomes must not depend on whose steps ran beside its own."""
+
+    def states() -> list[Denoising]:
+        begun = [family.start(Conditions(canvas, text), seed=seed, segment=0, steps=6) for seed in range(4)]
+        for number, state in enumerate(begun):
+            for _ in range(number):
+                family.step(shipped, [state])
+        return begun
+
+    together, alone = states(), states()
+    assert len({family.batch_key(state) for state in together}) == 1
+    family.step(shipped, together)
+    for state, single in zip(together, alone, strict=True):
+        family.step(shipped, [single])
+        assert state.step == single.step
+        np.testing.assert_array_equal(state.latents, single.latents)
+
+
+def test_states_that_differ_in_kind_are_not_stepped_together(family: Family, shipped: Session, text: Array) -> None:
+    square, wide = (
+        family.start(Conditions(canvas, text), seed=1, segment=0, steps=2) for canvas in CAPABILITIES.canvases[:2]
+    )
+    with pytest.raises(ValueError, match="batch_key"):
+        family.step(shipped, [square, wide])
 
 
 def test_a_given_first_frame_stays_as_it_is(family: Family, shipped: Session, text: Array) -> None:
@@ -163,14 +193,14 @@ def test_conditions_that_the_model_never_saw_are_refused(family: Family, text: A
 
 def test_a_step_after_the_last_is_refused(family: Family, shipped: Session, text: Array) -> None:
     state = family.start(Conditions(CAPABILITIES.canvases[0], text), seed=1, segment=0, steps=1)
-    family.step(shipped, state)
-    with pytest.raises(ValueError, match="all 1 steps are done"):
-        family.step(shipped, state)
+    family.step(shipped, [state])
+    with pytest.raises(ValueError, match="none of them done"):
+        family.step(shipped, [state])
 
 
 def _run(family: Family, session: Session, state: Denoising) -> Array:
     while not state.done:
-        family.step(session, state)
+        family.step(session, [state])
     return state.latents
 
 
