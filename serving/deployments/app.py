@@ -67,6 +67,9 @@ def build(args: dict[str, Any]) -> serve.Application:
             num_replicas=settings.stages.replicas.get(name, 1),
             max_ongoing_requests=_CONCURRENCY[name],
             ray_actor_options={"num_cpus": 0},
+            # A replica that hangs is replaced after three checks.
+            health_check_period_s=5,
+            health_check_timeout_s=10,
             graceful_shutdown_timeout_s=3 * settings.stages.slice_s,
             graceful_shutdown_wait_loop_s=0.2,
             **options,
