@@ -146,7 +146,10 @@ class _Search:
         return Ordering(not left, tuple(reversed(order)), best.state, left)
 
     def _next(self, done: int) -> list[int]:
-        """The answered operations that no other unordered one precedes. Equal stamps precede nothing."""
+        """The answered operations that no other unordered one precedes. Equal stamps precede nothing.
+
+        `limit` never falls below the stamp where the walk is, so what was found stays found.
+        """
         first = (~done & (done + 1)).bit_length() - 1  # the lowest bit that is not set
         found, limit = [], None
         for index in range(first, len(self._answered)):
@@ -156,7 +159,7 @@ class _Search:
             if not done >> index & 1:
                 found.append(index)
                 limit = operation.responded if limit is None else min(limit, operation.responded or 0)
-        return [index for index in found if limit is None or self._answered[index].invoked <= limit]
+        return found
 
     def _take_reads(self, node: _Node) -> _Node:
         """Order every read and refusal that fits the state now."""

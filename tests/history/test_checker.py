@@ -76,6 +76,7 @@ GOOD = {
     "a lost delete happened late": [*A, deleted(5, None), read("a", 6, 7), missed(8, 9)],
     "a missing object is a conflict too": [*A, deleted(5, 6), refused("a", "b", 7, 8)],
     "equal stamps are at once": [*A, swapped("a", "b", 5, 6), read("a", 6, 7)],
+    "a lost swap is at once with an equal stamp": [*A, swapped("a", "b", 6, None), read("b", 5, 6)],
 }
 
 BAD = {
