@@ -1,0 +1,316 @@
+"""A deterministic event loop on a simulated clock: everything that the simulation does runs on one of these.
+
+Several simulated processes share the loop. What is ready runs in an order that a seeded source draws: between the
+processes any, within one process first come first served as asyncio promises (or any, with `shuffle`). When nothing is
+ready, time jumps to the next timer. No thread and no file is ever waited for: what asks for one is done at once.
+
+A process can be killed (nothing of it ever runs again, no `finally` either) and stopped (what is ready waits, timers
+too, as after SIGSTOP). Each has a monotonic clock of its own rate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from random import Random
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_PROCESS: ContextVar[Process] = ContextVar("process")
+
+
+class Deadlock(Exception):
+    """Nothing is ready and no timer runs: whoever waits, waits for ever."""
+
+
+class OutOfTime(Exception):
+    """The world has not come to its end within its limit."""
+
+
+class Process:
+    """One simulated process: all that runs in its context."""
+
+    def __init__(self, loop: SimLoop, name: str, *, rate: float = 1.0, started: float = 0.0) -> None:
+        """`rate`: seconds of its monotonic clock in a second. `started`: what that clock showed at the loop's start."""
+        self.name = name
+        self.loop = loop
+        self.rate = rate
+        self.started = started
+        self.alive = True
+        self.stopped = False
+        self.stopped_for = 0.0
+        """Seconds that it was stopped so far."""
+        self.ready: deque[_Handle] = deque()
+        self.queued = False
+        """Whether it stands in the loop's list of the busy."""
+        self.on_death: list[Callable[[], None]] = []
+        self._stopped_at = 0.0
+        self.context = copy_context()
+        self.context.run(_PROCESS.set, self)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def spawn(self, work: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
+        """Start a task in this process."""
+        return self.context.copy().run(self.loop.create_task, work, name=name)
+
+    def kill(self) -> None:
+        """As SIGKILL: nothing of it runs any more. Those who watch it are told."""
+        if not self.alive:
+            return
+        self.alive = False
+        self.ready.clear()
+        watching, self.on_death = self.on_death, []
+        for tell in watching:
+            tell()
+
+    def stop(self) -> None:
+        """As SIGSTOP."""
+        if not self.stopped:
+            self.stopped, self._stopped_at = True, self.loop.now
+
+    def go_on(self) -> None:
+        """As SIGCONT."""
+        if self.stopped:
+            self.stopped = False
+            self.stopped_for += self.loop.now - self._stopped_at
+            self.loop.queue(self)
+
+
+class _Handle:
+    """A callback that is ready, or a timer. What asyncio asks of `Handle` and `TimerHandle`."""
+
+    __slots__ = ("_args", "_callback", "_cancelled", "_context", "_when", "process")
+
+    def __init__(
+        self, process: Process, callback: Callable[..., object], args: tuple[Any, ...], context: Context, when: float
+    ) -> None:
+        self.process = process
+        self._callback = callback
+        self._args = args
+        self._context = context
+        self._when = when
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def when(self) -> float:
+        return self._when
+
+    def run(self) -> None:
+        if not self._cancelled:
+            self._context.run(self._callback, *self._args)
+
+
+class _Task(asyncio.Task[T]):
+    """Its hash is a number that is drawn in order, so that sets of tasks are walked alike in every run."""
+
+    def __hash__(self) -> int:
+        return self.number
+
+    number = 0
+
+
+class _Future(asyncio.Future[T]):
+    """As `_Task`."""
+
+    def __hash__(self) -> int:
+        return self.number
+
+    number = 0
+
+
+class SimLoop(asyncio.AbstractEventLoop):
+    """See the module. Use it once, with `run`."""
+
+    def __init__(self, random: Random, *, shuffle: bool = False) -> None:
+        self.now = 0.0
+        """Seconds of the world, which no process sees."""
+        self.turns = 0
+        self.busy: list[Process] = []
+        """Those that have something ready, and perhaps some that died or were stopped since."""
+        self.tasks: list[tuple[Process, asyncio.Task[Any]]] = []
+        """All that were ever started: a task must not be collected while the world goes on, for that would run its
+        `finally` blocks at a moment that nobody chose."""
+        self.errors: list[dict[str, Any]] = []
+        self._random = random.random
+        self._shuffle = shuffle
+        self._timers: list[tuple[float, int, _Handle]] = []
+        self._numbers = itertools.count(1)
+        self._closed = False
+        self.world = Process(self, "world")
+        """What is in no process: the store's servers, the network, clients, who starts and kills."""
+        self._current = self.world
+
+    # ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(self, work: Coroutine[Any, Any, T], *, limit_s: float) -> T:
+        """Run the world's own task to its end. Raises what it raises, `Deadlock`, `OutOfTime`."""
+        asyncio._set_running_loop(self)
+        try:
+            main = self.world.spawn(work, "main")
+            while not main.done():
+                self._turn(limit_s)
+            return main.result()
+        finally:
+            asyncio._set_running_loop(None)
+            self._closed = True
+            for _, task in self.tasks:
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+    def _turn(self, limit_s: float) -> None:
+        """Run one callback; with none ready, go to the next timer."""
+        busy = self.busy
+        if not busy:
+            self._jump(limit_s)
+            return
+        at = int(self._random() * len(busy)) if len(busy) > 1 else 0
+        process = busy[at]
+        ready = process.ready
+        if not ready or process.stopped:
+            self._unqueue(at)
+            return
+        if self._shuffle and len(ready) > 1:
+            ready.rotate(-int(self._random() * len(ready)))
+        handle = ready.popleft()
+        if not ready:
+            self._unqueue(at)
+        self._current = process
+        self.turns += 1
+        handle.run()
+
+    def queue(self, process: Process) -> None:
+        """It has something ready, or may go on."""
+        if process.ready and not process.queued and not process.stopped:
+            process.queued = True
+            self.busy.append(process)
+
+    def _unqueue(self, at: int) -> None:
+        busy = self.busy
+        busy[at].queued = False
+        busy[at] = busy[-1]
+        busy.pop()
+
+    def _jump(self, limit_s: float) -> None:
+        timers = self._timers
+        while timers and (timers[0][2]._cancelled or not timers[0][2].process.alive):
+            heapq.heappop(timers)
+        if not timers:
+            raise Deadlock("nobody will ever go on:\n" + self.waiting())
+        self.now = max(self.now, timers[0][0])
+        if self.now > limit_s:
+            raise OutOfTime(f"not at the end after {limit_s:.0f} s; still there:\n" + self.waiting())
+        while timers and timers[0][0] <= self.now:
+            self._make_ready(heapq.heappop(timers)[2])
+
+    def _make_ready(self, handle: _Handle) -> None:
+        process = handle.process
+        if process.alive:
+            process.ready.append(handle)
+            if not process.queued:
+                self.queue(process)
+
+    def waiting(self) -> str:
+        """The tasks that have not ended, with what they wait for."""
+        lines = []
+        for process, task in self.tasks:
+            if not task.done() and process.alive:
+                stack = task.get_stack(limit=1)
+                where = f"{stack[0].f_code.co_filename}:{stack[0].f_lineno}" if stack else "?"
+                lines.append(f"  {process.name}: {task.get_name()} at {where}")
+        return "\n".join(lines)
+
+    @property
+    def current(self) -> Process:
+        """The process that runs now."""
+        return self._current
+
+    # ── what asyncio asks for ───────────────────────────────────────────────────────────────────────────────────
+
+    def time(self) -> float:
+        """The monotonic clock of the process that asks."""
+        process = self._current
+        return process.started + self.now * process.rate
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
+        if context is None:
+            context = copy_context()
+        handle = _Handle(context.get(_PROCESS, self.world), callback, args, context, self.now)
+        if not self._closed:
+            self._make_ready(handle)
+        return handle
+
+    call_soon_threadsafe = call_soon
+
+    def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
+        if context is None:
+            context = copy_context()
+        process = context.get(_PROCESS, self.world)
+        handle = _Handle(process, callback, args, context, when)
+        due = (when - process.started) / process.rate
+        if not self._closed:
+            heapq.heappush(self._timers, (due, next(self._numbers), handle))
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Any:
+        if context is None:
+            context = copy_context()
+        process = context.get(_PROCESS, self.world)
+        return self.call_at(process.started + self.now * process.rate + delay, callback, *args, context=context)
+
+    def after(self, delay: float, callback: Callable[..., object], *args: Any, process: Process | None = None) -> None:
+        """Call it in a process (the world, if none is named) so many seconds of the world from now."""
+        process = process or self.world
+        handle = _Handle(process, callback, args, process.context, 0.0)
+        if delay <= 0:
+            self._make_ready(handle)
+        else:
+            heapq.heappush(self._timers, (self.now + delay, next(self._numbers), handle))
+
+    def create_task(
+        self, work: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
+    ) -> asyncio.Task[T]:
+        number = next(self._numbers)
+        task: _Task[T] = _Task.__new__(_Task)
+        task.number = number
+        task.__init__(work, loop=self, name=name or f"task {number}", context=context)  # type: ignore[misc]
+        self.tasks.append(((context or copy_context()).get(_PROCESS, self.world), task))
+        return task
+
+    def create_future(self) -> asyncio.Future[Any]:
+        future: _Future[Any] = _Future(loop=self)
+        future.number = next(self._numbers)
+        return future
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+        """Done at once, in this thread."""
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001  (the caller gets it, as from a thread)
+            future.set_exception(error)
+        return future
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return not self._closed
+
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if not self._closed:
+            self.errors.append(context)
