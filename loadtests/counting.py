@@ -56,6 +56,11 @@ class CountingStore:
         async for entry in self._store.list(prefix, after=after, limit=limit):
             yield entry
 
+    async def touch(self, key: str) -> None:
+        """See `Store`."""
+        self.calls["touch"] += 1
+        await self._store.touch(key)
+
     async def delete(self, key: str) -> None:
         """See `Store`."""
         self.calls["delete"] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ async def check_store(store: Store, folder: Path) -> None:
     await _lists_in_byte_order(store)
     await _streams_files(store, folder)
     await _forgets_what_was_deleted(store)
+    await _tells_ages(store)
     await _lets_one_of_many_writers_win(store)
     await probe(store)
 
@@ -81,6 +83,23 @@ async def _forgets_what_was_deleted(store: Store) -> None:
     await store.delete("gone/a")
     with pytest.raises(NotFound):
         await store.get("gone/a")
+
+
+async def _tells_ages(store: Store) -> None:
+    await store.put_if_absent("age/a", b"bytes")
+    await store.put_if_absent("age/b", b"1")
+    made = {entry.key: entry.modified_ms async for entry in store.list("age/")}
+    assert all(abs((made[key] or 0) - time.time() * 1000) < 60_000 for key in ("age/a", "age/b"))
+    await asyncio.sleep(1.1)  # some servers count whole seconds
+    await store.touch("age/a")
+    await store.swap("age/b", b"2", (await store.get("age/b")).version)
+    assert not await store.put_if_absent("age/a", b"other")
+    now = {entry.key: entry.modified_ms async for entry in store.list("age/")}
+    assert all((now[key] or 0) > (made[key] or 0) for key in ("age/a", "age/b"))
+    assert (await store.get("age/a")).data == b"bytes"
+    assert not await store.put_if_absent("age/a", b"other")
+    with pytest.raises(NotFound):
+        await store.touch("age/missing")
 
 
 async def _lets_one_of_many_writers_win(store: Store) -> None:

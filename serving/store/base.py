@@ -33,6 +33,9 @@ class Listed:
 
     key: str
     size: int
+    modified_ms: int | None = None
+    """When its bytes were last written or touched, by the store's own clock; None where a store does not tell (then
+    nothing of it is ever collected)."""
 
 
 class Store(Protocol):
@@ -62,6 +65,9 @@ class Store(Protocol):
         The order holds within a folder. Some servers (SeaweedFS) walk folder by folder, so that `a/b` comes before
         `a.b`: do not give a folder a name that begins a sibling's.
         """
+
+    async def touch(self, key: str) -> None:
+        """Make an immutable object young again: `modified_ms` becomes now, the bytes stay. Raises `NotFound`."""
 
     async def delete(self, key: str) -> None:
         """Remove the object; nothing happens if it is absent. See the rule above."""

@@ -64,6 +64,9 @@ class DirectoryStore:
             for listed in page:
                 yield listed
 
+    async def touch(self, key: str) -> None:
+        await asyncio.to_thread(self._touch, key)
+
     async def delete(self, key: str) -> None:
         await asyncio.to_thread(self._delete, key)
 
@@ -130,6 +133,12 @@ class DirectoryStore:
             _sync_folder(path.parent)
         return hashlib.sha256(data).hexdigest()
 
+    def _touch(self, key: str) -> None:
+        try:
+            os.utime(self._path(key))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFound(f"no object {key}") from error
+
     def _delete(self, key: str) -> None:
         path = self._path(key)
         path.unlink(missing_ok=True)
@@ -180,7 +189,8 @@ class DirectoryStore:
                     yield from self._walk(folder / entry.name, inside, prefix, after)
             elif key.startswith(prefix) and key > after:
                 try:
-                    yield Listed(key, entry.stat().st_size)
+                    found = entry.stat()
+                    yield Listed(key, found.st_size, found.st_mtime_ns // 1_000_000)
                 except FileNotFoundError:  # deleted while we listed
                     continue
 
