@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from tests.history.recorder import Operation
 from tests.history.search import Ordering, State, Versions, by_key, order, versions_of
@@ -44,8 +45,15 @@ class Refusal:
         ]
         return "\n".join(lines)
 
+    @cached_property
+    def _stamps(self) -> dict[int, int]:
+        """The clock's stamps, numbered: a clock of nanoseconds is no pleasure to read."""
+        stamps = {stamp for o in self.prefix for stamp in (o.invoked, o.responded) if stamp is not None}
+        return {stamp: number for number, stamp in enumerate(sorted(stamps), start=1)}
+
     def _tell(self, operation: Operation) -> str:
-        when = f"{operation.invoked}..{'?' if operation.responded is None else operation.responded}"
+        stamps = self._stamps
+        when = f"{stamps[operation.invoked]}..{'?' if operation.responded is None else stamps[operation.responded]}"
         return f"[{when}] client {operation.client} {self._what(operation)} → {_answer(operation)}"
 
     def _what(self, operation: Operation) -> str:

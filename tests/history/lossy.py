@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import TypeVar
 
 from serving.errors import Conflict, NotFound
-from serving.store.base import Listed, Store, Versioned
+from serving.store.base import Versioned
+from tests.history.recorder import Register
 
 T = TypeVar("T")
 
 
 class LosesAnswers:
-    """Wraps any store. Its callers must treat what they asked for as unknown."""
+    """Wraps any store. What is late lets others run up to 20 times, and waits `pause_s` each time."""
 
-    def __init__(self, store: Store, seed: int, *, share: float = 0.1, delay_s: float = 0.02) -> None:
+    def __init__(self, store: Register, seed: int, *, share: float, pause_s: float = 0.0) -> None:
         self._store = store
         self._random = Random(seed)
         self._share = share
-        self._delay_s = delay_s
+        self._pause_s = pause_s
         self._late: set[asyncio.Task[object]] = set()
-        self.url = store.url
-        self.lost = 0
-        """How many answers."""
 
     async def get(self, key: str) -> Versioned:
         return await self._perhaps(lambda: self._store.get(key))
@@ -39,20 +38,6 @@ class LosesAnswers:
     async def delete(self, key: str) -> None:
         await self._perhaps(lambda: self._store.delete(key))
 
-    async def get_range(self, key: str, start: int, length: int) -> bytes:
-        return await self._store.get_range(key, start, length)
-
-    def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> AsyncIterator[Listed]:
-        return self._store.list(prefix, after=after, limit=limit)
-
-    async def presign(self, key: str, expires_s: int) -> str | None:
-        return await self._store.presign(key, expires_s)
-
-    async def close(self) -> None:
-        """Wait for what happens late, and close the store behind."""
-        await self.settle()
-        await self._store.close()
-
     async def settle(self) -> None:
         """Wait for what happens late."""
         for ended in await asyncio.gather(*self._late, return_exceptions=True):
@@ -62,16 +47,17 @@ class LosesAnswers:
     async def _perhaps(self, call: Callable[[], Awaitable[T]]) -> T:
         if self._random.random() >= self._share:
             return await call()
-        self.lost += 1
         match self._random.choice(("done", "late", "never")):
             case "done":
-                await call()
+                with suppress(Conflict, NotFound):
+                    await call()
             case "late":
-                self._late.add(asyncio.create_task(self._late_call(call, self._random.random() * self._delay_s)))
+                self._late.add(asyncio.create_task(self._late_call(call, self._random.randint(1, 20))))
             case _:
                 await asyncio.sleep(0)
         raise TimeoutError("the answer was lost")
 
-    async def _late_call(self, call: Callable[[], Awaitable[T]], delay_s: float) -> object:
-        await asyncio.sleep(delay_s)
+    async def _late_call(self, call: Callable[[], Awaitable[T]], pauses: int) -> object:
+        for _ in range(pauses):
+            await asyncio.sleep(self._pause_s)
         return await call()

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
 from serving.errors import Conflict, NotFound
-from serving.store.base import Listed, Versioned
+from serving.store.base import Versioned
 
 
 class MemoryStore:
     """An honest store: linearizable, for each operation does its work between two awaits."""
-
-    url = "memory://"
 
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)
@@ -49,20 +46,6 @@ class MemoryStore:
         await self._others_run()
         self._objects.pop(key, None)
         await self._others_run()
-
-    async def get_range(self, key: str, start: int, length: int) -> bytes:
-        return (await self.get(key)).data[start : start + length]
-
-    async def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> AsyncIterator[Listed]:
-        keys = sorted(key for key in self._objects if key.startswith(prefix) and key > after)
-        for key in keys[:limit]:
-            yield Listed(key, len(self._objects[key]))
-
-    async def presign(self, key: str, expires_s: int) -> str | None:
-        return None
-
-    async def close(self) -> None:
-        """Nothing is held."""
 
     async def _others_run(self) -> None:
         for _ in range(self._random.randrange(4)):

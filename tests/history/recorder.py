@@ -6,17 +6,29 @@ A `History` is filled through one `Recorder` per client, which stands before any
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from serving.errors import Conflict, NotFound
-from serving.store.base import Listed, Store, Versioned
+from serving.store.base import Versioned
 
 Name = Literal["get", "put_if_absent", "swap", "delete"]
 Outcome = Literal["ok", "failed", "unknown"]
+
+
+class Register(Protocol):
+    """The part of a store that is judged: what is done to one key. Every `serving.store.base.Store` is one."""
+
+    async def get(self, key: str) -> Versioned: ...
+
+    async def put_if_absent(self, key: str, data: bytes | Path) -> bool: ...
+
+    async def swap(self, key: str, data: bytes, expected: str) -> str: ...
+
+    async def delete(self, key: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -64,11 +76,10 @@ class _Answer:
 class Recorder:
     """A store that writes down what is done through it. One client's: give every client its own."""
 
-    def __init__(self, store: Store, history: History, client: int) -> None:
+    def __init__(self, store: Register, history: History, client: int) -> None:
         self._store = store
         self._history = history
         self._client = client
-        self.url = store.url
 
     async def get(self, key: str) -> Versioned:
         with self._recorded("get", key) as answer:
@@ -91,22 +102,6 @@ class Recorder:
     async def delete(self, key: str) -> None:
         with self._recorded("delete", key):
             await self._store.delete(key)
-
-    async def get_range(self, key: str, start: int, length: int) -> bytes:
-        """Not recorded: a part of an object says too little."""
-        return await self._store.get_range(key, start, length)
-
-    def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> AsyncIterator[Listed]:
-        """Not recorded: a listing is no operation on one key."""
-        return self._store.list(prefix, after=after, limit=limit)
-
-    async def presign(self, key: str, expires_s: int) -> str | None:
-        """Not recorded."""
-        return await self._store.presign(key, expires_s)
-
-    async def close(self) -> None:
-        """Close the store behind."""
-        await self._store.close()
 
     @contextmanager
     def _recorded(

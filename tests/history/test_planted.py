@@ -14,7 +14,7 @@ from tests.history.planted import PLANTED, MemoryStore
 from tests.history.recorder import History, Operation
 from tests.history.workload import Workload, retire, run
 
-KEYS = [f"jobs/{number}" for number in range(12)]
+KEYS = [f"jobs/{number}" for number in range(18)]
 
 
 def history_of(store: MemoryStore, *, share: float) -> list[Operation]:
@@ -22,11 +22,11 @@ def history_of(store: MemoryStore, *, share: float) -> list[Operation]:
 
     async def both() -> list[Operation]:
         history, work = History(), Workload(seed=1, clients=range(12), rounds=80, keys=KEYS)
-        lossy = LosesAnswers(store, seed=1, share=share, delay_s=0.001)
+        lossy = LosesAnswers(store, seed=1, share=share)
         await run(lossy, work, history)
         await lossy.settle()
-        await retire(lossy, work, history)
-        await lossy.close()
+        await retire(lossy, replace(work, rounds=3, keys=KEYS[:6]), history)
+        await lossy.settle()
         return history.operations
 
     return asyncio.run(both())

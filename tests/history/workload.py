@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from random import Random
 
 from serving.errors import Conflict, NotFound, Unavailable
-from serving.store.base import Store
-from tests.history.recorder import History, Recorder
+from tests.history.recorder import History, Recorder, Register
+
+HOT = 6
+"""How many keys are in use at a time."""
 
 
 @dataclass(frozen=True)
@@ -26,27 +28,28 @@ class Workload:
     """Of each client; a round is a create, or a read and mostly a swap: about two operations."""
 
     keys: Sequence[str]
+    """Clients move along them together: few are hot at a time, and creates race to the end."""
 
 
-async def run(store: Store, work: Workload, history: History) -> None:
+async def run(store: Register, work: Workload, history: History) -> None:
     """All clients at once, until each has done its rounds."""
     clients = [_Client(store, work, history, number, word="") for number in work.clients]
     await asyncio.gather(*(client.run(work.rounds) for client in clients))
 
 
-async def retire(store: Store, work: Workload, history: History) -> None:
+async def retire(store: Register, work: Workload, history: History) -> None:
     """Every key is deleted as the store's rules say, after a tombstone, while clients read it and swap old versions."""
     owner, *others = (_Client(store, work, history, number, word="late") for number in work.clients)
     for key in work.keys:
         for client in (owner, *others):
             await client.look(key)
-        await asyncio.gather(owner.bury(key), *(client.haunt(key) for client in others))
+        await asyncio.gather(owner.bury(key), *(client.haunt(key, work.rounds) for client in others))
 
 
 class _Client:
     """One client. It tries keys at random, and remembers the versions that it was told."""
 
-    def __init__(self, store: Store, work: Workload, history: History, number: int, word: str) -> None:
+    def __init__(self, store: Register, work: Workload, history: History, number: int, word: str) -> None:
         self._store = Recorder(store, history, number)
         self._name = f"{word}{number}"
         self._keys = work.keys
@@ -55,10 +58,11 @@ class _Client:
         self._written = 0
 
     async def run(self, rounds: int) -> None:
-        for _ in range(rounds):
+        for number in range(rounds):
+            first = max(0, len(self._keys) - HOT) * number // rounds
             # What a real caller meets, and answers by reading anew. The recorder has written it down.
             with suppress(Conflict, NotFound, Unavailable, TimeoutError):
-                await self._round(self._random.choice(self._keys))
+                await self._round(self._random.choice(self._keys[first : first + HOT]))
 
     async def look(self, key: str) -> None:
         """Read, to have a version."""
@@ -79,10 +83,10 @@ class _Client:
                 await self._store.delete(key)
                 return
 
-    async def haunt(self, key: str) -> None:
+    async def haunt(self, key: str, rounds: int) -> None:
         """Read, and swap the version that was read before the burial: to swap a tombstone is against the rules."""
         before = self._told[key][:1]
-        for _ in range(4):
+        for _ in range(rounds):
             with suppress(Conflict, NotFound, Unavailable, TimeoutError):
                 for expected in before:
                     await self._store.swap(key, self._content(), expected)
@@ -93,7 +97,11 @@ class _Client:
             await self._store.put_if_absent(key, self._content())
             return
         stale = bool(self._told[key]) and self._random.random() < 0.2
-        expected = self._random.choice(self._told[key]) if stale else await self._read(key)
+        try:
+            expected = self._random.choice(self._told[key]) if stale else await self._read(key)
+        except NotFound:
+            await self._store.put_if_absent(key, self._content())
+            return
         if self._random.random() < 0.8:
             self._told[key].append(await self._store.swap(key, self._content(), expected))
 
