@@ -2,6 +2,9 @@
 
     t/<tenant>/blobs/<sha256>              immutable bytes, verified on every whole read
     t/<tenant>/cache/<kind>/<key>          the digest of what was computed once for this content
+
+A blob that nothing names is removed when it is old (`retention/collect.py`), so bytes that are there already are made
+young again before their digest is handed out, and a sweep that runs at this moment is waited for (`sweeping.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ import hashlib
 from pathlib import Path
 
 from serving.errors import Corrupt, NotFound
-from serving.store.base import Store
+from serving.store import sweeping
+from serving.store.base import Listed, Store
 
 
 class Blobs:
@@ -24,8 +28,11 @@ class Blobs:
     async def put(self, data: bytes | Path) -> str:
         """Keep the bytes (a Path is streamed); their SHA-256 in hex. Equal bytes are kept once."""
         digest = await asyncio.to_thread(_digest_of, data) if isinstance(data, Path) else _digest_of(data)
-        await self._store.put_if_absent(self._key(digest), data)
-        return digest
+        key = self._key(digest)
+        while True:
+            there = await self._store.put_if_absent(key, data) or await self._renew(key)
+            if there and await sweeping.undisturbed(self._store, key):
+                return digest
 
     async def get(self, digest: str) -> bytes:
         """The bytes. Raises `NotFound`, or `Corrupt` when they do not match their digest."""
@@ -40,11 +47,10 @@ class Blobs:
 
     async def size(self, digest: str) -> int:
         """How many bytes. Raises `NotFound`."""
-        key = self._key(digest)
-        async for entry in self._store.list(key, limit=1):
-            if entry.key == key:
-                return entry.size
-        raise NotFound(f"no blob {digest}")
+        entry = await self._entry(self._key(digest))
+        if entry is None:
+            raise NotFound(f"no blob {digest}")
+        return entry.size
 
     async def cache_get(self, kind: str, key: str) -> str | None:
         """The digest that was cached for this content, or None."""
@@ -56,6 +62,25 @@ class Blobs:
     async def cache_put(self, kind: str, key: str, digest: str) -> None:
         """Remember a digest. The first one stays: equal content gives equal results."""
         await self._store.put_if_absent(self._cache_key(kind, key), digest.encode())
+
+    async def _renew(self, key: str) -> bool:
+        """Make a blob young again; False when it went meanwhile."""
+        entry = await self._entry(key)
+        if entry is None:
+            return False
+        if entry.modified_ms is None:  # the store tells no ages, so nothing is ever collected from it
+            return True
+        try:
+            await self._store.touch(key)
+        except NotFound:
+            return False
+        return True
+
+    async def _entry(self, key: str) -> Listed | None:
+        async for entry in self._store.list(key, limit=1):
+            if entry.key == key:
+                return entry
+        return None
 
     def _key(self, digest: str) -> str:
         return f"t/{self._tenant}/blobs/{digest}"
