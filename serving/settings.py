@@ -97,6 +97,20 @@ class Admission(Group):
     """Queued and running jobs per tenant before creates are refused."""
 
 
+class Retention(Group):
+    """How long videos are kept, and what the collector (`longtake gc`) spares."""
+
+    video_ttl_s: int | None = Field(default=None, ge=60)
+    """Seconds after its end that a video is deleted; None: never. One that has an end of its own goes when the first
+    of the two is there."""
+    tenants: dict[str, int | None] = Field(default_factory=dict)
+    """The same for single tenants, instead of `video_ttl_s`."""
+    margin_s: float = Field(default=3600.0, ge=600)
+    """Whatever is younger is spared. Longer than any call to the front door takes, and than clocks differ."""
+    cache_ttl_s: int = Field(default=30 * 86_400, ge=3600)
+    """Seconds that a cached embedding or picture is kept; later it is computed again."""
+
+
 class Settings(BaseSettings):
     """All of them."""
 
@@ -116,6 +130,7 @@ class Settings(BaseSettings):
     stages: Stages = Stages()
     director: Director = Director()
     admission: Admission = Admission()
+    retention: Retention = Retention()
 
     @classmethod
     def settings_customise_sources(
