@@ -34,11 +34,11 @@ from serving.runtime_keys import DIRECTOR_ADDRESS
 from serving.settings import Settings, load_settings
 from serving.store.base import Store
 from serving.store.open import open_store
+from serving.supervise import ProcessTree
 
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 """Latents and embeddings are small; frames never enter it."""
 DEPLOY_TIMEOUT_S = 120.0
-_REMOVE_ROUNDS = 30
 
 
 class Reports:
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--temp", type=Path, required=True, help="folder for Ray's session")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _stop)
+    tree = ProcessTree()
     configure(service="host", format="json")
     reports = Reports(arguments.reports)
     settings = load_settings()
@@ -75,7 +76,9 @@ def main() -> None:
         try:
             ray.shutdown()
         finally:
-            _remove(arguments.temp)
+            # Whatever lives on, even for a moment, writes into the folder again.
+            asyncio.run(tree.end(0))
+            shutil.rmtree(arguments.temp, ignore_errors=True)
 
 
 class DeploymentFailed(Exception):
@@ -188,15 +191,6 @@ def free_ports(count: int) -> list[int]:
     finally:
         for bound in sockets:
             bound.close()
-
-
-def _remove(folder: Path) -> None:
-    """Ray's processes may write into it until they have ended."""
-    for _ in range(_REMOVE_ROUNDS):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            return
-        time.sleep(0.1)
 
 
 def _stop(*_: object) -> None:
