@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from engines.families.base import Array, Conditions, Denoising
 from serving.errors import LongtakeError
@@ -159,10 +160,10 @@ class Denoiser:
         fingerprint = hashlib.sha256(f"{call.fingerprint}\0{engines}".encode()).hexdigest()
         return Work(call.tenant, call.job, call.segment, call.attempt, fingerprint)
 
-    def _step(self, state: Denoising) -> None:
+    def _step(self, states: Sequence[Denoising]) -> None:
         began = time.monotonic()
-        self._loaded.session.family.step(self._loaded, [state])
-        self._loaded.metrics.add(STEPS_DONE)
+        self._loaded.session.family.step(self._loaded, states)
+        self._loaded.metrics.add(STEPS_DONE, len(states))
         self._loaded.metrics.observe(STEP_SECONDS, time.monotonic() - began)
 
     def _keep(self, key: Key, latents: Array, ref: LatentRef) -> None:

@@ -1,7 +1,8 @@
 """The engine loop: one thread that takes, turn by turn, one denoising step of the most urgent slice.
 
 `denoise.py` hands it slices. Between two steps it looks who is most urgent now, who was cancelled and whose time is
-over, so a cancelled or urgent job waits for a step and never for a video.
+over, so a cancelled or urgent job waits for a step and never for a video. Where the engine does several steps at once
+in less time than one by one, slices of the same kind come along.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import itertools
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -32,7 +33,7 @@ class Turned:
     cancelled: bool
     interrupted: bool
     step_seconds: float
-    """Compute time of its steps."""
+    """Compute time of its steps; of steps that were done together, its share."""
 
 
 @dataclass
@@ -50,11 +51,25 @@ class _Slice:
     seconds: float = 0.0
 
 
+def _alone(_kind: Hashable, _waiting: int) -> int:
+    return 1
+
+
 class EngineLoop:
     """Holds the denoising states of unfinished segments, at most `capacity`; the oldest idle ones are forgotten."""
 
-    def __init__(self, step: Callable[[Denoising], None], *, capacity: int = 64) -> None:
+    def __init__(
+        self,
+        step: Callable[[Sequence[Denoising]], None],
+        *,
+        kind: Callable[[Denoising], Hashable] = id,
+        together: Callable[[Hashable, int], int] = _alone,
+        capacity: int = 64,
+    ) -> None:
+        """`step` steps states of one `kind`. `together(kind, n)`: how many of n such states to step at once."""
         self._step = step
+        self._kind = kind
+        self._together = together
         self._capacity = capacity
         self._held: OrderedDict[Key, Denoising] = OrderedDict()
         self._slices: list[_Slice] = []
@@ -114,28 +129,39 @@ class EngineLoop:
 
     def _run(self) -> None:
         while True:
-            work = self._next()
-            if work is None:
+            works = self._next()
+            if not works:
                 return
             began = time.monotonic()
             try:
-                self._step(work.state)
-            except Exception as error:  # noqa: BLE001  (the edge of the thread: the slice's caller gets it)
-                self._fail(work, error)
+                self._step([work.state for work in works])
+            except Exception as error:  # noqa: BLE001  (the edge of the thread: the slices' callers get it)
+                for work in works:
+                    self._fail(work, error)
                 continue
-            work.seconds += time.monotonic() - began
-            work.stepped = True
+            share = (time.monotonic() - began) / len(works)
+            for work in works:
+                work.seconds += share
+                work.stepped = True
 
-    def _next(self) -> _Slice | None:
-        """Wait for the most urgent slice; None to stop. Answers those that are over."""
+    def _next(self) -> list[_Slice]:
+        """Wait for the most urgent slice, and those that come along; none to stop. Answers those that are over."""
         with self._changed:
             while True:
                 self._answer()
                 if self._stopping:
-                    return None
+                    return []
                 if self._slices:
-                    return min(self._slices, key=lambda work: (work.rank, work.order))
+                    return self._chosen()
                 self._changed.wait()
+
+    def _chosen(self) -> list[_Slice]:
+        """The slice of lowest rank and, as many as pay, the next ones of its kind; a state at most once."""
+        ordered = sorted(self._slices, key=lambda work: (work.rank, work.order))
+        kind = self._kind(ordered[0].state)
+        same = {id(work.state): work for work in reversed(ordered) if self._kind(work.state) == kind}
+        fellows = sorted(same.values(), key=lambda work: (work.rank, work.order))
+        return fellows[: max(1, self._together(kind, len(fellows)))]
 
     def _answer(self) -> None:
         now = time.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -26,7 +26,8 @@ class Bench:
         self.loop = EngineLoop(self._step, capacity=2)
         self.loop.start()
 
-    def _step(self, state: Denoising) -> None:
+    def _step(self, states: Sequence[Denoising]) -> None:
+        (state,) = states
         self.log.append(state)
         self.begun.release()
         assert self.go.acquire(timeout=10)
@@ -93,7 +94,8 @@ def test_a_slice_that_gets_no_step_is_answered_all_the_same(bench: Bench) -> Non
 
 
 def test_a_step_that_fails_fails_its_slice_and_no_other() -> None:
-    def step(state: Denoising) -> None:
+    def step(states: Sequence[Denoising]) -> None:
+        (state,) = states
         if state.steps == 3:
             raise ArithmeticError("broken")
         state.step += 1
@@ -111,11 +113,35 @@ def test_a_step_that_fails_fails_its_slice_and_no_other() -> None:
     assert not loop.alive
 
 
+def test_slices_of_one_kind_step_together_as_far_as_it_pays() -> None:
+    batches: list[list[int]] = []
+    entered, begin = threading.Event(), threading.Event()
+
+    def step(states: Sequence[Denoising]) -> None:
+        entered.set()
+        assert begin.wait(10)
+        batches.append([state.steps for state in states])
+        for state in states:
+            state.step += 1
+
+    loop = EngineLoop(step, kind=lambda state: state.steps % 2, together=lambda kind, waiting: min(waiting, 2))
+    loop.start()
+    first = loop.submit(("alone", 0), _state(1), rank=(0,), budget_s=0)
+    assert entered.wait(10)
+    answers = [loop.submit((f"job-{n}", 0), _state(n), rank=(n,), budget_s=60) for n in (2, 3, 4, 6)]
+    begin.set()
+    for answer in (first, *answers):
+        assert answer.result(10).state.done
+    loop.stop()
+
+    assert batches == [[1], [2, 4], [2, 4], [3], [3], [3], [4, 6], [4, 6], [6], [6], [6], [6]]
+
+
 def test_only_so_many_idle_states_are_kept(bench: Bench) -> None:
     bench.run(3)
     for number in range(3):
-        bench.loop.submit((f"job-{number}", 1, 0), _state(5), rank=(0,), budget_s=0).result(10)
+        bench.loop.submit((f"job-{number}", 0), _state(5), rank=(0,), budget_s=0).result(10)
     bench.loop.submit(("last", 0), _state(1), rank=(0,), budget_s=60)
 
-    assert bench.loop.held(("job-0", 1, 0)) is None
-    assert bench.loop.held(("job-2", 1, 0)) is not None
+    assert bench.loop.held(("job-0", 0)) is None
+    assert bench.loop.held(("job-2", 0)) is not None
