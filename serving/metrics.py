@@ -139,6 +139,10 @@ CACHE_LOOKUPS = Metric(
 ENGINE_SECONDS = Metric(
     "longtake_engine_seconds", "histogram", "Time inside an engine, per call.", ("component",), _WORK_SECONDS
 )
+COLLECTED_KEYS = Metric(
+    "longtake_collected_keys_total", "counter", "Keys that the collector deleted, by what they were.", ("kind",)
+)
+COLLECTED_BYTES = Metric("longtake_collected_bytes_total", "counter", "Bytes of those keys.", ("kind",))
 
 FRONT_DOOR: tuple[Metric, ...] = (
     RPC_HANDLED,
@@ -173,6 +177,8 @@ REPLICAS: tuple[Metric, ...] = (
     RENDER_SECONDS,
     CACHE_LOOKUPS,
     ENGINE_SECONDS,
+    COLLECTED_KEYS,
+    COLLECTED_BYTES,
 )
 """What Director and stages expose through Ray."""
 

@@ -1,0 +1,115 @@
+"""The collector: what nobody needs any more is deleted. `longtake gc` runs it, and a Director may do so now and then.
+
+    expire → mark → sweep, tenant by tenant
+
+It marks from the roots (records of jobs that are not deleted, files, caches) and spares whatever is younger than the
+margin. Jobs are created, extended and finished meanwhile, and nobody waits for it. Why nothing that is needed goes:
+
+**One moment counts.** Every age is compared with the moment before anything was read, by the store's own clock. However
+long a collection takes, what was written or touched since that moment, less the margin, stays.
+
+**A reference is made to what is living.** An extension names the segment of a video that it has just read. Should the
+video be deleted in that instant, its tombstone is young, and a tombstone younger than the margin is still a root: the
+new job's record is durable long before (a call to the front door is shorter than the margin), and the next collection
+sees it. The same holds for files, and for everything that is being played while it is deleted.
+
+**A running attempt is not outrun.** What an attempt has written and not yet published is named by nothing. So in a
+tenant with unfinished jobs, segments and blobs count as old only when they were last touched a margin before the first
+of these jobs was started: an attempt may take days. What it took from a cache is not younger; but before the entry of a
+cache goes, all that it leads to is touched, so whoever found it there a moment ago has the same time.
+
+**Old garbage may come to life.** The same bytes may be written again (the header of a track, a picture that is uploaded
+once more, a video made again with its seed). Whoever finds a blob there touches it, and looks for a sweep that is going
+on (`store/sweeping.py`): either the sweep finds it young, or the writer finds that it went, and puts it again.
+
+**A parent lives as long as its children.** Paths are marked up to their roots, whatever became of the parents' records.
+A tombstone stays while a living video descends from its segments.
+
+**A deleted key stays unwritten.** Ids are random, and a deleted one never comes again, except those made of an
+idempotency key: a create sent again after its tombstone is gone would make the video anew. So such tombstones, and
+index keys that such a create would use, stay for a week, which is how long an idempotency key is good after its video
+was deleted. Blobs are written again, hence the announcements; entries of caches are hints and may be lost at any time.
+
+Two collectors may run at once: each is right by itself. One that is interrupted leaves garbage, never a hole: names go
+before what they name. A record that cannot be read might need anything, so its whole tenant is left alone and told of.
+Memory holds 64 bits for each living key of one tenant.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+
+from serving.metrics import COLLECTED_BYTES, COLLECTED_KEYS, Recorder, Unrecorded
+from serving.retention.context import Collection
+from serving.retention.mark import Mark
+from serving.retention.report import Report
+from serving.retention.sweep import Sweep
+from serving.settings import Retention
+from serving.store.base import Store
+
+
+def _unheard(_: str, __: int) -> None:
+    """Nobody watches."""
+
+
+async def collect_once(
+    store: Store,
+    retention: Retention,
+    *,
+    now_ms: Callable[[], int],
+    metrics: Recorder | None = None,
+    dry_run: bool = False,
+    told: Callable[[str, int], None] = _unheard,
+) -> Report:
+    """Expire, mark and sweep once. With `dry_run` nothing is written, and the report tells what would have gone.
+
+    `now_ms` decides whose time to live is over. Raises `Unavailable` when the store goes away; call it again later.
+    """
+    snapshot = now_ms() if dry_run else await _now_of(store, now_ms)
+    report = Report(snapshot, dry_run)
+    collection = Collection(store, retention, now_ms, report, told)
+    sweep = Sweep(collection)
+    async for tenant in tenants(store):
+        mark = Mark(collection, tenant)
+        await mark.run()
+        if not mark.damaged:
+            await sweep.tenant(mark)
+    await sweep.installation()
+    if not dry_run:
+        _record(report, metrics or Unrecorded())
+    return report
+
+
+async def tenants(store: Store) -> AsyncIterator[str]:
+    """Every tenant that has a key; a listing of one key for each."""
+    after = ""
+    while True:
+        tenant = None
+        async for entry in store.list("t/", after=after, limit=1):
+            tenant = entry.key.split("/")[1]
+        if tenant is None:
+            return
+        yield tenant
+        after = f"t/{tenant}/~"  # behind all that it has
+
+
+async def _now_of(store: Store, now_ms: Callable[[], int]) -> int:
+    """What time it is by the store's clock; by ours if it does not tell."""
+    key = f"probe/{secrets.token_hex(8)}"
+    await store.put_if_absent(key, b"")
+    try:
+        async for entry in store.list(key, limit=1):
+            if entry.modified_ms is not None:
+                return entry.modified_ms
+    finally:
+        await store.delete(key)
+    return now_ms()
+
+
+def _record(report: Report, metrics: Recorder) -> None:
+    for kind, counts in report.kinds.items():
+        if counts.collected.keys:
+            label = kind.replace(" ", "_")
+            metrics.add(COLLECTED_KEYS, counts.collected.keys, kind=label)
+            metrics.add(COLLECTED_BYTES, counts.collected.bytes, kind=label)

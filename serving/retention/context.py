@@ -1,0 +1,77 @@
+"""What all parts of one collection share. `collect.py` makes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from serving.errors import LongtakeError
+from serving.retention.report import Report
+from serving.settings import Retention
+from serving.store.base import Store
+
+AT_ONCE = 16
+"""Calls to the store that are under way together."""
+_CHUNK = 256
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Collection:
+    """See the module."""
+
+    store: Store
+    retention: Retention
+    now_ms: Callable[[], int]
+    """For the time that videos and files have to live. Ages are told by the store's own clock alone."""
+    report: Report
+    told: Callable[[str, int], None]
+    """Told what is looked at and how many keys were, for a progress line."""
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing may be written."""
+        return self.report.dry_run
+
+    def before(self, seconds: float) -> int:
+        """The moment so long before the collection began, in the store's milliseconds."""
+        return self.report.snapshot_ms - round(seconds * 1000)
+
+    async def each(self, what: str, items: AsyncIterator[T], work: Callable[[T], Awaitable[None]]) -> None:
+        """Work on every item, several at once."""
+        seen = 0
+        async for chunk in chunks(items):
+            await together(work(item) for item in chunk)
+            seen += len(chunk)
+            self.told(what, seen)
+
+
+async def chunks(items: AsyncIterator[T]) -> AsyncIterator[list[T]]:
+    """The items, some at a time."""
+    chunk: list[T] = []
+    async for item in items:
+        chunk.append(item)
+        if len(chunk) == _CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """Await all, `AT_ONCE` at a time; their results in order. Raises what the first one raised that failed."""
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(call: Awaitable[T]) -> T:
+        async with room:
+            return await call
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(call)) for call in calls]
+    except* LongtakeError as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]

@@ -1,0 +1,58 @@
+"""What a collection did, by kind of key. `collect.py` fills it in, `longtake gc` prints it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from serving.store.base import Listed
+
+
+@dataclass
+class Tally:
+    """Some keys."""
+
+    keys: int = 0
+    bytes: int = 0
+
+    def add(self, entry: Listed) -> None:
+        """One more."""
+        self.keys += 1
+        self.bytes += entry.size
+
+
+@dataclass
+class Counts:
+    """The keys of one kind."""
+
+    live: Tally = field(default_factory=Tally)
+    """Needed."""
+    collected: Tally = field(default_factory=Tally)
+    """Deleted, or to be deleted if this was no dry run."""
+    young: Tally = field(default_factory=Tally)
+    """Not known to be needed, but too young to tell."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A key that cannot be read. What it needs is not known, so nothing of its tenant is deleted."""
+
+    tenant: str
+    key: str
+    why: str
+
+
+@dataclass
+class Report:
+    """One collection."""
+
+    snapshot_ms: int
+    """When it began, by the store's clock: whatever is younger than the margin before this was spared."""
+    dry_run: bool
+    kinds: dict[str, Counts] = field(default_factory=dict)
+    expired_videos: int = 0
+    expired_files: int = 0
+    damaged: list[Damage] = field(default_factory=list)
+
+    def of(self, kind: str) -> Counts:
+        """The counts of a kind."""
+        return self.kinds.setdefault(kind, Counts())
