@@ -1,0 +1,111 @@
+"""How long work takes, learnt from what it took: the seconds of a step or a segment, by model and size.
+
+The Director measures every slice and every rendered segment (`observe`), orders waiting work by what is left of it
+(`remaining`), and keeps what it learnt in the store under `runtime/estimates`; front doors read it there to say when a
+job will be done (`predict`). Pure but for `load` and `save`.
+
+An estimate follows new measurements slowly, and none of them further than three times, so that one step that met a busy
+machine moves little. What was never seen is scaled from the nearest size that was, in proportion to it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from serving.errors import Conflict, NotFound
+from serving.plan import Plan, PlannedSegment
+from serving.store.base import Store
+
+KEY = "runtime/estimates"
+DENOISER, RENDERER = "denoiser", "renderer"
+_GAIN = 0.1
+_CLIP = 3.0
+_PRIOR_S = {DENOISER: 2e-7, RENDERER: 2e-6}
+"""Seconds per pixel of latents' native frames, before anything was measured: a step, and a whole segment."""
+
+Name = tuple[str, str, int]
+"""Stage, model digest, size."""
+
+
+class Estimates:
+    """See the module. A unit of the Denoiser is a step of a segment, of the Renderer a segment."""
+
+    def __init__(self, known: Mapping[Name, float] | None = None) -> None:
+        self._known: dict[Name, float] = dict(known or {})
+
+    def observe(self, stage: str, plan: Plan, segment: PlannedSegment, seconds: float) -> None:
+        """A unit of this segment took so long."""
+        name = stage, plan.model_digest, _size(plan, segment)
+        before = self._known.get(name)
+        if before is None:
+            self._known[name] = seconds
+        else:
+            clipped = min(max(seconds, before / _CLIP), before * _CLIP)
+            self._known[name] = before + _GAIN * (clipped - before)
+
+    def unit(self, stage: str, plan: Plan, segment: PlannedSegment) -> float:
+        """Seconds that a unit will take."""
+        size = _size(plan, segment)
+        exact = self._known.get((stage, plan.model_digest, size))
+        if exact is not None:
+            return exact
+        others = [(name[2], s) for name, s in self._known.items() if name[:2] == (stage, plan.model_digest)]
+        if not others:
+            return _PRIOR_S[stage] * size
+        nearest, seconds = min(others, key=lambda other: abs(other[0] - size))
+        return seconds * size / nearest
+
+    def predict(self, plan: Plan) -> dict[str, float]:
+        """Engine seconds of a whole plan, by stage."""
+        return {
+            DENOISER: sum(plan.steps * self.unit(DENOISER, plan, segment) for segment in plan.segments),
+            RENDERER: sum(self.unit(RENDERER, plan, segment) for segment in plan.segments),
+        }
+
+    def remaining(self, plan: Plan, steps_done: int) -> float:
+        """Denoiser seconds that are left of a job."""
+        left, done = 0.0, steps_done
+        for segment in plan.segments:
+            steps = plan.steps - min(done, plan.steps)
+            done -= plan.steps - steps
+            left += steps * self.unit(DENOISER, plan, segment)
+        return left
+
+    def encode(self) -> bytes:
+        """For the store."""
+        return json.dumps([[*name, seconds] for name, seconds in sorted(self._known.items())]).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Estimates:
+        """What `encode` made. Raises `ValueError` for anything else."""
+        try:
+            return cls({(str(stage), str(model), int(size)): float(s) for stage, model, size, s in json.loads(data)})
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"these are no estimates: {error}") from error
+
+
+async def load(store: Store) -> Estimates:
+    """What is known so far; nothing at the first start."""
+    try:
+        return Estimates.decode((await store.get(KEY)).data)
+    except NotFound:
+        return Estimates()
+
+
+async def save(store: Store, estimates: Estimates) -> None:
+    """Keep them. Another Director's may be overwritten: they are learnt again in no time."""
+    data = estimates.encode()
+    try:
+        if await store.put_if_absent(KEY, data):
+            return
+        found = await store.get(KEY)
+        if found.data != data:
+            await store.swap(KEY, data, found.version)
+    except Conflict:  # somebody knows it better just now
+        return
+
+
+def _size(plan: Plan, segment: PlannedSegment) -> int:
+    """Pixels of a native frame times latents: a segment's tokens are in proportion to it."""
+    return plan.height * plan.width * segment.latents

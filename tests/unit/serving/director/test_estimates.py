@@ -1,0 +1,79 @@
+"""Estimates: learnt slowly, robust against outliers, scaled to what was never seen, kept in the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engines import models
+from serving.director.estimates import DENOISER, RENDERER, Estimates, load, save
+from serving.plan import Plan, plan
+from serving.requests import VideoRequest
+from serving.store.open import open_store
+
+
+def _plan(aspect_ratio: str = "1:1", seconds: int = 3, steps: int = 8) -> Plan:
+    request = VideoRequest(
+        model="sprite-1", seconds=seconds, aspect_ratio=aspect_ratio, resolution="480p", steps=steps
+    )
+    return plan(request, models.family("sprite-1").capabilities, model_digest="d" * 64, seed=1)
+
+
+def test_a_plan_costs_its_steps_and_segments() -> None:
+    estimates, planned = Estimates(), _plan()
+    root, further, _ = planned.segments
+    estimates.observe(DENOISER, planned, root, 0.01)
+    estimates.observe(DENOISER, planned, further, 0.02)
+    estimates.observe(RENDERER, planned, root, 0.1)
+    estimates.observe(RENDERER, planned, further, 0.2)
+
+    assert estimates.predict(planned) == pytest.approx({DENOISER: 8 * 0.05, RENDERER: 0.5})
+    assert estimates.remaining(planned, 0) == pytest.approx(8 * 0.05)
+    assert estimates.remaining(planned, 10) == pytest.approx(6 * 0.02 + 8 * 0.02)
+    assert estimates.remaining(planned, 24) == 0
+
+
+def test_one_outlier_moves_little_and_a_lasting_change_is_followed() -> None:
+    estimates, planned = Estimates(), _plan()
+    segment = planned.segments[0]
+    for _ in range(50):
+        estimates.observe(DENOISER, planned, segment, 0.01)
+    estimates.observe(DENOISER, planned, segment, 60.0)
+    assert estimates.unit(DENOISER, planned, segment) < 0.0121
+    for _ in range(100):
+        estimates.observe(DENOISER, planned, segment, 0.02)
+    assert estimates.unit(DENOISER, planned, segment) == pytest.approx(0.02, rel=0.05)
+
+
+def test_what_was_never_seen_is_scaled_by_size() -> None:
+    estimates, square, wide = Estimates(), _plan("1:1"), _plan("16:9")
+    estimates.observe(DENOISER, square, square.segments[0], 0.01)
+    ratio = (wide.height * wide.width) / (square.height * square.width)
+    assert estimates.unit(DENOISER, wide, wide.segments[0]) == pytest.approx(0.01 * ratio)
+    assert Estimates().unit(DENOISER, wide, wide.segments[0]) > 0
+
+
+@given(st.dictionaries(st.tuples(st.text(), st.text(), st.integers(1)), st.floats(1e-6, 1e3)))
+def test_they_are_read_as_they_were_written(known: dict[tuple[str, str, int], float]) -> None:
+    written = Estimates(known)
+    assert Estimates.decode(written.encode()).encode() == written.encode()
+
+
+def test_other_bytes_are_refused() -> None:
+    with pytest.raises(ValueError, match="no estimates"):
+        Estimates.decode(b'{"a": 1}')
+
+
+@pytest.mark.anyio
+async def test_they_outlive_their_director(tmp_path: Path) -> None:
+    store = await open_store(str(tmp_path / "store"), probe=False)
+    assert (await load(store)).encode() == Estimates().encode()
+    for seconds in (0.01, 0.02):
+        estimates, planned = Estimates(), _plan()
+        estimates.observe(DENOISER, planned, planned.segments[0], seconds)
+        await save(store, estimates)
+        assert (await load(store)).encode() == estimates.encode()
+    await store.close()
