@@ -167,6 +167,12 @@ class SimLoop(asyncio.AbstractEventLoop):
             for _, task in self.tasks:
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
 
+    def forget(self) -> None:
+        """Let go of all that is left, once the run is over."""
+        self.tasks.clear()
+        self._timers.clear()
+        self.busy.clear()
+
     def _turn(self, limit_s: float) -> None:
         """Run one callback; with none ready, go to the next timer."""
         busy = self.busy

@@ -1,0 +1,126 @@
+"""What goes wrong in one world, and how often: drawn from its seed (swarm testing).
+
+Each world draws which kinds of faults it has at all: a world in which everything fails all the time gets nowhere, and
+hides what one kind of fault alone would show. `calm` ends them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import NamedTuple
+
+
+class CallFate(NamedTuple):
+    """How one store call goes."""
+
+    there_s: float
+    back_s: float
+    refused: bool = False
+    unanswered: bool = False
+    late_s: float = 0.0
+    """It is refused, and takes effect so long after that."""
+
+
+@dataclass
+class Faults:
+    """Shares of store calls, and events per second of the world. All zero: nothing goes wrong."""
+
+    refused: float = 0.0
+    unanswered: float = 0.0
+    late: float = 0.0
+    stalled: float = 0.0
+    outages: float = 0.0
+    """The store is away for a while."""
+    kills: dict[str, float] = field(default_factory=dict)
+    """By kind of process."""
+    stops: dict[str, float] = field(default_factory=dict)
+    """SIGSTOP, for longer than a lease at times."""
+    second_directors: float = 0.0
+    lost_answers: float = 0.0
+    """Share of calls between processes whose caller is told that the replica is gone, though it works on."""
+    drift: float = 0.0
+    """Processes' monotonic clocks are off by up to this share."""
+    clock_jumps: float = 0.0
+    """Wall clocks jump by up to a minute."""
+
+
+KINDS = ("door", "director", "denoiser", "renderer", "encoder")
+
+
+def drawn(random: Random) -> Faults:
+    """The faults of a world."""
+
+    def perhaps(chance: float, low: float, high: float) -> float:
+        return low * (high / low) ** random.random() if random.random() < chance else 0.0
+
+    if random.random() < 0.05:
+        return Faults()
+    return Faults(
+        refused=perhaps(0.4, 0.002, 0.1),
+        unanswered=perhaps(0.5, 0.002, 0.1),
+        late=perhaps(0.3, 0.002, 0.05),
+        stalled=perhaps(0.3, 0.002, 0.03),
+        outages=perhaps(0.2, 0.02, 0.2),
+        kills={kind: rate for kind in KINDS if (rate := perhaps(0.35, 0.02, 0.5))},
+        stops={kind: rate for kind in KINDS if (rate := perhaps(0.2, 0.02, 0.3))},
+        second_directors=perhaps(0.3, 0.02, 0.3),
+        lost_answers=perhaps(0.2, 0.005, 0.1),
+        drift=perhaps(0.5, 0.001, 0.1),
+        clock_jumps=perhaps(0.3, 0.05, 0.5),
+    )
+
+
+class Chance:
+    """Draws what happens next. One per world."""
+
+    def __init__(self, random: Random, faults: Faults) -> None:
+        self.random = random
+        self.faults = faults
+        self.store_is_down = False
+        self.troubled = True
+        self._bad = 0.0
+        self._set()
+
+    def calm(self) -> None:
+        """From now on nothing goes wrong."""
+        self.faults = Faults(drift=self.faults.drift)
+        self.store_is_down = False
+        self.troubled = False
+        self._set()
+
+    def store_is_back(self) -> None:
+        """An outage has ended."""
+        self.store_is_down = False
+
+    def _set(self) -> None:
+        faults = self.faults
+        self._bad = faults.refused + faults.unanswered + faults.late + faults.stalled
+
+    def store_call(self) -> CallFate:
+        """How a call goes: mostly well, in a few milliseconds."""
+        draw = self.random.random
+        there, back = 0.001 + 0.004 * draw(), 0.001 + 0.004 * draw()
+        if not self._bad or draw() >= self._bad:
+            return CallFate(there, back)
+        faults = self.faults
+        at = draw() * self._bad
+        if at < faults.refused:
+            return CallFate(there, back + 2.0 * draw() ** 3, refused=True)
+        at -= faults.refused
+        if at < faults.unanswered:
+            return CallFate(there, back + 2.0 * draw() ** 3, unanswered=True)
+        at -= faults.unanswered
+        if at < faults.late:
+            return CallFate(there, back + 2.0 * draw() ** 3, refused=True, late_s=8.0 * draw() ** 2)
+        if draw() < 0.5:
+            return CallFate(there + 10.0 * draw() ** 2, back)
+        return CallFate(there, back + 10.0 * draw() ** 2)
+
+    def hop_s(self) -> float:
+        """How long a message between two processes travels."""
+        return 0.0005 + 0.002 * self.random.random()
+
+    def pause_s(self, low: float, high: float) -> float:
+        """Some time, more often a short one."""
+        return low * (high / low) ** self.random.random()

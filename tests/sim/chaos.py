@@ -1,0 +1,100 @@
+"""What befalls a world's processes: they are killed, stopped, started again, and their clocks are set.
+
+Supervisors (Ray Serve's controller, Kubernetes) start again what died. A second Director, as during a roll-out, works
+beside the first for a while; then the older one is ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.sim.chance import KINDS
+from tests.sim.loop import Process
+from tests.sim.world import World
+
+
+class Chaos:
+    """Of one world. `run` ends when all is calm."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._chance = world.chance
+        self._leaving: set[str] = set()
+        """Names of those that nobody starts again."""
+
+    def supervise(self, kind: str, process: Process) -> None:
+        """Start it again whenever it dies."""
+        process.on_death.append(lambda: self._later(kind, process))
+
+    def _later(self, kind: str, dead: Process) -> None:
+        if dead.name not in self._leaving:
+            self._world.loop.after(self._chance.pause_s(0.1, 4.0), self._again, kind)
+
+    def _again(self, kind: str) -> None:
+        self.supervise(kind, self._world.start(kind))
+
+    async def run(self, troubled_s: float) -> None:
+        """Trouble for so long, then none."""
+        world, faults = self._world, self._chance.faults
+        rates: list[tuple[float, object]] = [
+            *((faults.kills.get(kind, 0.0), (self._kill, kind)) for kind in KINDS),
+            *((faults.stops.get(kind, 0.0), (self._stop, kind)) for kind in KINDS),
+            (faults.second_directors, (self._second_director,)),
+            (faults.outages, (self._outage,)),
+            (faults.clock_jumps, (self._clock_jump,)),
+        ]
+        total = sum(rate for rate, _ in rates)
+        ends = world.loop.now + troubled_s
+        while total:
+            await asyncio.sleep(self._chance.random.expovariate(total))
+            if world.loop.now >= ends:
+                break
+            (chosen,) = self._chance.random.choices([what for _, what in rates], [rate for rate, _ in rates])
+            act, *given = chosen  # type: ignore[misc]
+            act(*given)
+        await asyncio.sleep(max(0.0, ends - world.loop.now))
+        self._chance.calm()
+        world.calm()
+
+    def _some(self, kind: str) -> Process | None:
+        up = self._world.up(kind)
+        return self._chance.random.choice(up) if up else None
+
+    def _kill(self, kind: str) -> None:
+        process = self._some(kind)
+        if process is not None:
+            self._world.note(f"kill {process}")
+            process.kill()
+
+    def _stop(self, kind: str) -> None:
+        process = self._some(kind)
+        if process is not None and not process.stopped:
+            seconds = self._chance.pause_s(0.3, 15.0)
+            self._world.note(f"stop {process} for {seconds:.1f} s")
+            process.stop()
+            self._world.loop.after(seconds, process.go_on)
+
+    def _second_director(self) -> None:
+        """The new one is supervised from now on; the old one ends after a while, if it did not before."""
+        old = self._world.up("director")
+        if len(old) != 1:
+            return
+        self._world.note(f"a second Director beside {old[0]}")
+        self._leaving.add(old[0].name)
+        self._world.loop.after(self._chance.pause_s(0.5, 8.0), old[0].kill)
+        self._again("director")
+
+    def _outage(self) -> None:
+        if self._chance.store_is_down:
+            return
+        seconds = self._chance.pause_s(0.2, 8.0)
+        self._world.note(f"the store is away for {seconds:.1f} s")
+        self._chance.store_is_down = True
+        self._world.loop.after(seconds, self._chance.store_is_back)
+
+    def _clock_jump(self) -> None:
+        process = self._some(self._chance.random.choice(("door", "director")))
+        if process is not None:
+            milliseconds = int(self._chance.random.uniform(-60_000, 60_000))
+            self._world.note(f"the wall clock of {process} is set by {milliseconds} ms")
+            self._world.jump(process, milliseconds)

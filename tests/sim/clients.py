@@ -1,0 +1,183 @@
+"""Clients: they create, resend what was not answered, poll, cancel, extend and delete, through any front door.
+
+Each remembers what it was promised, and breaks the world (`Violation`) when a promise is not kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, TypeVar
+
+from serving.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    NotFound,
+    ResourceExhausted,
+    StoreUnfit,
+    Unavailable,
+)
+from serving.frontdoor.drafts import Draft, ExtensionDraft
+from serving.frontdoor.records import View
+from serving.jobs.record import JobRecord, JobState
+from serving.requests import Kind
+from serving.stages.contracts import StageLost
+from tests.sim.doors import Door, caller
+from tests.sim.invariants import Violation
+from tests.sim.world import World
+
+T = TypeVar("T")
+_AWAY = (Unavailable, StageLost, StoreUnfit, ResourceExhausted)
+"""What a client answers with another try."""
+
+
+class Client:
+    """One user with one API key, who makes some videos one after the other."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self._world = world
+        self._random = world.random
+        self._number = number
+        self._tenant = f"tenant{number % 2}"
+        self._caller = caller(self._tenant, f"key{number}")
+        self.videos = 0
+        """How many it asked for."""
+        self._seen: dict[str, tuple[Door, int]] = {}
+
+    async def live(self) -> None:
+        """Make a video, and perhaps go on with it."""
+        parent = await self._make(self._draft())
+        while parent is not None and self._random.random() < 0.4:
+            parent = await self._make(self._draft(extends=parent))
+
+    def _draft(self, extends: JobRecord | None = None) -> Draft:
+        draw = self._random
+        self.videos += 1
+        image = extends is None and draw.random() < 0.1
+        named = draw.random() < 0.5
+        return Draft(
+            kind=Kind.IMAGE if image else Kind.VIDEO,
+            prompt=f"client {self._number} video {self.videos}",
+            seconds=None if image else draw.choice((1, 1, 2, 3)),
+            steps=draw.choice((1, 2, 3, 4)),
+            seed=draw.choice((None, 7)),
+            extends=ExtensionDraft(video_id=extends.id) if extends else None,
+            images=draw.choice((1, 2)) if image else None,
+            request_id=f"request {self._number} {self.videos}" if named else "",
+        )
+
+    async def _make(self, draft: Draft) -> JobRecord | None:
+        """Create it and see it to its end; the record if it can be extended."""
+        draw = self._random
+        record = await self._create(draft)
+        if record is None:
+            return None
+        if draft.request_id and draw.random() < 0.2:
+            await self._create_again(draft, record)
+        if draw.random() < 0.2:
+            await asyncio.sleep(self._world.chance.pause_s(0.01, 3.0))
+            await self._cancel(record.id)
+        record = await self._ended(record.id)
+        if draw.random() < 0.15:
+            await self._delete(record.id)
+            return None
+        return record if record.state is JobState.SUCCEEDED and record.request.kind is Kind.VIDEO else None
+
+    async def _create(self, draft: Draft) -> JobRecord | None:
+        """The job, once a front door has acknowledged it; None if what it extends is gone."""
+        marks = self._random.random() < 0.5
+        resent = False
+        while True:
+            create = partial(self._created, draft=draft, resent=resent)
+            try:
+                record = await self._ask(create)
+            except _AWAY:
+                resent = marks
+                await self._pause()
+                continue
+            except (FailedPrecondition, NotFound):
+                if draft.extends is None:
+                    raise
+                return None
+            self._world.ledger.acknowledged(self._tenant, record.id)
+            return record
+
+    async def _created(self, door: Door, *, draft: Draft, resent: bool) -> JobRecord:
+        return await door.videos.create(self._caller, draft, resent=resent)
+
+    async def _create_again(self, draft: Draft, record: JobRecord) -> None:
+        """The same key names the same job, and takes no other request."""
+        again = await self._create(draft)
+        if again is None or again.id != record.id:
+            raise Violation(f"{record.id} was created again as {again.id if again else None} under one request id")
+        other = Draft(prompt="another", seconds=1, steps=1, request_id=draft.request_id)
+        while True:
+            try:
+                taken = await self._ask(lambda door: door.videos.create(self._caller, other))
+            except AlreadyExists:
+                return
+            except _AWAY:
+                await self._pause()
+                continue
+            raise Violation(f"request id {draft.request_id!r} of {record.id} took another request as {taken.id}")
+
+    async def _ended(self, job: str) -> JobRecord:
+        """Poll it until it has ended."""
+        pause = 0.2
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(2.0, pause * 1.5)
+            view = await self._view(job)
+            if view is not None and view.record.state.terminal:
+                return view.record
+
+    async def _view(self, job: str) -> View | None:
+        """What a front door says; None if none answered. Nothing goes back at one door."""
+        door = self._world.any_door()
+        if door is None:
+            return None
+        try:
+            view = await self._ask(lambda asked: asked.videos.view(self._caller, job), door)
+        except _AWAY:
+            return None
+        known = self._seen.get(job)
+        if known is not None and known[0] is door and view.record.version < known[1]:
+            raise Violation(f"{door.process} told {job} at version {view.record.version} after {known[1]}")
+        self._seen[job] = door, view.record.version
+        return view
+
+    async def _cancel(self, job: str) -> None:
+        while True:
+            try:
+                view = await self._ask(lambda door: door.videos.cancel(self._caller, job))
+            except FailedPrecondition:  # it has ended already
+                return
+            except _AWAY:
+                await self._pause()
+                continue
+            if not view.record.cancel_requested and not view.record.state.terminal:
+                raise Violation(f"{job}: the cancellation was acknowledged, and the record knows nothing of it")
+            return
+
+    async def _delete(self, job: str) -> None:
+        while True:
+            try:
+                await self._ask(lambda door: door.videos.delete(self._caller, job))
+            except NotFound:  # an earlier call did it
+                return
+            except _AWAY:
+                await self._pause()
+                continue
+            return
+
+    async def _ask(self, question: Callable[[Door], Coroutine[Any, Any, T]], door: Door | None = None) -> T:
+        world = self._world
+        door = door or world.any_door()
+        if door is None:
+            raise Unavailable("no front door is up")
+        asked = door
+        return await world.network.call(world.loop.world, asked.process, lambda: question(asked))
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self._world.chance.pause_s(0.05, 2.0))

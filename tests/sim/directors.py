@@ -1,0 +1,82 @@
+"""Directors: each a process that takes an epoch and runs the shipped `Director`, as `deployments/replicas.py` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from serving.director.director import Director
+from serving.errors import LongtakeError
+from serving.jobs.epoch import EpochLost, take_epoch
+from serving.jobs.repository import Jobs
+from serving.metrics import Unrecorded
+from serving.store.base import Store
+from tests.sim import model
+from tests.sim.chance import Chance
+from tests.sim.loop import Process
+from tests.sim.stages import SimStages
+
+
+@dataclass
+class Seat:
+    """A Director that has its epoch."""
+
+    process: Process
+    epoch: int
+    director: Director
+    lost: bool = False
+    """Its epoch: it idles."""
+
+
+class Office:
+    """All Directors of a world that have an epoch."""
+
+    def __init__(self, chance: Chance) -> None:
+        self.seats: list[Seat] = []
+        self.epochs: dict[Process, int] = {}
+        """Of every Director that ever was."""
+        self._chance = chance
+
+    def reached(self) -> Seat | None:
+        """Where a front door's call ends up: any that has not said it stopped."""
+        working = [seat for seat in self.seats if seat.process.alive and not seat.lost]
+        return self._chance.random.choice(working) if working else None
+
+    async def serve(
+        self,
+        process: Process,
+        store: Store,
+        stages: SimStages,
+        *,
+        slots: int,
+        now_ms: Callable[[], int],
+        incident: Callable[[], str],
+        broke: Callable[[BaseException], None],
+    ) -> None:
+        """A Director's life; runs in its process. `broke` is told if its loop ends of a fault."""
+        try:
+            epoch = await take_epoch(store)
+        except LongtakeError:  # Serve starts the replica again
+            process.kill()
+            return
+        self.epochs[process] = epoch.number
+        director = Director(
+            store=store,
+            jobs=Jobs(store),
+            epoch=epoch,
+            stages=stages,
+            family=lambda name: model.FAMILY,
+            slots=slots,
+            slice_s=5.0,
+            metrics=Unrecorded(),
+            now_ms=now_ms,
+            incident=incident,
+        )
+        seat = Seat(process, epoch.number, director)
+        self.seats.append(seat)
+        try:
+            await director.run()
+        except EpochLost:
+            seat.lost = True
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is found)
+            broke(error)

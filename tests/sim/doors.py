@@ -1,0 +1,187 @@
+"""Front doors: the shipped `Videos`, `Records` and `DirectorLink` behind simulated connections.
+
+Nothing of gRPC runs: `_Link` speaks to a Director in another simulated process instead of a channel. Media from
+outside are not simulated, so the intake's parts that read them are left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+import grpc
+
+from serving.director.events import Batch
+from serving.frontdoor.auth import Caller
+from serving.frontdoor.backlog import Backlog
+from serving.frontdoor.catalog import Catalog, Model
+from serving.frontdoor.director_link import DirectorLink
+from serving.frontdoor.intake import Intake
+from serving.frontdoor.records import RecordCache, Records
+from serving.frontdoor.videos import Defaults, Videos
+from serving.gen.longtake.internal.v1 import director_pb2
+from serving.jobs.repository import Jobs
+from serving.metrics import Unrecorded
+from serving.requests import Codec
+from serving.runtime_keys import director_address
+from serving.stages.contracts import StageLost
+from serving.store.base import Store
+from tests.sim import model
+from tests.sim.directors import Office
+from tests.sim.loop import Process
+from tests.sim.network import Network
+
+MOST_JOBS = 50
+_CATALOG = Catalog([Model(model.CAPABILITIES, model.DIGEST)], default=model.MODEL)
+
+
+class Door:
+    """One front-door process."""
+
+    def __init__(
+        self, process: Process, store: Store, network: Network, office: Office, now_ms: Callable[[], int]
+    ) -> None:
+        self.process = process
+        clock = process.loop.time
+        jobs = Jobs(store)
+        cache = RecordCache(clock=clock)
+        records = Records(jobs, cache, Unrecorded())
+        self.link = _Link(store, cache, process, network, office)
+        nothing = cast(Any, None)
+        self.videos = Videos(
+            store=store,
+            jobs=jobs,
+            cache=cache,
+            records=records,
+            link=self.link,
+            intake=Intake(
+                store=store,
+                files=nothing,
+                films=nothing,
+                records=records,
+                signer=nothing,
+                fetcher=nothing,
+                decoder=nothing,
+            ),
+            catalog=_CATALOG,
+            backlog=Backlog(jobs, clock=clock),
+            recorder=Unrecorded(),
+            defaults=Defaults(codec=Codec.AV1, max_active_jobs=MOST_JOBS),
+            now_ms=now_ms,
+        )
+
+
+def caller(tenant: str, key: str) -> Caller:
+    """Who calls."""
+    return Caller(tenant=tenant, api_key_id=key, name=key)
+
+
+class _Link(DirectorLink):
+    """Speaks to whichever Director the network leads to."""
+
+    def __init__(self, store: Store, cache: RecordCache, process: Process, network: Network, office: Office) -> None:
+        super().__init__(store, cache, Unrecorded(), address=None)
+        self._line = _Line(process, network, office)
+
+    async def _stub(self) -> Any:
+        return self._line if await director_address(self._store) is not None else None
+
+
+class _Line:
+    """What `DirectorLink` uses of a gRPC stub."""
+
+    def __init__(self, process: Process, network: Network, office: Office) -> None:
+        self._process = process
+        self._network = network
+        self._office = office
+
+    async def Wake(self, request: Any, *, metadata: Any, timeout: float) -> None:  # noqa: ASYNC109, N802  (gRPC's)
+        seat = self._office.reached()
+        if seat is None:
+            raise _failed("no Director")
+
+        async def wake() -> None:
+            seat.director.wake(request.tenant, request.job)
+
+        try:
+            async with asyncio.timeout(timeout):
+                await self._network.call(self._process, seat.process, wake)
+        except (StageLost, TimeoutError) as error:
+            raise _failed(str(error)) from error
+
+    def Watch(self, request: Any, *, metadata: Any) -> _Stream:  # noqa: N802  (gRPC's)
+        stream = _Stream(self._process)
+        seat = self._office.reached()
+        if seat is None:
+            stream.put(_failed("no Director"))
+            return stream
+        loop = self._process.loop
+        due = loop.now
+
+        def send(message: object) -> None:
+            nonlocal due
+            due = max(due, loop.now + self._network.hop_s())  # a stream keeps its order
+            loop.after(due - loop.now, stream.put, message, process=self._process)
+
+        async def pump() -> None:
+            async for batch in seat.director.watch(request.cursor, request.epoch):
+                if stream.cancelled:
+                    return
+                send(_response(batch))
+            send(None)
+
+        loop.after(self._network.hop_s(), lambda: seat.process.spawn(pump(), "watch"), process=seat.process)
+        seat.process.on_death.append(lambda: send(_failed("connection reset")))
+        return stream
+
+
+class _Stream:
+    """What `DirectorLink` uses of a running call."""
+
+    def __init__(self, process: Process) -> None:
+        self.cancelled = False
+        self._messages: deque[object] = deque()
+        self._news = asyncio.Event()
+
+    def put(self, message: object) -> None:
+        self._messages.append(message)
+        self._news.set()
+
+    async def read(self) -> object:
+        while not self._messages:
+            self._news.clear()
+            await self._news.wait()
+        message = self._messages.popleft()
+        if isinstance(message, grpc.aio.AioRpcError):
+            raise message
+        return message
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+def _failed(details: str) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+
+
+def _response(batch: Batch) -> director_pb2.WatchResponse:
+    """As `deployments/replicas.py` makes it, which cannot be imported without Ray."""
+    return director_pb2.WatchResponse(
+        epoch=batch.epoch,
+        cursor=batch.cursor,
+        continuous=batch.continuous,
+        events=[
+            director_pb2.JobEvent(
+                tenant=event.tenant,
+                job=event.job,
+                version=event.version,
+                record=event.record,
+                stage=event.stage,
+                steps_done=event.steps_done,
+                segment_index=event.segment_index,
+            )
+            for event in batch.events
+        ],
+    )

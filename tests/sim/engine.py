@@ -1,0 +1,98 @@
+"""The Denoiser's engine loop without its thread: the shipped `EngineLoop`, driven by a task of the simulated process.
+
+What ships decides which slices step next and who is answered; here a step takes simulated time. As in a thread, the
+event loop may look at a state between the moment its latents are replaced and the moment its step is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from engines.families.base import Denoising
+from serving.stages.engine_loop import EngineLoop
+
+
+class _Nothing(Exception):
+    """There is no slice to step."""
+
+
+class _Bell:
+    """In place of the loop's `threading.Condition`: there is one thread, and waiting is a task's matter."""
+
+    def __init__(self) -> None:
+        self.rung = asyncio.Event()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def notify(self) -> None:
+        self.rung.set()
+
+    def wait(self) -> None:
+        raise _Nothing
+
+
+class TaskLoop(EngineLoop):
+    """See the module. `denoise.py` makes one as it would the shipped one."""
+
+    stepped: Callable[[str], None]
+    """Told of every step: its job."""
+    step_s: Callable[[], float]
+    """How long the next step takes. The world sets both for all loops."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._bell = _Bell()
+        self._changed = self._bell  # type: ignore[assignment]
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._life(), name="engine loop")
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._bell.notify()
+
+    @property
+    def alive(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    async def _life(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._bell.rung.clear()
+            try:
+                works = self._next()
+            except _Nothing:
+                await self._bell.rung.wait()
+                continue
+            if not works:
+                return
+            began = loop.time()
+            await asyncio.sleep(TaskLoop.step_s())
+            for work in works:
+                TaskLoop.stepped(work.key[0])
+            await self._torn([work.state for work in works])
+            share = (loop.time() - began) / len(works)
+            for work in works:
+                work.seconds += share
+                work.stepped = True
+
+    async def _torn(self, states: list[Denoising]) -> None:
+        """Step them as a thread does: somebody may look before the step is counted."""
+        before = [state.step for state in states]
+        self._step(states)
+        after = [state.step for state in states]
+        for state, step in zip(states, before, strict=True):
+            state.step = step
+        await asyncio.sleep(0)
+        for state, step in zip(states, after, strict=True):
+            state.step = step

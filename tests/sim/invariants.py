@@ -1,0 +1,266 @@
+"""What must hold at every write, and at the end. `Ledger` watches the disk, the engine loops and what clients are told.
+
+The rules are written down here once more, from the design and not from the code under test. A broken one raises
+`Violation` at the very write that breaks it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from serving.jobs.lease import TTL_S, Lease
+from serving.jobs.record import JobRecord, JobState
+from serving.requests import Kind
+from serving.segments.manifest import SegmentManifest
+from tests.sim import model
+from tests.sim.loop import Process, SimLoop
+from tests.sim.store import Disk
+
+_RECORD = re.compile(r"t/([^/]+)/jobs/([^/]+)\Z")
+_IMMUTABLE = re.compile(r"t/[^/]+/(blobs|segments|cache|checkpoints)/")
+_FOLLOWS = {
+    JobState.QUEUED: {JobState.QUEUED, JobState.RUNNING, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED},
+    JobState.RUNNING: set(JobState) - {JobState.DELETED},
+    JobState.SUCCEEDED: {JobState.DELETED},
+    JobState.FAILED: {JobState.DELETED},
+    JobState.CANCELLED: {JobState.DELETED},
+    JobState.EXPIRED: {JobState.DELETED},
+    JobState.DELETED: set[JobState](),
+}
+OVERLAP_S = TTL_S + 4.0
+"""Two replicas may work on one job for so long: until a lease is over, and a little for its slice and its store."""
+IDLE_S = 2.0
+"""A replica that stepped a job within this time works on it."""
+LATE_S = 4.0
+"""Steps may go on for so long after the job has ended."""
+
+
+class Violation(AssertionError):
+    """A rule is broken."""
+
+
+@dataclass
+class Job:
+    """What the ledger knows of one."""
+
+    record: JobRecord
+    expected: list[model.Made] | None = None
+    ended_at: float | None = None
+    asked_to_cancel_at: float | None = None
+    workers: dict[Process, tuple[float, float]] = field(default_factory=dict)
+    """When each replica began to step it, and its newest step."""
+
+
+class Ledger:
+    """Of one world."""
+
+    def __init__(self, loop: SimLoop, disk: Disk, *, epoch_of: Callable[[Process], int | None]) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.made: dict[str, model.Made] = {}
+        """By segment digest: what an extension of it follows."""
+        self._loop = loop
+        self._disk = disk
+        self._epoch_of = epoch_of
+        self._leases_since: dict[str, float] = {}
+        """When the present holder took the lease, by key."""
+
+    # ── writes ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def wrote(self, by: Process, key: str, before: bytes | None, after: bytes | None) -> None:
+        """A write is about to take effect."""
+        found = _RECORD.match(key)
+        if found is not None:
+            _must(after is not None, f"{key}: a record is never deleted")
+            assert after is not None
+            self._record(by, before, JobRecord.decode(after))
+        elif key.startswith("active/"):
+            self._active(key, after)
+        elif key.startswith("leases/"):
+            self._lease(key, after)
+        elif _IMMUTABLE.match(key):
+            self._immutable(key, before, after)
+
+    def _record(self, by: Process, before: bytes | None, record: JobRecord) -> None:
+        epoch = self._epoch_of(by)
+        if before is None:
+            _must(record.version == 1, f"{record.id}: its first version is {record.version}")
+            _must(
+                any(key.startswith("active/") and key.endswith(record.id) for key in self._disk.objects),
+                f"{record.id}: the record is there before its active/ key: no Director would ever see it",
+            )
+            self.jobs[record.id] = Job(record)
+            return
+        was = JobRecord.decode(before)
+        job = self.jobs[record.id]
+        name = f"{record.id} v{record.version} by {by}"
+        _must(record.version == was.version + 1, f"{name}: follows v{was.version}: an update is lost")
+        _must(record.nonce != was.nonce, f"{name}: its nonce is that of the version before")
+        _must(record.state in _FOLLOWS[was.state], f"{name}: {was.state} became {record.state}")
+        _must(
+            (was.request, was.plan, was.created_ms) == (record.request, record.plan, record.created_ms),
+            f"{name}: the request or the plan changed",
+        )
+        _must(record.attempt >= was.attempt, f"{name}: attempt {record.attempt} follows {was.attempt}")
+        _must(record.epoch >= was.epoch, f"{name}: epoch {record.epoch} follows {was.epoch}")
+        _must(record.cancel_requested or not was.cancel_requested, f"{name}: a cancellation is forgotten")
+        if was.state.terminal:
+            left = {"state", "version", "nonce", "events", "expires_ms"}
+            _must(was.model_dump(exclude=left) == record.model_dump(exclude=left), f"{name}: a terminal record changed")
+        if epoch is None:
+            self._by_a_door(name, was, record)
+        else:
+            _must(epoch >= was.epoch, f"{name}: a Director of epoch {epoch} writes after epoch {was.epoch} has")
+            self._by_a_director(name, epoch, job, was, record)
+        if record.cancel_requested and not was.cancel_requested:
+            job.asked_to_cancel_at = self._loop.now
+        if record.state.terminal and not was.state.terminal:
+            job.ended_at = self._loop.now
+        job.record = record
+
+    def _by_a_door(self, name: str, was: JobRecord, record: JobRecord) -> None:
+        same = ("attempt", "epoch", "segments", "images", "steps_done", "phase", "crashes", "faults")
+        _must(
+            all(getattr(was, field) == getattr(record, field) for field in same),
+            f"{name}: a door did a Director's work",
+        )
+        _must(
+            record.state in (was.state, JobState.CANCELLED, JobState.DELETED), f"{name}: a door made it {record.state}"
+        )
+
+    def _by_a_director(self, name: str, epoch: int, job: Job, was: JobRecord, record: JobRecord) -> None:
+        if record.state is JobState.RUNNING or record.segments != was.segments or record.images != was.images:
+            _must(record.epoch == epoch, f"{name}: it carries epoch {record.epoch}, its writer has {epoch}")
+        if record.attempt > was.attempt and was.state is JobState.RUNNING and was.epoch < epoch:
+            self._alone(name, was)
+        _must(
+            record.segments[: len(was.segments)] == was.segments and record.images[: len(was.images)] == was.images,
+            f"{name}: what was published is taken back",
+        )
+        new = (*record.segments[len(was.segments) :], *record.images[len(was.images) :])
+        _must(len(new) <= 1, f"{name}: {len(new)} segments in one write")
+        if new:
+            self._published(name, job, record)
+        if record.state is JobState.SUCCEEDED:
+            done = len(record.images) if record.request.kind is Kind.IMAGE else len(record.segments)
+            _must(done == len(record.plan.segments), f"{name}: it succeeded with {done} segments")
+            _must(record.steps_done == record.plan.total_steps, f"{name}: it succeeded after {record.steps_done} steps")
+        if record.state is JobState.CANCELLED:
+            _must(record.cancel_requested, f"{name}: nobody asked to cancel it")
+        if record.state is JobState.EXPIRED:
+            _must(record.deadline_ms is not None, f"{name}: it has no deadline")
+        if record.state is JobState.FAILED:
+            _must(record.error is not None, f"{name}: it failed without a reason")
+
+    # ── what is published ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _published(self, name: str, job: Job, record: JobRecord) -> None:
+        """The newest segment or image is whole, in its place, and what an undisturbed run makes."""
+        if job.expected is None:
+            extends = record.request.extends
+            job.expected = model.expected(record, self.made[extends.segment] if extends else None)
+        if record.request.kind is Kind.IMAGE:
+            want = job.expected[len(record.images) - 1]
+            self._blob(name, record.tenant, record.images[-1])
+            _must(record.images[-1] == want.media, f"{name}: image {len(record.images)} is another than it must be")
+            return
+        digest = record.segments[-1]
+        stored = self._disk.objects.get(f"t/{record.tenant}/segments/{digest}")
+        _must(stored is not None, f"{name}: manifest {digest} is not in the store")
+        assert stored is not None
+        manifest = SegmentManifest.model_validate_json(stored.data)
+        at = len(record.segments) - 1
+        parent = record.segments[-2] if at else record.request.extends.segment if record.request.extends else None
+        planned, want = record.plan.segments[at], job.expected[at]
+        blobs = {manifest.latents.blob, manifest.anchor.blob, manifest.tail.blob, manifest.init, manifest.thumbnail}
+        for blob in sorted(blobs | {part.blob for part in manifest.parts}):
+            self._blob(name, record.tenant, blob)
+        got = (manifest.video, manifest.parent, manifest.depth, manifest.frames, manifest.total_frames)
+        wanted = (record.id, parent, planned.index, planned.frames, want.end_frame)
+        _must(got == wanted, f"{name}: segment {at} is {got}, not {wanted}")
+        _must(manifest.effective_prompt == want.caption, f"{name}: its caption is {manifest.effective_prompt!r}")
+        _must(
+            manifest.latents.blob == model.digest_of(want.latents),
+            f"{name}: segment {at} has other latents than an undisturbed run makes",
+        )
+        _must(
+            manifest.parts[-1].blob == want.media,
+            f"{name}: segment {at} has another film than an undisturbed run makes",
+        )
+        _must(len(manifest.parts) == planned.index + 1, f"{name}: it names {len(manifest.parts)} parts")
+        self.made[digest] = want
+
+    def _blob(self, name: str, tenant: str, digest: str) -> None:
+        _must(f"t/{tenant}/blobs/{digest}" in self._disk.objects, f"{name}: blob {digest} is not in the store")
+
+    def _immutable(self, key: str, before: bytes | None, after: bytes | None) -> None:
+        if after is None:
+            _must("/checkpoints/" in key, f"{key}: it was deleted")
+            return
+        _must(before is None, f"{key}: it was replaced")
+        if "/blobs/" in key or "/segments/" in key:
+            _must(hashlib.sha256(after).hexdigest() == key.rpartition("/")[2], f"{key}: its name is not its digest")
+
+    def _active(self, key: str, after: bytes | None) -> None:
+        job = self.jobs.get(key.rpartition("/")[2])
+        if after is None and job is not None:
+            _must(
+                job.record.state.terminal,
+                f"{key} was deleted while the job is {job.record.state}: nobody sees it any more",
+            )
+
+    # ── who works ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _lease(self, key: str, after: bytes | None) -> None:
+        assert after is not None
+        lease = Lease.model_validate_json(after)
+        if lease.beat == 0 and not lease.released:
+            self._leases_since[key] = self._loop.now
+
+    def _alone(self, name: str, was: JobRecord) -> None:
+        """A new Director begins another attempt: nobody may hold the one before."""
+        key = f"leases/{was.id}/{was.attempt}"
+        stored = self._disk.objects.get(key)
+        if stored is None or Lease.model_validate_json(stored.data).released:
+            return
+        held = self._loop.now - self._leases_since[key]
+        _must(held < 2.0, f"{name}: its attempt {was.attempt} is held since {held:.1f} s, and another one begins")
+
+    def stepped(self, process: Process, job_id: str) -> None:
+        """A replica steps a job."""
+        job, now = self.jobs[job_id], self._loop.now
+        if job.ended_at is not None and process.stopped_for == 0:
+            late = now - job.ended_at
+            _must(late < LATE_S, f"{process} steps {job_id} {late:.1f} s after it ended as {job.record.state}")
+        began, last = job.workers.get(process, (now, now))
+        job.workers[process] = (began if now - last < IDLE_S else now, now)
+        for other, (other_began, other_last) in job.workers.items():
+            if other is not process and now - other_last < IDLE_S:
+                both = now - max(began, other_began)
+                _must(both < OVERLAP_S, f"{process} and {other} have both worked on {job_id} for {both:.1f} s")
+
+    # ── clients, and the end ────────────────────────────────────────────────────────────────────────────────────
+
+    def acknowledged(self, tenant: str, job: str) -> None:
+        """A client has the id."""
+        _must(f"t/{tenant}/jobs/{job}" in self._disk.objects, f"{job} was acknowledged and is not in the store")
+
+    def at_rest(self) -> bool:
+        """Whether every job has ended and left the active list."""
+        ended = all(job.record.state.terminal for job in self.jobs.values())
+        return ended and not any(key.startswith("active/") for key in self._disk.objects)
+
+    def at_the_end(self) -> None:
+        """All has come to rest."""
+        for job in self.jobs.values():
+            record = job.record
+            _must(record.state.terminal, f"{record.id} is still {record.state} (attempt {record.attempt})")
+        left = [key for key in self._disk.objects if key.startswith("active/") and key.rpartition("/")[2] in self.jobs]
+        _must(not left, f"ended jobs are still listed as active: {left}")
+
+
+def _must(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise Violation(otherwise)

@@ -1,0 +1,189 @@
+"""A model so small that a video costs microseconds, and what a job must yield with it.
+
+Every byte is a pure function of all that decides it: conditions, seed, segment, steps, the latents before. So a wrong
+resume, a torn checkpoint or a stale parent shows as another digest. `expected` computes a job's result with no
+Director, no store and no slices.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from engines.families.base import (
+    Array,
+    Canvas,
+    Capabilities,
+    Conditions,
+    Denoising,
+    Engines,
+    Frames,
+    PromptReading,
+    Range,
+    ReferenceReading,
+    Subject,
+)
+from serving.jobs.record import JobRecord
+from serving.requests import Kind
+
+MODEL = "tiny"
+DIGEST = hashlib.sha256(b"tiny").hexdigest()
+CAPABILITIES = Capabilities(
+    model=MODEL,
+    family="tiny",
+    description="for the simulation",
+    canvases=(Canvas("1:1", 8, 8),),
+    resolutions={"480p": 1},
+    image_resolutions={"1k": 8},
+    fps=4,
+    frames_per_latent=4,
+    root_latents=2,
+    segment_latents=1,
+    seconds=Range(1, 4, 1),
+    extension_seconds=Range(1, 4, 1),
+    steps=Range(1, 8, 3),
+    reference_size=(8, 8),
+    references_max=1,
+    max_prompt_chars=200,
+)
+
+
+class TinyFamily:
+    """Implements `engines.families.base.Family`."""
+
+    capabilities = CAPABILITIES
+    components: tuple[str, ...] = ()
+    lead_latents = 1
+    history_latents = 2
+
+    def read_prompt(self, prompt: str, *, subject: Subject, seed: int, inherited: str | None = None) -> PromptReading:
+        return PromptReading(inherited or f"{subject} {prompt} {seed}")
+
+    def read_reference(self, picture: Frames) -> ReferenceReading:
+        raise NotImplementedError
+
+    def encode_text(self, engines: Engines, effective_prompt: str) -> Array:
+        return _numbers(effective_prompt.encode(), (2, 4))
+
+    def encode_still(self, engines: Engines, picture: Frames) -> Array:
+        raise NotImplementedError
+
+    def encode_video(self, engines: Engines, frames: Frames) -> Array:
+        raise NotImplementedError
+
+    def start(self, conditions: Conditions, *, seed: int, segment: int, steps: int) -> Denoising:
+        given = (conditions.text, *conditions.references, conditions.first, conditions.anchor, conditions.short)
+        known = b"|".join(array.tobytes() if array is not None else b"-" for array in given)
+        count = CAPABILITIES.root_latents if conditions.is_root else CAPABILITIES.segment_latents
+        return Denoising(
+            latents=_numbers(f"{seed}/{segment}".encode(), (count, 2, 1, 1)),
+            step=0,
+            times=np.linspace(1, 0, steps + 1, dtype=np.float32),
+            packed={"given": _numbers(known, (1, 2, 1, 1))},
+        )
+
+    def step(self, engines: Engines | None, states: Sequence[Denoising]) -> None:
+        for state in states:
+            given = state.packed["given"]
+            state.latents = (state.latents * np.float32(0.5) + given * np.float32(state.step + 1)).astype(np.float32)
+            state.step += 1
+
+    def batch_key(self, state: Denoising) -> Any:
+        return state.latents.shape
+
+    def decode(self, engines: Engines, latents: Array, *, lead: Array | None) -> Iterator[Frames]:
+        raise NotImplementedError
+
+
+FAMILY = TinyFamily()
+
+
+@dataclass(frozen=True)
+class TinySession:
+    """What the stages use of `engines.session.Session`."""
+
+    family: TinyFamily = FAMILY
+    digest: str = DIGEST
+
+    def infer(self, component: str, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        raise NotImplementedError
+
+
+def film(latents: Array, lead: Array | None, start_frame: int, sequence_start: int) -> bytes:
+    """A segment's media."""
+    where = f"{start_frame}/{sequence_start}".encode()
+    return b"film" + hashlib.sha256(latents.tobytes() + (lead.tobytes() if lead is not None else b"") + where).digest()
+
+
+def picture(latents: Array) -> bytes:
+    """An image, or a thumbnail."""
+    return b"picture" + hashlib.sha256(latents[:1].tobytes()).digest()
+
+
+def frames_of(latents: Array, lead: Array | None) -> int:
+    """How many frames they decode to."""
+    return 4 * len(latents) - (3 if lead is None else 0)
+
+
+def digest_of(latents: Array) -> str:
+    """Their blob's name."""
+    return hashlib.sha256(save({"latents": np.ascontiguousarray(latents, dtype=np.float32)})).hexdigest()
+
+
+@dataclass(frozen=True)
+class Made:
+    """A segment, or an image."""
+
+    latents: Array
+    anchor: Array
+    caption: str
+    media: str
+    """Digest of the film or picture."""
+    end_frame: int
+
+
+def expected(record: JobRecord, parent: Made | None) -> list[Made]:
+    """What the job must make, if it follows `parent`."""
+    plan = record.plan
+    subject: Subject = "named"
+    caption = FAMILY.read_prompt(
+        record.request.prompt, subject=subject, seed=plan.seed, inherited=parent.caption if parent else None
+    ).effective_prompt
+    made: list[Made] = []
+    before = parent
+    for planned in plan.segments:
+        if record.request.kind is Kind.IMAGE:
+            before = None
+        short = before.latents[-2:] if before else None
+        conditions = Conditions(
+            canvas=CAPABILITIES.canvases[0],
+            text=FAMILY.encode_text(TinySession(), caption),
+            anchor=before.anchor if before else None,
+            short=short,
+        )
+        state = FAMILY.start(conditions, seed=plan.seed, segment=planned.index, steps=plan.steps)
+        while not state.done:
+            FAMILY.step(None, [state])
+        lead = before.latents[-1:] if before else None
+        if record.request.kind is Kind.IMAGE:
+            media = picture(state.latents)
+        else:
+            media = film(state.latents, lead, before.end_frame if before else 0, planned.index)
+        anchor = before.anchor if before else state.latents[:1]
+        end_frame = (before.end_frame if before else 0) + planned.frames
+        before = Made(state.latents, anchor, caption, hashlib.sha256(media).hexdigest(), end_frame)
+        made.append(before)
+    return made
+
+
+def _numbers(seed: bytes, shape: tuple[int, ...]) -> Array:
+    """Floats in 0..1 that hang on every bit of `seed`."""
+    count = int(np.prod(shape))
+    raw = hashlib.shake_128(seed).digest(count)
+    return (np.frombuffer(raw, np.uint8).astype(np.float32) / np.float32(255)).reshape(shape)

@@ -1,0 +1,63 @@
+"""Plays one world from its seed, to its end or to the first broken rule."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from random import Random
+
+from tests.sim.chance import drawn
+from tests.sim.chaos import Chaos
+from tests.sim.clients import Client
+from tests.sim.invariants import Violation
+from tests.sim.loop import Deadlock, OutOfTime
+from tests.sim.seams import installed
+from tests.sim.world import World, shaped
+
+LIMIT_S = 300.0
+"""After the trouble every job must have ended within this."""
+TRACED = 4000
+
+
+@dataclass(frozen=True)
+class Played:
+    """How a world went."""
+
+    seed: str
+    lives: int
+    """Jobs that came to their end."""
+    turns: int
+    seconds: float
+    """Of the world."""
+    broken: str = ""
+    trace: tuple[str, ...] = ()
+
+
+def play(seed: str, *, traced: bool = False) -> Played:
+    """One world. The same seed goes the same way, step by step."""
+    draw = Random(seed)
+    world = World(seed, shaped(draw), drawn(draw))
+    if traced:
+        world.trace = deque(maxlen=TRACED)
+        world.note(f"{world.shape}\n{world.chance.faults}")
+    broken = ""
+    with installed(world.loop, seed):
+        try:
+            world.loop.run(_lived(world), limit_s=world.shape.troubled_s + LIMIT_S)
+        except (Violation, Deadlock, OutOfTime) as error:
+            broken = f"{type(error).__name__}: {error}"
+    trace = tuple(world.trace or ())
+    return Played(seed, len(world.ledger.jobs), world.loop.turns, world.loop.now, broken, trace)
+
+
+async def _lived(world: World) -> None:
+    chaos = Chaos(world)
+    for kind, process in world.begin():
+        chaos.supervise(kind, process)
+    trouble = asyncio.create_task(chaos.run(world.shape.troubled_s), name="chaos")
+    clients = [Client(world, number) for number in range(world.shape.clients)]
+    await asyncio.gather(trouble, *(client.live() for client in clients))
+    while not world.ledger.at_rest():  # noqa: ASYNC110  (nobody tells)
+        await asyncio.sleep(0.5)
+    world.ledger.at_the_end()

@@ -1,0 +1,77 @@
+"""Where what ships meets the simulation: clocks, randomness, the engine's thread, logs. Nothing else is replaced.
+
+`installed` puts the replacements in for the time of one world. They are process-wide, so one world runs at a time.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import random
+import secrets
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from unittest import mock
+
+import structlog
+
+from serving.frontdoor import videos
+from serving.jobs.ids import new_id
+from serving.jobs.record import JobRecord
+from serving.stages import denoise, engine_loop
+from tests.sim.engine import TaskLoop
+from tests.sim.loop import SimLoop
+
+_decode = JobRecord.decode.__func__  # type: ignore[attr-defined]
+
+
+@contextmanager
+def installed(loop: SimLoop, seed: str) -> Iterator[None]:
+    """See the module."""
+    drawn = random.Random(f"{seed}/secrets")
+    clock = types.SimpleNamespace(monotonic=loop.time)
+    records: dict[bytes, JobRecord] = {}
+
+    def decode(cls: type[JobRecord], data: bytes) -> JobRecord:
+        """Records never change, and the same bytes are read again and again."""
+        found = records.get(data)
+        if found is None:
+            found = records[data] = _decode(cls, data)
+        return found
+
+    with ExitStack() as stack:
+        put = partial(_put, stack)
+        put(secrets, "token_hex", lambda count=16: drawn.randbytes(count).hex())
+        put(secrets, "token_bytes", lambda count=16: drawn.randbytes(count))
+        put(secrets, "randbits", drawn.getrandbits)
+        put(videos, "new_id", partial(new_id, random=drawn.randbytes))
+        put(engine_loop, "time", clock)
+        put(denoise, "time", clock)
+        put(denoise, "EngineLoop", TaskLoop)
+        put(JobRecord, "decode", classmethod(decode))
+        random.seed(f"{seed}/random")
+        gc.disable()  # what is collected in the middle of a world would run at a moment that no seed decides
+        stack.callback(_forgotten, loop)
+        yield
+
+
+def prepare() -> None:
+    """Once per process: no logs, for a world has its own trace; and what is imported is never searched for garbage."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    gc.collect()
+    gc.freeze()
+
+
+def _put(stack: ExitStack, where: object, name: str, what: object) -> None:
+    stack.enter_context(mock.patch.object(where, name, what))
+
+
+def _forgotten(loop: SimLoop) -> None:
+    """Collect the world. Coroutines that never ended are closed by that; what they say to it is of no interest."""
+    gc.enable()
+    with mock.patch.object(sys, "unraisablehook", lambda _: None):
+        loop.forget()
+        gc.collect()

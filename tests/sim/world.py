@@ -1,0 +1,197 @@
+"""One world: front doors, Directors, replicas and clients on one simulated disk, and everything that befalls them.
+
+`play` runs one from its seed: clients ask, faults happen for a while, then all is calm, and every job must come to its
+end. What ships runs unchanged; `seams.py` replaces clocks, randomness and the engine's thread.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from dataclasses import dataclass
+from random import Random
+
+from serving.runtime_keys import DIRECTOR_ADDRESS
+from serving.stages.denoise import Denoiser
+from tests.sim.chance import KINDS, Chance, Faults
+from tests.sim.directors import Office
+from tests.sim.doors import Door
+from tests.sim.engine import TaskLoop
+from tests.sim.invariants import Ledger, Violation
+from tests.sim.loop import Process, SimLoop
+from tests.sim.network import Network
+from tests.sim.stages import Encoder, Pool, Renderer, Replica, SimStages, loaded
+from tests.sim.store import Disk, SimStore
+
+STARTED_MS = 1_700_000_000_000
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a world is."""
+
+    clients: int = 4
+    doors: int = 2
+    denoisers: int = 2
+    slots: int = 3
+    troubled_s: float = 8.0
+    """Faults end after so long."""
+    watching: bool = True
+    """Whether front doors hold Watch streams."""
+    shuffle: bool = False
+
+
+def shaped(random: Random) -> Shape:
+    """The shape of a world."""
+    return Shape(
+        clients=random.randint(2, 6),
+        doors=random.randint(1, 2),
+        denoisers=random.randint(1, 3),
+        slots=random.choice((1, 3, 6)),
+        troubled_s=random.uniform(2, 12),
+        watching=random.random() < 0.3,
+        shuffle=random.random() < 0.2,
+    )
+
+
+class World:
+    """See the module."""
+
+    def __init__(self, seed: str, shape: Shape, faults: Faults) -> None:
+        self.random = Random(seed)
+        self.shape = shape
+        self.loop = SimLoop(Random(f"{seed}/order"), shuffle=shape.shuffle)
+        self.chance = Chance(Random(f"{seed}/chance"), faults)
+        self.disk = Disk(lambda: STARTED_MS + int(self.loop.now * 1000))
+        self.network = Network(self.loop, self.chance)
+        self.office = Office(self.chance)
+        self.ledger = Ledger(self.loop, self.disk, epoch_of=self.office.epochs.get)
+        self.disk.watch = self.ledger.wrote
+        self.doors: list[Door] = []
+        self.encoders, self.denoisers, self.renderers = (Pool(self.loop, self.chance) for _ in range(3))
+        self.trace: deque[str] | None = None
+        """The newest events, if somebody wants to read them."""
+        self._wall: dict[Process, int] = {}
+        self._started = 0
+        self._processes: dict[str, list[Process]] = {}
+        TaskLoop.stepped = lambda job: self.ledger.stepped(self.loop.current, job)
+        TaskLoop.step_s = lambda: self.chance.pause_s(0.01, 0.2)
+
+    # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def process(self, kind: str) -> Process:
+        """A new process of this kind."""
+        self._started += 1
+        drift = self.chance.faults.drift
+        rate = 1.0 + self.chance.random.uniform(-drift, drift) if drift else 1.0
+        process = Process(self.loop, f"{kind}-{self._started}", rate=rate, started=self.chance.random.uniform(0, 1e6))
+        self._processes.setdefault(kind, []).append(process)
+        self._wall[process] = 0
+        process.on_death.append(lambda: self._processes[kind].remove(process))
+        return process
+
+    def up(self, kind: str) -> list[Process]:
+        """Those of a kind that live."""
+        return self._processes.get(kind, [])
+
+    def now_ms(self, process: Process) -> int:
+        """What the process takes for the time of day."""
+        return STARTED_MS + int(self.loop.now * 1000) + self._wall[process]
+
+    def jump(self, process: Process, ms: int) -> None:
+        """Its wall clock is set."""
+        self._wall[process] = ms
+
+    def store(self, process: Process) -> SimStore:
+        """The process's client of the disk."""
+        return SimStore(self.disk, process, self.chance)
+
+    def start(self, kind: str) -> Process:
+        """Start one; a supervisor starts it again when it dies (`chaos.py`)."""
+        process = self.process(kind)
+        getattr(self, f"_start_{kind}")(process)
+        return process
+
+    def _start_door(self, process: Process) -> None:
+        async def life() -> None:
+            door = Door(process, self.store(process), self.network, self.office, lambda: self.now_ms(process))
+            if self.shape.watching:
+                await door.link.start()
+            self.doors.append(door)
+            process.on_death.append(lambda: self.doors.remove(door))
+
+        process.spawn(life(), "door")
+
+    def _start_director(self, process: Process) -> None:
+        stages = SimStages(
+            process, self.network, encoders=self.encoders, denoisers=self.denoisers, renderers=self.renderers
+        )
+        process.spawn(
+            self.office.serve(
+                process,
+                self.store(process),
+                stages,
+                slots=self.shape.slots,
+                now_ms=lambda: self.now_ms(process),
+                incident=self._incident,
+                broke=self._broke,
+            ),
+            "director",
+        )
+
+    def _start_encoder(self, process: Process) -> None:
+        async def life() -> None:
+            self.encoders.add(Replica(process, process.name, Encoder(self.store(process))))
+
+        process.spawn(life())
+
+    def _start_renderer(self, process: Process) -> None:
+        async def life() -> None:
+            self.renderers.add(Replica(process, process.name, Renderer(self.store(process), self.chance)))
+
+        process.spawn(life())
+
+    def _start_denoiser(self, process: Process) -> None:
+        async def life() -> None:
+            denoiser = Denoiser(loaded(self.store(process)), process.name)
+            denoiser.start()
+            self.denoisers.add(Replica(process, process.name, denoiser))
+
+        process.spawn(life())
+
+    def begin(self) -> list[tuple[str, Process]]:
+        """Start what a fresh installation starts; each process with its kind."""
+        self.disk.put_if_absent(DIRECTOR_ADDRESS, b'{"address": "director:9000"}')
+        kinds = {"door": self.shape.doors, "denoiser": self.shape.denoisers}
+        return [(kind, self.start(kind)) for kind in KINDS for _ in range(kinds.get(kind, 1))]
+
+    # ── what happens ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def any_door(self) -> Door | None:
+        """Where a client's call ends up."""
+        return self.random.choice(self.doors) if self.doors else None
+
+    def calm(self) -> None:
+        """Whoever was stopped goes on."""
+        self.note("all is calm")
+        for kind in list(self._processes):
+            for process in self.up(kind):
+                process.go_on()
+
+    def note(self, event: str) -> None:
+        """Something happened."""
+        if self.trace is not None:
+            self.trace.append(f"{self.loop.now:9.3f} {event}")
+
+    def _incident(self) -> str:
+        """A run ended in an error that nobody foresaw."""
+        self._broke(sys.exc_info()[1])
+        return "incident"
+
+    def _broke(self, error: BaseException | None) -> None:
+        """A fault of ours ended an attempt, or a Director's loop."""
+        self.loop.after(0, _raise, Violation(f"a fault of ours: {error!r}"), error)
+
+
+def _raise(violation: Violation, cause: BaseException | None) -> None:
+    raise violation from cause
