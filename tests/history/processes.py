@@ -36,12 +36,13 @@ class Part:
     """Of answers that are lost."""
 
 
-def run_in_processes(parts: list[Part]) -> list[Operation]:
+def run_in_processes(parts: list[Part]) -> History:
     """One process for each part, all starting together; what all their clients saw."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(len(parts))
     with context.Pool(len(parts), _wait_for, (barrier,)) as pool:
-        return [operation for history in pool.map(_run_part, parts, chunksize=1) for operation in history]
+        told = pool.map(_run_part, parts, chunksize=1)
+    return History(operations=[operation for part in told for operation in part])
 
 
 def _wait_for(barrier: Barrier) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,6 +44,14 @@ async def retire(store: Register, work: Workload, history: History) -> None:
         for client in (owner, *others):
             await client.look(key)
         await asyncio.gather(owner.bury(key), *(client.haunt(key, work.rounds) for client in others))
+
+
+def assert_telling(history: History, *, unknown: bool) -> None:
+    """The history has enough of everything to say something."""
+    done = Counter(f"{operation.name} {operation.outcome}" for operation in history.operations)
+    refused = [] if history.doubts_refusals else ["swap failed", "put_if_absent failed"]
+    for what in ("get ok", "swap ok", "put_if_absent ok", *refused, *(["swap unknown"] if unknown else [])):
+        assert done[what] >= 5, f"the workload has too few of {what}: {done}"
 
 
 class _Client:
