@@ -1,0 +1,95 @@
+"""Who has had how much: the ledger of served work by which tenants get their fair shares.
+
+Start-time fair queueing. Each tenant has a virtual time: the engine seconds that it was given, divided by its weight.
+Whoever is furthest behind has the best claim. A tenant that comes back begins a small credit before the present
+minimum: its first work goes first, but nobody saves up claims while away, and nobody who had an idle machine to himself
+pays for it later.
+
+The Director keeps one, tells it who has work (`present`) and what each step cost (`charge`); `order.py` reads it. It is
+not stored: a new Director begins with everybody equal.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Mapping
+
+LAG_S = 2.0
+"""How far one tenant may get ahead of another that waits, in engine seconds at weight 1: some jobs' worth. Less would
+chop the machine into slices and make everybody's video late; more would make a quiet tenant wait."""
+
+CREDIT_LAGS = 2.0
+"""A newcomer's credit, in lags. Above 1, so that it is served alone until it has used up what is above."""
+
+REMEMBERED = 4096
+"""Tenants without work whose lead is remembered, at most; those with the smallest leads are forgotten."""
+
+
+class Shares:
+    """See the module."""
+
+    def __init__(self, weights: Mapping[str, float] | None = None, *, lag_s: float = LAG_S) -> None:
+        """`weights`: a tenant of weight 2 gets twice what one of weight 1 gets; the default is 1."""
+        wrong = {tenant: weight for tenant, weight in (weights or {}).items() if not weight > 0}
+        if wrong:
+            raise ValueError(f"weights must be greater than 0: {wrong}")
+        self.lag_s = lag_s
+        """A tenant further ahead than this is not eligible while others wait."""
+        self._weights = dict(weights or {})
+        self._virtual: dict[str, float] = {}
+        self._present: set[str] = set()
+        self._floor = 0.0
+        """The present minimum. It only grows: the credit of one newcomer is no reason to give the next one more."""
+
+    def __len__(self) -> int:
+        """Tenants that are remembered."""
+        return len(self._virtual)
+
+    def weight(self, tenant: str) -> float:
+        """Its weight."""
+        return self._weights.get(tenant, 1.0)
+
+    def virtual(self, tenant: str) -> float:
+        """Its virtual time: where it stands, or would begin if it came now."""
+        if tenant in self._present:
+            return self._virtual[tenant]
+        entry = self._floor - CREDIT_LAGS * self.lag_s
+        return max(self._virtual.get(tenant, entry), entry)
+
+    def charge(self, tenant: str, seconds: float) -> None:
+        """It was given so many engine seconds."""
+        self._virtual[tenant] = self.virtual(tenant) + seconds / self.weight(tenant)
+        self._advance()
+
+    def arrived(self, tenant: str) -> None:
+        """It has work, again or still."""
+        if tenant not in self._present:
+            self._virtual[tenant] = self.virtual(tenant)
+            self._present.add(tenant)
+
+    def left(self, tenant: str) -> None:
+        """It has no more work."""
+        self.present(self._present - {tenant})
+
+    def present(self, tenants: Collection[str]) -> None:
+        """Exactly these have work now: the others have left, the new ones arrive."""
+        now = set(tenants)
+        for tenant in now - self._present:
+            self.arrived(tenant)
+        if self._present != now:
+            if not now:  # the machine is idle: all that is past is forgiven
+                self._floor = max(self._floor, *(self._virtual[tenant] for tenant in self._present))
+            self._present = now
+        self._advance()
+
+    def _advance(self) -> None:
+        self._floor = max(self._floor, min((self._virtual[tenant] for tenant in self._present), default=self._floor))
+        if len(self._virtual) - len(self._present) > REMEMBERED:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Keep half of what may be remembered, so that this is done rarely."""
+        away = ((virtual, tenant) for tenant, virtual in self._virtual.items() if tenant not in self._present)
+        kept = heapq.nlargest(REMEMBERED // 2, away)
+        present = {tenant: self._virtual[tenant] for tenant in self._present}
+        self._virtual = present | {tenant: virtual for virtual, tenant in kept}
