@@ -1,0 +1,264 @@
+"""Every kind of key, once as garbage and once as needed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.errors import FailedPrecondition, NotFound
+from serving.frontdoor.xai_keep import Keeper, KeepOptions
+from serving.jobs.dead import DeadLetters
+from serving.jobs.ids import derived_id
+from serving.jobs.lease import Leases
+from serving.jobs.record import JobRecord, JobState
+from serving.metrics import Metric, Unrecorded
+from serving.retention.collect import collect_once, tenants
+from serving.settings import Retention
+from serving.stages.checkpoint import Checkpoints, Work
+from serving.store.base import Listed
+from serving.store.open import open_store
+from tests.unit.serving.retention.clocked import Clock, ClockedStore
+from tests.unit.serving.retention.conftest import Collect
+from tests.unit.serving.retention.house import TENANT, House
+
+pytestmark = pytest.mark.anyio
+WEEK = 7 * 24.0
+
+
+async def checkpoint(store: ClockedStore, record: JobRecord, step: int = 1) -> str:
+    work = Work(TENANT, record.id, 0, 1, "fingerprint")
+    return await Checkpoints(store).write(work, step, np.zeros((1, 2)), np.zeros(3))
+
+
+async def test_checkpoints_and_leases_go_with_their_jobs(
+    house: House, store: ClockedStore, clock: Clock, collect: Collect
+) -> None:
+    running, done = await house.start(await house.accept()), await house.start(await house.accept())
+    for record in (running, done):
+        await checkpoint(store, record)
+        await Leases(store).take(record.id, 1, epoch=1, holder="replica")
+    await house.end(done, JobState.FAILED)
+    await collect()
+    assert len(store.keys("leases/")) == len(store.keys(f"t/{TENANT}/checkpoints/")) == 2
+    clock.advance(48)
+    report = await collect()
+    assert report.of("leases").live.keys == report.of("leases").collected.keys == 1
+    assert report.of("checkpoints").live.keys == report.of("checkpoints").collected.keys == 1
+    assert store.keys("leases/") == [f"leases/{running.id}/1"]
+
+
+async def test_a_dead_letter_stays_until_its_video_is_deleted(
+    house: House, store: ClockedStore, clock: Clock, collect: Collect
+) -> None:
+    crashed = await house.make(await house.accept(picture=b"evil"), fail_after=0)
+    dead = DeadLetters(store)
+    await dead.bury(crashed, stage="conditioner", why="it crashed", quarantine=True)
+    clock.advance(2 * WEEK)
+    await collect()
+    assert [job async for job in dead.of(TENANT)] == [crashed.id]
+    await house.delete(crashed.id)
+    clock.advance(2)
+    await collect()
+    assert [job async for job in dead.of(TENANT)] == []
+    assert crashed.request.first_frame is not None
+    assert await dead.quarantined(TENANT, crashed.request.first_frame) is None
+
+
+async def test_a_quarantine_stands_for_a_week_whatever_becomes_of_its_video(
+    house: House, store: ClockedStore, clock: Clock, collect: Collect
+) -> None:
+    crashed = await house.make(await house.accept(picture=b"evil"), fail_after=0)
+    dead = DeadLetters(store)
+    await dead.bury(crashed, stage="conditioner", why="it crashed", quarantine=True)
+    await house.delete(crashed.id)
+    clock.advance(2)
+    await collect()
+    await collect()
+    assert crashed.request.first_frame is not None
+    assert await dead.quarantined(TENANT, crashed.request.first_frame) is not None
+    clock.advance(WEEK)
+    await collect()
+    assert await dead.quarantined(TENANT, crashed.request.first_frame) is None
+
+
+async def test_a_cache_is_emptied_when_it_is_old_and_its_blobs_a_margin_later(
+    house: House, store: ClockedStore, clock: Clock, collect: Collect
+) -> None:
+    await house.delete((await house.video(picture=b"picture")).id)
+    clock.advance(29 * 24)
+    report = await collect()
+    assert report.of("caches").live.keys == 1
+    assert report.of("blobs").live.keys == 2, "the encoded picture, and the latent that it names"
+    clock.advance(25)
+    report = await collect()
+    assert report.of("caches").collected.keys == 1
+    assert len(store.keys(f"t/{TENANT}/blobs/")) == 2, "an attempt may have found them a moment before"
+    clock.advance(2)
+    assert (await collect()).of("blobs").collected.keys == 2
+    assert store.keys("t/") == []
+    await house.whole((await house.video(picture=b"picture")).id)
+
+
+async def test_names_that_lead_nowhere_go(house: House, store: ClockedStore, clock: Clock, collect: Collect) -> None:
+    lost = await house.accept()
+    await store.delete(f"t/{TENANT}/jobs/{lost.id}")  # as if the create had died before its record
+    file = await house.keep_file(b"file")
+    await store.delete(f"t/{TENANT}/files/{file.id}")
+    await store.put_if_absent("probe/a/race", b"left by a probe that was killed")
+    clock.advance(2)
+    await collect()
+    assert store.keys("t/") == store.keys("probe/") == []
+    assert len(store.keys("active/")) == 1, "a create sent again would use this very key"
+    clock.advance(WEEK)
+    await collect()
+    assert store.keys() == ["runtime/sweep"]
+
+
+async def test_the_active_key_of_a_job_that_has_ended_goes(
+    house: House, store: ClockedStore, clock: Clock, collect: Collect
+) -> None:
+    running = await house.start(await house.accept())
+    ended = await house.start(await house.accept())
+    await house.jobs.transition(ended, state=JobState.FAILED, finished_ms=clock())  # and died before it was retired
+    clock.advance(2)
+    report = await collect()
+    assert [job.id async for job in house.jobs.active()] == [running.id]
+    assert report.of("lists").collected.keys == 1
+
+
+async def test_a_note_to_keep_a_result_goes_with_its_job(
+    house: House, store: ClockedStore, clock: Clock, collect: Collect
+) -> None:
+    video = await house.video()
+    keeper = Keeper(store, house.files, None)  # type: ignore[arg-type]  # it signs nothing here
+    await keeper.note(video, KeepOptions(filename="a.mp4"))
+    clock.advance(24)
+    await collect()
+    assert len(store.keys(f"t/{TENANT}/keep/")) == 1
+    await house.delete(video.id)
+    clock.advance(2)
+    await collect()
+    assert store.keys(f"t/{TENANT}/keep/") == []
+
+
+async def test_a_kept_result_that_was_deleted_is_not_made_again_while_its_video_lives(
+    house: House, store: ClockedStore, clock: Clock, collect: Collect
+) -> None:
+    video = await house.video()
+    of_video = {"id": derived_id("file_", TENANT, video.id), "video": video.id, "sha256": None}
+    file = await house.keep_file(b"", **of_video)
+    other = await house.keep_file(b"upload")
+    for deleted in (file, other):
+        await house.files.delete(TENANT, deleted.id)
+    clock.advance(24)
+    await collect()
+    assert store.keys(f"t/{TENANT}/files/") == [f"t/{TENANT}/files/{file.id}"]
+    await house.delete(video.id)
+    clock.advance(24)
+    await collect()
+    assert store.keys("t/") == []
+
+
+async def test_an_idempotency_key_is_good_for_a_week_after_its_video_was_deleted(
+    house: House, store: ClockedStore, clock: Clock, collect: Collect
+) -> None:
+    video = await house.video(key="k")
+    await house.delete(video.id)
+    clock.advance(WEEK - 1)
+    await collect()
+    with pytest.raises(FailedPrecondition, match="use a new key"):
+        await house.accept(key="k")
+    assert len(store.keys("t/")) == 1
+    clock.advance(2)
+    await collect()
+    assert store.keys("t/") == []
+    again = await house.video(key="k")
+    assert again.id == video.id
+    clock.advance(24)
+    await collect()
+    await house.whole(again.id)
+
+
+async def test_the_installations_own_keys_are_never_touched(
+    store: ClockedStore, clock: Clock, collect: Collect
+) -> None:
+    keys = ["engines/blobs/1", "runtime/director-token", "runtime/epoch", "t/a/something-new/1"]
+    for key in keys:
+        await store.put_if_absent(key, b"x")
+    clock.advance(24 * 365)
+    await collect()
+    assert store.keys() == keys
+
+
+async def test_a_tenant_with_a_record_that_cannot_be_read_is_left_alone(
+    house: House, store: ClockedStore, clock: Clock, collect: Collect
+) -> None:
+    other = House(store, clock, "other")
+    await other.blobs.put(b"garbage")
+    await house.blobs.put(b"garbage")
+    await store.put_if_absent(f"t/{TENANT}/jobs/vid_{'a' * 26}", b'{"written": "by a later version"}')
+    clock.advance(24)
+    report = await collect()
+    assert [(damage.tenant, damage.key) for damage in report.damaged] == [(TENANT, f"t/{TENANT}/jobs/vid_{'a' * 26}")]
+    assert len(store.keys(f"t/{TENANT}/blobs/")) == 1
+    assert store.keys("t/other/") == []
+
+
+async def test_a_missing_manifest_stops_the_collection_of_its_tenant(
+    house: House, store: ClockedStore, clock: Clock, collect: Collect
+) -> None:
+    video = await house.video(seconds=2)
+    await store.delete(f"t/{TENANT}/segments/{video.segments[0]}")
+    clock.advance(24)
+    before = store.keys("t/")
+    assert [damage.key for damage in (await collect()).damaged] == [f"t/{TENANT}/segments/{video.segments[0]}"]
+    assert store.keys("t/") == before
+
+
+async def test_a_store_that_tells_no_ages_loses_nothing(house: House, store: ClockedStore, clock: Clock) -> None:
+    await house.blobs.put(b"garbage")
+    clock.advance(24)
+
+    class Ageless(ClockedStore):
+        async def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> AsyncIterator[Listed]:
+            async for entry in super().list(prefix, after=after, limit=limit):
+                yield Listed(entry.key, entry.size)
+
+    ageless = Ageless(store._root, clock)
+    report = await collect_once(ageless, Retention(), now_ms=clock)
+    assert (report.of("blobs").young.keys, report.of("blobs").collected.keys) == (1, 0)
+
+
+async def test_what_went_is_counted(house: House, store: ClockedStore, clock: Clock) -> None:
+    class Counted(Unrecorded):
+        def __init__(self) -> None:
+            self.sums: Counter[tuple[str, str]] = Counter()
+
+        def add(self, metric: Metric, amount: float = 1.0, /, **labels: str) -> None:
+            self.sums[metric.name, labels["kind"]] += int(amount)
+
+    await house.blobs.put(b"12345")
+    clock.advance(24)
+    counted = Counted()
+    await collect_once(store, Retention(), now_ms=clock, metrics=counted, dry_run=True)
+    assert not counted.sums
+    await collect_once(store, Retention(), now_ms=clock, metrics=counted)
+    assert counted.sums == {
+        ("longtake_collected_keys_total", "blobs"): 1,
+        ("longtake_collected_bytes_total", "blobs"): 5,
+    }
+
+
+async def test_every_tenant_is_found(tmp_path: Path) -> None:
+    store = await open_store(str(tmp_path), probe=False)
+    names = ["a", "a-b", "a0", "aa", "b", "zz"]
+    for name in names:
+        for number in range(3):
+            await store.put_if_absent(f"t/{name}/blobs/{number}", b"")
+    assert sorted([tenant async for tenant in tenants(store)]) == names
+    with pytest.raises(NotFound):
+        await store.get("runtime/sweep")
