@@ -13,6 +13,7 @@ from serving.jobs.epoch import Epoch
 from serving.jobs.lease import LeaseWatch
 from serving.jobs.record import JobRecord
 from serving.metrics import Recorder
+from serving.plan import PlannedSegment
 from serving.stages.contracts import Rank
 
 
@@ -32,5 +33,5 @@ class RunContext:
     now_ms: Callable[[], int]
     rank: Callable[[JobRecord], Rank]
     """A running job's place at the Denoiser as of now."""
-    measured: Callable[[str, JobRecord, float], None]
-    """Told of every piece of work: stage, job, engine seconds per unit (a step, a segment)."""
+    measured: Callable[[str, JobRecord, PlannedSegment, int, float], None]
+    """Told of every piece of work: stage, job, segment, units (steps, or 1 for a segment), engine seconds."""

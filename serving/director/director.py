@@ -10,17 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from engines.families.base import Family
 from serving.director.claims import Claimed, Claims, Later
 from serving.director.context import RunContext
+from serving.director.estimates import Estimates, load, save
 from serving.director.events import Batch, Feed
-from serving.director.line import Key, Line
+from serving.director.line import Key, Line, Waiting
 from serving.director.outcome import Running, carry_out
 from serving.director.publish import Publisher
-from serving.director.queue import Waiting, choose, rank
 from serving.director.run import JobRun
+from serving.director.schedule import Schedule
 from serving.director.stages import Stages
 from serving.errors import NotFound, StoreUnfit, Unavailable
 from serving.jobs.dead import DeadLetters
@@ -31,6 +32,7 @@ from serving.jobs.repository import Jobs
 from serving.logs import logger
 from serving.metrics import JOBS_RUNNING, JOBS_WAITING, Recorder
 from serving.segments.lineage import Segments
+from serving.stages.contracts import Rank
 from serving.store.base import Store
 
 LIST_EVERY_S = 2.0
@@ -40,6 +42,8 @@ WATCH_S = 30.0
 READ_AHEAD = 64
 """New jobs of one listing whose records are read for their age; the rest count from when they were first seen."""
 LONGEST_PAUSE_S = 15.0
+RANKS_LIVE_S = 0.25
+SAVE_EVERY_S = 10.0
 
 _log = logger("director")
 
@@ -56,20 +60,25 @@ class Director:
         stages: Stages,
         family: Callable[[str], Family],
         slots: int,
+        servers: int = 1,
+        weights: Mapping[str, float] | None = None,
         slice_s: float,
         metrics: Recorder,
         now_ms: Callable[[], int],
         incident: Callable[[], str],
     ) -> None:
+        """`slots`: jobs that run at once, urgent ones aside. `servers`: Denoisers. `weights`: fair shares by tenant."""
         self.feed = Feed(epoch.number)
         self._store = store
         self._jobs = jobs
         self._epoch = epoch
         self._family = family
-        self._slots = slots
         self._metrics = metrics
         self._now_ms = now_ms
         self._incident = incident
+        self._schedule = Schedule(
+            weights=weights or {}, servers=servers, slots=slots, estimates=Estimates(), now_ms=now_ms
+        )
         self._context = RunContext(
             stages=stages,
             publisher=Publisher(jobs, epoch, self.feed, metrics, now_ms),
@@ -80,17 +89,18 @@ class Director:
             metrics=metrics,
             slice_s=slice_s,
             now_ms=now_ms,
-            rank=rank,
-            measured=self._measured,
+            rank=self._rank,
+            measured=self._schedule.measured,
         )
         self._claims = Claims(jobs, self._context)
         self._line = Line()
         self._running: dict[Key, Running] = {}
         self._losses: Counter[Key] = Counter()
-        self._served: dict[str, int] = {}
         self._hints: set[Key] = set()
         self._heard = asyncio.Event()
         self._list_at = 0.0
+        self._ranked_at = float("-inf")
+        self._saved_at = float("-inf")
 
     # ── what the ingress calls ──────────────────────────────────────────────────────────────────────────────────
 
@@ -104,11 +114,16 @@ class Director:
         """Everything that is told from `cursor` on, for `WATCH_S` seconds."""
         return self.feed.watch(cursor, epoch, seconds=WATCH_S)
 
+    def backlog(self) -> dict[str, float]:
+        """Seconds of predicted work that waits or runs, by stage: what the stages are scaled by."""
+        return self._schedule.backlog(list(self._line), self._records())
+
     # ── its life ────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
         """Work until cancelled. Raises `EpochLost` when a newer Director has started; its attempts stop unwritten."""
         _log.info("director started", epoch=self._epoch.number)
+        await self._learn()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._vouch())
@@ -138,6 +153,7 @@ class Director:
         self._stop_overdue()
         for waiting in self._order():
             await self._claim(waiting)
+        await self._keep_estimates()
         self._metrics.set(JOBS_WAITING, len(self._line))
         self._metrics.set(JOBS_RUNNING, len(self._running))
 
@@ -191,13 +207,17 @@ class Director:
         self._list_at = self._now() + max(LIST_EVERY_S, 20 * (self._now() - began))
 
     def _order(self) -> list[Waiting]:
-        return choose(
-            self._line,
-            running=Counter(tenant for tenant, _ in self._running),
-            served=self._served,
-            slots=self._slots - len(self._running),
-            now=self._now(),
-        )
+        self._ranked_at = self._now()
+        return self._schedule.choose(self._line.ahead(self._now()), self._records())
+
+    def _rank(self, record: JobRecord) -> Rank:
+        """A slice's rank; ranks age, for what was served since counts."""
+        if self._now() - self._ranked_at > RANKS_LIVE_S:
+            self._order()
+        return self._schedule.rank(record)
+
+    def _records(self) -> list[JobRecord]:
+        return [running.record for running in self._running.values()]
 
     async def _claim(self, waiting: Waiting) -> None:
         """Take it out of the line, and run it if it is ours to run."""
@@ -215,7 +235,6 @@ class Director:
         running = Running(
             JobRun(record, family=family, segments=segments, context=self._context, adopted=claimed.adopted)
         )
-        self._served[record.tenant] = max(self._served.values(), default=0) + 1
         self._running[record.tenant, record.id] = running
         running.task = asyncio.create_task(self._carry_out(running), name=f"job {record.id}")
 
@@ -238,8 +257,17 @@ class Director:
 
     # ── small parts ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _measured(self, stage: str, record: JobRecord, seconds: float) -> None:
-        """A unit of work took so long."""
+    async def _learn(self) -> None:
+        """Go on with what earlier Directors measured."""
+        try:
+            self._schedule.estimates = await load(self._store)
+        except (Unavailable, StoreUnfit, ValueError) as error:
+            _log.warning("estimates not read, they are learnt anew", reason=str(error))
+
+    async def _keep_estimates(self) -> None:
+        if self._now() - self._saved_at > SAVE_EVERY_S:
+            self._saved_at = self._now()
+            await save(self._store, self._schedule.estimates)
 
     def _stop_overdue(self) -> None:
         now = self._now_ms()

@@ -18,6 +18,7 @@ from serving.director.attempt import Attempt
 from serving.director.behind import Behind
 from serving.director.context import RunContext
 from serving.director.denoising import Denoised, SegmentDenoising, Went
+from serving.director.estimates import DENOISER, RENDERER
 from serving.director.prepare import Preparation
 from serving.director.stages import Ref
 from serving.jobs.history import EventKind, Span
@@ -143,7 +144,7 @@ class JobRun:
             self._tell(Phase.DENOISING, planned.index)
             steps = result.steps_done - result.from_step
             if steps > 0:
-                self._context.measured("denoiser", self._record, result.step_seconds / steps)
+                self._context.measured(DENOISER, self._record, planned, steps, result.step_seconds)
 
         async def lost(gone: StageLost, step: int, replica: str) -> None:
             self._text = None
@@ -205,7 +206,9 @@ class JobRun:
         taken = self._taking(planned, made, last=last)
         rendered = await self.attempt.surviving("renderer", lambda: self._stages.render(call, taken()))
         rendering = self._span("rendering", began)
-        self._context.measured("renderer", self._record, (rendering.end_ms - rendering.start_ms) / 1000)
+        seconds = sum(rendered.seconds.values())
+        if seconds:
+            self._context.measured(RENDERER, self._record, planned, 1, seconds)
         manifest = chain.generated(
             self._record,
             self._family,

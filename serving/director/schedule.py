@@ -1,0 +1,101 @@
+"""Which jobs start, and how urgent each running one is: the order of `order.py`, fed with what the Director knows.
+
+The Director asks it once per cycle whom to start, and each slice for its rank. More jobs run than the Denoisers can
+step at once: those of worse rank are there to fill gaps, and a job that ranks among the first starts even when all
+slots are taken, for rank alone decides whose step is next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from serving.director.estimates import DENOISER, RENDERER, Estimates
+from serving.director.line import Key, Waiting
+from serving.director.order import Ranked, Work, arrange
+from serving.director.shares import Shares
+from serving.jobs.record import JobRecord
+from serving.plan import PlannedSegment
+from serving.stages.contracts import Rank
+
+OVERFULL = 4
+"""At most so many times the slots run at once."""
+SMALL_STAGES_S = 0.01
+"""What a segment costs the stages that are not measured: they are quick."""
+LAST: Rank = (float("inf"),)
+
+
+class Schedule:
+    """One Director's. Pure but for the clock that is handed in."""
+
+    def __init__(
+        self, *, weights: Mapping[str, float], servers: int, slots: int, estimates: Estimates, now_ms: Callable[[], int]
+    ) -> None:
+        """`servers`: Denoiser replicas. `slots`: jobs that run at once, urgent ones aside."""
+        self.estimates = estimates
+        self._shares = Shares(weights)
+        self._servers = servers
+        self._slots = slots
+        self._now_ms = now_ms
+        self._ranks: dict[Key, Rank] = {}
+
+    def choose(self, waiting: Collection[Waiting], running: Collection[JobRecord]) -> list[Waiting]:
+        """The jobs to start now, best first; the ranks of all are fresh afterwards."""
+        self._shares.present({job.tenant for job in waiting} | {record.tenant for record in running})
+        work = [*map(self._waiting_work, waiting), *map(self._running_work, running)]
+        ranked = arrange(work, now_ms=self._now_ms(), shares=self._shares, servers=self._servers)
+        self._ranks = {(place.work.tenant, place.work.job): place.rank for place in ranked}
+        room = OVERFULL * self._slots - len(running)
+        best = [place for place in ranked[: self._slots] if not place.work.running]
+        return self._starting(best[: max(0, room)], waiting)
+
+    def rank(self, record: JobRecord) -> Rank:
+        """A running job's place at the Denoiser."""
+        return self._ranks.get((record.tenant, record.id), LAST)
+
+    def measured(self, stage: str, record: JobRecord, segment: PlannedSegment, units: int, seconds: float) -> None:
+        """So many units of a segment, steps or the whole of it, took so many engine seconds."""
+        self.estimates.observe(stage, record.plan, segment, seconds / units)
+        if stage == DENOISER:
+            self._shares.charge(record.tenant, seconds)
+
+    def backlog(self, waiting: Iterable[Waiting], running: Iterable[JobRecord]) -> dict[str, float]:
+        """Seconds of predicted work that waits or runs, by stage."""
+        records = [*running, *(job.record for job in waiting if job.record is not None)]
+        unread = sum(job.record is None for job in waiting)
+        denoiser = [self.estimates.remaining(record.plan, record.steps_done) for record in records]
+        renderer = [self._rendering(record) for record in records]
+        segments = sum(len(record.plan.segments) - len(record.segments) for record in records)
+        more = 1 + unread / len(records) if records else 1.0
+        small = SMALL_STAGES_S * (segments * more if records else unread)
+        return {
+            "denoiser": sum(denoiser) * more if records else float(unread),
+            "renderer": sum(renderer) * more if records else float(unread),
+            "prompt_writer": small,
+            "text_encoder": small,
+            "conditioner": small,
+        }
+
+    def _starting(self, places: Iterable[Ranked], waiting: Iterable[Waiting]) -> list[Waiting]:
+        by_key = {job.key: job for job in waiting}
+        return [by_key[place.work.tenant, place.work.job] for place in places]
+
+    def _waiting_work(self, job: Waiting) -> Work:
+        remaining = self.estimates.remaining(job.record.plan, job.record.steps_done) if job.record else 1.0
+        deadline = self._steps_due(job.record) if job.record else job.deadline_ms
+        return Work(job.tenant, job.job, job.priority, deadline, job.since_ms, remaining)
+
+    def _running_work(self, record: JobRecord) -> Work:
+        remaining = self.estimates.remaining(record.plan, record.steps_done)
+        due = self._steps_due(record)
+        return Work(record.tenant, record.id, record.priority, due, record.created_ms, remaining, running=True)
+
+    def _steps_due(self, record: JobRecord) -> int | None:
+        """When the steps must be done for the last segment to be rendered in time."""
+        if record.deadline_ms is None:
+            return None
+        last = self.estimates.unit(RENDERER, record.plan, record.plan.segments[-1])
+        return record.deadline_ms - round(1000 * last)
+
+    def _rendering(self, record: JobRecord) -> float:
+        done = len(record.segments) + len(record.images)
+        return sum(self.estimates.unit(RENDERER, record.plan, segment) for segment in record.plan.segments[done:])
