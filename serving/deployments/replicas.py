@@ -215,6 +215,7 @@ class DirectorReplica(_Replica):
             stages=HandleStages(prompt_writer, text_encoder, conditioner, denoiser, renderer),
             family=models.family,
             slots=settings.stages.slots,
+            servers=settings.stages.replicas.get("denoiser", 1),
             slice_s=settings.stages.slice_s,
             metrics=self.metrics,
             now_ms=_now_ms,
