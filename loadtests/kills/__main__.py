@@ -29,6 +29,7 @@ from serving.client import AsyncClient
 from serving.embedded import Embedded
 from serving.jobs.repository import Jobs
 from serving.settings import Grpc, Http, Settings, Stages
+from serving.stages.checkpoint import SHARE
 from serving.store.base import Store
 from serving.store.open import open_store
 
@@ -98,7 +99,8 @@ def _rows(found: Findings, struck: list[tuple[Blow, float]], reconnects: int, fa
         Row("kills", f"{name}", f"{count}", "", f"{median(s for b, s in struck if b.name == name):.1f} s to be back")
         for name, count in sorted(Counter(blow.name for blow, _ in struck).items())
     ]
-    redone = sum(found.recomputed)
+    redone, worst = sum(found.recomputed), max(found.recomputed, default=0)
+    step_s = min(found.step_s, default=0.0)
     return [
         *rows,
         Row("kills", "all blows", f"{len(struck)}"),
@@ -110,7 +112,8 @@ def _rows(found: Findings, struck: list[tuple[Blow, float]], reconnects: int, fa
         Row("kills", "attempts adopted by a new Director", f"{found.events['adopted']}"),
         Row("kills", "workers lost under a job", f"{found.events['lost']}"),
         Row("kills", "steps done again", f"{redone}", f"{found.steps} steps", f"{redone / max(1, found.steps):.3f}"),
-        Row("kills", "steps done again after one loss, at most", f"{max(found.recomputed, default=0)}"),
+        Row("kills", "steps done again after one loss, at most", f"{worst}", f"{worst * step_s:.2f} s of compute"),
+        Row("kills", "a checkpoint interval, at 10 ms a checkpoint", f"{0.01 / SHARE:.2f} s of compute"),
     ]
 
 

@@ -32,6 +32,8 @@ class Findings:
     steps: int = 0
     recomputed: list[int] = field(default_factory=list)
     """Steps, by loss."""
+    step_s: list[float] = field(default_factory=list)
+    """Of every segment, the time from its first to its last step, by step."""
 
     @property
     def good(self) -> bool:
@@ -76,6 +78,11 @@ def _history(found: Findings, record: JobRecord) -> None:
     found.steps += record.steps_done
     for event in record.events:
         found.events[event.kind] += 1
+        found.step_s += [
+            (span.end_ms - span.start_ms) / 1000 / record.plan.steps
+            for span in event.spans
+            if span.stage == "denoising"
+        ]
         if event.kind is EventKind.RESUMED and event.recomputed:
             found.recomputed.append(event.recomputed)
 
