@@ -21,6 +21,14 @@ class CallFate(NamedTuple):
     late_s: float = 0.0
     """It is refused, and takes effect so long after that."""
 
+    @property
+    def told(self) -> str:
+        """What is wrong with it."""
+        if self.late_s:
+            return f"comes {self.late_s:.1f} s late"
+        slow = f"takes {self.there_s + self.back_s:.1f} s" if self.there_s + self.back_s > 0.1 else ""
+        return f"{'is refused ' if self.refused else ''}{'is not answered ' if self.unanswered else ''}{slow}"
+
 
 @dataclass
 class Faults:

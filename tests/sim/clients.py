@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from serving.errors import (
     AlreadyExists,
     FailedPrecondition,
+    LongtakeError,
     NotFound,
     ResourceExhausted,
     StoreUnfit,
@@ -128,11 +129,11 @@ class Client:
         while True:
             await asyncio.sleep(pause)
             pause = min(2.0, pause * 1.5)
-            view = await self._view(job)
-            if view is not None and view.record.state.terminal:
-                return view.record
+            record = await self._view(job)
+            if record is not None and record.state.terminal:
+                return record
 
-    async def _view(self, job: str) -> View | None:
+    async def _view(self, job: str) -> JobRecord | None:
         """What a front door says; None if none answered. Nothing goes back at one door."""
         door = self._world.any_door()
         if door is None:
@@ -145,7 +146,7 @@ class Client:
         if known is not None and known[0] is door and view.record.version < known[1]:
             raise Violation(f"{door.process} told {job} at version {view.record.version} after {known[1]}")
         self._seen[job] = door, view.record.version
-        return view
+        return self._world.ledger.told(door.process, view.record, self._world.calm_since)
 
     async def _cancel(self, job: str) -> None:
         while True:
@@ -177,7 +178,18 @@ class Client:
         if door is None:
             raise Unavailable("no front door is up")
         asked = door
-        return await world.network.call(world.loop.world, asked.process, lambda: question(asked))
+        try:
+            answer = await world.network.call(world.loop.world, asked.process, lambda: question(asked))
+        except LongtakeError as error:
+            world.note(f"client {self._number} is told by {asked.process}: {error!r}")
+            raise
+        world.note(f"client {self._number} is told by {asked.process}: {_short(answer)}")
+        return answer
 
     async def _pause(self) -> None:
         await asyncio.sleep(self._world.chance.pause_s(0.05, 2.0))
+
+
+def _short(answer: object) -> str:
+    record = answer.record if isinstance(answer, View) else answer
+    return f"{record.id} v{record.version} {record.state}" if isinstance(record, JobRecord) else repr(answer)

@@ -230,9 +230,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         lines = []
         for process, task in self.tasks:
             if not task.done() and process.alive:
-                stack = task.get_stack(limit=1)
-                where = f"{stack[0].f_code.co_filename}:{stack[0].f_lineno}" if stack else "?"
-                lines.append(f"  {process.name}: {task.get_name()} at {where}")
+                lines.append(f"  {process.name}: {task.get_name()} at {_where(task)}")
         return "\n".join(lines)
 
     @property
@@ -320,3 +318,15 @@ class SimLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if not self._closed:
             self.errors.append(context)
+
+
+def _where(task: asyncio.Task[Any]) -> str:
+    """The innermost place that it waits at."""
+    at: Any = task.get_coro()
+    place = "?"
+    while at is not None:
+        frame = getattr(at, "cr_frame", None) or getattr(at, "ag_frame", None)
+        if frame is not None:
+            place = f"{'/'.join(frame.f_code.co_filename.split('/')[-3:])}:{frame.f_lineno}"
+        at = getattr(at, "cr_await", None) or getattr(at, "ag_await", None)
+    return place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections import deque
 from dataclasses import dataclass
 from random import Random
@@ -40,6 +41,7 @@ def play(seed: str, *, traced: bool = False) -> Played:
     world = World(seed, shaped(draw), drawn(draw))
     if traced:
         world.trace = deque(maxlen=TRACED)
+        world.disk.note = world.note
         world.note(f"{world.shape}\n{world.chance.faults}")
     broken = ""
     with installed(world.loop, seed):
@@ -47,6 +49,10 @@ def play(seed: str, *, traced: bool = False) -> Played:
             world.loop.run(_lived(world), limit_s=world.shape.troubled_s + LIMIT_S)
         except (Violation, Deadlock, OutOfTime) as error:
             broken = f"{type(error).__name__}: {error}"
+            if isinstance(error, Deadlock | OutOfTime):
+                broken += f"\nunfinished:\n{world.ledger.unrest()}"
+        except Exception:  # noqa: BLE001  (whatever a client or a part of the world raised, it is found)
+            broken = traceback.format_exc()
     trace = tuple(world.trace or ())
     return Played(seed, len(world.ledger.jobs), world.loop.turns, world.loop.now, broken, trace)
 

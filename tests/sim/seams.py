@@ -72,6 +72,6 @@ def _put(stack: ExitStack, where: object, name: str, what: object) -> None:
 def _forgotten(loop: SimLoop) -> None:
     """Collect the world. Coroutines that never ended are closed by that; what they say to it is of no interest."""
     gc.enable()
-    with mock.patch.object(sys, "unraisablehook", lambda _: None):
+    with mock.patch.object(sys, "unraisablehook"):
         loop.forget()
         gc.collect()

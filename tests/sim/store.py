@@ -52,6 +52,7 @@ class Disk:
         self._now_ms = now_ms
         self.watch: Watch | None = None
         self.gate: Gate | None = None
+        self.note: Callable[[str], None] | None = None
         self.by: Process | None = None
         """Whose call takes effect now."""
         self._keys: list[str] = []
@@ -164,6 +165,8 @@ class SimStore:
 
     def _arrive(self, future: asyncio.Future[T], name: str, key: str, effect: Callable[[], T], fate: CallFate) -> None:
         """The call is at the server."""
+        if self.disk.note is not None:
+            self.disk.note(f"{self._process} {name} {key} {fate.told}")
         if fate.refused or self._chance.store_is_down:
             self._answer(future, fate, None, _away(key))
             if fate.late_s:
@@ -185,6 +188,8 @@ class SimStore:
         self._answer(future, fate, result, error)
 
     def _late(self, effect: Callable[[], Any]) -> None:
+        if self.disk.note is not None:
+            self.disk.note(f"{self._process}: a write comes late")
         self.disk.by = self._process
         try:
             effect()

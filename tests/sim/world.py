@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from random import Random
 
+from serving.errors import LongtakeError
 from serving.runtime_keys import DIRECTOR_ADDRESS
 from serving.stages.denoise import Denoiser
 from tests.sim.chance import KINDS, Chance, Faults
@@ -71,6 +72,7 @@ class World:
         self.encoders, self.denoisers, self.renderers = (Pool(self.loop, self.chance) for _ in range(3))
         self.trace: deque[str] | None = None
         """The newest events, if somebody wants to read them."""
+        self.calm_since: float | None = None
         self._wall: dict[Process, int] = {}
         self._started = 0
         self._processes: dict[str, list[Process]] = {}
@@ -116,7 +118,11 @@ class World:
         async def life() -> None:
             door = Door(process, self.store(process), self.network, self.office, lambda: self.now_ms(process))
             if self.shape.watching:
-                await door.link.start()
+                try:
+                    await door.link.start()
+                except LongtakeError:  # a server that cannot start ends, and is started again
+                    process.kill()
+                    return
             self.doors.append(door)
             process.on_death.append(lambda: self.doors.remove(door))
 
@@ -174,6 +180,7 @@ class World:
     def calm(self) -> None:
         """Whoever was stopped goes on."""
         self.note("all is calm")
+        self.calm_since = self.loop.now
         for kind in list(self._processes):
             for process in self.up(kind):
                 process.go_on()

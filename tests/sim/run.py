@@ -1,0 +1,114 @@
+"""`python -m tests.sim`: plays many worlds in two processes, and tells the first one that broke.
+
+A failing world is played again with its trace: the same seed goes the same way, as long as strings hash alike. So the
+processes run with a fixed PYTHONHASHSEED.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import multiprocessing
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+
+from tests.sim.planted import BUGS, planted
+from tests.sim.play import Played, play
+from tests.sim.seams import prepare
+
+HASH_SEED = "0"
+BATCH = 20
+"""Worlds that a process plays before it tells how they went."""
+SHOWN = 60
+"""Events of a broken world that are shown."""
+
+
+def main() -> int:
+    """The command. Exit code 1: a rule was broken."""
+    options = _options()
+    if os.environ.get("PYTHONHASHSEED") != HASH_SEED:
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "tests.sim", *sys.argv[1:]],
+            {**os.environ, "PYTHONHASHSEED": HASH_SEED},
+        )
+    if options.seed_only is not None:
+        return _tell(_again(options.seed_only, options.plant), options)
+    return _many(options)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
+    parser.add_argument("--lives", type=int, default=20_000, help="how many jobs live, at least")
+    parser.add_argument("--seed", type=int, default=0, help="of the first world")
+    parser.add_argument("--seed-only", help="play this one world and show its trace")
+    parser.add_argument("--plant", choices=sorted(BUGS), help="break the shipped code in this way first")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--events", type=int, default=SHOWN, help="how many of a broken world's last events are shown")
+    return parser.parse_args()
+
+
+def _many(options: argparse.Namespace) -> int:
+    began = shown = time.monotonic()
+    lives = worlds = 0
+    for played in _played(options):
+        worlds += 1
+        lives += played.lives
+        if played.broken:
+            return _tell(_again(played.seed, options.plant), options)
+        if time.monotonic() - shown > 5:
+            shown = time.monotonic()
+            print(f"{lives} lives in {worlds} worlds, {lives / (shown - began):.0f} a second", flush=True)
+        if lives >= options.lives:
+            break
+    last = options.seed + worlds - 1
+    spent = time.monotonic() - began
+    print(f"{lives} lives in {worlds} worlds (seeds {options.seed} to {last}), no rule was broken; {spent:.0f} s")
+    return 0
+
+
+def _played(options: argparse.Namespace) -> Iterator[Played]:
+    """World after world, in the order of their seeds, without end."""
+    starts = itertools.count(options.seed, BATCH)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.processes, mp_context=context, initializer=prepare) as pool:
+        going: deque[Future[list[Played]]] = deque()
+        try:
+            while True:
+                while len(going) < 2 * options.processes:
+                    start = next(starts)
+                    going.append(pool.submit(_batch, range(start, start + BATCH), options.plant))
+                yield from going.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _batch(seeds: range, plant: str | None) -> list[Played]:
+    played = []
+    with planted(plant):
+        for seed in seeds:
+            played.append(play(str(seed)))
+            if played[-1].broken:
+                break
+    return played
+
+
+def _again(seed: str, plant: str | None) -> Played:
+    prepare()
+    with planted(plant):
+        return play(seed, traced=True)
+
+
+def _tell(played: Played, options: argparse.Namespace) -> int:
+    print("\n".join(played.trace[-options.events :]))
+    print(f"\nworld {played.seed}: {played.lives} lives, {played.seconds:.1f} s, {played.turns} turns")
+    if not played.broken:
+        print("no rule was broken")
+        return 0
+    plant = f" --plant {options.plant}" if options.plant else ""
+    print(f"{played.broken}\n\nplay it again: python -m tests.sim --seed-only {played.seed}{plant}")
+    return 1
