@@ -29,14 +29,18 @@ START = {"minio": servers.minio_server, "weed": servers.seaweedfs_server}
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     if servers.program(request.param) is None:
         pytest.skip(f"the program `{request.param}` is not on the PATH")
-    with START[request.param](tmp_path_factory.mktemp("s3") / "server") as running:
-        yield running
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("LONGTAKE_S3_ACCESS_KEY", servers.ACCESS_KEY)
+        monkeypatch.setenv("LONGTAKE_S3_SECRET_KEY", servers.SECRET_KEY)
+        with START[request.param](tmp_path_factory.mktemp("s3") / "server") as running:
+            asyncio.run(_first_write(running))
+            yield running
 
 
-@pytest.fixture(autouse=True)
-def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LONGTAKE_S3_ACCESS_KEY", servers.ACCESS_KEY)
-    monkeypatch.setenv("LONGTAKE_S3_SECRET_KEY", servers.SECRET_KEY)
+async def _first_write(server: S3Server) -> None:
+    """Make the bucket; SeaweedFS makes its volumes at the first write, and takes seconds for it."""
+    store = await open_store(server.url)
+    await store.close()
 
 
 def port_of(server: S3Server) -> int:
@@ -47,7 +51,7 @@ def port_of(server: S3Server) -> int:
 
 async def through(relay: CutAnswers, server: S3Server) -> Store:
     """A store that reaches the server through the relay."""
-    return await open_store(server.url.replace(f":{port_of(server)}", f":{relay.port}"))
+    return await open_store(server.url.replace(f":{port_of(server)}", f":{relay.port}"), probe=False)
 
 
 def workload(folder: str) -> Workload:
@@ -59,7 +63,7 @@ def workload(folder: str) -> Workload:
 def test_many_clients(server: S3Server, share: float) -> None:
     async def clients() -> History:
         history, work = History(), workload(f"fair{share}")
-        store = await open_store(server.url)
+        store = await open_store(server.url, probe=False)
         lossy = LosesAnswers(store, work.seed, share=share, pause_s=0.002)
         await run(lossy, work, history)
         await lossy.settle()
@@ -73,17 +77,22 @@ def test_many_clients(server: S3Server, share: float) -> None:
     assert_linearizable(history.operations)
 
 
-def test_many_clients_in_bad_weather(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Faults on the wire: the store reads back by itself, and its clients get answers as if nothing had been."""
+@pytest.mark.parametrize("shared", [False, True], ids=["each its own keys", "the same keys"])
+def test_many_clients_in_bad_weather(server: S3Server, shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faults on the wire: the store reads back by itself, and its clients get answers as if nothing had been.
+
+    On shared keys a refusal may hide a write that was overtaken (see the next test), so only there it is doubted.
+    """
     monkeypatch.setattr(s3, "_READ_S", 1.0)
     faults: list[Fault] = ["answer lost", "request lost", "request late"]
+    work = workload("bad")
+    works = [work] if shared else [replace(work, clients=range(n, n + 1), keys=[f"own/{n}"]) for n in work.clients]
 
     async def clients() -> tuple[History, BadWeather]:
-        # A refusal may hide a write that was overtaken: see the next test.
-        history, relay = History(doubts_refusals=True), BadWeather(port_of(server), faults, seed=1, late_s=1.3)
-        store = await through(relay, server)
+        relay = BadWeather(port_of(server), faults, seed=1, late_s=1.3)
+        history, store = History(doubts_refusals=shared), await through(relay, server)
         relay.share = 0.02
-        await run(store, workload("bad"), history)
+        await asyncio.gather(*(run(store, work, history) for work in works))
         relay.share = 0.0
         await store.close()
         relay.close()
@@ -91,7 +100,7 @@ def test_many_clients_in_bad_weather(server: S3Server, monkeypatch: pytest.Monke
 
     history, relay = asyncio.run(clients())
     assert set(relay.done) == set(faults)
-    assert_telling(history, unknown=True)
+    assert_telling(history, unknown=shared)
     assert_linearizable(history.operations)
 
 
@@ -103,7 +112,7 @@ def test_a_lost_swap_that_was_overtaken_is_no_conflict(server: S3Server) -> None
 
     async def story() -> History:
         history, relay = History(), HeldAnswer(port_of(server))
-        behind, direct = await through(relay, server), await open_store(server.url)
+        behind, direct = await through(relay, server), await open_store(server.url, probe=False)
         slow, fast = Recorder(behind, history, 1), Recorder(direct, history, 2)
         await slow.put_if_absent("overtaken", b"first")
         version = (await slow.get("overtaken")).version
