@@ -152,6 +152,26 @@ async def test_attempts_that_are_lost_again_and_again_come_to_an_end(
     assert [dead async for dead in DeadLetters(office.store).of(TENANT)] == [done.id]
 
 
+async def test_an_input_that_keeps_killing_workers_is_quarantined(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "MAX_CRASHES", 2)
+    office.stages.faults["ingest"] = [StageLost("gone"), StageLost("gone")]
+    blob = await Blobs(office.store, TENANT).put(b"a video that breaks decoders")
+    await office.director()
+
+    done = await office.ended(await office.job(ingests=ForeignSource(blob=blob, seconds=3.0, height=360, width=640)))
+
+    letters = DeadLetters(office.store)
+    assert done.error is not None
+    assert (done.error.code, "longtake jobs requeue" in done.error.message) == ("WORKERS_CRASHED", True)
+    assert await letters.quarantined(TENANT, blob) == {"job": done.id, "stage": "ingest", "crashes": 2}
+    assert await letters.quarantined("another", blob) is None
+    await letters.lift(done)
+    assert await letters.quarantined(TENANT, blob) is None
+    assert [dead async for dead in letters.of(TENANT)] == []
+
+
 async def test_a_job_that_ends_its_directors_comes_to_an_end_too(office: Office) -> None:
     job = await office.job(crashes=attempt.MAX_CRASHES - 1, attempt=3, state=JobState.RUNNING)
     await office.director()

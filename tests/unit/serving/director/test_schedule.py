@@ -1,0 +1,111 @@
+"""Whom the Director starts, how it ranks what runs, and how it sees its backlog."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from engines import models
+from serving.director.estimates import DENOISER, RENDERER, Estimates
+from serving.director.line import AHEAD, Line
+from serving.director.schedule import LAST, OVERFULL, Schedule
+from serving.jobs.record import JobRecord
+from serving.jobs.repository import Active
+from serving.plan import plan
+from serving.requests import VideoRequest
+
+NOW = 1_700_000_000_000
+_numbers = itertools.count()
+
+
+def job(tenant: str = "studio", *, seconds: int = 2, **fields: object) -> JobRecord:
+    request = VideoRequest(model="sprite-1", seconds=seconds, aspect_ratio="1:1", resolution="480p", steps=10)
+    planned = plan(request, models.family("sprite-1").capabilities, model_digest="d" * 64, seed=1)
+    name = f"vid_{next(_numbers):04d}"
+    return JobRecord(id=name, tenant=tenant, request=request, plan=planned, created_ms=NOW, **fields)
+
+
+def learnt() -> Estimates:
+    """A step takes 0.1 s, rendering a segment 0.5 s."""
+    estimates, like = Estimates(), job().plan
+    for segment in like.segments:
+        estimates.observe(DENOISER, like, segment, 0.1)
+        estimates.observe(RENDERER, like, segment, 0.5)
+    return estimates
+
+
+def schedule(*, slots: int = 2, weights: dict[str, float] | None = None) -> Schedule:
+    return Schedule(weights=weights or {}, servers=1, slots=slots, estimates=learnt(), now_ms=lambda: NOW)
+
+
+def line(*records: JobRecord) -> Line:
+    waiting = Line()
+    for record in records:
+        waiting.put(record)
+    return waiting
+
+
+def test_only_so_many_start_as_there_are_slots() -> None:
+    waiting = line(*(job() for _ in range(5)))
+    assert len(schedule().choose(waiting.ahead(0), [])) == 2
+    assert schedule().choose(waiting.ahead(0), [job(), job()]) == []
+
+
+def test_an_urgent_job_starts_though_the_slots_are_taken_and_ranks_first() -> None:
+    running, urgent = [job(seconds=15), job(seconds=15)], job(priority=0)
+    order = schedule()
+
+    (first,) = order.choose(line(urgent).ahead(0), running)
+
+    assert first.key == (urgent.tenant, urgent.id)
+    assert order.rank(urgent) < min(order.rank(record) for record in running)
+
+
+def test_there_is_a_bound_even_for_urgent_jobs() -> None:
+    running = [job(seconds=15) for _ in range(2 * OVERFULL)]
+    assert schedule().choose(line(job(priority=0)).ahead(0), running) == []
+
+
+def test_a_deadline_leaves_room_for_rendering_the_last_segment() -> None:
+    """2 s of steps and 0.5 s of rendering: 2.4 s are too short, and then it does not stand in the other's way."""
+    order, late, sound = schedule(slots=1), job(deadline_ms=NOW + 2400), job(deadline_ms=NOW + 4900)
+    (first,) = order.choose(line(late, sound).ahead(0), [])
+    assert first.job == sound.id
+
+
+def test_a_heavy_user_steps_back_behind_one_that_got_less() -> None:
+    order, greedy, modest = schedule(slots=2), job("greedy", seconds=15), job("modest")
+    order.choose([], [greedy])
+    for _ in range(10):
+        order.measured(DENOISER, greedy, greedy.plan.segments[0], 10, 1.0)
+    order.choose(line(modest).ahead(0), [greedy])
+    assert order.rank(modest) < order.rank(greedy)
+
+
+def test_a_job_that_was_never_ordered_ranks_last() -> None:
+    assert schedule().rank(job()) == LAST
+
+
+def test_the_backlog_is_what_waits_and_what_is_left_of_what_runs() -> None:
+    running = job(steps_done=10, segments=("a" * 64,))
+    found = schedule().backlog(list(line(job())), [running])
+    assert found["denoiser"] == pytest.approx(2.0 + 1.0)
+    assert found["renderer"] == pytest.approx(1.0 + 0.5)
+    assert all(seconds > 0 for seconds in found.values())
+    assert not any(schedule().backlog([], []).values())
+
+
+def test_unread_jobs_count_like_the_others() -> None:
+    waiting = line(job())
+    waiting.found(Active("studio", "vid_unread", 5, None), NOW)
+    assert schedule().backlog(list(waiting), [])["denoiser"] == pytest.approx(4.0)
+
+
+def test_of_a_long_line_each_tenants_first_ones_are_looked_at() -> None:
+    waiting = line(*(job("crowd") for _ in range(AHEAD + 20)), job("quiet"))
+    waiting.put(job("paused"), not_before=10.0)
+    ahead = waiting.ahead(5.0)
+    assert {entry.tenant for entry in ahead} == {"crowd", "quiet"}
+    assert len(ahead) == AHEAD + 1
+    assert waiting.next_change(5.0, NOW) == pytest.approx(5.0)
