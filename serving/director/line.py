@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import heapq
+from bisect import insort
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from heapq import nsmallest
 
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Active
@@ -44,10 +45,17 @@ class Waiting:
 
 
 class Line:
-    """One Director's; rebuilt from the store when it is lost."""
+    """One Director's; rebuilt from the store when it is lost. What is done per cycle does not grow with its length.
+
+    Jobs without a pause stand in their tenant's lane. Heaps may hold jobs that are gone or have changed; they are
+    skipped when they come up.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[Key, Waiting] = {}
+        self._lanes: dict[str, _Lane] = {}
+        self._paused: list[tuple[float, Key]] = []
+        self._deadlines: list[tuple[int, Key]] = []
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -60,40 +68,86 @@ class Line:
 
     def found(self, active: Active, now_ms: int) -> None:
         """A key of the listing; its record is not read yet."""
-        key = active.tenant, active.id
-        self._waiting[key] = Waiting(active.tenant, active.id, active.priority, active.deadline_ms, now_ms)
+        self._add(Waiting(active.tenant, active.id, active.priority, active.deadline_ms, now_ms))
 
     def put(self, record: JobRecord, not_before: float = 0.0) -> None:
         """A job that waits, as its record tells; a pause that it has stays."""
-        key = record.tenant, record.id
-        known = self._waiting.get(key)
+        known = self.take((record.tenant, record.id))
         pause = not_before or (known.not_before if known else 0.0)
-        self._waiting[key] = Waiting(
-            record.tenant, record.id, record.priority, record.deadline_ms, record.created_ms, record, pause
+        self._add(
+            Waiting(record.tenant, record.id, record.priority, record.deadline_ms, record.created_ms, record, pause)
         )
 
     def take(self, key: Key) -> Waiting | None:
         """It waits no more."""
-        return self._waiting.pop(key, None)
+        waiting = self._waiting.pop(key, None)
+        if waiting is not None and (lane := self._lanes.get(waiting.tenant)) is not None:
+            lane.remove(waiting, self._waiting)
+            if not lane.front:
+                del self._lanes[waiting.tenant]
+        return waiting
 
     def again(self, waiting: Waiting, not_before: float) -> None:
         """It waits on, until then at least."""
-        self._waiting[waiting.key] = replace(waiting, not_before=not_before)
+        self.take(waiting.key)
+        self._add(replace(waiting, not_before=not_before))
 
     def ahead(self, now: float) -> list[Waiting]:
         """The jobs that may be next: of each tenant the first few that have no pause."""
-        lanes: dict[str, list[Waiting]] = {}
-        for waiting in self:
-            if waiting.not_before <= now:
-                lanes.setdefault(waiting.tenant, []).append(waiting)
-        return [job for lane in lanes.values() for job in nsmallest(AHEAD, lane, key=lambda job: job.order)]
+        while self._paused and self._paused[0][0] <= now:
+            not_before, key = heapq.heappop(self._paused)
+            waiting = self._waiting.get(key)
+            if waiting is not None and waiting.not_before == not_before:
+                self._add(replace(waiting, not_before=0.0))
+        return [waiting for lane in self._lanes.values() for waiting in lane.front]
 
     def overdue(self, now_ms: int) -> list[Waiting]:
         """Those whose deadline has passed."""
-        return [waiting for waiting in self if waiting.deadline_ms is not None and waiting.deadline_ms <= now_ms]
+        late: list[Waiting] = []
+        while self._deadlines and self._deadlines[0][0] <= now_ms:
+            deadline, key = heapq.heappop(self._deadlines)
+            waiting = self._waiting.get(key)
+            if waiting is not None and waiting.deadline_ms == deadline:
+                late.append(waiting)
+        return late
 
     def next_change(self, now: float, now_ms: int) -> float | None:
         """Seconds until a pause or a deadline ends, None if there is none."""
-        pauses = [waiting.not_before - now for waiting in self if waiting.not_before > now]
-        due = [w.deadline_ms for w in self if w.deadline_ms is not None and w.deadline_ms > now_ms]
-        return min((*pauses, *((deadline - now_ms) / 1000 for deadline in due)), default=None)
+        pause = [self._paused[0][0] - now] if self._paused else []
+        due = [(self._deadlines[0][0] - now_ms) / 1000] if self._deadlines else []
+        return min((*pause, *due), default=None)
+
+    def _add(self, waiting: Waiting) -> None:
+        self._waiting[waiting.key] = waiting
+        if waiting.deadline_ms is not None:
+            heapq.heappush(self._deadlines, (waiting.deadline_ms, waiting.key))
+        if waiting.not_before:
+            heapq.heappush(self._paused, (waiting.not_before, waiting.key))
+        else:
+            self._lanes.setdefault(waiting.tenant, _Lane()).add(waiting)
+
+
+class _Lane:
+    """A tenant's jobs: the first few in order, the rest in a heap."""
+
+    def __init__(self) -> None:
+        self.front: list[Waiting] = []
+        self._rest: list[tuple[tuple[int, float, int, str], Key]] = []
+
+    def add(self, waiting: Waiting) -> None:
+        if len(self.front) == AHEAD and self.front[-1].order < waiting.order:
+            heapq.heappush(self._rest, (waiting.order, waiting.key))
+            return
+        insort(self.front, waiting, key=lambda job: job.order)
+        if len(self.front) > AHEAD:
+            last = self.front.pop()
+            heapq.heappush(self._rest, (last.order, last.key))
+
+    def remove(self, gone: Waiting, waiting: Mapping[Key, Waiting]) -> None:
+        """Take a job out, and let the next ones of `waiting` move up."""
+        self.front = [job for job in self.front if job.key != gone.key]
+        while self._rest and len(self.front) < AHEAD:
+            order, key = heapq.heappop(self._rest)
+            job = waiting.get(key)
+            if job is not None and job.order == order and not job.not_before and job not in self.front:
+                self.front.append(job)
