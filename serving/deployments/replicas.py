@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -29,6 +30,7 @@ from serving.jobs.repository import Jobs
 from serving.logs import configure, logger
 from serving.media.sandbox import Decoder
 from serving.metrics import STAGE_FAILURES, STAGE_SECONDS
+from serving.retention.collect import collect_once
 from serving.runtime_keys import DIRECTOR_TOKEN, TOKEN_METADATA, shared_secret
 from serving.settings import Settings
 from serving.stages.condition import Conditioner
@@ -220,6 +222,7 @@ class DirectorReplica(_Replica):
             metrics=self.metrics,
             now_ms=_now_ms,
             incident=lambda: secrets.token_hex(6),
+            collect=partial(collect_once, store, settings.retention, now_ms=_now_ms, metrics=self.metrics),
         )
         self._life = asyncio.create_task(self._director.run(), name="director")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from engines.families.base import Family
 from serving.director.claims import Claimed, Claims, Later
@@ -44,6 +44,7 @@ READ_AHEAD = 64
 LONGEST_PAUSE_S = 15.0
 RANKS_LIVE_S = 0.25
 SAVE_EVERY_S = 10.0
+COLLECT_EVERY_S = 1800.0
 
 _log = logger("director")
 
@@ -66,8 +67,12 @@ class Director:
         metrics: Recorder,
         now_ms: Callable[[], int],
         incident: Callable[[], str],
+        collect: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
-        """`slots`: jobs that run at once, urgent ones aside. `servers`: Denoisers. `weights`: fair shares by tenant."""
+        """`collect` deletes what nobody needs any more; it is called every `COLLECT_EVERY_S`.
+
+        `slots`: jobs that run at once, urgent ones aside. `servers`: Denoisers. `weights`: fair shares by tenant.
+        """
         self.feed = Feed(epoch.number)
         self._store = store
         self._jobs = jobs
@@ -76,6 +81,7 @@ class Director:
         self._metrics = metrics
         self._now_ms = now_ms
         self._incident = incident
+        self._collect = collect
         self._schedule = Schedule(
             weights=weights or {}, servers=servers, slots=slots, estimates=Estimates(), now_ms=now_ms
         )
@@ -128,6 +134,8 @@ class Director:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._vouch())
                 group.create_task(self._work())
+                if self._collect is not None:
+                    group.create_task(self._keep_house(self._collect))
         except* EpochLost as lost:
             raise lost.exceptions[0] from None
         finally:
@@ -295,6 +303,14 @@ class Director:
             else:
                 self.feed.beat()
             await asyncio.sleep(BEAT_EVERY_S)
+
+    async def _keep_house(self, collect: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            await asyncio.sleep(COLLECT_EVERY_S)
+            try:
+                _log.info("collected", report=str(await collect()))
+            except (Unavailable, StoreUnfit) as error:
+                _log.warning("nothing collected, the store is away", message=error.message)
 
     async def _stop(self) -> None:
         tasks = [running.task for running in self._running.values() if running.task is not None]

@@ -41,7 +41,8 @@ class Shares:
         self._floor = 0.0
         """The present minimum. It only grows: the credit of one newcomer is no reason to give the next one more."""
 
-    def __len__(self) -> int:
+    @property
+    def remembered(self) -> int:
         """Tenants that are remembered."""
         return len(self._virtual)
 
