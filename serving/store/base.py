@@ -9,6 +9,7 @@ Rules (they hold for every implementation):
 * There is no conditional delete. A mutable key is deleted by swapping in a tombstone; what `delete` removes is
   immutable, a tombstone, or an index entry that may be lost.
 * After a timeout or an unclear answer the implementation reads back and compares, for the write may have succeeded.
+  Where that does not settle it, a write raises `Unavailable`: it was done or not, read again.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ as a header beside it. An answer that leaves the outcome open (time-out, 409, 41
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import os
 import random
@@ -216,6 +217,8 @@ class S3Store:
 
     async def _conditional_put(self, key: str, data: bytes | Path, condition: dict[str, str]) -> tuple[int, str]:
         """200, 404 or 412, and the new version. Raises `Unavailable` when the store does not answer for good."""
+        open_before = False  # an earlier request of ours may have been done
+        condition = {**condition, "Content-MD5": await asyncio.to_thread(_md5, data)}
         for attempt in range(_TRIES):
             if attempt:
                 await _pause(attempt)
@@ -233,8 +236,11 @@ class S3Store:
             written = await self._wrote(key, data)
             if written is not None:
                 return 200, written
-            if status == 412:
+            if status == 412 and not open_before:
                 return status, ""
+            if status == 412:
+                break  # ours may have been there, and overtaken
+            open_before = open_before or status not in (409, 412)
         raise Unavailable(f"the store {self.url} does not answer; nothing is known of {key}", retry_after_s=5)
 
     def _put(self, key: str, data: bytes | Path, condition: dict[str, str]) -> tuple[int, str]:
@@ -279,6 +285,16 @@ class S3Store:
 
     async def _run(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+
+def _md5(data: bytes | Path) -> str:
+    """For Content-MD5: without it SeaweedFS takes a request whose body never came for an empty object."""
+    if isinstance(data, bytes):
+        digest = hashlib.md5(data, usedforsecurity=False)
+    else:
+        with data.open("rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+    return base64.b64encode(digest.digest()).decode()
 
 
 async def _pause(attempt: int) -> None:
