@@ -12,6 +12,8 @@ from serving.store.base import Listed, Versioned
 from serving.store.directory import DirectoryStore
 
 HOUR_MS = 3_600_000
+IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""For tests that make many stores: nothing is waited for there."""
 
 
 class Clock:

@@ -103,6 +103,24 @@ async def test_a_cache_is_emptied_when_it_is_old_and_its_blobs_a_margin_later(
     await house.whole((await house.video(picture=b"picture")).id)
 
 
+async def test_an_attempt_keeps_what_it_took_from_a_cache(
+    house: House, store: ClockedStore, clock: Clock, collect: Collect
+) -> None:
+    await house.delete((await house.video(picture=b"picture", seed=1)).id)
+    clock.advance(31 * 24)
+    running = await house.start(await house.accept(picture=b"picture", seed=2))
+    reference = await house._reference(running)
+    for _ in range(3):
+        await collect()
+        clock.advance(24)
+    assert store.keys(f"t/{TENANT}/cache/") == []
+    manifest = await house._segment(running, None, reference)
+    running = await house.jobs.transition(running, segments=(manifest.digest(),))
+    await house.end(running, JobState.SUCCEEDED)
+    await collect()
+    await house.whole(running.id)
+
+
 async def test_names_that_lead_nowhere_go(house: House, store: ClockedStore, clock: Clock, collect: Collect) -> None:
     lost = await house.accept()
     await store.delete(f"t/{TENANT}/jobs/{lost.id}")  # as if the create had died before its record

@@ -1,0 +1,158 @@
+"""A writer and a collector meet at one blob: in every order of their calls, bytes that were written are there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from serving.retention.context import Collection
+from serving.retention.report import Report
+from serving.retention.sweep import Kind, Sweep
+from serving.settings import Retention
+from serving.store import sweeping
+from serving.store.blobs import Blobs
+from tests.unit.serving.retention.clocked import IN_MEMORY, Clock, ClockedStore, Turns
+
+PREFIX = "t/a/blobs/"
+
+
+class Meeting:
+    """A blob that is old, somebody who writes it once more, and a collector that found it a moment ago."""
+
+    def __init__(self, folder: Path, *, there: bool) -> None:
+        self.clock = Clock()
+        self.store = ClockedStore(folder, self.clock)
+        self.there = there
+
+    async def run(self, choices: list[int]) -> list[int]:
+        """Follow the choices, then always the first; how many there were to choose from at each turn."""
+        blobs = Blobs(self.store, "a")
+        digest = await blobs.put(b"bytes")
+        await self.store.put_if_absent(sweeping.KEY, sweeping._encode(()))
+        self.clock.advance(24)
+        entries = [entry async for entry in self.store.list(PREFIX)]
+        if not self.there:  # another collector has taken it
+            await self.store.delete(entries[0].key)
+        turns = self.store.turns = Turns()
+        collection = Collection(self.store, Retention(), self.clock, Report(self.clock.ms, dry_run=False), _unheard)
+        kind = Kind("blobs", PREFIX, collection.before(3600), lambda _: False, announced=True)
+        writing = asyncio.create_task(blobs.put(b"bytes"))
+        sweep = asyncio.create_task(Sweep(collection)._collect(kind, entries))
+        branches = []
+        while not (writing.done() and sweep.done()):
+            await turns.settle()
+            if turns.waiting:
+                pick = choices[len(branches)] if len(branches) < len(choices) else 0
+                branches.append(len(turns.waiting))
+                await turns.give(pick)
+        await sweep
+        self.store.turns = None
+        assert await writing == digest
+        assert await blobs.get(digest) == b"bytes", "\n".join(turns.log)
+        return branches
+
+
+def _unheard(_: str, __: int) -> None:
+    """Nobody watches."""
+
+
+def in_every_order(make: Callable[[int], Meeting], longest: int = 12) -> int:
+    """Try all orders whose first `longest` turns differ; how many there are. Raises what the first one raises."""
+    tried, choices = 0, [0]
+    while choices:
+        branches = asyncio.run(make(tried).run(choices))
+        tried += 1
+        choices = (choices + [0] * len(branches))[: min(len(branches), longest)]
+        while choices and choices[-1] + 1 >= branches[len(choices) - 1]:
+            choices.pop()
+        if choices:
+            choices[-1] += 1
+    return tried
+
+
+@pytest.fixture(autouse=True)
+def _nobody_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeping, "_LOOK_EVERY_S", 0)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """In memory where that can be had: every order has a store of its own."""
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as name:
+        yield Path(name)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_whoever_is_faster_the_bytes_are_there(folder: Path, there: bool) -> None:
+    assert in_every_order(lambda number: Meeting(folder / str(number), there=there)) > 100
+
+
+async def _true(*_: object) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Blobs, "_renew"), (sweeping, "undisturbed")], ids=["no touch", "the writer does not look"]
+)
+def test_a_writer_that_is_careless_is_found_out(
+    owner: object, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, name, _true)
+    with pytest.raises(Exception, match="no object"):
+        in_every_order(lambda number: Meeting(folder / str(number), there=True))
+
+
+def test_a_collector_that_does_not_look_again_is_found_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def all_of_them(_: Sweep, __: Kind, doomed: object) -> object:
+        return doomed
+
+    monkeypatch.setattr(Sweep, "_still_old", all_of_them)
+    monkeypatch.setattr(sweeping, "_exists", _true)
+    with pytest.raises(Exception, match="no object"):
+        in_every_order(lambda number: Meeting(folder / str(number), there=True))
+
+
+def test_the_announcement_of_a_collector_that_died_holds_nobody_up_for_long(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "STALE_S", 0.2)
+
+    async def run() -> None:
+        store = ClockedStore(folder, Clock())
+        blobs = Blobs(store, "a")
+        digest = await blobs.put(b"bytes")
+        key = f"{PREFIX}{digest}"
+        with pytest.raises(RuntimeError):
+            async with sweeping.announced(store, [key]):
+                raise RuntimeError
+        assert json.loads((await store.get(sweeping.KEY)).data)["keys"] == [key]
+        assert await blobs.put(b"bytes") == digest
+        async with sweeping.announced(store, [f"{PREFIX}other"]):
+            pass
+        assert json.loads((await store.get(sweeping.KEY)).data)["keys"] == []
+
+    asyncio.run(run())
+
+
+def test_two_collectors_announce_one_after_the_other(folder: Path) -> None:
+    async def run() -> None:
+        store = ClockedStore(folder, Clock())
+        at_once, most = 0, 0
+
+        async def batch(number: int) -> None:
+            nonlocal at_once, most
+            async with sweeping.announced(store, [f"{PREFIX}{number}"]):
+                at_once += 1
+                most = max(most, at_once)
+                await asyncio.sleep(0.01)
+                at_once -= 1
+
+        await asyncio.gather(*(batch(number) for number in range(4)))
+        assert most == 1
+
+    asyncio.run(run())
