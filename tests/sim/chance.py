@@ -40,6 +40,8 @@ class Faults:
     stalled: float = 0.0
     outages: float = 0.0
     """The store is away for a while."""
+    partitions: float = 0.0
+    """One process cannot reach the store for a while; all else it can."""
     kills: dict[str, float] = field(default_factory=dict)
     """By kind of process."""
     stops: dict[str, float] = field(default_factory=dict)
@@ -70,6 +72,7 @@ def drawn(random: Random) -> Faults:
         late=perhaps(0.3, 0.002, 0.05),
         stalled=perhaps(0.3, 0.002, 0.03),
         outages=perhaps(0.2, 0.02, 0.2),
+        partitions=perhaps(0.3, 0.02, 0.3),
         kills={kind: rate for kind in KINDS if (rate := perhaps(0.35, 0.02, 0.5))},
         stops={kind: rate for kind in KINDS if (rate := perhaps(0.2, 0.02, 0.3))},
         second_directors=perhaps(0.3, 0.02, 0.3),
@@ -86,7 +89,10 @@ class Chance:
         self.random = random
         self.faults = faults
         self.store_is_down = False
-        self.troubled = True
+        self.cut_off: set[str] = set()
+        """Names of the processes that cannot reach the store."""
+        self.losses = 0
+        """Whatever happened that may cost an attempt its worker."""
         self._bad = 0.0
         self._set()
 
@@ -94,7 +100,7 @@ class Chance:
         """From now on nothing goes wrong."""
         self.faults = Faults(drift=self.faults.drift)
         self.store_is_down = False
-        self.troubled = False
+        self.cut_off.clear()
         self._set()
 
     def store_is_back(self) -> None:

@@ -41,6 +41,7 @@ class Chaos:
             *((faults.stops.get(kind, 0.0), (self._stop, kind)) for kind in KINDS),
             (faults.second_directors, (self._second_director,)),
             (faults.outages, (self._outage,)),
+            (faults.partitions, (self._partition,)),
             (faults.clock_jumps, (self._clock_jump,)),
         ]
         total = sum(rate for rate, _ in rates)
@@ -64,6 +65,7 @@ class Chaos:
         process = self._some(kind)
         if process is not None:
             self._world.note(f"kill {process}")
+            self._chance.losses += 1
             process.kill()
 
     def _stop(self, kind: str) -> None:
@@ -71,6 +73,7 @@ class Chaos:
         if process is not None and not process.stopped:
             seconds = self._chance.pause_s(0.3, 15.0)
             self._world.note(f"stop {process} for {seconds:.1f} s")
+            self._chance.losses += 1
             process.stop()
             self._world.loop.after(seconds, process.go_on)
 
@@ -81,6 +84,7 @@ class Chaos:
             return
         self._world.note(f"a second Director beside {old[0]}")
         self._leaving.add(old[0].name)
+        self._chance.losses += 1
         self._world.loop.after(self._chance.pause_s(0.5, 8.0), old[0].kill)
         self._again("director")
 
@@ -91,6 +95,15 @@ class Chaos:
         self._world.note(f"the store is away for {seconds:.1f} s")
         self._chance.store_is_down = True
         self._world.loop.after(seconds, self._chance.store_is_back)
+
+    def _partition(self) -> None:
+        process = self._some(self._chance.random.choice(KINDS))
+        if process is not None:
+            seconds = self._chance.pause_s(0.5, 20.0)
+            self._world.note(f"{process} cannot reach the store for {seconds:.1f} s")
+            self._chance.losses += 1
+            self._chance.cut_off.add(process.name)
+            self._world.loop.after(seconds, self._chance.cut_off.discard, process.name)
 
     def _clock_jump(self) -> None:
         process = self._some(self._chance.random.choice(("door", "director")))

@@ -91,6 +91,7 @@ class Client:
         resent = False
         while True:
             create = partial(self._created, draft=draft, resent=resent)
+            there = self._world.ledger.same(self._tenant, draft.prompt) if resent else []
             try:
                 record = await self._ask(create)
             except _AWAY:
@@ -102,6 +103,8 @@ class Client:
                     raise
                 return None
             self._world.ledger.acknowledged(self._tenant, record.id)
+            if there and record.id not in there and not self._world.clocks_jump:
+                raise Violation(f"a create that was marked as resent made {record.id}, and there was {there} already")
             return record
 
     async def _created(self, door: Door, *, draft: Draft, resent: bool) -> JobRecord:

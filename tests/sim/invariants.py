@@ -11,6 +11,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+from safetensors.numpy import load
+
 from serving.jobs.lease import TTL_S, Lease
 from serving.jobs.record import JobRecord, JobState
 from serving.requests import Kind
@@ -42,7 +45,9 @@ HEARD_S = 10.0
 
 STALE_ACTIVE = "the active/ keys of ended jobs go"
 STALE_VIEW = "front doors hear of every end"
-TOLERATED = frozenset({STALE_ACTIVE, STALE_VIEW})
+TOLERATED = frozenset(
+    {STALE_ACTIVE, STALE_VIEW, "DirectorLink._wake", "DirectorLink._watch_forever", "JobRun._finish_segment"}
+)
 """Rules that the shipped code is known to break."""
 
 
@@ -65,13 +70,17 @@ class Job:
 class Ledger:
     """Of one world."""
 
-    def __init__(self, loop: SimLoop, disk: Disk, *, epoch_of: Callable[[Process], int | None]) -> None:
+    def __init__(
+        self, loop: SimLoop, disk: Disk, *, epoch_of: Callable[[Process], int | None], losses: Callable[[], int]
+    ) -> None:
+        """`losses`: how often something happened that may cost an attempt its worker."""
         self.jobs: dict[str, Job] = {}
         self.made: dict[str, model.Made] = {}
         """By segment digest: what an extension of it follows."""
         self._loop = loop
         self._disk = disk
         self._epoch_of = epoch_of
+        self._losses = losses
         self._leases_since: dict[str, float] = {}
         """When the present holder took the lease, by key."""
 
@@ -160,17 +169,18 @@ class Ledger:
         if record.state is JobState.EXPIRED:
             _must(record.deadline_ms is not None, f"{name}: it has no deadline")
         if record.state is JobState.FAILED:
-            _must(record.error is not None, f"{name}: it failed without a reason")
+            code = record.error.code if record.error else "no reason"
+            _must(code == "WORKERS_CRASHED", f"{name}: it failed with {code}: {record.error}")
+        lost = record.crashes - was.crashes
+        _must(lost <= 0 or record.crashes <= self._losses(), f"{name}: {record.crashes} crashes, and nothing crashed")
 
     # ── what is published ───────────────────────────────────────────────────────────────────────────────────────
 
     def _published(self, name: str, job: Job, record: JobRecord) -> None:
         """The newest segment or image is whole, in its place, and what an undisturbed run makes."""
-        if job.expected is None:
-            extends = record.request.extends
-            job.expected = model.expected(record, self.made[extends.segment] if extends else None)
+        expected = self._expected(job)
         if record.request.kind is Kind.IMAGE:
-            want = job.expected[len(record.images) - 1]
+            want = expected[len(record.images) - 1]
             self._blob(name, record.tenant, record.images[-1])
             _must(record.images[-1] == want.media, f"{name}: image {len(record.images)} is another than it must be")
             return
@@ -181,7 +191,7 @@ class Ledger:
         manifest = SegmentManifest.model_validate_json(stored.data)
         at = len(record.segments) - 1
         parent = record.segments[-2] if at else record.request.extends.segment if record.request.extends else None
-        planned, want = record.plan.segments[at], job.expected[at]
+        planned, want = record.plan.segments[at], expected[at]
         blobs = {manifest.latents.blob, manifest.anchor.blob, manifest.tail.blob, manifest.init, manifest.thumbnail}
         for blob in sorted(blobs | {part.blob for part in manifest.parts}):
             self._blob(name, record.tenant, blob)
@@ -200,6 +210,20 @@ class Ledger:
         _must(len(manifest.parts) == planned.index + 1, f"{name}: it names {len(manifest.parts)} parts")
         self.made[digest] = want
 
+    def _expected(self, job: Job) -> list[model.Made]:
+        if job.expected is None:
+            extends = job.record.request.extends
+            job.expected = model.expected(job.record, self.made[extends.segment] if extends else None)
+        return job.expected
+
+    def _checkpoint(self, key: str, data: bytes) -> None:
+        """It holds what the steps that it names give."""
+        _, _, _, job_id, segment, name = key.split("/")
+        job, tensors = self.jobs[job_id], load(data)
+        made = self._expected(job)[int(segment) - job.record.plan.segments[0].index]
+        right = made.steps[int(name.partition("-")[0])]
+        _must(np.array_equal(tensors["latents"], right), f"{key}: it holds other latents than its steps give")
+
     def _blob(self, name: str, tenant: str, digest: str) -> None:
         _must(f"t/{tenant}/blobs/{digest}" in self._disk.objects, f"{name}: blob {digest} is not in the store")
 
@@ -208,6 +232,8 @@ class Ledger:
             _must("/checkpoints/" in key, f"{key}: it was deleted")
             return
         _must(before is None, f"{key}: it was replaced")
+        if "/checkpoints/" in key:
+            self._checkpoint(key, after)
         if "/blobs/" in key or "/segments/" in key:
             _must(hashlib.sha256(after).hexdigest() == key.rpartition("/")[2], f"{key}: its name is not its digest")
 
@@ -254,6 +280,20 @@ class Ledger:
     def acknowledged(self, tenant: str, job: str) -> None:
         """A client has the id."""
         _must(f"t/{tenant}/jobs/{job}" in self._disk.objects, f"{job} was acknowledged and is not in the store")
+
+    def same(self, tenant: str, prompt: str) -> list[str]:
+        """Jobs with this prompt: the same request, for every client asks for each but once."""
+        records = [job.record for job in self.jobs.values()]
+        return [
+            record.id
+            for record in records
+            if (record.tenant, record.request.prompt) == (tenant, prompt) and record.state is not JobState.DELETED
+        ]
+
+    def unheard(self, errors: list[tuple[Process, str, BaseException]]) -> None:
+        """Tasks of living processes that have ended by these errors, and nobody ever looked at them."""
+        for process, name, error in errors:
+            _must(name in TOLERATED, f"{process}: {name} has ended, and nobody heard of it: {error!r}")
 
     def told(self, door: Process, record: JobRecord, calm_since: float | None) -> JobRecord:
         """A client was told this. What it goes on with: the same, or where a rule is broken that may be, the truth."""

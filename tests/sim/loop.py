@@ -141,7 +141,6 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.tasks: list[tuple[Process, asyncio.Task[Any]]] = []
         """All that were ever started: a task must not be collected while the world goes on, for that would run its
         `finally` blocks at a moment that nobody chose."""
-        self.errors: list[dict[str, Any]] = []
         self._random = random.random
         self._shuffle = shuffle
         self._timers: list[tuple[float, int, _Handle]] = []
@@ -224,6 +223,15 @@ class SimLoop(asyncio.AbstractEventLoop):
             process.ready.append(handle)
             if not process.queued:
                 self.queue(process)
+
+    def unheard(self) -> list[tuple[Process, str, BaseException]]:
+        """Errors that ended a task of a living process, and that nobody ever looked at."""
+        return [
+            (process, str(getattr(task.get_coro(), "__qualname__", "")), error)
+            for process, task in self.tasks
+            if process.alive and task.done() and not task.cancelled() and task._log_traceback  # type: ignore[attr-defined]
+            if (error := task.exception()) is not None
+        ]
 
     def waiting(self) -> str:
         """The tasks that have not ended, with what they wait for."""
@@ -316,8 +324,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         return self._closed
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        if not self._closed:
-            self.errors.append(context)
+        """Tasks that failed unheard are found by `unheard`."""
 
 
 def _where(task: asyncio.Task[Any]) -> str:

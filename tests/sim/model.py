@@ -140,12 +140,18 @@ def digest_of(latents: Array) -> str:
 class Made:
     """A segment, or an image."""
 
-    latents: Array
+    steps: tuple[Array, ...]
+    """The latents after each step, noise first."""
     anchor: Array
     caption: str
     media: str
     """Digest of the film or picture."""
     end_frame: int
+
+    @property
+    def latents(self) -> Array:
+        """The clean ones."""
+        return self.steps[-1]
 
 
 def expected(record: JobRecord, parent: Made | None) -> list[Made]:
@@ -168,8 +174,10 @@ def expected(record: JobRecord, parent: Made | None) -> list[Made]:
             short=short,
         )
         state = FAMILY.start(conditions, seed=plan.seed, segment=planned.index, steps=plan.steps)
+        steps = [state.latents]
         while not state.done:
             FAMILY.step(None, [state])
+            steps.append(state.latents)
         lead = before.latents[-1:] if before else None
         if record.request.kind is Kind.IMAGE:
             media = picture(state.latents)
@@ -177,7 +185,7 @@ def expected(record: JobRecord, parent: Made | None) -> list[Made]:
             media = film(state.latents, lead, before.end_frame if before else 0, planned.index)
         anchor = before.anchor if before else state.latents[:1]
         end_frame = (before.end_frame if before else 0) + planned.frames
-        before = Made(state.latents, anchor, caption, hashlib.sha256(media).hexdigest(), end_frame)
+        before = Made(tuple(steps), anchor, caption, hashlib.sha256(media).hexdigest(), end_frame)
         made.append(before)
     return made
 

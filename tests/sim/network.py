@@ -46,11 +46,14 @@ class Network:
             running.append(task)
             task.add_done_callback(back)
             if chance.faults.lost_answers and chance.random.random() < chance.faults.lost_answers:
+                chance.losses += 1
                 loop.after(chance.pause_s(0.01, 1.0), lost)
 
         def back(task: asyncio.Task[T]) -> None:
             if gone in callee.on_death:
                 callee.on_death.remove(gone)
+            if not task.cancelled():
+                task.exception()  # looked at, though its caller may be dead
             loop.after(chance.hop_s(), _settle, answer, task, process=caller)
 
         if callee.alive:

@@ -44,7 +44,7 @@ def play(seed: str, *, traced: bool = False) -> Played:
         world.disk.note = world.note
         world.note(f"{world.shape}\n{world.chance.faults}")
     broken = ""
-    with installed(world.loop, seed):
+    with installed(world.loop, seed, world.shape):
         try:
             world.loop.run(_lived(world), limit_s=world.shape.troubled_s + LIMIT_S)
         except (Violation, Deadlock, OutOfTime) as error:
@@ -67,3 +67,4 @@ async def _lived(world: World) -> None:
     while not world.ledger.at_rest():  # noqa: ASYNC110  (nobody tells)
         await asyncio.sleep(0.5)
     world.ledger.at_the_end()
+    world.ledger.unheard(world.loop.unheard())

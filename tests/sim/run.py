@@ -104,7 +104,7 @@ def _again(seed: str, plant: str | None) -> Played:
 
 
 def _tell(played: Played, options: argparse.Namespace) -> int:
-    print("\n".join(played.trace[-options.events :]))
+    print("\n".join(played.trace[len(played.trace) - options.events :]))
     print(f"\nworld {played.seed}: {played.lives} lives, {played.seconds:.1f} s, {played.turns} turns")
     if not played.broken:
         print("no rule was broken")

@@ -22,14 +22,16 @@ from serving.frontdoor import videos
 from serving.jobs.ids import new_id
 from serving.jobs.record import JobRecord
 from serving.stages import denoise, engine_loop
+from serving.stages.checkpoint import CheckpointPolicy
 from tests.sim.engine import TaskLoop
 from tests.sim.loop import SimLoop
+from tests.sim.world import Shape
 
 _decode = JobRecord.decode.__func__  # type: ignore[attr-defined]
 
 
 @contextmanager
-def installed(loop: SimLoop, seed: str) -> Iterator[None]:
+def installed(loop: SimLoop, seed: str, shape: Shape) -> Iterator[None]:
     """See the module."""
     drawn = random.Random(f"{seed}/secrets")
     clock = types.SimpleNamespace(monotonic=loop.time)
@@ -50,7 +52,9 @@ def installed(loop: SimLoop, seed: str) -> Iterator[None]:
         put(videos, "new_id", partial(new_id, random=drawn.randbytes))
         put(engine_loop, "time", clock)
         put(denoise, "time", clock)
-        put(denoise, "EngineLoop", TaskLoop)
+        put(denoise, "EngineLoop", partial(TaskLoop, capacity=shape.held))
+        put(denoise, "CheckpointPolicy", partial(CheckpointPolicy, share=shape.checkpoint_share))
+        put(denoise, "KEPT", shape.kept)
         put(JobRecord, "decode", classmethod(decode))
         random.seed(f"{seed}/random")
         gc.disable()  # what is collected in the middle of a world would run at a moment that no seed decides

@@ -167,7 +167,8 @@ class SimStore:
         """The call is at the server."""
         if self.disk.note is not None:
             self.disk.note(f"{self._process} {name} {key} {fate.told}")
-        if fate.refused or self._chance.store_is_down:
+        chance = self._chance
+        if fate.refused or chance.store_is_down or self._process.name in chance.cut_off:
             self._answer(future, fate, None, _away(key))
             if fate.late_s:
                 self._loop.after(fate.late_s, self._late, effect)

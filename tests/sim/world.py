@@ -40,6 +40,12 @@ class Shape:
     watching: bool = True
     """Whether front doors hold Watch streams."""
     shuffle: bool = False
+    checkpoint_share: float = 0.02
+    """Of the compute time."""
+    kept: int = 32
+    """Finished segments that a Denoiser holds."""
+    held: int = 64
+    """Unfinished ones."""
 
 
 def shaped(random: Random) -> Shape:
@@ -52,6 +58,9 @@ def shaped(random: Random) -> Shape:
         troubled_s=random.uniform(2, 12),
         watching=random.random() < 0.3,
         shuffle=random.random() < 0.2,
+        checkpoint_share=random.choice((0.02, 0.2, 10.0)),
+        kept=random.choice((1, 32)),
+        held=random.choice((1, 64)),
     )
 
 
@@ -66,13 +75,14 @@ class World:
         self.disk = Disk(lambda: STARTED_MS + int(self.loop.now * 1000))
         self.network = Network(self.loop, self.chance)
         self.office = Office(self.chance)
-        self.ledger = Ledger(self.loop, self.disk, epoch_of=self.office.epochs.get)
+        self.ledger = Ledger(self.loop, self.disk, epoch_of=self.office.epochs.get, losses=lambda: self.chance.losses)
         self.disk.watch = self.ledger.wrote
         self.doors: list[Door] = []
         self.encoders, self.denoisers, self.renderers = (Pool(self.loop, self.chance) for _ in range(3))
         self.trace: deque[str] | None = None
         """The newest events, if somebody wants to read them."""
         self.calm_since: float | None = None
+        self.clocks_jump = faults.clock_jumps > 0
         self._wall: dict[Process, int] = {}
         self._started = 0
         self._processes: dict[str, list[Process]] = {}
