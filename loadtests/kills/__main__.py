@@ -100,7 +100,7 @@ def _rows(found: Findings, struck: list[tuple[Blow, float]], reconnects: int, fa
         for name, count in sorted(Counter(blow.name for blow, _ in struck).items())
     ]
     redone, worst = sum(found.recomputed), max(found.recomputed, default=0)
-    step_s = min(found.step_s, default=0.0)
+    step_s = median(found.step_s or [0.0])
     return [
         *rows,
         Row("kills", "all blows", f"{len(struck)}"),

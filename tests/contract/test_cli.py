@@ -1,0 +1,142 @@
+"""The `longtake` command as a user meets it: every command, `-o json`, exit codes, one clear line for what is wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.contract.cli_house import Cli, front_door
+from tests.contract.xai_studio import Studio
+
+OK, FAILED, USAGE, NOT_FOUND, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Studio]]:
+    with front_door(tmp_path_factory.mktemp("door")) as found:
+        yield found
+
+
+@pytest.fixture
+def cli(door: tuple[str, Studio], tmp_path: Path) -> Cli:
+    return Cli(door[0], tmp_path)
+
+
+def test_a_video_is_made_extended_and_saved(cli: Cli) -> None:
+    made = json.loads(cli.did("generate", "a red circle", "-d", "1", "-o", "json"))
+    assert (made["state"], made["frames"]) == ("SUCCEEDED", 17)
+    assert (cli.folder / f"{made['id']}.mp4").stat().st_size > 100
+
+    said = cli.did("extend", made["id"], "it goes on", "-d", "2", "--save", "longer.mp4")
+    assert "49" in said
+    assert (cli.folder / "longer.mp4").exists()
+
+    path = json.loads(cli.did("lineage", made["id"], "-o", "json"))
+    assert len(path["segments"]) == 1
+    assert made["id"] in cli.did("lineage", made["id"])
+
+
+def test_an_image_is_made_from_a_picture_of_the_user(cli: Cli) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (40, 40), (200, 30, 30)).save(picture, "PNG")
+    (cli.folder / "mine.png").write_bytes(picture.getvalue())
+
+    made = json.loads(cli.did("image", "a red circle", "-o", "json"))
+    assert made["kind"] == "KIND_IMAGE"
+    assert list(cli.folder.glob(f"{made['id']}*.png"))
+    other = json.loads(cli.did("generate", "like this", "-d", "1", "--reference", "mine.png", "-o", "json"))
+    assert other["state"] == "SUCCEEDED"
+
+
+def test_what_there_is_can_be_listed_watched_and_fetched(cli: Cli) -> None:
+    made = json.loads(cli.did("generate", "listed", "-d", "1", "--no-wait", "-o", "json"))
+    events = [json.loads(line) for line in cli.did("watch", made["id"], "-o", "json").splitlines()]
+    assert events[-1]["video"]["state"] == "SUCCEEDED"
+    assert "succeeded" in cli.did("status", made["id"])
+    assert json.loads(cli.did("status", made["id"], "-o", "json"))["id"] == made["id"]
+    assert made["id"] in cli.did("ls")
+    assert made["id"] in [video["id"] for video in json.loads(cli.did("ls", "-o", "json"))]
+    cli.did("download", made["id"], "again.mp4")
+    assert (cli.folder / "again.mp4").exists()
+    cli.did("delete", made["id"])
+    assert cli.run("status", made["id"]).returncode == NOT_FOUND
+
+
+def test_models_of_the_installation_tell_what_they_can(cli: Cli) -> None:
+    assert "sprite-1" in cli.did("models", "ls")
+    assert "16:9" in cli.did("models", "show", "sprite-1")
+
+
+def test_a_waiting_job_is_cancelled(cli: Cli, door: tuple[str, Studio]) -> None:
+    door[1].open = False
+    try:
+        made = json.loads(cli.did("generate", "never", "--no-wait", "-o", "json"))
+        cli.did("cancel", made["id"])
+        assert json.loads(cli.did("status", made["id"], "-o", "json"))["state"] == "CANCELLED"
+    finally:
+        door[1].open = True
+
+
+def test_a_job_that_fails_is_exit_code_1_with_the_reason(cli: Cli) -> None:
+    done = cli.run("generate", "fail", "-d", "1")
+    assert done.returncode == FAILED
+    assert "the studio burned down" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("status", "vid_nothing"), NOT_FOUND, "vid_nothing"),
+        (("generate", "x", "-d", "99"), USAGE, "seconds"),
+        (("generate", "x", "--resolution", "8k"), USAGE, "resolution"),
+        (("generate", "x", "--reference", "no-such-file.png"), USAGE, "no-such-file.png"),
+        (("extend", "no-such-file.mp4"), USAGE, "no-such-file.mp4"),
+        (("status", "vid_x", "--server", "127.0.0.1:1"), UNREACHABLE, "longtake up"),
+        (("no-such-command",), USAGE, "no-such-command"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_is_wrong_is_one_line_and_a_code(cli: Cli, words: tuple[str, ...], code: int, says: str) -> None:
+    done = cli.run(*words)
+    assert done.returncode == code, done.stderr
+    assert says.lower() in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+
+
+def test_ctrl_c_stops_the_watching_and_not_the_video(cli: Cli) -> None:
+    child = cli.start("generate", "hang", "-d", "1")
+    deadline = time.monotonic() + 30
+    while not (found := [v for v in json.loads(cli.did("ls", "-o", "json")) if v.get("prompt") == "hang"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    time.sleep(1.0)  # it is watching by now
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=30)
+    assert child.returncode == INTERRUPTED, err
+    assert found[0]["id"] in out + err
+    assert "Traceback" not in err
+    assert json.loads(cli.did("status", found[0]["id"], "-o", "json"))["state"] in ("RUNNING", "QUEUED")
+
+
+@pytest.mark.parametrize("command", ["", "generate", "image", "extend", "watch", "up", "engines build", "models score"])
+def test_help_is_there_for_a_newcomer(cli: Cli, command: str) -> None:
+    said = cli.did(*command.split(), "--help")
+    assert "Usage" in said
+    assert "--help" in said
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
+    heavy = ("ray", "torch", "onnxruntime", "grpc", "numpy", "av", "minio")
+    asked = f"import sys, serving.cli.main as m; m.build(); print([n for n in {heavy} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
