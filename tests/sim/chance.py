@@ -73,8 +73,8 @@ def drawn(random: Random) -> Faults:
         stalled=perhaps(0.3, 0.002, 0.03),
         outages=perhaps(0.2, 0.02, 0.2),
         partitions=perhaps(0.3, 0.02, 0.3),
-        kills={kind: rate for kind in KINDS if (rate := perhaps(0.35, 0.02, 0.5))},
-        stops={kind: rate for kind in KINDS if (rate := perhaps(0.2, 0.02, 0.3))},
+        kills={kind: rate for kind in KINDS if (rate := perhaps(0.35, 0.02, 1.0))},
+        stops={kind: rate for kind in KINDS if (rate := perhaps(0.25, 0.02, 1.0))},
         second_directors=perhaps(0.3, 0.02, 0.3),
         lost_answers=perhaps(0.2, 0.005, 0.1),
         drift=perhaps(0.5, 0.001, 0.1),
@@ -97,10 +97,9 @@ class Chance:
         self._set()
 
     def calm(self) -> None:
-        """From now on nothing goes wrong."""
+        """From now on nothing new goes wrong."""
         self.faults = Faults(drift=self.faults.drift)
         self.store_is_down = False
-        self.cut_off.clear()
         self._set()
 
     def store_is_back(self) -> None:

@@ -55,6 +55,8 @@ class Chaos:
             act(*given)
         await asyncio.sleep(max(0.0, ends - world.loop.now))
         self._chance.calm()
+        while self._chance.cut_off or world.stopped():  # noqa: ASYNC110  (nobody tells)
+            await asyncio.sleep(0.5)
         world.calm()
 
     def _some(self, kind: str) -> Process | None:
@@ -71,7 +73,8 @@ class Chaos:
     def _stop(self, kind: str) -> None:
         process = self._some(kind)
         if process is not None and not process.stopped:
-            seconds = self._chance.pause_s(0.3, 15.0)
+            short = self._chance.random.random() < 0.5
+            seconds = self._chance.pause_s(*((0.3, 5.0) if short else (5.0, 30.0)))
             self._world.note(f"stop {process} for {seconds:.1f} s")
             self._chance.losses += 1
             process.stop()

@@ -42,6 +42,8 @@ class Client:
         self._number = number
         self._tenant = f"tenant{number % 2}"
         self._caller = caller(self._tenant, f"key{number}")
+        self._batch = world.random.random() < 0.2
+        """Whether its jobs have priorities and deadlines."""
         self.videos = 0
         """How many it asked for."""
         self._seen: dict[str, tuple[Door, int]] = {}
@@ -57,6 +59,8 @@ class Client:
         self.videos += 1
         image = extends is None and draw.random() < 0.1
         named = draw.random() < 0.5
+        if extends is None and self._batch:
+            return Draft(prompt=f"batch {self._number} {self.videos}", request_id=f"b {self._number} {self.videos}")
         return Draft(
             kind=Kind.IMAGE if image else Kind.VIDEO,
             prompt=f"client {self._number} video {self.videos}",
@@ -74,7 +78,7 @@ class Client:
         record = await self._create(draft)
         if record is None:
             return None
-        if draft.request_id and draw.random() < 0.2:
+        if draft.request_id and not self._batch and draw.random() < 0.2:
             await self._create_again(draft, record)
         if draw.random() < 0.2:
             await asyncio.sleep(self._world.chance.pause_s(0.01, 3.0))
@@ -89,8 +93,12 @@ class Client:
         """The job, once a front door has acknowledged it; None if what it extends is gone."""
         marks = self._random.random() < 0.5
         resent = False
+        priority, within_s = self._random.randrange(10), self._world.chance.pause_s(0.5, 60.0)
         while True:
-            create = partial(self._created, draft=draft, resent=resent)
+            if draft.prompt.startswith("batch"):
+                create = partial(self._accepted, draft=draft, priority=priority, within_s=within_s)
+            else:
+                create = partial(self._created, draft=draft, resent=resent)
             there = self._world.ledger.same(self._tenant, draft.prompt) if resent else []
             try:
                 record = await self._ask(create)
@@ -109,6 +117,9 @@ class Client:
 
     async def _created(self, door: Door, *, draft: Draft, resent: bool) -> JobRecord:
         return await door.videos.create(self._caller, draft, resent=resent)
+
+    async def _accepted(self, door: Door, *, draft: Draft, priority: int, within_s: float) -> JobRecord:
+        return await door.accept(self._tenant, draft, priority=priority, within_s=within_s)
 
     async def _create_again(self, draft: Draft, record: JobRecord) -> None:
         """The same key names the same job, and takes no other request."""

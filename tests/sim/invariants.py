@@ -44,9 +44,17 @@ HEARD_S = 10.0
 
 
 STALE_ACTIVE = "the active/ keys of ended jobs go"
+LISTED_ONCE = "a video is listed once"
 STALE_VIEW = "front doors hear of every end"
 TOLERATED = frozenset(
-    {STALE_ACTIVE, STALE_VIEW, "DirectorLink._wake", "DirectorLink._watch_forever", "JobRun._finish_segment"}
+    {
+        STALE_ACTIVE,
+        LISTED_ONCE,
+        STALE_VIEW,
+        "DirectorLink._wake",
+        "DirectorLink._watch_forever",
+        "JobRun._finish_segment",
+    }
 )
 """Rules that the shipped code is known to break."""
 
@@ -104,10 +112,8 @@ class Ledger:
         epoch = self._epoch_of(by)
         if before is None:
             _must(record.version == 1, f"{record.id}: its first version is {record.version}")
-            _must(
-                any(key.startswith("active/") and key.endswith(record.id) for key in self._disk.objects),
-                f"{record.id}: the record is there before its active/ key: no Director would ever see it",
-            )
+            there = any(_is_active_key(key, record) for key in self._disk.objects)
+            _must(there, f"{record.id}: the record is there before its active/ key: no Director would ever see it")
             self.jobs[record.id] = Job(record)
             return
         was = JobRecord.decode(before)
@@ -167,7 +173,8 @@ class Ledger:
         if record.state is JobState.CANCELLED:
             _must(record.cancel_requested, f"{name}: nobody asked to cancel it")
         if record.state is JobState.EXPIRED:
-            _must(record.deadline_ms is not None, f"{name}: it has no deadline")
+            due = record.deadline_ms
+            _must(due is not None and due <= (record.finished_ms or 0), f"{name}: its deadline {due} is to come")
         if record.state is JobState.FAILED:
             code = record.error.code if record.error else "no reason"
             _must(code == "WORKERS_CRASHED", f"{name}: it failed with {code}: {record.error}")
@@ -239,7 +246,7 @@ class Ledger:
 
     def _active(self, key: str, after: bytes | None) -> None:
         job = self.jobs.get(key.rpartition("/")[2])
-        if after is None and job is not None:
+        if after is None and job is not None and _is_active_key(key, job.record):
             _must(
                 job.record.state.terminal,
                 f"{key} was deleted while the job is {job.record.state}: nobody sees it any more",
@@ -289,6 +296,15 @@ class Ledger:
             for record in records
             if (record.tenant, record.request.prompt) == (tenant, prompt) and record.state is not JobState.DELETED
         ]
+
+    def listed(self, tenant: str, records: list[JobRecord]) -> None:
+        """What a listing shows, page by page."""
+        names = [record.id for record in records]
+        there = [job.record for job in self.jobs.values()]
+        want = {record.id for record in there if record.tenant == tenant and record.state is not JobState.DELETED}
+        _must(want == set(names), f"{tenant}: listed are {sorted(names)}, and there are {sorted(want)}")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        _must(not twice or LISTED_ONCE in TOLERATED, f"{tenant}: {twice} are listed twice")
 
     def unheard(self, errors: list[tuple[Process, str, BaseException]]) -> None:
         """Tasks of living processes that have ended by these errors, and nobody ever looked at them."""
@@ -343,3 +359,10 @@ class Ledger:
 def _must(holds: bool, otherwise: str) -> None:
     if not holds:
         raise Violation(otherwise)
+
+
+def _is_active_key(key: str, record: JobRecord) -> bool:
+    """Whether it is the one that all who look for the job find."""
+    deadline = 99_999_999_999_999 if record.deadline_ms is None else record.deadline_ms
+    wanted = f"/{record.tenant}/{record.priority}/{deadline:014d}/{record.id}"
+    return key.startswith("active/") and key.endswith(wanted)

@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from random import Random
 
+from serving.jobs.repository import Jobs
 from tests.sim.chance import drawn
 from tests.sim.chaos import Chaos
 from tests.sim.clients import Client
@@ -67,4 +68,19 @@ async def _lived(world: World) -> None:
     while not world.ledger.at_rest():  # noqa: ASYNC110  (nobody tells)
         await asyncio.sleep(0.5)
     world.ledger.at_the_end()
+    await _listed(world)
     world.ledger.unheard(world.loop.unheard())
+
+
+async def _listed(world: World) -> None:
+    """Every video is listed once, newest first."""
+    jobs = Jobs(world.store(world.loop.world))
+    for tenant in sorted({job.record.tenant for job in world.ledger.jobs.values()}):
+        listed, token = [], ""
+        while True:
+            page = await jobs.list(tenant, limit=3, token=token)
+            listed += page.records
+            token = page.next_token
+            if not token:
+                break
+        world.ledger.listed(tenant, listed)

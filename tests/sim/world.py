@@ -187,13 +187,14 @@ class World:
         """Where a client's call ends up."""
         return self.random.choice(self.doors) if self.doors else None
 
+    def stopped(self) -> bool:
+        """Whether a process still is."""
+        return any(process.stopped for processes in self._processes.values() for process in processes)
+
     def calm(self) -> None:
-        """Whoever was stopped goes on."""
+        """Nothing is wrong any more."""
         self.note("all is calm")
         self.calm_since = self.loop.now
-        for kind in list(self._processes):
-            for process in self.up(kind):
-                process.go_on()
 
     def note(self, event: str) -> None:
         """Something happened."""
