@@ -23,7 +23,7 @@ from serving.director.publish import Publisher
 from serving.director.run import JobRun
 from serving.director.schedule import Schedule
 from serving.director.stages import Stages
-from serving.errors import NotFound, StoreUnfit, Unavailable
+from serving.errors import Corrupt, NotFound, StoreUnfit, Unavailable
 from serving.jobs.dead import DeadLetters
 from serving.jobs.epoch import Epoch, EpochLost
 from serving.jobs.lease import Leases, LeaseWatch
@@ -103,6 +103,8 @@ class Director:
         self._running: dict[Key, Running] = {}
         self._losses: Counter[Key] = Counter()
         self._hints: set[Key] = set()
+        self._damaged: set[Key] = set()
+        """Jobs whose records cannot be read."""
         self._heard = asyncio.Event()
         self._list_at = 0.0
         self._ranked_at = float("-inf")
@@ -183,6 +185,9 @@ class Director:
         except NotFound:
             self._line.take(key)
             return
+        except Corrupt as error:
+            self._leave_alone(key, error)
+            return
         # What one front door wrote (a create, a cancellation) reaches the others; older versions are ignored there.
         self.feed.wrote(record)
         running = self._running.get(key)
@@ -202,7 +207,7 @@ class Director:
         async for active in self._jobs.active():
             key = active.tenant, active.id
             seen.add(key)
-            if key in self._line or key in self._running:
+            if key in self._line or key in self._running or key in self._damaged:
                 continue
             self._line.found(active, self._now_ms())
             if unread > 0:
@@ -230,7 +235,11 @@ class Director:
     async def _claim(self, waiting: Waiting) -> None:
         """Take it out of the line, and run it if it is ours to run."""
         self._line.take(waiting.key)
-        claimed = await self._claims.claim(*waiting.key)
+        try:
+            claimed = await self._claims.claim(*waiting.key)
+        except Corrupt as error:
+            self._leave_alone(waiting.key, error)
+            return
         if isinstance(claimed, Later):
             self._line.again(waiting, self._now() + claimed.seconds)
         elif claimed is not None:
@@ -262,6 +271,12 @@ class Director:
         self._losses[key] += 1
         pause = min(LONGEST_PAUSE_S, 0.25 * 2 ** self._losses[key])
         self._line.put(running.record, not_before=self._now() + pause)
+
+    def _leave_alone(self, key: Key, error: Corrupt) -> None:
+        """A record that this version cannot read stays for one that can."""
+        self._damaged.add(key)
+        self._line.take(key)
+        _log.error("job left alone", job=key[1], message=error.message)
 
     # ── small parts ─────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -14,6 +14,9 @@ from collections.abc import Sequence
 from serving.director.shares import Shares
 
 
+VICTIM = 1.0
+
+
 class Kept:
     """The work that is laid out. More urgent classes are laid out first and then stay."""
 
@@ -56,7 +59,7 @@ class Kept:
         """The longest; or the longest of the tenant that would be furthest ahead, if that is far ahead of its own."""
         longest = peers.longest()
         first = peers.furthest(self._leads)
-        if self._leads[first] - self._leads[peers.jobs[longest][0]] > self._shares.lag_s:
+        if self._leads[first] - self._leads[peers.jobs[longest][0]] > self._shares.lag_s * VICTIM:
             return peers.longest_of(first)
         return longest
 

@@ -17,7 +17,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from serving.errors import AlreadyExists, Conflict, FailedPrecondition, NotFound
+from pydantic import ValidationError
+
+from serving.errors import AlreadyExists, Conflict, Corrupt, FailedPrecondition, NotFound
 from serving.jobs.record import TRANSITIONS, JobRecord, JobState
 from serving.store.base import Store
 
@@ -66,7 +68,7 @@ class Jobs:
         return await self._same_request(fresh)
 
     async def get(self, tenant: str, job: str) -> JobRecord:
-        """A job of this tenant. Raises `NotFound`, also for a deleted one."""
+        """A job of this tenant. Raises `NotFound`, also for a deleted one, and `Corrupt` for an unreadable one."""
         record = await self._read(tenant, job)
         if record is None or record.state is JobState.DELETED:
             raise NotFound(f"no video {job!r}: it never existed, was deleted, or belongs to another tenant")
@@ -149,6 +151,8 @@ class Jobs:
             return JobRecord.decode((await self._store.get(_record_key(tenant, job))).data)
         except NotFound:
             return None
+        except ValidationError as error:
+            raise Corrupt(f"the record of {job} cannot be read by this version: {error.errors()[0]['msg']}") from error
 
     async def _same_request(self, fresh: JobRecord) -> JobRecord:
         there = await self._read(fresh.tenant, fresh.id)

@@ -172,6 +172,21 @@ async def test_an_input_that_keeps_killing_workers_is_quarantined(
     assert [dead async for dead in letters.of(TENANT)] == []
 
 
+async def test_a_record_that_cannot_be_read_is_left_alone_and_hinders_nobody(office: Office) -> None:
+    strange = await office.job()
+    key = f"t/{TENANT}/jobs/{strange.id}"
+    stored = await office.store.get(key)
+    await office.store.swap(key, stored.data.replace(b'"version"', b'"verse"', 1), stored.version)
+    director = await office.director()
+
+    sound = await office.ended(await office.job())
+
+    assert sound.state is JobState.SUCCEEDED
+    director.wake(TENANT, strange.id)
+    assert (await office.ended(await office.job())).state is JobState.SUCCEEDED
+    assert b'"verse"' in (await office.store.get(key)).data
+
+
 async def test_a_job_that_ends_its_directors_comes_to_an_end_too(office: Office) -> None:
     job = await office.job(crashes=attempt.MAX_CRASHES - 1, attempt=3, state=JobState.RUNNING)
     await office.director()
