@@ -9,9 +9,9 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -70,17 +70,65 @@ class Video(Group):
     codec: Codec = Codec.AV1
 
 
+StageName = Literal["prompt_writer", "text_encoder", "conditioner", "denoiser", "renderer"]
+
+
+class Scale(Group):
+    """Least and most replicas of a stage. Where they differ, its backlog decides."""
+
+    min: int = Field(default=1, ge=0)
+    """0: none while nothing is queued or running; the next job waits for a start."""
+    max: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"`min` is {self.min} and `max` is {self.max}: raise `max`, or lower `min`")
+        return self
+
+
 class Stages(Group):
     """The Ray Serve deployments."""
 
-    replicas: dict[str, int] = Field(default_factory=dict)
-    """Replicas by stage, e.g. {"denoiser": 2}; 1 each by default."""
+    replicas: dict[StageName, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """A fixed number of replicas by stage, e.g. {"denoiser": 2}; 1 each by default."""
+    scale: dict[StageName, Scale] = Field(default_factory=dict)
+    """Stages that are scaled by their backlog, e.g. {"denoiser": {"min": 0, "max": 4}}."""
+    backlog_s: float = Field(default=30.0, gt=0)
+    """Seconds of predicted work per replica that may be queued or running before another replica is started."""
+    down_delay_s: float = Field(default=60.0, ge=0)
+    """Seconds that fewer replicas must have been enough before any is taken away."""
+    idle_s: float = Field(default=300.0, ge=0)
+    """Seconds without any work before a stage goes down to its `min`, which may be none."""
     engine_threads: int = Field(default=0, ge=0)
     """Threads of each engine; 0: all cores."""
     slice_s: float = Field(default=5.0, gt=0)
     """Longest handle call to the Denoiser."""
     slots: int = Field(default=4, ge=1)
-    """Jobs that the Director runs at once."""
+    """Jobs that the Director runs at once; at least as many as Denoisers."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name in self.replicas:
+            if name in self.scale:
+                raise ValueError(f"`replicas` and `scale` both name {name}: keep one of them")
+        denoisers = self.scale_of("denoiser").max
+        if denoisers > self.slots:
+            raise ValueError(
+                f"up to {denoisers} Denoisers would share the work of `slots` = {self.slots} jobs, and a job takes one "
+                f"of them at a time: set `slots` to {denoisers} or more"
+            )
+        return self
+
+    def scale_of(self, stage: StageName) -> Scale:
+        """Its least and most replicas, fixed ones included."""
+        fixed = self.replicas.get(stage, 1)
+        return self.scale.get(stage, Scale(min=fixed, max=fixed))
+
+    @property
+    def autoscaled(self) -> bool:
+        """Whether any stage is scaled by its backlog."""
+        return any(scale.min != scale.max for scale in self.scale.values())
 
 
 class Director(Group):
@@ -114,9 +162,7 @@ class Retention(Group):
 class Settings(BaseSettings):
     """All of them."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="LONGTAKE_", env_nested_delimiter="__", frozen=True, extra="forbid"
-    )
+    model_config = SettingsConfigDict(env_prefix="LONGTAKE_", env_nested_delimiter="__", frozen=True, extra="forbid")
 
     store: str = Field(default_factory=lambda: str(Path.home() / ".longtake" / "store"))
     """A directory, or `s3://host:port/bucket/prefix?secure=false`."""

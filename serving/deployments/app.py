@@ -12,14 +12,14 @@ from ray.serve.config import RequestRouterConfig
 from ray.serve.schema import ServeDeploySchema
 
 from serving.deployments import replicas
-from serving.settings import Settings
+from serving.settings import Scale, Settings, StageName
 
 APPLICATION = "longtake"
 _SERVICER = "serving.gen.longtake.internal.v1.director_pb2_grpc.add_DirectorServicer_to_server"
 
 _SURGE = 100
 """Per cent of replicas that a roll-out starts before it stops the old ones: work never waits for a start."""
-_CONCURRENCY = {
+_CONCURRENCY: dict[StageName, int] = {
     "prompt_writer": 64,
     "text_encoder": 16,
     "conditioner": 8,
@@ -27,6 +27,7 @@ _CONCURRENCY = {
     "renderer": 2,
 }
 """Calls that a replica has at once. The Denoiser's slices wait for their turn inside; a Renderer uses all cores."""
+_POLICY = "serving.deployments.autoscale:BacklogPolicy"
 
 
 def config(settings: Settings, *, grpc_port: int, http_port: int, generation: int = 0) -> ServeDeploySchema:
@@ -50,6 +51,7 @@ def config(settings: Settings, *, grpc_port: int, http_port: int, generation: in
                     "route_prefix": "/",
                     "import_path": "serving.deployments.app:build",
                     "args": {"settings": settings.model_dump(mode="json"), "generation": generation},
+                    **_policy(settings),
                 }
             ],
         }
@@ -60,11 +62,11 @@ def build(args: dict[str, Any]) -> serve.Application:
     """The graph: the Director, and every stage behind a handle of it."""
     settings = Settings(**args["settings"])  # `generation` is there to be another one
 
-    def stage(name: str, replica: type, **options: Any) -> serve.Deployment:
+    def stage(name: StageName, replica: type, **options: Any) -> serve.Deployment:
         return serve.deployment(
             name=name,
             max_surge_percent=_SURGE,
-            num_replicas=settings.stages.replicas.get(name, 1),
+            **_replicas(settings.stages.scale_of(name)),
             max_ongoing_requests=_CONCURRENCY[name],
             ray_actor_options={"num_cpus": 0},
             # A replica that hangs is replaced after three checks.
@@ -88,7 +90,8 @@ def build(args: dict[str, Any]) -> serve.Application:
     director = serve.deployment(
         name="director",
         max_surge_percent=_SURGE,
-        num_replicas=1,
+        # Serve collects what a replica records only of a deployment that it scales, be it from one to one.
+        **({"autoscaling_config": _scaled(Scale())} if settings.stages.autoscaled else {"num_replicas": 1}),
         max_ongoing_requests=10_000,
         ray_actor_options={"num_cpus": 0},
         graceful_shutdown_timeout_s=5,
@@ -96,3 +99,28 @@ def build(args: dict[str, Any]) -> serve.Application:
         health_check_period_s=2,
     )(replicas.DirectorReplica)
     return director.bind(settings, *stages)
+
+
+def _policy(settings: Settings) -> dict[str, Any]:
+    """The application's part that scales the stages."""
+    if not settings.stages.autoscaled:
+        return {}
+    aim = settings.stages.model_dump(include={"backlog_s", "down_delay_s", "idle_s"})
+    return {"autoscaling_policy": {"policy_function": _POLICY, "policy_kwargs": aim}}
+
+
+def _replicas(scale: Scale) -> dict[str, Any]:
+    """A deployment's options for so many replicas."""
+    return {"num_replicas": scale.max} if scale.min == scale.max else {"autoscaling_config": _scaled(scale)}
+
+
+def _scaled(scale: Scale) -> dict[str, Any]:
+    """All waiting is done by our policy, none by Serve."""
+    return {
+        "min_replicas": scale.min,
+        "max_replicas": scale.max,
+        "upscale_delay_s": 0,
+        "downscale_delay_s": 0,
+        "metrics_interval_s": 1,
+        "look_back_period_s": 3,
+    }

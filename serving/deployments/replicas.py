@@ -217,7 +217,7 @@ class DirectorReplica(_Replica):
             stages=HandleStages(prompt_writer, text_encoder, conditioner, denoiser, renderer),
             family=models.family,
             slots=settings.stages.slots,
-            servers=settings.stages.replicas.get("denoiser", 1),
+            servers=settings.stages.scale_of("denoiser").max,
             slice_s=settings.stages.slice_s,
             metrics=self.metrics,
             now_ms=_now_ms,
@@ -251,6 +251,10 @@ class DirectorReplica(_Replica):
             if not isinstance(error, EpochLost):
                 raise RuntimeError("the Director's loop has ended") from error
             logger("director").info("idle: a newer Director has started")
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What the stages are scaled by, for Serve to collect; nothing from a Director that does not work any more."""
+        return {} if self._life.done() else self._director.backlog()
 
     def _admit(self, context: RayServegRPCContext) -> None:
         """Let only the installation's own front doors in, and only while the Director works."""
