@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 from serving.director.shares import Shares
 
-
 VICTIM = 1.0
 
 
