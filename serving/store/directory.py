@@ -16,7 +16,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -115,22 +115,33 @@ class DirectoryStore:
         if path.exists():
             return False
         with self._written(data) as temporary:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                return False
-        self._sync_upwards(path.parent)
-        return True
+            while not path.exists():
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    os.link(temporary, path)
+                except FileExistsError:
+                    if path.parent.is_file():
+                        raise
+                    return False
+                except FileNotFoundError:  # the folder was empty, and was removed at this moment
+                    if not temporary.exists():
+                        raise
+                    continue
+                self._sync_upwards(path.parent)
+                return True
+        return False
 
     def _swap(self, key: str, data: bytes, expected: str) -> str:
         path = self._path(key)
         with self._lock(key):
             if self._get(key).version != expected:
                 raise Conflict(f"{key} was changed by another writer")
-            with self._written(data) as temporary:
-                temporary.replace(path)
-            _sync_folder(path.parent)
+            try:
+                with self._written(data) as temporary:
+                    temporary.replace(path)
+                _sync_folder(path.parent)
+            except FileNotFoundError as error:  # it was deleted at this moment, and its folder with it
+                raise NotFound(f"no object {key}") from error
         return hashlib.sha256(data).hexdigest()
 
     def _touch(self, key: str) -> None:
@@ -142,6 +153,10 @@ class DirectoryStore:
     def _delete(self, key: str) -> None:
         path = self._path(key)
         path.unlink(missing_ok=True)
+        # Folders that are empty now go too, up to one that is not: every job has some of its own.
+        with suppress(OSError):
+            for folder in path.relative_to(self._objects).parents[:-1]:
+                (self._objects / folder).rmdir()
 
     @contextmanager
     def _lock(self, key: str) -> Iterator[None]:
@@ -170,9 +185,10 @@ class DirectoryStore:
 
     def _sync_upwards(self, folder: Path) -> None:
         """Make a new name durable, and the folders that may have been made for it."""
-        while folder != self._root:
-            _sync_folder(folder)
-            folder = folder.parent
+        with suppress(FileNotFoundError):  # what was made has been deleted again
+            while folder != self._root:
+                _sync_folder(folder)
+                folder = folder.parent
 
     def _walk(self, folder: Path, at: str, prefix: str, after: str) -> Iterator[Listed]:
         """Keys below `folder` in byte order. A folder sorts as its name with a `/`, as the keys in it do."""

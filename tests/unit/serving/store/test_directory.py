@@ -61,6 +61,28 @@ def test_processes_that_swap_at_once_lose_no_update(tmp_path: Path) -> None:
     assert asyncio.run(read()).split()[0] == b"75"
 
 
+def _make_and_delete(root: str, own: str, times: int) -> None:
+    async def run() -> None:
+        store = await open_store(root, probe=False)
+        for number in range(times):
+            assert await store.put_if_absent(f"a/b/{own}", b"%d" % number)
+            assert (await store.get(f"a/b/{own}")).data == b"%d" % number
+            await store.delete(f"a/b/{own}")
+
+    asyncio.run(run())
+
+
+def test_empty_folders_go_and_never_take_a_new_object_with_them(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_make_and_delete, args=(str(tmp_path), own, 300)) for own in "xyz"]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    assert list((tmp_path / "objects").iterdir()) == []
+
+
 def test_a_key_cannot_leave_the_folder(tmp_path: Path) -> None:
     async def run(key: str) -> None:
         store = DirectoryStore(tmp_path)
