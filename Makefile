@@ -4,7 +4,7 @@ BASE = .venv-demo
 DEV = .venv
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint unit protos score bench kills clean
+.PHONY: help demo test lint unit protos score bench kills sim clean
 
 help: ## List the commands.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ bench: $(DEV)/ready ## Run the benchmarks and print their table.
 
 kills: $(DEV)/ready ## Kill and stop processes of a real Longtake while it works, 200 times; nothing may be lost.
 	$(DEV)/bin/python -m loadtests.kills --kills $(or $(KILLS),200)
+
+sim: $(DEV)/ready ## Simulate 20,000 jobs whose processes, clocks and store fail in every way; LIVES=200000 for longer.
+	$(DEV)/bin/python -m tests.sim --lives $(or $(LIVES),20000) --seed $(or $(SEED),0) --pairs $(or $(PAIRS),4000)
 
 clean: ## Remove the environments and what the demo made.
 	rm -rf $(BASE) $(DEV) demo-output

@@ -54,6 +54,13 @@ class Client:
         while parent is not None and self._random.random() < 0.4:
             parent = await self._make(self._draft(extends=parent))
 
+    async def made(self, draft: Draft) -> JobRecord:
+        """This very video, when it has ended."""
+        record = await self._create(draft)
+        if record is None:
+            raise Violation(f"{draft.request_id}: what it extends is gone")
+        return await self._ended(record.id)
+
     def _draft(self, extends: JobRecord | None = None) -> Draft:
         draw = self._random
         self.videos += 1

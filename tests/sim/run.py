@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 
+from tests.sim.crashing import Crashes, first_broken, live, pairs
 from tests.sim.planted import BUGS, planted
 from tests.sim.play import Played, play
 from tests.sim.seams import prepare
@@ -36,9 +37,11 @@ def main() -> int:
             [sys.executable, "-m", "tests.sim", *sys.argv[1:]],
             {**os.environ, "PYTHONHASHSEED": HASH_SEED},
         )
+    if options.crashes is not None:
+        return _one_life(options.crashes)
     if options.seed_only is not None:
         return _tell(_again(options.seed_only, options.plant), options)
-    return _many(options)
+    return _many(options) or _pairs(options)
 
 
 def _options() -> argparse.Namespace:
@@ -47,6 +50,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the first world")
     parser.add_argument("--seed-only", help="play this one world and show its trace")
     parser.add_argument("--plant", choices=sorted(BUGS), help="break the shipped code in this way first")
+    parser.add_argument("--pairs", type=int, default=0, help="how many pairs of crashes are tried after that")
+    parser.add_argument("--crashes", type=_crashes, help="live one life with these crashes: 12:director,40:denoiser")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--events", type=int, default=SHOWN, help="how many of a broken world's last events are shown")
     return parser.parse_args()
@@ -101,6 +106,36 @@ def _again(seed: str, plant: str | None) -> Played:
     prepare()
     with planted(plant):
         return play(seed, traced=True)
+
+
+def _crashes(text: str) -> Crashes:
+    return {int(number): kind for number, _, kind in (part.partition(":") for part in text.split(","))}
+
+
+def _one_life(crashes: Crashes) -> int:
+    prepare()
+    found = first_broken([crashes])
+    print(found[1] if found else "no rule was broken")
+    return 1 if found else 0
+
+
+def _pairs(options: argparse.Namespace) -> int:
+    if not options.pairs:
+        return 0
+    prepare()
+    began = time.monotonic()
+    drawn = list(pairs(live({}), options.pairs, str(options.seed)))
+    batches = [drawn[at : at + BATCH] for at in range(0, len(drawn), BATCH)]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.processes, mp_context=context, initializer=prepare) as pool:
+        for found in pool.map(first_broken, batches):
+            if found is not None:
+                pool.shutdown(cancel_futures=True)
+                given = ",".join(f"{number}:{kind}" for number, kind in found[0].items())
+                print(f"{found[1]}\n\nplay it again: python -m tests.sim --crashes {given}")
+                return 1
+    print(f"{len(drawn)} pairs of crashes, no rule was broken; {time.monotonic() - began:.0f} s")
+    return 0
 
 
 def _tell(played: Played, options: argparse.Namespace) -> int:

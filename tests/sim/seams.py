@@ -11,6 +11,7 @@ import random
 import secrets
 import sys
 import types
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -69,6 +70,18 @@ def prepare() -> None:
     gc.freeze()
 
 
+@contextmanager
+def prepared() -> Iterator[None]:
+    """`prepare`, taken back afterwards."""
+    before = structlog.get_config()
+    prepare()
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+        gc.unfreeze()
+
+
 def _put(stack: ExitStack, where: object, name: str, what: object) -> None:
     stack.enter_context(mock.patch.object(where, name, what))
 
@@ -76,6 +89,7 @@ def _put(stack: ExitStack, where: object, name: str, what: object) -> None:
 def _forgotten(loop: SimLoop) -> None:
     """Collect the world. Coroutines that never ended are closed by that; what they say to it is of no interest."""
     gc.enable()
-    with mock.patch.object(sys, "unraisablehook"):
+    with mock.patch.object(sys, "unraisablehook"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
         loop.forget()
         gc.collect()
