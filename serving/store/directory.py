@@ -119,12 +119,9 @@ class DirectoryStore:
                 try:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     os.link(temporary, path)
-                except FileExistsError:
-                    if path.parent.is_file():
-                        raise
-                    return False
-                except FileNotFoundError:  # the folder was empty, and was removed at this moment
-                    if not temporary.exists():
+                except (FileExistsError, FileNotFoundError):
+                    # Another writer was faster, or the folder was empty and was removed at this moment: look again.
+                    if path.parent.is_file() or not temporary.exists():
                         raise
                     continue
                 self._sync_upwards(path.parent)
