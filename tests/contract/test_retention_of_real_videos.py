@@ -1,0 +1,53 @@
+"""The collector on what the real Director and stages write: it keeps all of it that counts, and takes the rest."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from loadtests.studio import TENANT, Studio, studio
+from serving.retention.collect import collect_once
+from serving.retention.report import Report
+from serving.retention.scrub import Scrub
+from serving.settings import Retention
+
+pytestmark = pytest.mark.anyio
+
+
+def grow_old(folder: Path, hours: float = 2.0) -> None:
+    """As if so much time had passed."""
+    for path in (folder / "objects").rglob("*"):
+        if path.is_file():
+            at = path.stat().st_mtime - hours * 3600
+            os.utime(path, (at, at))
+
+
+async def collect(made: Studio) -> Report:
+    return await collect_once(made.store, Retention(), now_ms=lambda: time.time_ns() // 1_000_000)
+
+
+async def test_real_videos_survive_and_can_be_extended(tmp_path: Path) -> None:
+    async with studio(tmp_path) as made:
+        root = await made.make(seconds=2)
+        child = await made.make(seconds=1, parent=root)
+        gone = await made.make(seconds=1)
+        await made.jobs.delete(gone)
+        await made.jobs.delete(root)
+        grow_old(tmp_path)
+        report = await collect(made)
+        assert report.damaged == []
+        assert report.of("segments").collected.keys == report.of("videos").collected.keys == 1
+        assert report.of("segments").live.keys == 3
+        assert report.of("caches").live.keys > 0, "captions are kept for a month"
+        assert (await Scrub(made.store).run()).findings == []
+        longer = await made.make(seconds=1, parent=child)
+        for video in (child, longer):
+            await made.jobs.delete(video)
+        grow_old(tmp_path)
+        await collect(made)
+        left = {entry.key.split("/")[2] async for entry in made.store.list(f"t/{TENANT}/")}
+        assert left == {"blobs", "cache"}
+        assert [entry.key async for entry in made.store.list("leases/")] == []
