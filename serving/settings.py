@@ -151,8 +151,8 @@ class Retention(Group):
     video_ttl_s: int | None = Field(default=None, ge=60)
     """Seconds after its end that a video is deleted; None: never. One that has an end of its own goes when the first
     of the two is there."""
-    tenants: dict[str, int | None] = Field(default_factory=dict)
-    """The same for single tenants, instead of `video_ttl_s`."""
+    tenants: dict[str, Annotated[int, Field(ge=60)] | None] = Field(default_factory=dict)
+    """The same for single tenants, instead of `video_ttl_s`, e.g. {"studio": 86400}."""
     margin_s: float = Field(default=3600.0, ge=600)
     """Whatever is younger is spared. Longer than any call to the front door takes, and than clocks differ."""
     cache_ttl_s: int = Field(default=30 * 86_400, ge=3600)
