@@ -122,5 +122,5 @@ def _scaled(scale: Scale) -> dict[str, Any]:
         "upscale_delay_s": 0,
         "downscale_delay_s": 0,
         "metrics_interval_s": 1,
-        "look_back_period_s": 3,
+        "look_back_period_s": 5,
     }
