@@ -24,7 +24,16 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import grpc
 import grpc.aio
 
-from serving.gen.longtake.v1 import files_pb2, files_pb2_grpc, models_pb2, models_pb2_grpc, videos_pb2, videos_pb2_grpc
+from serving.gen.longtake.v1 import (
+    files_pb2,
+    files_pb2_grpc,
+    jobs_pb2,
+    jobs_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
+    videos_pb2,
+    videos_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     from serving.gen.longtake.v1.files_pb2_grpc import FilesAsyncStub
@@ -32,7 +41,9 @@ if TYPE_CHECKING:
     from serving.gen.longtake.v1.videos_pb2_grpc import VideosAsyncStub
 
 DEFAULT_SERVER = "127.0.0.1:50051"
-ENDED = frozenset({videos_pb2.Video.SUCCEEDED, videos_pb2.Video.FAILED, videos_pb2.Video.CANCELLED})
+ENDED = frozenset(
+    {videos_pb2.Video.SUCCEEDED, videos_pb2.Video.FAILED, videos_pb2.Video.CANCELLED, videos_pb2.Video.EXPIRED}
+)
 _PIECE = 1 << 20
 _RETRY_S = 1.0
 _OPTIONS = [("grpc.max_receive_message_length", 20 << 20), ("grpc.max_send_message_length", 20 << 20)]
@@ -53,9 +64,15 @@ def create_request(
     references: Sequence[videos_pb2.Media] = (),
     extends: videos_pb2.Extension | None = None,
     images: int | None = None,
+    deadline_s: float | None = None,
+    priority: int | None = None,
+    ttl_s: float | None = None,
 ) -> videos_pb2.CreateVideoRequest:
-    """A create with a fresh `request_id`. What is left out takes the model's default."""
-    return videos_pb2.CreateVideoRequest(
+    """A create with a fresh `request_id`. What is left out takes the model's default.
+
+    `deadline_s` and `ttl_s` are seconds from now.
+    """
+    request = videos_pb2.CreateVideoRequest(
         request_id=secrets.token_hex(16),
         prompt=prompt,
         model=model,
@@ -70,7 +87,13 @@ def create_request(
         references=references,
         extends=extends,
         images=images,
+        priority=priority,
     )
+    if deadline_s is not None:
+        request.deadline.FromMilliseconds(round((time.time() + deadline_s) * 1000))
+    if ttl_s is not None:
+        request.ttl.FromMilliseconds(round(ttl_s * 1000))
+    return request
 
 
 def explain(error: grpc.RpcError) -> str:
@@ -117,6 +140,7 @@ class Client:
         self._videos = videos_pb2_grpc.VideosStub(self._channel)
         self._files = files_pb2_grpc.FilesStub(self._channel)
         self._models = models_pb2_grpc.ModelsStub(self._channel)
+        self._jobs = jobs_pb2_grpc.JobsStub(self._channel)
 
     def __enter__(self) -> Self:
         """Nothing is opened before the first call."""
@@ -183,6 +207,18 @@ class Client:
     def lineage(self, video: str) -> videos_pb2.Lineage:
         """The segments from the root to its head."""
         return self._videos.GetLineage(videos_pb2.GetLineageRequest(id=video), metadata=self._metadata)
+
+    def jobs(self, *, dead: bool = False) -> Sequence[jobs_pb2.Job]:
+        """What waits and runs, oldest first; or dead letters."""
+        return self._jobs.ListJobs(jobs_pb2.ListJobsRequest(dead=dead), metadata=self._metadata).jobs
+
+    def explain(self, video: str) -> jobs_pb2.JobHistory:
+        """The life of a job."""
+        return self._jobs.ExplainJob(jobs_pb2.ExplainJobRequest(id=video), metadata=self._metadata)
+
+    def requeue(self, video: str) -> videos_pb2.Video:
+        """Run a dead letter again, as a new video."""
+        return self._jobs.RequeueJob(jobs_pb2.RequeueJobRequest(id=video), metadata=self._metadata)
 
     def models(self) -> Sequence[models_pb2.Model]:
         """What the server can make."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,8 +32,16 @@ Model = Annotated[str, typer.Option(help="A model of the server; `longtake model
 Aspect = Annotated[str, typer.Option(help="1:1, 16:9 or 9:16.", show_default="the model's")]
 Seed = Annotated[int | None, typer.Option(help="The same seed and request give the same video.", show_default="drawn")]
 Steps = Annotated[int | None, typer.Option(help="Denoising steps per segment.", show_default="the model's")]
+Deadline = Annotated[
+    str, typer.Option(help="Done within this time or EXPIRED, like 90s, 5m, 2h.", show_default="none")
+]
+Priority = Annotated[
+    int | None, typer.Option(min=0, max=9, help="0 to 9; a smaller number is more urgent.", show_default="5")
+]
+Ttl = Annotated[str, typer.Option(help="Delete it after this time, like 12h, 7d.", show_default="the server's")]
 Save = Annotated[Path | None, typer.Option("--save", help="Where to save the result.", show_default="<id>.mp4 or .png")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the id and return; `longtake watch ID` follows it.")]
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def generate(
@@ -51,6 +59,9 @@ def generate(
     model: Model = "",
     seed: Seed = None,
     steps: Steps = None,
+    deadline: Deadline = "",
+    priority: Priority = None,
+    ttl: Ttl = "",
     save: Save = None,
     no_wait: NoWait = False,
     server: Server = SERVER,
@@ -80,6 +91,7 @@ def generate(
             codec=codec,
             seed=seed,
             steps=steps,
+            **_times(deadline, priority, ttl),
             first_frame=_media(client, first_frame) if first_frame else None,
             references=[_media(client, source) for source in reference or ()],
         )
@@ -96,6 +108,9 @@ def image(
     resolution: Annotated[str, typer.Option(help="1k or 2k.", show_default="the model's")] = "",
     model: Model = "",
     seed: Seed = None,
+    deadline: Deadline = "",
+    priority: Priority = None,
+    ttl: Ttl = "",
     save: Save = None,
     no_wait: NoWait = False,
     server: Server = SERVER,
@@ -120,6 +135,7 @@ def image(
             resolution=resolution,
             seed=seed,
             references=[_media(client, source) for source in reference or ()],
+            **_times(deadline, priority, ttl),
         )
         _make(client, request, save, output, wait=not no_wait)
 
@@ -133,6 +149,9 @@ def extend(
     segment: Annotated[str, typer.Option(help="Branch from this segment (`longtake lineage`), not from the end.")] = "",
     seed: Seed = None,
     steps: Steps = None,
+    deadline: Deadline = "",
+    priority: Priority = None,
+    ttl: Ttl = "",
     save: Save = None,
     no_wait: NoWait = False,
     server: Server = SERVER,
@@ -158,8 +177,24 @@ def extend(
             if own
             else Extension(media=_media(client, video), segment=segment)
         )
-        request = create_request(prompt, seconds=seconds, seed=seed, steps=steps, extends=extends)
+        times = _times(deadline, priority, ttl)
+        request = create_request(prompt, seconds=seconds, seed=seed, steps=steps, extends=extends, **times)
         _make(client, request, save, output, wait=not no_wait)
+
+
+def _times(deadline: str, priority: int | None, ttl: str) -> dict[str, Any]:
+    """The options as arguments of `create_request`."""
+    return {"deadline_s": _seconds("deadline", deadline), "priority": priority, "ttl_s": _seconds("ttl", ttl)}
+
+
+def _seconds(name: str, text: str) -> float | None:
+    """`90s`, `5m`, `2h`, `7d`."""
+    if not text:
+        return None
+    number, unit = text[:-1], _UNITS.get(text[-1])
+    if unit is None or not number.replace(".", "", 1).isdigit():
+        fail(f"--{name} {text!r}: write a number and s, m, h or d, like 90s or 7d", USAGE)
+    return float(number) * (unit or 0)
 
 
 def _media(client: Client, source: str) -> Media:

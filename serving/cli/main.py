@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from serving.cli import create, demo, doctor, engines, gc, keys, models, up, videos
+from serving.cli import create, demo, doctor, engines, gc, jobs, keys, models, up, videos
 
 _HELP = """Longtake makes video: from text, from pictures, and by extending what is there.
 
@@ -33,6 +33,7 @@ def build() -> typer.Typer:
     app.command()(doctor.doctor)
     app.command()(gc.gc)
     app.command()(gc.scrub)
+    app.add_typer(jobs.app)
     app.add_typer(models.app)
     app.add_typer(engines.app)
     app.add_typer(keys.app)

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from engines.families.base import Family
 from serving.director.claims import Claimed, Claims, Later
 from serving.director.context import RunContext
-from serving.director.estimates import Estimates, load, save
 from serving.director.events import Batch, Feed
 from serving.director.line import Key, Line, Waiting
 from serving.director.outcome import Running, carry_out
@@ -24,6 +23,7 @@ from serving.director.run import JobRun
 from serving.director.schedule import Schedule
 from serving.director.stages import Stages
 from serving.errors import Corrupt, NotFound, StoreUnfit, Unavailable
+from serving.estimates import Estimates, load, save
 from serving.jobs.dead import DeadLetters
 from serving.jobs.epoch import Epoch, EpochLost
 from serving.jobs.lease import Leases, LeaseWatch

@@ -18,9 +18,9 @@ from serving.director.attempt import Attempt
 from serving.director.behind import Behind
 from serving.director.context import RunContext
 from serving.director.denoising import Denoised, SegmentDenoising, Went
-from serving.director.estimates import DENOISER, RENDERER
 from serving.director.prepare import Preparation
 from serving.director.stages import Ref
+from serving.estimates import DENOISER, RENDERER
 from serving.jobs.history import EventKind, Span
 from serving.jobs.record import JobRecord, JobState, Phase
 from serving.metrics import SEGMENTS_COMMITTED, STEPS_RECOMPUTED

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from serving.director.estimates import DENOISER, RENDERER, Estimates
 from serving.director.line import Key, Waiting
 from serving.director.order import Ranked, Work, arrange
 from serving.director.shares import Shares
+from serving.estimates import DENOISER, RENDERER, Estimates
 from serving.jobs.record import JobRecord
 from serving.plan import PlannedSegment
 from serving.stages.contracts import Rank

@@ -21,6 +21,7 @@ _STATES = {
     JobState.SUCCEEDED: videos_pb2.Video.SUCCEEDED,
     JobState.FAILED: videos_pb2.Video.FAILED,
     JobState.CANCELLED: videos_pb2.Video.CANCELLED,
+    JobState.EXPIRED: videos_pb2.Video.EXPIRED,
 }
 _KINDS = {Kind.VIDEO: videos_pb2.Video.KIND_VIDEO, Kind.IMAGE: videos_pb2.Video.KIND_IMAGE}
 
@@ -63,6 +64,8 @@ class VideoMessages:
             segments=record.segments,
             parent_video_id=request.extends.video if request.extends else "",
             version=record.version,
+            priority=record.priority,
+            attempt=record.attempt,
         )
         if request.kind is Kind.VIDEO:
             message.fps = plan.track.fps
@@ -72,6 +75,10 @@ class VideoMessages:
             message.start_time.CopyFrom(timestamp(record.started_ms))
         if record.finished_ms is not None:
             message.end_time.CopyFrom(timestamp(record.finished_ms))
+        if record.deadline_ms is not None:
+            message.deadline.CopyFrom(timestamp(record.deadline_ms))
+        if record.expires_ms is not None:
+            message.expire_time.CopyFrom(timestamp(record.expires_ms))
         if record.error is not None:
             message.error.code, message.error.message = record.error.code, record.error.message
         self._add_urls(message, record, now_ms)

@@ -54,6 +54,9 @@ class Draft:
     references: tuple[MediaDraft, ...] = ()
     extends: ExtensionDraft | None = None
     images: int | None = None
+    deadline_ms: int | None = None
+    priority: int | None = None
+    ttl_ms: int | None = None
     request_id: str = ""
     """Makes a resent create return the same job."""
     names: Mapping[str, str] = field(default_factory=lambda: _SAME)

@@ -47,7 +47,7 @@ class VideosService:
         """Accept a job and return it as it stands."""
         draft = draft_of(request, idempotency_key=call.metadata("idempotency-key") or "")
         record = await self.videos.create(call.caller, draft, resent=call.resent)
-        return await self._message(await self.videos.view(call.caller, record.id))
+        return await self.message(await self.videos.view(call.caller, record.id))
 
     async def GetVideo(self, request: videos_pb2.GetVideoRequest, call: Call) -> bytes:
         """A poll: serialised once per change and minute, for URLs in it stay the same for a minute."""
@@ -56,7 +56,7 @@ class VideosService:
         known = view.rendered.get(SURFACE)
         if known is not None and known[0] == minute:
             return known[1]
-        rendered = (await self._message(view)).SerializeToString()
+        rendered = (await self.message(view)).SerializeToString()
         view.rendered[SURFACE] = (minute, rendered)
         return rendered
 
@@ -64,7 +64,7 @@ class VideosService:
         """Newest first."""
         size = page_size(request.page_size)
         views, token = await self.videos.page(call.caller, size=size, token=request.page_token)
-        found = [await self._message(view) for view in views]
+        found = [await self.message(view) for view in views]
         return videos_pb2.ListVideosResponse(videos=found, next_page_token=token)
 
     async def WatchVideo(
@@ -83,12 +83,12 @@ class VideosService:
         if isinstance(event, PreviewFrame):
             preview = videos_pb2.Preview(segment_index=event.segment_index, png=event.png)
             return videos_pb2.WatchVideoResponse(cursor=event.cursor, preview=preview)
-        video = await self._message(event.view)
+        video = await self.message(event.view)
         return videos_pb2.WatchVideoResponse(cursor=event.cursor, video=video)
 
     async def CancelVideo(self, request: videos_pb2.CancelVideoRequest, call: Call) -> videos_pb2.Video:
         """Ask for it; the answer may still say RUNNING."""
-        return await self._message(await self.videos.cancel(call.caller, request.id))
+        return await self.message(await self.videos.cancel(call.caller, request.id))
 
     async def DeleteVideo(self, request: videos_pb2.DeleteVideoRequest, call: Call) -> videos_pb2.DeleteVideoResponse:
         """Delete a video that has ended."""
@@ -106,7 +106,8 @@ class VideosService:
             lineage.duration.CopyFrom(length)
         return lineage
 
-    async def _message(self, view: View) -> videos_pb2.Video:
+    async def message(self, view: View) -> videos_pb2.Video:
+        """The resource, complete."""
         return self.messages.video(view, self.now_ms(), frames=await self.videos.frames(view))
 
 
@@ -131,6 +132,9 @@ def draft_of(request: videos_pb2.CreateVideoRequest, *, idempotency_key: str) ->
         references=tuple(_media(media, f"references[{place}]") for place, media in references),
         extends=_extension(request.extends) if request.HasField("extends") else None,
         images=request.images if request.HasField("images") else None,
+        deadline_ms=request.deadline.ToMilliseconds() if request.HasField("deadline") else None,
+        priority=request.priority if request.HasField("priority") else None,
+        ttl_ms=request.ttl.ToMilliseconds() if request.HasField("ttl") else None,
         request_id=request.request_id or idempotency_key,
     )
 

@@ -21,11 +21,13 @@ from serving.frontdoor.backlog import Backlog
 from serving.frontdoor.catalog import Catalog
 from serving.frontdoor.content import Content
 from serving.frontdoor.convert import VideoMessages
+from serving.frontdoor.dead import Graveyard
 from serving.frontdoor.director_link import DirectorLink
 from serving.frontdoor.files import Files
 from serving.frontdoor.films import Films
 from serving.frontdoor.http import HttpServer, build_app, listen
 from serving.frontdoor.intake import Intake
+from serving.frontdoor.jobs_api import JobsService, KnownEstimates
 from serving.frontdoor.longtake_api import FilesService, ModelsService, VideosService
 from serving.frontdoor.metrics_binding import PrometheusRecorder
 from serving.frontdoor.records import RecordCache, Records
@@ -33,7 +35,8 @@ from serving.frontdoor.rpc import SERVER_OPTIONS, Edge
 from serving.frontdoor.signing import UrlSigner
 from serving.frontdoor.videos import Defaults, Videos
 from serving.frontdoor.xai_api import register_xai
-from serving.gen.longtake.v1 import files_pb2, models_pb2, videos_pb2
+from serving.gen.longtake.v1 import files_pb2, jobs_pb2, models_pb2, videos_pb2
+from serving.jobs.dead import DeadLetters
 from serving.jobs.repository import Jobs
 from serving.logs import logger
 from serving.media.fetch import Fetcher, FetchPolicy
@@ -178,7 +181,10 @@ class FrontDoor:
         videos = videos_pb2.DESCRIPTOR.services_by_name["Videos"]
         files = files_pb2.DESCRIPTOR.services_by_name["Files"]
         models = models_pb2.DESCRIPTOR.services_by_name["Models"]
-        edge.register(server, videos, VideosService(rooms.videos, messages, now_ms), quiet=("GetVideo",))
+        service = VideosService(rooms.videos, messages, now_ms)
+        edge.register(server, videos, service, quiet=("GetVideo",))
+        jobs = jobs_pb2.DESCRIPTOR.services_by_name["Jobs"]
+        edge.register(server, jobs, self._jobs_service(rooms, service))
         edge.register(server, files, FilesService(rooms.files))
         edge.register(server, models, ModelsService(self._catalog))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -192,7 +198,12 @@ class FrontDoor:
             signer=rooms.signer,
             now_ms=now_ms,
         )
-        return (videos.full_name, files.full_name, models.full_name, *public)
+        return (videos.full_name, jobs.full_name, files.full_name, models.full_name, *public)
+
+    def _jobs_service(self, rooms: _Rooms, videos: VideosService) -> JobsService:
+        jobs = Jobs(self._store)
+        graveyard = Graveyard(jobs, DeadLetters(self._store), rooms.link, now_ms)
+        return JobsService(jobs, rooms.videos, graveyard, KnownEstimates(self._store), videos.message)
 
     async def _problems(self) -> dict[str, str]:
         """What stands in the way of serving. A missing Director does not: jobs wait for it."""

@@ -18,6 +18,9 @@ from serving.segments.shape import VideoShape
 MAX_IMAGES = 10
 MAX_REQUEST_ID = 128
 MAX_SEED = 2**63 - 1
+LOWEST_PRIORITY = 9
+DEFAULT_PRIORITY = 5
+MIN_TTL_MS = 60_000
 MAX_CROP = 0.10
 """Largest difference of aspect ratios between a foreign video and the canvas that it is cropped to."""
 SMALL_LINES = 480
@@ -29,6 +32,16 @@ def check_draft(draft: Draft, model: Capabilities) -> None:
     _check_inputs(draft, model)
     _check_numbers(draft, model)
     _check_sizes(draft, model)
+
+
+def check_times(draft: Draft, now_ms: int) -> None:
+    """When it must be done, how urgent it is, how long it stays. Raises `InvalidArgument`."""
+    if draft.deadline_ms is not None and draft.deadline_ms <= now_ms:
+        raise InvalidArgument(draft.name("deadline"), "it has passed already: give a time to come")
+    if draft.priority is not None and not 0 <= draft.priority <= LOWEST_PRIORITY:
+        raise InvalidArgument(draft.name("priority"), f"it is 0 (most urgent) to {LOWEST_PRIORITY}")
+    if draft.ttl_ms is not None and draft.ttl_ms < MIN_TTL_MS:
+        raise InvalidArgument(draft.name("ttl"), f"it is at least {MIN_TTL_MS // 1000} s")
 
 
 def _check_text(draft: Draft, model: Capabilities) -> None:

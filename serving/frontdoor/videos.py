@@ -22,8 +22,18 @@ from serving.frontdoor.drafts import Draft
 from serving.frontdoor.intake import ForeignParent, Intake, OwnParent
 from serving.frontdoor.paging import decode_token, encode_token
 from serving.frontdoor.records import RecordCache, Records, View
-from serving.frontdoor.validation import check_draft, foreign_shape, inherited_resolution, seconds_of
+from serving.frontdoor.validation import (
+    DEFAULT_PRIORITY,
+    check_draft,
+    check_times,
+    foreign_shape,
+    inherited_resolution,
+    seconds_of,
+)
 from serving.frontdoor.watch import Event, watch
+from serving.jobs import history
+from serving.jobs.dead import DeadLetters
+from serving.jobs.history import EventKind
 from serving.jobs.ids import derived_id, new_id
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
@@ -114,6 +124,7 @@ class Videos:
         """Check everything, take the media in, fill what is open."""
         model = self._catalog.resolve(draft.model)
         check_draft(draft, model.capabilities)
+        check_times(draft, self._now_ms())
         source = None
         if draft.extends:
             source = await self._intake.parent(caller.tenant, draft.extends, draft.name("extends"))
@@ -149,6 +160,7 @@ class Videos:
             ingests=source.source if isinstance(source, ForeignParent) else None,
             images=draft.images or 1,
         )
+        await self._check_harmless(caller.tenant, draft, request)
         return _Settled(request, model, shape, warnings)
 
     def _check_model(self, draft: Draft, model: Model, parent: SegmentManifest) -> None:
@@ -164,6 +176,21 @@ class Videos:
                 f"{model.digest[:12]}), and this one cannot read its latents: make the video again",
                 reason="MODEL_CHANGED",
             )
+
+    async def _check_harmless(self, tenant: str, draft: Draft, request: VideoRequest) -> None:
+        """Refuse inputs that have ended worker after worker. A request without inputs reads nothing."""
+        inputs = [(draft.name("first_frame"), request.first_frame)] if request.first_frame else []
+        inputs += [(f"{draft.name('references')}[{place}]", name) for place, name in enumerate(request.references)]
+        inputs += [(draft.name("extends"), request.ingests.blob)] if request.ingests else []
+        for field, digest in inputs:
+            found = await DeadLetters(self._store).quarantined(tenant, digest)
+            if found is not None:
+                raise InvalidArgument(
+                    field,
+                    f"reading it has ended {found['crashes']} workers ({found['job']}): give another file, or have an "
+                    f"operator lift it with `longtake jobs requeue {found['job']}`",
+                    reason="QUARANTINED",
+                )
 
     async def _sent_before(self, caller: Caller, request: VideoRequest) -> JobRecord | None:
         known = await self._jobs.newest_same(
@@ -181,6 +208,7 @@ class Videos:
             active = await self._backlog.active(caller.tenant)
             limit = self._defaults.max_active_jobs
             admission.admit(active=active, limit=limit, job_s=float(len(planned.segments)))
+        now = self._now_ms()
         wanted = JobRecord(
             id=video,
             tenant=caller.tenant,
@@ -188,8 +216,12 @@ class Videos:
             request=settled.request,
             plan=planned,
             idempotency_key=draft.request_id,
-            created_ms=self._now_ms(),
+            priority=DEFAULT_PRIORITY if draft.priority is None else draft.priority,
+            deadline_ms=draft.deadline_ms,
+            created_ms=now,
+            expires_ms=None if draft.ttl_ms is None else now + draft.ttl_ms,
             warnings=settled.warnings,
+            events=(history.Event(kind=EventKind.CREATED, at_ms=now),),
         )
         record = await self._jobs.create(wanted)
         if (record.created_ms, record.plan) != (wanted.created_ms, wanted.plan):
@@ -247,12 +279,20 @@ class Videos:
 
     async def _cancel(self, record: JobRecord) -> View:
         if record.state is JobState.QUEUED:
+            ended = history.Event(kind=EventKind.ENDED, at_ms=self._now_ms(), text=JobState.CANCELLED.value)
             changed = await self._jobs.transition(
-                record, state=JobState.CANCELLED, cancel_requested=True, finished_ms=self._now_ms()
+                record,
+                state=JobState.CANCELLED,
+                cancel_requested=True,
+                finished_ms=self._now_ms(),
+                events=history.appended(record.events, ended),
             )
             await self._jobs.retire(changed)
         else:
-            changed = await self._jobs.transition(record, cancel_requested=True)
+            asked = history.Event(kind=EventKind.CANCEL_REQUESTED, at_ms=self._now_ms(), attempt=record.attempt)
+            changed = await self._jobs.transition(
+                record, cancel_requested=True, events=history.appended(record.events, asked)
+            )
         self._link.wake(record.tenant, record.id)
         with job_context(record.tenant, record.id):
             self._log.info("cancellation asked for", state=changed.state.value)

@@ -96,7 +96,7 @@ def _check_made(record: JobRecord) -> None:
         return
     if record.state is JobState.CANCELLED:
         raise FailedPrecondition(f"the images ({record.id}) were cancelled", reason="CANCELLED")
-    if record.state is JobState.FAILED:
+    if record.state in (JobState.FAILED, JobState.EXPIRED):
         reason = f"{record.error.code}: {record.error.message}" if record.error else "no reason was left"
         raise FailedPrecondition(f"the images ({record.id}) could not be made: {reason}", reason="IMAGE_FAILED")
     raise Unavailable(

@@ -103,7 +103,7 @@ class XaiVideo:
             case JobState.SUCCEEDED:
                 response.video.CopyFrom(await self._finished(record))
                 status = deferred_pb2.DONE
-            case JobState.FAILED | JobState.CANCELLED:
+            case JobState.FAILED | JobState.CANCELLED | JobState.EXPIRED:
                 response.error.CopyFrom(_error(record))
                 response.progress = 0
                 status = deferred_pb2.FAILED

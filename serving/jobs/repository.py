@@ -74,6 +74,13 @@ class Jobs:
             raise NotFound(f"no video {job!r}: it never existed, was deleted, or belongs to another tenant")
         return record
 
+    async def find(self, tenant: str, job: str) -> JobRecord | None:
+        """The same, or None where there is none."""
+        try:
+            return await self.get(tenant, job)
+        except NotFound:
+            return None
+
     async def transition(self, record: JobRecord, **changes: Any) -> JobRecord:
         """Write `record` with these changes, if nobody has written since it was read.
 

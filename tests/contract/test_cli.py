@@ -86,6 +86,16 @@ def test_a_waiting_job_is_cancelled(cli: Cli, door: tuple[str, Studio]) -> None:
         door[1].open = True
 
 
+def test_the_life_of_a_job_is_told_and_drawn(cli: Cli) -> None:
+    made = json.loads(cli.did("generate", "told", "-d", "1", "--deadline", "5m", "--priority", "1", "-o", "json"))
+    assert made["priority"] == 1
+    assert "created" in cli.did("jobs", "explain", made["id"], "--html", "life.html")
+    assert "<svg" in (cli.folder / "life.html").read_text()
+    assert json.loads(cli.did("jobs", "explain", made["id"], "-o", "json"))["events"][0]["kind"] == "created"
+    assert isinstance(json.loads(cli.did("jobs", "ls", "-o", "json")), list)
+    assert "no dead letters" in cli.did("jobs", "ls", "--dead")
+
+
 def test_a_job_that_fails_is_exit_code_1_with_the_reason(cli: Cli) -> None:
     done = cli.run("generate", "fail", "-d", "1")
     assert done.returncode == FAILED
@@ -101,6 +111,8 @@ def test_a_job_that_fails_is_exit_code_1_with_the_reason(cli: Cli) -> None:
         (("generate", "x", "--reference", "no-such-file.png"), USAGE, "no-such-file.png"),
         (("extend", "no-such-file.mp4"), USAGE, "no-such-file.mp4"),
         (("status", "vid_x", "--server", "127.0.0.1:1"), UNREACHABLE, "longtake up"),
+        (("generate", "x", "--deadline", "soon"), USAGE, "--deadline"),
+        (("jobs", "requeue", "vid_nothing"), NOT_FOUND, "vid_nothing"),
         (("no-such-command",), USAGE, "no-such-command"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

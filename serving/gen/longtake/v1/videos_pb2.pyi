@@ -101,6 +101,9 @@ class CreateVideoRequest(_message.Message):
     REFERENCES_FIELD_NUMBER: _builtins.int
     EXTENDS_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes retries safe: the same id with the same request returns the same video. At most 128 characters."""
     model: _builtins.str
@@ -120,12 +123,22 @@ class CreateVideoRequest(_message.Message):
     """Denoising steps per segment; unset: the model's default."""
     images: _builtins.int
     """Images to make, 1 to 10; only for KIND_IMAGE."""
+    priority: _builtins.int
+    """0 to 9, a smaller number is more urgent; unset: 5. Jobs of one tenant go by it."""
     @_builtins.property
     def first_frame(self) -> Global___Media: ...
     @_builtins.property
     def references(self) -> _containers.RepeatedCompositeFieldContainer[Global___Media]: ...
     @_builtins.property
     def extends(self) -> Global___Extension: ...
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp:
+        """The video is EXPIRED if it is not done by then; segments that were committed stay."""
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """The video is deleted this long after it was asked for, though not before it has ended; unset: as the server is set."""
+
     def __init__(
         self,
         *,
@@ -143,13 +156,18 @@ class CreateVideoRequest(_message.Message):
         references: _abc.Iterable[Global___Media] | None = ...,
         extends: Global___Extension | None = ...,
         images: _builtins.int | None = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+        priority: _builtins.int | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_images", b"_images", "_seconds", b"_seconds", "_seed", b"_seed", "_steps", b"_steps", "extends", b"extends", "first_frame", b"first_frame", "images", b"images", "seconds", b"seconds", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_images", b"_images", "_priority", b"_priority", "_seconds", b"_seconds", "_seed", b"_seed", "_steps", b"_steps", "deadline", b"deadline", "extends", b"extends", "first_frame", b"first_frame", "images", b"images", "priority", b"priority", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_images", b"_images", "_seconds", b"_seconds", "_seed", b"_seed", "_steps", b"_steps", "aspect_ratio", b"aspect_ratio", "codec", b"codec", "extends", b"extends", "first_frame", b"first_frame", "images", b"images", "kind", b"kind", "model", b"model", "prompt", b"prompt", "references", b"references", "request_id", b"request_id", "resolution", b"resolution", "seconds", b"seconds", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_images", b"_images", "_priority", b"_priority", "_seconds", b"_seconds", "_seed", b"_seed", "_steps", b"_steps", "aspect_ratio", b"aspect_ratio", "codec", b"codec", "deadline", b"deadline", "extends", b"extends", "first_frame", b"first_frame", "images", b"images", "kind", b"kind", "model", b"model", "priority", b"priority", "prompt", b"prompt", "references", b"references", "request_id", b"request_id", "resolution", b"resolution", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__images: _TypeAlias = _typing.Literal["images"]  # noqa: Y015
     _WhichOneofArgType__images: _TypeAlias = _typing.Literal["_images", b"_images"]  # noqa: Y015
+    _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
+    _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
     _WhichOneofReturnType__seconds: _TypeAlias = _typing.Literal["seconds"]  # noqa: Y015
     _WhichOneofArgType__seconds: _TypeAlias = _typing.Literal["_seconds", b"_seconds"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
@@ -158,6 +176,8 @@ class CreateVideoRequest(_message.Message):
     _WhichOneofArgType__steps: _TypeAlias = _typing.Literal["_steps", b"_steps"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__images) -> _WhichOneofReturnType__images | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds) -> _WhichOneofReturnType__seconds | None: ...
     @_typing.overload
@@ -198,6 +218,8 @@ class Video(_message.Message):
         SUCCEEDED: Video._State.ValueType  # 3
         FAILED: Video._State.ValueType  # 4
         CANCELLED: Video._State.ValueType  # 5
+        EXPIRED: Video._State.ValueType  # 6
+        """Its deadline passed before it was done."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper): ...
     STATE_UNSPECIFIED: Video.State.ValueType  # 0
@@ -206,6 +228,8 @@ class Video(_message.Message):
     SUCCEEDED: Video.State.ValueType  # 3
     FAILED: Video.State.ValueType  # 4
     CANCELLED: Video.State.ValueType  # 5
+    EXPIRED: Video.State.ValueType  # 6
+    """Its deadline passed before it was done."""
 
     ID_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
@@ -237,6 +261,10 @@ class Video(_message.Message):
     SEGMENTS_FIELD_NUMBER: _builtins.int
     PARENT_VIDEO_ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     kind: Global___Video.Kind.ValueType
     state: Global___Video.State.ValueType
@@ -265,6 +293,9 @@ class Video(_message.Message):
     """The video that it extends."""
     version: _builtins.int
     """Grows with every change of the record."""
+    priority: _builtins.int
+    attempt: _builtins.int
+    """How often the work was given to a worker."""
     @_builtins.property
     def effective_references(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was read from each reference picture."""
@@ -290,6 +321,12 @@ class Video(_message.Message):
     @_builtins.property
     def segments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Digests of the segments that this video added, oldest first."""
+
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it may be deleted; empty: as the server is set."""
 
     def __init__(
         self,
@@ -324,10 +361,14 @@ class Video(_message.Message):
         segments: _abc.Iterable[_builtins.str] | None = ...,
         parent_video_id: _builtins.str = ...,
         version: _builtins.int = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+        priority: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        attempt: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "progress", b"progress", "start_time", b"start_time", "url_expire_time", b"url_expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "progress", b"progress", "start_time", b"start_time", "url_expire_time", b"url_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aspect_ratio", b"aspect_ratio", "codec", b"codec", "create_time", b"create_time", "effective_prompt", b"effective_prompt", "effective_references", b"effective_references", "end_time", b"end_time", "error", b"error", "fps", b"fps", "frames", b"frames", "height", b"height", "id", b"id", "image_urls", b"image_urls", "kind", b"kind", "model", b"model", "parent_video_id", b"parent_video_id", "progress", b"progress", "prompt", b"prompt", "resolution", b"resolution", "seconds", b"seconds", "seed", b"seed", "segments", b"segments", "start_time", b"start_time", "state", b"state", "steps", b"steps", "thumbnail_url", b"thumbnail_url", "url", b"url", "url_expire_time", b"url_expire_time", "version", b"version", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aspect_ratio", b"aspect_ratio", "attempt", b"attempt", "codec", b"codec", "create_time", b"create_time", "deadline", b"deadline", "effective_prompt", b"effective_prompt", "effective_references", b"effective_references", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "fps", b"fps", "frames", b"frames", "height", b"height", "id", b"id", "image_urls", b"image_urls", "kind", b"kind", "model", b"model", "parent_video_id", b"parent_video_id", "priority", b"priority", "progress", b"progress", "prompt", b"prompt", "resolution", b"resolution", "seconds", b"seconds", "seed", b"seed", "segments", b"segments", "start_time", b"start_time", "state", b"state", "steps", b"steps", "thumbnail_url", b"thumbnail_url", "url", b"url", "url_expire_time", b"url_expire_time", "version", b"version", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,9 +7,9 @@ import itertools
 import pytest
 
 from engines import models
-from serving.director.estimates import DENOISER, RENDERER, Estimates
 from serving.director.line import AHEAD, Line
 from serving.director.schedule import LAST, OVERFULL, Schedule
+from serving.estimates import DENOISER, RENDERER, Estimates
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Active
 from serving.plan import plan

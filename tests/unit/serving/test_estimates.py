@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines import models
-from serving.director.estimates import DENOISER, RENDERER, Estimates, load, save
+from serving.estimates import DENOISER, RENDERER, Estimates, load, save
 from serving.plan import Plan, plan
 from serving.requests import VideoRequest
 from serving.store.open import open_store

@@ -1,0 +1,119 @@
+"""`longtake.v1.Jobs` on the wire: the queue, a job's life, dead letters. `server.py` registers it.
+
+Method names are the protos', hence their capitals.
+"""
+
+# ruff: noqa: N802  (the wire decides names and arguments)
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+from serving.estimates import Estimates, load
+from serving.frontdoor.convert import timestamp
+from serving.frontdoor.dead import Graveyard
+from serving.frontdoor.records import View
+from serving.frontdoor.rpc import Call
+from serving.frontdoor.videos import Videos
+from serving.gen.longtake.v1 import jobs_pb2, videos_pb2
+from serving.jobs.history import Event, Span
+from serving.jobs.record import JobRecord
+from serving.jobs.repository import Jobs
+from serving.store.base import Store
+
+MOST = 1000
+"""Jobs in one answer."""
+_ESTIMATES_LIVE_S = 10.0
+
+
+class KnownEstimates:
+    """What the Director learnt of how long work takes, as last read."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known = Estimates()
+        self._until = 0.0
+
+    async def now(self) -> Estimates:
+        """At most some seconds old."""
+        if time.monotonic() >= self._until:
+            self._known = await load(self._store)
+            self._until = time.monotonic() + _ESTIMATES_LIVE_S
+        return self._known
+
+
+@dataclass(frozen=True)
+class JobsService:
+    """`longtake.v1.Jobs`."""
+
+    jobs: Jobs
+    videos: Videos
+    graveyard: Graveyard
+    estimates: KnownEstimates
+    message: Callable[[View], Awaitable[videos_pb2.Video]]
+
+    async def ListJobs(self, request: jobs_pb2.ListJobsRequest, call: Call) -> jobs_pb2.ListJobsResponse:
+        """The caller's jobs that wait or run, oldest first, or its dead letters."""
+        tenant = call.caller.tenant
+        found: list[JobRecord] = []
+        async for record in self.graveyard.of(tenant) if request.dead else self._active(tenant):
+            found.append(record)
+            if len(found) == MOST:
+                break
+        known = await self.estimates.now()
+        found.sort(key=lambda record: record.created_ms)
+        return jobs_pb2.ListJobsResponse(
+            jobs=[
+                jobs_pb2.Job(
+                    video=await self.message(await self.videos.view(call.caller, record.id)),
+                    remaining_seconds=0 if request.dead else known.remaining(record.plan, record.steps_done),
+                )
+                for record in found
+            ]
+        )
+
+    async def ExplainJob(self, request: jobs_pb2.ExplainJobRequest, call: Call) -> jobs_pb2.JobHistory:
+        """What happened to a job so far."""
+        # From the store: what a Director keeps in memory is no history yet.
+        record = await self.jobs.get(call.caller.tenant, request.id)
+        video = await self.message(await self.videos.view(call.caller, request.id))
+        return jobs_pb2.JobHistory(video=video, events=map(_happening, record.events))
+
+    async def RequeueJob(self, request: jobs_pb2.RequeueJobRequest, call: Call) -> videos_pb2.Video:
+        """Run a dead letter again."""
+        record = await self.graveyard.requeue(call.caller.tenant, request.id)
+        return await self.message(await self.videos.view(call.caller, record.id))
+
+    async def _active(self, tenant: str) -> AsyncIterator[JobRecord]:
+        async for entry in self.jobs.active():
+            if entry.tenant == tenant:
+                record = await self.jobs.find(tenant, entry.id)
+                if record is not None and not record.state.terminal:
+                    yield record
+
+
+def _happening(event: Event) -> jobs_pb2.JobHappening:
+    return jobs_pb2.JobHappening(
+        kind=event.kind.value,
+        time=timestamp(event.at_ms),
+        attempt=event.attempt,
+        epoch=event.epoch,
+        segment=event.segment,
+        step=event.step,
+        recomputed=event.recomputed,
+        replica=event.replica,
+        text=event.text,
+        spans=map(_span, event.spans),
+        left_out=event.left_out,
+    )
+
+
+def _span(span: Span) -> jobs_pb2.WorkSpan:
+    return jobs_pb2.WorkSpan(
+        stage=span.stage,
+        start_time=timestamp(span.start_ms),
+        end_time=timestamp(span.end_ms),
+        replica=span.replica,
+    )

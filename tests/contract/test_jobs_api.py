@@ -1,0 +1,152 @@
+"""`longtake.v1.Jobs` and what creates say of deadlines, urgency and dead letters, through a real front door."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from serving.gen.longtake.v1 import jobs_pb2, jobs_pb2_grpc, videos_pb2
+from serving.jobs.dead import DeadLetters
+from serving.jobs.record import JobError, JobRecord, JobState
+from serving.jobs.repository import Jobs
+from serving.store.base import Store
+from serving.store.open import open_store
+from tests.contract.test_longtake_api import Client, opened, refused, settings_for
+from tests.contract.xai_studio import png
+
+pytestmark = pytest.mark.anyio
+TENANT = "default"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("door")
+
+
+@pytest.fixture(scope="module")
+async def client(folder: Path, one_event_loop: None) -> AsyncIterator[Client]:
+    async with opened(settings_for(folder)) as client:
+        yield client
+
+
+@pytest.fixture
+async def store(folder: Path) -> Store:
+    return await open_store(str(folder / "store"), probe=False)
+
+
+@pytest.fixture
+def jobs(client: Client) -> jobs_pb2_grpc.JobsStub:
+    return jobs_pb2_grpc.JobsStub(client.channel)
+
+
+def _in(seconds: float) -> Timestamp:
+    moment = Timestamp()
+    moment.FromMilliseconds(round((time.time() + seconds) * 1000))
+    return moment
+
+
+async def test_deadline_priority_and_time_to_live_are_kept_and_echoed(client: Client) -> None:
+    due = _in(600)
+    video = await client.create("x", deadline=due, priority=2, ttl=Duration(seconds=3600))
+    assert (video.deadline, video.priority) == (due, 2)
+    assert video.expire_time.ToMilliseconds() - video.create_time.ToMilliseconds() == 3_600_000
+    assert (await client.create("x")).priority == 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"deadline": Timestamp(seconds=1)}, "deadline"),
+        ({"priority": 10}, "priority"),
+        ({"priority": -1}, "priority"),
+        ({"ttl": Duration(seconds=1)}, "ttl"),
+    ],
+)
+async def test_times_that_cannot_be_are_refused(client: Client, fields: dict[str, object], field: str) -> None:
+    async with refused(grpc.StatusCode.INVALID_ARGUMENT, field, field=field):
+        await client.create("x", **fields)
+
+
+async def test_an_expired_video_says_so(client: Client, store: Store) -> None:
+    record = await _left_by_the_studio(client, store)
+    error = JobError(code="DEADLINE_EXCEEDED", message="too late")
+    await Jobs(store).transition(record, state=JobState.EXPIRED, error=error)
+    events = await client.events(record.id)
+    assert events[-1].video.state == videos_pb2.Video.EXPIRED
+    assert events[-1].video.error.code == "DEADLINE_EXCEEDED"
+
+
+async def test_the_queue_shows_what_waits(client: Client, store: Store, jobs: jobs_pb2_grpc.JobsStub) -> None:
+    record = await _left_by_the_studio(client, store)
+    found = {job.video.id: job for job in (await jobs.ListJobs(jobs_pb2.ListJobsRequest())).jobs}
+    assert found[record.id].remaining_seconds > 0
+    await client.videos.CancelVideo(videos_pb2.CancelVideoRequest(id=record.id))
+
+
+async def test_the_life_of_a_job_is_told_in_order(client: Client, store: Store, jobs: jobs_pb2_grpc.JobsStub) -> None:
+    record = await _left_by_the_studio(client, store)
+    await client.videos.CancelVideo(videos_pb2.CancelVideoRequest(id=record.id))
+    history = await jobs.ExplainJob(jobs_pb2.ExplainJobRequest(id=record.id))
+    assert [event.kind for event in history.events] == ["created", "cancel_requested"]
+    assert history.events[0].time == history.video.create_time
+    async with refused(grpc.StatusCode.NOT_FOUND, "vid_nothing"):
+        await jobs.ExplainJob(jobs_pb2.ExplainJobRequest(id="vid_nothing"))
+
+
+async def test_a_dead_letter_is_run_again_once(client: Client, store: Store, jobs: jobs_pb2_grpc.JobsStub) -> None:
+    dead = await _dead(client, store)
+    listed = await jobs.ListJobs(jobs_pb2.ListJobsRequest(dead=True))
+    assert dead.id in [job.video.id for job in listed.jobs]
+
+    again = await jobs.RequeueJob(jobs_pb2.RequeueJobRequest(id=dead.id))
+    twice = await jobs.RequeueJob(jobs_pb2.RequeueJobRequest(id=dead.id))
+
+    assert again.id == twice.id != dead.id
+    assert (again.prompt, again.seed) == (dead.request.prompt, dead.plan.seed)
+    assert (await client.get(dead.id)).state == videos_pb2.Video.FAILED
+    assert dead.id not in [
+        job.video.id for job in (await jobs.ListJobs(jobs_pb2.ListJobsRequest(dead=True))).jobs
+    ]
+
+
+async def test_what_failed_by_its_callers_fault_is_not_run_again(client: Client, jobs: jobs_pb2_grpc.JobsStub) -> None:
+    failed = await client.made(prompt="fail")
+    async with refused(grpc.StatusCode.FAILED_PRECONDITION, "no dead letter"):
+        await jobs.RequeueJob(jobs_pb2.RequeueJobRequest(id=failed.id))
+
+
+async def test_an_input_in_quarantine_is_refused_until_it_is_lifted(
+    client: Client, store: Store, jobs: jobs_pb2_grpc.JobsStub
+) -> None:
+    file = await client.upload(png(np.full((32, 32, 3), 90, np.uint8)))
+    references = [videos_pb2.Media(file_id=file.id)]
+    dead = await _dead(client, store, references=references, quarantine=True)
+    async with refused(grpc.StatusCode.INVALID_ARGUMENT, "longtake jobs requeue", field="references[0]"):
+        await client.create("x", references=references)
+
+    await jobs.RequeueJob(jobs_pb2.RequeueJobRequest(id=dead.id))
+    assert (await client.create("x", references=references)).id
+
+
+async def _left_by_the_studio(client: Client, store: Store, **fields: object) -> JobRecord:
+    """A running job that nobody works on."""
+    video = await client.create("hang", **fields)
+    await client.until(video.id, videos_pb2.Video.RUNNING)
+    found = await Jobs(store).get(TENANT, video.id)
+    while not found.steps_done:
+        found = await Jobs(store).get(TENANT, video.id)
+    return found
+
+
+async def _dead(client: Client, store: Store, *, quarantine: bool = False, **fields: object) -> JobRecord:
+    record = await _left_by_the_studio(client, store, **fields)
+    await DeadLetters(store).bury(record, stage="conditioner", why="it crashed", quarantine=quarantine)
+    error = JobError(code="WORKERS_CRASHED", message="it crashed")
+    return await Jobs(store).transition(record, state=JobState.FAILED, error=error)

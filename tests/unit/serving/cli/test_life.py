@@ -1,0 +1,70 @@
+"""The life of a job in words and as a picture."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from serving.cli.life import drawn, told
+from serving.gen.longtake.v1 import jobs_pb2, videos_pb2
+
+_SAVED = "from a checkpoint"
+
+
+def _at(seconds: float) -> Timestamp:
+    moment = Timestamp()
+    moment.FromMilliseconds(round((1_700_000_000 + seconds) * 1000))
+    return moment
+
+
+def _history() -> jobs_pb2.JobHistory:
+    happening, span = jobs_pb2.JobHappening, jobs_pb2.WorkSpan
+    return jobs_pb2.JobHistory(
+        video=videos_pb2.Video(id="vid_a<b"),
+        events=[
+            happening(kind="created", time=_at(0)),
+            happening(kind="claimed", time=_at(0.1), attempt=1, epoch=3),
+            happening(kind="lost", time=_at(2), attempt=1, segment=0, step=6, replica="x1", text="denoiser: killed"),
+            happening(kind="resumed", time=_at(3), segment=0, step=4, recomputed=2, replica="x2", text=_SAVED),
+            happening(
+                kind="committed",
+                time=_at(5),
+                attempt=2,
+                segment=0,
+                spans=[
+                    span(stage="denoising", start_time=_at(0.2), end_time=_at(4), replica="x2"),
+                    span(stage="rendering", start_time=_at(4), end_time=_at(4.8)),
+                ],
+            ),
+            happening(kind="ended", time=_at(5.1), text="succeeded", left_out=7),
+        ],
+    )
+
+
+def test_each_event_is_a_sentence_with_its_time() -> None:
+    lines = list(told(_history()))
+    assert lines[2].split() == ["+0.100", "s", "attempt", "1", "starts,", "by", "Director", "3"]
+    assert "attempt 1 lost its worker at step 6 of segment 0 on replica x1: denoiser: killed" in lines[3]
+    assert "from a checkpoint, at step 4 of segment 0 on replica x2; 2 steps are done again" in lines[4]
+    assert "segment 0 committed (denoising 3.80 s, rendering 0.80 s)" in lines[5]
+    assert "7 more" in lines[6]
+    assert "ended: succeeded" in lines[7]
+
+
+def test_the_picture_is_one_safe_page_with_a_bar_per_piece_of_work() -> None:
+    page = drawn(_history())
+    assert "vid_a&lt;b" in page
+    assert "<script" not in page
+    assert "http" not in page
+    svg = ET.fromstring(page[page.index("<svg") : page.index("</svg>") + 6])
+    bars = svg.findall("rect")
+    assert len(bars) == 2
+    assert float(bars[0].get("width", 0)) > 4 * float(bars[1].get("width", 0))
+    assert "denoising 3.800 s" in str(bars[0].findtext("title"))
+
+
+def test_a_job_without_events_is_drawn_too() -> None:
+    empty = jobs_pb2.JobHistory(video=videos_pb2.Video(id="vid_b"))
+    assert list(told(empty)) == ["vid_b"]
+    assert "<svg" in drawn(empty)
