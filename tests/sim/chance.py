@@ -51,6 +51,7 @@ class Faults:
     """Share of calls between processes whose caller is told that the replica is gone, though it works on."""
     drift: float = 0.0
     """Processes' monotonic clocks are off by up to this share."""
+    collections: float = 0.0
     clock_jumps: float = 0.0
     """Wall clocks jump by up to a minute."""
 
@@ -79,26 +80,31 @@ def drawn(random: Random) -> Faults:
         lost_answers=perhaps(0.2, 0.005, 0.1),
         drift=perhaps(0.5, 0.001, 0.1),
         clock_jumps=perhaps(0.3, 0.05, 0.5),
+        collections=perhaps(0.2, 0.1, 1.0),
     )
 
 
 class Chance:
     """Draws what happens next. One per world."""
 
-    def __init__(self, random: Random, faults: Faults) -> None:
+    def __init__(self, random: Random) -> None:
         self.random = random
-        self.faults = faults
+        self.faults = Faults()
         self.store_is_down = False
         self.cut_off: set[str] = set()
         """Names of the processes that cannot reach the store."""
         self.losses = 0
         """Whatever happened that may cost an attempt its worker."""
         self._bad = 0.0
+
+    def trouble(self, faults: Faults) -> None:
+        """From now on this goes wrong."""
+        self.faults = faults
         self._set()
 
     def calm(self) -> None:
         """From now on nothing new goes wrong."""
-        self.faults = Faults(drift=self.faults.drift)
+        self.faults = Faults()
         self.store_is_down = False
         self._set()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.sim.chance import KINDS
+from tests.sim.collector import start_collector
 from tests.sim.loop import Process
 from tests.sim.world import World
 
@@ -35,7 +36,8 @@ class Chaos:
 
     async def run(self, troubled_s: float) -> None:
         """Trouble for so long, then none."""
-        world, faults = self._world, self._chance.faults
+        world, faults = self._world, self._world.faults
+        self._chance.trouble(faults)
         rates: list[tuple[float, object]] = [
             *((faults.kills.get(kind, 0.0), (self._kill, kind)) for kind in KINDS),
             *((faults.stops.get(kind, 0.0), (self._stop, kind)) for kind in KINDS),
@@ -43,6 +45,7 @@ class Chaos:
             (faults.outages, (self._outage,)),
             (faults.partitions, (self._partition,)),
             (faults.clock_jumps, (self._clock_jump,)),
+            (faults.collections, (self._collection,)),
         ]
         total = sum(rate for rate, _ in rates)
         ends = world.loop.now + troubled_s
@@ -107,6 +110,11 @@ class Chaos:
             self._chance.losses += 1
             self._chance.cut_off.add(process.name)
             self._world.loop.after(seconds, self._chance.cut_off.discard, process.name)
+
+    def _collection(self) -> None:
+        collector = start_collector(self._world)
+        if self._chance.random.random() < 0.3:
+            self._world.loop.after(self._chance.pause_s(0.05, 5.0), collector.kill)
 
     def _clock_jump(self) -> None:
         process = self._some(self._chance.random.choice(("door", "director")))

@@ -50,9 +50,14 @@ class Client:
 
     async def live(self) -> None:
         """Make a video, and perhaps go on with it."""
-        parent = await self._make(self._draft())
+        parent = await self._make(self._draft(extends=self._old()))
         while parent is not None and self._random.random() < 0.4:
             parent = await self._make(self._draft(extends=parent))
+
+    def _old(self) -> JobRecord | None:
+        """A video of the past, sometimes."""
+        ours = [record for record in self._world.library if record.tenant == self._tenant]
+        return self._random.choice(ours) if ours and self._random.random() < 0.7 else None
 
     async def made(self, draft: Draft) -> JobRecord:
         """This very video, when it has ended."""
@@ -91,6 +96,9 @@ class Client:
             await asyncio.sleep(self._world.chance.pause_s(0.01, 3.0))
             await self._cancel(record.id)
         record = await self._ended(record.id)
+        old = self._old()
+        if old is not None and draw.random() < 0.3:
+            await self._delete(old.id)
         if draw.random() < 0.15:
             await self._delete(record.id)
             return None

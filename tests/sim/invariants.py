@@ -43,6 +43,8 @@ HEARD_S = 10.0
 """In calm weather, a front door tells of an end after so long at the latest."""
 
 
+COLLECTOR = "collector"
+"""The one kind of process that deletes what is immutable."""
 STALE_ACTIVE = "the active/ keys of ended jobs go"
 LISTED_ONCE = "a video is listed once"
 STALE_VIEW = "front doors hear of every end"
@@ -98,15 +100,16 @@ class Ledger:
         """A write is about to take effect."""
         found = _RECORD.match(key)
         if found is not None:
-            _must(after is not None, f"{key}: a record is never deleted")
-            assert after is not None
-            self._record(by, before, JobRecord.decode(after))
+            if after is None:
+                self._collected(by, key, before)
+            else:
+                self._record(by, before, JobRecord.decode(after))
         elif key.startswith("active/"):
             self._active(key, after)
-        elif key.startswith("leases/"):
+        elif key.startswith("leases/") and after is not None:
             self._lease(key, after)
         elif _IMMUTABLE.match(key):
-            self._immutable(key, before, after)
+            self._immutable(by, key, before, after)
 
     def _record(self, by: Process, before: bytes | None, record: JobRecord) -> None:
         epoch = self._epoch_of(by)
@@ -142,6 +145,25 @@ class Ledger:
         if record.state.terminal and not was.state.terminal:
             job.ended_at = self._loop.now
         job.record = record
+
+    def _collected(self, by: Process, key: str, before: bytes | None) -> None:
+        state = JobRecord.decode(before).state if before is not None else None
+        _must(
+            state is JobState.DELETED and by.name.startswith(COLLECTOR), f"{key}: a record that is {state} was deleted"
+        )
+
+    def nothing_is_missing(self) -> None:
+        """Every living video is whole, up to its root."""
+        for job in self.jobs.values():
+            record, digest = job.record, job.record.head
+            if record.state is JobState.DELETED:
+                continue
+            for image in record.images:
+                self._blob(record.id, record.tenant, image)
+            while digest is not None:
+                manifest = self._manifest(record.id, record.tenant, digest)
+                self._blobs(record.id, manifest)
+                digest = manifest.parent
 
     def _by_a_door(self, name: str, was: JobRecord, record: JobRecord) -> None:
         same = ("attempt", "epoch", "segments", "images", "steps_done", "phase", "crashes", "faults")
@@ -192,16 +214,11 @@ class Ledger:
             _must(record.images[-1] == want.media, f"{name}: image {len(record.images)} is another than it must be")
             return
         digest = record.segments[-1]
-        stored = self._disk.objects.get(f"t/{record.tenant}/segments/{digest}")
-        _must(stored is not None, f"{name}: manifest {digest} is not in the store")
-        assert stored is not None
-        manifest = SegmentManifest.model_validate_json(stored.data)
+        manifest = self._manifest(name, record.tenant, digest)
         at = len(record.segments) - 1
         parent = record.segments[-2] if at else record.request.extends.segment if record.request.extends else None
         planned, want = record.plan.segments[at], expected[at]
-        blobs = {manifest.latents.blob, manifest.anchor.blob, manifest.tail.blob, manifest.init, manifest.thumbnail}
-        for blob in sorted(blobs | {part.blob for part in manifest.parts}):
-            self._blob(name, record.tenant, blob)
+        self._blobs(name, manifest)
         got = (manifest.video, manifest.parent, manifest.depth, manifest.frames, manifest.total_frames)
         wanted = (record.id, parent, planned.index, planned.frames, want.end_frame)
         _must(got == wanted, f"{name}: segment {at} is {got}, not {wanted}")
@@ -216,6 +233,17 @@ class Ledger:
         )
         _must(len(manifest.parts) == planned.index + 1, f"{name}: it names {len(manifest.parts)} parts")
         self.made[digest] = want
+
+    def _manifest(self, name: str, tenant: str, digest: str) -> SegmentManifest:
+        stored = self._disk.objects.get(f"t/{tenant}/segments/{digest}")
+        _must(stored is not None, f"{name}: manifest {digest} is not in the store")
+        assert stored is not None
+        return SegmentManifest.model_validate_json(stored.data)
+
+    def _blobs(self, name: str, manifest: SegmentManifest) -> None:
+        blobs = [manifest.latents.blob, manifest.anchor.blob, manifest.tail.blob, manifest.init, manifest.thumbnail]
+        for blob in (*blobs, *(part.blob for part in manifest.parts)):
+            self._blob(name, manifest.tenant, blob)
 
     def _expected(self, job: Job) -> list[model.Made]:
         if job.expected is None:
@@ -234,9 +262,9 @@ class Ledger:
     def _blob(self, name: str, tenant: str, digest: str) -> None:
         _must(f"t/{tenant}/blobs/{digest}" in self._disk.objects, f"{name}: blob {digest} is not in the store")
 
-    def _immutable(self, key: str, before: bytes | None, after: bytes | None) -> None:
+    def _immutable(self, by: Process, key: str, before: bytes | None, after: bytes | None) -> None:
         if after is None:
-            _must("/checkpoints/" in key, f"{key}: it was deleted")
+            _must("/checkpoints/" in key or by.name.startswith(COLLECTOR), f"{key}: it was deleted")
             return
         _must(before is None, f"{key}: it was replaced")
         if "/checkpoints/" in key:
@@ -254,8 +282,7 @@ class Ledger:
 
     # ── who works ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _lease(self, key: str, after: bytes | None) -> None:
-        assert after is not None
+    def _lease(self, key: str, after: bytes) -> None:
         lease = Lease.model_validate_json(after)
         if lease.beat == 0 and not lease.released:
             self._leases_since[key] = self._loop.now

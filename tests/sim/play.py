@@ -8,10 +8,12 @@ from collections import deque
 from dataclasses import dataclass
 from random import Random
 
+from serving.jobs.record import JobState
 from serving.jobs.repository import Jobs
 from tests.sim.chance import drawn
 from tests.sim.chaos import Chaos
 from tests.sim.clients import Client
+from tests.sim.collector import DAYS_MS, start_collector
 from tests.sim.invariants import Violation
 from tests.sim.loop import Deadlock, OutOfTime
 from tests.sim.seams import installed
@@ -43,7 +45,7 @@ def play(seed: str, *, traced: bool = False) -> Played:
     if traced:
         world.trace = deque(maxlen=TRACED)
         world.disk.note = world.note
-        world.note(f"{world.shape}\n{world.chance.faults}")
+        world.note(f"{world.shape}\n{world.faults}")
     broken = ""
     with installed(world.loop, seed, world.shape):
         try:
@@ -62,14 +64,32 @@ async def _lived(world: World) -> None:
     chaos = Chaos(world)
     for kind, process in world.begin():
         chaos.supervise(kind, process)
-    trouble = asyncio.create_task(chaos.run(world.shape.troubled_s), name="chaos")
     clients = [Client(world, number) for number in range(world.shape.clients)]
+    if world.faults.collections:
+        await _past(world, clients)
+    trouble = asyncio.create_task(chaos.run(world.shape.troubled_s), name="chaos")
     await asyncio.gather(trouble, *(client.live() for client in clients))
     while not world.ledger.at_rest():  # noqa: ASYNC110  (nobody tells)
         await asyncio.sleep(0.5)
+    if world.faults.collections:
+        collector = start_collector(world)
+        while collector.alive:  # noqa: ASYNC110  (nobody tells)
+            await asyncio.sleep(0.5)
+        world.ledger.nothing_is_missing()
     world.ledger.at_the_end()
     await _listed(world)
     world.ledger.unheard(world.loop.unheard())
+
+
+async def _past(world: World, clients: list[Client]) -> None:
+    """Some videos, made forty days ago."""
+    await asyncio.gather(*(client.live() for client in clients[:2]))
+    while not world.ledger.at_rest():  # noqa: ASYNC110  (nobody tells)
+        await asyncio.sleep(0.5)
+    records = [job.record for job in world.ledger.jobs.values()]
+    world.library = [record for record in records if record.state is JobState.SUCCEEDED and record.segments]
+    world.disk.age(DAYS_MS)
+    world.note("forty days go by")
 
 
 async def _listed(world: World) -> None:

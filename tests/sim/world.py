@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from random import Random
 
 from serving.errors import LongtakeError
+from serving.jobs.record import JobRecord
 from serving.runtime_keys import DIRECTOR_ADDRESS
 from serving.stages.denoise import Denoiser
 from tests.sim.chance import KINDS, Chance, Faults
@@ -71,7 +72,9 @@ class World:
         self.random = Random(seed)
         self.shape = shape
         self.loop = SimLoop(Random(f"{seed}/order"), shuffle=shape.shuffle)
-        self.chance = Chance(Random(f"{seed}/chance"), faults)
+        self.faults = faults
+        """What goes wrong in it, from when on `chaos.py` begins."""
+        self.chance = Chance(Random(f"{seed}/chance"))
         self.disk = Disk(lambda: STARTED_MS + int(self.loop.now * 1000))
         self.network = Network(self.loop, self.chance)
         self.office = Office(self.chance)
@@ -82,19 +85,21 @@ class World:
         self.trace: deque[str] | None = None
         """The newest events, if somebody wants to read them."""
         self.calm_since: float | None = None
+        self.library: list[JobRecord] = []
+        """Videos of the world's past."""
         self.clocks_jump = faults.clock_jumps > 0
         self._wall: dict[Process, int] = {}
         self._started = 0
         self._processes: dict[str, list[Process]] = {}
         TaskLoop.stepped = lambda job: self.ledger.stepped(self.loop.current, job)
-        TaskLoop.step_s = lambda: self.chance.pause_s(0.01, 0.2)
+        TaskLoop.step_s = lambda: 0.0 if self.chance.random.random() < 0.1 else self.chance.pause_s(0.01, 0.2)
 
     # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def process(self, kind: str) -> Process:
         """A new process of this kind."""
         self._started += 1
-        drift = self.chance.faults.drift
+        drift = self.faults.drift
         rate = 1.0 + self.chance.random.uniform(-drift, drift) if drift else 1.0
         process = Process(self.loop, f"{kind}-{self._started}", rate=rate, started=self.chance.random.uniform(0, 1e6))
         self._processes.setdefault(kind, []).append(process)
