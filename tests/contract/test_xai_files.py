@@ -20,7 +20,7 @@ def test_a_file_lives_from_upload_to_delete(tmp_path: Path, asynchronous: bool) 
     assert seen["names"] == ["big.bin", "cat.png", "page.pdf"]
     assert seen["got_same"]
     assert seen["back"]
-    assert seen["expires_in"] == 3600
+    assert abs(seen["expires_in"] - 3600) <= 1  # both ends are whole seconds
     assert seen["kept"]
     assert seen["deleted"] == [True, True]
     for name in ("gone", "gone_twice", "unknown"):
