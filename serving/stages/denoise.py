@@ -20,6 +20,7 @@ from serving.errors import LongtakeError
 from serving.logs import logger
 from serving.metrics import CHECKPOINT_SECONDS, STEP_SECONDS, STEPS_DONE
 from serving.segments.manifest import LatentRef
+from serving.stages.batching import Batching
 from serving.stages.checkpoint import CheckpointPolicy, Checkpoints, Work
 from serving.stages.contracts import CancelCall, SliceCall, SliceResult, TakeCall
 from serving.stages.engine_loop import EngineLoop, Key
@@ -40,7 +41,9 @@ class Denoiser:
         self._loaded = loaded
         self._replica = replica
         self._finished: OrderedDict[Key, tuple[Array, LatentRef]] = OrderedDict()
-        self._loop = EngineLoop(self._step)
+        batching = Batching()
+        family = loaded.session.family
+        self._loop = EngineLoop(self._step, kind=family.batch_key, together=batching.choose, took=batching.took)
         self._leases = LeaseKeeper(loaded.store, replica, lost=self._loop.interrupt)
         self._checkpoints = Checkpoints(loaded.store)
         self._policy = CheckpointPolicy()

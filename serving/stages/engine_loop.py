@@ -55,6 +55,10 @@ def _alone(_kind: Hashable, _waiting: int) -> int:
     return 1
 
 
+def _unmeasured(_kind: Hashable, _size: int, _seconds: float) -> None:
+    """Nobody wants to know."""
+
+
 class EngineLoop:
     """Holds the denoising states of unfinished segments, at most `capacity`; the oldest idle ones are forgotten."""
 
@@ -64,12 +68,17 @@ class EngineLoop:
         *,
         kind: Callable[[Denoising], Hashable] = id,
         together: Callable[[Hashable, int], int] = _alone,
+        took: Callable[[Hashable, int, float], None] = _unmeasured,
         capacity: int = 64,
     ) -> None:
-        """`step` steps states of one `kind`. `together(kind, n)`: how many of n such states to step at once."""
+        """`step` steps states of one `kind`. `together(kind, n)`: how many of n such states to step at once.
+
+        `took(kind, n, seconds)` is told what that took.
+        """
         self._step = step
         self._kind = kind
         self._together = together
+        self._took = took
         self._capacity = capacity
         self._held: OrderedDict[Key, Denoising] = OrderedDict()
         self._slices: list[_Slice] = []
@@ -132,6 +141,7 @@ class EngineLoop:
             works = self._next()
             if not works:
                 return
+            kind = self._kind(works[0].state)
             began = time.monotonic()
             try:
                 self._step([work.state for work in works])
@@ -139,7 +149,9 @@ class EngineLoop:
                 for work in works:
                     self._fail(work, error)
                 continue
-            share = (time.monotonic() - began) / len(works)
+            seconds = time.monotonic() - began
+            self._took(kind, len(works), seconds)
+            share = seconds / len(works)
             for work in works:
                 work.seconds += share
                 work.stepped = True
@@ -156,12 +168,18 @@ class EngineLoop:
                 self._changed.wait()
 
     def _chosen(self) -> list[_Slice]:
-        """The slice of lowest rank and, as many as pay, the next ones of its kind; a state at most once."""
+        """The slice of lowest rank and, as many as pay, the next ones of its kind; a state at most once.
+
+        Only slices of its class and priority come along: they make its step longer, and a lesser one must not.
+        """
         ordered = sorted(self._slices, key=lambda work: (work.rank, work.order))
         kind = self._kind(ordered[0].state)
-        same = {id(work.state): work for work in reversed(ordered) if self._kind(work.state) == kind}
+        same = {id(work.state): work for work in reversed(ordered) if self._fits(work, ordered[0], kind)}
         fellows = sorted(same.values(), key=lambda work: (work.rank, work.order))
         return fellows[: max(1, self._together(kind, len(fellows)))]
+
+    def _fits(self, work: _Slice, first: _Slice, kind: Hashable) -> bool:
+        return work.rank[:2] == first.rank[:2] and self._kind(work.state) == kind
 
     def _answer(self) -> None:
         now = time.monotonic()

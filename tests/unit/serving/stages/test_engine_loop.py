@@ -128,13 +128,36 @@ def test_slices_of_one_kind_step_together_as_far_as_it_pays() -> None:
     loop.start()
     first = loop.submit(("alone", 0), _state(1), rank=(0,), budget_s=0)
     assert entered.wait(10)
-    answers = [loop.submit((f"job-{n}", 0), _state(n), rank=(n,), budget_s=60) for n in (2, 3, 4, 6)]
+    answers = [loop.submit((f"job-{n}", 0), _state(n), rank=(1, 5, n), budget_s=60) for n in (2, 3, 4, 6)]
     begin.set()
     for answer in (first, *answers):
         assert answer.result(10).state.done
     loop.stop()
 
     assert batches == [[1], [2, 4], [2, 4], [3], [3], [3], [4, 6], [4, 6], [6], [6], [6], [6]]
+
+
+def test_slices_of_lesser_priority_do_not_come_along() -> None:
+    batches: list[list[int]] = []
+    entered, begin = threading.Event(), threading.Event()
+
+    def step(states: Sequence[Denoising]) -> None:
+        entered.set()
+        assert begin.wait(10)
+        batches.append([state.steps for state in states])
+        for state in states:
+            state.step += 1
+
+    loop = EngineLoop(step, kind=lambda _: "same", together=lambda kind, waiting: waiting)
+    loop.start()
+    first = loop.submit(("first", 0), _state(1), rank=(0, 0, 0), budget_s=60)
+    assert entered.wait(10)
+    answers = [loop.submit((f"job-{n}", 0), _state(n), rank=(0, n, 0), budget_s=60) for n in (2, 3)]
+    begin.set()
+    for answer in (first, *answers):
+        assert answer.result(10).state.done
+    loop.stop()
+    assert batches == [[1], [2], [2], [3], [3], [3]]
 
 
 def test_only_so_many_idle_states_are_kept(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -176,6 +177,20 @@ async def test_a_killed_replicas_segment_goes_on_from_its_checkpoint_to_the_same
     assert (reached.steps_done, resumed.from_step, resumed.restored) == (2, 2, True)
     assert _calls(loaded, "dit") == before + 2
     assert resumed.latents == whole.latents
+
+
+async def test_jobs_that_are_stepped_together_become_what_they_become_alone(loaded: Loaded, denoiser: Denoiser) -> None:
+    conditions = await _conditions(loaded)
+    seeds = range(6)
+    alone = [await denoiser.run_slice(_slice(job=f"alone-{seed}", seed=seed), conditions) for seed in seeds]
+    before = _calls(loaded, "dit")
+
+    together = await asyncio.gather(
+        *(denoiser.run_slice(_slice(job=f"crowd-{seed}", seed=seed, rank=(0, 5)), conditions) for seed in seeds)
+    )
+
+    assert [result.latents for result in together] == [result.latents for result in alone]
+    assert _calls(loaded, "dit") - before < len(seeds) * 4
 
 
 async def test_slices_of_a_director_that_was_replaced_are_refused(loaded: Loaded, denoiser: Denoiser) -> None:
