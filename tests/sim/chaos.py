@@ -50,7 +50,7 @@ class Chaos:
         total = sum(rate for rate, _ in rates)
         ends = world.loop.now + troubled_s
         while total:
-            await asyncio.sleep(self._chance.random.expovariate(total))
+            await asyncio.sleep(min(self._chance.random.expovariate(total), max(0.0, ends - world.loop.now)))
             if world.loop.now >= ends:
                 break
             (chosen,) = self._chance.random.choices([what for _, what in rates], [rate for rate, _ in rates])

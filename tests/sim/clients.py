@@ -175,7 +175,7 @@ class Client:
         if known is not None and known[0] is door and view.record.version < known[1]:
             raise Violation(f"{door.process} told {job} at version {view.record.version} after {known[1]}")
         self._seen[job] = door, view.record.version
-        return self._world.ledger.told(door.process, view.record, self._world.calm_since)
+        return self._world.ledger.told(door.process, view.record)
 
     async def _cancel(self, job: str) -> None:
         while True:

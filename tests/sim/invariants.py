@@ -39,6 +39,8 @@ IDLE_S = 2.0
 """A replica that stepped a job within this time works on it."""
 LATE_S = 4.0
 """Steps may go on for so long after the job has ended."""
+CALM_S = 60.0
+"""In calm weather, a job ends within this."""
 HEARD_S = 10.0
 """In calm weather, a front door tells of an end after so long at the latest."""
 
@@ -46,10 +48,12 @@ HEARD_S = 10.0
 COLLECTOR = "collector"
 """The one kind of process that deletes what is immutable."""
 STALE_ACTIVE = "the active/ keys of ended jobs go"
+PROMPT_END = "in calm weather jobs end soon"
 LISTED_ONCE = "a video is listed once"
 STALE_VIEW = "front doors hear of every end"
 TOLERATED = frozenset(
     {
+        PROMPT_END,
         STALE_ACTIVE,
         LISTED_ONCE,
         STALE_VIEW,
@@ -70,6 +74,7 @@ class Job:
     """What the ledger knows of one."""
 
     record: JobRecord
+    created_at: float
     expected: list[model.Made] | None = None
     ended_at: float | None = None
     asked_to_cancel_at: float | None = None
@@ -81,7 +86,13 @@ class Ledger:
     """Of one world."""
 
     def __init__(
-        self, loop: SimLoop, disk: Disk, *, epoch_of: Callable[[Process], int | None], losses: Callable[[], int]
+        self,
+        loop: SimLoop,
+        disk: Disk,
+        *,
+        epoch_of: Callable[[Process], int | None],
+        losses: Callable[[], int],
+        calm_since: Callable[[], float | None],
     ) -> None:
         """`losses`: how often something happened that may cost an attempt its worker."""
         self.jobs: dict[str, Job] = {}
@@ -91,6 +102,7 @@ class Ledger:
         self._disk = disk
         self._epoch_of = epoch_of
         self._losses = losses
+        self._calm_since = calm_since
         self._leases_since: dict[str, float] = {}
         """When the present holder took the lease, by key."""
 
@@ -117,7 +129,7 @@ class Ledger:
             _must(record.version == 1, f"{record.id}: its first version is {record.version}")
             there = any(_is_active_key(key, record) for key in self._disk.objects)
             _must(there, f"{record.id}: the record is there before its active/ key: no Director would ever see it")
-            self.jobs[record.id] = Job(record)
+            self.jobs[record.id] = Job(record, self._loop.now)
             return
         was = JobRecord.decode(before)
         job = self.jobs[record.id]
@@ -143,6 +155,7 @@ class Ledger:
         if record.cancel_requested and not was.cancel_requested:
             job.asked_to_cancel_at = self._loop.now
         if record.state.terminal and not was.state.terminal:
+            self._in_time(name, job)
             job.ended_at = self._loop.now
         job.record = record
 
@@ -164,6 +177,12 @@ class Ledger:
                 manifest = self._manifest(record.id, record.tenant, digest)
                 self._blobs(record.id, manifest)
                 digest = manifest.parent
+
+    def _in_time(self, name: str, job: Job) -> None:
+        calm = self._calm_since()
+        if calm is not None and PROMPT_END not in TOLERATED:
+            took = self._loop.now - max(calm, job.created_at)
+            _must(took < CALM_S, f"{name}: in calm weather it took {took:.0f} s")
 
     def _by_a_door(self, name: str, was: JobRecord, record: JobRecord) -> None:
         same = ("attempt", "epoch", "segments", "images", "steps_done", "phase", "crashes", "faults")
@@ -338,12 +357,12 @@ class Ledger:
         for process, name, error in errors:
             _must(name in TOLERATED, f"{process}: {name} has ended, and nobody heard of it: {error!r}")
 
-    def told(self, door: Process, record: JobRecord, calm_since: float | None) -> JobRecord:
+    def told(self, door: Process, record: JobRecord) -> JobRecord:
         """A client was told this. What it goes on with: the same, or where a rule is broken that may be, the truth."""
-        job = self.jobs[record.id]
-        if record.state.terminal or job.ended_at is None or calm_since is None:
+        job, calm = self.jobs[record.id], self._calm_since()
+        if record.state.terminal or job.ended_at is None or calm is None:
             return record
-        late = self._loop.now - max(job.ended_at, calm_since)
+        late = self._loop.now - max(job.ended_at, calm)
         if late < HEARD_S:
             return record
         _must(

@@ -14,6 +14,7 @@ from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs, _record_key
 from serving.segments.lineage import Segments
 from serving.stages import checkpoint
+from serving.store.blobs import Blobs
 
 Plant = Callable[[ExitStack], None]
 
@@ -100,11 +101,21 @@ def _any_checkpoint(stack: ExitStack) -> None:
     _put(stack, checkpoint, "_read", off_by_one)
 
 
+def _leaves_blobs_old(stack: ExitStack) -> None:
+    """Whoever finds a blob there takes it as it is, however old."""
+
+    async def found(self: Blobs, key: str) -> bool:
+        return True
+
+    _put(stack, Blobs, "_renew", found)
+
+
 BUGS: dict[str, Plant] = {
     "no-epoch-check": _no_epoch_check,
     "publishes-first": _publishes_first,
     "ignores-conflict": _ignores_conflict,
     "reads-no-lease": _reads_no_lease,
     "retires-first": _retires_first,
+    "leaves-blobs-old": _leaves_blobs_old,
     "wrong-checkpoint": _any_checkpoint,
 }

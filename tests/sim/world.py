@@ -78,7 +78,13 @@ class World:
         self.disk = Disk(lambda: STARTED_MS + int(self.loop.now * 1000))
         self.network = Network(self.loop, self.chance)
         self.office = Office(self.chance)
-        self.ledger = Ledger(self.loop, self.disk, epoch_of=self.office.epochs.get, losses=lambda: self.chance.losses)
+        self.ledger = Ledger(
+            self.loop,
+            self.disk,
+            epoch_of=self.office.epochs.get,
+            losses=lambda: self.chance.losses,
+            calm_since=lambda: self.calm_since,
+        )
         self.disk.watch = self.ledger.wrote
         self.doors: list[Door] = []
         self.encoders, self.denoisers, self.renderers = (Pool(self.loop, self.chance) for _ in range(3))
