@@ -67,6 +67,7 @@ def create_request(
     deadline_s: float | None = None,
     priority: int | None = None,
     ttl_s: float | None = None,
+    validate_only: bool = False,
 ) -> videos_pb2.CreateVideoRequest:
     """A create with a fresh `request_id`. What is left out takes the model's default.
 
@@ -88,6 +89,7 @@ def create_request(
         extends=extends,
         images=images,
         priority=priority,
+        validate_only=validate_only,
     )
     if deadline_s is not None:
         request.deadline.FromMilliseconds(round((time.time() + deadline_s) * 1000))

@@ -19,6 +19,7 @@ from serving.cli.output import (
     as_dict,
     connected,
     describe,
+    describe_plan,
     fail,
     print_json,
 )
@@ -39,6 +40,7 @@ Priority = Annotated[
     int | None, typer.Option(min=0, max=9, help="0 to 9; a smaller number is more urgent.", show_default="5")
 ]
 Ttl = Annotated[str, typer.Option(help="Delete it after this time, like 12h, 7d.", show_default="the server's")]
+PlanOnly = Annotated[bool, typer.Option("--plan", help="Only check and plan: say what it would take, make nothing.")]
 Save = Annotated[Path | None, typer.Option("--save", help="Where to save the result.", show_default="<id>.mp4 or .png")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the id and return; `longtake watch ID` follows it.")]
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -62,6 +64,7 @@ def generate(
     deadline: Deadline = "",
     priority: Priority = None,
     ttl: Ttl = "",
+    plan: PlanOnly = False,
     save: Save = None,
     no_wait: NoWait = False,
     server: Server = SERVER,
@@ -92,6 +95,7 @@ def generate(
             seed=seed,
             steps=steps,
             **_times(deadline, priority, ttl),
+            validate_only=plan,
             first_frame=_media(client, first_frame) if first_frame else None,
             references=[_media(client, source) for source in reference or ()],
         )
@@ -111,6 +115,7 @@ def image(
     deadline: Deadline = "",
     priority: Priority = None,
     ttl: Ttl = "",
+    plan: PlanOnly = False,
     save: Save = None,
     no_wait: NoWait = False,
     server: Server = SERVER,
@@ -136,6 +141,7 @@ def image(
             seed=seed,
             references=[_media(client, source) for source in reference or ()],
             **_times(deadline, priority, ttl),
+            validate_only=plan,
         )
         _make(client, request, save, output, wait=not no_wait)
 
@@ -152,6 +158,7 @@ def extend(
     deadline: Deadline = "",
     priority: Priority = None,
     ttl: Ttl = "",
+    plan: PlanOnly = False,
     save: Save = None,
     no_wait: NoWait = False,
     server: Server = SERVER,
@@ -178,7 +185,9 @@ def extend(
             else Extension(media=_media(client, video), segment=segment)
         )
         times = _times(deadline, priority, ttl)
-        request = create_request(prompt, seconds=seconds, seed=seed, steps=steps, extends=extends, **times)
+        request = create_request(
+            prompt, seconds=seconds, seed=seed, steps=steps, extends=extends, validate_only=plan, **times
+        )
         _make(client, request, save, output, wait=not no_wait)
 
 
@@ -209,6 +218,9 @@ def _make(client: Client, request: CreateVideoRequest, save: Path | None, output
     from serving.gen.longtake.v1.videos_pb2 import Video
 
     made = client.create(request)
+    if request.validate_only:
+        print_json(as_dict(made)) if output == "json" else typer.echo(describe_plan(made))
+        return
     if not wait:
         print_json(as_dict(made)) if output == "json" else typer.echo(made.id)
         return

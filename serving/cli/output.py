@@ -99,3 +99,21 @@ def describe(video: Video) -> str:
         "images": "\n               ".join(video.image_urls),
     }
     return "\n".join(f"{name:<14} {value}" for name, value in lines.items() if value)
+
+
+def describe_plan(video: Video) -> str:
+    """What a video would take, in lines."""
+    plan = video.plan
+    work = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in sorted(plan.engine_seconds.items()))
+    began = plan.predicted_start_time.ToMilliseconds()
+    wait = max(0.0, (began - video.create_time.ToMilliseconds()) / 1000)
+    took = (plan.predicted_end_time.ToMilliseconds() - began) / 1000
+    lines = {
+        "segments": f"{plan.segments} of one second, {plan.frames} frames, {plan.steps} denoising steps",
+        "size": f"{video.width}x{video.height}, from {plan.native_width}x{plan.native_height}",
+        "work": work,
+        "starts": f"in about {wait:.1f} s",
+        "done": f"about {took:.1f} s after that",
+        "note": "\n               ".join(video.warnings),
+    }
+    return "\n".join(f"{name:<14} {value}" for name, value in lines.items() if value)

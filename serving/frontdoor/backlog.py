@@ -34,6 +34,12 @@ class Backlog:
             await self._list()
         return self._counts[tenant]
 
+    async def all_active(self) -> int:
+        """Jobs of all tenants that are queued or running."""
+        if self._clock() >= self._due:
+            await self._list()
+        return self._counts.total()
+
     def accepted(self, tenant: str) -> None:
         """One more."""
         self._counts[tenant] += 1

@@ -67,6 +67,7 @@ class VideoMessages:
             priority=record.priority,
             attempt=record.attempt,
         )
+        message.plan.CopyFrom(_plan(record))
         if request.kind is Kind.VIDEO:
             message.fps = plan.track.fps
             message.codec = plan.track.codec
@@ -105,6 +106,22 @@ class VideoMessages:
         message.image_urls.extend(image.url for image in images)
         message.url = main.url
         message.url_expire_time.CopyFrom(timestamp(main.expires_ms))
+
+
+def _plan(record: JobRecord) -> videos_pb2.Plan:
+    plan = record.plan
+    message = videos_pb2.Plan(
+        segments=len(plan.segments),
+        frames=plan.frames,
+        native_width=plan.width,
+        native_height=plan.height,
+        steps=plan.total_steps,
+    )
+    if record.predicted is not None:
+        message.engine_seconds.update(record.predicted.seconds)
+        message.predicted_start_time.CopyFrom(timestamp(record.predicted.start_ms))
+        message.predicted_end_time.CopyFrom(timestamp(record.predicted.end_ms))
+    return message
 
 
 def _progress(view: View) -> videos_pb2.Progress:

@@ -7,13 +7,12 @@ Method names are the protos', hence their capitals.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
-from serving.estimates import Estimates, load
 from serving.frontdoor.convert import timestamp
 from serving.frontdoor.dead import Graveyard
+from serving.frontdoor.forecast import Forecast
 from serving.frontdoor.records import View
 from serving.frontdoor.rpc import Call
 from serving.frontdoor.videos import Videos
@@ -21,27 +20,9 @@ from serving.gen.longtake.v1 import jobs_pb2, videos_pb2
 from serving.jobs.history import Event, Span
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs
-from serving.store.base import Store
 
 MOST = 1000
 """Jobs in one answer."""
-_ESTIMATES_LIVE_S = 10.0
-
-
-class KnownEstimates:
-    """What the Director learnt of how long work takes, as last read."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._known = Estimates()
-        self._until = 0.0
-
-    async def now(self) -> Estimates:
-        """At most some seconds old."""
-        if time.monotonic() >= self._until:
-            self._known = await load(self._store)
-            self._until = time.monotonic() + _ESTIMATES_LIVE_S
-        return self._known
 
 
 @dataclass(frozen=True)
@@ -51,7 +32,7 @@ class JobsService:
     jobs: Jobs
     videos: Videos
     graveyard: Graveyard
-    estimates: KnownEstimates
+    forecast: Forecast
     message: Callable[[View], Awaitable[videos_pb2.Video]]
 
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, call: Call) -> jobs_pb2.ListJobsResponse:
@@ -62,7 +43,7 @@ class JobsService:
             found.append(record)
             if len(found) == MOST:
                 break
-        known = await self.estimates.now()
+        known = await self.forecast.estimates()
         found.sort(key=lambda record: record.created_ms)
         return jobs_pb2.ListJobsResponse(
             jobs=[

@@ -25,9 +25,10 @@ from serving.frontdoor.dead import Graveyard
 from serving.frontdoor.director_link import DirectorLink
 from serving.frontdoor.files import Files
 from serving.frontdoor.films import Films
+from serving.frontdoor.forecast import Forecast
 from serving.frontdoor.http import HttpServer, build_app, listen
 from serving.frontdoor.intake import Intake
-from serving.frontdoor.jobs_api import JobsService, KnownEstimates
+from serving.frontdoor.jobs_api import JobsService
 from serving.frontdoor.longtake_api import FilesService, ModelsService, VideosService
 from serving.frontdoor.metrics_binding import PrometheusRecorder
 from serving.frontdoor.records import RecordCache, Records
@@ -68,6 +69,7 @@ class _Rooms:
     link: DirectorLink
     signer: UrlSigner
     cache: RecordCache
+    forecast: Forecast
 
 
 class FrontDoor:
@@ -150,6 +152,9 @@ class FrontDoor:
             fetcher=Fetcher(FetchPolicy(allow_loopback=settings.uploads.allow_loopback_urls)),
             decoder=Decoder(),
         )
+        backlog = Backlog(jobs, clock=time.monotonic)
+        servers = settings.stages.scale_of("denoiser").max
+        forecast = Forecast(store, backlog, servers=servers, now_ms=now_ms)
         videos = Videos(
             store=store,
             jobs=jobs,
@@ -158,7 +163,8 @@ class FrontDoor:
             link=link,
             intake=intake,
             catalog=self._catalog,
-            backlog=Backlog(jobs, clock=time.monotonic),
+            backlog=backlog,
+            forecast=forecast,
             recorder=self._recorder,
             defaults=Defaults(settings.video.codec, settings.admission.max_active_jobs),
             now_ms=now_ms,
@@ -172,7 +178,7 @@ class FrontDoor:
             recorder=self._recorder,
             now_ms=now_ms,
         )
-        return _Rooms(videos, files, content, link, signer, cache)
+        return _Rooms(videos, files, content, link, signer, cache, forecast)
 
     def _register(self, server: grpc.aio.Server, rooms: _Rooms) -> tuple[str, ...]:
         """Register every service; their full names."""
@@ -203,7 +209,7 @@ class FrontDoor:
     def _jobs_service(self, rooms: _Rooms, videos: VideosService) -> JobsService:
         jobs = Jobs(self._store)
         graveyard = Graveyard(jobs, DeadLetters(self._store), rooms.link, now_ms)
-        return JobsService(jobs, rooms.videos, graveyard, KnownEstimates(self._store), videos.message)
+        return JobsService(jobs, rooms.videos, graveyard, rooms.forecast, videos.message)
 
     async def _problems(self) -> dict[str, str]:
         """What stands in the way of serving. A missing Director does not: jobs wait for it."""

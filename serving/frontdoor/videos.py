@@ -19,6 +19,7 @@ from serving.frontdoor.backlog import Backlog
 from serving.frontdoor.catalog import Catalog, Model
 from serving.frontdoor.director_link import DirectorLink
 from serving.frontdoor.drafts import Draft
+from serving.frontdoor.forecast import Forecast, check_deadline
 from serving.frontdoor.intake import ForeignParent, Intake, OwnParent
 from serving.frontdoor.paging import decode_token, encode_token
 from serving.frontdoor.records import RecordCache, Records, View
@@ -46,6 +47,8 @@ from serving.segments.manifest import SegmentManifest
 from serving.segments.shape import VideoShape
 from serving.store.base import Store
 
+MIN_JOB_S = 0.05
+"""What a job takes at least, for the time after which a refused client comes back."""
 RESENT_WITHIN_MS = 60_000
 """How long a create that is marked as a retry is taken for the same one."""
 DRAIN_RETRY_S = 2.0
@@ -83,6 +86,7 @@ class Videos:
         intake: Intake,
         catalog: Catalog,
         backlog: Backlog,
+        forecast: Forecast,
         recorder: Recorder,
         defaults: Defaults,
         now_ms: Callable[[], int],
@@ -95,6 +99,7 @@ class Videos:
         self._intake = intake
         self._catalog = catalog
         self._backlog = backlog
+        self._forecast = forecast
         self._recorder = recorder
         self._defaults = defaults
         self._now_ms = now_ms
@@ -119,6 +124,13 @@ class Videos:
         except LongtakeError as error:
             self._recorder.add(JOBS_REFUSED, reason=error.reason)
             raise
+
+    async def planned(self, caller: Caller, draft: Draft) -> View:
+        """The video as it would be, without an id: everything is checked and planned, and no job is made."""
+        settled = await self._settle(caller, draft)
+        wanted = await self._wanted(caller, draft, settled, "")
+        await self._admit(wanted)
+        return View(wanted)
 
     async def _settle(self, caller: Caller, draft: Draft) -> _Settled:
         """Check everything, take the media in, fill what is open."""
@@ -202,27 +214,11 @@ class Videos:
 
     async def _accept(self, caller: Caller, draft: Draft, settled: _Settled) -> JobRecord:
         """Plan, admit, persist, wake."""
-        planned = self._plan(settled)
         video = derived_id("vid_", caller.tenant, draft.request_id) if draft.request_id else new_id("vid_")
+        wanted = await self._wanted(caller, draft, settled, video)
+        planned = wanted.plan
         if not draft.request_id or not await self._exists(caller.tenant, video):
-            active = await self._backlog.active(caller.tenant)
-            limit = self._defaults.max_active_jobs
-            admission.admit(active=active, limit=limit, job_s=float(len(planned.segments)))
-        now = self._now_ms()
-        wanted = JobRecord(
-            id=video,
-            tenant=caller.tenant,
-            api_key_id=caller.api_key_id,
-            request=settled.request,
-            plan=planned,
-            idempotency_key=draft.request_id,
-            priority=DEFAULT_PRIORITY if draft.priority is None else draft.priority,
-            deadline_ms=draft.deadline_ms,
-            created_ms=now,
-            expires_ms=None if draft.ttl_ms is None else now + draft.ttl_ms,
-            warnings=settled.warnings,
-            events=(history.Event(kind=EventKind.CREATED, at_ms=now),),
-        )
+            await self._admit(wanted)
         record = await self._jobs.create(wanted)
         if (record.created_ms, record.plan) != (wanted.created_ms, wanted.plan):
             self._recorder.add(CREATES_REPEATED, by="request_id")
@@ -235,6 +231,34 @@ class Videos:
         with job_context(record.tenant, record.id):
             self._log.info("accepted", kind=settled.request.kind.value, segments=len(planned.segments))
         return record
+
+    async def _wanted(self, caller: Caller, draft: Draft, settled: _Settled, video: str) -> JobRecord:
+        """The job as it would be persisted now."""
+        planned = self._plan(settled)
+        now = self._now_ms()
+        return JobRecord(
+            id=video,
+            tenant=caller.tenant,
+            api_key_id=caller.api_key_id,
+            request=settled.request,
+            plan=planned,
+            predicted=await self._forecast.of(planned),
+            idempotency_key=draft.request_id,
+            priority=DEFAULT_PRIORITY if draft.priority is None else draft.priority,
+            deadline_ms=draft.deadline_ms,
+            created_ms=now,
+            expires_ms=None if draft.ttl_ms is None else now + draft.ttl_ms,
+            warnings=settled.warnings,
+            events=(history.Event(kind=EventKind.CREATED, at_ms=now),),
+        )
+
+    async def _admit(self, wanted: JobRecord) -> None:
+        """Raises what says why it is refused, and when to come back."""
+        assert wanted.predicted is not None
+        active = await self._backlog.active(wanted.tenant)
+        work_s = max(sum(wanted.predicted.seconds.values()), MIN_JOB_S)
+        admission.admit(active=active, limit=self._defaults.max_active_jobs, job_s=work_s)
+        check_deadline(wanted.deadline_ms, wanted.predicted, wanted.created_ms)
 
     async def _exists(self, tenant: str, video: str) -> bool:
         try:

@@ -96,6 +96,13 @@ def test_the_life_of_a_job_is_told_and_drawn(cli: Cli) -> None:
     assert "no dead letters" in cli.did("jobs", "ls", "--dead")
 
 
+def test_a_plan_says_what_a_video_would_take(cli: Cli) -> None:
+    said = cli.did("generate", "x", "-d", "3", "--plan")
+    assert "3 of one second, 49 frames" in said
+    assert "denoiser" in said
+    assert not list(cli.folder.glob("*.mp4"))
+
+
 def test_a_job_that_fails_is_exit_code_1_with_the_reason(cli: Cli) -> None:
     done = cli.run("generate", "fail", "-d", "1")
     assert done.returncode == FAILED

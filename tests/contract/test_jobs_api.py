@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from serving.estimates import DENOISER, KEY, Estimates, save
 from serving.gen.longtake.v1 import jobs_pb2, jobs_pb2_grpc, videos_pb2
 from serving.jobs.dead import DeadLetters
 from serving.jobs.record import JobError, JobRecord, JobState
@@ -74,6 +76,45 @@ async def test_times_that_cannot_be_are_refused(client: Client, fields: dict[str
         await client.create("x", **fields)
 
 
+async def test_a_plan_is_told_without_making_a_job(client: Client) -> None:
+    before = (await client.videos.ListVideos(videos_pb2.ListVideosRequest())).videos
+    video = await client.create("x", seconds=3, resolution="720p", validate_only=True)
+    plan = video.plan
+    assert video.id == ""
+    assert (plan.segments, plan.frames, plan.steps) == (3, 49, 12)
+    assert (video.width, video.height, plan.native_width, plan.native_height) == (224, 128, 112, 64)
+    assert plan.engine_seconds["denoiser"] > 0
+    assert plan.predicted_end_time.ToMilliseconds() > plan.predicted_start_time.ToMilliseconds()
+    assert (await client.videos.ListVideos(videos_pb2.ListVideosRequest())).videos == before
+    async with refused(grpc.StatusCode.INVALID_ARGUMENT, "seconds", field="seconds"):
+        await client.create("x", seconds=99, validate_only=True)
+
+
+async def test_what_was_predicted_stays_with_the_job(client: Client) -> None:
+    made = await client.made(seconds=1)
+    assert made.plan.predicted_end_time.ToMilliseconds() > made.create_time.ToMilliseconds() - 1
+
+
+async def test_a_deadline_that_the_work_alone_exceeds_is_refused(client: Client, store: Store) -> None:
+    """As learnt: a step of this model takes an hour."""
+    plan = (await Jobs(store).get(TENANT, (await client.create("x", seconds=1)).id)).plan
+    learnt = Estimates()
+    learnt.observe(DENOISER, plan, plan.segments[0], 3600.0)
+    await save(store, learnt)
+    async with asyncio.timeout(30):
+        while True:
+            planned = await client.create("x", seconds=1, validate_only=True)
+            if planned.plan.engine_seconds["denoiser"] > 3600:
+                break
+            await asyncio.sleep(0.5)
+    try:
+        async with refused(grpc.StatusCode.FAILED_PRECONDITION, "the work alone takes about"):
+            await client.create("x", seconds=1, deadline=_in(60))
+    finally:
+        found = await store.get(KEY)
+        await store.swap(KEY, Estimates().encode() + b" ", found.version)
+
+
 async def test_an_expired_video_says_so(client: Client, store: Store) -> None:
     record = await _left_by_the_studio(client, store)
     error = JobError(code="DEADLINE_EXCEEDED", message="too late")
@@ -111,9 +152,7 @@ async def test_a_dead_letter_is_run_again_once(client: Client, store: Store, job
     assert again.id == twice.id != dead.id
     assert (again.prompt, again.seed) == (dead.request.prompt, dead.plan.seed)
     assert (await client.get(dead.id)).state == videos_pb2.Video.FAILED
-    assert dead.id not in [
-        job.video.id for job in (await jobs.ListJobs(jobs_pb2.ListJobsRequest(dead=True))).jobs
-    ]
+    assert dead.id not in [job.video.id for job in (await jobs.ListJobs(jobs_pb2.ListJobsRequest(dead=True))).jobs]
 
 
 async def test_what_failed_by_its_callers_fault_is_not_run_again(client: Client, jobs: jobs_pb2_grpc.JobsStub) -> None:

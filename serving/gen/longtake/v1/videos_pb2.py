@@ -26,53 +26,59 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18longtake/v1/videos.proto\x12\x0blongtake.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"3\n\x05Media\x12\r\n\x03url\x18\x01 \x01(\tH\x00\x12\x11\n\x07\x66ile_id\x18\x02 \x01(\tH\x00\x42\x08\n\x06source\"_\n\tExtension\x12\x12\n\x08video_id\x18\x01 \x01(\tH\x00\x12#\n\x05media\x18\x02 \x01(\x0b\x32\x12.longtake.v1.MediaH\x00\x12\x0f\n\x07segment\x18\x03 \x01(\tB\x08\n\x06source\"\x97\x04\n\x12\x43reateVideoRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12%\n\x04kind\x18\x04 \x01(\x0e\x32\x17.longtake.v1.Video.Kind\x12\x14\n\x07seconds\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0c\x61spect_ratio\x18\x06 \x01(\t\x12\x12\n\nresolution\x18\x07 \x01(\t\x12\r\n\x05\x63odec\x18\x08 \x01(\t\x12\x11\n\x04seed\x18\t \x01(\x03H\x01\x88\x01\x01\x12\x12\n\x05steps\x18\n \x01(\x05H\x02\x88\x01\x01\x12\'\n\x0b\x66irst_frame\x18\x0b \x01(\x0b\x32\x12.longtake.v1.Media\x12&\n\nreferences\x18\x0c \x03(\x0b\x32\x12.longtake.v1.Media\x12\'\n\x07\x65xtends\x18\r \x01(\x0b\x32\x16.longtake.v1.Extension\x12\x13\n\x06images\x18\x0e \x01(\x05H\x03\x88\x01\x01\x12,\n\x08\x64\x65\x61\x64line\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x08priority\x18\x10 \x01(\x05H\x04\x88\x01\x01\x12&\n\x03ttl\x18\x11 \x01(\x0b\x32\x19.google.protobuf.DurationB\n\n\x08_secondsB\x07\n\x05_seedB\x08\n\x06_stepsB\t\n\x07_imagesB\x0b\n\t_priority\"\xa8\x08\n\x05Video\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.longtake.v1.Video.Kind\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.longtake.v1.Video.State\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0e\n\x06prompt\x18\x05 \x01(\t\x12\x18\n\x10\x65\x66\x66\x65\x63tive_prompt\x18\x06 \x01(\t\x12\x1c\n\x14\x65\x66\x66\x65\x63tive_references\x18\x07 \x03(\t\x12\x10\n\x08warnings\x18\x08 \x03(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x08progress\x18\x0c \x01(\x0b\x32\x15.longtake.v1.Progress\x12&\n\x05\x65rror\x18\r \x01(\x0b\x32\x17.longtake.v1.VideoError\x12\x0f\n\x07seconds\x18\x0e \x01(\x05\x12\x14\n\x0c\x61spect_ratio\x18\x0f \x01(\t\x12\x12\n\nresolution\x18\x10 \x01(\t\x12\r\n\x05width\x18\x11 \x01(\x05\x12\x0e\n\x06height\x18\x12 \x01(\x05\x12\x0b\n\x03\x66ps\x18\x13 \x01(\x05\x12\r\n\x05\x63odec\x18\x14 \x01(\t\x12\x0c\n\x04seed\x18\x15 \x01(\x03\x12\r\n\x05steps\x18\x16 \x01(\x05\x12\x0e\n\x06\x66rames\x18\x17 \x01(\x05\x12\x0b\n\x03url\x18\x18 \x01(\t\x12\x33\n\x0furl_expire_time\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rthumbnail_url\x18\x1a \x01(\t\x12\x12\n\nimage_urls\x18\x1b \x03(\t\x12\x10\n\x08segments\x18\x1c \x03(\t\x12\x17\n\x0fparent_video_id\x18\x1d \x01(\t\x12\x0f\n\x07version\x18\x1e \x01(\x03\x12,\n\x08\x64\x65\x61\x64line\x18\x1f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08priority\x18  \x01(\x05\x12/\n\x0b\x65xpire_time\x18! \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\" \x01(\x05\"<\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_VIDEO\x10\x01\x12\x0e\n\nKIND_IMAGE\x10\x02\"n\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\n\n\x06QUEUED\x10\x01\x12\x0b\n\x07RUNNING\x10\x02\x12\r\n\tSUCCEEDED\x10\x03\x12\n\n\x06\x46\x41ILED\x10\x04\x12\r\n\tCANCELLED\x10\x05\x12\x0b\n\x07\x45XPIRED\x10\x06\"\x82\x01\n\x08Progress\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x12\n\nsteps_done\x18\x02 \x01(\x05\x12\x13\n\x0bsteps_total\x18\x03 \x01(\x05\x12\x15\n\rsegments_done\x18\x04 \x01(\x05\x12\x16\n\x0esegments_total\x18\x05 \x01(\x05\x12\x0f\n\x07percent\x18\x06 \x01(\x05\"+\n\nVideoError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x1d\n\x0fGetVideoRequest\x12\n\n\x02id\x18\x01 \x01(\t\":\n\x11ListVideosRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x12ListVideosResponse\x12\"\n\x06videos\x18\x01 \x03(\x0b\x32\x12.longtake.v1.Video\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"A\n\x11WatchVideoRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x10\n\x08previews\x18\x03 \x01(\x08\"\xa4\x01\n\x12WatchVideoResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12#\n\x05video\x18\x02 \x01(\x0b\x32\x12.longtake.v1.VideoH\x00\x12\'\n\x07segment\x18\x03 \x01(\x0b\x32\x14.longtake.v1.SegmentH\x00\x12\'\n\x07preview\x18\x04 \x01(\x0b\x32\x14.longtake.v1.PreviewH\x00\x42\x07\n\x05\x65vent\"\xb0\x01\n\x07Segment\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x0e\n\x06\x66rames\x18\x03 \x01(\x05\x12\x13\n\x0bstart_frame\x18\x04 \x01(\x05\x12\x0e\n\x06parent\x18\x05 \x01(\t\x12\x10\n\x08video_id\x18\x06 \x01(\t\x12\x18\n\x10\x65\x66\x66\x65\x63tive_prompt\x18\x07 \x01(\t\x12\x10\n\x08ingested\x18\x08 \x01(\x08\x12\x13\n\x0bmedia_bytes\x18\t \x01(\x03\"-\n\x07Preview\x12\x15\n\rsegment_index\x18\x01 \x01(\x05\x12\x0b\n\x03png\x18\x02 \x01(\x0c\" \n\x12\x43\x61ncelVideoRequest\x12\n\n\x02id\x18\x01 \x01(\t\" \n\x12\x44\x65leteVideoRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteVideoResponse\"\x1f\n\x11GetLineageRequest\x12\n\n\x02id\x18\x01 \x01(\t\"^\n\x07Lineage\x12&\n\x08segments\x18\x01 \x03(\x0b\x32\x14.longtake.v1.Segment\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration2\x84\x04\n\x06Videos\x12\x42\n\x0b\x43reateVideo\x12\x1f.longtake.v1.CreateVideoRequest\x1a\x12.longtake.v1.Video\x12<\n\x08GetVideo\x12\x1c.longtake.v1.GetVideoRequest\x1a\x12.longtake.v1.Video\x12M\n\nListVideos\x12\x1e.longtake.v1.ListVideosRequest\x1a\x1f.longtake.v1.ListVideosResponse\x12O\n\nWatchVideo\x12\x1e.longtake.v1.WatchVideoRequest\x1a\x1f.longtake.v1.WatchVideoResponse0\x01\x12\x42\n\x0b\x43\x61ncelVideo\x12\x1f.longtake.v1.CancelVideoRequest\x1a\x12.longtake.v1.Video\x12P\n\x0b\x44\x65leteVideo\x12\x1f.longtake.v1.DeleteVideoRequest\x1a .longtake.v1.DeleteVideoResponse\x12\x42\n\nGetLineage\x12\x1e.longtake.v1.GetLineageRequest\x1a\x14.longtake.v1.Lineageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18longtake/v1/videos.proto\x12\x0blongtake.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"3\n\x05Media\x12\r\n\x03url\x18\x01 \x01(\tH\x00\x12\x11\n\x07\x66ile_id\x18\x02 \x01(\tH\x00\x42\x08\n\x06source\"_\n\tExtension\x12\x12\n\x08video_id\x18\x01 \x01(\tH\x00\x12#\n\x05media\x18\x02 \x01(\x0b\x32\x12.longtake.v1.MediaH\x00\x12\x0f\n\x07segment\x18\x03 \x01(\tB\x08\n\x06source\"\xae\x04\n\x12\x43reateVideoRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12%\n\x04kind\x18\x04 \x01(\x0e\x32\x17.longtake.v1.Video.Kind\x12\x14\n\x07seconds\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0c\x61spect_ratio\x18\x06 \x01(\t\x12\x12\n\nresolution\x18\x07 \x01(\t\x12\r\n\x05\x63odec\x18\x08 \x01(\t\x12\x11\n\x04seed\x18\t \x01(\x03H\x01\x88\x01\x01\x12\x12\n\x05steps\x18\n \x01(\x05H\x02\x88\x01\x01\x12\'\n\x0b\x66irst_frame\x18\x0b \x01(\x0b\x32\x12.longtake.v1.Media\x12&\n\nreferences\x18\x0c \x03(\x0b\x32\x12.longtake.v1.Media\x12\'\n\x07\x65xtends\x18\r \x01(\x0b\x32\x16.longtake.v1.Extension\x12\x13\n\x06images\x18\x0e \x01(\x05H\x03\x88\x01\x01\x12,\n\x08\x64\x65\x61\x64line\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x08priority\x18\x10 \x01(\x05H\x04\x88\x01\x01\x12&\n\x03ttl\x18\x11 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rvalidate_only\x18\x12 \x01(\x08\x42\n\n\x08_secondsB\x07\n\x05_seedB\x08\n\x06_stepsB\t\n\x07_imagesB\x0b\n\t_priority\"\xc9\x08\n\x05Video\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.longtake.v1.Video.Kind\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.longtake.v1.Video.State\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0e\n\x06prompt\x18\x05 \x01(\t\x12\x18\n\x10\x65\x66\x66\x65\x63tive_prompt\x18\x06 \x01(\t\x12\x1c\n\x14\x65\x66\x66\x65\x63tive_references\x18\x07 \x03(\t\x12\x10\n\x08warnings\x18\x08 \x03(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x08progress\x18\x0c \x01(\x0b\x32\x15.longtake.v1.Progress\x12&\n\x05\x65rror\x18\r \x01(\x0b\x32\x17.longtake.v1.VideoError\x12\x0f\n\x07seconds\x18\x0e \x01(\x05\x12\x14\n\x0c\x61spect_ratio\x18\x0f \x01(\t\x12\x12\n\nresolution\x18\x10 \x01(\t\x12\r\n\x05width\x18\x11 \x01(\x05\x12\x0e\n\x06height\x18\x12 \x01(\x05\x12\x0b\n\x03\x66ps\x18\x13 \x01(\x05\x12\r\n\x05\x63odec\x18\x14 \x01(\t\x12\x0c\n\x04seed\x18\x15 \x01(\x03\x12\r\n\x05steps\x18\x16 \x01(\x05\x12\x0e\n\x06\x66rames\x18\x17 \x01(\x05\x12\x0b\n\x03url\x18\x18 \x01(\t\x12\x33\n\x0furl_expire_time\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rthumbnail_url\x18\x1a \x01(\t\x12\x12\n\nimage_urls\x18\x1b \x03(\t\x12\x10\n\x08segments\x18\x1c \x03(\t\x12\x17\n\x0fparent_video_id\x18\x1d \x01(\t\x12\x0f\n\x07version\x18\x1e \x01(\x03\x12,\n\x08\x64\x65\x61\x64line\x18\x1f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08priority\x18  \x01(\x05\x12/\n\x0b\x65xpire_time\x18! \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\" \x01(\x05\x12\x1f\n\x04plan\x18# \x01(\x0b\x32\x11.longtake.v1.Plan\"<\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_VIDEO\x10\x01\x12\x0e\n\nKIND_IMAGE\x10\x02\"n\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\n\n\x06QUEUED\x10\x01\x12\x0b\n\x07RUNNING\x10\x02\x12\r\n\tSUCCEEDED\x10\x03\x12\n\n\x06\x46\x41ILED\x10\x04\x12\r\n\tCANCELLED\x10\x05\x12\x0b\n\x07\x45XPIRED\x10\x06\"\xca\x02\n\x04Plan\x12\x10\n\x08segments\x18\x01 \x01(\x05\x12\x0e\n\x06\x66rames\x18\x02 \x01(\x05\x12\x14\n\x0cnative_width\x18\x03 \x01(\x05\x12\x15\n\rnative_height\x18\x04 \x01(\x05\x12\r\n\x05steps\x18\x05 \x01(\x05\x12<\n\x0e\x65ngine_seconds\x18\x06 \x03(\x0b\x32$.longtake.v1.Plan.EngineSecondsEntry\x12\x38\n\x14predicted_start_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12predicted_end_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x34\n\x12\x45ngineSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x82\x01\n\x08Progress\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x12\n\nsteps_done\x18\x02 \x01(\x05\x12\x13\n\x0bsteps_total\x18\x03 \x01(\x05\x12\x15\n\rsegments_done\x18\x04 \x01(\x05\x12\x16\n\x0esegments_total\x18\x05 \x01(\x05\x12\x0f\n\x07percent\x18\x06 \x01(\x05\"+\n\nVideoError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x1d\n\x0fGetVideoRequest\x12\n\n\x02id\x18\x01 \x01(\t\":\n\x11ListVideosRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x12ListVideosResponse\x12\"\n\x06videos\x18\x01 \x03(\x0b\x32\x12.longtake.v1.Video\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"A\n\x11WatchVideoRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x10\n\x08previews\x18\x03 \x01(\x08\"\xa4\x01\n\x12WatchVideoResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12#\n\x05video\x18\x02 \x01(\x0b\x32\x12.longtake.v1.VideoH\x00\x12\'\n\x07segment\x18\x03 \x01(\x0b\x32\x14.longtake.v1.SegmentH\x00\x12\'\n\x07preview\x18\x04 \x01(\x0b\x32\x14.longtake.v1.PreviewH\x00\x42\x07\n\x05\x65vent\"\xb0\x01\n\x07Segment\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x0e\n\x06\x66rames\x18\x03 \x01(\x05\x12\x13\n\x0bstart_frame\x18\x04 \x01(\x05\x12\x0e\n\x06parent\x18\x05 \x01(\t\x12\x10\n\x08video_id\x18\x06 \x01(\t\x12\x18\n\x10\x65\x66\x66\x65\x63tive_prompt\x18\x07 \x01(\t\x12\x10\n\x08ingested\x18\x08 \x01(\x08\x12\x13\n\x0bmedia_bytes\x18\t \x01(\x03\"-\n\x07Preview\x12\x15\n\rsegment_index\x18\x01 \x01(\x05\x12\x0b\n\x03png\x18\x02 \x01(\x0c\" \n\x12\x43\x61ncelVideoRequest\x12\n\n\x02id\x18\x01 \x01(\t\" \n\x12\x44\x65leteVideoRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteVideoResponse\"\x1f\n\x11GetLineageRequest\x12\n\n\x02id\x18\x01 \x01(\t\"^\n\x07Lineage\x12&\n\x08segments\x18\x01 \x03(\x0b\x32\x14.longtake.v1.Segment\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration2\x84\x04\n\x06Videos\x12\x42\n\x0b\x43reateVideo\x12\x1f.longtake.v1.CreateVideoRequest\x1a\x12.longtake.v1.Video\x12<\n\x08GetVideo\x12\x1c.longtake.v1.GetVideoRequest\x1a\x12.longtake.v1.Video\x12M\n\nListVideos\x12\x1e.longtake.v1.ListVideosRequest\x1a\x1f.longtake.v1.ListVideosResponse\x12O\n\nWatchVideo\x12\x1e.longtake.v1.WatchVideoRequest\x1a\x1f.longtake.v1.WatchVideoResponse0\x01\x12\x42\n\x0b\x43\x61ncelVideo\x12\x1f.longtake.v1.CancelVideoRequest\x1a\x12.longtake.v1.Video\x12P\n\x0b\x44\x65leteVideo\x12\x1f.longtake.v1.DeleteVideoRequest\x1a .longtake.v1.DeleteVideoResponse\x12\x42\n\nGetLineage\x12\x1e.longtake.v1.GetLineageRequest\x1a\x14.longtake.v1.Lineageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'serving.gen.longtake.v1.videos_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PLAN_ENGINESECONDSENTRY']._loaded_options = None
+  _globals['_PLAN_ENGINESECONDSENTRY']._serialized_options = b'8\001'
   _globals['_MEDIA']._serialized_start=106
   _globals['_MEDIA']._serialized_end=157
   _globals['_EXTENSION']._serialized_start=159
   _globals['_EXTENSION']._serialized_end=254
   _globals['_CREATEVIDEOREQUEST']._serialized_start=257
-  _globals['_CREATEVIDEOREQUEST']._serialized_end=792
-  _globals['_VIDEO']._serialized_start=795
-  _globals['_VIDEO']._serialized_end=1859
-  _globals['_VIDEO_KIND']._serialized_start=1687
-  _globals['_VIDEO_KIND']._serialized_end=1747
-  _globals['_VIDEO_STATE']._serialized_start=1749
-  _globals['_VIDEO_STATE']._serialized_end=1859
-  _globals['_PROGRESS']._serialized_start=1862
-  _globals['_PROGRESS']._serialized_end=1992
-  _globals['_VIDEOERROR']._serialized_start=1994
-  _globals['_VIDEOERROR']._serialized_end=2037
-  _globals['_GETVIDEOREQUEST']._serialized_start=2039
-  _globals['_GETVIDEOREQUEST']._serialized_end=2068
-  _globals['_LISTVIDEOSREQUEST']._serialized_start=2070
-  _globals['_LISTVIDEOSREQUEST']._serialized_end=2128
-  _globals['_LISTVIDEOSRESPONSE']._serialized_start=2130
-  _globals['_LISTVIDEOSRESPONSE']._serialized_end=2211
-  _globals['_WATCHVIDEOREQUEST']._serialized_start=2213
-  _globals['_WATCHVIDEOREQUEST']._serialized_end=2278
-  _globals['_WATCHVIDEORESPONSE']._serialized_start=2281
-  _globals['_WATCHVIDEORESPONSE']._serialized_end=2445
-  _globals['_SEGMENT']._serialized_start=2448
-  _globals['_SEGMENT']._serialized_end=2624
-  _globals['_PREVIEW']._serialized_start=2626
-  _globals['_PREVIEW']._serialized_end=2671
-  _globals['_CANCELVIDEOREQUEST']._serialized_start=2673
-  _globals['_CANCELVIDEOREQUEST']._serialized_end=2705
-  _globals['_DELETEVIDEOREQUEST']._serialized_start=2707
-  _globals['_DELETEVIDEOREQUEST']._serialized_end=2739
-  _globals['_DELETEVIDEORESPONSE']._serialized_start=2741
-  _globals['_DELETEVIDEORESPONSE']._serialized_end=2762
-  _globals['_GETLINEAGEREQUEST']._serialized_start=2764
-  _globals['_GETLINEAGEREQUEST']._serialized_end=2795
-  _globals['_LINEAGE']._serialized_start=2797
-  _globals['_LINEAGE']._serialized_end=2891
-  _globals['_VIDEOS']._serialized_start=2894
-  _globals['_VIDEOS']._serialized_end=3410
+  _globals['_CREATEVIDEOREQUEST']._serialized_end=815
+  _globals['_VIDEO']._serialized_start=818
+  _globals['_VIDEO']._serialized_end=1915
+  _globals['_VIDEO_KIND']._serialized_start=1743
+  _globals['_VIDEO_KIND']._serialized_end=1803
+  _globals['_VIDEO_STATE']._serialized_start=1805
+  _globals['_VIDEO_STATE']._serialized_end=1915
+  _globals['_PLAN']._serialized_start=1918
+  _globals['_PLAN']._serialized_end=2248
+  _globals['_PLAN_ENGINESECONDSENTRY']._serialized_start=2196
+  _globals['_PLAN_ENGINESECONDSENTRY']._serialized_end=2248
+  _globals['_PROGRESS']._serialized_start=2251
+  _globals['_PROGRESS']._serialized_end=2381
+  _globals['_VIDEOERROR']._serialized_start=2383
+  _globals['_VIDEOERROR']._serialized_end=2426
+  _globals['_GETVIDEOREQUEST']._serialized_start=2428
+  _globals['_GETVIDEOREQUEST']._serialized_end=2457
+  _globals['_LISTVIDEOSREQUEST']._serialized_start=2459
+  _globals['_LISTVIDEOSREQUEST']._serialized_end=2517
+  _globals['_LISTVIDEOSRESPONSE']._serialized_start=2519
+  _globals['_LISTVIDEOSRESPONSE']._serialized_end=2600
+  _globals['_WATCHVIDEOREQUEST']._serialized_start=2602
+  _globals['_WATCHVIDEOREQUEST']._serialized_end=2667
+  _globals['_WATCHVIDEORESPONSE']._serialized_start=2670
+  _globals['_WATCHVIDEORESPONSE']._serialized_end=2834
+  _globals['_SEGMENT']._serialized_start=2837
+  _globals['_SEGMENT']._serialized_end=3013
+  _globals['_PREVIEW']._serialized_start=3015
+  _globals['_PREVIEW']._serialized_end=3060
+  _globals['_CANCELVIDEOREQUEST']._serialized_start=3062
+  _globals['_CANCELVIDEOREQUEST']._serialized_end=3094
+  _globals['_DELETEVIDEOREQUEST']._serialized_start=3096
+  _globals['_DELETEVIDEOREQUEST']._serialized_end=3128
+  _globals['_DELETEVIDEORESPONSE']._serialized_start=3130
+  _globals['_DELETEVIDEORESPONSE']._serialized_end=3151
+  _globals['_GETLINEAGEREQUEST']._serialized_start=3153
+  _globals['_GETLINEAGEREQUEST']._serialized_end=3184
+  _globals['_LINEAGE']._serialized_start=3186
+  _globals['_LINEAGE']._serialized_end=3280
+  _globals['_VIDEOS']._serialized_start=3283
+  _globals['_VIDEOS']._serialized_end=3799
 # @@protoc_insertion_point(module_scope)

@@ -104,6 +104,7 @@ class CreateVideoRequest(_message.Message):
     DEADLINE_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes retries safe: the same id with the same request returns the same video. At most 128 characters."""
     model: _builtins.str
@@ -125,6 +126,8 @@ class CreateVideoRequest(_message.Message):
     """Images to make, 1 to 10; only for KIND_IMAGE."""
     priority: _builtins.int
     """0 to 9, a smaller number is more urgent; unset: 5. Jobs of one tenant go by it."""
+    validate_only: _builtins.bool
+    """Only check and plan: the answer is the video as it would be, without an id, and no job is made."""
     @_builtins.property
     def first_frame(self) -> Global___Media: ...
     @_builtins.property
@@ -159,10 +162,11 @@ class CreateVideoRequest(_message.Message):
         deadline: _timestamp_pb2.Timestamp | None = ...,
         priority: _builtins.int | None = ...,
         ttl: _duration_pb2.Duration | None = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_images", b"_images", "_priority", b"_priority", "_seconds", b"_seconds", "_seed", b"_seed", "_steps", b"_steps", "deadline", b"deadline", "extends", b"extends", "first_frame", b"first_frame", "images", b"images", "priority", b"priority", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_images", b"_images", "_priority", b"_priority", "_seconds", b"_seconds", "_seed", b"_seed", "_steps", b"_steps", "aspect_ratio", b"aspect_ratio", "codec", b"codec", "deadline", b"deadline", "extends", b"extends", "first_frame", b"first_frame", "images", b"images", "kind", b"kind", "model", b"model", "priority", b"priority", "prompt", b"prompt", "references", b"references", "request_id", b"request_id", "resolution", b"resolution", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_images", b"_images", "_priority", b"_priority", "_seconds", b"_seconds", "_seed", b"_seed", "_steps", b"_steps", "aspect_ratio", b"aspect_ratio", "codec", b"codec", "deadline", b"deadline", "extends", b"extends", "first_frame", b"first_frame", "images", b"images", "kind", b"kind", "model", b"model", "priority", b"priority", "prompt", b"prompt", "references", b"references", "request_id", b"request_id", "resolution", b"resolution", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__images: _TypeAlias = _typing.Literal["images"]  # noqa: Y015
     _WhichOneofArgType__images: _TypeAlias = _typing.Literal["_images", b"_images"]  # noqa: Y015
@@ -265,6 +269,7 @@ class Video(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     kind: Global___Video.Kind.ValueType
     state: Global___Video.State.ValueType
@@ -328,6 +333,10 @@ class Video(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it may be deleted; empty: as the server is set."""
 
+    @_builtins.property
+    def plan(self) -> Global___Plan:
+        """What is to be done for it."""
+
     def __init__(
         self,
         *,
@@ -365,14 +374,85 @@ class Video(_message.Message):
         priority: _builtins.int = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         attempt: _builtins.int = ...,
+        plan: Global___Plan | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "progress", b"progress", "start_time", b"start_time", "url_expire_time", b"url_expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "plan", b"plan", "progress", b"progress", "start_time", b"start_time", "url_expire_time", b"url_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aspect_ratio", b"aspect_ratio", "attempt", b"attempt", "codec", b"codec", "create_time", b"create_time", "deadline", b"deadline", "effective_prompt", b"effective_prompt", "effective_references", b"effective_references", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "fps", b"fps", "frames", b"frames", "height", b"height", "id", b"id", "image_urls", b"image_urls", "kind", b"kind", "model", b"model", "parent_video_id", b"parent_video_id", "priority", b"priority", "progress", b"progress", "prompt", b"prompt", "resolution", b"resolution", "seconds", b"seconds", "seed", b"seed", "segments", b"segments", "start_time", b"start_time", "state", b"state", "steps", b"steps", "thumbnail_url", b"thumbnail_url", "url", b"url", "url_expire_time", b"url_expire_time", "version", b"version", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aspect_ratio", b"aspect_ratio", "attempt", b"attempt", "codec", b"codec", "create_time", b"create_time", "deadline", b"deadline", "effective_prompt", b"effective_prompt", "effective_references", b"effective_references", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "fps", b"fps", "frames", b"frames", "height", b"height", "id", b"id", "image_urls", b"image_urls", "kind", b"kind", "model", b"model", "parent_video_id", b"parent_video_id", "plan", b"plan", "priority", b"priority", "progress", b"progress", "prompt", b"prompt", "resolution", b"resolution", "seconds", b"seconds", "seed", b"seed", "segments", b"segments", "start_time", b"start_time", "state", b"state", "steps", b"steps", "thumbnail_url", b"thumbnail_url", "url", b"url", "url_expire_time", b"url_expire_time", "version", b"version", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Video: _TypeAlias = Video  # noqa: Y015
+
+@_typing.final
+class Plan(_message.Message):
+    """What a video takes, and when it was expected to be done when it was asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class EngineSecondsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SEGMENTS_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    NATIVE_WIDTH_FIELD_NUMBER: _builtins.int
+    NATIVE_HEIGHT_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    ENGINE_SECONDS_FIELD_NUMBER: _builtins.int
+    PREDICTED_START_TIME_FIELD_NUMBER: _builtins.int
+    PREDICTED_END_TIME_FIELD_NUMBER: _builtins.int
+    segments: _builtins.int
+    frames: _builtins.int
+    """Frames that are made."""
+    native_width: _builtins.int
+    """Native frame of the model, before it is enlarged; pixels."""
+    native_height: _builtins.int
+    steps: _builtins.int
+    """Denoising steps in all."""
+    @_builtins.property
+    def engine_seconds(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Predicted engine seconds by stage, learnt from earlier work."""
+
+    @_builtins.property
+    def predicted_start_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def predicted_end_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        segments: _builtins.int = ...,
+        frames: _builtins.int = ...,
+        native_width: _builtins.int = ...,
+        native_height: _builtins.int = ...,
+        steps: _builtins.int = ...,
+        engine_seconds: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        predicted_start_time: _timestamp_pb2.Timestamp | None = ...,
+        predicted_end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["predicted_end_time", b"predicted_end_time", "predicted_start_time", b"predicted_start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine_seconds", b"engine_seconds", "frames", b"frames", "native_height", b"native_height", "native_width", b"native_width", "predicted_end_time", b"predicted_end_time", "predicted_start_time", b"predicted_start_time", "segments", b"segments", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Plan: _TypeAlias = Plan  # noqa: Y015
 
 @_typing.final
 class Progress(_message.Message):
