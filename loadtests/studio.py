@@ -17,13 +17,13 @@ from pathlib import Path
 from engines import models
 from engines.session import Session, load_session
 from loadtests.counting import CountingStore, Sums
-from loadtests.in_process import InProcessStages
 from serving.director.director import Director
 from serving.jobs.epoch import take_epoch
 from serving.jobs.ids import new_id
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.plan import plan
+from serving.reproduction.in_process import InProcessStages
 from serving.requests import OwnSource, VideoRequest
 from serving.segments.lineage import Segments, shape_of
 from serving.stages.loaded import Loaded

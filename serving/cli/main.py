@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from serving.cli import create, demo, doctor, engines, gc, jobs, keys, models, up, videos
+from serving.cli import create, demo, doctor, engines, gc, jobs, keys, models, reproduce, up, videos
 
 _HELP = """Longtake makes video: from text, from pictures, and by extending what is there.
 
@@ -31,6 +31,7 @@ def build() -> typer.Typer:
     app.command()(videos.download)
     app.command()(demo.demo)
     app.command()(doctor.doctor)
+    app.command()(reproduce.reproduce)
     app.command()(gc.gc)
     app.command()(gc.scrub)
     app.add_typer(jobs.app)

@@ -74,6 +74,7 @@ class Office:
             assert parent.head is not None
             extends = OwnSource(video=parent.id, segment=parent.head)
         asked = {**_ASKED, **fields}
+        model_digest = asked.pop("model_digest", "0" * 64)
         of_the_record = ("priority", "cancel_requested", "attempt", "state", "crashes", "deadline_ms")
         record_fields = {name: asked.pop(name) for name in of_the_record if name in asked}
         request = VideoRequest(model="sprite-1", aspect_ratio="1:1", extends=extends, **asked)
@@ -81,7 +82,7 @@ class Office:
         planned = plan(
             request,
             models.family("sprite-1").capabilities,
-            model_digest="0" * 64,
+            model_digest=model_digest,
             seed=request.seed or 0,
             parent=shape,
         )

@@ -1,0 +1,87 @@
+"""`longtake reproduce`: make a finished video again from what is stored, and compare every digest."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serving.cli.output import FAILED, NOT_FOUND, USAGE, Output, fail, print_json
+
+if TYPE_CHECKING:
+    from serving.jobs.record import JobRecord
+    from serving.reproduction.reproduce import Compared
+
+_MEANINGS = {
+    "latents": "the Denoiser computed other latents: another engine, CPU or thread count, or a changed input",
+    "media": "the frames were decoded or encoded otherwise: another VAE engine, or another encoder library",
+    "header": "the encoder describes its stream otherwise: another encoder library",
+    "thumbnail": "the last frame was decoded otherwise, or another library writes PNG",
+    "manifest": "its media are equal, and what is recorded about them is not",
+    "image": "the image was computed or written otherwise",
+}
+
+
+def reproduce(
+    video: Annotated[str, typer.Argument(help="A finished video's id.")],
+    store: Annotated[str | None, typer.Option(help="This store instead of the setting's.", show_default=False)] = None,
+    tenant: Annotated[str, typer.Option(help="Whose video it is.")] = "default",
+    output: Output = "text",
+) -> None:
+    """Make a finished video again from its prompt, pictures and parent, and compare every digest with the stored ones.
+
+    Works on the store itself, beside a running server or without one, and writes nothing to it. Exit code 1 when a
+    digest differs; the first one that does is named.
+    """
+    from serving.errors import EngineMissing, FailedPrecondition, LongtakeError, NotFound
+
+    try:
+        found = asyncio.run(_found(video, store, tenant))
+    except NotFound as error:
+        fail(error.message, NOT_FOUND)
+    except (FailedPrecondition, EngineMissing) as error:
+        fail(error.message, FAILED)
+    except LongtakeError as error:
+        fail(error.message, USAGE)
+    first = next((digest for digest in found if not digest.equal), None)
+    if output == "json":
+        print_json([{**vars(digest), "equal": digest.equal} for digest in found])
+    else:
+        for digest in found:
+            same = "equal" if digest.equal else f"differs: stored {digest.stored[:16]}, made {digest.made[:16]}"
+            typer.echo(f"segment {digest.segment:<4} {digest.what:<10} {same}")
+        if first is None:
+            typer.echo(f"all {len(found)} digests are equal")
+    if first is not None:
+        fail(f"segment {first.segment}: {first.what} differs first; {_MEANINGS[first.what]}", FAILED)
+
+
+async def _found(video: str, url: str | None, tenant: str) -> list[Compared]:
+    from engines.errors import EngineError
+    from engines.session import load_session
+    from serving.errors import EngineMissing
+    from serving.reproduction.reproduce import reproduce as run
+    from serving.settings import load_settings
+    from serving.stages.loaded import engines_of
+    from serving.store.open import open_store
+
+    settings = load_settings(**({"store": url} if url else {}))
+    store = await open_store(settings.store, probe=False)
+    try:
+        session = await load_session(
+            settings.model, engines_of(settings.model, store), threads=settings.stages.engine_threads
+        )
+        with session:
+            return await run(store, tenant, video, session, told=_told)
+    except EngineError as error:
+        raise EngineMissing(str(error)) from error
+    finally:
+        await store.close()
+
+
+def _told(record: JobRecord) -> None:
+    if sys.stderr.isatty():
+        made = len(record.segments) + len(record.images)
+        typer.echo(f"\r  {made} of {len(record.plan.segments)} made again ", err=True, nl=False)

@@ -1,0 +1,147 @@
+"""Make a finished video again, and compare every digest with what is stored.
+
+    1. the job's record, reset to QUEUED, goes into a store in memory that lies over the real one
+    2. a Director and the stages, in this process and on the same engines, run it: the very code that made it
+    3. manifest by manifest, what came out is compared with what is stored
+
+The stored results, caches, checkpoints and leases are hidden, so that everything is computed anew from the prompt and
+the pictures that the user gave; only the video that is extended is read. Nothing is written to the real store.
+`serving/cli/reproduce.py` calls it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from engines.session import Session
+from serving.director.director import Director
+from serving.errors import FailedPrecondition
+from serving.jobs.epoch import take_epoch
+from serving.jobs.record import JobRecord, JobState
+from serving.jobs.repository import Jobs
+from serving.metrics import Unrecorded
+from serving.reproduction.in_process import InProcessStages
+from serving.reproduction.overlay import Overlay
+from serving.segments.lineage import Segments
+from serving.segments.manifest import SegmentManifest
+from serving.stages.loaded import Loaded
+from serving.store.base import Store
+
+_LOOK_EVERY_S = 0.05
+_SLICE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One digest of the video."""
+
+    segment: int
+    """Place in the whole video; of an image job, the image's number."""
+    what: str
+    """latents, media, header, thumbnail, manifest or image."""
+    stored: str
+    made: str
+
+    @property
+    def equal(self) -> bool:
+        """Whether it was reproduced."""
+        return self.stored == self.made
+
+
+async def reproduce(
+    store: Store, tenant: str, job: str, session: Session, *, told: Callable[[JobRecord], None] = lambda _: None
+) -> list[Compared]:
+    """All digests of a video, in the order in which they came to be. `told` hears of the record as it grows.
+
+    Raises `NotFound`, and `FailedPrecondition` for a video that is not finished, was made by other engines, or cannot
+    be made again (its inputs are gone).
+    """
+    stored = await Jobs(store).get(tenant, job)
+    if stored.state is not JobState.SUCCEEDED:
+        raise FailedPrecondition(f"{job} is {stored.state.value}: only a finished video can be made again")
+    if stored.plan.model_digest != session.digest:
+        raise FailedPrecondition(
+            f"{job} was made by engines {stored.plan.model_digest[:12]}, and here are {session.digest[:12]}: only the "
+            "same engines give the same bytes; `longtake engines ls` shows what there is",
+            reason="OTHER_ENGINES",
+        )
+    overlay = Overlay(store, lambda key: _hidden(key, stored))
+    made = await _made(overlay, stored, session, told)
+    if made.state is not JobState.SUCCEEDED:
+        reason = f"{made.error.code}: {made.error.message}" if made.error else made.state.value
+        raise FailedPrecondition(f"{job} could not be made again: {reason}")
+    return [*await _segments(store, overlay, stored, made), *_images(stored, made)]
+
+
+def _hidden(key: str, record: JobRecord) -> bool:
+    """What must be computed again, and what belongs to running jobs."""
+    parts = key.split("/")
+    if parts[0] != "t":
+        return True
+    return parts[2] in ("jobs", "by-time", "cache", "checkpoints") or parts[-1] in record.segments
+
+
+async def _made(overlay: Overlay, stored: JobRecord, session: Session, told: Callable[[JobRecord], None]) -> JobRecord:
+    jobs, loaded = Jobs(overlay), Loaded(session, overlay, Unrecorded())
+    await jobs.create(_reset(stored))
+    stages = InProcessStages(loaded)
+    stages.start()
+    director = Director(
+        store=overlay,
+        jobs=jobs,
+        epoch=await take_epoch(overlay),
+        stages=stages,
+        family=loaded.family,
+        slots=1,
+        slice_s=_SLICE_S,
+        metrics=Unrecorded(),
+        now_ms=lambda: time.time_ns() // 1_000_000,
+        incident=lambda: "see the log above",
+    )
+    life = asyncio.create_task(director.run())
+    try:
+        while not (record := await jobs.get(stored.tenant, stored.id)).state.terminal:
+            told(record)
+            await asyncio.wait({life}, timeout=_LOOK_EVERY_S)
+            if life.done():
+                life.result()
+        told(record)
+        return record
+    finally:
+        life.cancel()
+        await asyncio.gather(life, return_exceptions=True)
+        await stages.stop()
+
+
+def _reset(record: JobRecord) -> JobRecord:
+    """The job as it was when it was asked for."""
+    asked = ("id", "tenant", "request", "plan", "priority", "created_ms")
+    return JobRecord.model_validate({name: getattr(record, name) for name in asked})
+
+
+async def _segments(store: Store, overlay: Store, stored: JobRecord, made: JobRecord) -> list[Compared]:
+    found: list[Compared] = []
+    for before, after in zip(stored.segments, made.segments, strict=True):
+        old = await Segments(store, stored.tenant).get(before)
+        new = await Segments(overlay, stored.tenant).get(after)
+        found += _compared(old, new)
+    return found
+
+
+def _compared(old: SegmentManifest, new: SegmentManifest) -> Iterator[Compared]:
+    pairs = {
+        "latents": (old.latents.blob, new.latents.blob),
+        "header": (old.init, new.init),
+        "media": (old.parts[-1].blob, new.parts[-1].blob),
+        "thumbnail": (old.thumbnail, new.thumbnail),
+        "manifest": (old.digest(), new.digest()),
+    }
+    return (Compared(old.depth, what, *pair) for what, pair in pairs.items())
+
+
+def _images(stored: JobRecord, made: JobRecord) -> Iterator[Compared]:
+    for number, (before, after) in enumerate(zip(stored.images, made.images, strict=True)):
+        yield Compared(number, "image", before, after)
