@@ -13,8 +13,6 @@ from collections.abc import Sequence
 
 from serving.director.shares import Shares
 
-VICTIM = 1.0
-
 
 class Kept:
     """The work that is laid out. More urgent classes are laid out first and then stay."""
@@ -42,6 +40,11 @@ class Kept:
                 self._shrink(peers, victim)
         return out
 
+    def append(self, work: float) -> float:
+        """Lay out one more job after all others; seconds until it is done."""
+        self._seconds += work
+        return (self._seconds - work) / self._servers + work
+
     def _grow(self, peers: _Peers, place: int, tenant: str, work: float) -> None:
         self._seconds += work
         lead = self._leads.get(tenant, self._shares.virtual(tenant)) + work / self._shares.weight(tenant)
@@ -58,7 +61,7 @@ class Kept:
         """The longest; or the longest of the tenant that would be furthest ahead, if that is far ahead of its own."""
         longest = peers.longest()
         first = peers.furthest(self._leads)
-        if self._leads[first] - self._leads[peers.jobs[longest][0]] > self._shares.lag_s * VICTIM:
+        if self._leads[first] - self._leads[peers.jobs[longest][0]] > self._shares.lag_s:
             return peers.longest_of(first)
         return longest
 

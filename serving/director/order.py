@@ -5,7 +5,8 @@ rank; the Denoiser's loop takes its next step from the slice of lowest rank. Tha
 that ranks better than the running one waits for a step.
 
 1. **Fairness between tenants** (`shares.py`). A tenant that is further ahead than the lag is not eligible while another
-   one has work that can be in time.
+   one has work that can be in time; it yields unless its job would miss a deadline by that, or is urgent, and further
+   ahead than four lags it yields in any case.
 2. **Priority**, 0 to 9; a smaller number goes first.
 3. **Deadline slack**, by the rule of Moore and Hodgson (`in_time.py`). Work is laid out in the order of deadlines;
    whenever a job would be late, the longest one laid out so far is left out. Without that, overload makes everybody
@@ -14,14 +15,15 @@ that ranks better than the running one waits for a step.
 4. **The hopeless** come last: they run when nothing else wants the engines.
 
 A job without a deadline has a soft one, a multiple of its own work after it was made; when that cannot be met, it is
-overdue and gets the next one, at twice the distance. A fixed turn belongs to the overdue, so that they go on even when
-there is always something that is due sooner.
+overdue and gets the next one, at twice the distance; it is never hopeless. A fixed turn belongs to the overdue, so that
+they go on even when there is always something that is due sooner.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import NamedTuple
@@ -30,9 +32,9 @@ from serving.director.in_time import Kept
 from serving.director.shares import Shares
 from serving.stages.contracts import Rank
 
-SOFT_STRETCH = 4.0
+SOFT_STRETCH = 2.0
 """A job without a deadline ought to be done within this multiple of its own work ..."""
-SOFT_CONSTANT_S = 2.0
+SOFT_CONSTANT_S = 0.1
 """... and this long besides."""
 
 TURN_EVERY_MS = 64_000
@@ -40,9 +42,12 @@ TURN_MS = 2_000
 """Of every 64 s, the first 2 belong to the oldest overdue job that nothing else will end: so none starves."""
 
 URGENT = 0
-"""The most urgent priority. Its jobs may overdraw their tenant's share ..."""
-URGENT_LAGS = 4.0
-"""... so many times as far as others; beyond that they wait for their turn like all."""
+"""The most urgent priority."""
+OVERDRAFT_LAGS = 4.0
+"""An urgent job, and one that would miss its deadline, may overdraw its tenant's share: to a lead of so many lags."""
+
+OVERFULL = 4
+"""So many times the slots run at once, overtaken ones included."""
 
 _IN_TIME, _OVER_SHARE, _HOPELESS = 0.0, 1.0, 2.0
 _AFTER_URGENT = 0.5
@@ -98,22 +103,40 @@ def arrange(
 
     `servers`: engines that work side by side; one job is on one of them at a time.
     """
-    due = sorted((_due(job, now_ms) for job in work), key=lambda job: job[:-1])
-    kept, dropped = _laid_out(due, now_ms, shares, servers)
+    due = sorted(_due(job, now_ms + 1000 * job.remaining_s) for job in work)
+    kept, hopeless = _laid_out(due, now_ms, shares, servers)
     turn = _turn(due, now_ms, shares)
-    ranks = [*_ranks_in_time(kept, shares), *_ranks_hopeless(dropped)]
-    ranks = [(_turn_rank(job) if job is turn else rank, job) for rank, job in ranks]
-    ranks.sort(key=lambda placed: (placed[0], placed[1][:-1]))
-    hopeless = {job[4:6] for job in dropped}
-    return list(islice(_predicted(ranks, hopeless, now_ms, servers), limit))
+    ranks = [*_ranks_in_time(kept, now_ms, shares, servers), *_ranks_hopeless(hopeless)]
+    ranks = sorted((_turn_rank(job) if job.work is turn else rank, job) for rank, job in ranks)
+    lost = {job.work for job in hopeless}
+    return list(islice(_predicted(ranks, lost, now_ms, servers), limit))
 
 
-def due_ms(work: Work, now_ms: int) -> float:
-    """When it ought to be done: its deadline, or the soft one that it can still meet."""
+def to_start(ranked: Sequence[Ranked], *, slots: int) -> list[Ranked]:
+    """Whom of those that do not run to start: the best, as far as `slots` goes.
+
+    A job that was overtaken after its start stays where it is and holds a state at a Denoiser, so what a tenant has
+    running is bounded: by `OVERFULL` times the slots, shared by all tenants with work, but at least the slots. It is
+    bounded by tenant so that nobody's overtaken jobs keep a newcomer out. What is urgent starts in any case.
+    """
+    tenants = {placed.work.tenant for placed in ranked}
+    most = max(slots, OVERFULL * slots // max(1, len(tenants)))
+    running = Counter(placed.work.tenant for placed in ranked if placed.work.running)
+    chosen: list[Ranked] = []
+    for placed in ranked[:slots]:
+        work = placed.work
+        if not work.running and (work.priority == URGENT or running[work.tenant] < most):
+            running[work.tenant] += 1
+            chosen.append(placed)
+    return chosen
+
+
+def due_ms(work: Work, earliest_ms: float) -> float:
+    """When it ought to be done: its deadline, or the first soft one that is not before `earliest_ms`."""
     if work.deadline_ms is not None:
         return work.deadline_ms
-    allowed = 1000 * (SOFT_STRETCH * work.remaining_s + SOFT_CONSTANT_S)
-    while work.created_ms + allowed < now_ms + 1000 * work.remaining_s:
+    allowed = _soft_ms(work)
+    while work.created_ms + allowed < earliest_ms:
         allowed *= 2
     return work.created_ms + allowed
 
@@ -122,46 +145,65 @@ def overdue(work: Work, now_ms: int) -> bool:
     """Its deadline is over, or it has none and cannot meet the first soft one. (Others end at their deadline.)"""
     if work.deadline_ms is not None:
         return work.deadline_ms <= now_ms
-    return work.created_ms + 1000 * (SOFT_STRETCH * work.remaining_s + SOFT_CONSTANT_S) < due_ms(work, now_ms)
+    return work.created_ms + _soft_ms(work) < now_ms + 1000 * work.remaining_s
 
 
-def _due(work: Work, now_ms: int) -> _Due:
-    due = due_ms(work, now_ms)
+def _soft_ms(work: Work) -> float:
+    return 1000 * (SOFT_STRETCH * work.remaining_s + SOFT_CONSTANT_S)
+
+
+def _due(work: Work, earliest_ms: float) -> _Due:
+    due = due_ms(work, earliest_ms)
     return _Due(work.priority, due, not work.running, work.created_ms, work.tenant, work.job, work)
 
 
 def _laid_out(due: list[_Due], now_ms: int, shares: Shares, servers: int) -> tuple[list[_Due], list[_Due]]:
-    """Moore and Hodgson's rule, one priority after the other: what can be in time, and what was left out."""
+    """Moore and Hodgson's rule, one priority after the other: what can be in time, and what is hopeless.
+
+    A job without a deadline that was left out gets a later soft one, after all that is laid out.
+    """
     kept: list[_Due] = []
-    dropped: list[_Due] = []
+    hopeless: list[_Due] = []
     layout = Kept(shares, servers)
     for _, jobs in groupby(due, key=lambda job: job.priority):
         peers = list(jobs)
         out = layout.lay_out([(job.tenant, job.work.remaining_s, (job.due_ms - now_ms) / 1000) for job in peers])
-        for place, job in enumerate(peers):
-            (dropped if place in out else kept).append(job)
-    return kept, dropped
+        kept += [job for place, job in enumerate(peers) if place not in out]
+        for job in (peers[place] for place in sorted(out)):
+            if job.work.deadline_ms is not None:
+                hopeless.append(job)
+            else:
+                kept.append(_due(job.work, now_ms + 1000 * layout.append(job.work.remaining_s)))
+    return sorted(kept), hopeless
 
 
-def _ranks_in_time(kept: list[_Due], shares: Shares) -> Iterator[tuple[Rank, _Due]]:
+def _ranks_in_time(kept: list[_Due], now_ms: int, shares: Shares, servers: int) -> Iterator[tuple[Rank, _Due]]:
+    """A tenant that is ahead yields to those that are not, if its job can then still be in time."""
     leads = {tenant: shares.virtual(tenant) for tenant in {job.tenant for job in kept}}
     behind = min(leads.values(), default=0.0)
+    first_s = sum(job.work.remaining_s for job in kept if leads[job.tenant] - behind <= shares.lag_s)
+    yielded_s = 0.0
     for job in kept:
-        lag = shares.lag_s * (URGENT_LAGS if job.priority == URGENT else 1)
-        over = leads[job.tenant] - behind > lag
+        lead, work = leads[job.tenant] - behind, job.work.remaining_s
+        over = lead > shares.lag_s
+        if over and lead <= OVERDRAFT_LAGS * shares.lag_s:
+            late = job.due_ms < now_ms + 1000 * ((first_s + yielded_s) / servers + work)
+            over = job.priority > URGENT and not (late and job.work.deadline_ms is not None)
+            first_s += 0 if over else work
+        yielded_s += work if over else 0
         yield (_OVER_SHARE if over else _IN_TIME, job.priority, job.due_ms, job.created_ms), job
 
 
-def _ranks_hopeless(dropped: list[_Due]) -> Iterator[tuple[Rank, _Due]]:
-    for job in dropped:
+def _ranks_hopeless(hopeless: list[_Due]) -> Iterator[tuple[Rank, _Due]]:
+    for job in hopeless:
         yield (_HOPELESS, job.priority, job.created_ms, job.due_ms), job
 
 
-def _turn(due: list[_Due], now_ms: int, shares: Shares) -> _Due | None:
+def _turn(due: list[_Due], now_ms: int, shares: Shares) -> Work | None:
     """Whose turn it is, if it is the turn of the overdue."""
     if now_ms % TURN_EVERY_MS >= TURN_MS:
         return None
-    late = [job for job in due if overdue(job.work, now_ms)]
+    late = [job.work for job in due if overdue(job.work, now_ms)]
     return min(late, key=lambda job: (shares.virtual(job.tenant), job.created_ms, job.tenant, job.job), default=None)
 
 
@@ -169,13 +211,11 @@ def _turn_rank(job: _Due) -> Rank:
     return _IN_TIME, min(_AFTER_URGENT, job.priority), job.due_ms, job.created_ms
 
 
-def _predicted(
-    ranks: Iterable[tuple[Rank, _Due]], hopeless: set[tuple[str, str]], now_ms: int, servers: int
-) -> Iterator[Ranked]:
+def _predicted(ranks: Iterable[tuple[Rank, _Due]], hopeless: set[Work], now_ms: int, servers: int) -> Iterator[Ranked]:
     """When each would start and end if nothing else came: the next one goes to the server that is free first."""
     free = [float(now_ms)] * servers
     for rank, job in ranks:
         start = free[0]
         end = start + 1000 * job.work.remaining_s
         heapq.heapreplace(free, end)
-        yield Ranked(job.work, rank, (job.tenant, job.job) in hopeless, round(start), round(end))
+        yield Ranked(job.work, rank, job.work in hopeless, round(start), round(end))

@@ -18,8 +18,8 @@ LAG_S = 2.0
 """How far one tenant may get ahead of another that waits, in engine seconds at weight 1: some jobs' worth. Less would
 chop the machine into slices and make everybody's video late; more would make a quiet tenant wait."""
 
-CREDIT_LAGS = 2.0
-"""A newcomer's credit, in lags. Above 1, so that it is served alone until it has used up what is above."""
+CREDIT_LAGS = 1.0
+"""A newcomer's credit, in lags: whoever was there is then just as far ahead as may be, so the newcomer goes first."""
 
 REMEMBERED = 4096
 """Tenants without work whose lead is remembered, at most; those with the smallest leads are forgotten."""

@@ -78,7 +78,7 @@ def test_tenants_that_come_and_go_are_not_remembered_for_ever() -> None:
         shares.charge(f"passes-{number}", 1.0)
         shares.left(f"passes-{number}")
 
-    assert len(shares) <= REMEMBERED + 1
+    assert shares.remembered <= REMEMBERED + 1
 
 
 def test_of_those_away_the_ones_furthest_ahead_are_remembered() -> None:
