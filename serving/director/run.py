@@ -134,7 +134,8 @@ class JobRun:
             record=lambda: self._record,
             fingerprint=self._fingerprint(call, planned),
             reached=reached.step if reached else 0,
-            replica=self._denoiser,
+            # A new segment may begin on any replica: that is how a long job finds those that were started since.
+            replica=self._denoiser if reached else None,
         )
         before = (planned.index - self._record.plan.segments[0].index) * self._record.plan.steps
 

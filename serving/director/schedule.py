@@ -7,6 +7,7 @@ slots are taken, for rank alone decides whose step is next.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from serving.director.line import Key, Waiting
@@ -21,6 +22,8 @@ OVERFULL = 4
 """At most so many times the slots run at once."""
 SMALL_STAGES_S = 0.01
 """What a segment costs the stages that are not measured: they are quick."""
+MOST_LOOKED_AT = 1000
+STAGES = ("prompt_writer", "text_encoder", "conditioner", DENOISER, RENDERER)
 LAST: Rank = (float("inf"),)
 
 
@@ -58,22 +61,21 @@ class Schedule:
         if stage == DENOISER:
             self._shares.charge(record.tenant, seconds)
 
-    def backlog(self, waiting: Iterable[Waiting], running: Iterable[JobRecord]) -> dict[str, float]:
-        """Seconds of predicted work that waits or runs, by stage."""
-        records = [*running, *(job.record for job in waiting if job.record is not None)]
-        unread = sum(job.record is None for job in waiting)
-        denoiser = [self.estimates.remaining(record.plan, record.steps_done) for record in records]
-        renderer = [self._rendering(record) for record in records]
-        segments = sum(len(record.plan.segments) - len(record.segments) for record in records)
-        more = 1 + unread / len(records) if records else 1.0
-        small = SMALL_STAGES_S * (segments * more if records else unread)
-        return {
-            "denoiser": sum(denoiser) * more if records else float(unread),
-            "renderer": sum(renderer) * more if records else float(unread),
-            "prompt_writer": small,
-            "text_encoder": small,
-            "conditioner": small,
+    def backlog(self, waiting: Collection[Waiting], running: Collection[JobRecord]) -> dict[str, float]:
+        """Seconds of predicted work that waits or runs, by stage. Of a long line a part is looked at."""
+        known = itertools.chain(running, (job.record for job in waiting if job.record is not None))
+        records = list(itertools.islice(known, MOST_LOOKED_AT))
+        count = len(waiting) + len(running)
+        if not records:
+            return dict.fromkeys(STAGES, float(count))
+        more = count / len(records)
+        small = SMALL_STAGES_S * sum(len(record.plan.segments) - len(record.segments) for record in records)
+        seconds = {
+            **dict.fromkeys(STAGES, small),
+            DENOISER: sum(self.estimates.remaining(record.plan, record.steps_done) for record in records),
+            RENDERER: sum(self._rendering(record) for record in records),
         }
+        return {stage: work * more for stage, work in seconds.items()}
 
     def _starting(self, places: Iterable[Ranked], waiting: Iterable[Waiting]) -> list[Waiting]:
         by_key = {job.key: job for job in waiting}

@@ -61,6 +61,8 @@ class LeaseKeeper:
             self._drop(job)
             held = self._held[job] = _Held(attempt, epoch, self._now())
             held.task = asyncio.create_task(self._keep(job, held), name=f"lease {job}")
+        if held.segment != segment:  # it may have been elsewhere in between, and its lease with it: take it anew
+            held.lease = None
         held.segment, held.step = segment, step
         held.slices += 1
 
@@ -92,6 +94,8 @@ class LeaseKeeper:
                 await self._renew(job, held)
                 renewed = self._now()
             except LeaseLost as lost:
+                if held.lease is None:  # another segment came meanwhile
+                    continue
                 _log.info("lease lost", job=job, reason=str(lost))
                 self._end(job, held)
                 return
