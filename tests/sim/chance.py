@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
+from tests.sim.known import tolerated
+
 
 class CallFate(NamedTuple):
     """How one store call goes."""
@@ -135,6 +137,13 @@ class Chance:
         if draw() < 0.5:
             return CallFate(there + 10.0 * draw() ** 2, back)
         return CallFate(there, back + 10.0 * draw() ** 2)
+
+    def lease_call(self, fate: CallFate, caller: str) -> None:
+        """A lease that cannot be renewed for a while is lost; a lost answer alone must not cost it."""
+        failed = self.store_is_down or caller in self.cut_off or fate.there_s + fate.back_s > 1.0
+        unheard = (fate.unanswered or fate.late_s > 0) and tolerated("leases-are-kept")
+        if failed or unheard or (fate.refused and not fate.late_s):
+            self.losses += 1
 
     def hop_s(self) -> float:
         """How long a message between two processes travels."""

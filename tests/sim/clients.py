@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from serving.errors import (
     AlreadyExists,
     FailedPrecondition,
+    InvalidArgument,
     LongtakeError,
     NotFound,
     ResourceExhausted,
@@ -42,8 +43,6 @@ class Client:
         self._number = number
         self._tenant = f"tenant{number % 2}"
         self._caller = caller(self._tenant, f"key{number}")
-        self._batch = world.random.random() < 0.2
-        """Whether its jobs have priorities and deadlines."""
         self.videos = 0
         """How many it asked for."""
         self._seen: dict[str, tuple[Door, int]] = {}
@@ -71,16 +70,17 @@ class Client:
         self.videos += 1
         image = extends is None and draw.random() < 0.1
         named = draw.random() < 0.5
-        if extends is None and self._batch:
-            return Draft(prompt=f"batch {self._number} {self.videos}", request_id=f"b {self._number} {self.videos}")
+        hurried = draw.random() < 0.15
         return Draft(
             kind=Kind.IMAGE if image else Kind.VIDEO,
             prompt=f"client {self._number} video {self.videos}",
             seconds=None if image else draw.choice((1, 1, 2, 3)),
-            steps=draw.choice((1, 2, 3, 4)),
+            steps=draw.choice((1, 2, 3, 4, 8)),
             seed=draw.choice((None, 7)),
             extends=ExtensionDraft(video_id=extends.id) if extends else None,
             images=draw.choice((1, 2)) if image else None,
+            deadline_ms=self._world.true_ms() + int(1000 * draw.choice((1, 5, 20, 60))) if hurried else None,
+            priority=draw.randrange(10) if draw.random() < 0.2 else None,
             request_id=f"request {self._number} {self.videos}" if named else "",
         )
 
@@ -90,7 +90,7 @@ class Client:
         record = await self._create(draft)
         if record is None:
             return None
-        if draft.request_id and not self._batch and draw.random() < 0.2:
+        if draft.request_id and draft.deadline_ms is None and draw.random() < 0.2:
             await self._create_again(draft, record)
         if draw.random() < 0.2:
             await asyncio.sleep(self._world.chance.pause_s(0.01, 3.0))
@@ -105,15 +105,11 @@ class Client:
         return record if record.state is JobState.SUCCEEDED and record.request.kind is Kind.VIDEO else None
 
     async def _create(self, draft: Draft) -> JobRecord | None:
-        """The job, once a front door has acknowledged it; None if what it extends is gone."""
+        """The job, once a front door has acknowledged it; None if what it extends is gone, or its time too short."""
         marks = self._random.random() < 0.5
         resent = False
-        priority, within_s = self._random.randrange(10), self._world.chance.pause_s(0.5, 60.0)
         while True:
-            if draft.prompt.startswith("batch"):
-                create = partial(self._accepted, draft=draft, priority=priority, within_s=within_s)
-            else:
-                create = partial(self._created, draft=draft, resent=resent)
+            create = partial(self._created, draft=draft, resent=resent)
             there = self._world.ledger.same(self._tenant, draft.prompt) if resent else []
             try:
                 record = await self._ask(create)
@@ -122,7 +118,11 @@ class Client:
                 await self._pause()
                 continue
             except (FailedPrecondition, NotFound):
-                if draft.extends is None:
+                if draft.extends is None and draft.deadline_ms is None:
+                    raise
+                return None
+            except InvalidArgument:
+                if draft.deadline_ms is None:
                     raise
                 return None
             self._world.ledger.acknowledged(self._tenant, record.id)
@@ -132,9 +132,6 @@ class Client:
 
     async def _created(self, door: Door, *, draft: Draft, resent: bool) -> JobRecord:
         return await door.videos.create(self._caller, draft, resent=resent)
-
-    async def _accepted(self, door: Door, *, draft: Draft, priority: int, within_s: float) -> JobRecord:
-        return await door.accept(self._tenant, draft, priority=priority, within_s=within_s)
 
     async def _create_again(self, draft: Draft, record: JobRecord) -> None:
         """The same key names the same job, and takes no other request."""

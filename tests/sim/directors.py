@@ -51,9 +51,8 @@ class Office:
         slots: int,
         now_ms: Callable[[], int],
         incident: Callable[[], str],
-        broke: Callable[[BaseException], None],
     ) -> None:
-        """A Director's life; runs in its process. `broke` is told if its loop ends of a fault."""
+        """A Director's life; runs in its process. Raises what ends its loop, but for the loss of its epoch."""
         try:
             epoch = await take_epoch(store)
         except LongtakeError:  # Serve starts the replica again
@@ -78,5 +77,3 @@ class Office:
             await director.run()
         except EpochLost:
             seat.lost = True
-        except Exception as error:  # noqa: BLE001  (whatever it is, it is found)
-            broke(error)

@@ -18,17 +18,14 @@ from serving.frontdoor.auth import Caller
 from serving.frontdoor.backlog import Backlog
 from serving.frontdoor.catalog import Catalog, Model
 from serving.frontdoor.director_link import DirectorLink
-from serving.frontdoor.drafts import Draft
+from serving.frontdoor.forecast import Forecast
 from serving.frontdoor.intake import Intake
 from serving.frontdoor.records import RecordCache, Records
 from serving.frontdoor.videos import Defaults, Videos
 from serving.gen.longtake.internal.v1 import director_pb2
-from serving.jobs.ids import derived_id
-from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs
 from serving.metrics import Unrecorded
-from serving.plan import plan
-from serving.requests import Codec, VideoRequest
+from serving.requests import Codec
 from serving.runtime_keys import director_address
 from serving.stages.contracts import StageLost
 from serving.store.base import Store
@@ -48,12 +45,12 @@ class Door:
         self, process: Process, store: Store, network: Network, office: Office, now_ms: Callable[[], int]
     ) -> None:
         self.process = process
-        self._now_ms = now_ms
         clock = process.loop.time
-        jobs = self._jobs = Jobs(store)
+        jobs = Jobs(store)
         cache = RecordCache(clock=clock)
         records = Records(jobs, cache, Unrecorded())
         self.link = _Link(store, cache, process, network, office)
+        backlog = Backlog(jobs, clock=clock)
         nothing = cast(Any, None)
         self.videos = Videos(
             store=store,
@@ -71,36 +68,12 @@ class Door:
                 decoder=nothing,
             ),
             catalog=_CATALOG,
-            backlog=Backlog(jobs, clock=clock),
+            backlog=backlog,
+            forecast=Forecast(store, backlog, servers=1, now_ms=now_ms),
             recorder=Unrecorded(),
             defaults=Defaults(codec=Codec.AV1, max_active_jobs=MOST_JOBS),
             now_ms=now_ms,
         )
-
-    async def accept(self, tenant: str, draft: Draft, *, priority: int, within_s: float | None) -> JobRecord:
-        """As `Videos` does, for what no surface offers yet: a priority and a deadline."""
-        request = VideoRequest(
-            model=model.MODEL,
-            prompt=draft.prompt,
-            seconds=draft.seconds or 1,
-            aspect_ratio="1:1",
-            resolution="480p",
-            steps=draft.steps or 1,
-        )
-        now_ms = self._now_ms()
-        record = JobRecord(
-            id=derived_id("vid_", tenant, draft.request_id),
-            tenant=tenant,
-            idempotency_key=draft.request_id,
-            request=request,
-            plan=plan(request, model.CAPABILITIES, model_digest=model.DIGEST, seed=7),
-            priority=priority,
-            deadline_ms=None if within_s is None else now_ms + int(within_s * 1000),
-            created_ms=now_ms,
-        )
-        accepted = await self._jobs.create(record)
-        self.link.wake(tenant, accepted.id)
-        return accepted
 
 
 def caller(tenant: str, key: str) -> Caller:

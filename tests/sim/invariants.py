@@ -19,6 +19,7 @@ from serving.jobs.record import JobRecord, JobState
 from serving.requests import Kind
 from serving.segments.manifest import SegmentManifest
 from tests.sim import model
+from tests.sim.known import tolerated
 from tests.sim.loop import Process, SimLoop
 from tests.sim.store import Disk
 
@@ -45,24 +46,9 @@ HEARD_S = 10.0
 """In calm weather, a front door tells of an end after so long at the latest."""
 
 
+_UNHEARD = {"DirectorLink._wake", "DirectorLink._watch_forever", "JobRun._finish_segment"}
 COLLECTOR = "collector"
 """The one kind of process that deletes what is immutable."""
-STALE_ACTIVE = "the active/ keys of ended jobs go"
-PROMPT_END = "in calm weather jobs end soon"
-LISTED_ONCE = "a video is listed once"
-STALE_VIEW = "front doors hear of every end"
-TOLERATED = frozenset(
-    {
-        PROMPT_END,
-        STALE_ACTIVE,
-        LISTED_ONCE,
-        STALE_VIEW,
-        "DirectorLink._wake",
-        "DirectorLink._watch_forever",
-        "JobRun._finish_segment",
-    }
-)
-"""Rules that the shipped code is known to break."""
 
 
 class Violation(AssertionError):
@@ -180,7 +166,7 @@ class Ledger:
 
     def _in_time(self, name: str, job: Job) -> None:
         calm = self._calm_since()
-        if calm is not None and PROMPT_END not in TOLERATED:
+        if calm is not None and not tolerated("ends-soon"):
             took = self._loop.now - max(calm, job.created_at)
             _must(took < CALM_S, f"{name}: in calm weather it took {took:.0f} s")
 
@@ -350,12 +336,13 @@ class Ledger:
         want = {record.id for record in there if record.tenant == tenant and record.state is not JobState.DELETED}
         _must(want == set(names), f"{tenant}: listed are {sorted(names)}, and there are {sorted(want)}")
         twice = sorted({name for name in names if names.count(name) > 1})
-        _must(not twice or LISTED_ONCE in TOLERATED, f"{tenant}: {twice} are listed twice")
+        _must(not twice or tolerated("listed-once"), f"{tenant}: {twice} are listed twice")
 
     def unheard(self, errors: list[tuple[Process, str, BaseException]]) -> None:
         """Tasks of living processes that have ended by these errors, and nobody ever looked at them."""
         for process, name, error in errors:
-            _must(name in TOLERATED, f"{process}: {name} has ended, and nobody heard of it: {error!r}")
+            known = tolerated("errors-are-heard") and name in _UNHEARD
+            _must(known, f"{process}: {name} has ended, and nobody heard of it: {error!r}")
 
     def told(self, door: Process, record: JobRecord) -> JobRecord:
         """A client was told this. What it goes on with: the same, or where a rule is broken that may be, the truth."""
@@ -366,7 +353,7 @@ class Ledger:
         if late < HEARD_S:
             return record
         _must(
-            STALE_VIEW in TOLERATED,
+            tolerated("ends-are-told"),
             f"{door} tells {record.id} is {record.state}, {late:.0f} s after it has {job.record.state}",
         )
         return job.record
@@ -374,7 +361,7 @@ class Ledger:
     def at_rest(self) -> bool:
         """Whether every job has ended and left the active list."""
         ended = all(job.record.state.terminal for job in self.jobs.values())
-        return ended and (STALE_ACTIVE in TOLERATED or not self._left())
+        return ended and (tolerated("active-keys-go") or not self._left())
 
     def unrest(self) -> str:
         """What keeps the world from its end."""

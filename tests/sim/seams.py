@@ -12,19 +12,20 @@ import secrets
 import sys
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from unittest import mock
 
 import structlog
 
-from serving.frontdoor import videos
+from serving.frontdoor import forecast, videos
 from serving.jobs.ids import new_id
 from serving.jobs.record import JobRecord
 from serving.stages import denoise, engine_loop
 from serving.stages.checkpoint import CheckpointPolicy
 from tests.sim.engine import TaskLoop
+from tests.sim.known import be_strict
 from tests.sim.loop import SimLoop
 from tests.sim.world import Shape
 
@@ -51,8 +52,8 @@ def installed(loop: SimLoop, seed: str, shape: Shape) -> Iterator[None]:
         put(secrets, "token_bytes", lambda count=16: drawn.randbytes(count))
         put(secrets, "randbits", drawn.getrandbits)
         put(videos, "new_id", partial(new_id, random=drawn.randbytes))
-        put(engine_loop, "time", clock)
-        put(denoise, "time", clock)
+        for room in (engine_loop, denoise, forecast):
+            put(room, "time", clock)
         put(denoise, "EngineLoop", partial(TaskLoop, capacity=shape.held))
         put(denoise, "CheckpointPolicy", partial(CheckpointPolicy, share=shape.checkpoint_share))
         put(denoise, "KEPT", shape.kept)
@@ -63,8 +64,9 @@ def installed(loop: SimLoop, seed: str, shape: Shape) -> Iterator[None]:
         yield
 
 
-def prepare() -> None:
+def prepare(strict: Sequence[str] = ()) -> None:
     """Once per process: no logs, for a world has its own trace; and what is imported is never searched for garbage."""
+    be_strict(strict)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     gc.collect()
     gc.freeze()

@@ -172,6 +172,8 @@ class SimStore:
         if self.disk.note is not None:
             self.disk.note(f"{self._process} {name} {key} {fate.told}")
         chance = self._chance
+        if key.startswith("leases/"):
+            chance.lease_call(fate, self._process.name)
         if fate.refused or chance.store_is_down or self._process.name in chance.cut_off:
             self._answer(future, fate, None, _away(key))
             if fate.late_s:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from serving.errors import LongtakeError
 from serving.jobs.record import JobRecord
@@ -47,6 +49,8 @@ class Shape:
     """Finished segments that a Denoiser holds."""
     held: int = 64
     """Unfinished ones."""
+    step_s: tuple[float, float] = (0.01, 0.2)
+    """How long a denoising step takes; some take no time at all."""
 
 
 def shaped(random: Random) -> Shape:
@@ -62,6 +66,7 @@ def shaped(random: Random) -> Shape:
         checkpoint_share=random.choice((0.02, 0.2, 10.0)),
         kept=random.choice((1, 32)),
         held=random.choice((1, 64)),
+        step_s=random.choice(((0.01, 0.2), (0.1, 1.0))),
     )
 
 
@@ -75,7 +80,7 @@ class World:
         self.faults = faults
         """What goes wrong in it, from when on `chaos.py` begins."""
         self.chance = Chance(Random(f"{seed}/chance"))
-        self.disk = Disk(lambda: STARTED_MS + int(self.loop.now * 1000))
+        self.disk = Disk(self.true_ms)
         self.network = Network(self.loop, self.chance)
         self.office = Office(self.chance)
         self.ledger = Ledger(
@@ -98,7 +103,7 @@ class World:
         self._started = 0
         self._processes: dict[str, list[Process]] = {}
         TaskLoop.stepped = lambda job: self.ledger.stepped(self.loop.current, job)
-        TaskLoop.step_s = lambda: 0.0 if self.chance.random.random() < 0.1 else self.chance.pause_s(0.01, 0.2)
+        TaskLoop.step_s = lambda: 0.0 if self.chance.random.random() < 0.1 else self.chance.pause_s(*shape.step_s)
 
     # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -119,7 +124,11 @@ class World:
 
     def now_ms(self, process: Process) -> int:
         """What the process takes for the time of day."""
-        return STARTED_MS + int(self.loop.now * 1000) + self._wall[process]
+        return self.true_ms() + self._wall[process]
+
+    def true_ms(self) -> int:
+        """The time of day."""
+        return STARTED_MS + int(self.loop.now * 1000)
 
     def jump(self, process: Process, ms: int) -> None:
         """Its wall clock is set."""
@@ -132,59 +141,47 @@ class World:
     def start(self, kind: str) -> Process:
         """Start one; a supervisor starts it again when it dies (`chaos.py`)."""
         process = self.process(kind)
-        getattr(self, f"_start_{kind}")(process)
+        process.spawn(self._alive(getattr(self, f"_{kind}")(process)), kind)
         return process
 
-    def _start_door(self, process: Process) -> None:
-        async def life() -> None:
-            door = Door(process, self.store(process), self.network, self.office, lambda: self.now_ms(process))
-            if self.shape.watching:
-                try:
-                    await door.link.start()
-                except LongtakeError:  # a server that cannot start ends, and is started again
-                    process.kill()
-                    return
-            self.doors.append(door)
-            process.on_death.append(lambda: self.doors.remove(door))
+    async def _alive(self, life: Coroutine[Any, Any, None]) -> None:
+        try:
+            await life
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is found)
+            self._broke(error)
 
-        process.spawn(life(), "door")
+    async def _door(self, process: Process) -> None:
+        door = Door(process, self.store(process), self.network, self.office, lambda: self.now_ms(process))
+        if self.shape.watching:
+            try:
+                await door.link.start()
+            except LongtakeError:  # a server that cannot start ends, and is started again
+                process.kill()
+                return
+        self.doors.append(door)
+        process.on_death.append(lambda: self.doors.remove(door))
 
-    def _start_director(self, process: Process) -> None:
-        stages = SimStages(
-            process, self.network, encoders=self.encoders, denoisers=self.denoisers, renderers=self.renderers
-        )
-        process.spawn(
-            self.office.serve(
-                process,
-                self.store(process),
-                stages,
-                slots=self.shape.slots,
-                now_ms=lambda: self.now_ms(process),
-                incident=self._incident,
-                broke=self._broke,
-            ),
-            "director",
+    async def _director(self, process: Process) -> None:
+        pools = {"encoders": self.encoders, "denoisers": self.denoisers, "renderers": self.renderers}
+        await self.office.serve(
+            process,
+            self.store(process),
+            SimStages(process, self.network, **pools),
+            slots=self.shape.slots,
+            now_ms=lambda: self.now_ms(process),
+            incident=self._incident,
         )
 
-    def _start_encoder(self, process: Process) -> None:
-        async def life() -> None:
-            self.encoders.add(Replica(process, process.name, Encoder(self.store(process))))
+    async def _encoder(self, process: Process) -> None:
+        self.encoders.add(Replica(process, process.name, Encoder(self.store(process))))
 
-        process.spawn(life())
+    async def _renderer(self, process: Process) -> None:
+        self.renderers.add(Replica(process, process.name, Renderer(self.store(process), self.chance)))
 
-    def _start_renderer(self, process: Process) -> None:
-        async def life() -> None:
-            self.renderers.add(Replica(process, process.name, Renderer(self.store(process), self.chance)))
-
-        process.spawn(life())
-
-    def _start_denoiser(self, process: Process) -> None:
-        async def life() -> None:
-            denoiser = Denoiser(loaded(self.store(process)), process.name)
-            denoiser.start()
-            self.denoisers.add(Replica(process, process.name, denoiser))
-
-        process.spawn(life())
+    async def _denoiser(self, process: Process) -> None:
+        denoiser = Denoiser(loaded(self.store(process)), process.name)
+        denoiser.start()
+        self.denoisers.add(Replica(process, process.name, denoiser))
 
     def begin(self) -> list[tuple[str, Process]]:
         """Start what a fresh installation starts; each process with its kind."""
@@ -218,7 +215,7 @@ class World:
         return "incident"
 
     def _broke(self, error: BaseException | None) -> None:
-        """A fault of ours ended an attempt, or a Director's loop."""
+        """A fault of ours ended an attempt, or a process."""
         self.loop.after(0, _raise, Violation(f"a fault of ours: {error!r}"), error)
 
 
