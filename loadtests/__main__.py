@@ -22,14 +22,15 @@ from loadtests.table import Row, markdown
 from serving.errors import LongtakeError
 from serving.parts import StartFailed
 
-BENCHMARKS = ("frontdoor", "overhead", "stages", "dit_flops", "bytes_moved", "history")
+BENCHMARKS = ("frontdoor", "overhead", "stages", "dit_flops", "bytes_moved", "history", "scheduling")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtests",
-        description="Measure this machine: front door polls, overhead, stages, DiT FLOP/s, bytes moved, history.",
+        description="Measure this machine: front door polls, overhead, stages, DiT FLOP/s, bytes moved, history; and, "
+        "on a simulated clock, the order of work.",
         epilog="Values read `median (middle half)`; ratios are medians of paired ratios, arms interleaved. "
         "Let nothing else run meanwhile.",
     )
