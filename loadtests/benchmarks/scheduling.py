@@ -1,8 +1,9 @@
 """What the order of work is worth: jobs done by their deadlines, an urgent job's wait, a quiet tenant's wait.
 
-A discrete-event world on a simulated clock runs the policies that ship (`loadtests/scheduling`): one engine, a seeded
-mix of videos of 1 to 15 s by several tenants that arrive by chance. Nothing sleeps and nothing is timed, so the numbers
-are the same on every machine. FIFO is what the peers do: in order of arrival, nothing preempted, nothing dropped. At
+A discrete-event world on a simulated clock (`loadtests/scheduling`) runs the functions of `serving/director/order.py`
+and `shares.py`; how the Director and the Denoiser call them is mirrored there. One engine, a seeded mix of videos of 1
+to 15 s by several tenants that arrive by chance. Nothing sleeps and nothing is timed, so the numbers are the same on
+every machine. FIFO is what the peers do: in order of arrival, nothing preempted, nothing dropped. At
 full load its queue only grows, so it fares the worse the longer the run; that is why it also stands there with overdue
 jobs dropped, as Longtake drops them.
 """
@@ -29,7 +30,7 @@ TENANTS = {"a": 4.0, "b": 3.0, "c": 2.0, "d": 1.0}
 JOBS, QUIET_JOBS = 600, 8
 """Per seed."""
 MOST = 64
-"""Active jobs of one tenant that admission allows, where jobs have no deadlines and the queue would grow for ever."""
+"""Active jobs of the loud tenant that admission allows: its queue would grow for ever."""
 QUIET_LOAD = 0.02
 TIMES_QUIET = 100
 
@@ -85,9 +86,13 @@ def urgent_waits(count: int, seed: int, order: Callable[[], Order]) -> list[floa
         name = f"urgent-{len(urgent)}"
         urgent.append(video(draw, name, tenant, now, seconds=1, deadline=False, priority=0))
         now += draw.uniform(2.0, 6.0)
-    outcomes = simulate([*jobs, *urgent], order(), most=MOST)
-    begun = [(done.first_step_s, done.job) for done in outcomes if done.job.priority == 0]
-    return [(first - job.arrives_s) / STEP_S for first, job in begun if first is not None]
+    outcomes = simulate([*jobs, *urgent], order())
+    return [_wait_s(done) / STEP_S for done in outcomes if done.job.priority == 0]
+
+
+def _wait_s(done: Outcome) -> float:
+    assert done.first_step_s is not None, "nothing expires and nothing is refused here"
+    return done.first_step_s - done.job.arrives_s
 
 
 def _urgent_rows(count: int, seeds: Sequence[int]) -> list[Row]:

@@ -1,4 +1,4 @@
-"""The orders that are compared: Longtake's, as it ships, and two that everybody knows."""
+"""The orders that are compared: Longtake's, by the functions of `serving/director`, and two that everybody knows."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Longtake:
         self._changed = True
 
     def _direct(self, now_s: float) -> None:
-        """What the Director does in one cycle (`serving/director/schedule.py`)."""
+        """One cycle of a Director that arranges, starts by `to_start`, and gives each new slice its rank."""
         self._shares.present({job.tenant for job in self._jobs.values()})
         works = map(self._work, self._jobs.values())
         ranked = arrange(works, now_ms=round(1000 * now_s), shares=self._shares)

@@ -28,6 +28,8 @@ class Behind(Generic[T]):
 
     async def __aexit__(self, *_: object) -> None:
         """End it, whatever it does."""
-        if self._task and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        if self._task is None:
+            return
+        self._task.cancel()
+        # What it raised is lost only where the work ahead of it has failed too, and that is told.
+        await asyncio.gather(self._task, return_exceptions=True)

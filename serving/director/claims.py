@@ -49,6 +49,7 @@ class Claims:
         except NotFound:
             return None
         if record.state.terminal:
+            self._context.feed.wrote(record)  # its write may have had no answer, and was not told then
             await self._jobs.retire(record)
             return None
         if record.epoch > self._context.epoch.number:

@@ -25,7 +25,7 @@ from serving.director.stages import Stages
 from serving.errors import Corrupt, NotFound, StoreUnfit, Unavailable
 from serving.estimates import Estimates, load, save
 from serving.jobs.dead import DeadLetters
-from serving.jobs.epoch import Epoch, EpochLost
+from serving.jobs.epoch import SIGN_EVERY_S, Epoch, EpochLost
 from serving.jobs.lease import Leases, LeaseWatch
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
@@ -36,7 +36,11 @@ from serving.stages.contracts import Rank
 from serving.store.base import Store
 
 LIST_EVERY_S = 2.0
-"""Wakes are only hints: `active/` is listed this often, and more rarely when a listing takes long."""
+"""Wakes are only hints: `active/` is listed this often."""
+LIST_SHARE = 20.0
+"""A listing that takes long is repeated after so many times what it took,"""
+LIST_AT_LEAST_EVERY_S = 20.0
+"""but not later than this: a single slow answer of the store must leave nobody waiting."""
 BEAT_EVERY_S = 0.4
 WATCH_S = 30.0
 READ_AHEAD = 64
@@ -135,6 +139,7 @@ class Director:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._vouch())
+                group.create_task(self._sign())
                 group.create_task(self._work())
                 if self._collect is not None:
                     group.create_task(self._keep_house(self._collect))
@@ -177,17 +182,20 @@ class Director:
         hints, self._hints = self._hints, set()
         return hints
 
-    async def _look(self, tenant: str, job: str) -> None:
-        """Read one job's record: a new one is put in line, one that is to be cancelled is stopped."""
+    async def _look(self, tenant: str, job: str) -> bool:
+        """Read one job's record: a new one is put in line, one that is to be cancelled is stopped.
+
+        False when it has ended, and is to be retired: whoever ended it may have died before that.
+        """
         key = tenant, job
         try:
             record = await self._jobs.get(tenant, job)
         except NotFound:
             self._line.take(key)
-            return
+            return not await self._jobs.deleted(tenant, job)
         except Corrupt as error:
             self._leave_alone(key, error)
-            return
+            return True
         # What one front door wrote (a create, a cancellation) reaches the others; older versions are ignored there.
         self.feed.wrote(record)
         running = self._running.get(key)
@@ -196,8 +204,10 @@ class Director:
                 running.stop(JobState.CANCELLED)
         elif record.state.terminal:
             self._line.take(key)
+            return False
         else:
             self._line.put(record)
+        return True
 
     async def _list(self) -> None:
         """Read the `active/` keys, for hints get lost; and look after running jobs that may be cancelled."""
@@ -212,12 +222,14 @@ class Director:
             self._line.found(active, self._now_ms())
             if unread > 0:
                 unread -= 1
-                await self._look(*key)
+                if not await self._look(*key):
+                    await self._jobs.retire(active)
         for key in [waiting.key for waiting in self._line if waiting.key not in seen]:
             await self._look(*key)
         for key in list(self._running):
             await self._look(*key)
-        self._list_at = self._now() + max(LIST_EVERY_S, 20 * (self._now() - began))
+        pause = max(LIST_EVERY_S, LIST_SHARE * (self._now() - began))
+        self._list_at = self._now() + min(pause, LIST_AT_LEAST_EVERY_S)
 
     def _order(self) -> list[Waiting]:
         self._ranked_at = self._now()
@@ -318,6 +330,15 @@ class Director:
             else:
                 self.feed.beat()
             await asyncio.sleep(BEAT_EVERY_S)
+
+    async def _sign(self) -> None:
+        """Show Directors that idle that this one works."""
+        while True:
+            try:
+                await self._epoch.sign()
+            except (Unavailable, StoreUnfit) as error:
+                _log.warning("epoch not signed, the store is away", message=error.message)
+            await asyncio.sleep(SIGN_EVERY_S)
 
     async def _keep_house(self, collect: Callable[[], Awaitable[object]]) -> None:
         while True:

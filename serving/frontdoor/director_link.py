@@ -14,7 +14,7 @@ import random
 import grpc
 from pydantic import ValidationError
 
-from serving.errors import StoreUnfit
+from serving.errors import LongtakeError
 from serving.frontdoor.records import LiveProgress, RecordCache
 from serving.gen.longtake.internal.v1 import director_pb2, director_pb2_grpc
 from serving.jobs.record import JobRecord
@@ -87,7 +87,7 @@ class DirectorLink:
         except grpc.aio.AioRpcError as error:
             self._recorder.add(WAKE_FAILURES, cause=error.code().name)
             self._log.warning("wake failed", job=job, code=error.code().name, details=error.details())
-        except StoreUnfit as error:
+        except LongtakeError as error:
             self._recorder.add(WAKE_FAILURES, cause="store")
             self._log.warning("wake failed", job=job, details=error.message)
 
@@ -102,7 +102,7 @@ class DirectorLink:
                 heard, found = False, error.code().name
             except TimeoutError:
                 heard, found = False, "silent"
-            except StoreUnfit:
+            except LongtakeError:
                 heard, found = False, "store"
             if heard:
                 delay, cause = BACKOFF_S[0], ""

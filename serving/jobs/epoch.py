@@ -1,18 +1,26 @@
 """The Director's epoch: a number in the store that fences an old Director from a new one.
 
 A Director takes the next epoch at its start. Every record that it writes carries the number, and it checks before each
-write that the number is still the newest: an old Director stops at its next write.
+write that the number is still the newest: an old Director stops at its next write, and idles.
+
+The newest one writes a new nonce every few seconds. So one that idles sees when the newest has gone and nobody has
+taken its place (of two that start together, the one that is to stay may be the one that loses), and may start again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 
-from serving.errors import Conflict, LongtakeError, NotFound
+from serving.errors import Conflict, LongtakeError, NotFound, StoreUnfit, Unavailable
 from serving.store.base import Store
 
 KEY = "runtime/epoch"
+SIGN_EVERY_S = 10.0
+SILENT = 6
+"""Looks in a row, `SIGN_EVERY_S` apart, that find no new nonce: then nobody works. Looks and not seconds are counted,
+for whoever looks may have been stopped itself."""
 
 
 class EpochLost(LongtakeError):
@@ -30,9 +38,35 @@ class Epoch:
 
     async def check(self) -> None:
         """Raises `EpochLost` when a newer Director has taken over."""
-        current = await newest_epoch(self._store)
-        if current != self.number:
-            raise EpochLost(f"this Director has epoch {self.number}, and {current} has started since")
+        self._compare(await newest_epoch(self._store))
+
+    async def sign(self) -> None:
+        """Show in the store that this Director works. Raises `EpochLost`."""
+        found = await self._store.get(KEY)
+        current = _number(found.data)
+        if current == self.number:
+            try:
+                await self._store.swap(KEY, _record(self.number), found.version)
+            except Conflict:
+                current = await newest_epoch(self._store)
+        self._compare(current)
+
+    def _compare(self, newest: int) -> None:
+        if newest != self.number:
+            raise EpochLost(f"this Director has epoch {self.number}, and {newest} has started since")
+
+
+async def abandoned(store: Store) -> None:
+    """Return when the newest Director has shown for about a minute that it does not work any more."""
+    seen, silent = b"", 0
+    while silent < SILENT:
+        try:
+            now = (await store.get(KEY)).data
+        except (NotFound, Unavailable, StoreUnfit):  # the Director cannot sign either
+            now = b""
+        silent = silent + 1 if now and now == seen else 0
+        seen = now
+        await asyncio.sleep(SIGN_EVERY_S)
 
 
 async def newest_epoch(store: Store) -> int:

@@ -40,6 +40,8 @@ class Lease(Frozen):
     """Of the Director that sent the work."""
     holder: str
     """Unique id of the replica."""
+    term: str
+    """Drawn when it was taken: as long as it stands, the lease is the same holder's."""
     nonce: str
     beat: int = 0
     segment: int = 0
@@ -63,17 +65,20 @@ class Leases:
         except NotFound:
             return None
 
-    async def take(self, job: str, attempt: int, *, epoch: int, holder: str) -> Lease:
-        """Make the lease the holder's, from whoever had it: the Director of this epoch sent it the work.
+    async def take(self, job: str, attempt: int, *, epoch: int, holder: str, segment: int = 0) -> Lease:
+        """Make the lease the holder's, from whoever had it: the Director of this epoch sent it this segment.
 
-        Raises `LeaseLost` when a newer Director has given it to somebody.
+        Raises `LeaseLost` when a newer Director has given it to somebody, or a later segment is worked on elsewhere.
         """
-        ours = Lease(job=job, attempt=attempt, epoch=epoch, holder=holder, nonce=self._nonce())
+        nonce = self._nonce()
+        ours = Lease(job=job, attempt=attempt, epoch=epoch, holder=holder, term=nonce, nonce=nonce, segment=segment)
         while not await self._store.put_if_absent(_key(job, attempt), _encode(ours)):
             stored = await self._store.get(_key(job, attempt))
             found = Lease.model_validate_json(stored.data)
             if found.epoch > epoch:
                 raise LeaseLost(f"{job} attempt {attempt} belongs to epoch {found.epoch}, not to {epoch}")
+            if found.epoch == epoch and found.segment > segment and not found.released:
+                raise LeaseLost(f"{job} attempt {attempt} is at segment {found.segment} already, with {found.holder}")
             try:
                 await self._store.swap(_key(job, attempt), _encode(ours), stored.version)
             except (Conflict, NotFound):
@@ -94,7 +99,7 @@ class Leases:
         while (lease := await self.read(job, attempt)) is not None and not lease.released:
             try:
                 await self._change(lease, {"released": True})
-            except LeaseLost:  # it was beaten meanwhile
+            except LeaseLost:  # it was beaten or taken meanwhile
                 continue
 
     async def _change(self, lease: Lease, changes: dict[str, object]) -> Lease:
@@ -102,7 +107,9 @@ class Leases:
         changed = lease.model_copy(update={**changes, "nonce": self._nonce()})
         try:
             stored = await self._store.get(key)
-            if Lease.model_validate_json(stored.data).nonce != lease.nonce:
+            found = Lease.model_validate_json(stored.data)
+            # The term and not the nonce: a beat whose answer was lost is still our own.
+            if found.term != lease.term or found.released:
                 raise LeaseLost(f"{lease.job} attempt {lease.attempt} is not {lease.holder}'s any more")
             await self._store.swap(key, _encode(changed), stored.version)
         except (Conflict, NotFound) as error:

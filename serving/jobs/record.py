@@ -81,6 +81,8 @@ class JobRecord(Frozen):
     request: VideoRequest
     plan: Plan
     idempotency_key: str = ""
+    draft: str = ""
+    """Digest of the create as it came in (`frontdoor/drafts.py`): a resent one is known by it."""
     state: JobState = JobState.QUEUED
     phase: Phase | None = None
     attempt: int = 0

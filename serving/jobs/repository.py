@@ -100,15 +100,23 @@ class Jobs:
         await self._store.swap(key, changed.encode(), stored.version)
         return changed
 
-    async def retire(self, record: JobRecord) -> None:
-        """Take an ended job off the active list; harmless to repeat."""
-        await self._store.delete(_active_key(record))
+    async def retire(self, ended: JobRecord | Active) -> None:
+        """Take an ended job off the active list; harmless to repeat.
+
+        As the list has it, where that is known: a create that was refused may have left a key that no record tells of.
+        """
+        await self._store.delete(_active_key(ended))
 
     async def delete(self, record: JobRecord) -> None:
         """Swap in the tombstone of an ended job. Raises as `transition` does."""
         await self.transition(record, state=JobState.DELETED)
         await self._store.delete(_active_key(record))
         await self._store.delete(_by_time_key(record))
+
+    async def deleted(self, tenant: str, job: str) -> bool:
+        """Whether there was such a job. One without any record may be one whose create is under way."""
+        record = await self._read(tenant, job)
+        return record is not None and record.state is JobState.DELETED
 
     async def list(self, tenant: str, *, limit: int, token: str = "") -> Page:
         """Records of a tenant, newest first, those behind `token` only."""
@@ -118,8 +126,8 @@ class Jobs:
         async for entry in self._store.list(prefix, after=prefix + token if token else ""):
             name = entry.key.removeprefix(prefix)
             record = await self._read(tenant, name.partition("-")[2])
-            if record is None or record.state is JobState.DELETED:
-                continue
+            if record is None or record.state is JobState.DELETED or _by_time_key(record) != entry.key:
+                continue  # the last: of a create that died, and was sent again later
             if len(found) == limit:
                 return Page(tuple(found), last)
             found.append(record)
@@ -145,6 +153,7 @@ class Jobs:
             if (
                 record is not None
                 and record.state is not JobState.DELETED
+                and _by_time_key(record) == entry.key
                 and record.api_key_id == api_key_id
                 and record.request.fingerprint() == fingerprint
             ):
@@ -189,7 +198,7 @@ def _by_time_key(record: JobRecord) -> str:
     return f"t/{record.tenant}/by-time/{_TIME_TOP - record.created_ms:014d}-{record.id}"
 
 
-def _active_key(record: JobRecord) -> str:
+def _active_key(record: JobRecord | Active) -> str:
     shard = f"{sum(record.id.encode()) % 256:02x}"
     deadline = _NO_DEADLINE if record.deadline_ms is None else record.deadline_ms
     return f"active/{shard}/{record.tenant}/{record.priority}/{deadline:014d}/{record.id}"

@@ -4,7 +4,8 @@ States of one kind (the same engine, shapes and token positions; any time, any j
 that pays depends on the engine, the device and the size: a GPU that one step leaves idle gains a lot, two CPU cores
 gain a little or nothing. So nothing is assumed: `BatchCurve` learns the seconds of each batch size from the steps
 themselves, tries a larger one now and then when enough slices wait, and never keeps one that does less per second than
-single steps.
+single steps. Nor one that takes longer than two single steps: the slice that ranks best, or an urgent one that comes
+while the batch runs, would wait for more than one step of its own.
 
 `denoise.py` keeps a `Batching` per replica; the engine loop asks it and tells it what a step took.
 """
@@ -16,6 +17,8 @@ from collections.abc import Hashable
 LARGEST = 8
 GAIN = 0.05
 """A larger batch must do so much more per second than the best smaller one: noise alone is no gain."""
+LONGEST = 2.0
+"""A batch may take so many times as long as a single step."""
 TRY_EVERY = 500
 """Batches after which a size that did not pay is tried once more."""
 _TRIALS = 3
@@ -59,7 +62,10 @@ class BatchCurve:
         return size / seconds if seconds else 0.0
 
     def _pays(self, size: int, smaller: int) -> bool:
-        return size == 1 or self.per_second(size) > (1 + GAIN) * self.per_second(smaller)
+        if size == 1:
+            return True
+        delays = self._seconds[size] > LONGEST * self._seconds[1]
+        return not delays and self.per_second(size) > (1 + GAIN) * self.per_second(smaller)
 
 
 class Batching:

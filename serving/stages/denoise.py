@@ -23,7 +23,7 @@ from serving.segments.manifest import LatentRef
 from serving.stages.batching import Batching
 from serving.stages.checkpoint import CheckpointPolicy, Checkpoints, Work
 from serving.stages.contracts import CancelCall, SliceCall, SliceResult, TakeCall
-from serving.stages.engine_loop import EngineLoop, Key
+from serving.stages.engine_loop import EngineLoop, Key, Turned
 from serving.stages.latents import get_latents, put_latents
 from serving.stages.lease_keeper import LeaseKeeper
 from serving.stages.loaded import Loaded
@@ -83,13 +83,13 @@ class Denoiser:
             self._leases.end(call.job, call.attempt, step=state.step)
         latents = None
         if not turned.cancelled:
-            self._checkpoint(call, state, turned.step_seconds)
-        if state.done and not turned.cancelled:
-            latents = await put_latents(self._loaded.blobs(call.tenant), state.latents)
-            self._keep(key, state.latents, latents)
+            self._checkpoint(call, turned)
+        if turned.step >= state.steps and not turned.cancelled:
+            latents = await put_latents(self._loaded.blobs(call.tenant), turned.latents)
+            self._keep(key, turned.latents, latents)
             self._unsaved.pop(key, None)
         return SliceResult(
-            state.step,
+            turned.step,
             done=latents is not None,
             replica=self._replica,
             latents=latents,
@@ -134,17 +134,17 @@ class Denoiser:
                 return fresh, True
         return fresh, False
 
-    def _checkpoint(self, call: SliceCall, state: Denoising, seconds: float) -> None:
+    def _checkpoint(self, call: SliceCall, turned: Turned) -> None:
         """Write one beside the work, if the work since the last one pays for it.
 
         Also of a finished segment: until it is committed, only the Director knows where its latents are.
         """
         key = call.job, call.segment
-        self._unsaved[key] = self._unsaved.get(key, 0.0) + seconds
+        self._unsaved[key] = self._unsaved.get(key, 0.0) + turned.step_seconds
         if not self._policy.due(self._unsaved[key]):
             return
         self._unsaved[key] = 0.0
-        writing = asyncio.create_task(self._write(self._work(call), state.step, state.latents, state.times))
+        writing = asyncio.create_task(self._write(self._work(call), turned.step, turned.latents, turned.state.times))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
 

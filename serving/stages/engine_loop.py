@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from engines.families.base import Denoising
+from engines.families.base import Array, Denoising
 from serving.stages.contracts import Rank
 
 Key = tuple[str, int]
@@ -30,6 +30,9 @@ class Turned:
     """How a slice ended."""
 
     state: Denoising
+    step: int
+    """Steps done, and the latents after them: as they were between two steps, whatever steps the state since."""
+    latents: Array
     cancelled: bool
     interrupted: bool
     step_seconds: float
@@ -49,6 +52,11 @@ class _Slice:
     cancelled: bool = False
     interrupted: bool = False
     seconds: float = 0.0
+
+
+def _turned(work: _Slice) -> Turned:
+    state = work.state
+    return Turned(state, state.step, state.latents, work.cancelled, work.interrupted, work.seconds)
 
 
 def _alone(_kind: Hashable, _waiting: int) -> int:
@@ -190,7 +198,7 @@ class EngineLoop:
                 if work.state.done:
                     self._held.pop(work.key, None)
                 if work.answer.set_running_or_notify_cancel():
-                    work.answer.set_result(Turned(work.state, work.cancelled, work.interrupted, work.seconds))
+                    work.answer.set_result(_turned(work))
             else:
                 going.append(work)
         self._slices = going

@@ -90,11 +90,12 @@ class LeaseKeeper:
     async def _keep(self, job: str, held: _Held) -> None:
         renewed = self._now()
         while True:
+            segment = held.segment
             try:
                 await self._renew(job, held)
                 renewed = self._now()
             except LeaseLost as lost:
-                if held.lease is None:  # another segment came meanwhile
+                if held.segment != segment:  # it came meanwhile, and its lease is to be taken anew
                     continue
                 _log.info("lease lost", job=job, reason=str(lost))
                 self._end(job, held)
@@ -106,25 +107,31 @@ class LeaseKeeper:
                     return
             await asyncio.sleep(BEAT_EVERY_S)
             if not held.slices and self._now() - held.touched > TTL_S:
-                await self._release(held)
-                if self._held.get(job) is held:
+                if self._held.get(job) is held:  # first this: a slice that comes meanwhile takes it anew
                     del self._held[job]
+                await self._release(held)
                 return
 
     async def _renew(self, job: str, held: _Held) -> None:
-        if held.lease is None:
-            held.lease = await self._leases.take(job, held.attempt, epoch=held.epoch, holder=self._replica)
+        lease = held.lease
+        if lease is None:
+            held.lease = await self._leases.take(
+                job, held.attempt, epoch=held.epoch, holder=self._replica, segment=held.segment
+            )
             return
-        held.lease = await self._leases.beat(held.lease, segment=held.segment, step=held.step)
+        beaten = await self._leases.beat(lease, segment=held.segment, step=held.step)
+        if held.lease is lease:  # another segment may have come meanwhile
+            held.lease = beaten
         self._epoch = max(self._epoch, await newest_epoch(self._store))
 
     async def _release(self, held: _Held) -> None:
-        if held.lease is None:
+        lease = held.lease
+        if lease is None:
             return
         try:
-            await self._leases.release(held.lease)
+            await self._leases.release(lease)
         except LongtakeError as error:  # it is somebody else's, or expires by itself
-            _log.info("lease not released", job=held.lease.job, message=error.message)
+            _log.info("lease not released", job=lease.job, message=error.message)
 
     def _end(self, job: str, held: _Held) -> None:
         if self._held.get(job) is held:

@@ -49,8 +49,11 @@ async def undisturbed(store: Store, key: str) -> bool:
     found = await _read(store)
     if found is None:  # nothing was ever swept here
         return True
-    if key in found.keys and not await _stale(store, found):
-        return False
+    if key in found.keys:
+        if not await _stale(store, found):
+            return False
+        with contextlib.suppress(Conflict, NotFound):  # so that nobody waits for the dead one again
+            await store.swap(KEY, _encode(()), found.version)
     return await _exists(store, key)
 
 

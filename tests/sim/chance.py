@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
-from tests.sim.known import tolerated
-
 
 class CallFate(NamedTuple):
     """How one store call goes."""
@@ -82,7 +80,7 @@ def drawn(random: Random) -> Faults:
         lost_answers=perhaps(0.2, 0.005, 0.1),
         drift=perhaps(0.5, 0.001, 0.1),
         clock_jumps=perhaps(0.3, 0.05, 0.5),
-        collections=perhaps(0.2, 0.1, 1.0),
+        collections=perhaps(0.3, 0.3, 3.0),
     )
 
 
@@ -141,8 +139,7 @@ class Chance:
     def lease_call(self, fate: CallFate, caller: str) -> None:
         """A lease that cannot be renewed for a while is lost; a lost answer alone must not cost it."""
         failed = self.store_is_down or caller in self.cut_off or fate.there_s + fate.back_s > 1.0
-        unheard = (fate.unanswered or fate.late_s > 0) and tolerated("leases-are-kept")
-        if failed or unheard or (fate.refused and not fate.late_s):
+        if failed or (fate.refused and not fate.late_s):
             self.losses += 1
 
     def hop_s(self) -> float:

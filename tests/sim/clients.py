@@ -172,7 +172,8 @@ class Client:
         if known is not None and known[0] is door and view.record.version < known[1]:
             raise Violation(f"{door.process} told {job} at version {view.record.version} after {known[1]}")
         self._seen[job] = door, view.record.version
-        return self._world.ledger.told(door.process, view.record)
+        self._world.ledger.told(door.process, view.record)
+        return view.record
 
     async def _cancel(self, job: str) -> None:
         while True:
@@ -186,6 +187,13 @@ class Client:
             if not view.record.cancel_requested and not view.record.state.terminal:
                 raise Violation(f"{job}: the cancellation was acknowledged, and the record knows nothing of it")
             return
+
+    async def forget_past(self) -> None:
+        """Delete every old video of the tenant."""
+        old = [record for record in self._world.library if record.tenant == self._tenant]
+        for record in old:
+            await self._delete(record.id)
+            self._world.library.remove(record)
 
     async def _delete(self, job: str) -> None:
         while True:

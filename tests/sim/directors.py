@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from serving.director.director import Director
 from serving.errors import LongtakeError
-from serving.jobs.epoch import EpochLost, take_epoch
+from serving.jobs.epoch import EpochLost, abandoned, take_epoch
 from serving.jobs.repository import Jobs
 from serving.metrics import Unrecorded
 from serving.store.base import Store
@@ -77,3 +77,5 @@ class Office:
             await director.run()
         except EpochLost:
             seat.lost = True
+            await abandoned(store)
+            process.kill()  # Serve starts the replica again

@@ -7,7 +7,7 @@ outside are not simulated, so the intake's parts that read them are left out.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import itertools
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -115,18 +115,16 @@ class _Line:
             raise _failed(str(error)) from error
 
     def Watch(self, request: Any, *, metadata: Any) -> _Stream:  # noqa: N802  (gRPC's)
-        stream = _Stream(self._process)
+        stream = _Stream()
         seat = self._office.reached()
         if seat is None:
-            stream.put(_failed("no Director"))
+            stream.put(_failed("no Director"), 1)
             return stream
         loop = self._process.loop
-        due = loop.now
+        places = itertools.count(1)
 
         def send(message: object) -> None:
-            nonlocal due
-            due = max(due, loop.now + self._network.hop_s())  # a stream keeps its order
-            loop.after(due - loop.now, stream.put, message, process=self._process)
+            loop.after(self._network.hop_s(), stream.put, message, next(places), process=self._process)
 
         async def pump() -> None:
             async for batch in seat.director.watch(request.cursor, request.epoch):
@@ -141,22 +139,24 @@ class _Line:
 
 
 class _Stream:
-    """What `DirectorLink` uses of a running call."""
+    """What `DirectorLink` uses of a running call. It keeps the order in which things were sent."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self) -> None:
         self.cancelled = False
-        self._messages: deque[object] = deque()
+        self._messages: dict[int, object] = {}
+        self._read = 0
         self._news = asyncio.Event()
 
-    def put(self, message: object) -> None:
-        self._messages.append(message)
+    def put(self, message: object, place: int) -> None:
+        self._messages[place] = message
         self._news.set()
 
     async def read(self) -> object:
-        while not self._messages:
+        while self._read + 1 not in self._messages:
             self._news.clear()
             await self._news.wait()
-        message = self._messages.popleft()
+        self._read += 1
+        message = self._messages.pop(self._read)
         if isinstance(message, grpc.aio.AioRpcError):
             raise message
         return message

@@ -13,7 +13,6 @@ from typing import Any
 
 from engines.families.base import Denoising
 from serving.stages.engine_loop import EngineLoop
-from tests.sim.known import tolerated
 
 
 class _Nothing(Exception):
@@ -92,9 +91,6 @@ class TaskLoop(EngineLoop):
 
     async def _torn(self, states: list[Denoising]) -> None:
         """Step them as a thread does: somebody may look before the step is counted."""
-        if tolerated("whole-checkpoints"):
-            self._step(states)
-            return
         before = [state.step for state in states]
         self._step(states)
         after = [state.step for state in states]

@@ -18,8 +18,8 @@ from serving.jobs.lease import TTL_S, Lease
 from serving.jobs.record import JobRecord, JobState
 from serving.requests import Kind
 from serving.segments.manifest import SegmentManifest
+from serving.store.sweeping import STALE_S
 from tests.sim import model
-from tests.sim.known import tolerated
 from tests.sim.loop import Process, SimLoop
 from tests.sim.store import Disk
 
@@ -40,13 +40,12 @@ IDLE_S = 2.0
 """A replica that stepped a job within this time works on it."""
 LATE_S = 4.0
 """Steps may go on for so long after the job has ended."""
-CALM_S = 60.0
-"""In calm weather, a job ends within this."""
+CALM_S = STALE_S + 60.0
+"""In calm weather, a job ends within this. A dead collector may have announced that late."""
 HEARD_S = 10.0
 """In calm weather, a front door tells of an end after so long at the latest."""
 
 
-_UNHEARD = {"DirectorLink._wake", "DirectorLink._watch_forever", "JobRun._finish_segment"}
 COLLECTOR = "collector"
 """The one kind of process that deletes what is immutable."""
 
@@ -89,8 +88,6 @@ class Ledger:
         self._epoch_of = epoch_of
         self._losses = losses
         self._calm_since = calm_since
-        self._moves = 0
-        """Leases that went from one holder to another."""
         self._leases_since: dict[str, float] = {}
         """When the present holder took the lease, by key."""
 
@@ -107,7 +104,7 @@ class Ledger:
         elif key.startswith("active/"):
             self._active(key, after)
         elif key.startswith("leases/") and after is not None:
-            self._lease(key, before, after)
+            self._lease(key, after)
         elif _IMMUTABLE.match(key):
             self._immutable(by, key, before, after)
 
@@ -168,7 +165,7 @@ class Ledger:
 
     def _in_time(self, name: str, job: Job) -> None:
         calm = self._calm_since()
-        if calm is not None and not tolerated("ends-soon"):
+        if calm is not None:
             took = self._loop.now - max(calm, job.created_at)
             _must(took < CALM_S, f"{name}: in calm weather it took {took:.0f} s")
 
@@ -209,7 +206,7 @@ class Ledger:
             _must(code == "WORKERS_CRASHED", f"{name}: it failed with {code}: {record.error}")
         lost = record.crashes - was.crashes
         _must(
-            lost <= 0 or record.crashes <= self._losses() + self._moves,
+            lost <= 0 or record.crashes <= self._losses(),
             f"{name}: {record.crashes} crashes, and nothing crashed",
         )
 
@@ -292,11 +289,8 @@ class Ledger:
 
     # ── who works ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _lease(self, key: str, before: bytes | None, after: bytes) -> None:
+    def _lease(self, key: str, after: bytes) -> None:
         lease = Lease.model_validate_json(after)
-        if tolerated("leases-stay-behind") and before is not None:
-            was = Lease.model_validate_json(before)
-            self._moves += was.holder != lease.holder and not was.released
         if lease.beat == 0 and not lease.released:
             self._leases_since[key] = self._loop.now
 
@@ -344,32 +338,27 @@ class Ledger:
         want = {record.id for record in there if record.tenant == tenant and record.state is not JobState.DELETED}
         _must(want == set(names), f"{tenant}: listed are {sorted(names)}, and there are {sorted(want)}")
         twice = sorted({name for name in names if names.count(name) > 1})
-        _must(not twice or tolerated("listed-once"), f"{tenant}: {twice} are listed twice")
+        _must(not twice, f"{tenant}: {twice} are listed twice")
 
     def unheard(self, errors: list[tuple[Process, str, BaseException]]) -> None:
         """Tasks of living processes that have ended by these errors, and nobody ever looked at them."""
         for process, name, error in errors:
-            known = tolerated("errors-are-heard") and name in _UNHEARD
-            _must(known, f"{process}: {name} has ended, and nobody heard of it: {error!r}")
+            raise Violation(f"{process}: {name} has ended, and nobody heard of it: {error!r}")
 
-    def told(self, door: Process, record: JobRecord) -> JobRecord:
-        """A client was told this. What it goes on with: the same, or where a rule is broken that may be, the truth."""
+    def told(self, door: Process, record: JobRecord) -> None:
+        """A client was told this."""
         job, calm = self.jobs[record.id], self._calm_since()
         if record.state.terminal or job.ended_at is None or calm is None:
-            return record
+            return
         late = self._loop.now - max(job.ended_at, calm)
-        if late < HEARD_S:
-            return record
         _must(
-            tolerated("ends-are-told"),
-            f"{door} tells {record.id} is {record.state}, {late:.0f} s after it has {job.record.state}",
+            late < HEARD_S, f"{door} tells {record.id} is {record.state}, {late:.0f} s after it has {job.record.state}"
         )
-        return job.record
 
     def at_rest(self) -> bool:
         """Whether every job has ended and left the active list."""
         ended = all(job.record.state.terminal for job in self.jobs.values())
-        return ended and (tolerated("active-keys-go") or not self._left())
+        return ended and not self._left()
 
     def unrest(self) -> str:
         """What keeps the world from its end."""

@@ -90,6 +90,8 @@ async def _past(world: World, clients: list[Client]) -> None:
     world.library = [record for record in records if record.state is JobState.SUCCEEDED and record.segments]
     world.disk.age(DAYS_MS)
     world.note("forty days go by")
+    if world.random.random() < 0.5:  # what is made next needs again what nobody needs any more
+        await asyncio.gather(*(client.forget_past() for client in clients[:2]))
 
 
 async def _listed(world: World) -> None:

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 
 from tests.sim.crashing import Crashes, first_broken, live, pairs
-from tests.sim.known import KNOWN
 from tests.sim.planted import BUGS, planted
 from tests.sim.play import Played, play
 from tests.sim.seams import prepare
@@ -38,7 +37,6 @@ def main() -> int:
             [sys.executable, "-m", "tests.sim", *sys.argv[1:]],
             {**os.environ, "PYTHONHASHSEED": HASH_SEED},
         )
-    options.strict = list(KNOWN) if options.strict == [] else options.strict or []
     if options.crashes is not None:
         return _one_life(options.crashes)
     if options.seed_only is not None:
@@ -54,7 +52,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--plant", choices=sorted(BUGS), help="break the shipped code in this way first")
     parser.add_argument("--pairs", type=int, default=0, help="how many pairs of crashes are tried after that")
     parser.add_argument("--crashes", type=_crashes, help="live one life with these crashes: 12:director,40:denoiser")
-    parser.add_argument("--strict", nargs="*", choices=sorted(KNOWN), metavar="RULE", help="break on known faults too")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--events", type=int, default=SHOWN, help="how many of a broken world's last events are shown")
     return parser.parse_args()
@@ -83,8 +80,7 @@ def _played(options: argparse.Namespace) -> Iterator[Played]:
     """World after world, in the order of their seeds, without end."""
     starts = itertools.count(options.seed, BATCH)
     context = multiprocessing.get_context("spawn")
-    strict = (options.strict,)
-    with ProcessPoolExecutor(options.processes, mp_context=context, initializer=prepare, initargs=strict) as pool:
+    with ProcessPoolExecutor(options.processes, mp_context=context, initializer=prepare) as pool:
         going: deque[Future[list[Played]]] = deque()
         try:
             while True:
@@ -107,7 +103,7 @@ def _batch(seeds: range, plant: str | None) -> list[Played]:
 
 
 def _again(seed: str, options: argparse.Namespace) -> Played:
-    prepare(options.strict)
+    prepare()
     with planted(options.plant):
         return play(seed, traced=True)
 
@@ -149,6 +145,5 @@ def _tell(played: Played, options: argparse.Namespace) -> int:
         print("no rule was broken")
         return 0
     plant = f" --plant {options.plant}" if options.plant else ""
-    plant += f" --strict {' '.join(options.strict)}" if options.strict else ""
     print(f"{played.broken}\n\nplay it again: python -m tests.sim --seed-only {played.seed}{plant}")
     return 1

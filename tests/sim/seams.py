@@ -12,7 +12,7 @@ import secrets
 import sys
 import types
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from unittest import mock
@@ -25,7 +25,6 @@ from serving.jobs.record import JobRecord
 from serving.stages import denoise, engine_loop
 from serving.stages.checkpoint import CheckpointPolicy
 from tests.sim.engine import TaskLoop
-from tests.sim.known import be_strict
 from tests.sim.loop import SimLoop
 from tests.sim.world import Shape
 
@@ -64,9 +63,8 @@ def installed(loop: SimLoop, seed: str, shape: Shape) -> Iterator[None]:
         yield
 
 
-def prepare(strict: Sequence[str] = ()) -> None:
+def prepare() -> None:
     """Once per process: no logs, for a world has its own trace; and what is imported is never searched for garbage."""
-    be_strict(strict)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     gc.collect()
     gc.freeze()

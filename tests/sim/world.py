@@ -17,13 +17,11 @@ from serving.errors import LongtakeError
 from serving.jobs.record import JobRecord
 from serving.runtime_keys import DIRECTOR_ADDRESS
 from serving.stages.denoise import Denoiser
-from serving.store import sweeping
 from tests.sim.chance import KINDS, Chance, Faults
 from tests.sim.directors import Office
 from tests.sim.doors import Door
 from tests.sim.engine import TaskLoop
 from tests.sim.invariants import Ledger, Violation
-from tests.sim.known import tolerated
 from tests.sim.loop import Process, SimLoop
 from tests.sim.network import Network
 from tests.sim.stages import Encoder, Pool, Renderer, Replica, SimStages, loaded
@@ -205,8 +203,6 @@ class World:
         """Nothing is wrong any more."""
         self.note("all is calm")
         self.calm_since = self.loop.now
-        if tolerated("ends-soon"):
-            self.disk.delete(sweeping.KEY)
 
     def note(self, event: str) -> None:
         """Something happened."""

@@ -43,12 +43,12 @@ async def test_text_extension_reference_and_image_are_reproduced(office: Office,
         await _job(office, session, references=(digest,)),
         await _job(office, session, kind=Kind.IMAGE, seconds=0, resolution="1k", images=2),
     ]
-    before = [entry async for entry in office.store.list("")]
+    before = [entry async for entry in office.store.list(f"t/{TENANT}/")]
     for job in jobs:
         found = await reproduce(office.store, TENANT, job.id, session)
         assert found
         assert [digest.what for digest in found if not digest.equal] == []
-    assert [entry async for entry in office.store.list("")] == before
+    assert [entry async for entry in office.store.list(f"t/{TENANT}/")] == before
 
 
 async def test_a_changed_segment_is_named(office: Office, session: Session) -> None:

@@ -43,6 +43,23 @@ async def test_the_director_of_the_newest_epoch_gives_the_lease_away(store: Stor
     assert (found.holder, found.segment, found.step) == ("two", 2, 5)
 
 
+async def test_a_beat_whose_answer_was_lost_is_still_ones_own(store: Store) -> None:
+    leases = Leases(store)
+    lease = await leases.take("vid_a", 1, epoch=1, holder="one")
+    await leases.beat(lease, segment=0, step=1)  # nobody was told
+    assert (await leases.beat(lease, segment=0, step=2)).step == 2
+
+
+async def test_whoever_works_on_a_later_segment_keeps_the_lease(store: Store) -> None:
+    leases = Leases(store)
+    await leases.take("vid_a", 1, epoch=1, holder="one", segment=0)
+    later = await leases.take("vid_a", 1, epoch=1, holder="two", segment=1)
+    with pytest.raises(LeaseLost, match="at segment 1 already, with two"):
+        await leases.take("vid_a", 1, epoch=1, holder="one", segment=0)
+    assert (await leases.beat(later, segment=1, step=3)).holder == "two"
+    assert (await leases.take("vid_a", 1, epoch=2, holder="one", segment=0)).holder == "one"
+
+
 async def test_a_revoked_holder_learns_of_it(store: Store) -> None:
     leases = Leases(store)
     lease = await leases.take("vid_a", 1, epoch=1, holder="one")

@@ -14,7 +14,7 @@ from serving.errors import AlreadyExists, Conflict, FailedPrecondition, NotFound
 from serving.jobs.epoch import EpochLost, take_epoch
 from serving.jobs.ids import derived_id, new_id
 from serving.jobs.record import TRANSITIONS, JobRecord, JobState
-from serving.jobs.repository import Jobs
+from serving.jobs.repository import Jobs, _active_key
 from serving.plan import plan
 from serving.requests import VideoRequest
 from serving.store.base import Store
@@ -166,3 +166,22 @@ async def test_a_resent_create_of_a_deleted_job_leaves_nothing_behind(jobs: Jobs
     with pytest.raises(FailedPrecondition, match="was deleted"):
         await jobs.create(record(job, idempotency_key="key"))
     assert [entry.key async for entry in store.list("") if not entry.key.startswith("t/a/jobs/")] == []
+
+
+async def test_a_key_that_no_record_tells_of_leaves_the_active_list(jobs: Jobs) -> None:
+    """A create with another priority and the same key was refused, and its client died before it cleaned up."""
+    made = await jobs.create(record("vid_" + "a" * 26, priority=5))
+    await jobs._store.put_if_absent(_active_key(made.model_copy(update={"priority": 4})), b"")
+    listed = [entry async for entry in jobs.active()]
+    assert [entry.priority for entry in listed] == [4, 5]
+    for entry in listed:
+        await jobs.retire(entry)
+    assert [entry async for entry in jobs.active()] == []
+
+
+async def test_a_deleted_job_is_told_from_one_that_never_was(jobs: Jobs) -> None:
+    made = await jobs.create(record())
+    assert not await jobs.deleted("a", made.id)
+    await jobs.delete(await jobs.transition(made, state=JobState.CANCELLED))
+    assert await jobs.deleted("a", made.id)
+    assert not await jobs.deleted("a", new_id("vid_"))
