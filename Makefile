@@ -12,7 +12,7 @@ help: ## List the commands.
 demo: $(BASE)/ready ## Set up without torch, start Longtake, make one of everything, show it on a page.
 	@$(BASE)/bin/longtake demo
 
-test: $(DEV)/ready lint unit ## Set up, then check style, types, imports and generated code, and run all tests.
+test: $(DEV)/ready lint unit sim ## Set up, then check style, types, imports and generated code, and run all tests.
 
 lint: $(DEV)/ready ## Check style, types, imports and generated code.
 	$(DEV)/bin/ruff check .

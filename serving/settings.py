@@ -138,11 +138,35 @@ class Director(Group):
     """host:port of Serve's gRPC proxy. None: as `up` wrote it to the store."""
 
 
+class TenantAdmission(Group):
+    """What is different for one tenant; what is left out is as in `admission`."""
+
+    max_active_jobs: int | None = Field(default=None, ge=1)
+    creates_per_minute: float | None = Field(default=None, gt=0)
+    most_urgent: int | None = Field(default=None, ge=0, le=9)
+    weight: float = Field(default=1.0, gt=0)
+    """Its share of the engines while others wait too: a tenant of weight 2 gets twice what one of weight 1 gets."""
+
+
 class Admission(Group):
     """Bounds of the queue."""
 
     max_active_jobs: int = Field(default=10_000, ge=1)
     """Queued and running jobs per tenant before creates are refused."""
+    max_all_jobs: int = Field(default=100_000, ge=1)
+    """The same for all tenants together."""
+    creates_per_minute: float | None = Field(default=None, gt=0)
+    """Creates per tenant and front-door process; a minute's worth may come at once. None: as many as the queue takes.
+    Each front door counts for itself."""
+    most_urgent: int = Field(default=1, ge=0, le=9)
+    """The most urgent priority that a tenant may ask for. 0 goes before other tenants' work, so it is given by name."""
+    tenants: dict[str, TenantAdmission] = Field(default_factory=dict)
+    """Other bounds for single tenants, e.g. {"studio": {"most_urgent": 0, "weight": 2}}."""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Fair shares by tenant, those of weight 1 left out."""
+        return {name: tenant.weight for name, tenant in self.tenants.items() if tenant.weight != 1.0}
 
 
 class Retention(Group):

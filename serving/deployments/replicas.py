@@ -25,7 +25,7 @@ from serving.deployments.metrics_binding import RayRecorder
 from serving.director.director import Director
 from serving.director.events import Batch
 from serving.gen.longtake.internal.v1 import director_pb2
-from serving.jobs.epoch import EpochLost, take_epoch
+from serving.jobs.epoch import EpochLost, abandoned, take_epoch
 from serving.jobs.repository import Jobs
 from serving.logs import configure, logger
 from serving.media.sandbox import Decoder
@@ -58,6 +58,7 @@ from serving.stages.loaded import Loaded, load
 from serving.stages.prompt import PromptWriter
 from serving.stages.render import Renderer
 from serving.stages.text import TextEncoder
+from serving.store.base import Store
 from serving.store.open import open_store
 
 T = TypeVar("T")
@@ -218,6 +219,7 @@ class DirectorReplica(_Replica):
             family=models.family,
             slots=settings.stages.slots,
             servers=settings.stages.scale_of("denoiser").max,
+            weights=settings.admission.weights,
             slice_s=settings.stages.slice_s,
             metrics=self.metrics,
             now_ms=_now_ms,
@@ -225,6 +227,7 @@ class DirectorReplica(_Replica):
             collect=partial(collect_once, store, settings.retention, now_ms=_now_ms, metrics=self.metrics),
         )
         self._life = asyncio.create_task(self._director.run(), name="director")
+        self._abandoned = asyncio.create_task(self._wait_idle(store), name="idle")
 
     async def Wake(  # noqa: N802  (the proto's name)
         self, request: director_pb2.WakeRequest, grpc_context: RayServegRPCContext
@@ -244,13 +247,19 @@ class DirectorReplica(_Replica):
     async def check_health(self) -> None:
         """Serve starts the replica again when the Director's loop has ended by a fault.
 
-        One that lost its epoch stays idle: starting it again would take the epoch back from the newer one.
+        One that lost its epoch stays idle: starting it again would take the epoch back from the newer one. It is
+        started again when the newer one has gone and left nobody.
         """
-        if self._life.done():
-            error = self._life.exception()
-            if not isinstance(error, EpochLost):
-                raise RuntimeError("the Director's loop has ended") from error
+        if self._abandoned.done():
+            raise RuntimeError("no Director works") from self._abandoned.exception()
+
+    async def _wait_idle(self, store: Store) -> None:
+        """Return when a Director is needed here. Raises what ended this one's loop, but for the loss of its epoch."""
+        try:
+            await asyncio.shield(self._life)
+        except EpochLost:
             logger("director").info("idle: a newer Director has started")
+            await abandoned(store)
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """What the stages are scaled by, for Serve to collect; nothing from a Director that does not work any more."""

@@ -1,13 +1,21 @@
-"""How many jobs each tenant has queued and running, near enough for a bound.
+"""How many jobs wait or run, and about how many seconds of work they are, by tenant and urgency.
 
 The store is listed now and then; in between this front door adds what it accepted. Other front doors' creates
-are seen at the next listing, so the bound may be overrun by what they accept in one interval.
+are seen at the next listing, so a bound may be overrun by what they accept in one interval.
+
+A listing costs no reads of records: keys name tenant, priority and deadline, and not the work. So the work of a job is
+taken for the mean of what this front door accepted from its tenant lately (newer ones count more), of all tenants if it
+accepted none from that one, and of the asker's own job if it accepted none at all. A job that runs counts in full.
+What is ahead is an estimate for that reason, and rather too much than too little.
 """
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right, insort
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from serving.jobs.repository import Jobs
 
@@ -16,37 +24,113 @@ SHARE = 20.0
 """A listing is repeated after at least so many times what it took, so that a huge queue is not listed all
 day.
 """
+_GAIN = 0.1
+"""How much a new job moves the mean work of its tenant's jobs."""
+ALL = ""
+"""Stands for all tenants; none has this name."""
+
+
+@dataclass
+class _Line:
+    """Jobs of one tenant and priority."""
+
+    open: int = 0
+    """Those without a deadline."""
+    due: array[int] = field(default_factory=lambda: array("q"))
+    """Deadlines of the others in ms, ascending: 8 bytes a job."""
+
+    def before(self, deadline_ms: int | None) -> int:
+        """Jobs that may go before one with this deadline."""
+        return self.open + (len(self.due) if deadline_ms is None else bisect_right(self.due, deadline_ms))
 
 
 class Backlog:
-    """Counts by tenant."""
+    """Counts and work by tenant, near enough for bounds and forecasts."""
 
     def __init__(self, jobs: Jobs, *, clock: Callable[[], float]) -> None:
         """`clock` is monotonic, in seconds."""
         self._jobs = jobs
         self._clock = clock
+        self._lines: dict[tuple[str, int], _Line] = {}
         self._counts: Counter[str] = Counter()
+        self._mean_s: dict[str, float] = {}
         self._due = float("-inf")
 
     async def active(self, tenant: str) -> int:
         """Jobs of a tenant that are queued or running."""
-        if self._clock() >= self._due:
-            await self._list()
+        await self._look()
         return self._counts[tenant]
 
     async def all_active(self) -> int:
         """Jobs of all tenants that are queued or running."""
-        if self._clock() >= self._due:
-            await self._list()
+        await self._look()
         return self._counts.total()
 
-    def accepted(self, tenant: str) -> None:
-        """One more."""
+    def accepted(
+        self, tenant: str, *, priority: int = 5, deadline_ms: int | None = None, work_s: float | None = None
+    ) -> None:
+        """One more. `work_s`: its predicted seconds at the Denoiser."""
+        _add(self._lines, tenant, priority, deadline_ms)
         self._counts[tenant] += 1
+        if work_s is not None:
+            for name in (tenant, ALL):
+                mean = self._mean_s.get(name, work_s)
+                self._mean_s[name] = mean + _GAIN * (work_s - mean)
+
+    async def ahead_s(self, tenant: str, priority: int, deadline_ms: int | None, like_s: float) -> float:
+        """Seconds of the tenant's own work that go before a new job: what is at least as urgent and, where that job
+        has a deadline, not due later. `like_s`: see `job_s`.
+        """
+        await self._look()
+        ahead = sum(
+            line.before(deadline_ms if level == priority else None)
+            for (name, level), line in self._lines.items()
+            if name == tenant and level <= priority
+        )
+        return ahead * self.job_s(tenant, like_s)
+
+    def others_s(self, tenant: str, like_s: float) -> Iterator[tuple[str, float]]:
+        """All other tenants with work, and the seconds of it."""
+        for name, count in self._counts.items():
+            if name != tenant:
+                yield name, count * self.job_s(name, like_s)
+
+    def job_s(self, tenant: str, like_s: float) -> float:
+        """Mean work of a tenant's jobs (`ALL`: of everybody's). Where nothing is known, `like_s`: the asker's own."""
+        return self._mean_s.get(tenant, self._mean_s.get(ALL, like_s))
+
+    def seen_again_s(self) -> float:
+        """Seconds until the store is listed again: until then, ended jobs are counted."""
+        return max(0.0, self._due - self._clock())
+
+    async def _look(self) -> None:
+        if self._clock() >= self._due:
+            await self._list()
 
     async def _list(self) -> None:
         began = self._clock()
         # Others go on with the old counts while this one lists.
         self._due = began + INTERVAL_S
-        self._counts = Counter([entry.tenant async for entry in self._jobs.active()])
+        lines: dict[tuple[str, int], _Line] = {}
+        unsorted: dict[tuple[str, int], list[int]] = {}
+        async for entry in self._jobs.active():
+            place = (entry.tenant, entry.priority)
+            if entry.deadline_ms is None:
+                lines.setdefault(place, _Line()).open += 1
+            else:
+                unsorted.setdefault(place, []).append(entry.deadline_ms)
+        for place, deadlines in unsorted.items():
+            lines.setdefault(place, _Line()).due = array("q", sorted(deadlines))
+        counts: Counter[str] = Counter()
+        for (tenant, _), line in lines.items():
+            counts[tenant] += line.before(None)
+        self._lines, self._counts = lines, counts
         self._due = self._clock() + max(INTERVAL_S, SHARE * (self._clock() - began))
+
+
+def _add(lines: dict[tuple[str, int], _Line], tenant: str, priority: int, deadline_ms: int | None) -> None:
+    line = lines.setdefault((tenant, priority), _Line())
+    if deadline_ms is None:
+        line.open += 1
+    else:
+        insort(line.due, deadline_ms)

@@ -7,6 +7,8 @@ surface hands in `names`, from the name here to the name there.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -25,6 +27,10 @@ class MediaDraft:
     url: str = ""
     file_id: str = ""
     data: bytes | None = None
+
+    def asked(self) -> list[str | None]:
+        """What it names, in short."""
+        return [self.url, self.file_id, None if self.data is None else hashlib.sha256(self.data).hexdigest()]
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,17 @@ class Draft:
     request_id: str = ""
     """Makes a resent create return the same job."""
     names: Mapping[str, str] = field(default_factory=lambda: _SAME)
+
+    def digest(self) -> str:
+        """SHA-256 of what is asked for, as it was asked for: two equal ones ask for the same, whatever became since of
+        the media that they name. When, how urgently and by which key is left out.
+        """
+        video = [self.kind.value, self.seconds, self.aspect_ratio, self.resolution, self.codec, self.images]
+        work = [self.model, self.prompt, self.seed, self.steps]
+        source = [self.extends.video_id, self.extends.segment] if self.extends else None
+        media = [self.first_frame, *self.references, *([self.extends.media] if self.extends else [])]
+        asked = [video, work, source, [one.asked() if one else None for one in media]]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
     def name(self, own: str) -> str:
         """What the caller's wire calls this field."""

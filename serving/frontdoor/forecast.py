@@ -1,67 +1,122 @@
-"""When a job that is asked for now would start and end. `videos.py` tells it to clients and refuses by it.
+"""When a job that is asked for now would start and end, and when those that wait will. `videos.py` tells it to clients
+and refuses by it, `jobs_api.py` shows it.
 
-What a job takes was learnt by the Director (`estimates.py`). What is ahead of it is counted and not measured: every job
-that waits or runs is taken for one like this. So the start is an estimate; the work itself is known better.
+What a job takes was learnt by the Director (`estimates.py`); what is in its way is counted, and its work is a mean
+(`backlog.py`). So the work itself is known better than the start.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
-from serving.errors import FailedPrecondition, ResourceExhausted
+from serving.admission import Occupancy, served_after
 from serving.estimates import DENOISER, RENDERER, Estimates, load
-from serving.frontdoor.backlog import Backlog
+from serving.frontdoor.backlog import ALL, Backlog
+from serving.frontdoor.validation import DEFAULT_PRIORITY
 from serving.jobs.history import Prediction
+from serving.jobs.record import JobRecord, JobState
 from serving.plan import Plan
 from serving.store.base import Store
 
+URGENT = 0
+"""The priority that goes before the work of other tenants."""
 _LIVE_S = 10.0
 
 
 class Forecast:
     """One per front-door process."""
 
-    def __init__(self, store: Store, backlog: Backlog, *, servers: int, now_ms: Callable[[], int]) -> None:
-        """`servers`: Denoisers that work side by side."""
+    def __init__(
+        self,
+        store: Store,
+        backlog: Backlog,
+        *,
+        servers: int,
+        now_ms: Callable[[], int],
+        weights: Mapping[str, float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`servers`: Denoisers that work side by side. `weights`: fair shares by tenant, 1 where none is named."""
         self._store = store
         self._backlog = backlog
         self._servers = servers
+        self._weights = dict(weights or {})
         self._now_ms = now_ms
+        self._clock = clock
         self._known = Estimates()
-        self._until = 0.0
+        self._until = float("-inf")
 
     async def estimates(self) -> Estimates:
         """What the Director has learnt, at most some seconds ago."""
-        if time.monotonic() >= self._until:
+        if self._clock() >= self._until:
             self._known = await load(self._store)
-            self._until = time.monotonic() + _LIVE_S
+            self._until = self._clock() + _LIVE_S
         return self._known
 
-    async def of(self, plan: Plan) -> Prediction:
+    async def of(self, plan: Plan, *, tenant: str, priority: int, deadline_ms: int | None) -> Prediction:
         """For a job with this plan, if it were made now."""
         seconds = (await self.estimates()).predict(plan)
-        ahead = await self._backlog.all_active()
-        start = self._now_ms() + round(1000 * ahead * seconds[DENOISER] / self._servers)
-        # The last segment is rendered after the last step, the others meanwhile.
-        took = seconds[DENOISER] + seconds[RENDERER] / len(plan.segments)
-        return Prediction(start_ms=start, end_ms=start + round(1000 * took), seconds=seconds)
+        steps_s = seconds[DENOISER]
+        ahead_s = await self._backlog.ahead_s(tenant, priority, deadline_ms, steps_s)
+        start_s, end_s = self._times(tenant, priority, ahead_s, steps_s)
+        end_s += _last_rendered_s(seconds, plan)
+        now = self._now_ms()
+        return Prediction(start_ms=now + round(1000 * start_s), end_ms=now + round(1000 * end_s), seconds=seconds)
 
+    async def expected(self, records: Iterable[JobRecord]) -> dict[str, Prediction]:
+        """For all jobs of one tenant that wait or run, as things stand: by id, with the work that is left of each."""
+        known, now = await self.estimates(), self._now_ms()
+        found: dict[str, Prediction] = {}
+        ahead_s = 0.0
+        for record in sorted(records, key=_turn):
+            left = known.remaining(record.plan, record.steps_done)
+            start_s, end_s = self._times(record.tenant, record.priority, ahead_s, left)
+            ahead_s += left
+            end = now + round(1000 * (end_s + _last_rendered_s(known.predict(record.plan), record.plan)))
+            begun = record.started_ms if record.state is JobState.RUNNING else None
+            start = now + round(1000 * start_s) if begun is None else begun
+            found[record.id] = Prediction(start_ms=start, end_ms=end, seconds={DENOISER: left})
+        return found
 
-def check_deadline(deadline_ms: int | None, prediction: Prediction, now_ms: int) -> None:
-    """Refuse a deadline that cannot be met: for ever, or while so much is ahead."""
-    if deadline_ms is None or prediction.end_ms <= deadline_ms:
-        return
-    work_s = (prediction.end_ms - prediction.start_ms) / 1000
-    if now_ms + 1000 * work_s > deadline_ms:
-        raise FailedPrecondition(
-            f"deadline: the work alone takes about {work_s:.1f} s: give it more time, or ask for less",
-            reason="DEADLINE_TOO_SHORT",
+    async def occupancy(self, tenant: str, like_s: float) -> Occupancy:
+        """How full the queue is, and how fast it empties. `like_s`: the work of the job that is asked for."""
+        active, all_active = await self._backlog.active(tenant), await self._backlog.all_active()
+        return Occupancy(
+            active=active,
+            all_active=all_active,
+            tenant_job_s=self._shared_s(tenant, DEFAULT_PRIORITY, self._backlog.job_s(tenant, like_s), like_s),
+            all_job_s=self._backlog.job_s(ALL, like_s) / self._servers,
+            seen_again_s=self._backlog.seen_again_s(),
         )
-    wait_s = (prediction.end_ms - deadline_ms) / 1000
-    raise ResourceExhausted(
-        f"deadline: with what is queued the video would be done {wait_s:.1f} s too late; "
-        f"come back in {wait_s:.0f} s, or give it more time",
-        retry_after_s=max(1.0, wait_s),
-        reason="DEADLINE_UNREACHABLE",
-    )
+
+    def _times(self, tenant: str, priority: int, ahead_s: float, work_s: float) -> tuple[float, float]:
+        """Seconds until a job starts and until its steps are done, `ahead_s` seconds of its tenant's work before it."""
+        start_s = self._shared_s(tenant, priority, ahead_s, work_s)
+        end_s = self._shared_s(tenant, priority, ahead_s + work_s, work_s)
+        # However many Denoisers there are, a job is on one of them at a time.
+        return start_s, max(end_s, start_s + work_s)
+
+    def _shared_s(self, tenant: str, priority: int, work_s: float, like_s: float) -> float:
+        """Seconds until so much of a tenant's work is done beside the shares of the others. Urgent jobs go first."""
+        if priority == URGENT:
+            return work_s / self._servers
+        mine = self._weights.get(tenant, 1.0)
+        others = self._backlog.others_s(tenant, like_s)
+        return served_after(work_s, [(s, self._weights.get(name, 1.0) / mine) for name, s in others], self._servers)
+
+
+def alone_s(prediction: Prediction, plan: Plan) -> float:
+    """Seconds that a job takes where nothing else is in its way."""
+    return prediction.seconds[DENOISER] + _last_rendered_s(prediction.seconds, plan)
+
+
+def _last_rendered_s(seconds: dict[str, float], plan: Plan) -> float:
+    """The last segment is rendered after the last step, the others meanwhile."""
+    return seconds[RENDERER] / len(plan.segments)
+
+
+def _turn(record: JobRecord) -> tuple[bool, int, float, int]:
+    """About the order in which the Director goes: what runs, urgency, deadlines, age."""
+    due = float("inf") if record.deadline_ms is None else float(record.deadline_ms)
+    return record.state is not JobState.RUNNING, record.priority, due, record.created_ms

@@ -154,7 +154,8 @@ class FrontDoor:
         )
         backlog = Backlog(jobs, clock=time.monotonic)
         servers = settings.stages.scale_of("denoiser").max
-        forecast = Forecast(store, backlog, servers=servers, now_ms=now_ms)
+        weights = settings.admission.weights
+        forecast = Forecast(store, backlog, servers=servers, now_ms=now_ms, weights=weights)
         videos = Videos(
             store=store,
             jobs=jobs,
@@ -166,7 +167,7 @@ class FrontDoor:
             backlog=backlog,
             forecast=forecast,
             recorder=self._recorder,
-            defaults=Defaults(settings.video.codec, settings.admission.max_active_jobs),
+            defaults=Defaults.of(settings),
             now_ms=now_ms,
         )
         content = Content(

@@ -8,47 +8,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
 
-from serving import admission
-from serving.errors import Conflict, FailedPrecondition, InvalidArgument, LongtakeError, NotFound, Unavailable
+from serving.admission import Limits, admit, check_deadline, check_priority
+from serving.errors import Conflict, FailedPrecondition, LongtakeError, Unavailable
+from serving.estimates import DENOISER
 from serving.frontdoor.auth import Caller
 from serving.frontdoor.backlog import Backlog
-from serving.frontdoor.catalog import Catalog, Model
+from serving.frontdoor.catalog import Catalog
 from serving.frontdoor.director_link import DirectorLink
 from serving.frontdoor.drafts import Draft
-from serving.frontdoor.forecast import Forecast, check_deadline
-from serving.frontdoor.intake import ForeignParent, Intake, OwnParent
+from serving.frontdoor.forecast import Forecast, alone_s
+from serving.frontdoor.intake import Intake
 from serving.frontdoor.paging import decode_token, encode_token
 from serving.frontdoor.records import RecordCache, Records, View
-from serving.frontdoor.validation import (
-    DEFAULT_PRIORITY,
-    check_draft,
-    check_times,
-    foreign_shape,
-    inherited_resolution,
-    seconds_of,
-)
+from serving.frontdoor.settle import Settled, Settler
+from serving.frontdoor.validation import DEFAULT_PRIORITY
 from serving.frontdoor.watch import Event, watch
 from serving.jobs import history
-from serving.jobs.dead import DeadLetters
 from serving.jobs.history import EventKind
 from serving.jobs.ids import derived_id, new_id
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.logs import job_context, logger
 from serving.metrics import CREATES_REPEATED, JOBS_CREATED, JOBS_REFUSED, Recorder
-from serving.plan import Plan, plan
+from serving.ratelimit import RateLimit
 from serving.requests import Codec, Kind, VideoRequest
-from serving.segments.lineage import Segments, shape_of
+from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest
-from serving.segments.shape import VideoShape
+from serving.settings import Settings, TenantAdmission
 from serving.store.base import Store
 
-MIN_JOB_S = 0.05
-"""What a job takes at least, for the time after which a refused client comes back."""
 RESENT_WITHIN_MS = 60_000
 """How long a create that is marked as a retry is taken for the same one."""
 DRAIN_RETRY_S = 2.0
@@ -60,16 +52,35 @@ class Defaults:
 
     codec: Codec
     max_active_jobs: int
+    max_all_jobs: int = 100_000
+    creates_per_minute: float | None = None
+    most_urgent: int = 0
+    tenants: Mapping[str, TenantAdmission] = field(default_factory=dict)
+    """What is different for single tenants."""
 
+    @classmethod
+    def of(cls, settings: Settings) -> Defaults:
+        """As the settings say."""
+        bounds = settings.admission
+        return cls(
+            codec=settings.video.codec,
+            max_active_jobs=bounds.max_active_jobs,
+            max_all_jobs=bounds.max_all_jobs,
+            creates_per_minute=bounds.creates_per_minute,
+            most_urgent=bounds.most_urgent,
+            tenants=bounds.tenants,
+        )
 
-@dataclass(frozen=True)
-class _Settled:
-    """A request with everything decided."""
-
-    request: VideoRequest
-    model: Model
-    parent: VideoShape | None
-    warnings: tuple[str, ...]
+    def limits(self, tenant: str) -> Limits:
+        """What this tenant may have."""
+        own = self.tenants.get(tenant) or TenantAdmission()
+        return Limits(
+            tenant=tenant,
+            max_active_jobs=own.max_active_jobs or self.max_active_jobs,
+            max_all_jobs=self.max_all_jobs,
+            most_urgent=self.most_urgent if own.most_urgent is None else own.most_urgent,
+            creates_per_minute=own.creates_per_minute or self.creates_per_minute,
+        )
 
 
 class Videos:
@@ -90,18 +101,20 @@ class Videos:
         recorder: Recorder,
         defaults: Defaults,
         now_ms: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`clock` is monotonic, in seconds."""
         self._store = store
         self._jobs = jobs
         self._cache = cache
         self._records = records
         self._link = link
-        self._intake = intake
-        self._catalog = catalog
+        self._settler = Settler(store=store, intake=intake, catalog=catalog, codec=defaults.codec, now_ms=now_ms)
         self._backlog = backlog
         self._forecast = forecast
         self._recorder = recorder
         self._defaults = defaults
+        self._rate = RateLimit(clock)
         self._now_ms = now_ms
         self._draining = False
         self._log = logger("videos")
@@ -116,93 +129,49 @@ class Videos:
         Raises every error that a user can act on; nothing was persisted then.
         """
         try:
-            if self._draining:
-                raise Unavailable("this server is shutting down: try again", retry_after_s=DRAIN_RETRY_S)
-            settled = await self._settle(caller, draft)
-            known = await self._sent_before(caller, settled.request) if resent and not draft.request_id else None
-            return known or await self._accept(caller, draft, settled)
+            self._check_open()
+            made = await self._made_before(caller, draft)
+            if made is not None and made.draft == draft.digest():
+                self._recorder.add(CREATES_REPEATED, by="request_id")
+                return made
+            known = made is not None
+            if not known and not resent:
+                self._take_token(caller)
+            settled = await self._settler.settle(caller.tenant, draft, again=known)
+            if resent and not draft.request_id:
+                found = await self._sent_before(caller, settled.request)
+                if found is not None:
+                    return found
+            if resent and not known:
+                self._take_token(caller)
+            return await self._accept(caller, draft, settled, known=known)
         except LongtakeError as error:
             self._recorder.add(JOBS_REFUSED, reason=error.reason)
             raise
 
     async def planned(self, caller: Caller, draft: Draft) -> View:
-        """The video as it would be, without an id: everything is checked and planned, and no job is made."""
-        settled = await self._settle(caller, draft)
+        """The video as it would be, without an id: everything is checked and planned, and no job is made. Of what the
+        caller handed in, pictures and films are kept under their digests, as a create would.
+        """
+        self._check_open()
+        self._take_token(caller)
+        settled = await self._settler.settle(caller.tenant, draft)
         wanted = await self._wanted(caller, draft, settled, "")
-        await self._admit(wanted)
+        await self._admit(wanted, draft)
         return View(wanted)
 
-    async def _settle(self, caller: Caller, draft: Draft) -> _Settled:
-        """Check everything, take the media in, fill what is open."""
-        model = self._catalog.resolve(draft.model)
-        check_draft(draft, model.capabilities)
-        check_times(draft, self._now_ms())
-        source = None
-        if draft.extends:
-            source = await self._intake.parent(caller.tenant, draft.extends, draft.name("extends"))
-        can = model.capabilities
-        aspect = draft.aspect_ratio or can.canvases[0].aspect_ratio
-        codec = Codec(draft.codec) if draft.codec else self._defaults.codec
-        sizes = can.image_resolutions if draft.kind is Kind.IMAGE else can.resolutions
-        resolution = draft.resolution or next(iter(sizes))
-        shape: VideoShape | None = None
-        warnings: tuple[str, ...] = ()
-        if isinstance(source, OwnParent):
-            shape = shape_of(source.manifest)
-            self._check_model(draft, model, source.manifest)
-            aspect, codec = shape.aspect_ratio, Codec(shape.track.codec)
-            resolution = inherited_resolution(draft, can, shape)
-        elif isinstance(source, ForeignParent):
-            aspect, resolution, warnings = foreign_shape(draft, can, source.source)
-        first = await self._intake.picture(caller.tenant, draft.first_frame) if draft.first_frame else None
-        references = [await self._intake.picture(caller.tenant, reference) for reference in draft.references]
-        request = VideoRequest(
-            kind=draft.kind,
-            model=can.model,
-            prompt=draft.prompt,
-            seconds=seconds_of(draft, can),
-            aspect_ratio=aspect,
-            resolution=resolution,
-            codec=codec,
-            steps=can.steps.default if draft.steps is None else draft.steps,
-            seed=draft.seed,
-            first_frame=first,
-            references=tuple(references),
-            extends=source.source if isinstance(source, OwnParent) else None,
-            ingests=source.source if isinstance(source, ForeignParent) else None,
-            images=draft.images or 1,
-        )
-        await self._check_harmless(caller.tenant, draft, request)
-        return _Settled(request, model, shape, warnings)
+    def _check_open(self) -> None:
+        if self._draining:
+            raise Unavailable("this server is shutting down: try again", retry_after_s=DRAIN_RETRY_S)
 
-    def _check_model(self, draft: Draft, model: Model, parent: SegmentManifest) -> None:
-        """An extension starts from stored latents, which only the model that made them can read."""
-        if parent.model != model.capabilities.model:
-            raise InvalidArgument(
-                draft.name("model"),
-                f"the video was made by {parent.model}, and only {parent.model} can extend it",
-            )
-        if parent.model_digest != model.digest:
-            raise FailedPrecondition(
-                f"another version of {parent.model} made the video (digest {parent.model_digest[:12]}, now "
-                f"{model.digest[:12]}), and this one cannot read its latents: make the video again",
-                reason="MODEL_CHANGED",
-            )
+    def _take_token(self, caller: Caller) -> None:
+        self._rate.take(caller.tenant, self._defaults.limits(caller.tenant).creates_per_minute)
 
-    async def _check_harmless(self, tenant: str, draft: Draft, request: VideoRequest) -> None:
-        """Refuse inputs that have ended worker after worker. A request without inputs reads nothing."""
-        inputs = [(draft.name("first_frame"), request.first_frame)] if request.first_frame else []
-        inputs += [(f"{draft.name('references')}[{place}]", name) for place, name in enumerate(request.references)]
-        inputs += [(draft.name("extends"), request.ingests.blob)] if request.ingests else []
-        for field, digest in inputs:
-            found = await DeadLetters(self._store).quarantined(tenant, digest)
-            if found is not None:
-                raise InvalidArgument(
-                    field,
-                    f"reading it has ended {found['crashes']} workers ({found['job']}): give another file, or have an "
-                    f"operator lift it with `longtake jobs requeue {found['job']}`",
-                    reason="QUARANTINED",
-                )
+    async def _made_before(self, caller: Caller, draft: Draft) -> JobRecord | None:
+        """The job that the draft's idempotency key has already: then nothing is made, and no bound is in the way."""
+        if not draft.request_id:
+            return None
+        return await self._jobs.find(caller.tenant, derived_id("vid_", caller.tenant, draft.request_id))
 
     async def _sent_before(self, caller: Caller, request: VideoRequest) -> JobRecord | None:
         known = await self._jobs.newest_same(
@@ -212,18 +181,18 @@ class Videos:
             self._recorder.add(CREATES_REPEATED, by="retry_mark")
         return known
 
-    async def _accept(self, caller: Caller, draft: Draft, settled: _Settled) -> JobRecord:
+    async def _accept(self, caller: Caller, draft: Draft, settled: Settled, *, known: bool) -> JobRecord:
         """Plan, admit, persist, wake."""
         video = derived_id("vid_", caller.tenant, draft.request_id) if draft.request_id else new_id("vid_")
         wanted = await self._wanted(caller, draft, settled, video)
         planned = wanted.plan
-        if not draft.request_id or not await self._exists(caller.tenant, video):
-            await self._admit(wanted)
+        if not known:
+            await self._admit(wanted, draft)
         record = await self._jobs.create(wanted)
         if (record.created_ms, record.plan) != (wanted.created_ms, wanted.plan):
             self._recorder.add(CREATES_REPEATED, by="request_id")
             return record
-        self._backlog.accepted(caller.tenant)
+        self._count(record)
         self._cache.put(record)
         self._link.wake(record.tenant, record.id)
         source = "own" if settled.request.extends else "foreign" if settled.request.ingests else "new"
@@ -232,19 +201,23 @@ class Videos:
             self._log.info("accepted", kind=settled.request.kind.value, segments=len(planned.segments))
         return record
 
-    async def _wanted(self, caller: Caller, draft: Draft, settled: _Settled, video: str) -> JobRecord:
+    async def _wanted(self, caller: Caller, draft: Draft, settled: Settled, video: str) -> JobRecord:
         """The job as it would be persisted now."""
-        planned = self._plan(settled)
+        planned = settled.plan()
         now = self._now_ms()
+        priority = DEFAULT_PRIORITY if draft.priority is None else draft.priority
         return JobRecord(
             id=video,
             tenant=caller.tenant,
             api_key_id=caller.api_key_id,
             request=settled.request,
             plan=planned,
-            predicted=await self._forecast.of(planned),
+            predicted=await self._forecast.of(
+                planned, tenant=caller.tenant, priority=priority, deadline_ms=draft.deadline_ms
+            ),
             idempotency_key=draft.request_id,
-            priority=DEFAULT_PRIORITY if draft.priority is None else draft.priority,
+            draft=draft.digest(),
+            priority=priority,
             deadline_ms=draft.deadline_ms,
             created_ms=now,
             expires_ms=None if draft.ttl_ms is None else now + draft.ttl_ms,
@@ -252,26 +225,23 @@ class Videos:
             events=(history.Event(kind=EventKind.CREATED, at_ms=now),),
         )
 
-    async def _admit(self, wanted: JobRecord) -> None:
+    async def _admit(self, wanted: JobRecord, draft: Draft) -> None:
         """Raises what says why it is refused, and when to come back."""
         assert wanted.predicted is not None
-        active = await self._backlog.active(wanted.tenant)
-        work_s = max(sum(wanted.predicted.seconds.values()), MIN_JOB_S)
-        admission.admit(active=active, limit=self._defaults.max_active_jobs, job_s=work_s)
-        check_deadline(wanted.deadline_ms, wanted.predicted, wanted.created_ms)
+        limits = self._defaults.limits(wanted.tenant)
+        check_priority(limits, wanted.priority, draft.name("priority"))
+        admit(limits, await self._forecast.occupancy(wanted.tenant, wanted.predicted.seconds[DENOISER]))
+        work_s = alone_s(wanted.predicted, wanted.plan)
+        check_deadline(wanted.deadline_ms, wanted.predicted, work_s, wanted.created_ms, draft.name("deadline"))
 
-    async def _exists(self, tenant: str, video: str) -> bool:
-        try:
-            await self._jobs.get(tenant, video)
-        except NotFound:
-            return False
-        return True
-
-    def _plan(self, settled: _Settled) -> Plan:
-        request = settled.request
-        seed = secrets.randbits(31) if request.seed is None else request.seed
-        can = settled.model.capabilities
-        return plan(request, can, model_digest=settled.model.digest, seed=seed, parent=settled.parent)
+    def _count(self, record: JobRecord) -> None:
+        assert record.predicted is not None
+        self._backlog.accepted(
+            record.tenant,
+            priority=record.priority,
+            deadline_ms=record.deadline_ms,
+            work_s=record.predicted.seconds[DENOISER],
+        )
 
     async def view(self, caller: Caller, video: str) -> View:
         """A video as it stands, from memory where that is safe."""

@@ -29,3 +29,39 @@ async def test_own_creates_count_at_once_and_ended_jobs_leave_at_the_next_listin
     assert await backlog.active("default") == 2
     clock.pass_s(INTERVAL_S)
     assert await backlog.active("default") == 0
+
+
+async def test_work_ahead_is_counted_by_urgency_and_deadline_from_the_names_of_keys(store: Store, clock: Clock) -> None:
+    jobs = Jobs(store)
+    for letter, priority, deadline in (("a", 2, None), ("b", 5, 7000), ("c", 5, 9000), ("d", 5, None), ("e", 9, 1)):
+        await jobs.create(record("vid_" + letter * 26, priority=priority, deadline_ms=deadline))
+    backlog = Backlog(jobs, clock=clock.seconds)
+    assert await backlog.ahead_s("default", 5, None, 1.0) == 4
+    assert await backlog.ahead_s("default", 5, 8000, 1.0) == 3
+    assert await backlog.ahead_s("default", 2, None, 1.0) == 1
+    assert await backlog.ahead_s("other", 9, None, 1.0) == 0
+    assert list(backlog.others_s("other", 2.0)) == [("default", 10.0)]
+
+    backlog.accepted("default", priority=5, deadline_ms=7500)
+    assert await backlog.ahead_s("default", 5, 8000, 1.0) == 4
+
+
+async def test_a_jobs_work_is_the_mean_of_what_its_tenant_sent_lately(store: Store, clock: Clock) -> None:
+    backlog = Backlog(Jobs(store), clock=clock.seconds)
+    assert backlog.job_s("long", 3.0) == 3.0
+    for _ in range(50):
+        backlog.accepted("long", work_s=100.0)
+        backlog.accepted("short", work_s=1.0)
+    assert backlog.job_s("long", 3.0) == pytest.approx(100)
+    assert backlog.job_s("short", 3.0) == pytest.approx(1)
+    assert 1 < backlog.job_s("never seen", 3.0) < 100
+    for _ in range(50):
+        backlog.accepted("short", work_s=2.0)
+    assert 1.9 < backlog.job_s("short", 3.0) < 2
+
+
+async def test_the_next_look_is_told(store: Store, clock: Clock) -> None:
+    backlog = Backlog(Jobs(store), clock=clock.seconds)
+    assert await backlog.active("default") == 0
+    clock.pass_s(2)
+    assert backlog.seen_again_s() == pytest.approx(INTERVAL_S - 2)

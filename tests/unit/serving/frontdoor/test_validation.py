@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from serving.admission import admit
-from serving.errors import InvalidArgument, NotFound, ResourceExhausted, SettingsError
+from serving.errors import InvalidArgument, NotFound, SettingsError
 from serving.frontdoor.catalog import Catalog, Model
 from serving.frontdoor.drafts import Draft, ExtensionDraft, MediaDraft
 from serving.frontdoor.validation import check_draft, foreign_shape, inherited_resolution, seconds_of
@@ -160,11 +159,3 @@ def test_the_catalog_knows_names_and_aliases_and_names_the_models_otherwise() ->
         Catalog([Model(CAPABILITIES, DIGEST)], default="wan")
 
 
-def test_a_full_queue_says_when_to_come_back() -> None:
-    admit(active=9, limit=10, job_s=2)
-    with pytest.raises(ResourceExhausted) as caught:
-        admit(active=10, limit=10, job_s=2)
-    assert caught.value.retry_after_s == 2
-    with pytest.raises(ResourceExhausted) as caught:
-        admit(active=10_000, limit=10_000, job_s=60)
-    assert caught.value.retry_after_s == 60

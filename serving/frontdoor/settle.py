@@ -1,0 +1,132 @@
+"""From a draft to a request with everything decided: checked, its media taken in, what was open filled.
+
+`videos.py` settles a draft before it admits and persists. Nothing but content-addressed inputs is kept by it, so a
+draft may be settled without ever becoming a job.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from serving.errors import FailedPrecondition, InvalidArgument
+from serving.frontdoor.catalog import Catalog, Model
+from serving.frontdoor.drafts import Draft
+from serving.frontdoor.intake import ForeignParent, Intake, OwnParent
+from serving.frontdoor.validation import check_draft, check_times, foreign_shape, inherited_resolution, seconds_of
+from serving.jobs.dead import DeadLetters
+from serving.plan import Plan, plan
+from serving.requests import Codec, Kind, VideoRequest
+from serving.segments.lineage import shape_of
+from serving.segments.manifest import SegmentManifest
+from serving.segments.shape import VideoShape
+from serving.store.base import Store
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A request with everything decided but the seed."""
+
+    request: VideoRequest
+    model: Model
+    parent: VideoShape | None
+    """Of the own video that is extended."""
+    warnings: tuple[str, ...]
+
+    def plan(self) -> Plan:
+        """What will be done; a seed is drawn where none was asked for."""
+        request = self.request
+        seed = secrets.randbits(31) if request.seed is None else request.seed
+        can = self.model.capabilities
+        return plan(request, can, model_digest=self.model.digest, seed=seed, parent=self.parent)
+
+
+class Settler:
+    """One per front-door process."""
+
+    def __init__(
+        self, *, store: Store, intake: Intake, catalog: Catalog, codec: Codec, now_ms: Callable[[], int]
+    ) -> None:
+        """`codec`: where the draft leaves it open."""
+        self._store = store
+        self._intake = intake
+        self._catalog = catalog
+        self._codec = codec
+        self._now_ms = now_ms
+
+    async def settle(self, tenant: str, draft: Draft, *, again: bool = False) -> Settled:
+        """Raises every error that a user can act on. `again`: the job is there already, and only compared with; so a
+        deadline may have passed meanwhile, and an input may have been put into quarantine.
+        """
+        model = self._catalog.resolve(draft.model)
+        check_draft(draft, model.capabilities)
+        if not again:
+            check_times(draft, self._now_ms())
+        source = None
+        if draft.extends:
+            source = await self._intake.parent(tenant, draft.extends, draft.name("extends"))
+        can = model.capabilities
+        aspect = draft.aspect_ratio or can.canvases[0].aspect_ratio
+        codec = Codec(draft.codec) if draft.codec else self._codec
+        sizes = can.image_resolutions if draft.kind is Kind.IMAGE else can.resolutions
+        resolution = draft.resolution or next(iter(sizes))
+        shape: VideoShape | None = None
+        warnings: tuple[str, ...] = ()
+        if isinstance(source, OwnParent):
+            shape = shape_of(source.manifest)
+            self._check_model(draft, model, source.manifest)
+            aspect, codec = shape.aspect_ratio, Codec(shape.track.codec)
+            resolution = inherited_resolution(draft, can, shape)
+        elif isinstance(source, ForeignParent):
+            aspect, resolution, warnings = foreign_shape(draft, can, source.source)
+        first = await self._intake.picture(tenant, draft.first_frame) if draft.first_frame else None
+        references = [await self._intake.picture(tenant, reference) for reference in draft.references]
+        request = VideoRequest(
+            kind=draft.kind,
+            model=can.model,
+            prompt=draft.prompt,
+            seconds=seconds_of(draft, can),
+            aspect_ratio=aspect,
+            resolution=resolution,
+            codec=codec,
+            steps=can.steps.default if draft.steps is None else draft.steps,
+            seed=draft.seed,
+            first_frame=first,
+            references=tuple(references),
+            extends=source.source if isinstance(source, OwnParent) else None,
+            ingests=source.source if isinstance(source, ForeignParent) else None,
+            images=draft.images or 1,
+        )
+        if not again:
+            await self._check_harmless(tenant, draft, request)
+        return Settled(request, model, shape, warnings)
+
+    def _check_model(self, draft: Draft, model: Model, parent: SegmentManifest) -> None:
+        """An extension starts from stored latents, which only the model that made them can read."""
+        if parent.model != model.capabilities.model:
+            raise InvalidArgument(
+                draft.name("model"),
+                f"the video was made by {parent.model}, and only {parent.model} can extend it",
+            )
+        if parent.model_digest != model.digest:
+            raise FailedPrecondition(
+                f"another version of {parent.model} made the video (digest {parent.model_digest[:12]}, now "
+                f"{model.digest[:12]}), and this one cannot read its latents: make the video again",
+                reason="MODEL_CHANGED",
+            )
+
+    async def _check_harmless(self, tenant: str, draft: Draft, request: VideoRequest) -> None:
+        """Refuse inputs that have ended worker after worker. A request without inputs reads nothing."""
+        inputs = [(draft.name("first_frame"), request.first_frame)] if request.first_frame else []
+        inputs += [(f"{draft.name('references')}[{place}]", name) for place, name in enumerate(request.references)]
+        inputs += [(draft.name("extends"), request.ingests.blob)] if request.ingests else []
+        for name, digest in inputs:
+            found = await DeadLetters(self._store).quarantined(tenant, digest)
+            if found is not None:
+                raise InvalidArgument(
+                    name,
+                    f"reading it has ended {found['crashes']} workers ({found['job']}): give another file, or have an "
+                    f"operator lift it with `longtake jobs requeue {found['job']}`",
+                    reason="QUARANTINED",
+                )

@@ -1,0 +1,40 @@
+"""A draft's digest: equal for what asks for the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from serving.frontdoor.drafts import Draft, ExtensionDraft, MediaDraft
+from serving.requests import Kind
+
+PICTURE = MediaDraft("image", data=b"picture")
+DRAFT = Draft(prompt="a red ball", seconds=2, references=(PICTURE,), extends=ExtensionDraft(video_id="vid_a"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": Kind.IMAGE},
+        {"model": "wan"},
+        {"prompt": "a blue ball"},
+        {"seconds": None},
+        {"seed": 0},
+        {"steps": 4},
+        {"images": 2},
+        {"references": ()},
+        {"references": (PICTURE, PICTURE)},
+        {"references": (replace(PICTURE, data=b"another"),)},
+        {"references": (), "first_frame": PICTURE},
+        {"extends": ExtensionDraft(video_id="vid_a", segment="f" * 64)},
+        {"extends": None},
+    ],
+)
+def test_whatever_makes_another_video_changes_it(changes: dict[str, object]) -> None:
+    assert replace(DRAFT, **changes).digest() != DRAFT.digest()  # type: ignore[arg-type]
+
+
+def test_how_and_when_it_is_asked_for_does_not() -> None:
+    changed = replace(DRAFT, request_id="again", deadline_ms=5, priority=1, ttl_ms=9, names={"prompt": "text"})
+    assert replace(changed, references=(replace(PICTURE, field="references[0]"),)).digest() == DRAFT.digest()
