@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,8 @@ import typer
 from serving.cli.output import SERVER, ApiKey, Output, Server, Tls, as_dict, connected, describe, print_json, state_of
 
 if TYPE_CHECKING:
+    from google.protobuf.timestamp_pb2 import Timestamp
+
     from serving.gen.longtake.v1.jobs_pb2 import Job
 
 app = typer.Typer(name="jobs", help="The queue, the life of a job, dead letters.", no_args_is_help=True)
@@ -25,7 +28,10 @@ def ls(
     tls: Tls = False,
     output: Output = "text",
 ) -> None:
-    """Show what waits and runs, oldest first, with the work that is left; or dead letters."""
+    """Show what waits and runs, oldest first: the work that is left, and when it is expected to start and end.
+
+    Or dead letters.
+    """
     with connected(server, api_key, tls=tls) as client:
         found = client.jobs(dead=dead)
     if output == "json":
@@ -76,9 +82,19 @@ def requeue(
 def _line(job: Job) -> str:
     video = job.video
     left = f"{job.remaining_seconds:.1f} s of work" if job.remaining_seconds else ""
-    due = ""
-    if video.HasField("deadline"):
-        seconds = (video.deadline.ToDatetime(UTC) - datetime.now(UTC)).total_seconds()
-        due = f"due in {seconds:.0f} s"
+    times = ", ".join(_times(job, datetime.now(UTC)))
     error = video.error.code if video.HasField("error") else ""
-    return f"{video.id}  {state_of(video):<14} priority {video.priority}  {left:<16} {due:<14} {error}".rstrip()
+    return f"{video.id}  {state_of(video):<14} priority {video.priority}  {left:<16} {times}{error}".rstrip()
+
+
+def _times(job: Job, now: datetime) -> Iterator[str]:
+    def seconds(moment: Timestamp) -> float:
+        return (moment.ToDatetime(UTC) - now).total_seconds()
+
+    if job.HasField("predicted_end_time"):
+        start = seconds(job.predicted_start_time)
+        if start > 0:
+            yield f"starts in {start:.1f} s"
+        yield f"done in {max(0.0, seconds(job.predicted_end_time)):.1f} s"
+    if job.video.HasField("deadline"):
+        yield f"due in {seconds(job.video.deadline):.0f} s"

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 if TYPE_CHECKING:
     from serving.gen.longtake.v1.jobs_pb2 import JobHappening, JobHistory, WorkSpan
+    from serving.gen.longtake.v1.videos_pb2 import Plan, Video
 
 _WIDTH, _ROW, _LEFT, _TOP = 960, 26, 190, 34
 _COLOURS = {"ingesting": "#8a63d2", "denoising": "#3b7dd8", "rendering": "#2f9e62", "committing": "#c98a1b"}
@@ -20,26 +21,53 @@ def told(history: JobHistory) -> Iterator[str]:
     """A line for each event, with seconds since the create."""
     yield f"{history.video.id}"
     start = _ms(history.events[0].time) if history.events else 0
+    if _predicted(history.video):
+        yield f"predicted: {', '.join(_foretold(history.video.plan, start))}"
+        yield f"really:    {', '.join(_happened(history, start))}"
     for event in history.events:
         if event.left_out:
             yield f"             ... {event.left_out} more that are not kept"
         yield f"{(_ms(event.time) - start) / 1000:+10.3f} s  {_sentence(event)}"
 
 
+def _foretold(plan: Plan, start: int) -> Iterator[str]:
+    yield f"start after {(_ms(plan.predicted_start_time) - start) / 1000:.3f} s"
+    yield f"end after {(_ms(plan.predicted_end_time) - start) / 1000:.3f} s"
+    for stage, engine in (("denoising", "denoiser"), ("rendering", "renderer")):
+        if engine in plan.engine_seconds:
+            yield f"{plan.engine_seconds[engine]:.3f} s of {stage}"
+
+
+def _happened(history: JobHistory, start: int) -> Iterator[str]:
+    video = history.video
+    yield f"start after {(_ms(video.start_time) - start) / 1000:.3f} s" if video.HasField("start_time") else "no start"
+    yield f"end after {(_ms(video.end_time) - start) / 1000:.3f} s" if video.HasField("end_time") else "no end so far"
+    for stage in ("denoising", "rendering"):
+        seconds = [_seconds(span) for event in history.events for span in event.spans if span.stage == stage]
+        if seconds:
+            yield f"{sum(seconds):.3f} s of {stage}"
+
+
 def drawn(history: JobHistory) -> str:
     """One HTML page without scripts: a row per stage, a bar per piece of work, a mark per event; hover tells more."""
     spans = [(event, span) for event in history.events for span in event.spans]
-    moments = [_ms(event.time) for event in history.events] + [_ms(span.end_time) for _, span in spans]
+    plan = history.video.plan
+    predicted = [_ms(plan.predicted_start_time), _ms(plan.predicted_end_time)] if _predicted(history.video) else []
+    moments = [*predicted, *(_ms(event.time) for event in history.events), *(_ms(span.end_time) for _, span in spans)]
     begin, end = min(moments, default=0), max(moments, default=1)
     scale = (_WIDTH - _LEFT - 20) / max(1, end - begin)
     stages = list(dict.fromkeys(span.stage for _, span in spans))
-    parts = [_label(place, stage) for place, stage in enumerate(["events", *stages])]
+    rows = ["events", *(["predicted"] if predicted else []), *stages]
+    parts = [_label(place, row) for place, row in enumerate(rows)]
     parts += [_mark(event, _LEFT + (_ms(event.time) - begin) * scale) for event in history.events]
     for event, span in spans:
         x = _LEFT + (_ms(span.start_time) - begin) * scale
         width = max(1.0, (_ms(span.end_time) - _ms(span.start_time)) * scale)
-        parts.append(_bar(event, span, x, _TOP + (1 + stages.index(span.stage)) * _ROW, width))
-    height = _TOP + (1 + len(stages)) * _ROW + 10
+        parts.append(_bar(event, span, x, _TOP + rows.index(span.stage) * _ROW, width))
+    if predicted:
+        left, right = (_LEFT + (moment - begin) * scale for moment in predicted)
+        parts.append(_outline(left, _TOP + _ROW, max(1.0, right - left), (predicted[1] - predicted[0]) / 1000))
+    height = _TOP + len(rows) * _ROW + 10
     lines = "\n".join(escape(line) for line in told(history))
     name = escape(history.video.id)
     return (
@@ -96,6 +124,17 @@ def _bar(event: JobHappening, span: WorkSpan, x: float, y: float, width: float) 
         f"<rect x='{x:.1f}' y='{y}' width='{width:.1f}' height='{_ROW - 6}' fill='{colour}' stroke='#fff'>"
         f"<title>{escape(title)}</title></rect>"
     )
+
+
+def _outline(x: float, y: float, width: float, seconds: float) -> str:
+    return (
+        f"<path d='M{x:.1f} {y}h{width:.1f}v{_ROW - 6}h-{width:.1f}z' fill='none' stroke='#777' stroke-dasharray='4 3'>"
+        f"<title>predicted at the create: {seconds:.3f} s of work</title></path>"
+    )
+
+
+def _predicted(video: Video) -> bool:
+    return video.plan.HasField("predicted_end_time")
 
 
 def _seconds(span: WorkSpan) -> float:

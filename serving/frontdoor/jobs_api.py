@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
+from serving.estimates import DENOISER
 from serving.frontdoor.convert import timestamp
 from serving.frontdoor.dead import Graveyard
 from serving.frontdoor.forecast import Forecast
@@ -43,17 +44,18 @@ class JobsService:
             found.append(record)
             if len(found) == MOST:
                 break
-        known = await self.forecast.estimates()
+        expected = {} if request.dead else await self.forecast.expected(found)
         found.sort(key=lambda record: record.created_ms)
-        return jobs_pb2.ListJobsResponse(
-            jobs=[
-                jobs_pb2.Job(
-                    video=await self.message(await self.videos.view(call.caller, record.id)),
-                    remaining_seconds=0 if request.dead else known.remaining(record.plan, record.steps_done),
-                )
-                for record in found
-            ]
-        )
+        jobs = []
+        for record in found:
+            job = jobs_pb2.Job(video=await self.message(await self.videos.view(call.caller, record.id)))
+            if record.id in expected:
+                prediction = expected[record.id]
+                job.remaining_seconds = prediction.seconds[DENOISER]
+                job.predicted_start_time.FromMilliseconds(prediction.start_ms)
+                job.predicted_end_time.FromMilliseconds(prediction.end_ms)
+            jobs.append(job)
+        return jobs_pb2.ListJobsResponse(jobs=jobs)
 
     async def ExplainJob(self, request: jobs_pb2.ExplainJobRequest, call: Call) -> jobs_pb2.JobHistory:
         """What happened to a job so far."""

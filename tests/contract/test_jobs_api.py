@@ -127,7 +127,11 @@ async def test_an_expired_video_says_so(client: Client, store: Store) -> None:
 async def test_the_queue_shows_what_waits(client: Client, store: Store, jobs: jobs_pb2_grpc.JobsStub) -> None:
     record = await _left_by_the_studio(client, store)
     found = {job.video.id: job for job in (await jobs.ListJobs(jobs_pb2.ListJobsRequest())).jobs}
-    assert found[record.id].remaining_seconds > 0
+    waiting = found[record.id]
+    assert waiting.remaining_seconds > 0
+    start, end = waiting.predicted_start_time.ToMilliseconds(), waiting.predicted_end_time.ToMilliseconds()
+    assert time.time() - 60 < start / 1000 < end / 1000
+    assert end - start >= 1000 * waiting.remaining_seconds - 1
     await client.videos.CancelVideo(videos_pb2.CancelVideoRequest(id=record.id))
 
 

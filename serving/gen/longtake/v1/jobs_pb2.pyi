@@ -66,19 +66,29 @@ class Job(_message.Message):
 
     VIDEO_FIELD_NUMBER: _builtins.int
     REMAINING_SECONDS_FIELD_NUMBER: _builtins.int
+    PREDICTED_START_TIME_FIELD_NUMBER: _builtins.int
+    PREDICTED_END_TIME_FIELD_NUMBER: _builtins.int
     remaining_seconds: _builtins.float
     """Engine seconds that the job still needs, as learnt from earlier ones; 0 while nothing is known."""
     @_builtins.property
     def video(self) -> _videos_pb2.Video: ...
+    @_builtins.property
+    def predicted_start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is expected to start (or did) and to end, as things stand now. Not set for dead letters."""
+
+    @_builtins.property
+    def predicted_end_time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
         video: _videos_pb2.Video | None = ...,
         remaining_seconds: _builtins.float = ...,
+        predicted_start_time: _timestamp_pb2.Timestamp | None = ...,
+        predicted_end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["video", b"video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["predicted_end_time", b"predicted_end_time", "predicted_start_time", b"predicted_start_time", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["remaining_seconds", b"remaining_seconds", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["predicted_end_time", b"predicted_end_time", "predicted_start_time", b"predicted_start_time", "remaining_seconds", b"remaining_seconds", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

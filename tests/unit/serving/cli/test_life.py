@@ -52,6 +52,25 @@ def test_each_event_is_a_sentence_with_its_time() -> None:
     assert "ended: succeeded" in lines[7]
 
 
+def test_what_was_predicted_stands_beside_what_happened() -> None:
+    history = _history()
+    plan = history.video.plan
+    plan.predicted_start_time.CopyFrom(_at(0.05))
+    plan.predicted_end_time.CopyFrom(_at(2.5))
+    plan.engine_seconds["denoiser"] = 1.9
+    history.video.start_time.CopyFrom(_at(0.1))
+    assert list(told(history))[1:3] == [
+        "predicted: start after 0.050 s, end after 2.500 s, 1.900 s of denoising",
+        "really:    start after 0.100 s, no end so far, 3.800 s of denoising, 0.800 s of rendering",
+    ]
+    page = drawn(history)
+    svg = ET.fromstring(page[page.index("<svg") : page.index("</svg>") + 6])
+    assert [label.text for label in svg.findall("text")] == ["events", "predicted", "denoising", "rendering"]
+    outline = svg.find("path")
+    assert outline is not None
+    assert "2.450 s" in str(outline.findtext("title"))
+
+
 def test_the_picture_is_one_safe_page_with_a_bar_per_piece_of_work() -> None:
     page = drawn(_history())
     assert "vid_a&lt;b" in page
