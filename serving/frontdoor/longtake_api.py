@@ -45,7 +45,7 @@ class VideosService:
 
     async def CreateVideo(self, request: videos_pb2.CreateVideoRequest, call: Call) -> videos_pb2.Video:
         """Accept a job and return it as it stands."""
-        draft = draft_of(request, idempotency_key=call.metadata("idempotency-key") or "")
+        draft = draft_of(request, idempotency_key=call.idempotency_key)
         if request.validate_only:
             return await self.message(await self.videos.planned(call.caller, draft))
         record = await self.videos.create(call.caller, draft, resent=call.resent)

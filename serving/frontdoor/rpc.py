@@ -62,6 +62,11 @@ class Call:
         return header(self.context, name)
 
     @property
+    def idempotency_key(self) -> str:
+        """What the client gave to make a call that it sends twice one call; empty where it gave nothing."""
+        return self.metadata("idempotency-key") or ""
+
+    @property
     def resent(self) -> bool:
         """Whether the client marked this call as a retry: transparent gRPC retries, or an HTTP client's own
         mark.

@@ -25,7 +25,9 @@ from serving.requests import Kind
 from serving.store.base import Store
 from serving.store.blobs import Blobs
 
-NAMES: Mapping[str, str] = MappingProxyType({"images": "n", "references": "images"})
+NAMES: Mapping[str, str] = MappingProxyType(
+    {"images": "n", "references": "images", "request_id": "idempotency-key"}
+)
 LONGEST_WAIT_S = 1_620.0
 """The public client's own deadline."""
 PNG_PREFIX = "data:image/png;base64,"
@@ -55,6 +57,7 @@ class XaiImage:
             aspect_ratio=image_aspect(request),
             resolution=image_resolution(request),
             references=_references(request),
+            request_id=call.idempotency_key,
             names=NAMES,
         )
         record = await self.videos.create(call.caller, draft, resent=call.resent)

@@ -27,7 +27,13 @@ from serving.requests import Kind
 
 SURFACE = "xai"
 NAMES: Mapping[str, str] = MappingProxyType(
-    {"seconds": "duration", "first_frame": "image", "references": "reference_images", "extends": "video"}
+    {
+        "seconds": "duration",
+        "first_frame": "image",
+        "references": "reference_images",
+        "extends": "video",
+        "request_id": "idempotency-key",
+    }
 )
 
 
@@ -54,6 +60,7 @@ class XaiVideo:
             resolution=video_resolution(request),
             first_frame=picture("image", request.image) if request.HasField("image") else None,
             references=pictures("reference_images", request.reference_images),
+            request_id=call.idempotency_key,
             names=NAMES,
         )
         return await self._start(draft, request, call)
@@ -68,6 +75,7 @@ class XaiVideo:
             prompt=request.prompt,
             seconds=request.duration if request.HasField("duration") else None,
             extends=ExtensionDraft(media=film("video", request.video)),
+            request_id=call.idempotency_key,
             names=NAMES,
         )
         return await self._start(draft, request, call)

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 
 from engines.families.base import Array, Canvas, Conditions
+from serving.errors import NotFound
 from serving.media.sandbox import Decoder
 from serving.metrics import CACHE_LOOKUPS
 from serving.requests import Frozen
@@ -88,9 +89,19 @@ class Conditioner:
         return found
 
     async def _cached(self, blobs: Blobs, kind: str, key: str) -> EncodedPicture | None:
-        digest = await blobs.cache_get(kind, key)
-        self._loaded.metrics.add(CACHE_LOOKUPS, kind=kind, outcome="hit" if digest else "miss")
-        return EncodedPicture.model_validate_json(await blobs.get(digest)) if digest else None
+        found = await _remembered(blobs, kind, key)
+        self._loaded.metrics.add(CACHE_LOOKUPS, kind=kind, outcome="hit" if found else "miss")
+        return found
+
+
+async def _remembered(blobs: Blobs, kind: str, key: str) -> EncodedPicture | None:
+    """None as well when something of it is gone: what was computed once can be computed again."""
+    digest = await blobs.cache_get(kind, key)
+    try:
+        found = EncodedPicture.model_validate_json(await blobs.get(digest)) if digest else None
+    except NotFound:
+        return None
+    return found if found is not None and await blobs.keep(found.latent.blob) else None
 
 
 async def _remember(blobs: Blobs, kind: str, key: str, picture: EncodedPicture) -> None:

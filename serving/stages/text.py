@@ -6,10 +6,12 @@ import asyncio
 import hashlib
 
 from engines.families.base import Array
+from serving.errors import NotFound
 from serving.metrics import CACHE_LOOKUPS
 from serving.stages.contracts import TextCall
 from serving.stages.latents import get_array, put_array
 from serving.stages.loaded import Loaded
+from serving.store.blobs import Blobs
 
 
 class TextEncoder:
@@ -22,10 +24,17 @@ class TextEncoder:
         """The caption's embedding, [tokens, width] float32."""
         family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)
         key = hashlib.sha256(f"{call.model_digest}\n{call.effective_prompt}".encode()).hexdigest()
-        cached = await blobs.cache_get("text", key)
-        self._loaded.metrics.add(CACHE_LOOKUPS, kind="text", outcome="hit" if cached else "miss")
-        if cached:
-            return await get_array(blobs, cached)
+        cached = await self._cached(blobs, key)
+        self._loaded.metrics.add(CACHE_LOOKUPS, kind="text", outcome="miss" if cached is None else "hit")
+        if cached is not None:
+            return cached
         embedding = await asyncio.to_thread(family.encode_text, self._loaded, call.effective_prompt)
         await blobs.cache_put("text", key, await put_array(blobs, embedding))
         return embedding
+
+    async def _cached(self, blobs: Blobs, key: str) -> Array | None:
+        digest = await blobs.cache_get("text", key)
+        try:
+            return await get_array(blobs, digest) if digest else None
+        except NotFound:  # what was computed once can be computed again
+            return None

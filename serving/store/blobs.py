@@ -34,6 +34,11 @@ class Blobs:
             if there and await sweeping.undisturbed(self._store, key):
                 return digest
 
+    async def keep(self, digest: str) -> bool:
+        """Make a blob young again before its digest is named anew; False when it is gone."""
+        key = self._key(digest)
+        return await self._renew(key) and await sweeping.undisturbed(self._store, key)
+
     async def get(self, digest: str) -> bytes:
         """The bytes. Raises `NotFound`, or `Corrupt` when they do not match their digest."""
         data = (await self._store.get(self._key(digest))).data

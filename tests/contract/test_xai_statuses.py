@@ -57,6 +57,24 @@ def code_of(caught: pytest.ExceptionInfo[grpc.RpcError]) -> tuple[grpc.StatusCod
     return caught.value.code(), caught.value.details()
 
 
+def test_an_idempotency_key_makes_a_start_that_is_sent_twice_one_video(
+    video: video_pb2_grpc.VideoStub, channel: grpc.Channel
+) -> None:
+    key = (("idempotency-key", "order-67"),)
+    request = video_pb2.GenerateVideoRequest(prompt="x", duration=1)
+    first = video.GenerateVideo(request, metadata=key)
+    assert video.GenerateVideo(request, metadata=key).request_id == first.request_id
+    request.prompt = "y"
+    with pytest.raises(grpc.RpcError) as caught:
+        video.GenerateVideo(request, metadata=key)
+    assert code_of(caught)[0] is grpc.StatusCode.ALREADY_EXISTS
+
+    image = image_pb2.GenerateImageRequest(prompt="x", n=1)
+    again = (("idempotency-key", "order-68"),)
+    urls = [ImageStub(channel).GenerateImage(image, metadata=again).images[0].url for _ in range(2)]
+    assert len({url.partition("?")[0] for url in urls}) == 1
+
+
 def test_a_cancelled_video_is_a_failed_one_that_says_so(
     house: House, channel: grpc.Channel, video: video_pb2_grpc.VideoStub
 ) -> None:

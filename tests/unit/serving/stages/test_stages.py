@@ -93,6 +93,21 @@ async def test_a_picture_is_decoded_and_encoded_once(loaded: Loaded) -> None:
     assert (conditions.first.shape, conditions.references[0].shape) == ((1, 16, 8, 8), (16, 4, 4))
 
 
+async def test_what_the_cache_names_and_the_store_lost_is_computed_again(loaded: Loaded) -> None:
+    picture = await loaded.blobs(TENANT).put(png(np.full((64, 64, 3), 90, np.uint8)))
+    call = InputsCall(TENANT, MODEL, "d" * 64, CANVAS, first_frame=picture, references=(picture,))
+    conditioner = Conditioner(loaded, Decoder())
+    text, inputs = await _text(loaded), await conditioner.read_inputs(call)
+    async for entry in loaded.store.list(f"t/{TENANT}/blobs/"):
+        if not entry.key.endswith(picture):
+            await loaded.store.delete(entry.key)
+
+    np.testing.assert_array_equal(await _text(loaded), text)
+    assert await conditioner.read_inputs(call) == inputs
+    assert inputs.first_frame is not None
+    await get_latents(loaded.blobs(TENANT), inputs.first_frame)
+
+
 async def test_a_picture_that_is_none_is_refused(loaded: Loaded) -> None:
     digest = await loaded.blobs(TENANT).put(b"GIF89a and then nothing")
 
