@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from serving.director.schedule import JOBS
+
 if TYPE_CHECKING:
     from ray.serve.config import AutoscalingContext
 
@@ -162,6 +164,8 @@ class BacklogPolicy:
             now, present = context.current_time or time.time(), context.target_num_replicas
             memory = context.policy_state.get(_MEMORY) or Memory.fresh(present, now)
             bounds = Bounds(context.capacity_adjusted_min_replicas, context.capacity_adjusted_max_replicas)
-            target, memory = decide(backlog[context.deployment_name], present, bounds, self._aim, memory, now)
+            # A job is on one replica of a stage at a time: however long it is, it asks for one.
+            work_s = min(backlog[context.deployment_name], backlog.get(JOBS, math.inf) * self._aim.backlog_s)
+            target, memory = decide(work_s, present, bounds, self._aim, memory, now)
             targets[deployment], state[deployment] = target, {_MEMORY: memory}
         return targets, state

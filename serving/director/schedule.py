@@ -24,6 +24,7 @@ SMALL_STAGES_S = 0.01
 """What a segment costs the stages that are not measured: they are quick."""
 MOST_LOOKED_AT = 1000
 STAGES = ("prompt_writer", "text_encoder", "conditioner", DENOISER, RENDERER)
+JOBS = "jobs"
 LAST: Rank = (float("inf"),)
 
 
@@ -62,12 +63,15 @@ class Schedule:
             self._shares.charge(record.tenant, seconds)
 
     def backlog(self, waiting: Collection[Waiting], running: Collection[JobRecord]) -> dict[str, float]:
-        """Seconds of predicted work that waits or runs, by stage. Of a long line a part is looked at."""
+        """Seconds of predicted work that waits or runs, by stage, and under `JOBS` how many jobs have it.
+
+        Of a long line a part is looked at.
+        """
         known = itertools.chain(running, (job.record for job in waiting if job.record is not None))
         records = list(itertools.islice(known, MOST_LOOKED_AT))
         count = len(waiting) + len(running)
         if not records:
-            return dict.fromkeys(STAGES, float(count))
+            return {**dict.fromkeys(STAGES, float(count)), JOBS: float(count)}
         more = count / len(records)
         small = SMALL_STAGES_S * sum(len(record.plan.segments) - len(record.segments) for record in records)
         seconds = {
@@ -75,7 +79,7 @@ class Schedule:
             DENOISER: sum(self.estimates.remaining(record.plan, record.steps_done) for record in records),
             RENDERER: sum(self._rendering(record) for record in records),
         }
-        return {stage: work * more for stage, work in seconds.items()}
+        return {**{stage: work * more for stage, work in seconds.items()}, JOBS: float(count)}
 
     def _starting(self, places: Iterable[Ranked], waiting: Iterable[Waiting]) -> list[Waiting]:
         by_key = {job.key: job for job in waiting}

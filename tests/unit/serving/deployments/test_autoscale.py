@@ -289,6 +289,14 @@ def test_serve_follows_the_policy_up_and_down(monkeypatch: pytest.MonkeyPatch) -
     assert house.decided(2) == {"denoiser": 0, "renderer": 1, "director": 1}
 
 
+def test_one_long_job_asks_for_one_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = Serve(SCALED, monkeypatch)
+    house.told(denoiser=35, jobs=1)
+    assert house.decided()["denoiser"] == 1
+    house.told(denoiser=35, jobs=2)
+    assert house.decided()["denoiser"] == 2
+
+
 def test_all_stay_as_they_are_while_no_director_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     house = Serve(SCALED, monkeypatch)
     house.told(denoiser=25)
