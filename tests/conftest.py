@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("SVT_LOG", "1")  # the encoder tells of every segment otherwise; it reads this once
+# Who runs us may ignore it (a shell does so for jobs in the background), and children inherit that; some tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 UNIT = Path(__file__).parent / "unit"
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import json
 import os
 import queue
+import random
 import secrets
 import shutil
 import signal
@@ -39,6 +41,8 @@ from serving.supervise import ProcessTree
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 """Latents and embeddings are small; frames never enter it."""
 DEPLOY_TIMEOUT_S = 120.0
+LOWEST_PORT = 20_000
+"""Ray gives the ports below it to its workers."""
 
 
 class Reports:
@@ -182,15 +186,26 @@ def refuse_shared_directory(store: str, *, nodes: int) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, on any interface."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for bound in sockets:
-            bound.bind(("0.0.0.0", 0))  # noqa: S104  (Serve's gRPC proxy listens everywhere, so the port must be free there)
-        return [bound.getsockname()[1] for bound in sockets]
-    finally:
-        for bound in sockets:
-            bound.close()
+    """Ports that nobody listens on, on any interface.
+
+    Serve binds them seconds later, so they lie where the kernel gives none to others meanwhile: below the range from
+    which it takes ports for connections and for whoever asks for any.
+    """
+    with contextlib.ExitStack() as held:
+        return [_bound(held.enter_context(socket.socket())) for _ in range(count)]
+
+
+def _bound(trial: socket.socket) -> int:
+    given_out_from = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    candidates = range(LOWEST_PORT, given_out_from)
+    for port in random.sample(candidates, min(len(candidates), 100)):
+        with contextlib.suppress(OSError):  # somebody listens there
+            trial.bind(("0.0.0.0", port))  # noqa: S104  (Serve's gRPC proxy listens everywhere)
+            return port
+    trial.bind(("0.0.0.0", 0))  # noqa: S104
+    port = trial.getsockname()[1]
+    assert isinstance(port, int)
+    return port
 
 
 def _stop(*_: object) -> None:

@@ -14,6 +14,7 @@ from tests.integration.house import House
 HERE = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before the hook that reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All that starts Ray runs in one worker: one Ray at a time, and one for all tests that share it."""
     for item in items:

@@ -54,8 +54,10 @@ def test_the_directors_address_is_replaced_at_every_start(tmp_path: Path) -> Non
     assert asyncio.run(run()) == "127.0.0.1:2"
 
 
-def test_free_ports_differ() -> None:
-    assert len(set(free_ports(4))) == 4
+def test_free_ports_differ_and_are_none_that_the_kernel_gives_to_others() -> None:
+    ports = free_ports(4)
+    assert len(set(ports)) == 4
+    assert max(ports) < int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
 
 
 def test_every_metric_of_the_replicas_can_be_made() -> None:
