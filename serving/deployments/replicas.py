@@ -72,16 +72,23 @@ class _Replica:
     def __init__(self) -> None:
         configure(service=self.stage, format="json")
         self.metrics = RayRecorder()
+        self._loaded: Loaded | None = None
 
     async def _load(self, settings: Settings, *components: str) -> Loaded:
         store = await open_store(settings.store, probe=False)
-        return await load(
+        self._loaded = await load(
             settings.model,
             store,
             threads=settings.stages.engine_threads,
             components=components,
             metrics=self.metrics,
         )
+        return self._loaded
+
+    async def check_health(self) -> None:
+        """Serve starts the replica again when a call to an engine or a codec does not come back."""
+        if self._loaded is not None:
+            self._loaded.watchdog.check()
 
     async def _timed(self, work: Awaitable[T]) -> T:
         began = time.monotonic()
@@ -171,7 +178,8 @@ class DenoiserReplica(_Replica):
         await self._denoiser.cancel(call)
 
     async def check_health(self) -> None:
-        """Serve starts the replica again when its engine loop is dead."""
+        """Serve starts the replica again when its engine loop is dead, or stuck."""
+        await super().check_health()
         if not self._denoiser.alive:
             raise RuntimeError("the engine loop has ended")
 

@@ -1,9 +1,10 @@
 """From frames to fragmented MP4: one closed group of pictures per segment, one fragment per latent group.
 
-The Renderer pushes frames as they are decoded, and takes fragments as they come out. Segments that are encoded apart
-join without re-encoding: the `ftyp`+`moov` is the same for all of a track, and every fragment carries its absolute time
-and sequence number. The codec's packets are put into sample format by libavformat; the fragments around them are ours,
-for they must say where in the whole video they lie. Equal frames give equal bytes: thread counts are fixed.
+The Renderer pushes frames as they are decoded, and takes fragments as they come out (those of AV1 late, for the encoder
+looks ahead). Segments that are encoded apart join without re-encoding: the `ftyp`+`moov` is the same for all of a
+track, and every fragment carries its absolute time and sequence number. The codec's packets are put into sample format
+by libavformat; the fragments around them are ours, for they must say where in the whole video they lie. Equal frames
+give equal bytes: thread counts are fixed.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from serving.media.track import TICKS_PER_FRAME, Track
 Frames = NDArray[np.uint8]
 
 _CODECS: dict[str, tuple[str, dict[str, str]]] = {
-    # pred-struct=1 (low delay) lets packets out from the first frame on; lp fixes the thread count.
-    "av1": ("libsvtav1", {"preset": "10", "crf": "24", "svtav1-params": "pred-struct=1:lp=2:scd=0"}),
+    # Not pred-struct=1 (low delay): its threads come to wait for each other for ever on a busy machine. Not preset 9
+    # and faster: they lose motion that is a whole enlargement of the native frames'. lp fixes the thread count.
+    "av1": ("libsvtav1", {"preset": "8", "crf": "24", "svtav1-params": "pred-struct=2:lp=2:scd=0"}),
     "h264": ("libx264", {"preset": "veryfast", "tune": "zerolatency", "crf": "18", "threads": "1", "bf": "0"}),
 }
 _KEYFRAME_SECONDS = 10

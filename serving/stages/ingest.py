@@ -24,6 +24,7 @@ from serving.stages.contracts import IngestCall, IngestResult
 from serving.stages.latents import put_latents
 from serving.stages.loaded import Loaded
 from serving.stages.render import Encoded
+from serving.stages.watchdog import Watchdog
 from serving.store.blobs import Blobs
 
 _CHUNK = 4 * 1024 * 1024
@@ -54,7 +55,8 @@ class Ingester:
                 field=_FIELD,
             )
             async with aclosing(pictures):  # type: ignore[type-var]  # an async generator
-                encoded, small = await _encode(pictures, call, family.capabilities.frames_per_latent)
+                group = family.capabilities.frames_per_latent
+                encoded, small = await _encode(pictures, call, group, self._loaded.watchdog)
         latents = await asyncio.to_thread(family.encode_video, self._loaded, small)
         ref = await put_latents(blobs, latents)
         kept = min(family.history_latents, ref.count)
@@ -100,7 +102,9 @@ def shrink(frame: Frames, canvas: ManifestCanvas) -> Frames:
     return small
 
 
-async def _encode(pictures: AsyncIterator[Frames], call: IngestCall, group: int) -> tuple[Encoded, Frames]:
+async def _encode(
+    pictures: AsyncIterator[Frames], call: IngestCall, group: int, watchdog: Watchdog
+) -> tuple[Encoded, Frames]:
     """The video's media, and its frames at the canvas's size."""
     encoder = SegmentEncoder(call.track, start_frame=0, sequence_start=0)
     fragments: list[Fragment] = []
@@ -110,9 +114,11 @@ async def _encode(pictures: AsyncIterator[Frames], call: IngestCall, group: int)
         small.append(shrink(picture, call.canvas))
         pending.append(picture)
         if len(small) == 1 or len(pending) == group:
-            fragments += await asyncio.to_thread(encoder.push, np.stack(pending))
+            with watchdog.watching("video encoder"):
+                fragments += await asyncio.to_thread(encoder.push, np.stack(pending))
             pending = []
-    fragments += await asyncio.to_thread(encoder.finish)
+    with watchdog.watching("video encoder"):
+        fragments += await asyncio.to_thread(encoder.finish)
     return Encoded(encoder.init, tuple(fragments), small[-1], {}), np.stack(small)
 
 

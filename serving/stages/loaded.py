@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from engines.session import Session, load_session
 from engines.store import Built, EngineStore
 from serving.errors import FailedPrecondition, NotFound
 from serving.metrics import ENGINE_SECONDS, Recorder
+from serving.stages.watchdog import Watchdog
 from serving.store.base import Store
 from serving.store.blobs import Blobs
 
@@ -26,6 +27,8 @@ class Loaded:
     session: Session
     store: Store
     metrics: Recorder
+    watchdog: Watchdog = field(default_factory=Watchdog)
+    """Is told of each call to an engine or a codec."""
 
     def family(self, model: str) -> Family:
         """The family of the model that a call names. Raises `FailedPrecondition` when another one is loaded."""
@@ -39,7 +42,8 @@ class Loaded:
     def infer(self, component: str, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """Run one engine; see `Session.infer`."""
         began = time.monotonic()
-        outputs = self.session.infer(component, inputs)
+        with self.watchdog.watching(component):
+            outputs = self.session.infer(component, inputs)
         self.metrics.observe(ENGINE_SECONDS, time.monotonic() - began, component=component)
         return outputs
 

@@ -92,11 +92,13 @@ class Renderer:
         encoding, began = 0.0, time.monotonic()
         for group in family.decode(self._loaded, latents, lead=lead):
             decoded = time.monotonic()
-            fragments += encoder.push(group)
+            with self._loaded.watchdog.watching("video encoder"):
+                fragments += encoder.push(group)
             last = group[-1]
             encoding += time.monotonic() - decoded
         decoded = time.monotonic()
-        fragments += encoder.finish()
+        with self._loaded.watchdog.watching("video encoder"):
+            fragments += encoder.finish()
         ended = time.monotonic()
         encoding += ended - decoded
         seconds = {"decode": ended - began - encoding, "encode": encoding}
