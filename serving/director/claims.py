@@ -83,11 +83,13 @@ class Claims:
         if verdict is Verdict.EXPIRED and lease is not None:
             await self._context.leases.revoke(record.id, record.attempt)
             why = f"its replica {lease.holder} was not heard of for {TTL_S:.0f} s"
-        if record.crashes + 1 >= MAX_CRASHES:
+        # Without a lease no worker was seen to die: the job waited, or was in a short stage, when its Director went.
+        crashed = verdict is Verdict.EXPIRED
+        if crashed and record.crashes + 1 >= MAX_CRASHES:
             await self._bury(record, why)
             return None
         reached = Reached(lease.segment, lease.step) if lease is not None else None
-        return Claimed(await self._publisher.claim(record, why, crashed=True), reached)
+        return Claimed(await self._publisher.claim(record, why, crashed=crashed), reached)
 
     async def _bury(self, record: JobRecord, why: str) -> None:
         message = (

@@ -18,7 +18,7 @@ from serving.director.context import RunContext
 from serving.director.events import Batch, Feed
 from serving.director.line import Key, Line, Waiting
 from serving.director.outcome import Running, carry_out
-from serving.director.publish import Publisher
+from serving.director.publish import Publisher, Superseded
 from serving.director.run import JobRun
 from serving.director.schedule import Schedule
 from serving.director.stages import Stages
@@ -27,7 +27,7 @@ from serving.estimates import Estimates, load, save
 from serving.jobs.dead import DeadLetters
 from serving.jobs.epoch import SIGN_EVERY_S, Epoch, EpochLost
 from serving.jobs.lease import Leases, LeaseWatch
-from serving.jobs.record import JobRecord, JobState
+from serving.jobs.record import JobError, JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.logs import logger
 from serving.metrics import JOBS_RUNNING, JOBS_WAITING, Recorder
@@ -49,6 +49,12 @@ LONGEST_PAUSE_S = 15.0
 RANKS_LIVE_S = 0.25
 SAVE_EVERY_S = 10.0
 COLLECT_EVERY_S = 1800.0
+
+OVERDUE_EVERY_S = 0.5
+HINT_S = 5.0
+"""A hint whose record takes longer to read waits for the next listing: others are not to wait for it."""
+_OF_ALL = (EpochLost, Unavailable, StoreUnfit)
+"""What concerns all jobs, and not the one at which it was met."""
 
 _log = logger("director")
 
@@ -141,6 +147,7 @@ class Director:
                 group.create_task(self._vouch())
                 group.create_task(self._sign())
                 group.create_task(self._work())
+                group.create_task(self._end_overdue())
                 if self._collect is not None:
                     group.create_task(self._keep_house(self._collect))
         except* EpochLost as lost:
@@ -160,12 +167,13 @@ class Director:
     async def _cycle(self) -> None:
         """1 hear → 2 list → 3 end what is overdue → 4 order → 5 claim → 6 run (which publishes)."""
         for key in await self._hear():
-            await self._look(*key)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HINT_S):
+                    await self._look(*key)
         if self._now() >= self._list_at:
             await self._list()
         for waiting in self._line.overdue(self._now_ms()):
             await self._claim(waiting)
-        self._stop_overdue()
         for waiting in self._order():
             await self._claim(waiting)
         await self._keep_estimates()
@@ -249,18 +257,23 @@ class Director:
         self._line.take(waiting.key)
         try:
             claimed = await self._claims.claim(*waiting.key)
-        except Corrupt as error:
+            if isinstance(claimed, Later):
+                self._line.again(waiting, self._now() + claimed.seconds)
+            elif claimed is not None:
+                await self._start(claimed)
+        except _OF_ALL:
+            raise
+        except Exception as error:  # noqa: BLE001  (the edge of one job: it must not end the Director of all others)
             self._leave_alone(waiting.key, error)
-            return
-        if isinstance(claimed, Later):
-            self._line.again(waiting, self._now() + claimed.seconds)
-        elif claimed is not None:
-            self._start(claimed)
 
-    def _start(self, claimed: Claimed) -> None:
+    async def _start(self, claimed: Claimed) -> None:
         record = claimed.record
         segments = Segments(self._store, record.tenant)
-        family = self._family(record.plan.model)
+        try:
+            family = self._family(record.plan.model)
+        except ValueError as error:
+            await self._give_up(record, str(error))
+            return
         running = Running(
             JobRun(record, family=family, segments=segments, context=self._context, adopted=claimed.adopted)
         )
@@ -284,11 +297,21 @@ class Director:
         pause = min(LONGEST_PAUSE_S, 0.25 * 2 ** self._losses[key])
         self._line.put(running.record, not_before=self._now() + pause)
 
-    def _leave_alone(self, key: Key, error: Corrupt) -> None:
-        """A record that this version cannot read stays for one that can."""
+    async def _give_up(self, record: JobRecord, why: str) -> None:
+        """Its model was taken out of this installation."""
+        message = (
+            f"{why}. When it is there again, an operator can run the job again: `longtake jobs requeue {record.id}`"
+        )
+        await self._context.dead.bury(record, stage="", why=why, quarantine=False)
+        error = JobError(code="MODEL_UNKNOWN", message=message)
+        with contextlib.suppress(Superseded):
+            await self._context.publisher.finish(record, JobState.FAILED, {"error": error})
+
+    def _leave_alone(self, key: Key, error: Exception) -> None:
+        """A record that this version cannot read or run stays for one that can."""
         self._damaged.add(key)
         self._line.take(key)
-        _log.error("job left alone", job=key[1], message=error.message)
+        _log.error("job left alone", job=key[1], message=str(error), exc_info=error)
 
     # ── small parts ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -304,21 +327,21 @@ class Director:
             self._saved_at = self._now()
             await save(self._store, self._schedule.estimates)
 
-    def _stop_overdue(self) -> None:
-        now = self._now_ms()
-        for running in self._running.values():
-            deadline = running.record.deadline_ms
-            if deadline is not None and deadline <= now and running.stopped_as is None:
-                running.stop(JobState.EXPIRED)
+    async def _end_overdue(self) -> None:
+        """Stop what runs and is overdue; no slow answer of the store is in the way."""
+        while True:
+            now = self._now_ms()
+            for running in self._running.values():
+                deadline = running.record.deadline_ms
+                if deadline is not None and deadline <= now and running.stopped_as is None:
+                    running.stop(JobState.EXPIRED)
+            await asyncio.sleep(OVERDUE_EVERY_S)
 
     def _next_look(self) -> float:
         """When there is something to do without a hint."""
         now, now_ms = self._now(), self._now_ms()
         change = self._line.next_change(now, now_ms)
-        going = [running.record.deadline_ms for running in self._running.values() if running.stopped_as is None]
-        deadlines = [(deadline - now_ms) / 1000 for deadline in going if deadline is not None]
-        soonest = min((*deadlines, change if change is not None else LIST_EVERY_S), default=LIST_EVERY_S)
-        return min(self._list_at, now + max(0.0, soonest))
+        return min(self._list_at, now + max(0.0, LIST_EVERY_S if change is None else change))
 
     async def _vouch(self) -> None:
         """Beat while the epoch is ours: a front door may then answer from what it was told."""
@@ -347,6 +370,8 @@ class Director:
                 _log.info("collected", report=str(await collect()))
             except (Unavailable, StoreUnfit) as error:
                 _log.warning("nothing collected, the store is away", message=error.message)
+            except Exception as error:  # noqa: BLE001  (the jobs go on, and the next collection may find it mended)
+                _log.error("nothing collected", message=str(error), exc_info=error)
 
     async def _stop(self) -> None:
         tasks = [running.task for running in self._running.values() if running.task is not None]

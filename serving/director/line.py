@@ -15,6 +15,7 @@ Key = tuple[str, str]
 
 AHEAD = 64
 """So many jobs of each tenant are looked at when the next ones are chosen; the rest of a long line is behind them."""
+SOFT_MS = 600_000
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,11 @@ class Waiting:
 
     @property
     def order(self) -> tuple[int, float, int, str]:
-        """Its place within its tenant, near enough to choose whom to look at."""
-        due = float("inf") if self.deadline_ms is None else self.deadline_ms
+        """Its place within its tenant, near enough to choose whom to look at.
+
+        One without a deadline counts as due in a while, so that no stream of others keeps it out of sight for ever.
+        """
+        due = self.since_ms + SOFT_MS if self.deadline_ms is None else self.deadline_ms
         return self.priority, due, self.since_ms, self.job
 
 

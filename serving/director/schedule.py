@@ -2,7 +2,7 @@
 
 The Director asks it once per cycle whom to start, and each slice for its rank. More jobs run than the Denoisers can
 step at once: those of worse rank are there to fill gaps, and a job that ranks among the first starts even when all
-slots are taken, for rank alone decides whose step is next.
+slots are taken (`order.to_start`), for rank alone decides whose step is next.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from serving.director.line import Key, Waiting
-from serving.director.order import Ranked, Work, arrange
+from serving.director.order import Ranked, Work, arrange, to_start
 from serving.director.shares import Shares
 from serving.estimates import DENOISER, RENDERER, Estimates
 from serving.jobs.record import JobRecord
 from serving.plan import PlannedSegment
 from serving.stages.contracts import Rank
 
-OVERFULL = 4
-"""At most so many times the slots run at once."""
 SMALL_STAGES_S = 0.01
 """What a segment costs the stages that are not measured: they are quick."""
 MOST_LOOKED_AT = 1000
@@ -48,9 +46,7 @@ class Schedule:
         work = [*map(self._waiting_work, waiting), *map(self._running_work, running)]
         ranked = arrange(work, now_ms=self._now_ms(), shares=self._shares, servers=self._servers)
         self._ranks = {(place.work.tenant, place.work.job): place.rank for place in ranked}
-        room = OVERFULL * self._slots - len(running)
-        best = [place for place in ranked[: self._slots] if not place.work.running]
-        return self._starting(best[: max(0, room)], waiting)
+        return self._starting(to_start(ranked, slots=self._slots), waiting)
 
     def rank(self, record: JobRecord) -> Rank:
         """A running job's place at the Denoiser."""

@@ -10,6 +10,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,8 @@ async def _encode(
     pictures: AsyncIterator[Frames], call: IngestCall, group: int, watchdog: Watchdog
 ) -> tuple[Encoded, Frames]:
     """The video's media, and its frames at the canvas's size."""
-    encoder = SegmentEncoder(call.track, start_frame=0, sequence_start=0)
+    watched = partial(watchdog.watched, "video encoder")
+    encoder = await asyncio.to_thread(watched, partial(SegmentEncoder, call.track, start_frame=0, sequence_start=0))
     fragments: list[Fragment] = []
     small: list[Frames] = []
     pending: list[Frames] = []
@@ -114,11 +116,9 @@ async def _encode(
         small.append(shrink(picture, call.canvas))
         pending.append(picture)
         if len(small) == 1 or len(pending) == group:
-            with watchdog.watching("video encoder"):
-                fragments += await asyncio.to_thread(encoder.push, np.stack(pending))
+            fragments += await asyncio.to_thread(watched, encoder.push, np.stack(pending))
             pending = []
-    with watchdog.watching("video encoder"):
-        fragments += await asyncio.to_thread(encoder.finish)
+    fragments += await asyncio.to_thread(watched, encoder.finish)
     return Encoded(encoder.init, tuple(fragments), small[-1], {}), np.stack(small)
 
 

@@ -86,7 +86,8 @@ class Renderer:
         return ImageResult(await blobs.put(picture), width, height)
 
     def _encode(self, family: Family, call: RenderCall, latents: Array, lead: Array | None) -> Encoded:
-        encoder = SegmentEncoder(call.track, start_frame=call.start_frame, sequence_start=call.sequence_start)
+        with self._loaded.watchdog.watching("video encoder"):
+            encoder = SegmentEncoder(call.track, start_frame=call.start_frame, sequence_start=call.sequence_start)
         fragments: list[Fragment] = []
         last = np.zeros((0, 0, 3), np.uint8)
         encoding, began = 0.0, time.monotonic()

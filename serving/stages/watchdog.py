@@ -12,6 +12,10 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 PATIENCE_S = 300.0
 """Longer than any single call takes: one step of a denoiser, one group of frames, one picture."""
@@ -42,6 +46,11 @@ class Watchdog:
         finally:
             with self._lock:
                 del self._running[number]
+
+    def watched(self, what: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """One call, for threads: whoever waits for the thread may go away before it ends."""
+        with self.watching(what):
+            return call(*args, **kwargs)
 
     def check(self) -> None:
         """Raise `Stuck` when a call has been running for too long."""

@@ -12,6 +12,8 @@ from serving.errors import Conflict, InvalidArgument
 from serving.jobs.dead import DeadLetters
 from serving.jobs.epoch import EpochLost
 from serving.jobs.history import EventKind
+from serving.jobs.ids import new_id
+from serving.jobs.lease import Leases
 from serving.jobs.record import JobRecord, JobState
 from serving.media.still import png
 from serving.requests import ForeignSource, Kind
@@ -187,13 +189,38 @@ async def test_a_record_that_cannot_be_read_is_left_alone_and_hinders_nobody(off
     assert b'"verse"' in (await office.store.get(key)).data
 
 
-async def test_a_job_that_ends_its_directors_comes_to_an_end_too(office: Office) -> None:
+async def test_a_job_that_dies_with_its_worker_and_its_director_again_and_again_comes_to_an_end_too(
+    office: Office,
+) -> None:
     job = await office.job(crashes=attempt.MAX_CRASHES - 1, attempt=3, state=JobState.RUNNING)
+    await Leases(office.store).take(job.id, 3, epoch=0, holder="replica-gone")
     await office.director()
 
     done = await office.ended(job)
 
     assert (done.state, done.attempt, done.crashes) == (JobState.FAILED, 3, attempt.MAX_CRASHES)
+
+
+async def test_a_director_that_goes_away_counts_for_no_job(office: Office) -> None:
+    job = await office.job(crashes=attempt.MAX_CRASHES - 1, attempt=3, state=JobState.RUNNING)
+    await office.director()
+
+    done = await office.ended(job)
+
+    assert (done.state, done.attempt) == (JobState.SUCCEEDED, 4)
+
+
+async def test_a_job_of_a_model_that_was_taken_out_fails_and_ends_nothing_else(office: Office) -> None:
+    like = await office.job()
+    gone = like.model_copy(update={"id": new_id("vid_"), "plan": like.plan.model_copy(update={"model": "gone-1"})})
+    gone = await office.jobs.create(gone)
+    await office.director()
+
+    done = await office.ended(gone)
+
+    assert (done.state, done.error.code if done.error else "") == (JobState.FAILED, "MODEL_UNKNOWN")
+    assert "gone-1" in (done.error.message if done.error else "")
+    assert (await office.ended(like)).state is JobState.SUCCEEDED
 
 
 async def test_an_undecodable_foreign_video_fails_with_the_reason(office: Office) -> None:

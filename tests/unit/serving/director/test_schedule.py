@@ -7,8 +7,9 @@ import itertools
 import pytest
 
 from engines import models
-from serving.director.line import AHEAD, Line
-from serving.director.schedule import LAST, OVERFULL, Schedule
+from serving.director.line import AHEAD, SOFT_MS, Line
+from serving.director.order import OVERFULL
+from serving.director.schedule import LAST, Schedule
 from serving.estimates import DENOISER, RENDERER, Estimates
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Active
@@ -62,9 +63,13 @@ def test_an_urgent_job_starts_though_the_slots_are_taken_and_ranks_first() -> No
     assert order.rank(urgent) < min(order.rank(record) for record in running)
 
 
-def test_there_is_a_bound_even_for_urgent_jobs() -> None:
-    running = [job(seconds=15) for _ in range(2 * OVERFULL)]
-    assert schedule().choose(line(job(priority=0)).ahead(0), running) == []
+def test_what_a_tenant_has_running_is_bounded_and_keeps_no_other_out() -> None:
+    running = [job("greedy", seconds=15) for _ in range(2 * OVERFULL)]
+    assert schedule().choose(line(job("greedy", seconds=1)).ahead(0), running) == []
+    (first,) = schedule().choose(line(job("greedy", seconds=1), job("modest", seconds=1)).ahead(0), running)
+    assert first.tenant == "modest"
+    (first,) = schedule().choose(line(job("greedy", priority=0)).ahead(0), running)
+    assert first.priority == 0
 
 
 def test_a_deadline_leaves_room_for_rendering_the_last_segment() -> None:
@@ -109,3 +114,9 @@ def test_of_a_long_line_each_tenants_first_ones_are_looked_at() -> None:
     assert {entry.tenant for entry in ahead} == {"crowd", "quiet"}
     assert len(ahead) == AHEAD + 1
     assert waiting.next_change(5.0, NOW) == pytest.approx(5.0)
+
+
+def test_a_stream_of_jobs_with_deadlines_does_not_hide_an_old_one_without() -> None:
+    old = job("crowd").model_copy(update={"created_ms": NOW - 2 * SOFT_MS})
+    waiting = line(*(job("crowd", deadline_ms=NOW + 60_000) for _ in range(AHEAD + 20)), old)
+    assert waiting.ahead(0)[0].job == old.id
