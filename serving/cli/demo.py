@@ -93,6 +93,6 @@ def _empty(folder: Path) -> None:
 def _tell(pieces: list[Piece], folder: Path, seconds: float) -> None:
     typer.echo(f"\nDone in {seconds:.0f} s. What was made, and what its pixels show:\n")
     for piece in pieces:
-        shown = "; ".join(value for name, value in piece.readings.items() if name.startswith("shows"))
-        typer.echo(f"  {piece.files[0]!s:<48} {shown}")
+        shown = measure.told(piece.readings)
+        typer.echo(f"  {piece.files[0]}\n      {shown}")
     typer.echo(f"\n  contact sheets  {folder}/*.png\n  the page        {(folder / 'index.html').resolve()}")

@@ -33,6 +33,15 @@ def readings(frames: NDArray[np.uint8], scale: int) -> dict[str, str]:
     return out
 
 
+def told(found: dict[str, str]) -> str:
+    """What `readings` found, on one line."""
+    shown = {name.removeprefix("shows").strip(): value for name, value in found.items() if name.startswith("shows")}
+    if len(shown) > 1 and len(set(shown.values())) == 1:
+        shown = {" and ".join(shown): next(iter(shown.values()))}
+    parts = [f"{when}: {value}" if when else value for when, value in shown.items()]
+    return "; ".join([*parts, *(f"{name} {found[name]}" for name in ("background", "moves") if name in found)])
+
+
 def sheet(frames: NDArray[np.uint8], fps: int) -> bytes:
     """A contact sheet of up to 16 frames over the whole length, PNG."""
     picks = np.unique(np.linspace(0, len(frames) - 1, _SHEET_FRAMES).round().astype(int))
