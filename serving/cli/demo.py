@@ -91,8 +91,9 @@ def _empty(folder: Path) -> None:
 
 
 def _tell(pieces: list[Piece], folder: Path, seconds: float) -> None:
+    from serving.demo import measure
+
     typer.echo(f"\nDone in {seconds:.0f} s. What was made, and what its pixels show:\n")
     for piece in pieces:
-        shown = measure.told(piece.readings)
-        typer.echo(f"  {piece.files[0]}\n      {shown}")
+        typer.echo(f"  {piece.files[0]}\n      {measure.told(piece.readings)}")
     typer.echo(f"\n  contact sheets  {folder}/*.png\n  the page        {(folder / 'index.html').resolve()}")
