@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from serving.settings import Settings
     from serving.up import Ready
 
 LOGS = Path.home() / ".longtake" / "logs"
@@ -53,18 +55,30 @@ def up(
         typer.echo(f"  {time.monotonic() - began:5.1f} s  {text}", err=True)
 
     def ready(found: Ready) -> None:
-        typer.echo(_welcome(found, time.monotonic() - began), err=True)
+        typer.echo(_welcome(found, time.monotonic() - began, settings), err=True)
 
     raise typer.Exit(run(settings, say=say, ready=ready, logs=logs))
 
 
-def _welcome(found: Ready, seconds: float) -> str:
-    server = "" if found.grpc == "127.0.0.1:50051" else f" --server {found.grpc}"
+def _welcome(found: Ready, seconds: float, settings: Settings) -> str:
+    options = "".join(f" {option}" for option in _options(found, settings))
+    keys = settings.auth.keys_file
     return (
         f"\nLongtake is ready ({seconds:.1f} s).  gRPC {found.grpc}   HTTP http://{found.http}\n"
         f"Metrics: http://{found.http}/metrics and, of the stages, http://{found.metrics}/metrics\n\n"
         "Now, in another terminal:\n"
-        f'  longtake generate "a red circle moves right over a white background"{server}\n'
-        f"  longtake ls{server}\n\n"
-        "Ctrl-C here ends it."
+        f'  longtake generate "a red circle moves right over a white background"{options}\n'
+        f"  longtake ls{options}\n\n"
+        + (f"KEY is made by: longtake keys add NAME --file {keys}\n" if keys else "")
+        + "Ctrl-C here ends it."
     )
+
+
+def _options(found: Ready, settings: Settings) -> Iterator[str]:
+    """What a client has to say, other than by default."""
+    if found.grpc != "127.0.0.1:50051":
+        yield f"--server {found.grpc}"
+    if settings.grpc.tls_cert is not None:
+        yield "--tls"
+    if settings.auth.keys_file is not None:
+        yield "--api-key KEY"
