@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 
 from serving.gen.longtake.v1 import videos_pb2
 from serving.settings import Admission, TenantAdmission
-from tests.contract.test_longtake_api import Client, opened, refused, settings_for
+from tests.contract.longtake_house import Client, opened, refused, settings_for
 
 pytestmark = pytest.mark.anyio
 

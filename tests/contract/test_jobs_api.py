@@ -20,7 +20,7 @@ from serving.jobs.record import JobError, JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.store.base import Store
 from serving.store.open import open_store
-from tests.contract.test_longtake_api import Client, opened, refused, settings_for
+from tests.contract.longtake_house import Client, opened, refused, settings_for
 from tests.contract.xai_studio import png
 
 pytestmark = pytest.mark.anyio
@@ -77,7 +77,7 @@ async def test_times_that_cannot_be_are_refused(client: Client, fields: dict[str
 
 
 async def test_a_plan_is_told_without_making_a_job(client: Client) -> None:
-    before = (await client.videos.ListVideos(videos_pb2.ListVideosRequest())).videos
+    before = [video.id for video in (await client.videos.ListVideos(videos_pb2.ListVideosRequest())).videos]
     video = await client.create("x", seconds=3, resolution="720p", validate_only=True)
     plan = video.plan
     assert video.id == ""
@@ -85,7 +85,8 @@ async def test_a_plan_is_told_without_making_a_job(client: Client) -> None:
     assert (video.width, video.height, plan.native_width, plan.native_height) == (224, 128, 112, 64)
     assert plan.engine_seconds["denoiser"] > 0
     assert plan.predicted_end_time.ToMilliseconds() > plan.predicted_start_time.ToMilliseconds()
-    assert (await client.videos.ListVideos(videos_pb2.ListVideosRequest())).videos == before
+    after = (await client.videos.ListVideos(videos_pb2.ListVideosRequest())).videos
+    assert [video.id for video in after] == before
     async with refused(grpc.StatusCode.INVALID_ARGUMENT, "seconds", field="seconds"):
         await client.create("x", seconds=99, validate_only=True)
 

@@ -1,0 +1,111 @@
+"""`longtake.v1` as a client sees it: what is refused, with which status, naming which field."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import grpc
+import pytest
+
+from serving.gen.longtake.v1 import videos_pb2
+from serving.settings import Admission
+from tests.contract.longtake_house import CAT_URL, Client, Video, opened, refused, settings_for
+
+pytestmark = pytest.mark.anyio
+
+
+# ── what is refused ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+WRONG = [
+    ({"seconds": 99}, "seconds"),
+    ({"aspect_ratio": "4:3"}, "aspect_ratio"),
+    ({"resolution": "8k"}, "resolution"),
+    ({"codec": "vp9"}, "codec"),
+    ({"steps": 99}, "steps"),
+    ({"seed": -1}, "seed"),
+    ({"images": 2}, "images"),
+    ({"kind": 7}, "kind"),
+    ({"prompt": "x" * 2001}, "prompt"),
+    ({"first_frame": videos_pb2.Media()}, "first_frame"),
+    ({"first_frame": videos_pb2.Media(url="ftp://example.com/cat.png")}, "first_frame"),
+    ({"first_frame": videos_pb2.Media(url="data:image/png;base64,AAAA")}, "first_frame"),
+    ({"first_frame": videos_pb2.Media(url="http://127.0.0.1:1/cat.png")}, "first_frame"),
+    ({"references": [videos_pb2.Media(url=CAT_URL), videos_pb2.Media(url=CAT_URL[:-200])]}, "references[1]"),
+    ({"extends": videos_pb2.Extension()}, "extends"),
+    ({"extends": videos_pb2.Extension(media=videos_pb2.Media(url=CAT_URL))}, "extends.media"),
+]
+
+
+@pytest.mark.parametrize(("fields", "field"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
+async def test_a_wrong_field_is_named(client: Client, fields: dict[str, object], field: str) -> None:
+    async with refused(grpc.StatusCode.INVALID_ARGUMENT, field, field):
+        await client.create(**{"prompt": "x", **fields})
+
+
+async def test_unknown_things_are_not_found(client: Client) -> None:
+    nothing = "vid_" + "a" * 26
+    async with refused(grpc.StatusCode.NOT_FOUND, nothing):
+        await client.get(nothing)
+    async with refused(grpc.StatusCode.NOT_FOUND, "../../etc"):
+        await client.get("../../etc")
+    async with refused(grpc.StatusCode.NOT_FOUND, "studio-1"):
+        await client.create(model="gpt-5")
+    async with refused(grpc.StatusCode.NOT_FOUND, "first_frame"):
+        await client.create(first_frame=videos_pb2.Media(file_id="file_" + "a" * 26))
+    async with refused(grpc.StatusCode.NOT_FOUND, nothing):
+        await client.extend(nothing)
+    async with refused(grpc.StatusCode.NOT_FOUND, nothing):
+        await client.events(nothing)
+
+
+async def test_an_extension_waits_for_its_video(client: Client) -> None:
+    hanging = await client.create("hang")
+    await client.until(hanging.id, Video.RUNNING)
+    async with refused(grpc.StatusCode.FAILED_PRECONDITION, "wait until it has succeeded"):
+        await client.extend(hanging.id)
+
+    failed = await client.made("fail")
+    assert (failed.state, failed.error.code) == (Video.FAILED, "studio_fire")
+    async with refused(grpc.StatusCode.FAILED_PRECONDITION, "make it again"):
+        await client.extend(failed.id)
+
+
+async def test_an_extension_names_a_segment_of_its_video(client: Client) -> None:
+    root = await client.made()
+    stranger = await client.made("another")
+    async with refused(grpc.StatusCode.INVALID_ARGUMENT, "GetLineage", "extends.segment"):
+        await client.create(extends=videos_pb2.Extension(video_id=root.id, segment=stranger.segments[0]))
+
+
+async def test_a_resent_create_with_a_request_id_is_the_same_video(client: Client) -> None:
+    first = await client.create(request_id="order-66", seed=5)
+    again = await client.create(request_id="order-66", seed=5)
+
+    assert again.id == first.id
+    async with refused(grpc.StatusCode.ALREADY_EXISTS, "seed"):
+        await client.create(request_id="order-66", seed=6)
+
+
+async def test_equal_creates_without_a_mark_are_two_videos_and_with_one_the_same(client: Client) -> None:
+    request = videos_pb2.CreateVideoRequest(prompt="twins", seconds=1)
+    first = await client.videos.CreateVideo(request)
+    second = await client.videos.CreateVideo(request)
+    resent = await client.videos.CreateVideo(request, metadata=(("x-stainless-retry-count", "1"),))
+
+    assert first.id != second.id
+    assert resent.id == second.id
+
+
+async def test_a_full_queue_and_a_draining_server_say_when_to_come_back(tmp_path: Path) -> None:
+    async with opened(settings_for(tmp_path, admission=Admission(max_active_jobs=2))) as client:
+        client.studio.open = False
+        for _ in range(2):
+            await client.create()
+        async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "max_active_jobs"):
+            await client.create()
+        stopping = asyncio.create_task(client.door.stop(grace_s=2))
+        await asyncio.sleep(0)
+        async with refused(grpc.StatusCode.UNAVAILABLE, "shutting down"):
+            await client.create()
+        await stopping
