@@ -22,10 +22,11 @@ from serving.director.publish import Publisher, Superseded
 from serving.director.run import JobRun
 from serving.director.schedule import Schedule
 from serving.director.stages import Stages
+from serving.director.upkeep import keep_house, sign, vouch
 from serving.errors import Corrupt, NotFound, StoreUnfit, Unavailable
 from serving.estimates import Estimates, load, save
 from serving.jobs.dead import DeadLetters
-from serving.jobs.epoch import SIGN_EVERY_S, Epoch, EpochLost
+from serving.jobs.epoch import Epoch, EpochLost
 from serving.jobs.lease import Leases, LeaseWatch
 from serving.jobs.record import JobError, JobRecord, JobState
 from serving.jobs.repository import Jobs
@@ -41,14 +42,12 @@ LIST_SHARE = 20.0
 """A listing that takes long is repeated after so many times what it took,"""
 LIST_AT_LEAST_EVERY_S = 20.0
 """but not later than this: a single slow answer of the store must leave nobody waiting."""
-BEAT_EVERY_S = 0.4
 WATCH_S = 30.0
 READ_AHEAD = 64
 """New jobs of one listing whose records are read for their age; the rest count from when they were first seen."""
 LONGEST_PAUSE_S = 15.0
 RANKS_LIVE_S = 0.25
 SAVE_EVERY_S = 10.0
-COLLECT_EVERY_S = 1800.0
 
 OVERDUE_EVERY_S = 0.5
 HINT_S = 5.0
@@ -79,7 +78,7 @@ class Director:
         incident: Callable[[], str],
         collect: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
-        """`collect` deletes what nobody needs any more; it is called every `COLLECT_EVERY_S`.
+        """`collect` deletes what nobody needs any more; see `upkeep.keep_house`.
 
         `slots`: jobs that run at once, urgent ones aside. `servers`: Denoisers. `weights`: fair shares by tenant.
         """
@@ -144,12 +143,12 @@ class Director:
         await self._learn()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._vouch())
-                group.create_task(self._sign())
+                group.create_task(vouch(self._epoch, self.feed))
+                group.create_task(sign(self._epoch))
                 group.create_task(self._work())
                 group.create_task(self._end_overdue())
                 if self._collect is not None:
-                    group.create_task(self._keep_house(self._collect))
+                    group.create_task(keep_house(self._collect))
         except* EpochLost as lost:
             raise lost.exceptions[0] from None
         finally:
@@ -342,36 +341,6 @@ class Director:
         now, now_ms = self._now(), self._now_ms()
         change = self._line.next_change(now, now_ms)
         return min(self._list_at, now + max(0.0, LIST_EVERY_S if change is None else change))
-
-    async def _vouch(self) -> None:
-        """Beat while the epoch is ours: a front door may then answer from what it was told."""
-        while True:
-            try:
-                await self._epoch.check()
-            except (Unavailable, StoreUnfit) as error:
-                _log.warning("no heartbeat, the store is away", message=error.message)
-            else:
-                self.feed.beat()
-            await asyncio.sleep(BEAT_EVERY_S)
-
-    async def _sign(self) -> None:
-        """Show Directors that idle that this one works."""
-        while True:
-            try:
-                await self._epoch.sign()
-            except (Unavailable, StoreUnfit) as error:
-                _log.warning("epoch not signed, the store is away", message=error.message)
-            await asyncio.sleep(SIGN_EVERY_S)
-
-    async def _keep_house(self, collect: Callable[[], Awaitable[object]]) -> None:
-        while True:
-            await asyncio.sleep(COLLECT_EVERY_S)
-            try:
-                _log.info("collected", report=str(await collect()))
-            except (Unavailable, StoreUnfit) as error:
-                _log.warning("nothing collected, the store is away", message=error.message)
-            except Exception as error:  # noqa: BLE001  (the jobs go on, and the next collection may find it mended)
-                _log.error("nothing collected", message=str(error), exc_info=error)
 
     async def _stop(self) -> None:
         tasks = [running.task for running in self._running.values() if running.task is not None]
