@@ -91,6 +91,7 @@ async def campaign(embedded: Embedded, store: Store, *, kills: int, seed: int, c
     good = found.good and not seen.failures and len(seen.ended) == len(seen.acknowledged)
     report = markdown(_rows(found, struck, seen.reconnects, sum(seen.failures.values())))
     wrong = lines("lost", found.lost) + lines("not made", found.not_succeeded) + lines("differs", found.different)
+    wrong += lines("internal errors", found.faults)
     return good, report + wrong + lines("clients saw", (f"{n}x {what}" for what, n in seen.failures.items()))
 
 
@@ -107,6 +108,7 @@ def _rows(found: Findings, struck: list[tuple[Blow, float]], reconnects: int, fa
         Row("kills", "jobs acknowledged", f"{found.jobs}"),
         Row("kills", "jobs lost or not made", f"{len(found.lost) + len(found.not_succeeded)}", aim="0"),
         Row("kills", "videos that differ from undisturbed ones", f"{len(found.different)}", aim="0"),
+        Row("kills", "jobs that met an internal error", f"{len(found.faults)}", aim="0"),
         Row("kills", "failures that clients saw", f"{failures}", aim="0"),
         Row("kills", "reconnects that clients made", f"{reconnects}"),
         Row("kills", "attempts adopted by a new Director", f"{found.events['adopted']}"),

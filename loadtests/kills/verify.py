@@ -27,6 +27,8 @@ class Findings:
     lost: list[str] = field(default_factory=list)
     not_succeeded: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    """Jobs that met errors of ours, though they were made."""
     attempts: Counter[int] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
     steps: int = 0
@@ -38,7 +40,7 @@ class Findings:
     @property
     def good(self) -> bool:
         """Whether all that must hold does."""
-        return not (self.lost or self.not_succeeded or self.different)
+        return not (self.lost or self.not_succeeded or self.different or self.faults)
 
 
 async def digest(store: Store, record: JobRecord) -> str:
@@ -64,6 +66,8 @@ async def verify(store: Store, acknowledged: Mapping[str, Spec], undisturbed: Ma
         except LongtakeError as error:
             found.lost.append(f"{job}: {error.message}")
             continue
+        if record.faults:
+            found.faults.append(f"{job}: {record.faults} times")
         if record.state is not JobState.SUCCEEDED or len(record.segments) != spec.seconds:
             found.not_succeeded.append(f"{job}: {record.state} {record.error}, {len(record.segments)} segments")
             continue

@@ -17,7 +17,8 @@ class RayRecorder:
         """Raise a counter."""
         counter = self._get(metric)
         assert isinstance(counter, Counter)
-        counter.inc(amount, tags=_tags(metric, labels))
+        if amount != 0:  # Ray refuses to add nothing
+            counter.inc(amount, tags=_tags(metric, labels))
 
     def set(self, metric: Metric, value: float, /, **labels: str) -> None:
         """Set a gauge."""

@@ -14,10 +14,10 @@ from ray.exceptions import RayTaskError
 from serving.deployments.app import config
 from serving.deployments.handles import _own
 from serving.deployments.host import announce, free_ports, refuse_shared_directory
-from serving.deployments.metrics_binding import _make
+from serving.deployments.metrics_binding import RayRecorder, _make
 from serving.deployments.router import NamedReplicaRouter
 from serving.errors import InvalidArgument, SettingsError
-from serving.metrics import REPLICAS, RPC_SECONDS
+from serving.metrics import REPLICAS, RPC_SECONDS, STEPS_RECOMPUTED
 from serving.runtime_keys import director_address
 from serving.settings import Settings
 from serving.stages.contracts import CancelCall, StageLost, TextCall
@@ -58,6 +58,13 @@ def test_free_ports_differ_and_are_none_that_the_kernel_gives_to_others() -> Non
     ports = free_ports(4)
     assert len(set(ports)) == 4
     assert max(ports) < int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+
+
+def test_a_counter_takes_nothing_too() -> None:
+    recorder = RayRecorder()
+    recorder.add(STEPS_RECOMPUTED, 0)
+    with pytest.raises(ValueError, match="must be >0"):
+        recorder.add(STEPS_RECOMPUTED, -1)
 
 
 def test_every_metric_of_the_replicas_can_be_made() -> None:
