@@ -1,8 +1,8 @@
 """One attempt's record, and what it does when a worker goes away: count it, write it down, give the work to another.
 
 `prepare.py`, `run.py` and `outcome.py` write through it. Denoising ahead and rendering behind write the same record,
-one after the other. Losses are counted since the last committed segment, so a long video may outlive many workers, and
-a job that ends its workers without getting anywhere comes to an end.
+one after the other. Losses are counted since the job last got further, so a long video may outlive many workers, and a
+job that ends its workers without getting anywhere comes to an end; `suspects.py` sees that it takes no other with it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from serving.metrics import WORKERS_LOST
 from serving.stages.contracts import StageLost
 
 MAX_CRASHES = 6
-"""Workers that a job may lose without a segment being committed in between."""
+"""Workers that a job may lose without getting further in between."""
 _PAUSE_S = 0.2
 _READS_INPUTS = ("conditioner", "ingest")
 
@@ -46,6 +46,8 @@ class Attempt:
         self._context = context
         self._writing = asyncio.Lock()
         self._notes: list[Event] = []
+        self._reached = (0, 0)
+        """Segment and step at the losses so far, the furthest."""
 
     def note(self, kind: EventKind, **fields: object) -> None:
         """Something that happened; it is stored with the next write."""
@@ -67,7 +69,8 @@ class Attempt:
         """Do a piece of work, on another replica if the one that does it goes away. Raises `Crashed` in the end."""
         while True:
             try:
-                return await work()
+                async with self._context.suspects.apart(stage, self.record.crashes):
+                    return await work()
             except StageLost as gone:
                 await self.lost(stage, gone)
 
@@ -77,11 +80,19 @@ class Attempt:
         """A worker went away: the next attempt begins, after a pause. Raises `Crashed` when there were too many."""
         self._context.metrics.add(WORKERS_LOST, stage=stage)
         self.note(EventKind.LOST, segment=segment, step=step, replica=replica, text=f"{stage}: {gone.message}")
-        record = self.record
-        await self.write(attempt=record.attempt + 1, crashes=record.crashes + 1)
+        await self._count_loss(segment, step)
         if self.record.crashes >= MAX_CRASHES:
             raise Crashed(stage, gone.message)
         await asyncio.sleep(_PAUSE_S * self.record.crashes)
+
+    async def _count_loss(self, segment: int | None, step: int | None) -> None:
+        async with self._writing:
+            record, notes = self.record, self._taken()
+            reached = (len(record.segments) if segment is None else segment, step or 0)
+            crashes = 1 if reached > self._reached else record.crashes + 1
+            self._reached = max(reached, self._reached)
+            changes = {"attempt": record.attempt + 1, "crashes": crashes}
+            self.record = await self._context.publisher.write(record, *notes, **changes)
 
     def _taken(self) -> list[Event]:
         notes, self._notes = self._notes, []

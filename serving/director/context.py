@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from serving.director.events import Feed
 from serving.director.publish import Publisher
 from serving.director.stages import Stages
+from serving.director.suspects import Suspects
 from serving.jobs.dead import DeadLetters
 from serving.jobs.epoch import Epoch
 from serving.jobs.lease import LeaseWatch
@@ -35,3 +36,4 @@ class RunContext:
     """A running job's place at the Denoiser as of now."""
     measured: Callable[[str, JobRecord, PlannedSegment, int, float], None]
     """Told of every piece of work: stage, job, segment, units (steps, or 1 for a segment), engine seconds."""
+    suspects: Suspects = field(default_factory=Suspects)

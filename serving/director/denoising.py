@@ -81,7 +81,8 @@ class SegmentDenoising:
         given = conditions()
         while True:
             try:
-                result = await self._slice(self._call(budget), given)
+                async with self._context.suspects.apart("denoiser", self._record().crashes):
+                    result = await self._slice(self._call(budget), given)
             except StageLost as gone:
                 await lost(gone, self.done, self.replica or "")
                 self.reached, self._resume, self.replica = max(self.reached, self.done), True, None

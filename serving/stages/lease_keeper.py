@@ -105,6 +105,10 @@ class LeaseKeeper:
                 if self._now() - renewed > TTL_S:
                     self._end(job, held)
                     return
+            except Exception as error:  # noqa: BLE001  (a lease that nobody beats must not be held any more)
+                _log.error("lease given up", job=job, message=str(error), exc_info=error)
+                self._end(job, held)
+                return
             await asyncio.sleep(BEAT_EVERY_S)
             if not held.slices and self._now() - held.touched > TTL_S:
                 if self._held.get(job) is held:  # first this: a slice that comes meanwhile takes it anew

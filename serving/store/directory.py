@@ -9,22 +9,39 @@ their locks and links cannot be trusted.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO, ParamSpec, TypeVar
 
-from serving.errors import Conflict, NotFound, StoreUnfit
+from serving.errors import Conflict, NotFound, StoreUnfit, Unavailable
 from serving.store.base import Listed, Versioned
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _KEY = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*\Z")
 _LOCKS = 256
+_LOCK_WITHIN_S = 20.0
+_LOCK_PAUSE_S = 0.002
+_LEFT_FOR_S = 86_400.0
+_ADVICE = {
+    errno.ENOSPC: "free some space: `longtake gc` deletes what nobody needs",
+    errno.EDQUOT: "the user's quota is used up: free some space, or raise it",
+    errno.EMFILE: "this process has too many files open: raise `ulimit -n`",
+    errno.ENFILE: "the machine has too many files open",
+    errno.EACCES: "this user may not write there: mend the owner or the mode",
+    errno.EROFS: "it is mounted read-only",
+}
 _PAGE = 1000
 _NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "lustre", "glusterfs"}
@@ -47,28 +64,28 @@ class DirectoryStore:
         await asyncio.to_thread(self._open)
 
     async def get(self, key: str) -> Versioned:
-        return await asyncio.to_thread(self._get, key)
+        return await self._do(self._get, key)
 
     async def get_range(self, key: str, start: int, length: int) -> bytes:
-        return await asyncio.to_thread(self._get_range, key, start, length)
+        return await self._do(self._get_range, key, start, length)
 
     async def put_if_absent(self, key: str, data: bytes | Path) -> bool:
-        return await asyncio.to_thread(self._put_if_absent, key, data)
+        return await self._do(self._put_if_absent, key, data)
 
     async def swap(self, key: str, data: bytes, expected: str) -> str:
-        return await asyncio.to_thread(self._swap, key, data, expected)
+        return await self._do(self._swap, key, data, expected)
 
     async def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> AsyncIterator[Listed]:
         found = islice(self._walk(self._objects, "", prefix, after), limit)
-        while page := await asyncio.to_thread(lambda: list(islice(found, _PAGE))):
+        while page := await self._do(lambda: list(islice(found, _PAGE))):
             for listed in page:
                 yield listed
 
     async def touch(self, key: str) -> None:
-        await asyncio.to_thread(self._touch, key)
+        await self._do(self._touch, key)
 
     async def delete(self, key: str) -> None:
-        await asyncio.to_thread(self._delete, key)
+        await self._do(self._delete, key)
 
     async def presign(self, key: str, expires_s: int) -> str | None:  # noqa: ARG002  (a directory has no URLs)
         return None
@@ -76,10 +93,19 @@ class DirectoryStore:
     async def close(self) -> None:
         """Nothing is held open."""
 
+    async def _do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """In a thread. Raises `Unavailable` for what the file system refuses: it may do it later."""
+        try:
+            return await asyncio.to_thread(work, *args, **kwargs)
+        except OSError as error:
+            advice = _ADVICE.get(error.errno or 0, "look at the disk and its mount")
+            raise Unavailable(f"store {self.url}: {error.strerror or error}; {advice}") from error
+
     def _open(self) -> None:
         try:
             for folder in (self._objects, self._locks, self._temporary):
                 folder.mkdir(parents=True, exist_ok=True)
+            self._sweep_temporary()
         except OSError as error:
             raise StoreUnfit(
                 f"store {self.url}: {error.strerror}; name a folder that this user can write with `store`"
@@ -159,7 +185,11 @@ class DirectoryStore:
     def _lock(self, key: str) -> Iterator[None]:
         bucket = hashlib.sha256(key.encode()).digest()[0] % _LOCKS
         with (self._locks / f"{bucket:02x}").open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            ends = time.monotonic() + _LOCK_WITHIN_S
+            while not _locked(file):
+                if time.monotonic() > ends:
+                    raise Unavailable(f"store {self.url}: another process holds the lock of {key}; is it stopped?")
+                time.sleep(_LOCK_PAUSE_S)
             yield
 
     @contextmanager
@@ -179,6 +209,13 @@ class DirectoryStore:
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _sweep_temporary(self) -> None:
+        """What writers that were killed have left."""
+        for left in os.scandir(self._temporary):
+            with suppress(FileNotFoundError):
+                if time.time() - left.stat().st_mtime > _LEFT_FOR_S:
+                    Path(left).unlink()
 
     def _sync_upwards(self, folder: Path) -> None:
         """Make a new name durable, and the folders that may have been made for it."""
@@ -206,6 +243,14 @@ class DirectoryStore:
                     yield Listed(key, found.st_size, found.st_mtime_ns // 1_000_000)
                 except FileNotFoundError:  # deleted while we listed
                     continue
+
+
+def _locked(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import multiprocessing
+import os
+import time
 from pathlib import Path
 
 import pytest
 
-from serving.errors import Conflict, StoreUnfit
+from serving.errors import Conflict, StoreUnfit, Unavailable
+from serving.store import directory
 from serving.store.directory import DirectoryStore
 from serving.store.open import open_store
 from tests.store_contract import check_probe_refuses_broken_stores, check_store
@@ -103,3 +108,49 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_an_unknown_scheme_is_explained() -> None:
     with pytest.raises(StoreUnfit, match="unknown scheme 'ftp'"):
         asyncio.run(open_store("ftp://host/x"))
+
+
+def test_what_the_file_system_refuses_is_unavailable_with_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def run() -> None:
+        store = await open_store(str(tmp_path / "store"), probe=False)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", full)
+            with pytest.raises(Unavailable, match="free some space"):
+                await store.put_if_absent("a/b", b"x")
+        assert await store.put_if_absent("a/b", b"x")
+
+    asyncio.run(run())
+
+
+def test_a_lock_that_is_never_let_go_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "_LOCK_WITHIN_S", 0.05)
+
+    async def run() -> None:
+        store = await open_store(str(tmp_path / "store"), probe=False)
+        await store.put_if_absent("a/b", b"x")
+        version = await store.swap("a/b", b"y", (await store.get("a/b")).version)
+        (lock,) = (tmp_path / "store" / "locks").iterdir()
+        with lock.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with pytest.raises(Unavailable, match="is it stopped"):
+                await store.swap("a/b", b"z", version)
+        await store.swap("a/b", b"z", version)
+
+    asyncio.run(run())
+
+
+def test_what_killed_writers_have_left_goes_after_a_day(tmp_path: Path) -> None:
+    asyncio.run(DirectoryStore(tmp_path).open())
+    old, new = tmp_path / "tmp" / "old", tmp_path / "tmp" / "new"
+    old.write_bytes(b"x")
+    new.write_bytes(b"x")
+    os.utime(old, (time.time() - 90_000, time.time() - 90_000))
+    asyncio.run(DirectoryStore(tmp_path).open())
+    assert (old.exists(), new.exists()) == (False, True)

@@ -1,0 +1,32 @@
+"""Keeps jobs that lose their workers apart, so that one that ends its workers takes no other with it.
+
+A worker that dies takes the work of several jobs with it, and nobody knows which of them it was. Those that lost two in
+a row are suspects: they go on one at a time at each stage. Whoever is innocent then gets further and is a suspect no
+more; the one that is not dies alone, until `attempt.MAX_CRASHES` ends it. Every run of one Director asks here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+SUSPECT_FROM = 2
+"""Workers lost in a row. One loss is nobody's fault: machines die."""
+
+
+class Suspects:
+    """Of one Director."""
+
+    def __init__(self) -> None:
+        self._alone: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @asynccontextmanager
+    async def apart(self, stage: str, crashes: int) -> AsyncIterator[None]:
+        """Around a call to a stage by a job that lost so many workers in a row."""
+        if crashes < SUSPECT_FROM:
+            yield
+            return
+        async with self._alone[stage]:
+            yield

@@ -1,0 +1,63 @@
+"""A job that ends its workers comes to an end, and takes no other with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from serving.director import attempt
+from serving.director.stages import Ref
+from serving.jobs.dead import DeadLetters
+from serving.jobs.record import JobState
+from serving.stages.contracts import RenderCall, RenderResult, StageLost
+from tests.unit.serving.director.conftest import TENANT, Office
+
+pytestmark = pytest.mark.anyio
+
+
+class Worker:
+    """A Renderer that `poison` kills, and with it every job that is being rendered there: at first, all of them."""
+
+    def __init__(self, render: Callable[[RenderCall, Ref], Awaitable[RenderResult]], jobs: int) -> None:
+        self.poison = ""
+        self.deaths = 0
+        self._all_here = asyncio.Barrier(jobs)
+        self._seen: set[str] = set()
+        self._render = render
+        self._died = asyncio.Event()
+
+    async def render(self, call: RenderCall, latents: Ref) -> RenderResult:
+        died = self._died
+        if call.job not in self._seen:
+            self._seen.add(call.job)
+            await self._all_here.wait()
+        if call.job == self.poison:
+            await asyncio.sleep(0.02)
+            self.deaths += 1
+            self._died = asyncio.Event()
+            died.set()
+        try:
+            async with asyncio.timeout(0.3):
+                await died.wait()
+        except TimeoutError:
+            return await self._render(call, latents)
+        raise StageLost("the worker died")
+
+
+async def test_of_jobs_whose_worker_dies_again_and_again_only_the_guilty_one_fails(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(office.stages.render, jobs=4)
+    monkeypatch.setattr(office.stages, "render", worker.render)
+    jobs = [await office.job(tenant=tenant) for tenant in (TENANT, "a", "b", "c")]
+    worker.poison = jobs[0].id
+    await office.director(slots=4)
+
+    guilty, *innocent = [await office.ended(job) for job in jobs]
+
+    assert (guilty.state, worker.deaths) == (JobState.FAILED, attempt.MAX_CRASHES)
+    assert [record.state for record in innocent] == [JobState.SUCCEEDED] * 3
+    letters = DeadLetters(office.store)
+    assert [job.tenant for job in jobs if [dead async for dead in letters.of(job.tenant)]] == [TENANT]
