@@ -182,7 +182,10 @@ class Family(Protocol):
         """Noise for a segment, drawn from (seed, segment) alone, so that any replica draws the same."""
 
     def step(self, engines: Engines, states: Sequence[Denoising]) -> None:
-        """One denoising step of each, in place, in one call of the engine. Their `batch_key`s are equal."""
+        """One denoising step of each, in place, in one call of the engine. Their `batch_key`s are equal.
+
+        When it raises, each state is as it was, or a step on.
+        """
 
     def batch_key(self, state: Denoising) -> Hashable:
         """States with equal keys can be stepped together: same shapes, same positions, any time."""

@@ -1,6 +1,6 @@
 """Checkpoints: a segment's denoising state, so that a killed attempt goes on where it was.
 
-    t/<tenant>/checkpoints/<job>/<segment>/<step>-<attempt>-<sha256>      safetensors, written once
+    t/<tenant>/checkpoints/<job>/<segment>/<fingerprint>/<step>-<attempt>-<sha256>      safetensors, written once
 
 A checkpoint holds the latents, the step, the time grid and the fingerprint of the work. Noise is drawn from (seed,
 segment), and the sampler's state is (latents, step): nothing random is left to keep. The name carries the bytes'
@@ -28,6 +28,8 @@ SHARE = 0.02
 """Checkpoints may cost so much of the compute time."""
 KEPT = 2
 _FIRST_COST_S = 0.01
+MOST_LEARNT_S = 5.0
+"""A write that took longer met an outage, which says nothing of the next one."""
 
 _log = logger("checkpoint")
 
@@ -78,6 +80,7 @@ class CheckpointPolicy:
 
     def wrote(self, seconds: float) -> None:
         """A checkpoint took so long."""
+        seconds = min(seconds, MOST_LEARNT_S)
         self._cost_s = max(seconds, 0.7 * self._cost_s + 0.3 * seconds)
 
 
@@ -122,7 +125,8 @@ class Checkpoints:
 
 
 def _prefix(work: Work) -> str:
-    return f"t/{work.tenant}/checkpoints/{work.job}/{work.segment:05d}/"
+    # By fingerprint, for what another version wrote cannot be gone on with, and must not count among the newest.
+    return f"t/{work.tenant}/checkpoints/{work.job}/{work.segment:05d}/{work.fingerprint[:16]}/"
 
 
 def _read(data: bytes, digest: str, work: Work) -> Checkpoint | None:

@@ -28,6 +28,7 @@ from serving.stages.latents import get_latents, put_latents
 from serving.stages.lease_keeper import LeaseKeeper
 from serving.stages.loaded import Loaded
 
+COUNTED = 256
 KEPT = 32
 """Finished segments whose latents are still here."""
 
@@ -47,9 +48,10 @@ class Denoiser:
         self._leases = LeaseKeeper(loaded.store, replica, lost=self._loop.interrupt)
         self._checkpoints = Checkpoints(loaded.store)
         self._policy = CheckpointPolicy()
-        self._unsaved: dict[Key, float] = {}
+        self._unsaved: OrderedDict[Key, float] = OrderedDict()
         """Compute seconds since the last checkpoint."""
-        self._writing: set[asyncio.Task[None]] = set()
+        self._writing: dict[Key, asyncio.Task[None]] = {}
+        """Checkpoints on their way to the store, at most one of each segment."""
 
     def start(self) -> None:
         """Start the engine loop."""
@@ -58,7 +60,7 @@ class Denoiser:
     async def stop(self) -> None:
         """End the engine loop after its running step, finish the checkpoints, and let the leases go."""
         await asyncio.to_thread(self._loop.stop)
-        await asyncio.gather(*self._writing)
+        await asyncio.gather(*self._writing.values())
         await self._leases.stop()
 
     @property
@@ -85,7 +87,7 @@ class Denoiser:
         if not turned.cancelled:
             self._checkpoint(call, turned)
         if turned.step >= state.steps and not turned.cancelled:
-            latents = await put_latents(self._loaded.blobs(call.tenant), turned.latents)
+            latents = await self._store(call, turned)
             self._keep(key, turned.latents, latents)
             self._unsaved.pop(key, None)
         return SliceResult(
@@ -99,6 +101,14 @@ class Denoiser:
             restored=restored,
             step_seconds=turned.step_seconds,
         )
+
+    async def _store(self, call: SliceCall, turned: Turned) -> LatentRef:
+        """Put finished latents into the store. If that fails they stay here, and the next slice has only this to do."""
+        try:
+            return await put_latents(self._loaded.blobs(call.tenant), turned.latents)
+        except LongtakeError:
+            self._loop.keep((call.job, call.segment), turned.state)
+            raise
 
     async def take(self, call: TakeCall) -> Array:
         """A finished segment's latents [T, 16, h, w]; from the store when they are not here."""
@@ -141,12 +151,15 @@ class Denoiser:
         """
         key = call.job, call.segment
         self._unsaved[key] = self._unsaved.get(key, 0.0) + turned.step_seconds
-        if not self._policy.due(self._unsaved[key]):
+        self._unsaved.move_to_end(key)
+        while len(self._unsaved) > COUNTED:  # of segments that went elsewhere or ended
+            self._unsaved.popitem(last=False)
+        if key in self._writing or not self._policy.due(self._unsaved[key]):
             return
         self._unsaved[key] = 0.0
         writing = asyncio.create_task(self._write(self._work(call), turned.step, turned.latents, turned.state.times))
-        self._writing.add(writing)
-        writing.add_done_callback(self._writing.discard)
+        self._writing[key] = writing
+        writing.add_done_callback(lambda _: self._writing.pop(key))
 
     async def _write(self, work: Work, step: int, latents: Array, times: Array) -> None:
         began = time.monotonic()
@@ -154,6 +167,7 @@ class Denoiser:
             await self._checkpoints.write(work, step, latents, times)
         except LongtakeError as error:  # the work goes on; a later checkpoint may succeed
             _log.warning("checkpoint not written", job=work.job, reason=error.reason, message=error.message)
+            return
         spent = time.monotonic() - began
         self._policy.wrote(spent)
         self._loaded.metrics.observe(CHECKPOINT_SECONDS, spent)

@@ -111,6 +111,12 @@ class EngineLoop:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
+    def keep(self, key: Key, state: Denoising) -> None:
+        """Hold a state that was answered: its next slice goes on with it."""
+        with self._changed:
+            self._held[key] = state
+            self._forget_oldest()
+
     def held(self, key: Key) -> Denoising | None:
         """The state of an unfinished segment, if it is still here."""
         with self._changed:
@@ -149,20 +155,30 @@ class EngineLoop:
             works = self._next()
             if not works:
                 return
-            kind = self._kind(works[0].state)
-            began = time.monotonic()
-            try:
-                self._step([work.state for work in works])
-            except Exception as error:  # noqa: BLE001  (the edge of the thread: the slices' callers get it)
+            if not self._stepped(works) and len(works) > 1:  # by the fault of one: the others go on
                 for work in works:
-                    self._fail(work, error)
-                continue
-            seconds = time.monotonic() - began
-            self._took(kind, len(works), seconds)
-            share = seconds / len(works)
-            for work in works:
-                work.seconds += share
-                work.stepped = True
+                    if not work.state.done:
+                        self._stepped([work])
+
+    def _stepped(self, works: list[_Slice]) -> bool:
+        """One step of each; False when that failed. The caller of a slice that fails alone gets the error."""
+        try:
+            self._step_together(works)
+        except Exception as error:  # noqa: BLE001  (the edge of the thread)
+            if len(works) == 1:
+                self._fail(works[0], error)
+            return False
+        return True
+
+    def _step_together(self, works: list[_Slice]) -> None:
+        kind = self._kind(works[0].state)
+        began = time.monotonic()
+        self._step([work.state for work in works])
+        seconds = time.monotonic() - began
+        self._took(kind, len(works), seconds)
+        for work in works:
+            work.seconds += seconds / len(works)
+            work.stepped = True
 
     def _next(self) -> list[_Slice]:
         """Wait for the most urgent slice, and those that come along; none to stop. Answers those that are over."""

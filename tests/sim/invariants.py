@@ -260,7 +260,7 @@ class Ledger:
 
     def _checkpoint(self, key: str, data: bytes) -> None:
         """It holds what the steps that it names give."""
-        _, _, _, job_id, segment, name = key.split("/")
+        _, _, _, job_id, segment, _, name = key.split("/")
         job, tensors = self.jobs[job_id], load(data)
         made = self._expected(job)[int(segment) - job.record.plan.segments[0].index]
         right = made.steps[int(name.partition("-")[0])]

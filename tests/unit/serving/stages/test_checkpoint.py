@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.families.base import Denoising
-from serving.stages.checkpoint import KEPT, SHARE, CheckpointPolicy, Checkpoints, Work
+from serving.stages.checkpoint import KEPT, MOST_LEARNT_S, SHARE, CheckpointPolicy, Checkpoints, Work
 from serving.store.open import open_store
 
 pytestmark = pytest.mark.anyio
@@ -49,14 +49,32 @@ async def test_the_newest_of_any_attempt_is_read_and_two_are_kept(checkpoints: C
 
     assert found is not None
     assert found.step == 3
-    assert len([path for path in tmp_path.rglob("vid_a/*/*") if path.is_file()]) == KEPT
+    assert len([path for path in tmp_path.rglob("vid_a/**/*") if path.is_file()]) == KEPT
+
+
+async def test_what_another_version_wrote_does_not_count(checkpoints: Checkpoints) -> None:
+    other = Work("studio", "vid_a", 3, 1, "another")
+    for step in (2, 3):
+        await checkpoints.write(other, step, np.ones((2, 16, 4, 4), np.float32), _TIMES)
+    await checkpoints.write(_WORK, 1, np.ones((2, 16, 4, 4), np.float32), _TIMES)
+
+    found = await checkpoints.newest(_WORK)
+
+    assert found is not None
+    assert found.step == 1
+
+
+def test_an_outage_does_not_switch_checkpoints_off() -> None:
+    policy = CheckpointPolicy()
+    policy.wrote(80.0)
+    assert policy.due(MOST_LEARNT_S / SHARE)
 
 
 async def test_other_work_and_torn_bytes_are_refused(checkpoints: Checkpoints, tmp_path: Path) -> None:
     latents = np.ones((2, 16, 4, 4), np.float32)
     await checkpoints.write(_WORK, 1, latents, _TIMES)
     whole = await checkpoints.write(_WORK, 2, latents, _TIMES)
-    assert await checkpoints.newest(Work("studio", "vid_a", 3, 1, "of another model")) is None
+    assert await checkpoints.newest(Work("studio", "vid_a", 3, 1, "another")) is None
 
     (torn,) = [path for path in tmp_path.rglob("*") if path.name == whole.rpartition("/")[2]]
     torn.chmod(0o644)

@@ -113,6 +113,26 @@ def test_a_step_that_fails_fails_its_slice_and_no_other() -> None:
     assert not loop.alive
 
 
+def test_a_step_of_several_that_fails_fails_only_the_guilty_one() -> None:
+    good, bad = _state(2), _state(2)
+
+    def step(states: Sequence[Denoising]) -> None:
+        if any(state is bad for state in states):
+            raise ArithmeticError("broken")
+        for state in states:
+            state.step += 1
+
+    loop = EngineLoop(step, kind=lambda _: "same", together=lambda _, waiting: waiting)
+    answers = [loop.submit((name, 0), state, rank=(1,), budget_s=60) for name, state in (("a", good), ("b", bad))]
+    loop.start()
+    try:
+        assert answers[0].result(10).state.done
+        with pytest.raises(ArithmeticError):
+            answers[1].result(10)
+    finally:
+        loop.stop()
+
+
 def test_slices_of_one_kind_step_together_as_far_as_it_pays() -> None:
     batches: list[list[int]] = []
     entered, begin = threading.Event(), threading.Event()

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from engines.families.base import Canvas, Conditions
-from serving.errors import Corrupt, FailedPrecondition, InvalidArgument
+from serving.errors import Corrupt, FailedPrecondition, InvalidArgument, Unavailable
 from serving.media.encode import SegmentEncoder
 from serving.media.sandbox import Decoder
 from serving.media.still import frames_of, png
 from serving.media.track import Track
 from serving.segments.manifest import LatentRef, ManifestCanvas
+from serving.stages import denoise
 from serving.stages.checkpoint import CheckpointPolicy
 from serving.stages.condition import Conditioner
 from serving.stages.contracts import (
@@ -157,6 +158,24 @@ async def test_slices_reach_the_same_latents_as_one_run(loaded: Loaded, denoiser
     assert steps == [1, 2, 3]
     assert (last.done, last.replica) == (True, "one")
     assert last.latents == whole.latents != None  # noqa: E711  (a chain: equal, and there)
+
+
+async def test_finished_latents_that_the_store_did_not_take_are_put_again_and_not_made_again(
+    loaded: Loaded, denoiser: Denoiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> LatentRef:
+        raise Unavailable("the store is away")
+
+    conditions = await _conditions(loaded)
+    with monkeypatch.context() as patched:
+        patched.setattr(denoise, "put_latents", away)
+        with pytest.raises(Unavailable):
+            await denoiser.run_slice(_slice(), conditions)
+    before = _calls(loaded, "dit")
+
+    again = await denoiser.run_slice(_slice(), conditions)
+
+    assert (again.done, again.from_step, _calls(loaded, "dit")) == (True, 4, before)
 
 
 async def test_a_segment_starts_again_on_a_replica_that_does_not_hold_it(loaded: Loaded, denoiser: Denoiser) -> None:
