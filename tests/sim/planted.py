@@ -9,8 +9,7 @@ from unittest import mock
 
 from serving.director.publish import Publisher
 from serving.jobs.epoch import Epoch
-from serving.jobs.lease import Lease, LeaseLost, Leases, LeaseWatch, Verdict
-from serving.jobs.lease import _key as _lease_key
+from serving.jobs.lease import Lease, LeaseWatch, Verdict
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs, _record_key
 from serving.segments.lineage import Segments
@@ -102,19 +101,6 @@ def _any_checkpoint(stack: ExitStack) -> None:
     _put(stack, checkpoint, "_read", off_by_one)
 
 
-def _trusts_no_beat(stack: ExitStack) -> None:
-    """A beat whose answer was lost is taken for somebody else's."""
-    change = Leases._change
-
-    async def changed(self: Leases, lease: Lease, changes: dict[str, object]) -> Lease:
-        stored = await self._store.get(_lease_key(lease.job, lease.attempt))
-        if Lease.model_validate_json(stored.data).nonce != lease.nonce:
-            raise LeaseLost("another nonce")
-        return await change(self, lease, changes)
-
-    _put(stack, Leases, "_change", changed)
-
-
 def _leaves_blobs_old(stack: ExitStack) -> None:
     """Whoever finds a blob there takes it as it is, however old."""
 
@@ -132,5 +118,4 @@ BUGS: dict[str, Plant] = {
     "retires-first": _retires_first,
     "leaves-blobs-old": _leaves_blobs_old,
     "wrong-checkpoint": _any_checkpoint,
-    "trusts-no-beat": _trusts_no_beat,
 }
