@@ -21,12 +21,15 @@ from pydantic import ValidationError
 
 from serving.errors import AlreadyExists, Conflict, Corrupt, FailedPrecondition, NotFound
 from serving.jobs.record import TRANSITIONS, JobRecord, JobState
+from serving.logs import logger
 from serving.store.base import Store
 
 _TIME_TOP = 10**14
 """Times are written as `_TIME_TOP - ms` in 14 digits, so that a listing shows the newest first."""
 _NO_DEADLINE = 10**14 - 1
 _ID = re.compile(r"[a-z]+_[a-z0-9]{1,40}\Z")
+
+_log = logger("jobs")
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ class Jobs:
         last = ""
         async for entry in self._store.list(prefix, after=prefix + token if token else ""):
             name = entry.key.removeprefix(prefix)
-            record = await self._read(tenant, name.partition("-")[2])
+            record = await self._listed(tenant, name.partition("-")[2])
             if record is None or record.state is JobState.DELETED or _by_time_key(record) != entry.key:
                 continue  # the last: of a create that died, and was sent again later
             if len(found) == limit:
@@ -149,7 +152,7 @@ class Jobs:
             name = entry.key.removeprefix(prefix)
             if name > oldest:
                 return None
-            record = await self._read(tenant, name.partition("-")[2])
+            record = await self._listed(tenant, name.partition("-")[2])
             if (
                 record is not None
                 and record.state is not JobState.DELETED
@@ -159,6 +162,14 @@ class Jobs:
             ):
                 return record
         return None
+
+    async def _listed(self, tenant: str, job: str) -> JobRecord | None:
+        """As `_read`; a record that cannot be read must not hide all others."""
+        try:
+            return await self._read(tenant, job)
+        except Corrupt as error:
+            _log.error("record left out of a listing", tenant=tenant, job=job, message=error.message)
+            return None
 
     async def _read(self, tenant: str, job: str) -> JobRecord | None:
         if not _ID.match(job):  # a user's text is never made into a key

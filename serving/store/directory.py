@@ -20,6 +20,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
@@ -226,18 +227,20 @@ class DirectoryStore:
 
     def _walk(self, folder: Path, at: str, prefix: str, after: str) -> Iterator[Listed]:
         """Keys below `folder` in byte order. A folder sorts as its name with a `/`, as the keys in it do."""
+        names: list[tuple[str, os.DirEntry[str]]] = []
         try:
-            entries = sorted(os.scandir(folder), key=lambda e: e.name + "/" if e.is_dir() else e.name)
+            for entry in os.scandir(folder):
+                key = at + entry.name + ("/" if entry.is_dir() else "")
+                # Before the sort: of a folder with very many files often a single one is asked for.
+                if key.startswith(prefix) or (entry.is_dir() and prefix.startswith(key)):
+                    names.append((key, entry))
         except (FileNotFoundError, NotADirectoryError):
             return
-        for entry in entries:
-            key = at + entry.name
+        for key, entry in sorted(names, key=itemgetter(0)):
             if entry.is_dir():
-                inside = key + "/"
-                overlaps = inside.startswith(prefix) or prefix.startswith(inside)
-                if overlaps and (inside > after or after.startswith(inside)):
-                    yield from self._walk(folder / entry.name, inside, prefix, after)
-            elif key.startswith(prefix) and key > after:
+                if key > after or after.startswith(key):
+                    yield from self._walk(folder / entry.name, key, prefix, after)
+            elif key > after:
                 try:
                     found = entry.stat()
                     yield Listed(key, found.st_size, found.st_mtime_ns // 1_000_000)

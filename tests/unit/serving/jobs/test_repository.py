@@ -133,6 +133,16 @@ async def test_lists_are_newest_first_and_page(jobs: Jobs) -> None:
     assert second.next_token == ""
 
 
+async def test_a_record_that_cannot_be_read_hides_no_other(jobs: Jobs, store: Store) -> None:
+    old, strange = [await jobs.create(record(created_ms=1000 + i, api_key_id="k")) for i in range(2)]
+    (key,) = [entry.key async for entry in store.list("t/a/jobs/") if strange.id in entry.key]
+    stored = await store.get(key)
+    await store.swap(key, stored.data.replace(b'"version"', b'"verse"', 1), stored.version)
+
+    assert [found.id for found in (await jobs.list("a", limit=5)).records] == [old.id]
+    assert await jobs.newest_same("a", "k", old.request.fingerprint(), 500) == old
+
+
 async def test_the_newest_equal_request_of_a_key_is_found_within_its_time(jobs: Jobs) -> None:
     old = await jobs.create(record(created_ms=1_000, api_key_id="k"))
     fingerprint = old.request.fingerprint()
