@@ -56,6 +56,11 @@ class CountingStore:
         async for entry in self._store.list(prefix, after=after, limit=limit):
             yield entry
 
+    async def stat(self, key: str) -> Listed | None:
+        """See `Store`."""
+        self.calls["stat"] += 1
+        return await self._store.stat(key)
+
     async def touch(self, key: str) -> None:
         """See `Store`."""
         self.calls["touch"] += 1

@@ -20,6 +20,7 @@ async def check_store(store: Store, folder: Path) -> None:
     await _reads_ranges(store)
     await _lists_in_byte_order(store)
     await _streams_files(store, folder)
+    await _tells_of_one_key(store)
     await _forgets_what_was_deleted(store)
     await _tells_ages(store)
     await _lets_one_of_many_writers_win(store)
@@ -75,6 +76,18 @@ async def _streams_files(store: Store, folder: Path) -> None:
     assert await store.put_if_absent("file/a", file)
     assert not await store.put_if_absent("file/a", file)
     assert (await store.get("file/a")).data == file.read_bytes()
+
+
+async def _tells_of_one_key(store: Store) -> None:
+    await store.put_if_absent("one/folder/a", b"12345")
+    await store.put_if_absent("one/folder/a.b", b"")
+    for listed in [entry async for entry in store.list("one/")]:
+        found = await store.stat(listed.key)
+        assert found is not None
+        assert (found.key, found.size) == (listed.key, listed.size)
+        assert abs((found.modified_ms or 0) - (listed.modified_ms or 0)) <= 1000  # some servers count whole seconds
+    for absent in ("one", "one/folder", "one/folder/b", "one/folder/a/b"):
+        assert await store.stat(absent) is None
 
 
 async def _forgets_what_was_deleted(store: Store) -> None:

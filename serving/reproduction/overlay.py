@@ -60,6 +60,12 @@ class Overlay:
         for key in keys[:limit]:
             yield Listed(key, len(self._own[key].data), now)
 
+    async def stat(self, key: str) -> Listed | None:
+        """See `list`."""
+        if key not in self._own:
+            return None
+        return Listed(key, len(self._own[key].data), time.time_ns() // 1_000_000)
+
     async def touch(self, key: str) -> None:
         """Everything here is young."""
 

@@ -67,6 +67,12 @@ class Store(Protocol):
         `a.b`: do not give a folder a name that begins a sibling's.
         """
 
+    async def stat(self, key: str) -> Listed | None:
+        """What a listing would tell of this one key, at the cost of one look; None if it is absent.
+
+        Some servers tell its age in whole seconds here.
+        """
+
     async def touch(self, key: str) -> None:
         """Make an immutable object young again: `modified_ms` becomes now, the bytes stay. Raises `NotFound`."""
 

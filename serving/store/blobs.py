@@ -15,7 +15,7 @@ from pathlib import Path
 
 from serving.errors import Corrupt, NotFound
 from serving.store import sweeping
-from serving.store.base import Listed, Store
+from serving.store.base import Store
 
 
 class Blobs:
@@ -52,7 +52,7 @@ class Blobs:
 
     async def size(self, digest: str) -> int:
         """How many bytes. Raises `NotFound`."""
-        entry = await self._entry(self._key(digest))
+        entry = await self._store.stat(self._key(digest))
         if entry is None:
             raise NotFound(f"no blob {digest}")
         return entry.size
@@ -70,7 +70,7 @@ class Blobs:
 
     async def _renew(self, key: str) -> bool:
         """Make a blob young again; False when it went meanwhile."""
-        entry = await self._entry(key)
+        entry = await self._store.stat(key)
         if entry is None:
             return False
         if entry.modified_ms is None:  # the store tells no ages, so nothing is ever collected from it
@@ -80,12 +80,6 @@ class Blobs:
         except NotFound:
             return False
         return True
-
-    async def _entry(self, key: str) -> Listed | None:
-        async for entry in self._store.list(key, limit=1):
-            if entry.key == key:
-                return entry
-        return None
 
     def _key(self, digest: str) -> str:
         return f"t/{self._tenant}/blobs/{digest}"

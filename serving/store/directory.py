@@ -15,6 +15,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -81,6 +82,9 @@ class DirectoryStore:
         while page := await self._do(lambda: list(islice(found, _PAGE))):
             for listed in page:
                 yield listed
+
+    async def stat(self, key: str) -> Listed | None:
+        return await self._do(self._stat, key)
 
     async def touch(self, key: str) -> None:
         await self._do(self._touch, key)
@@ -168,6 +172,13 @@ class DirectoryStore:
                 raise NotFound(f"no object {key}") from error
         return hashlib.sha256(data).hexdigest()
 
+    def _stat(self, key: str) -> Listed | None:
+        try:
+            found = self._path(key).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return None if stat.S_ISDIR(found.st_mode) else _listed(key, found)
+
     def _touch(self, key: str) -> None:
         try:
             os.utime(self._path(key))
@@ -242,10 +253,13 @@ class DirectoryStore:
                     yield from self._walk(folder / entry.name, key, prefix, after)
             elif key > after:
                 try:
-                    found = entry.stat()
-                    yield Listed(key, found.st_size, found.st_mtime_ns // 1_000_000)
+                    yield _listed(key, entry.stat())
                 except FileNotFoundError:  # deleted while we listed
                     continue
+
+
+def _listed(key: str, found: os.stat_result) -> Listed:
+    return Listed(key, found.st_size, found.st_mtime_ns // 1_000_000)
 
 
 def _locked(file: BinaryIO) -> bool:

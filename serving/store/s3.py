@@ -147,6 +147,12 @@ class S3Store:
             after = page[-1].key
             left = None if left is None else left - len(page)
 
+    async def stat(self, key: str) -> Listed | None:
+        try:
+            return await self._retried(partial(self._stat, key), key)
+        except NotFound:
+            return None
+
     async def touch(self, key: str) -> None:
         # S3 has no touch: an object that is copied onto itself, with its metadata written anew, becomes young.
         name = self._prefix + key
@@ -204,6 +210,10 @@ class S3Store:
         finally:
             response.close()
             response.release_conn()
+
+    def _stat(self, key: str) -> Listed:
+        found = self._client.stat_object(self._bucket, self._prefix + key)
+        return Listed(key, found.size or 0, _milliseconds(found.last_modified))
 
     def _list_page(self, prefix: str, after: str, count: int) -> tuple[Listed, ...]:
         start_after = self._prefix + after if after else None

@@ -81,6 +81,10 @@ class Disk:
         self._modified[key] = self._now_ms()
         return after.version
 
+    def stat(self, key: str) -> Listed | None:
+        found = self.objects.get(key)
+        return None if found is None else Listed(key, len(found.data), self._modified[key])
+
     def touch(self, key: str) -> None:
         self.get(key)
         self._modified[key] = self._now_ms()
@@ -141,6 +145,9 @@ class SimStore:
                 return
             after = page[-1].key
             left = None if left is None else left - len(page)
+
+    async def stat(self, key: str) -> Listed | None:
+        return await self._call("stat", key, partial(self.disk.stat, key))
 
     async def touch(self, key: str) -> None:
         await self._call("touch", key, partial(self.disk.touch, key))

@@ -94,6 +94,10 @@ class ClockedStore(DirectoryStore):
         self._stamp(key)
         return version
 
+    async def stat(self, key: str) -> Listed | None:
+        await self._turn(f"stat {key}")
+        return self._stat(key)
+
     async def touch(self, key: str) -> None:
         await self._turn(f"touch {key}")
         self._touch(key)

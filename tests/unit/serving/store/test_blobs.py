@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from loadtests.counting import CountingStore
 from serving.errors import Corrupt, NotFound
 from serving.store.base import Store
 from serving.store.blobs import Blobs
@@ -33,6 +34,16 @@ async def test_bytes_and_files_are_kept_under_their_digest(store: Store, tmp_pat
     assert await blobs.get_range(digest, 2, 3) == b"234"
     assert await blobs.size(digest) == 10
     assert [entry.key async for entry in store.list("t/a/blobs/")] == [f"t/a/blobs/{digest}"]
+
+
+async def test_bytes_that_are_there_are_found_without_a_listing(store: Store) -> None:
+    counting = CountingStore(store)
+    blobs = Blobs(counting, "a")
+    digest = await blobs.put(b"x")
+    assert await blobs.put(b"x") == digest
+    assert await blobs.keep(digest)
+    assert await blobs.size(digest) == 1
+    assert counting.calls["list"] == 0
 
 
 async def test_another_tenant_does_not_see_them(store: Store) -> None:
