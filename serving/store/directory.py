@@ -40,9 +40,11 @@ _ADVICE = {
     errno.ENOSPC: "free some space: `longtake gc` deletes what nobody needs",
     errno.EDQUOT: "the user's quota is used up: free some space, or raise it",
     errno.EMFILE: "this process has too many files open: raise `ulimit -n`",
-    errno.ENFILE: "the machine has too many files open",
+    errno.ENFILE: "the machine has too many files open: raise `fs.file-max`",
     errno.EACCES: "this user may not write there: mend the owner or the mode",
-    errno.EROFS: "it is mounted read-only",
+    errno.EPERM: "this user may not write there: mend the owner or the mode",
+    errno.ENOENT: "folders of it were removed: start again, which makes them anew, or restore them",
+    errno.EROFS: "it is mounted read-only: see the kernel log for why, and mount it for writing",
 }
 _PAGE = 1000
 _NETWORK_FILESYSTEMS = frozenset(
@@ -104,7 +106,7 @@ class DirectoryStore:
             return await asyncio.to_thread(work, *args, **kwargs)
         except OSError as error:
             advice = _ADVICE.get(error.errno or 0, "look at the disk and its mount")
-            raise Unavailable(f"store {self.url}: {error.strerror or error}; {advice}") from error
+            raise Unavailable(f"store {self.url}: {error.strerror or error}; {advice}", retry_after_s=5) from error
 
     def _open(self) -> None:
         try:
@@ -164,12 +166,15 @@ class DirectoryStore:
         with self._lock(key):
             if self._get(key).version != expected:
                 raise Conflict(f"{key} was changed by another writer")
-            try:
-                with self._written(data) as temporary:
+            with self._written(data) as temporary:
+                try:
                     temporary.replace(path)
-                _sync_folder(path.parent)
-            except FileNotFoundError as error:  # it was deleted at this moment, and its folder with it
-                raise NotFound(f"no object {key}") from error
+                    _sync_folder(path.parent)
+                except FileNotFoundError as error:
+                    if path.parent.exists():  # what is missing is ours: no word on the object
+                        raise
+                    # It was deleted at this moment, and its folder with it.
+                    raise NotFound(f"no object {key}") from error
         return hashlib.sha256(data).hexdigest()
 
     def _stat(self, key: str) -> Listed | None:
@@ -226,7 +231,8 @@ class DirectoryStore:
         """What writers that were killed have left."""
         for left in os.scandir(self._temporary):
             with suppress(FileNotFoundError):
-                if time.time() - left.stat().st_mtime > _LEFT_FOR_S:
+                # Folders are not ours.
+                if left.is_file(follow_symlinks=False) and time.time() - left.stat().st_mtime > _LEFT_FOR_S:
                     Path(left).unlink()
 
     def _sync_upwards(self, folder: Path) -> None:

@@ -148,9 +148,26 @@ def test_a_lock_that_is_never_let_go_is_not_waited_for_for_ever(
 
 def test_what_killed_writers_have_left_goes_after_a_day(tmp_path: Path) -> None:
     asyncio.run(DirectoryStore(tmp_path).open())
-    old, new = tmp_path / "tmp" / "old", tmp_path / "tmp" / "new"
+    old, new, folder = (tmp_path / "tmp" / name for name in ("old", "new", "folder"))
     old.write_bytes(b"x")
     new.write_bytes(b"x")
-    os.utime(old, (time.time() - 90_000, time.time() - 90_000))
+    folder.mkdir()
+    for path in (old, folder):
+        os.utime(path, (time.time() - 90_000, time.time() - 90_000))
     asyncio.run(DirectoryStore(tmp_path).open())
-    assert (old.exists(), new.exists()) == (False, True)
+    assert (old.exists(), new.exists(), folder.exists()) == (False, True, True)
+
+
+def test_a_store_whose_own_folder_was_removed_denies_no_object(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = await open_store(str(tmp_path / "store"), probe=False)
+        await store.put_if_absent("a/b", b"x")
+        (tmp_path / "store" / "tmp").rmdir()
+        with pytest.raises(Unavailable, match="start again"):
+            await store.swap("a/b", b"y", (await store.get("a/b")).version)
+        with pytest.raises(Unavailable, match="start again"):
+            await store.put_if_absent("a/c", b"y")
+        store = await open_store(str(tmp_path / "store"), probe=False)
+        await store.swap("a/b", b"y", (await store.get("a/b")).version)
+
+    asyncio.run(run())
