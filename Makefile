@@ -22,7 +22,7 @@ lint: $(DEV)/ready ## Check style, types, imports and generated code.
 	$(DEV)/bin/python protos/generate.py --check
 
 unit: $(DEV)/ready ## Run all tests: those that share the one local Ray in one worker, beside the rest.
-	$(DEV)/bin/python -m pytest -n 3 --dist loadgroup
+	$(DEV)/bin/python -m pytest -n 2 --dist loadgroup
 
 protos: $(DEV)/ready ## Generate the code of the protos again.
 	$(DEV)/bin/python protos/generate.py

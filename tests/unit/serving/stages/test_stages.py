@@ -199,6 +199,7 @@ async def test_a_killed_replicas_segment_goes_on_from_its_checkpoint_to_the_same
     conditions = await _conditions(loaded)
     whole = await denoiser.run_slice(_slice(job="whole"), conditions)
     await denoiser.run_slice(_slice(budget_s=0.0), conditions)
+    await asyncio.gather(*denoiser._writing.values())  # of each segment, one checkpoint is written at a time
     reached = await denoiser.run_slice(_slice(budget_s=0.0), conditions)
     await denoiser.stop()  # waits for the checkpoint that is being written
     before = _calls(loaded, "dit")
