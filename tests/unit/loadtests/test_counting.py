@@ -30,7 +30,7 @@ async def test_bytes_are_counted_where_they_move(tmp_path: Path) -> None:
 
     key = f"t/studio/blobs/{digest}"
     assert (dict(store.written), dict(store.read)) == ({key: 12}, {key: 15})
-    assert dict(store.calls) == {"put": 2, "list": 1, "touch": 1, "get": 2}
+    assert dict(store.calls) == {"put": 2, "stat": 1, "touch": 1, "get": 2}
     store.reset()
     assert not store.read
     assert not store.calls

@@ -47,7 +47,7 @@ FORBIDDEN = {
     "much memory": "lambda: bytearray(1 << 32)",
 }
 ALLOWED = {
-    "start a thread": "lambda: threading.Thread(target=print, args=('',)).start()",
+    "start a thread": "lambda: threading.Thread(target=str).start()",
     "read its limits": "lambda: resource.getrlimit(resource.RLIMIT_STACK)",
     "some memory": "lambda: bytearray(1 << 28)",
 }
