@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 from serving.errors import LongtakeError
 from serving.jobs.epoch import newest_epoch
@@ -36,16 +35,16 @@ class _Held:
 
 
 class LeaseKeeper:
-    """All leases of one replica; used from its event loop.
+    """All leases of one replica; used from its event loop. `lost` is called with a job whose lease is gone."""
 
-    `lost` is called with a job whose lease is gone, or of which nobody can tell any more whether it is.
-    """
-
-    def __init__(self, store: Store, replica: str, *, lost: Callable[[str], None]) -> None:
+    def __init__(
+        self, store: Store, replica: str, *, lost: Callable[[str], None], clock: Callable[[], float] | None = None
+    ) -> None:
         self._store = store
         self._leases = Leases(store)
         self._replica = replica
         self._lost = lost
+        self._clock = clock
         self._held: dict[str, _Held] = {}
         self._epoch = 0
 
@@ -62,7 +61,6 @@ class LeaseKeeper:
             self._drop(job)
             held = self._held[job] = _Held(attempt, epoch, self._now())
             held.task = asyncio.create_task(self._keep(job, held), name=f"lease {job}")
-            held.task.add_done_callback(partial(self._ended, job, held))
         if held.segment != segment:  # it may have been elsewhere in between, and its lease with it: take it anew
             held.lease = None
         held.segment, held.step = segment, step
@@ -94,21 +92,23 @@ class LeaseKeeper:
         while True:
             segment = held.segment
             try:
-                async with asyncio.timeout(TTL_S):
-                    await self._renew(job, held)
+                await self._renew(job, held)
                 renewed = self._now()
             except LeaseLost as lost:
                 if held.segment != segment:  # it came meanwhile, and its lease is to be taken anew
                     continue
                 _log.info("lease lost", job=job, reason=str(lost))
-                return
-            except TimeoutError:  # it may have been given away long ago
-                _log.warning("lease not renewed", job=job, message=f"the store has not answered for {TTL_S:.0f} s")
+                self._end(job, held)
                 return
             except LongtakeError as away:
                 _log.warning("lease not renewed", job=job, reason=away.reason, message=away.message)
                 if self._now() - renewed > TTL_S:
+                    self._end(job, held)
                     return
+            except Exception as error:  # noqa: BLE001  (a lease that nobody beats must not be held any more)
+                _log.error("lease given up", job=job, message=str(error), exc_info=error)
+                self._end(job, held)
+                return
             await asyncio.sleep(BEAT_EVERY_S)
             if not held.slices and self._now() - held.touched > TTL_S:
                 if self._held.get(job) is held:  # first this: a slice that comes meanwhile takes it anew
@@ -137,10 +137,7 @@ class LeaseKeeper:
         except LongtakeError as error:  # it is somebody else's, or expires by itself
             _log.info("lease not released", job=lease.job, message=error.message)
 
-    def _ended(self, job: str, held: _Held, task: asyncio.Task[None]) -> None:
-        """Nobody beats this lease any more, whatever the reason: it must not be worked under, nor found by `begin`."""
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("lease given up", job=job, message=str(error), exc_info=error)
+    def _end(self, job: str, held: _Held) -> None:
         if self._held.get(job) is held:
             del self._held[job]
             self._lost(job)
@@ -152,4 +149,4 @@ class LeaseKeeper:
             held.task.cancel()
 
     def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+        return self._clock() if self._clock else asyncio.get_running_loop().time()
