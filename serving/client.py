@@ -174,9 +174,7 @@ class Client:
             if not token:
                 return
 
-    def watch(
-        self, video: str, *, cursor: str = "", previews: bool = False
-    ) -> Iterator[videos_pb2.WatchVideoResponse]:
+    def watch(self, video: str, *, cursor: str = "", previews: bool = False) -> Iterator[videos_pb2.WatchVideoResponse]:
         """What happens to a video until it has ended. A lost connection is opened again from the cursor."""
         while True:
             request = videos_pb2.WatchVideoRequest(id=video, cursor=cursor, previews=previews)

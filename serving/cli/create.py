@@ -33,9 +33,7 @@ Model = Annotated[str, typer.Option(help="A model of the server; `longtake model
 Aspect = Annotated[str, typer.Option(help="1:1, 16:9 or 9:16.", show_default="the model's")]
 Seed = Annotated[int | None, typer.Option(help="The same seed and request give the same video.", show_default="drawn")]
 Steps = Annotated[int | None, typer.Option(help="Denoising steps per segment.", show_default="the model's")]
-Deadline = Annotated[
-    str, typer.Option(help="Done within this time or EXPIRED, like 90s, 5m, 2h.", show_default="none")
-]
+Deadline = Annotated[str, typer.Option(help="Done within this time or EXPIRED, like 90s, 5m, 2h.", show_default="none")]
 Priority = Annotated[
     int | None, typer.Option(min=0, max=9, help="0 to 9; a smaller number is more urgent.", show_default="5")
 ]
@@ -52,9 +50,7 @@ def generate(
         list[str] | None, typer.Option("--reference", "-r", help="Picture to keep: a file, URL or file id.")
     ] = None,
     first_frame: Annotated[str | None, typer.Option(help="Picture to start from: a file, URL or file id.")] = None,
-    seconds: Annotated[
-        int | None, typer.Option("--seconds", "-d", help="Length.", show_default="the model's")
-    ] = None,
+    seconds: Annotated[int | None, typer.Option("--seconds", "-d", help="Length.", show_default="the model's")] = None,
     aspect: Aspect = "",
     resolution: Annotated[str, typer.Option(help="480p, 720p or 1080p.", show_default="the model's")] = "",
     codec: Annotated[str, typer.Option(help="av1 or h264.", show_default="the server's")] = "",

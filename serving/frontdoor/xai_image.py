@@ -25,9 +25,7 @@ from serving.requests import Kind
 from serving.store.base import Store
 from serving.store.blobs import Blobs
 
-NAMES: Mapping[str, str] = MappingProxyType(
-    {"images": "n", "references": "images", "request_id": "idempotency-key"}
-)
+NAMES: Mapping[str, str] = MappingProxyType({"images": "n", "references": "images", "request_id": "idempotency-key"})
 LONGEST_WAIT_S = 1_620.0
 """The public client's own deadline."""
 PNG_PREFIX = "data:image/png;base64,"

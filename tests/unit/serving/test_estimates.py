@@ -16,9 +16,7 @@ from serving.store.open import open_store
 
 
 def _plan(aspect_ratio: str = "1:1", seconds: int = 3, steps: int = 8) -> Plan:
-    request = VideoRequest(
-        model="sprite-1", seconds=seconds, aspect_ratio=aspect_ratio, resolution="480p", steps=steps
-    )
+    request = VideoRequest(model="sprite-1", seconds=seconds, aspect_ratio=aspect_ratio, resolution="480p", steps=steps)
     return plan(request, models.family("sprite-1").capabilities, model_digest="d" * 64, seed=1)
 
 

@@ -23,9 +23,7 @@ def test_defaults_listen_on_loopback_without_keys() -> None:
     assert settings.auth.keys_file is None
 
 
-def test_environment_beats_file_and_flags_beat_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_environment_beats_file_and_flags_beat_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "longtake.toml"
     file.write_text('store = "/from/file"\n[grpc]\naddress = "127.0.0.1:1"\n[http]\naddress = "127.0.0.1:2"\n')
     monkeypatch.setenv("LONGTAKE_CONFIG", str(file))

@@ -157,5 +157,3 @@ def test_the_catalog_knows_names_and_aliases_and_names_the_models_otherwise() ->
         catalog.resolve("gpt-5")
     with pytest.raises(SettingsError, match="sprite-1"):
         Catalog([Model(CAPABILITIES, DIGEST)], default="wan")
-
-
