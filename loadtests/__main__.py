@@ -20,7 +20,7 @@ from engines.errors import EngineError
 from loadtests.scale import FULL, QUICK
 from loadtests.table import Row, markdown
 from serving.errors import LongtakeError
-from serving.parts import StartFailed
+from serving.local.parts import StartFailed
 
 BENCHMARKS = ("frontdoor", "overhead", "stages", "dit_flops", "bytes_moved", "history", "scheduling")
 

@@ -30,7 +30,7 @@ from loadtests.table import Row, paired, spread
 from serving.frontdoor.auth import BEARER, StoredKey, digest_of
 from serving.gen.longtake.v1.videos_pb2 import GetVideoRequest
 from serving.gen.xai.api.v1.video_pb2 import GetDeferredVideoRequest
-from serving.parts import environment_of
+from serving.local.parts import environment_of
 from serving.settings import Settings, load_settings
 
 NAME = "frontdoor"

@@ -18,8 +18,8 @@ from loadtests.scale import Scale
 from loadtests.studio import MODEL, JobFailed
 from loadtests.table import Row, spread
 from serving.client import ENDED, Client, create_request
-from serving.embedded import Embedded
 from serving.gen.longtake.v1.videos_pb2 import Video
+from serving.local.embedded import Embedded
 from serving.settings import load_settings
 
 NAME = "overhead"

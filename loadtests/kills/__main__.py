@@ -26,8 +26,8 @@ from loadtests.kills.verify import TENANT, Findings, digest, lines, verify
 from loadtests.kills.victims import Blow, choose, strike
 from loadtests.table import Row, markdown
 from serving.client import AsyncClient
-from serving.embedded import Embedded
 from serving.jobs.repository import Jobs
+from serving.local.embedded import Embedded
 from serving.settings import Grpc, Http, Settings, Stages
 from serving.stages.checkpoint import SHARE
 from serving.store.base import Store

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 from serving.jobs.lease import TTL_S
-from serving.supervise import descendants
+from serving.local.process_tree import descendants
 
 STOPPED_S = TTL_S + 2.0
 """A stopped process sleeps for longer than its lease lives."""

@@ -27,8 +27,8 @@ def demo(
 
     Needs no GPU and no torch. Ctrl-C at any moment ends everything that was started.
     """
-    from serving.embedded import Embedded
-    from serving.parts import StartFailed
+    from serving.local.embedded import Embedded
+    from serving.local.parts import StartFailed
     from serving.settings import load_settings
 
     began = time.monotonic()

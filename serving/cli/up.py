@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from serving.local.up import Ready
     from serving.settings import Settings
-    from serving.up import Ready
 
 LOGS = Path.home() / ".longtake" / "logs"
 
@@ -31,8 +31,8 @@ def up(
     Exit codes: 0 stopped, 1 a part failed, 2 a setting is wrong, a port is taken or the store cannot be used.
     """
     from serving.errors import SettingsError
+    from serving.local.up import run
     from serving.settings import load_settings
-    from serving.up import run
 
     began = time.monotonic()
     if config is not None:

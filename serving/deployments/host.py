@@ -1,6 +1,6 @@
 """`python -m serving.deployments.host`: one process that runs a local Ray and the Serve application in it.
 
-`up.py` starts it and reads how far it is, as JSON lines on a file descriptor; the process's own output, with that of
+`local/up.py` starts it and reads how far it is, as JSON lines on a file descriptor; the process's own output, with that of
 all replicas, is the log. It ends on SIGTERM, and Ray with it; on SIGHUP it replaces every replica, the new ones first.
 """
 
@@ -31,12 +31,12 @@ from ray.serve.schema import ApplicationStatusOverview, ServeDeploySchema
 
 from serving.deployments.app import APPLICATION, config
 from serving.errors import Conflict, NotFound, SettingsError
+from serving.local.process_tree import ProcessTree
 from serving.logs import configure, logger
 from serving.runtime_keys import DIRECTOR_ADDRESS
 from serving.settings import Settings, load_settings
 from serving.store.base import Store
 from serving.store.open import open_store
-from serving.supervise import ProcessTree
 
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 """Latents and embeddings are small; frames never enter it."""

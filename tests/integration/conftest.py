@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.embedded import Embedded
+from serving.local.embedded import Embedded
 from serving.settings import Grpc, Http, Settings, Stages, Uploads
 from tests.integration.house import House
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from engines.sprite import world
 from serving.gen.longtake.v1 import files_pb2, files_pb2_grpc, videos_pb2, videos_pb2_grpc
+from serving.local.process_tree import descendants
 from serving.media.still import png
-from serving.supervise import descendants
 
 Frames = NDArray[np.uint8]
 Video = videos_pb2.Video

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from serving.embedded import Embedded
 from serving.gen.longtake.v1 import videos_pb2
 from serving.jobs.history import EventKind
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs
+from serving.local.embedded import Embedded
 from serving.settings import Grpc, Http, Scale, Settings, Stages
 from serving.store.open import open_store
 from tests.integration.house import House, Video, fetch

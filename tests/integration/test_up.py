@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.supervise import descendants
+from serving.local.process_tree import descendants
 from tests import servers
 from tests.integration.house import House, fetch
 

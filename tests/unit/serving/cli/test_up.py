@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from serving.cli.up import _welcome
+from serving.local.up import Ready
 from serving.settings import Auth, Grpc, Settings
-from serving.up import Ready
 
 READY = Ready("127.0.0.1:50051", "127.0.0.1:8080", "127.0.0.1:1", "127.0.0.1:2")
 

@@ -17,8 +17,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from serving.local.process_tree import ProcessTree
 from serving.settings import Settings
-from serving.supervise import ProcessTree
 
 MOST_RESTARTS = 5
 WITHIN_S = 60.0

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from serving.parts import Say, StartFailed, environment_of
+from serving.local.parts import Say, StartFailed, environment_of
+from serving.local.up import GRACE_S, Ready, run_async
 from serving.settings import Settings, load_settings
-from serving.up import GRACE_S, Ready, run_async
 
 
 class Embedded:
@@ -53,7 +53,7 @@ class Embedded:
         reading, writing = os.pipe()
         try:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "serving.embedded", "--reports", str(writing), "--logs", str(self._logs)],
+                [sys.executable, "-m", "serving.local.embedded", "--reports", str(writing), "--logs", str(self._logs)],
                 env=environment_of(self._settings),
                 stdin=subprocess.DEVNULL,
                 pass_fds=[writing],
@@ -109,7 +109,7 @@ class Embedded:
 
 
 def main() -> int:
-    """`python -m serving.embedded`: what `Embedded` starts."""
+    """`python -m serving.local.embedded`: what `Embedded` starts."""
     parser = argparse.ArgumentParser(description="Longtake in a child process; see Embedded.")
     parser.add_argument("--reports", type=int, required=True, help="file descriptor for progress lines")
     parser.add_argument("--logs", type=Path, required=True, help="folder for logs")

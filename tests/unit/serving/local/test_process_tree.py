@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and
 
 _PROGRAM = """
 import asyncio, os, sys
-from serving.supervise import ProcessTree, descendants
+from serving.local.process_tree import ProcessTree, descendants
 
 async def main():
     tree = ProcessTree()

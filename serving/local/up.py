@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.errors import EngineMissing, LongtakeError, SettingsError
-from serving.parts import Say, StartFailed, environment_of, front_door_part, stages_part
+from serving.local.parts import Say, StartFailed, environment_of, front_door_part, stages_part
+from serving.local.process_tree import ProcessTree
 from serving.settings import Settings, split_address
 from serving.store.base import Store
 from serving.store.open import open_store
-from serving.supervise import ProcessTree
 
 GRACE_S = 8.0
 """Each child has so long to end by itself."""
