@@ -23,8 +23,8 @@ from typing import IO, Protocol
 
 from serving.errors import Conflict, Corrupt, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from serving.frontdoor.paging import decode_token, encode_token
-from serving.frontdoor.sniffing import content_type_of
 from serving.jobs.ids import derived_id, new_id
+from serving.media.sniffing import content_type_of
 from serving.requests import Digest, Frozen
 from serving.store.base import Store, Versioned
 from serving.store.blobs import Blobs

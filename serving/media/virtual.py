@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from serving.media.boxes import box as make_box
 from serving.media.boxes import boxes, find, full_box, segment_index
+from serving.media.part import MediaPart
 from serving.media.track import TICKS_PER_FRAME, Track
-from serving.segments.media import MediaPart
 
 _MARK = bytes.fromhex("6c6f6e6774616b65a1b84d0c9e5d4f21")
 """The extended type of our `uuid` box."""

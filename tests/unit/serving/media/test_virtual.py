@@ -17,9 +17,9 @@ import pytest
 from numpy.typing import NDArray
 
 from serving.media.encode import SegmentEncoder
+from serving.media.part import MediaPart
 from serving.media.track import Track
 from serving.media.virtual import Mark, VirtualFile, read_signed_box, signed_box, virtual_file
-from serving.segments.media import MediaPart
 
 BACKGROUND, SPRITE = (24, 20, 105), (40, 215, 235)
 KEY = b"k" * 32
