@@ -23,9 +23,9 @@ from serving.jobs.ids import new_id
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.plan import plan
-from serving.reproduction.in_process import InProcessStages
 from serving.requests import OwnSource, VideoRequest
 from serving.segments.lineage import Segments, shape_of
+from serving.stages.in_process import InProcessStages
 from serving.stages.loaded import Loaded
 from serving.store.open import open_store
 

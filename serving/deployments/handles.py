@@ -14,7 +14,6 @@ from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, TaskCan
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from serving.director.stages import Ref
 from serving.errors import LongtakeError
 from serving.stages.contracts import (
     CancelCall,
@@ -35,13 +34,14 @@ from serving.stages.contracts import (
     TakeCall,
     TextCall,
 )
+from serving.stages.interface import Ref
 
 _GONE = (RayActorError, ObjectLostError, TaskCancelledError, RayServeException)
 
 
 @dataclass(frozen=True)
 class HandleStages:
-    """`serving.director.stages.Stages` over one handle per deployment."""
+    """`serving.stages.interface.Stages` over one handle per deployment."""
 
     prompt_writer: DeploymentHandle[Any]
     text_encoder: DeploymentHandle[Any]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from serving.director.events import Feed
 from serving.director.publish import Publisher
-from serving.director.stages import Stages
 from serving.director.suspects import Suspects
 from serving.jobs.dead import DeadLetters
 from serving.jobs.epoch import Epoch
@@ -16,6 +15,7 @@ from serving.jobs.record import JobRecord
 from serving.metrics import Recorder
 from serving.plan import PlannedSegment
 from serving.stages.contracts import Rank
+from serving.stages.interface import Stages
 
 
 @dataclass(frozen=True)

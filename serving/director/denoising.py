@@ -10,13 +10,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from serving.director.stages import Ref
 from serving.jobs.history import Span
 from serving.jobs.lease import BEAT_EVERY_S, TTL_S, Verdict
 from serving.jobs.record import JobRecord
 from serving.plan import PlannedSegment
 from serving.segments.manifest import LatentRef
 from serving.stages.contracts import SliceCall, SliceResult, StageLost
+from serving.stages.interface import Ref
 
 from serving.director.context import RunContext  # isort: skip
 

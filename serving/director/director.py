@@ -21,7 +21,6 @@ from serving.director.outcome import Running, carry_out
 from serving.director.publish import Publisher, Superseded
 from serving.director.run import JobRun
 from serving.director.schedule import Schedule
-from serving.director.stages import Stages
 from serving.director.upkeep import keep_house, sign, vouch
 from serving.errors import Corrupt, NotFound, StoreUnfit, Unavailable
 from serving.estimates import Estimates, load, save
@@ -34,6 +33,7 @@ from serving.logs import logger
 from serving.metrics import JOBS_RUNNING, JOBS_WAITING, Recorder
 from serving.segments.lineage import Segments
 from serving.stages.contracts import Rank
+from serving.stages.interface import Stages
 from serving.store.base import Store
 
 LIST_EVERY_S = 2.0

@@ -19,7 +19,6 @@ from serving.director.behind import Behind
 from serving.director.context import RunContext
 from serving.director.denoising import Denoised, SegmentDenoising, Went
 from serving.director.prepare import Preparation
-from serving.director.stages import Ref
 from serving.estimates import DENOISER, RENDERER
 from serving.jobs.history import EventKind, Span
 from serving.jobs.record import JobRecord, JobState, Phase
@@ -40,6 +39,7 @@ from serving.stages.contracts import (
     TakeCall,
     TextCall,
 )
+from serving.stages.interface import Ref
 
 
 class JobRun:

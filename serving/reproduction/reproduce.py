@@ -23,10 +23,10 @@ from serving.jobs.epoch import take_epoch
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.metrics import Unrecorded
-from serving.reproduction.in_process import InProcessStages
 from serving.reproduction.overlay import Overlay
 from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest
+from serving.stages.in_process import InProcessStages
 from serving.stages.loaded import Loaded
 from serving.store.base import Store
 

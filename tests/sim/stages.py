@@ -1,4 +1,4 @@
-"""The stages: replicas that come and go, and what a Director sees of them (`serving.director.stages.Stages`).
+"""The stages: replicas that come and go, and what a Director sees of them (`serving.stages.interface.Stages`).
 
 Denoiser, Conditioner, TextEncoder and PromptWriter are the shipped ones, with `model.py`'s family. The Renderer is
 simulated: its films are a few bytes. A call goes to the replica that it names, if that lives, else to any, and waits
@@ -14,7 +14,6 @@ from typing import Any, TypeVar, cast
 
 from engines.families.base import Array
 from engines.session import Session
-from serving.director.stages import Ref
 from serving.media.sandbox import Decoder
 from serving.metrics import Unrecorded
 from serving.segments.manifest import MediaPart
@@ -38,6 +37,7 @@ from serving.stages.contracts import (
     TakeCall,
     TextCall,
 )
+from serving.stages.interface import Ref
 from serving.stages.latents import get_latents
 from serving.stages.loaded import Loaded
 from serving.stages.prompt import PromptWriter
@@ -144,7 +144,7 @@ class _Promise:
 
 
 class SimStages:
-    """Implements `serving.director.stages.Stages` for one Director's process."""
+    """Implements `serving.stages.interface.Stages` for one Director's process."""
 
     def __init__(
         self, director: Process, network: Network, *, encoders: Pool, denoisers: Pool, renderers: Pool

@@ -8,7 +8,6 @@ from collections.abc import Coroutine
 from typing import Any, cast
 
 from engines import models
-from serving.director.stages import Ref
 from serving.media.sandbox import Decoder
 from serving.stages.condition import Conditioner
 from serving.stages.contracts import (
@@ -31,6 +30,7 @@ from serving.stages.contracts import (
 )
 from serving.stages.denoise import Denoiser
 from serving.stages.ingest import Ingester
+from serving.stages.interface import Ref
 from serving.stages.loaded import Loaded
 from serving.stages.prompt import PromptWriter
 from serving.stages.render import Renderer
@@ -38,7 +38,7 @@ from serving.stages.text import TextEncoder
 
 
 class PlainStages:
-    """Implements `serving.director.stages.Stages`. `calls` remembers every call, by stage."""
+    """Implements `serving.stages.interface.Stages`. `calls` remembers every call, by stage."""
 
     def __init__(self, loaded: Loaded) -> None:
         decoder = Decoder()

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from serving.director import attempt
-from serving.director.stages import Ref
 from serving.jobs.dead import DeadLetters
 from serving.jobs.record import JobState
 from serving.stages.contracts import RenderCall, RenderResult, StageLost
+from serving.stages.interface import Ref
 from tests.unit.serving.director.conftest import TENANT, Office
 
 pytestmark = pytest.mark.anyio

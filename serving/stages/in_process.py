@@ -10,12 +10,12 @@ from collections.abc import Coroutine
 from typing import Any, cast
 
 from engines import models
-from serving.director.stages import Ref
 from serving.media.sandbox import Decoder
 from serving.stages import contracts
 from serving.stages.condition import Conditioner
 from serving.stages.denoise import Denoiser
 from serving.stages.ingest import Ingester
+from serving.stages.interface import Ref
 from serving.stages.loaded import Loaded
 from serving.stages.prompt import PromptWriter
 from serving.stages.render import Renderer
@@ -23,7 +23,7 @@ from serving.stages.text import TextEncoder
 
 
 class InProcessStages:
-    """Implements `serving.director.stages.Stages`. `start` it first, `stop` it at the end."""
+    """Implements `serving.stages.interface.Stages`. `start` it first, `stop` it at the end."""
 
     def __init__(self, loaded: Loaded) -> None:
         decoder = Decoder()
