@@ -17,7 +17,8 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from serving.errors import LongtakeError, NotFound, PermissionDenied
-from serving.frontdoor.files import PIECE, FileRecord, Files
+from serving.files.record import FileRecord
+from serving.files.repository import PIECE, Files
 from serving.frontdoor.films import Films
 from serving.frontdoor.ranges import Span, Unsatisfiable, names_etag, wanted_span
 from serving.frontdoor.records import Records

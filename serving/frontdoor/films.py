@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from serving.errors import FailedPrecondition
-from serving.frontdoor.files import PIECE
+from serving.files.repository import PIECE
 from serving.frontdoor.ranges import Span
 from serving.frontdoor.records import Records
 from serving.frontdoor.signing import UrlSigner

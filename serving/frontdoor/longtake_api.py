@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from google.protobuf.duration_pb2 import Duration
 
 from serving.errors import InvalidArgument
+from serving.files.repository import Files
 from serving.frontdoor.catalog import Catalog
 from serving.frontdoor.convert import VideoMessages, file_message, model_message, segment_message
 from serving.frontdoor.drafts import Draft, ExtensionDraft, MediaDraft
-from serving.frontdoor.files import Files
-from serving.frontdoor.paging import page_size
 from serving.frontdoor.records import View
 from serving.frontdoor.rpc import Call
 from serving.frontdoor.videos import Videos
 from serving.frontdoor.watch import Event, PreviewFrame, SegmentCommitted
 from serving.gen.longtake.v1 import files_pb2, models_pb2, videos_pb2
+from serving.paging import page_size
 from serving.requests import Kind
 
 SURFACE = "longtake.v1"

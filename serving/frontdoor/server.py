@@ -16,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from serving.errors import LongtakeError, SettingsError
+from serving.files.repository import Files
 from serving.frontdoor.auth import Keys
 from serving.frontdoor.backlog import Backlog
 from serving.frontdoor.catalog import Catalog
@@ -23,7 +24,6 @@ from serving.frontdoor.content import Content
 from serving.frontdoor.convert import VideoMessages
 from serving.frontdoor.dead import Graveyard
 from serving.frontdoor.director_link import DirectorLink
-from serving.frontdoor.files import Files
 from serving.frontdoor.films import Films
 from serving.frontdoor.forecast import Forecast
 from serving.frontdoor.http import HttpServer, build_app, listen

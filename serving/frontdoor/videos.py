@@ -22,7 +22,6 @@ from serving.frontdoor.director_link import DirectorLink
 from serving.frontdoor.drafts import Draft
 from serving.frontdoor.forecast import Forecast, alone_s
 from serving.frontdoor.intake import Intake
-from serving.frontdoor.paging import decode_token, encode_token
 from serving.frontdoor.records import RecordCache, Records, View
 from serving.frontdoor.settle import Settled, Settler
 from serving.frontdoor.validation import DEFAULT_PRIORITY
@@ -34,6 +33,7 @@ from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.logs import job_context, logger
 from serving.metrics import CREATES_REPEATED, JOBS_CREATED, JOBS_REFUSED, Recorder
+from serving.paging import decode_token, encode_token
 from serving.ratelimit import RateLimit
 from serving.requests import Codec, Kind, VideoRequest
 from serving.segments.lineage import Segments

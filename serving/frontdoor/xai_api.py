@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import grpc
 
+from serving.files.repository import Files
 from serving.frontdoor.catalog import Catalog
-from serving.frontdoor.files import Files
 from serving.frontdoor.rpc import Edge
 from serving.frontdoor.signing import UrlSigner
 from serving.frontdoor.videos import Videos

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from serving.errors import InvalidArgument
+from serving.files.record import FileRecord, PublicUrl
+from serving.files.repository import Files
 from serving.frontdoor.convert import timestamp
-from serving.frontdoor.files import FileRecord, Files, PublicUrl
 from serving.frontdoor.rpc import Call
 from serving.frontdoor.signing import UrlSigner
 from serving.frontdoor.xai_filter import Facts, parse_filter

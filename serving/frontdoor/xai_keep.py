@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from serving.errors import InvalidArgument, LongtakeError, NotFound
-from serving.frontdoor.files import MAX_TTL_S, MIN_TTL_S, FileRecord, Files, check_filename
+from serving.files.record import FileRecord, check_filename
+from serving.files.repository import MAX_TTL_S, MIN_TTL_S, Files
 from serving.frontdoor.signing import UrlSigner
 from serving.gen.xai.api.v1 import image_pb2
 from serving.jobs.record import JobRecord

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 
 from serving.errors import Conflict, NotFound
-from serving.frontdoor.files import FileRecord
+from serving.files.record import FileRecord
 from serving.jobs.ids import derived_id
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs

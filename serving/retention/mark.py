@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pydantic import ValidationError
 
 from serving.errors import Corrupt, NotFound
-from serving.frontdoor.files import FileRecord
+from serving.files.record import FileRecord
 from serving.jobs.record import JobRecord, JobState
 from serving.retention import references
 from serving.retention.context import Collection

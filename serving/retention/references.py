@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from serving.frontdoor.files import FileRecord
+from serving.files.record import FileRecord
 from serving.jobs.ids import derived_id
 from serving.jobs.record import JobRecord, JobState
 from serving.segments.manifest import SegmentManifest

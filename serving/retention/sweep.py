@@ -15,7 +15,7 @@ from enum import Enum
 from pydantic import ValidationError
 
 from serving.errors import NotFound, Unavailable
-from serving.frontdoor.files import FileRecord
+from serving.files.record import FileRecord
 from serving.jobs.record import JobRecord, JobState
 from serving.retention import references
 from serving.retention.context import Collection, chunks, together

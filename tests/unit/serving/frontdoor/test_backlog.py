@@ -8,8 +8,8 @@ from serving.frontdoor.backlog import INTERVAL_S, Backlog
 from serving.jobs.record import JobState
 from serving.jobs.repository import Jobs
 from serving.store.base import Store
+from tests.unit.serving.conftest import Clock
 from tests.unit.serving.frontdoor.builders import record
-from tests.unit.serving.frontdoor.conftest import Clock
 
 pytestmark = pytest.mark.anyio
 

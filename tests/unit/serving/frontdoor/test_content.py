@@ -10,8 +10,8 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from serving.files.repository import Files
 from serving.frontdoor.content import Content
-from serving.frontdoor.files import Files
 from serving.frontdoor.films import Films
 from serving.frontdoor.metrics_binding import PrometheusRecorder
 from serving.frontdoor.records import RecordCache, Records
@@ -21,9 +21,9 @@ from serving.jobs.repository import Jobs
 from serving.requests import Kind
 from serving.store.base import Store
 from serving.store.blobs import Blobs
+from tests.unit.serving.conftest import Clock
 from tests.unit.serving.frontdoor.builders import record as build_record
 from tests.unit.serving.frontdoor.builders import request as build_request
-from tests.unit.serving.frontdoor.conftest import Clock
 from tests.unit.serving.frontdoor.film_builders import finished
 
 pytestmark = pytest.mark.anyio

@@ -17,7 +17,7 @@ from serving.jobs.repository import Jobs
 from serving.media.virtual import Mark, read_signed_box
 from serving.store.base import Store
 from serving.store.blobs import Blobs
-from tests.unit.serving.frontdoor.conftest import Clock
+from tests.unit.serving.conftest import Clock
 from tests.unit.serving.frontdoor.film_builders import finished
 
 pytestmark = pytest.mark.anyio

@@ -11,8 +11,8 @@ from serving.jobs.history import Prediction
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.store.base import Store
+from tests.unit.serving.conftest import Clock
 from tests.unit.serving.frontdoor.builders import record
-from tests.unit.serving.frontdoor.conftest import Clock
 
 pytestmark = pytest.mark.anyio
 STEP_S, RENDERED_S = 0.5, 0.2

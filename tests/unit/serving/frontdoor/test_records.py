@@ -13,8 +13,8 @@ from serving.jobs.record import JobRecord, JobState, Phase
 from serving.jobs.repository import Jobs
 from serving.metrics import Unrecorded
 from serving.store.base import Store
+from tests.unit.serving.conftest import Clock
 from tests.unit.serving.frontdoor.builders import record
-from tests.unit.serving.frontdoor.conftest import Clock
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from serving.errors import InvalidArgument
-from serving.frontdoor.files import Files
+from serving.files.repository import Files
 from serving.frontdoor.films import Films
 from serving.frontdoor.metrics_binding import PrometheusRecorder
 from serving.frontdoor.records import RecordCache, Records
@@ -16,8 +16,8 @@ from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs
 from serving.store.base import Store
 from serving.store.blobs import Blobs
+from tests.unit.serving.conftest import Clock
 from tests.unit.serving.frontdoor.builders import record as build_record
-from tests.unit.serving.frontdoor.conftest import Clock
 from tests.unit.serving.frontdoor.film_builders import finished
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from serving.frontdoor.files import FileRecord, Files
+from serving.files.record import FileRecord
+from serving.files.repository import Files
 from serving.jobs.ids import derived_id, new_id
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs

@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from serving.errors import Conflict, Corrupt, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
-from serving.frontdoor.paging import decode_token, encode_token
+from serving.files.record import FileRecord, PublicUrl, check_filename
 from serving.jobs.ids import derived_id, new_id
 from serving.media.sniffing import content_type_of
-from serving.requests import Digest, Frozen
+from serving.paging import decode_token, encode_token
+from serving.requests import Digest
 from serving.store.base import Store, Versioned
 from serving.store.blobs import Blobs
 
@@ -33,36 +34,8 @@ PIECE = 1024 * 1024
 """Bytes of one piece of content."""
 MIN_TTL_S, MAX_TTL_S = 3_600, 2_592_000
 PUBLISHABLE = ("image/", "video/", "application/pdf")
-_BAD_NAME = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029\"';\\]")
 _LAST_MS = 10**15 - 1
 """Later than any clock: keys of later files sort first."""
-
-
-class PublicUrl(Frozen):
-    """That anyone may read a file who has this token."""
-
-    token: str
-    expires_ms: int | None
-
-
-class FileRecord(Frozen):
-    """One file. Times are milliseconds since 1970 UTC."""
-
-    id: str
-    tenant: str
-    filename: str
-    size: int
-    content_type: str
-    sha256: Digest | None
-    """Its blob; None when the file stands for a video."""
-    created_ms: int
-    expires_ms: int | None = None
-    video: str | None = None
-    """The finished video that it stands for."""
-    public: PublicUrl | None = None
-    deleted: bool = False
-    version: int = 0
-    nonce: str = ""
 
 
 class VideoContent(Protocol):
@@ -318,15 +291,6 @@ class Files:
             with contextlib.suppress(Conflict):
                 await self._store.swap(_key(tenant, file_id), changed.model_dump_json().encode(), stored.version)
                 return changed
-
-
-def check_filename(filename: str) -> None:
-    """Raises `InvalidArgument` for a name that headers and other systems could misread."""
-    if not filename or len(filename) > 255 or _BAD_NAME.search(filename):
-        raise InvalidArgument(
-            "filename",
-            "it takes 1 to 255 characters, none of them a control character, quote, semicolon or backslash",
-        )
 
 
 def _key(tenant: str, file_id: str) -> str:

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from serving.errors import Corrupt, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
-from serving.frontdoor.files import PIECE, Files
+from serving.files.repository import PIECE, Files
 from serving.store.base import Store
 from serving.store.blobs import Blobs
-from tests.unit.serving.frontdoor.conftest import Clock
+from tests.unit.serving.conftest import Clock
 
 pytestmark = pytest.mark.anyio
 

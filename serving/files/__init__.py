@@ -1,0 +1,1 @@
+"""What clients upload and keep: files, their records, their bytes."""
