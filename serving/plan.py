@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from engines.families.base import Canvas, Capabilities
+from serving.frozen import Frozen
 from serving.media.track import Track
-from serving.requests import Frozen, Kind, VideoRequest
+from serving.requests import Kind, VideoRequest
 from serving.segments.shape import VideoShape
 
 

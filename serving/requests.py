@@ -9,18 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from enum import StrEnum
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
-
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-"""SHA-256 in hex."""
-
-
-class Frozen(BaseModel):
-    """A record that never changes and that refuses fields it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from serving.frozen import Digest, Frozen
 
 
 class Kind(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from serving.errors import InvalidArgument
-from serving.requests import Digest, Frozen
+from serving.frozen import Digest, Frozen
 
 _BAD_NAME = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029\"';\\]")
 

@@ -23,10 +23,10 @@ from typing import IO, Protocol
 
 from serving.errors import Conflict, Corrupt, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from serving.files.record import FileRecord, PublicUrl, check_filename
+from serving.frozen import Digest
 from serving.jobs.ids import derived_id, new_id
 from serving.media.sniffing import content_type_of
 from serving.paging import decode_token, encode_token
-from serving.requests import Digest
 from serving.store.base import Store, Versioned
 from serving.store.blobs import Blobs
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import AwareDatetime, Field, ValidationError
 
 from serving.errors import SettingsError, Unauthenticated
-from serving.requests import Digest, Frozen
+from serving.frozen import Digest, Frozen
 
 BEARER = "Bearer "
 

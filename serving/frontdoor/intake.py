@@ -24,12 +24,13 @@ from serving.frontdoor.drafts import ExtensionDraft, MediaDraft
 from serving.frontdoor.films import Films
 from serving.frontdoor.records import Records
 from serving.frontdoor.signing import Claim, UrlSigner
+from serving.frozen import Digest
 from serving.jobs.record import JobRecord, JobState
 from serving.media.fetch import Fetcher
 from serving.media.sandbox import MAX_PICTURE_BYTES, Decoder
 from serving.media.sniffing import content_type_of
 from serving.media.virtual import VirtualFile, read_signed_box
-from serving.requests import Digest, ForeignSource, Kind, OwnSource
+from serving.requests import ForeignSource, Kind, OwnSource
 from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest
 from serving.store.base import Store

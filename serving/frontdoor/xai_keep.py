@@ -14,9 +14,9 @@ from serving.errors import InvalidArgument, LongtakeError, NotFound
 from serving.files.record import FileRecord, check_filename
 from serving.files.repository import MAX_TTL_S, MIN_TTL_S, Files
 from serving.frontdoor.signing import UrlSigner
+from serving.frozen import Frozen
 from serving.gen.xai.api.v1 import image_pb2
 from serving.jobs.record import JobRecord
-from serving.requests import Frozen
 from serving.store.base import Store
 
 

@@ -12,8 +12,8 @@ import json
 from collections.abc import AsyncIterator
 
 from serving.errors import NotFound
+from serving.frozen import Digest
 from serving.jobs.record import JobRecord
-from serving.requests import Digest
 from serving.store.base import Store
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from serving.requests import Frozen
+from serving.frozen import Frozen
 
 KEPT_FIRST = 8
 KEPT_LAST = 56

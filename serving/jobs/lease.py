@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from serving.errors import Conflict, LongtakeError, NotFound
-from serving.requests import Frozen
+from serving.frozen import Frozen
 from serving.store.base import Store
 
 TTL_S = 6.0

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from serving.frozen import Digest, Frozen
 from serving.jobs.history import Event, Prediction
 from serving.plan import Plan
-from serving.requests import Digest, Frozen, VideoRequest
+from serving.requests import VideoRequest
 
 
 class JobState(StrEnum):

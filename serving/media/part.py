@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serving.requests import Digest, Frozen
+from serving.frozen import Digest, Frozen
 
 
 class MediaPart(Frozen):

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from serving.errors import InvalidArgument
-from serving.requests import Frozen
+from serving.frozen import Frozen
 
 Frames = NDArray[np.uint8]
 

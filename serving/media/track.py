@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from serving.requests import Frozen
+from serving.frozen import Frozen
 
 
 class Track(Frozen):

@@ -18,7 +18,7 @@ from serving.retention.context import Collection
 from serving.retention.expire import expire_file, expire_video
 from serving.retention.report import Damage
 from serving.segments.lineage import Segments
-from serving.stages.condition import EncodedPicture
+from serving.segments.picture import EncodedPicture
 from serving.store.base import Listed
 from serving.store.blobs import Blobs
 

@@ -12,9 +12,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from serving.frozen import Digest, Frozen
 from serving.media.part import MediaPart
 from serving.media.track import Track
-from serving.requests import Digest, Frozen
 
 __all__ = ["LatentRef", "ManifestCanvas", "MediaPart", "SegmentManifest"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from serving.frozen import Frozen
 from serving.media.track import Track
-from serving.requests import Frozen
 
 
 class VideoShape(Frozen):

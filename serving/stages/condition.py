@@ -13,20 +13,11 @@ from engines.families.base import Array, Canvas, Conditions
 from serving.errors import NotFound
 from serving.media.sandbox import Decoder
 from serving.metrics import CACHE_LOOKUPS
-from serving.requests import Frozen
-from serving.segments.manifest import LatentRef
+from serving.segments.picture import EncodedPicture
 from serving.stages.contracts import ConditionCall, InputsCall, InputsResult
 from serving.stages.latents import get_latents, put_latents
 from serving.stages.loaded import Loaded
 from serving.store.blobs import Blobs
-
-
-class EncodedPicture(Frozen):
-    """What the cache holds of a picture."""
-
-    latent: LatentRef
-    description: str = ""
-    warning: str | None = None
 
 
 class Conditioner:

@@ -15,7 +15,7 @@ from serving.plan import plan
 from serving.requests import OwnSource, VideoRequest
 from serving.segments.lineage import Segments, shape_of
 from serving.segments.manifest import LatentRef, ManifestCanvas, MediaPart, SegmentManifest
-from serving.stages.condition import EncodedPicture
+from serving.segments.picture import EncodedPicture
 from serving.store.base import Store
 from serving.store.blobs import Blobs
 from tests.unit.serving.frontdoor.builders import CAPABILITIES, DIGEST
