@@ -21,21 +21,21 @@ from serving.frontdoor.auth import Keys
 from serving.frontdoor.backlog import Backlog
 from serving.frontdoor.catalog import Catalog
 from serving.frontdoor.content import Content
-from serving.frontdoor.convert import VideoMessages
 from serving.frontdoor.dead import Graveyard
 from serving.frontdoor.director_link import DirectorLink
 from serving.frontdoor.films import Films
 from serving.frontdoor.forecast import Forecast
 from serving.frontdoor.http import HttpServer, build_app, listen
 from serving.frontdoor.intake import Intake
-from serving.frontdoor.jobs_api import JobsService
-from serving.frontdoor.longtake_api import FilesService, ModelsService, VideosService
 from serving.frontdoor.metrics_binding import PrometheusRecorder
 from serving.frontdoor.records import RecordCache, Records
 from serving.frontdoor.rpc import SERVER_OPTIONS, Edge
 from serving.frontdoor.signing import UrlSigner
+from serving.frontdoor.surfaces.longtake.jobs import JobsService
+from serving.frontdoor.surfaces.longtake.messages import VideoMessages
+from serving.frontdoor.surfaces.longtake.videos import FilesService, ModelsService, VideosService
+from serving.frontdoor.surfaces.xai.register import register_xai
 from serving.frontdoor.videos import Defaults, Videos
-from serving.frontdoor.xai_api import register_xai
 from serving.gen.longtake.v1 import files_pb2, jobs_pb2, models_pb2, videos_pb2
 from serving.jobs.dead import DeadLetters
 from serving.jobs.repository import Jobs

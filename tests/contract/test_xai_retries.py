@@ -8,7 +8,7 @@ import pytest
 
 from serving.errors import Unavailable
 from serving.frontdoor.rpc import Call
-from serving.frontdoor.xai_video import XaiVideo
+from serving.frontdoor.surfaces.xai.video import XaiVideo
 from serving.gen.xai.api.v1 import deferred_pb2, video_pb2
 from serving.jobs.repository import Jobs
 from tests.contract.xai_house import open_house

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from serving.errors import FailedPrecondition, NotFound
-from serving.frontdoor.xai_keep import Keeper, KeepOptions
+from serving.frontdoor.surfaces.xai.keep import Keeper, KeepOptions
 from serving.jobs.dead import DeadLetters
 from serving.jobs.ids import derived_id
 from serving.jobs.lease import Leases

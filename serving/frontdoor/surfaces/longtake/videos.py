@@ -17,10 +17,10 @@ from google.protobuf.duration_pb2 import Duration
 from serving.errors import InvalidArgument
 from serving.files.repository import Files
 from serving.frontdoor.catalog import Catalog
-from serving.frontdoor.convert import VideoMessages, file_message, model_message, segment_message
 from serving.frontdoor.drafts import Draft, ExtensionDraft, MediaDraft
 from serving.frontdoor.records import View
 from serving.frontdoor.rpc import Call
+from serving.frontdoor.surfaces.longtake.messages import VideoMessages, file_message, model_message, segment_message
 from serving.frontdoor.videos import Videos
 from serving.frontdoor.watch import Event, PreviewFrame, SegmentCommitted
 from serving.gen.longtake.v1 import files_pb2, models_pb2, videos_pb2

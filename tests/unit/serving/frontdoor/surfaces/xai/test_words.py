@@ -6,7 +6,7 @@ import pytest
 
 from serving.errors import InvalidArgument
 from serving.frontdoor.drafts import MediaDraft
-from serving.frontdoor.xai_media import (
+from serving.frontdoor.surfaces.xai.words import (
     film,
     image_aspect,
     image_resolution,

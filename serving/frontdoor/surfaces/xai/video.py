@@ -18,9 +18,9 @@ from serving.frontdoor.progress import progress_of
 from serving.frontdoor.records import View
 from serving.frontdoor.rpc import Call
 from serving.frontdoor.signing import UrlSigner
+from serving.frontdoor.surfaces.xai.keep import Keeper, read_options
+from serving.frontdoor.surfaces.xai.words import film, no_usage, picture, pictures, video_aspect, video_resolution
 from serving.frontdoor.videos import Videos
-from serving.frontdoor.xai_keep import Keeper, read_options
-from serving.frontdoor.xai_media import film, no_usage, picture, pictures, video_aspect, video_resolution
 from serving.gen.xai.api.v1 import deferred_pb2, video_pb2
 from serving.jobs.record import JobRecord, JobState
 from serving.requests import Kind

@@ -10,7 +10,7 @@ from serving.frontdoor.films import Films
 from serving.frontdoor.metrics_binding import PrometheusRecorder
 from serving.frontdoor.records import RecordCache, Records
 from serving.frontdoor.signing import UrlSigner
-from serving.frontdoor.xai_keep import Keeper, KeepOptions, Kept, read_options
+from serving.frontdoor.surfaces.xai.keep import Keeper, KeepOptions, Kept, read_options
 from serving.gen.xai.api.v1 import image_pb2
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from serving.errors import InvalidArgument
-from serving.frontdoor.xai_filter import Facts, parse_filter
+from serving.frontdoor.surfaces.xai.filter import Facts, parse_filter
 
 CAT: Facts = {
     "file_id": "file_cat",

@@ -10,12 +10,12 @@ from serving.files.repository import Files
 from serving.frontdoor.catalog import Catalog
 from serving.frontdoor.rpc import Edge
 from serving.frontdoor.signing import UrlSigner
+from serving.frontdoor.surfaces.xai.account import XaiAuth, XaiBatches, XaiModels
+from serving.frontdoor.surfaces.xai.files import XaiFiles
+from serving.frontdoor.surfaces.xai.image import XaiImage
+from serving.frontdoor.surfaces.xai.keep import Keeper
+from serving.frontdoor.surfaces.xai.video import XaiVideo
 from serving.frontdoor.videos import Videos
-from serving.frontdoor.xai_account import XaiAuth, XaiBatches, XaiModels
-from serving.frontdoor.xai_files import XaiFiles
-from serving.frontdoor.xai_image import XaiImage
-from serving.frontdoor.xai_keep import Keeper
-from serving.frontdoor.xai_video import XaiVideo
 from serving.gen.xai.api.v1 import auth_pb2, batch_pb2, files_pb2, image_pb2, models_pb2, video_pb2
 from serving.store.base import Store
 

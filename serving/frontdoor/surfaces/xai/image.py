@@ -16,9 +16,9 @@ from serving.errors import FailedPrecondition, InvalidArgument, Unavailable
 from serving.frontdoor.drafts import Draft, MediaDraft
 from serving.frontdoor.rpc import Call
 from serving.frontdoor.signing import UrlSigner
+from serving.frontdoor.surfaces.xai.keep import Keeper, KeepOptions, Kept, read_options
+from serving.frontdoor.surfaces.xai.words import image_aspect, image_resolution, no_usage, picture, pictures
 from serving.frontdoor.videos import Videos
-from serving.frontdoor.xai_keep import Keeper, KeepOptions, Kept, read_options
-from serving.frontdoor.xai_media import image_aspect, image_resolution, no_usage, picture, pictures
 from serving.gen.xai.api.v1 import image_pb2 as pb
 from serving.jobs.record import JobRecord, JobState
 from serving.requests import Kind

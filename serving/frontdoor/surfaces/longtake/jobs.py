@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from serving.estimates import DENOISER
-from serving.frontdoor.convert import timestamp
 from serving.frontdoor.dead import Graveyard
 from serving.frontdoor.forecast import Forecast
 from serving.frontdoor.records import View
 from serving.frontdoor.rpc import Call
+from serving.frontdoor.surfaces.longtake.messages import timestamp
 from serving.frontdoor.videos import Videos
 from serving.gen.longtake.v1 import jobs_pb2, videos_pb2
 from serving.jobs.history import Event, Span

@@ -1,0 +1,1 @@
+"""The services of `longtake.v1`, Longtake's own API."""

@@ -1,0 +1,1 @@
+"""The services of the public `xai-sdk`, as it calls them."""
