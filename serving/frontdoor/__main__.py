@@ -19,7 +19,7 @@ import signal
 import sys
 
 from serving.errors import EngineMissing, LongtakeError, NotFound
-from serving.frontdoor.catalog import Catalog, Model
+from serving.frontdoor.create.catalog import Catalog, Model
 from serving.frontdoor.server import FrontDoor
 from serving.logs import configure
 from serving.settings import Settings, load_settings

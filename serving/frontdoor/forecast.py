@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from serving.admission import Occupancy, served_after
 from serving.estimates import DENOISER, RENDERER, Estimates, load
 from serving.frontdoor.backlog import ALL, Backlog
-from serving.frontdoor.validation import DEFAULT_PRIORITY
+from serving.frontdoor.create.validation import DEFAULT_PRIORITY
 from serving.jobs.history import Prediction
 from serving.jobs.record import JobRecord, JobState
 from serving.plan import Plan

@@ -17,14 +17,14 @@ from serving.errors import Conflict, FailedPrecondition, LongtakeError, Unavaila
 from serving.estimates import DENOISER
 from serving.frontdoor.auth import Caller
 from serving.frontdoor.backlog import Backlog
-from serving.frontdoor.catalog import Catalog
+from serving.frontdoor.create.catalog import Catalog
+from serving.frontdoor.create.drafts import Draft
+from serving.frontdoor.create.intake import Intake
+from serving.frontdoor.create.settle import Settled, Settler
+from serving.frontdoor.create.validation import DEFAULT_PRIORITY
 from serving.frontdoor.director_link import DirectorLink
-from serving.frontdoor.drafts import Draft
 from serving.frontdoor.forecast import Forecast, alone_s
-from serving.frontdoor.intake import Intake
 from serving.frontdoor.records import RecordCache, Records, View
-from serving.frontdoor.settle import Settled, Settler
-from serving.frontdoor.validation import DEFAULT_PRIORITY
 from serving.frontdoor.watch import Event, watch
 from serving.jobs import history
 from serving.jobs.history import EventKind

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.frontdoor.catalog import Catalog, Model
+from serving.frontdoor.create.catalog import Catalog, Model
 from serving.frontdoor.server import FrontDoor
 from serving.settings import Grpc, Http, Settings
 from serving.store.open import open_store

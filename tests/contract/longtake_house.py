@@ -13,7 +13,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from serving.frontdoor.catalog import Catalog, Model
+from serving.frontdoor.create.catalog import Catalog, Model
 from serving.frontdoor.server import FrontDoor
 from serving.gen.longtake.v1 import files_pb2, files_pb2_grpc, models_pb2_grpc, videos_pb2, videos_pb2_grpc
 from serving.settings import Grpc, Http, Settings

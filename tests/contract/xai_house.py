@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import av
 import numpy as np
 
-from serving.frontdoor.catalog import Catalog, Model
+from serving.frontdoor.create.catalog import Catalog, Model
 from serving.frontdoor.server import FrontDoor
 from serving.settings import Auth, Grpc, Http, Settings
 from serving.store.base import Store

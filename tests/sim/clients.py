@@ -20,7 +20,7 @@ from serving.errors import (
     StoreUnfit,
     Unavailable,
 )
-from serving.frontdoor.drafts import Draft, ExtensionDraft
+from serving.frontdoor.create.drafts import Draft, ExtensionDraft
 from serving.frontdoor.records import View
 from serving.jobs.record import JobRecord, JobState
 from serving.requests import Kind

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from serving.frontdoor.drafts import Draft, ExtensionDraft
+from serving.frontdoor.create.drafts import Draft, ExtensionDraft
 from serving.jobs.record import JobRecord, JobState
 from tests.sim.chance import KINDS, Faults
 from tests.sim.chaos import Chaos

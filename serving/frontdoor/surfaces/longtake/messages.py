@@ -6,7 +6,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from engines.families.base import Capabilities, Range
 from serving.files.record import FileRecord
-from serving.frontdoor.catalog import Catalog, Model
+from serving.frontdoor.create.catalog import Catalog, Model
 from serving.frontdoor.progress import progress_of
 from serving.frontdoor.records import View
 from serving.frontdoor.signing import UrlSigner

@@ -16,8 +16,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from serving.errors import InvalidArgument
 from serving.files.repository import Files
-from serving.frontdoor.catalog import Catalog
-from serving.frontdoor.drafts import Draft, ExtensionDraft, MediaDraft
+from serving.frontdoor.create.catalog import Catalog
+from serving.frontdoor.create.drafts import Draft, ExtensionDraft, MediaDraft
 from serving.frontdoor.records import View
 from serving.frontdoor.rpc import Call
 from serving.frontdoor.surfaces.longtake.messages import VideoMessages, file_message, model_message, segment_message

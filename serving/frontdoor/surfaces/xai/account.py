@@ -11,7 +11,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
 from serving.errors import NotFound, Unimplemented
-from serving.frontdoor.catalog import Catalog, Model
+from serving.frontdoor.create.catalog import Catalog, Model
 from serving.frontdoor.rpc import Call
 from serving.gen.xai.api.v1 import auth_pb2, models_pb2
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from serving.errors import FailedPrecondition, InvalidArgument, Unavailable
-from serving.frontdoor.drafts import Draft, MediaDraft
+from serving.frontdoor.create.drafts import Draft, MediaDraft
 from serving.frontdoor.rpc import Call
 from serving.frontdoor.signing import UrlSigner
 from serving.frontdoor.surfaces.xai.keep import Keeper, KeepOptions, Kept, read_options

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import grpc
 
 from serving.files.repository import Files
-from serving.frontdoor.catalog import Catalog
+from serving.frontdoor.create.catalog import Catalog
 from serving.frontdoor.rpc import Edge
 from serving.frontdoor.signing import UrlSigner
 from serving.frontdoor.surfaces.xai.account import XaiAuth, XaiBatches, XaiModels

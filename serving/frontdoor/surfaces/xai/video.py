@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from serving.errors import InvalidArgument, NotFound
-from serving.frontdoor.drafts import Draft, ExtensionDraft
+from serving.frontdoor.create.drafts import Draft, ExtensionDraft
 from serving.frontdoor.progress import progress_of
 from serving.frontdoor.records import View
 from serving.frontdoor.rpc import Call

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from google.protobuf.descriptor import EnumDescriptor
 
 from serving.errors import InvalidArgument
-from serving.frontdoor.drafts import MediaDraft
+from serving.frontdoor.create.drafts import MediaDraft
 from serving.gen.xai.api.v1 import image_pb2, usage_pb2, video_pb2
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from serving.errors import InvalidArgument
-from serving.frontdoor.drafts import MediaDraft
+from serving.frontdoor.create.drafts import MediaDraft
 from serving.frontdoor.surfaces.xai.words import (
     film,
     image_aspect,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from engines.families.base import Capabilities, Range
 from serving.errors import InvalidArgument
-from serving.frontdoor.drafts import Draft
+from serving.frontdoor.create.drafts import Draft
 from serving.requests import Codec, ForeignSource, Kind
 from serving.segments.shape import VideoShape
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from serving.frontdoor.drafts import Draft, ExtensionDraft, MediaDraft
+from serving.frontdoor.create.drafts import Draft, ExtensionDraft, MediaDraft
 from serving.requests import Kind
 
 PICTURE = MediaDraft("image", data=b"picture")

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from serving.errors import InvalidArgument, NotFound, SettingsError
-from serving.frontdoor.catalog import Catalog, Model
-from serving.frontdoor.drafts import Draft, ExtensionDraft, MediaDraft
-from serving.frontdoor.validation import check_draft, foreign_shape, inherited_resolution, seconds_of
+from serving.frontdoor.create.catalog import Catalog, Model
+from serving.frontdoor.create.drafts import Draft, ExtensionDraft, MediaDraft
+from serving.frontdoor.create.validation import check_draft, foreign_shape, inherited_resolution, seconds_of
 from serving.media.track import Track
 from serving.requests import ForeignSource, Kind
 from serving.segments.shape import VideoShape

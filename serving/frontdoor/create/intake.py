@@ -20,7 +20,7 @@ from pathlib import Path
 from serving.errors import FailedPrecondition, InvalidArgument, NotFound
 from serving.files.record import FileRecord
 from serving.files.repository import Files
-from serving.frontdoor.drafts import ExtensionDraft, MediaDraft
+from serving.frontdoor.create.drafts import ExtensionDraft, MediaDraft
 from serving.frontdoor.films import Films
 from serving.frontdoor.records import Records
 from serving.frontdoor.signing import Claim, UrlSigner

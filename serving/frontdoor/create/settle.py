@@ -11,10 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from serving.errors import FailedPrecondition, InvalidArgument
-from serving.frontdoor.catalog import Catalog, Model
-from serving.frontdoor.drafts import Draft
-from serving.frontdoor.intake import ForeignParent, Intake, OwnParent
-from serving.frontdoor.validation import check_draft, check_times, foreign_shape, inherited_resolution, seconds_of
+from serving.frontdoor.create.catalog import Catalog, Model
+from serving.frontdoor.create.drafts import Draft
+from serving.frontdoor.create.intake import ForeignParent, Intake, OwnParent
+from serving.frontdoor.create.validation import (
+    check_draft,
+    check_times,
+    foreign_shape,
+    inherited_resolution,
+    seconds_of,
+)
 from serving.jobs.dead import DeadLetters
 from serving.plan import Plan, plan
 from serving.requests import Codec, Kind, VideoRequest

@@ -1,0 +1,1 @@
+"""How a wish becomes a durable job: drafted, validated, its media taken in, settled, admitted, written down."""
