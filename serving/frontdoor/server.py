@@ -17,15 +17,15 @@ from grpc_reflection.v1alpha import reflection
 
 from serving.errors import LongtakeError, SettingsError
 from serving.files.repository import Files
+from serving.frontdoor.admission.backlog import Backlog
+from serving.frontdoor.admission.forecast import Forecast
 from serving.frontdoor.auth import Keys
-from serving.frontdoor.backlog import Backlog
 from serving.frontdoor.content import Content
 from serving.frontdoor.create.catalog import Catalog
 from serving.frontdoor.create.intake import Intake
 from serving.frontdoor.dead import Graveyard
 from serving.frontdoor.director_link import DirectorLink
 from serving.frontdoor.films import Films
-from serving.frontdoor.forecast import Forecast
 from serving.frontdoor.http import HttpServer, build_app, listen
 from serving.frontdoor.metrics_binding import PrometheusRecorder
 from serving.frontdoor.records import RecordCache, Records

@@ -12,18 +12,19 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 
-from serving.admission import Limits, admit, check_deadline, check_priority
 from serving.errors import Conflict, FailedPrecondition, LongtakeError, Unavailable
 from serving.estimates import DENOISER
+from serving.frontdoor.admission.backlog import Backlog
+from serving.frontdoor.admission.bounds import Limits, admit, check_deadline, check_priority
+from serving.frontdoor.admission.forecast import Forecast, alone_s
+from serving.frontdoor.admission.rate import RateLimit
 from serving.frontdoor.auth import Caller
-from serving.frontdoor.backlog import Backlog
 from serving.frontdoor.create.catalog import Catalog
 from serving.frontdoor.create.drafts import Draft
 from serving.frontdoor.create.intake import Intake
 from serving.frontdoor.create.settle import Settled, Settler
 from serving.frontdoor.create.validation import DEFAULT_PRIORITY
 from serving.frontdoor.director_link import DirectorLink
-from serving.frontdoor.forecast import Forecast, alone_s
 from serving.frontdoor.records import RecordCache, Records, View
 from serving.frontdoor.watch import Event, watch
 from serving.jobs import history
@@ -34,7 +35,6 @@ from serving.jobs.repository import Jobs
 from serving.logs import job_context, logger
 from serving.metrics import CREATES_REPEATED, JOBS_CREATED, JOBS_REFUSED, Recorder
 from serving.paging import decode_token, encode_token
-from serving.ratelimit import RateLimit
 from serving.requests import Codec, Kind, VideoRequest
 from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest

@@ -14,12 +14,12 @@ from typing import Any, cast
 import grpc
 
 from serving.director.events import Batch
+from serving.frontdoor.admission.backlog import Backlog
+from serving.frontdoor.admission.forecast import Forecast
 from serving.frontdoor.auth import Caller
-from serving.frontdoor.backlog import Backlog
 from serving.frontdoor.create.catalog import Catalog, Model
 from serving.frontdoor.create.intake import Intake
 from serving.frontdoor.director_link import DirectorLink
-from serving.frontdoor.forecast import Forecast
 from serving.frontdoor.records import RecordCache, Records
 from serving.frontdoor.videos import Defaults, Videos
 from serving.gen.longtake.internal.v1 import director_pb2

@@ -19,7 +19,8 @@ from unittest import mock
 
 import structlog
 
-from serving.frontdoor import forecast, videos
+from serving.frontdoor import videos
+from serving.frontdoor.admission import forecast
 from serving.jobs.ids import new_id
 from serving.jobs.record import JobRecord
 from serving.stages import denoise, engine_loop

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from serving.estimates import DENOISER
+from serving.frontdoor.admission.forecast import Forecast
 from serving.frontdoor.dead import Graveyard
-from serving.frontdoor.forecast import Forecast
 from serving.frontdoor.records import View
 from serving.frontdoor.rpc import Call
 from serving.frontdoor.surfaces.longtake.messages import timestamp

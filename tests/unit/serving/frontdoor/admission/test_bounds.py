@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.admission import Limits, Occupancy, admit, check_deadline, check_priority, served_after, told
 from serving.errors import FailedPrecondition, PermissionDenied, ResourceExhausted
+from serving.frontdoor.admission.bounds import (
+    Limits,
+    Occupancy,
+    admit,
+    check_deadline,
+    check_priority,
+    served_after,
+    told,
+)
 from serving.jobs.history import Prediction
 
 NOW = 1_700_000_000_000

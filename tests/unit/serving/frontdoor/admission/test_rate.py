@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import ResourceExhausted
-from serving.ratelimit import FORGET_ABOVE, RateLimit
+from serving.frontdoor.admission.rate import FORGET_ABOVE, RateLimit
 
 
 class _Clock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.frontdoor.backlog import INTERVAL_S, Backlog
+from serving.frontdoor.admission.backlog import INTERVAL_S, Backlog
 from serving.jobs.record import JobState
 from serving.jobs.repository import Jobs
 from serving.store.base import Store

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from serving.admission import told
 from serving.errors import ResourceExhausted
+from serving.frontdoor.admission.bounds import told
 
 FORGET_ABOVE = 1024
 """Buckets are looked through when there are so many, and again at twice as many as were left."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from serving.estimates import DENOISER, RENDERER, Estimates, save
-from serving.frontdoor.backlog import Backlog
-from serving.frontdoor.forecast import Forecast, alone_s
+from serving.frontdoor.admission.backlog import Backlog
+from serving.frontdoor.admission.forecast import Forecast, alone_s
 from serving.jobs.history import Prediction
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from serving.admission import Occupancy, served_after
 from serving.estimates import DENOISER, RENDERER, Estimates, load
-from serving.frontdoor.backlog import ALL, Backlog
+from serving.frontdoor.admission.backlog import ALL, Backlog
+from serving.frontdoor.admission.bounds import Occupancy, served_after
 from serving.frontdoor.create.validation import DEFAULT_PRIORITY
 from serving.jobs.history import Prediction
 from serving.jobs.record import JobRecord, JobState

@@ -1,0 +1,1 @@
+"""Whether a new job may queue: bounds, rates, what waits already, and when it would be done."""
