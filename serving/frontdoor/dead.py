@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 from serving.errors import FailedPrecondition, NotFound
-from serving.frontdoor.director_link import DirectorLink
+from serving.frontdoor.follow.director_link import DirectorLink
 from serving.jobs.dead import DeadLetters
 from serving.jobs.history import Event, EventKind
 from serving.jobs.ids import derived_id

@@ -24,11 +24,11 @@ from serving.frontdoor.content import Content
 from serving.frontdoor.create.catalog import Catalog
 from serving.frontdoor.create.intake import Intake
 from serving.frontdoor.dead import Graveyard
-from serving.frontdoor.director_link import DirectorLink
 from serving.frontdoor.films import Films
+from serving.frontdoor.follow.director_link import DirectorLink
+from serving.frontdoor.follow.records import RecordCache, Records
 from serving.frontdoor.http import HttpServer, build_app, listen
 from serving.frontdoor.metrics_binding import PrometheusRecorder
-from serving.frontdoor.records import RecordCache, Records
 from serving.frontdoor.rpc import SERVER_OPTIONS, Edge
 from serving.frontdoor.signing import UrlSigner
 from serving.frontdoor.surfaces.longtake.jobs import JobsService

@@ -24,9 +24,9 @@ from serving.frontdoor.create.drafts import Draft
 from serving.frontdoor.create.intake import Intake
 from serving.frontdoor.create.settle import Settled, Settler
 from serving.frontdoor.create.validation import DEFAULT_PRIORITY
-from serving.frontdoor.director_link import DirectorLink
-from serving.frontdoor.records import RecordCache, Records, View
-from serving.frontdoor.watch import Event, watch
+from serving.frontdoor.follow.director_link import DirectorLink
+from serving.frontdoor.follow.records import RecordCache, Records, View
+from serving.frontdoor.follow.watch import Event, watch
 from serving.jobs import history
 from serving.jobs.history import EventKind
 from serving.jobs.ids import derived_id, new_id

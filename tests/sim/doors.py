@@ -19,8 +19,8 @@ from serving.frontdoor.admission.forecast import Forecast
 from serving.frontdoor.auth import Caller
 from serving.frontdoor.create.catalog import Catalog, Model
 from serving.frontdoor.create.intake import Intake
-from serving.frontdoor.director_link import DirectorLink
-from serving.frontdoor.records import RecordCache, Records
+from serving.frontdoor.follow.director_link import DirectorLink
+from serving.frontdoor.follow.records import RecordCache, Records
 from serving.frontdoor.videos import Defaults, Videos
 from serving.gen.longtake.internal.v1 import director_pb2
 from serving.jobs.repository import Jobs

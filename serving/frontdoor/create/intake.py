@@ -22,7 +22,7 @@ from serving.files.record import FileRecord
 from serving.files.repository import Files
 from serving.frontdoor.create.drafts import ExtensionDraft, MediaDraft
 from serving.frontdoor.films import Films
-from serving.frontdoor.records import Records
+from serving.frontdoor.follow.records import Records
 from serving.frontdoor.signing import Claim, UrlSigner
 from serving.frozen import Digest
 from serving.jobs.record import JobRecord, JobState

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from serving.estimates import DENOISER
 from serving.frontdoor.admission.forecast import Forecast
 from serving.frontdoor.dead import Graveyard
-from serving.frontdoor.records import View
+from serving.frontdoor.follow.records import View
 from serving.frontdoor.rpc import Call
 from serving.frontdoor.surfaces.longtake.messages import timestamp
 from serving.frontdoor.videos import Videos

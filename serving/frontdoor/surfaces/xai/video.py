@@ -14,8 +14,8 @@ from types import MappingProxyType
 
 from serving.errors import InvalidArgument, NotFound
 from serving.frontdoor.create.drafts import Draft, ExtensionDraft
-from serving.frontdoor.progress import progress_of
-from serving.frontdoor.records import View
+from serving.frontdoor.follow.progress import progress_of
+from serving.frontdoor.follow.records import View
 from serving.frontdoor.rpc import Call
 from serving.frontdoor.signing import UrlSigner
 from serving.frontdoor.surfaces.xai.keep import Keeper, read_options

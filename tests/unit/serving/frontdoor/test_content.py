@@ -13,8 +13,8 @@ from starlette.applications import Starlette
 from serving.files.repository import Files
 from serving.frontdoor.content import Content
 from serving.frontdoor.films import Films
+from serving.frontdoor.follow.records import RecordCache, Records
 from serving.frontdoor.metrics_binding import PrometheusRecorder
-from serving.frontdoor.records import RecordCache, Records
 from serving.frontdoor.signing import UrlSigner
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs

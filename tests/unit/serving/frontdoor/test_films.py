@@ -8,9 +8,9 @@ import pytest
 
 from serving.errors import FailedPrecondition
 from serving.frontdoor.films import Film, Films
+from serving.frontdoor.follow.records import RecordCache, Records
 from serving.frontdoor.metrics_binding import PrometheusRecorder
 from serving.frontdoor.ranges import Span
-from serving.frontdoor.records import RecordCache, Records
 from serving.frontdoor.signing import UrlSigner
 from serving.jobs.record import JobState
 from serving.jobs.repository import Jobs

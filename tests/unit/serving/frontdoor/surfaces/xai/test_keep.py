@@ -7,8 +7,8 @@ import pytest
 from serving.errors import InvalidArgument
 from serving.files.repository import Files
 from serving.frontdoor.films import Films
+from serving.frontdoor.follow.records import RecordCache, Records
 from serving.frontdoor.metrics_binding import PrometheusRecorder
-from serving.frontdoor.records import RecordCache, Records
 from serving.frontdoor.signing import UrlSigner
 from serving.frontdoor.surfaces.xai.keep import Keeper, KeepOptions, Kept, read_options
 from serving.gen.xai.api.v1 import image_pb2

@@ -13,8 +13,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from serving.errors import InvalidArgument
-from serving.frontdoor.progress import progress_of
-from serving.frontdoor.records import Records, View
+from serving.frontdoor.follow.progress import progress_of
+from serving.frontdoor.follow.records import Records, View
 from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest
 from serving.store.base import Store

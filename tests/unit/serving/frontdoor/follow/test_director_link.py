@@ -13,8 +13,8 @@ import grpc
 import pytest
 
 from serving.director.events import Feed
-from serving.frontdoor.director_link import DirectorLink
-from serving.frontdoor.records import RecordCache
+from serving.frontdoor.follow.director_link import DirectorLink
+from serving.frontdoor.follow.records import RecordCache
 from serving.gen.longtake.internal.v1 import director_pb2, director_pb2_grpc
 from serving.jobs.record import JobState
 from serving.metrics import Unrecorded

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from serving.errors import NotFound
-from serving.frontdoor.progress import progress_of
-from serving.frontdoor.records import LiveProgress, RecordCache, Records
+from serving.frontdoor.follow.progress import progress_of
+from serving.frontdoor.follow.records import LiveProgress, RecordCache, Records
 from serving.jobs.record import JobRecord, JobState, Phase
 from serving.jobs.repository import Jobs
 from serving.metrics import Unrecorded

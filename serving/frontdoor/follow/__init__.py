@@ -1,0 +1,1 @@
+"""How a job stands: its record from memory or the store, and what the Director tells while it works."""
