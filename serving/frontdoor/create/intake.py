@@ -20,10 +20,10 @@ from pathlib import Path
 from serving.errors import FailedPrecondition, InvalidArgument, NotFound
 from serving.files.record import FileRecord
 from serving.files.repository import Files
+from serving.frontdoor.content.films import Films
+from serving.frontdoor.content.urls import Claim, UrlSigner
 from serving.frontdoor.create.drafts import ExtensionDraft, MediaDraft
-from serving.frontdoor.films import Films
 from serving.frontdoor.follow.records import Records
-from serving.frontdoor.signing import Claim, UrlSigner
 from serving.frozen import Digest
 from serving.jobs.record import JobRecord, JobState
 from serving.media.fetch import Fetcher

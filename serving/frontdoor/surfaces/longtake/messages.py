@@ -6,10 +6,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from engines.families.base import Capabilities, Range
 from serving.files.record import FileRecord
+from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.create.catalog import Catalog, Model
 from serving.frontdoor.follow.progress import progress_of
 from serving.frontdoor.follow.records import View
-from serving.frontdoor.signing import UrlSigner
 from serving.gen.longtake.v1 import files_pb2, models_pb2, videos_pb2
 from serving.jobs.record import JobRecord, JobState
 from serving.requests import Codec, Kind

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from serving.errors import InvalidArgument, LongtakeError, NotFound
 from serving.files.record import FileRecord, check_filename
 from serving.files.repository import MAX_TTL_S, MIN_TTL_S, Files
-from serving.frontdoor.signing import UrlSigner
+from serving.frontdoor.content.urls import UrlSigner
 from serving.frozen import Frozen
 from serving.gen.xai.api.v1 import image_pb2
 from serving.jobs.record import JobRecord

@@ -6,10 +6,10 @@ import pytest
 
 from serving.errors import InvalidArgument
 from serving.files.repository import Files
-from serving.frontdoor.films import Films
+from serving.frontdoor.content.films import Films
+from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.follow.records import RecordCache, Records
 from serving.frontdoor.metrics_binding import PrometheusRecorder
-from serving.frontdoor.signing import UrlSigner
 from serving.frontdoor.surfaces.xai.keep import Keeper, KeepOptions, Kept, read_options
 from serving.gen.xai.api.v1 import image_pb2
 from serving.jobs.record import JobRecord
@@ -18,7 +18,7 @@ from serving.store.base import Store
 from serving.store.blobs import Blobs
 from tests.unit.serving.conftest import Clock
 from tests.unit.serving.frontdoor.builders import record as build_record
-from tests.unit.serving.frontdoor.film_builders import finished
+from tests.unit.serving.frontdoor.content.film_builders import finished
 
 pytestmark = pytest.mark.anyio
 TENANT = "default"

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from serving.errors import FailedPrecondition
 from serving.files.repository import PIECE
+from serving.frontdoor.content.ranges import Span
+from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.follow.records import Records
-from serving.frontdoor.ranges import Span
-from serving.frontdoor.signing import UrlSigner
 from serving.jobs.record import JobRecord, JobState
 from serving.media.virtual import VirtualFile, signed_box, virtual_file
 from serving.requests import Kind

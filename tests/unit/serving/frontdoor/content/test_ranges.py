@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.frontdoor.ranges import Span, Unsatisfiable, names_etag, wanted_span
+from serving.frontdoor.content.ranges import Span, Unsatisfiable, names_etag, wanted_span
 
 ETAG = '"abc"'
 

@@ -19,10 +19,10 @@ from starlette.routing import Route
 from serving.errors import LongtakeError, NotFound, PermissionDenied
 from serving.files.record import FileRecord
 from serving.files.repository import PIECE, Files
-from serving.frontdoor.films import Films
+from serving.frontdoor.content.films import Films
+from serving.frontdoor.content.ranges import Span, Unsatisfiable, names_etag, wanted_span
+from serving.frontdoor.content.urls import Claim, UrlSigner
 from serving.frontdoor.follow.records import Records
-from serving.frontdoor.ranges import Span, Unsatisfiable, names_etag, wanted_span
-from serving.frontdoor.signing import Claim, UrlSigner
 from serving.jobs.record import JobRecord, JobState
 from serving.logs import logger
 from serving.metrics import MEDIA_BYTES, Recorder

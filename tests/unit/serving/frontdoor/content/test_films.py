@@ -7,18 +7,18 @@ import random
 import pytest
 
 from serving.errors import FailedPrecondition
-from serving.frontdoor.films import Film, Films
+from serving.frontdoor.content.films import Film, Films
+from serving.frontdoor.content.ranges import Span
+from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.follow.records import RecordCache, Records
 from serving.frontdoor.metrics_binding import PrometheusRecorder
-from serving.frontdoor.ranges import Span
-from serving.frontdoor.signing import UrlSigner
 from serving.jobs.record import JobState
 from serving.jobs.repository import Jobs
 from serving.media.virtual import Mark, read_signed_box
 from serving.store.base import Store
 from serving.store.blobs import Blobs
 from tests.unit.serving.conftest import Clock
-from tests.unit.serving.frontdoor.film_builders import finished
+from tests.unit.serving.frontdoor.content.film_builders import finished
 
 pytestmark = pytest.mark.anyio
 

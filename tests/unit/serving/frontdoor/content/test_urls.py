@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from serving.errors import PermissionDenied
-from serving.frontdoor.signing import Claim, UrlSigner
+from serving.frontdoor.content.urls import Claim, UrlSigner
 
 NOW_MS = 1_800_000_000_123
 DAY_S = 86_400

@@ -11,11 +11,11 @@ import pytest
 from starlette.applications import Starlette
 
 from serving.files.repository import Files
-from serving.frontdoor.content import Content
-from serving.frontdoor.films import Films
+from serving.frontdoor.content.films import Films
+from serving.frontdoor.content.routes import Content
+from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.follow.records import RecordCache, Records
 from serving.frontdoor.metrics_binding import PrometheusRecorder
-from serving.frontdoor.signing import UrlSigner
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.requests import Kind
@@ -24,7 +24,7 @@ from serving.store.blobs import Blobs
 from tests.unit.serving.conftest import Clock
 from tests.unit.serving.frontdoor.builders import record as build_record
 from tests.unit.serving.frontdoor.builders import request as build_request
-from tests.unit.serving.frontdoor.film_builders import finished
+from tests.unit.serving.frontdoor.content.film_builders import finished
 
 pytestmark = pytest.mark.anyio
 TENANT = "default"
