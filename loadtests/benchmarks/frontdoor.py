@@ -27,7 +27,7 @@ from loadtests.harness import Burst, burst, echo_server, interleaved
 from loadtests.scale import Scale
 from loadtests.studio import TENANT, studio
 from loadtests.table import Row, paired, spread
-from serving.frontdoor.auth import BEARER, StoredKey, digest_of
+from serving.frontdoor.edge.auth import BEARER, StoredKey, digest_of
 from serving.gen.longtake.v1.videos_pb2 import GetVideoRequest
 from serving.gen.xai.api.v1.video_pb2 import GetDeferredVideoRequest
 from serving.local.parts import environment_of

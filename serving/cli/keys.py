@@ -19,7 +19,7 @@ import typer
 from pydantic import ValidationError
 
 from serving.errors import LongtakeError, SettingsError
-from serving.frontdoor.auth import StoredKey, digest_of, read_keys
+from serving.frontdoor.edge.auth import StoredKey, digest_of, read_keys
 from serving.settings import Settings
 
 app = typer.Typer(

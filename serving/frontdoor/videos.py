@@ -18,12 +18,12 @@ from serving.frontdoor.admission.backlog import Backlog
 from serving.frontdoor.admission.bounds import Limits, admit, check_deadline, check_priority
 from serving.frontdoor.admission.forecast import Forecast, alone_s
 from serving.frontdoor.admission.rate import RateLimit
-from serving.frontdoor.auth import Caller
 from serving.frontdoor.create.catalog import Catalog
 from serving.frontdoor.create.drafts import Draft
 from serving.frontdoor.create.intake import Intake
 from serving.frontdoor.create.settle import Settled, Settler
 from serving.frontdoor.create.validation import DEFAULT_PRIORITY
+from serving.frontdoor.edge.auth import Caller
 from serving.frontdoor.follow.director_link import DirectorLink
 from serving.frontdoor.follow.records import RecordCache, Records, View
 from serving.frontdoor.follow.watch import Event, watch

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import Unavailable
-from serving.frontdoor.rpc import Call
+from serving.frontdoor.edge.rpc import Call
 from serving.frontdoor.surfaces.xai.video import XaiVideo
 from serving.gen.xai.api.v1 import deferred_pb2, video_pb2
 from serving.jobs.repository import Jobs

@@ -16,9 +16,9 @@ import grpc
 from serving.director.events import Batch
 from serving.frontdoor.admission.backlog import Backlog
 from serving.frontdoor.admission.forecast import Forecast
-from serving.frontdoor.auth import Caller
 from serving.frontdoor.create.catalog import Catalog, Model
 from serving.frontdoor.create.intake import Intake
+from serving.frontdoor.edge.auth import Caller
 from serving.frontdoor.follow.director_link import DirectorLink
 from serving.frontdoor.follow.records import RecordCache, Records
 from serving.frontdoor.videos import Defaults, Videos

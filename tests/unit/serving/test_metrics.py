@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.frontdoor.metrics_binding import PrometheusRecorder
+from serving.frontdoor.edge.metrics import PrometheusRecorder
 from serving.metrics import FRONT_DOOR, REPLICAS, RPC_HANDLED, RPC_SECONDS, RPC_STREAMS, Metric
 
 ALL = (*FRONT_DOOR, *REPLICAS)

@@ -18,9 +18,9 @@ from serving.errors import InvalidArgument
 from serving.files.repository import Files
 from serving.frontdoor.create.catalog import Catalog
 from serving.frontdoor.create.drafts import Draft, ExtensionDraft, MediaDraft
+from serving.frontdoor.edge.rpc import Call
 from serving.frontdoor.follow.records import View
 from serving.frontdoor.follow.watch import Event, PreviewFrame, SegmentCommitted
-from serving.frontdoor.rpc import Call
 from serving.frontdoor.surfaces.longtake.messages import VideoMessages, file_message, model_message, segment_message
 from serving.frontdoor.videos import Videos
 from serving.gen.longtake.v1 import files_pb2, models_pb2, videos_pb2

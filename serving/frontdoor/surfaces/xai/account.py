@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from serving.errors import NotFound, Unimplemented
 from serving.frontdoor.create.catalog import Catalog, Model
-from serving.frontdoor.rpc import Call
+from serving.frontdoor.edge.rpc import Call
 from serving.gen.xai.api.v1 import auth_pb2, models_pb2
 
 ALL_RIGHTS = ("api-key:model:*", "api-key:endpoint:*")

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from serving.errors import FailedPrecondition, InvalidArgument, Unavailable
 from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.create.drafts import Draft, MediaDraft
-from serving.frontdoor.rpc import Call
+from serving.frontdoor.edge.rpc import Call
 from serving.frontdoor.surfaces.xai.keep import Keeper, KeepOptions, Kept, read_options
 from serving.frontdoor.surfaces.xai.words import image_aspect, image_resolution, no_usage, picture, pictures
 from serving.frontdoor.videos import Videos

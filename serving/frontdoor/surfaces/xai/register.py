@@ -9,7 +9,7 @@ import grpc
 from serving.files.repository import Files
 from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.create.catalog import Catalog
-from serving.frontdoor.rpc import Edge
+from serving.frontdoor.edge.rpc import Edge
 from serving.frontdoor.surfaces.xai.account import XaiAuth, XaiBatches, XaiModels
 from serving.frontdoor.surfaces.xai.files import XaiFiles
 from serving.frontdoor.surfaces.xai.image import XaiImage

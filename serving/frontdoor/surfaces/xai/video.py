@@ -15,9 +15,9 @@ from types import MappingProxyType
 from serving.errors import InvalidArgument, NotFound
 from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.create.drafts import Draft, ExtensionDraft
+from serving.frontdoor.edge.rpc import Call
 from serving.frontdoor.follow.progress import progress_of
 from serving.frontdoor.follow.records import View
-from serving.frontdoor.rpc import Call
 from serving.frontdoor.surfaces.xai.keep import Keeper, read_options
 from serving.frontdoor.surfaces.xai.words import film, no_usage, picture, pictures, video_aspect, video_resolution
 from serving.frontdoor.videos import Videos

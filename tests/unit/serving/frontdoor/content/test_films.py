@@ -10,8 +10,8 @@ from serving.errors import FailedPrecondition
 from serving.frontdoor.content.films import Film, Films
 from serving.frontdoor.content.ranges import Span
 from serving.frontdoor.content.urls import UrlSigner
+from serving.frontdoor.edge.metrics import PrometheusRecorder
 from serving.frontdoor.follow.records import RecordCache, Records
-from serving.frontdoor.metrics_binding import PrometheusRecorder
 from serving.jobs.record import JobState
 from serving.jobs.repository import Jobs
 from serving.media.virtual import Mark, read_signed_box

@@ -14,8 +14,8 @@ from serving.files.repository import Files
 from serving.frontdoor.content.films import Films
 from serving.frontdoor.content.routes import Content
 from serving.frontdoor.content.urls import UrlSigner
+from serving.frontdoor.edge.metrics import PrometheusRecorder
 from serving.frontdoor.follow.records import RecordCache, Records
-from serving.frontdoor.metrics_binding import PrometheusRecorder
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.requests import Kind

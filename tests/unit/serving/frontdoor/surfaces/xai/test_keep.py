@@ -8,8 +8,8 @@ from serving.errors import InvalidArgument
 from serving.files.repository import Files
 from serving.frontdoor.content.films import Films
 from serving.frontdoor.content.urls import UrlSigner
+from serving.frontdoor.edge.metrics import PrometheusRecorder
 from serving.frontdoor.follow.records import RecordCache, Records
-from serving.frontdoor.metrics_binding import PrometheusRecorder
 from serving.frontdoor.surfaces.xai.keep import Keeper, KeepOptions, Kept, read_options
 from serving.gen.xai.api.v1 import image_pb2
 from serving.jobs.record import JobRecord

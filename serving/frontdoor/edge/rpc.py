@@ -21,9 +21,9 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from serving.errors import LongtakeError, Unauthenticated
-from serving.frontdoor.auth import Caller, Keys
-from serving.frontdoor.metrics_binding import PrometheusRecorder
-from serving.frontdoor.statuses import code_of, details_of, incident_details
+from serving.frontdoor.edge.auth import Caller, Keys
+from serving.frontdoor.edge.metrics import PrometheusRecorder
+from serving.frontdoor.edge.statuses import code_of, details_of, incident_details
 from serving.logs import logger
 from serving.metrics import RPC_HANDLED, RPC_SECONDS, RPC_STREAMS
 

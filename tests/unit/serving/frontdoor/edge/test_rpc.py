@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from serving import errors
 from serving.cli.keys import app as keys_app
-from serving.frontdoor.auth import Keys
-from serving.frontdoor.metrics_binding import PrometheusRecorder
-from serving.frontdoor.rpc import SERVER_OPTIONS, Call, Edge
+from serving.frontdoor.edge.auth import Keys
+from serving.frontdoor.edge.metrics import PrometheusRecorder
+from serving.frontdoor.edge.rpc import SERVER_OPTIONS, Call, Edge
 from serving.gen.longtake.v1 import files_pb2, files_pb2_grpc
 
 pytestmark = pytest.mark.anyio

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from serving.errors import SettingsError
-from serving.frontdoor.metrics_binding import PrometheusRecorder
+from serving.frontdoor.edge.metrics import PrometheusRecorder
 from serving.settings import split_address
 
 Readiness = Callable[[], Awaitable[dict[str, str]]]

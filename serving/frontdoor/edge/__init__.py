@@ -1,0 +1,1 @@
+"""What every call passes: who calls, how errors become statuses, what is measured."""
