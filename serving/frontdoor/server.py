@@ -24,13 +24,13 @@ from serving.frontdoor.content.routes import Content
 from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.create.catalog import Catalog
 from serving.frontdoor.create.intake import Intake
-from serving.frontdoor.dead import Graveyard
 from serving.frontdoor.edge.auth import Keys
 from serving.frontdoor.edge.http import HttpServer, build_app, listen
 from serving.frontdoor.edge.metrics import PrometheusRecorder
 from serving.frontdoor.edge.rpc import SERVER_OPTIONS, Edge
 from serving.frontdoor.follow.director_link import DirectorLink
 from serving.frontdoor.follow.records import RecordCache, Records
+from serving.frontdoor.requeue import Graveyard
 from serving.frontdoor.surfaces.longtake.jobs import JobsService
 from serving.frontdoor.surfaces.longtake.messages import VideoMessages
 from serving.frontdoor.surfaces.longtake.videos import FilesService, ModelsService, VideosService

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from serving.estimates import DENOISER
 from serving.frontdoor.admission.forecast import Forecast
-from serving.frontdoor.dead import Graveyard
 from serving.frontdoor.edge.rpc import Call
 from serving.frontdoor.follow.records import View
+from serving.frontdoor.requeue import Graveyard
 from serving.frontdoor.surfaces.longtake.messages import timestamp
 from serving.frontdoor.videos import Videos
 from serving.gen.longtake.v1 import jobs_pb2, videos_pb2
