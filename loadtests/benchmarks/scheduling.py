@@ -1,6 +1,6 @@
 """What the order of work is worth: jobs done by their deadlines, an urgent job's wait, a quiet tenant's wait.
 
-A discrete-event world on a simulated clock (`loadtests/scheduling`) runs the functions of `serving/director/order.py`
+A discrete-event world on a simulated clock (`loadtests/scheduling`) runs the functions of `serving/director/queue/order.py`
 and `shares.py`; how the Director and the Denoiser call them is mirrored there. One engine, a seeded mix of videos of 1
 to 15 s by several tenants that arrive by chance. Nothing sleeps and nothing is timed, so the numbers are the same on
 every machine. FIFO is what the peers do: in order of arrival, nothing preempted, nothing dropped. At
@@ -21,7 +21,7 @@ from loadtests.scheduling.orders import Longtake, edf, fifo
 from loadtests.scheduling.workload import STEP_S, Job, poisson, video
 from loadtests.scheduling.world import Order, Outcome, simulate
 from loadtests.table import Row, paired, spread
-from serving.director.shares import Shares
+from serving.director.queue.shares import Shares
 
 NAME = "scheduling"
 LOADS = (0.7, 1.0, 1.3)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from loadtests.scheduling.workload import Job
 from serving.director.denoising import LONGEST_SLICE_S
-from serving.director.order import Ranked, Work, arrange, to_start
-from serving.director.shares import Shares
+from serving.director.queue.order import Ranked, Work, arrange, to_start
+from serving.director.queue.shares import Shares
 from serving.stages.contracts import Rank
 from serving.stages.engine_loop import PATIENCE_S
 
@@ -67,7 +67,7 @@ class _Slice:
 
 
 class Longtake:
-    """`serving/director/order.py`, asked as the Director asks it, and the Denoiser's rule for the next step.
+    """`serving/director/queue/order.py`, asked as the Director asks it, and the Denoiser's rule for the next step.
 
     The Director arranges all jobs when something changes, starts the first few, and gives a slice its rank when it
     sends it. A slice lasts half a second; until it ends its rank is what it was.

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from serving.director.schedule import JOBS
+from serving.director.queue.schedule import JOBS
 
 if TYPE_CHECKING:
     from ray.serve.config import AutoscalingContext

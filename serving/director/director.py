@@ -16,11 +16,11 @@ from engines.families.base import Family
 from serving.director.claims import Claimed, Claims, Later
 from serving.director.context import RunContext
 from serving.director.events import Batch, Feed
-from serving.director.line import Key, Line, Waiting
 from serving.director.outcome import Running, carry_out
 from serving.director.publish import Publisher, Superseded
+from serving.director.queue.line import Key, Line, Waiting
+from serving.director.queue.schedule import Schedule
 from serving.director.run import JobRun
-from serving.director.schedule import Schedule
 from serving.director.upkeep import keep_house, sign, vouch
 from serving.errors import Corrupt, NotFound, StoreUnfit, Unavailable
 from serving.estimates import Estimates, load, save

@@ -16,7 +16,7 @@ from loadtests.scheduling.bound import most_in_time
 from loadtests.scheduling.orders import Longtake, edf, fifo
 from loadtests.scheduling.workload import Job, mean_work_s, poisson
 from loadtests.scheduling.world import simulate
-from serving.director.shares import Shares
+from serving.director.queue.shares import Shares
 
 SEEDS = range(3)
 

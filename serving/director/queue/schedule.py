@@ -10,9 +10,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from serving.director.line import Key, Waiting
-from serving.director.order import Ranked, Work, arrange, to_start
-from serving.director.shares import Shares
+from serving.director.queue.line import Key, Waiting
+from serving.director.queue.order import Ranked, Work, arrange, to_start
+from serving.director.queue.shares import Shares
 from serving.estimates import DENOISER, RENDERER, Estimates
 from serving.jobs.record import JobRecord
 from serving.plan import PlannedSegment

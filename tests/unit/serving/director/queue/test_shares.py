@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.director.shares import CREDIT_LAGS, REMEMBERED, Shares
+from serving.director.queue.shares import CREDIT_LAGS, REMEMBERED, Shares
 
 
 def test_a_tenant_of_twice_the_weight_ages_half_as_fast() -> None:

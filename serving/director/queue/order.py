@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import NamedTuple
 
-from serving.director.in_time import Kept
-from serving.director.shares import Shares
+from serving.director.queue.in_time import Kept
+from serving.director.queue.shares import Shares
 from serving.stages.contracts import Rank
 
 SOFT_STRETCH = 2.0

@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from serving.director import line as module
-from serving.director.line import Line, Waiting
+from serving.director.queue import line as module
+from serving.director.queue.line import Line, Waiting
 from serving.jobs.repository import Active
 
 _TENANTS = st.sampled_from(["a", "b"])

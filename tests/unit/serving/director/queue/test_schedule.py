@@ -7,9 +7,9 @@ import itertools
 import pytest
 
 from engines import models
-from serving.director.line import AHEAD, SOFT_MS, Line
-from serving.director.order import OVERFULL
-from serving.director.schedule import LAST, Schedule
+from serving.director.queue.line import AHEAD, SOFT_MS, Line
+from serving.director.queue.order import OVERFULL
+from serving.director.queue.schedule import LAST, Schedule
 from serving.estimates import DENOISER, RENDERER, Estimates
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Active

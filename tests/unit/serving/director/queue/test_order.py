@@ -11,8 +11,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.director.order import OVERDRAFT_LAGS, TURN_EVERY_MS, TURN_MS, Ranked, Work, arrange, due_ms, to_start
-from serving.director.shares import Shares
+from serving.director.queue.order import OVERDRAFT_LAGS, TURN_EVERY_MS, TURN_MS, Ranked, Work, arrange, due_ms, to_start
+from serving.director.queue.shares import Shares
 
 NOW = TURN_EVERY_MS * 1000 + TURN_MS
 """Not in the turn of the hopeless."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from serving.director.shares import Shares
+from serving.director.queue.shares import Shares
 
 
 class Kept:
