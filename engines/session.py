@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from engines import models
 from engines.families.base import Family
 from engines.manifest import Manifest
-from engines.runners.base import Arrays, Runner
-from engines.runners.onnxruntime import OnnxRuntimeRunner
+from engines.runtimes.base import Arrays, Runner
+from engines.runtimes.onnxruntime import OnnxRuntimeRunner
 from engines.store import EngineStore, Found
 
 

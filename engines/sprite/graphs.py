@@ -1,6 +1,6 @@
 """The five graphs of the sprite model, as torch modules with what an exporter must know about them.
 
-`engines/export.py` turns `components()` into ONNX; `python -m engines.sprite.graphs --out DIR` writes them
+`engines/building/export.py` turns `components()` into ONNX; `python -m engines.sprite.graphs --out DIR` writes them
 directly. Shapes and names here are what the serving family relies on.
 """
 

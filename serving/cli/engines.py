@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
+    from engines.building.verify import Parity
     from engines.manifest import EngineEntry, Manifest
     from engines.models import Model
     from engines.store import Built, Found
-    from engines.verify import Parity
 
 app = typer.Typer(name="engines", help="List, build and verify the compiled engines of a model.", no_args_is_help=True)
 
@@ -222,8 +222,8 @@ async def _build(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from engines import build as builder
     from engines import models
+    from engines.building import build as builder
     from engines.errors import EngineMissing
     from engines.store import Prebuilt
 
@@ -249,8 +249,9 @@ async def _build(
 
 async def _verify(name: str, store_url: str | None) -> tuple[Parity, str]:
     """Largest differences, and from what."""
-    from engines import build as builder
-    from engines import models, verify
+    from engines import models
+    from engines.building import build as builder
+    from engines.building import verify
     from engines.session import open_found
 
     async with opened(name, store_url) as (model, found):

@@ -14,7 +14,7 @@ from engines import models
 from engines.errors import EngineCorrupt, EngineMissing
 from engines.families.base import Conditions
 from engines.key import digest_of
-from engines.runners.base import Arrays, Runner
+from engines.runtimes.base import Arrays, Runner
 from engines.session import Session, load_session
 from engines.spec import ComponentSpec
 from engines.store import EngineStore, Prebuilt

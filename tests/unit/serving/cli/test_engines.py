@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from engines import build, models
+from engines import models
+from engines.building import build
 from serving.cli.engines import app as engines_app
 from serving.cli.models import app as models_app
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from engines import key as keys
-from engines import models, verify
+from engines import models
+from engines.building import verify
 from engines.errors import EngineMissing, EngineUnfit
 from engines.manifest import EngineEntry, Manifest
-from engines.runners.onnxruntime import OnnxRuntimeRunner
+from engines.runtimes.onnxruntime import OnnxRuntimeRunner
 from engines.session import Session, cores
 from engines.spec import ComponentSpec, EngineSpec
 from engines.store import Built, Prebuilt
@@ -89,7 +90,7 @@ def make(model: models.Model, weights: Path, progress: Progress) -> tuple[Manife
 
 def reference_session(model: models.Model, weights: Path, faces: Mapping[str, ComponentSpec], digest: str) -> Session:
     """The model as torch modules with these weights, behind the faces of its engines."""
-    from engines.runners.torch import TorchRunner
+    from engines.runtimes.torch import TorchRunner
 
     modules = model.graphs(weights)
     runners = {name: TorchRunner(face, modules[name].module) for name, face in faces.items()}
@@ -118,7 +119,7 @@ class _Steps:
 
 
 def _export(model: models.Model, weights: Path, steps: _Steps) -> dict[str, Exported]:
-    from engines import export, lint
+    from engines.building import export, lint
 
     modules = model.graphs(weights)
     if set(modules) != set(model.family.components):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engines import build, models
+from engines import models
+from engines.building import build
 from engines.errors import EngineMissing
 from engines.key import digest_of
 from engines.session import Session, open_found

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engines.runners.base import Arrays, Runner, check_inputs
+from engines.runtimes.base import Arrays, Runner, check_inputs
 from engines.spec import ComponentSpec
 
 GOOD = {"x": np.zeros((2, 3), np.float32), "i": np.zeros(2, np.int64)}

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engines import probes
+from engines.building import probes
 from engines.errors import EngineUnfit
 from engines.families.base import Engines, Family
 from engines.manifest import Manifest, Probe

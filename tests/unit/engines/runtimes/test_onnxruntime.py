@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engines.runners.onnxruntime import OnnxRuntimeRunner
+from engines.runtimes.onnxruntime import OnnxRuntimeRunner
 from engines.spec import ComponentSpec, TensorSpec
 
 Graph = Callable[..., bytes]

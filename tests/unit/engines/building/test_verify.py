@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engines import models, probes, verify
+from engines import models
+from engines.building import probes, verify
 from engines.errors import EngineUnfit
 from engines.manifest import Manifest
-from engines.runners.base import Arrays
+from engines.runtimes.base import Arrays
 from engines.session import Session
 
 

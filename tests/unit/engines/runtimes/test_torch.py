@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="the torch runner needs longtake[bui
 
 
 def test_it_hands_inputs_to_the_module_in_the_order_of_the_spec(doubler: ComponentSpec) -> None:
-    from engines.runners.torch import TorchRunner
+    from engines.runtimes.torch import TorchRunner
 
     class Doubler(torch.nn.Module):
         def forward(self, x: torch.Tensor, i: torch.Tensor) -> torch.Tensor:

@@ -22,8 +22,8 @@ def _spec() -> object:
 
 
 def test_the_same_module_gives_the_same_bytes_and_its_face() -> None:
-    from engines.export import export
-    from engines.lint import lint
+    from engines.building.export import export
+    from engines.building.lint import lint
     from engines.spec import ComponentSpec, Span, TensorSpec
 
     graph, face = export("scale", _spec())  # type: ignore[arg-type]

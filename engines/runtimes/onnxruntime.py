@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.runners.base import Arrays, Runner
+from engines.runtimes.base import Arrays, Runner
 from engines.spec import ComponentSpec
 
 if TYPE_CHECKING:

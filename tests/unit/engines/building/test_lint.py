@@ -8,7 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from engines import lint, models
+from engines import models
+from engines.building import lint
 from engines.errors import EngineUnfit
 
 Graph = Callable[..., bytes]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from engines.families.base import Array, Canvas, Conditions, Engines, Family
 from engines.families.sprite import dit_inputs
-from engines.runners.base import Arrays
+from engines.runtimes.base import Arrays
 from engines.sprite import captions, packing, world
 
 SEED: Final = 20

@@ -1,0 +1,1 @@
+"""From weights to engines that may be published: export, lint, compile, verify."""
