@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from engines.errors import EngineMissing
 from engines.families.base import Family
-from engines.families.sprite import SpriteFamily
+from engines.families.sprite.family import SpriteFamily
 from engines.key import canonical_json, digest_of
 from engines.manifest import missing_message
 from engines.store import EngineStore, Prebuilt

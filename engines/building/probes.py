@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.families.base import Array, Canvas, Conditions, Engines, Family
-from engines.families.sprite import dit_inputs
+from engines.families.sprite.family import dit_inputs
 from engines.runtimes.base import Arrays
 from engines.sprite import captions, packing, world
 

@@ -1,7 +1,7 @@
 """Makes segments of the sprite model's videos in batches, through whatever runs its graphs.
 
 `score` samples here, and so do the tests of the graphs.  Serving makes one video at a time, step by step, in
-`engines/families/sprite.py`; the packing and the sampler are the same.
+`engines/families/sprite/family.py`; the packing and the sampler are the same.
 """
 
 from collections.abc import Mapping, Sequence
