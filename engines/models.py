@@ -18,7 +18,7 @@ from engines.manifest import missing_message
 from engines.store import EngineStore, Prebuilt
 
 if TYPE_CHECKING:
-    from engines.sprite.graphs import GraphSpec
+    from engines.families.sprite.graphs import GraphSpec
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Model:
 
     def graphs(self, weights: Path) -> Mapping[str, GraphSpec]:
         """Its components as torch modules with these weights. Needs torch."""
-        from engines.sprite import graphs
+        from engines.families.sprite import graphs
 
         return graphs.components(weights)
 
 
-_SPRITE: Final = Path(__file__).parent / "sprite"
+_SPRITE: Final = Path(__file__).parent / "families" / "sprite"
 _MODELS: Final = (Model(SpriteFamily(), _SPRITE / "prebuilt", _SPRITE / "weights"),)
 
 

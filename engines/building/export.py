@@ -16,7 +16,7 @@ from engines.spec import ComponentSpec, DType, Span, TensorSpec
 if TYPE_CHECKING:
     import onnx
 
-    from engines.sprite.graphs import GraphSpec
+    from engines.families.sprite.graphs import GraphSpec
 
 OPSET: Final = 20
 """The newest that TensorRT takes without known trouble; see `lint.py`."""

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.families.base import Array, Canvas, Conditions, Engines, Family
+from engines.families.sprite import captions, packing, world
 from engines.families.sprite.family import dit_inputs
 from engines.runtimes.base import Arrays
-from engines.sprite import captions, packing, world
 
 SEED: Final = 20
 KEPT: Final = 16

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from engines.families.base import Canvas, Conditions, Denoising
+from engines.families.sprite import packing
 from engines.session import Session, load_session
-from engines.sprite import packing
 from loadtests.scale import Scale
 from loadtests.studio import MODEL
 from loadtests.table import Row, paired, spread

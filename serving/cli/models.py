@@ -85,8 +85,8 @@ def score(
 
     Prints Markdown tables row by row. A full run takes long: try `--samples 8 --chains 2` first.
     """
+    from engines.families.sprite.training.score import report
     from engines.session import open_found
-    from engines.sprite.score import report
 
     async def run() -> str:
         async with opened(model, store) as (entry, found):

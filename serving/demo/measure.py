@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from engines.sprite import decode, world
+from engines.families.sprite import decode, world
 from serving.media.still import contact_sheet, frames_of, native
 
 _SHEET_FRAMES = 16

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from engines.sprite import world
+from engines.families.sprite import world
 from serving.client import Client, create_request, download
 from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Extension, Media, Video
 

@@ -13,7 +13,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.sprite import world
+from engines.families.sprite import world
 from serving.gen.longtake.v1 import files_pb2, files_pb2_grpc, videos_pb2, videos_pb2_grpc
 from serving.local.process_tree import descendants
 from serving.media.still import png

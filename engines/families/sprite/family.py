@@ -2,7 +2,7 @@
 sampler.
 
 `models.py` registers it. The grammar, the packing and the reading of pictures are those that it was trained
-with (`engines.sprite`); here they meet the interface that the stages use. Nothing here needs torch.
+with (`engines.families.sprite`); here they meet the interface that the stages use. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from engines.families.base import (
     ReferenceReading,
     Subject,
 )
-from engines.sprite import captions, packing, reference, world
+from engines.families.sprite import captions, packing, reference, world
 
 CAPABILITIES: Final = Capabilities(
     model="sprite-1",

@@ -27,7 +27,7 @@ def test_the_shape_is_the_models_and_the_count_is_what_torch_counts() -> None:
     torch = pytest.importorskip("torch")
     from torch.utils.flop_counter import FlopCounterMode
 
-    from engines.sprite import dit, packing
+    from engines.families.sprite import dit, packing
 
     assert (SPRITE.width, SPRITE.blocks, SPRITE.level_features) == (dit.WIDTH, dit.BLOCKS, 2 * dit.FREQUENCIES)
     where = packing.positions(8, 14, ["anchor", "short", "rest"])

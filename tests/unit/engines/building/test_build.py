@@ -52,8 +52,8 @@ def test_engines_built_from_untrained_weights_verify_and_load(tmp_path: Path) ->
 def _untrained(folder: Path, torch: object) -> None:
     from safetensors.torch import save_file
 
-    from engines.sprite import captions
-    from engines.sprite.graphs import Dit, TextTable, Vae
+    from engines.families.sprite import captions
+    from engines.families.sprite.graphs import Dit, TextTable, Vae
 
     torch.manual_seed(0)  # type: ignore[attr-defined]
     folder.mkdir()

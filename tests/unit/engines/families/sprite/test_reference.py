@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from engines.sprite import world
-from engines.sprite.reference import read_reference
+from engines.families.sprite import world
+from engines.families.sprite.reference import read_reference
 
 
 def noisy(picture: world.U8, seed: int) -> world.U8:

@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from engines.sprite import captions, packing, world
-from engines.sprite.world import F32, U8
+from engines.families.sprite import captions, packing, world
+from engines.families.sprite.world import F32, U8
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
@@ -43,7 +43,7 @@ class OnnxEngines:
         if missing:
             raise FileNotFoundError(
                 f"{folder}: no {', '.join(sorted(missing))} (.onnx): export them with "
-                f"`python -m engines.sprite.graphs --out {folder}`"
+                f"`python -m engines.families.sprite.graphs --out {folder}`"
             )
 
     def infer(self, component: str, inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:

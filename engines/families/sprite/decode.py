@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engines.sprite import world
-from engines.sprite.world import F32, I64, SPRITE_PX, U8
+from engines.families.sprite import world
+from engines.families.sprite.world import F32, I64, SPRITE_PX, U8
 
 MARGIN_PX: Final = 4
 """How far a sprite may stick out of the canvas and still be found."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engines.sprite import packing
+from engines.families.sprite import packing
 
 
 def test_patches_come_back_as_the_latents_they_were() -> None:

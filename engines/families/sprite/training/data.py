@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.sprite import captions, packing, world
-from engines.sprite.train_vae import pixels
-from engines.sprite.vae import Vae
-from engines.sprite.world import F32, I64, U8
+from engines.families.sprite import captions, packing, world
+from engines.families.sprite.training.train_vae import pixels
+from engines.families.sprite.vae import Vae
+from engines.families.sprite.world import F32, I64, U8
 
 Kind = Literal["root", "extension"]
 

@@ -1,6 +1,6 @@
 """The five graphs of the sprite model, as torch modules with what an exporter must know about them.
 
-`engines/building/export.py` turns `components()` into ONNX; `python -m engines.sprite.graphs --out DIR` writes them
+`engines/building/export.py` turns `components()` into ONNX; `python -m engines.families.sprite.graphs --out DIR` writes them
 directly. Shapes and names here are what the serving family relies on.
 """
 
@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.export import Dim
 
-from engines.sprite import captions, packing
-from engines.sprite.dit import Dit, TextTable
-from engines.sprite.vae import CACHE_CHANNELS, Vae
-from engines.sprite.world import FRAMES_PER_LATENT, LATENT_CHANNELS, LATENT_PX
+from engines.families.sprite import captions, packing
+from engines.families.sprite.dit import Dit, TextTable
+from engines.families.sprite.vae import CACHE_CHANNELS, Vae
+from engines.families.sprite.world import FRAMES_PER_LATENT, LATENT_CHANNELS, LATENT_PX
 
 OPSET = 20
 WEIGHTS = Path(__file__).parent / "weights"

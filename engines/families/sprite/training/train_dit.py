@@ -1,4 +1,4 @@
-"""Trains the sprite model's denoiser: `python -m engines.sprite.train_dit --help`.
+"""Trains the sprite model's denoiser: `python -m engines.families.sprite.training.train_dit --help`.
 
 Half of the batches are first segments, half extensions.  The net predicts clean latents from noised ones.
 The rate is flat for half of the time, then falls: what is fine in the picture, and the holding together
@@ -23,12 +23,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engines.sprite import packing, world
-from engines.sprite.captions import VOCAB
-from engines.sprite.data import ATLAS_CLASSES, SLOT_CLASSES, UNKNOWN, Batch, Kind, Maker
-from engines.sprite.dit import BLOCKS, WIDTH, Dit, Spread, TextTable
-from engines.sprite.optim import Muon
-from engines.sprite.vae import Vae
+from engines.families.sprite import packing, world
+from engines.families.sprite.captions import VOCAB
+from engines.families.sprite.dit import BLOCKS, WIDTH, Dit, Spread, TextTable
+from engines.families.sprite.training.data import ATLAS_CLASSES, SLOT_CLASSES, UNKNOWN, Batch, Kind, Maker
+from engines.families.sprite.training.optim import Muon
+from engines.families.sprite.vae import Vae
 
 ADAM_RATE: Final = 3e-3
 LEAST_RATE: Final = 0.02

@@ -1,4 +1,4 @@
-"""Scores the sprite model through its engines: `python -m engines.sprite.score --help`.
+"""Scores the sprite model through its engines: `python -m engines.families.sprite.training.score --help`.
 
 Prompts, patterns and chains are drawn anew from a seed, sampled, decoded, and judged by `decode` from
 pixels alone. Nothing here knows a runtime: whatever answers `infer` can be scored, so a test can hand in a
@@ -15,9 +15,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engines.sprite import captions, packing, world
-from engines.sprite.decode import Verdict, judge
-from engines.sprite.sampling import (
+from engines.families.sprite import captions, packing, world
+from engines.families.sprite.decode import Verdict, judge
+from engines.families.sprite.training.sampling import (
     Engines,
     Given,
     OnnxEngines,
@@ -26,7 +26,7 @@ from engines.sprite.sampling import (
     encode_pictures,
     sample,
 )
-from engines.sprite.world import F32, U8
+from engines.families.sprite.world import F32, U8
 
 MARKS: Final = (1, 4, 16, 64)
 """After how many extensions a chain is judged."""

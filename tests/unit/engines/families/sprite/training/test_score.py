@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-import engines.sprite
-from engines.sprite import world
-from engines.sprite.sampling import Engines, OnnxEngines
-from engines.sprite.score import (
+import engines.families.sprite
+from engines.families.sprite import world
+from engines.families.sprite.training.sampling import Engines, OnnxEngines
+from engines.families.sprite.training.score import (
     Made,
     extend_chains,
     make_roots,
@@ -19,7 +19,7 @@ from engines.sprite.score import (
     report,
 )
 
-PREBUILT = Path(engines.sprite.__file__).parent / "prebuilt"
+PREBUILT = Path(engines.families.sprite.__file__).parent / "prebuilt"
 WIDE = world.CANVASES["16:9"]
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
@@ -85,7 +85,7 @@ def test_a_denoiser_that_answers_noise_scores_nothing(shipped: OnnxEngines) -> N
 
 def test_a_denoiser_with_noise_for_weights_scores_nothing(shipped: OnnxEngines) -> None:
     torch = pytest.importorskip("torch", reason="swapping weights needs longtake[build]")
-    from engines.sprite import graphs
+    from engines.families.sprite import graphs
 
     module = graphs.components()["dit"].module
     torch.manual_seed(0)

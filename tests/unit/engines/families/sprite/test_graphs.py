@@ -7,11 +7,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the weights' own modules need longtake[build]")
 
-import engines.sprite  # noqa: E402
-from engines.sprite import captions, graphs, packing, world  # noqa: E402
-from engines.sprite.sampling import OnnxEngines  # noqa: E402
+import engines.families.sprite  # noqa: E402
+from engines.families.sprite import captions, graphs, packing, world  # noqa: E402
+from engines.families.sprite.training.sampling import OnnxEngines  # noqa: E402
 
-PREBUILT = Path(engines.sprite.__file__).parent / "prebuilt"
+PREBUILT = Path(engines.families.sprite.__file__).parent / "prebuilt"
 
 
 @pytest.fixture(scope="module")

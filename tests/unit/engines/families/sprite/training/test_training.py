@@ -7,12 +7,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs longtake[build]")
 
-from engines.sprite import packing, world  # noqa: E402
-from engines.sprite.data import Maker, Painter, draw_extension, draw_root  # noqa: E402
-from engines.sprite.train_dit import Trainer as DitTrainer  # noqa: E402
-from engines.sprite.train_vae import Trainer as VaeTrainer  # noqa: E402
-from engines.sprite.train_vae import pixels  # noqa: E402
-from engines.sprite.vae import Vae, latent_groups  # noqa: E402
+from engines.families.sprite import packing, world  # noqa: E402
+from engines.families.sprite.training.data import Maker, Painter, draw_extension, draw_root  # noqa: E402
+from engines.families.sprite.training.train_dit import Trainer as DitTrainer  # noqa: E402
+from engines.families.sprite.training.train_vae import Trainer as VaeTrainer  # noqa: E402
+from engines.families.sprite.training.train_vae import pixels  # noqa: E402
+from engines.families.sprite.vae import Vae, latent_groups  # noqa: E402
 
 CPU = torch.device("cpu")
 

@@ -12,9 +12,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engines.sprite import world
-from engines.sprite.decode import BLOCK, decode
-from engines.sprite.world import F32, I64, SPRITE_PX, U8
+from engines.families.sprite import world
+from engines.families.sprite.decode import BLOCK, decode
+from engines.families.sprite.world import F32, I64, SPRITE_PX, U8
 
 SAME_COLOUR: Final = 60.0
 """RGB distance below which two colours count as about the same."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engines.sprite import world
+from engines.families.sprite import world
 
 
 def test_a_sprite_moves_one_token_per_latent_and_turns_at_the_wall() -> None:

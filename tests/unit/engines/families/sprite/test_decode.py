@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from engines.sprite import world
-from engines.sprite.decode import attributes, decode, judge
+from engines.families.sprite import world
+from engines.families.sprite.decode import attributes, decode, judge
 
 
 def film(sprite: world.Sprite, background: int, direction: int, canvas: tuple[int, int], length: int = 17) -> world.U8:

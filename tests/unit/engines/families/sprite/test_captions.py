@@ -2,7 +2,7 @@
 
 import pytest
 
-from engines.sprite.captions import VOCAB, Reading, Subject, caption, complete, overruled, parse, tokenize
+from engines.families.sprite.captions import VOCAB, Reading, Subject, caption, complete, overruled, parse, tokenize
 
 
 @pytest.mark.parametrize(

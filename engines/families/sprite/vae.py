@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engines.sprite.world import FRAMES_PER_LATENT, LATENT_CHANNELS, LATENT_PX
+from engines.families.sprite.world import FRAMES_PER_LATENT, LATENT_CHANNELS, LATENT_PX
 
 ENCODER_WIDTH = 192
 CACHE_CHANNELS = 128

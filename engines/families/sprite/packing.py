@@ -19,7 +19,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from engines.sprite.world import F32, I64, LATENT_CHANNELS
+from engines.families.sprite.world import F32, I64, LATENT_CHANNELS
 
 Segment = Literal["reference", "anchor", "short", "first", "rest"]
 

@@ -1,4 +1,4 @@
-"""Trains the sprite model's VAE: `python -m engines.sprite.train_vae --help`.
+"""Trains the sprite model's VAE: `python -m engines.families.sprite.training.train_vae --help`.
 
 Most batches are tight crops around the sprite, which learn several times faster than whole canvases; longer
 clips of every canvas come in the second half, together with noise on the latents, so that the decoder
@@ -20,10 +20,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from engines.sprite import world
-from engines.sprite.optim import Muon
-from engines.sprite.vae import Vae, latent_groups
-from engines.sprite.world import F32, U8
+from engines.families.sprite import world
+from engines.families.sprite.training.optim import Muon
+from engines.families.sprite.vae import Vae, latent_groups
+from engines.families.sprite.world import F32, U8
 
 ADAM_RATE = 2e-3
 KL_WEIGHT = 3e-4

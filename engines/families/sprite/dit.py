@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engines.sprite.packing import AXIS_TABLE_ROWS, FRAME_TABLE_ROWS, SEGMENTS, TEXT_TOKENS, TOKEN_FEATURES
+from engines.families.sprite.packing import AXIS_TABLE_ROWS, FRAME_TABLE_ROWS, SEGMENTS, TEXT_TOKENS, TOKEN_FEATURES
 
 WIDTH = 128
 HEADS = 4

@@ -17,8 +17,8 @@ from typing import Final, Literal
 
 import numpy as np
 
-from engines.sprite.packing import TEXT_TOKENS
-from engines.sprite.world import BACKGROUND_NAMES, COLOUR_NAMES, DIRECTION_NAMES, I64, LANE_NAMES, SHAPE_NAMES
+from engines.families.sprite.packing import TEXT_TOKENS
+from engines.families.sprite.world import BACKGROUND_NAMES, COLOUR_NAMES, DIRECTION_NAMES, I64, LANE_NAMES, SHAPE_NAMES
 
 Subject = Literal["named", "reference", "frame"]
 """What a video is of: a thing that the caption names, a reference picture, or what a given frame shows."""

@@ -1,0 +1,1 @@
+"""How the sprite model was trained and is scored. Nothing that serves imports this."""
