@@ -1,6 +1,6 @@
 """What a set of engines says of itself: their keys and digests, and how they were verified.
 
-`build.py` writes a manifest, `store.py` reads it before any engine, `verify.py` checks what it claims. It is
+`building/build.py` writes a manifest, `store.py` reads it before any engine, `building/verify.py` checks what it claims. It is
 one JSON file beside the prebuilt engines, or one object of the store; engines that it does not name do not
 exist.
 """
@@ -52,7 +52,7 @@ class EngineEntry:
 class Probe:
     """What the torch reference answers to known inputs: lets an install without torch check its engines.
 
-    The inputs are drawn anew from `seed` by `probes.py`.
+    The inputs are drawn anew from `seed` by `building/probes.py`.
     """
 
     component: str

@@ -3,7 +3,7 @@
     prebuilt   a read-only folder of the package: manifest.json and the ONNX files
     built      any object store with `get` and `put_if_absent`, under `engines/`
 
-`session.py` loads from it, `build.py` publishes to it. Every engine's bytes are checked against the
+`session.py` loads from it, `building/build.py` publishes to it. Every engine's bytes are checked against the
 manifest's digest before anything reads them. A layer counts only for the weights it was built from: after a
 training run the prebuilt engines are stale, and are not used.
 

@@ -1,7 +1,7 @@
 """Every metric of Longtake, in one table: name, kind, meaning and labels.
 
 The table imports no metrics library. A front door binds it to prometheus_client
-(`frontdoor/metrics_binding.py`), the Ray replicas bind it to ray.util.metrics (`deployments/`). Rooms in
+(`frontdoor/edge/metrics.py`), the Ray replicas bind it to ray.util.metrics (`deployments/`). Rooms in
 between take a `Recorder` and do not know which. Names follow Prometheus: base units, `_total` for counters.
 No label takes a value that a user can choose freely.
 """

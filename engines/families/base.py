@@ -2,7 +2,7 @@
 
 A family declares what its model can do (`Capabilities`), reads prompts and pictures, packs conditions into the engines'
 inputs and owns the sampler. It never talks to a store or to Ray. `serving/stages` and `serving/plan.py` call it;
-`sprite.py` is the family that ships.
+`sprite/family.py` is the family that ships.
 """
 
 from __future__ import annotations

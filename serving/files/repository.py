@@ -2,7 +2,7 @@
 URLs.
 
 Keys: `t/<tenant>/files/<id>` is the record, swapped; `t/<tenant>/files-by-time/<inverted ms>-<id>` lists,
-newest first. Bytes are blobs. A deleted file's record is a tombstone. Public URLs are built by `signing.py`
+newest first. Bytes are blobs. A deleted file's record is a tombstone. Public URLs are built by `frontdoor/content/urls.py`
 from the record's token.
 
 A file that stands for a finished video (`video` set) has no blob of its own: its bytes are the video's

@@ -1,6 +1,6 @@
 """What all surfaces do with videos: validate → take media in → plan → admit → persist → wake → watch.
 
-`longtake_api.py` and the `xai_*` rooms translate their messages and call nothing else. A job is durable
+The surfaces translate their messages and call nothing else. A job is durable
 before its id leaves this room. Another tenant's video is NOT_FOUND.
 """
 

@@ -83,7 +83,7 @@ class JobRecord(Frozen):
     plan: Plan
     idempotency_key: str = ""
     draft: str = ""
-    """Digest of the create as it came in (`frontdoor/drafts.py`): a resent one is known by it."""
+    """Digest of the create as it came in (`frontdoor/create/drafts.py`): a resent one is known by it."""
     state: JobState = JobState.QUEUED
     phase: Phase | None = None
     attempt: int = 0

@@ -1,6 +1,6 @@
 """Fetches the media that a request names by URL, under rules that keep a stranger's URL from reaching inside.
 
-The front door's `intake.py` calls it. A name is resolved once and the connection goes to that very address; only public
+`frontdoor/create/intake.py` calls it. A name is resolved once and the connection goes to that very address; only public
 addresses are allowed (loopback too where the settings say so, for development); every redirect is checked anew; bytes
 and time are bounded; the environment's proxies are ignored.
 """

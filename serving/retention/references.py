@@ -1,7 +1,7 @@
 """Who names what: the keys that a record or a manifest needs. Pure; `mark.py` and `scrub.py` follow them.
 
 The names of keys are made by the repositories that write them (`jobs/repository.py`, `store/blobs.py`,
-`frontdoor/files.py`, …); they are written down here once more, for the collector looks at them from outside. A test
+`files/repository.py`, …); they are written down here once more, for the collector looks at them from outside. A test
 holds the two together.
 """
 

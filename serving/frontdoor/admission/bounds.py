@@ -1,7 +1,7 @@
 """Whether one more job may queue, and when a refused client ought to come back. Pure; `frontdoor/videos.py` asks.
 
 The bounds are those of the settings group `admission`: jobs of one tenant, jobs of all tenants, how urgent a tenant's
-jobs may be, and deadlines that can be met. How often a tenant may ask is bounded elsewhere (`ratelimit.py`), for that
+jobs may be, and deadlines that can be met. How often a tenant may ask is bounded elsewhere (`rate.py`), for that
 needs a memory. Times after which to come back are what the queue is predicted to need; nothing is added to spread
 clients, and nothing is rounded down.
 """

@@ -2,7 +2,7 @@
 
 `frontdoor/videos.py` takes a token for every create. A bucket holds a minute's worth, so a tenant that was quiet may
 send that many at once. Each front-door process has buckets of its own: behind a load balancer with n front doors a
-tenant may get up to n times its rate. Exact bounds are those of the queue (`admission.py`), which all of them share.
+tenant may get up to n times its rate. Exact bounds are those of the queue (`bounds.py`), which all of them share.
 """
 
 from __future__ import annotations

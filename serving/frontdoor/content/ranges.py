@@ -1,4 +1,4 @@
-"""HTTP byte ranges (RFC 9110, section 14): one range per request. Pure; `content.py` uses it."""
+"""HTTP byte ranges (RFC 9110, section 14): one range per request. Pure; `routes.py` uses it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Media over HTTP, for anyone who has a signed URL: videos, images, thumbnails, public files. `http.py` mounts it.
+"""Media over HTTP, for anyone who has a signed URL: videos, images, thumbnails, public files. `edge/http.py` mounts it.
 
     GET|HEAD /v/<video>.mp4     one virtual file, by range: nothing is copied or joined (films.py)
     GET|HEAD /i/<video>/<n>.png      /t/<video>.png      /f/<file>/<filename>

@@ -7,7 +7,7 @@
 
 The first three carry `exp` (seconds since 1970), `t` (the tenant, sealed), `kid` and `sig`; a public file URL carries
 `t` and the token that the file's record holds. `videos.py` and `files.py` make URLs and recognise their own;
-`content.py` serves them. The key is one of the store (`runtime/url-key`), so every front door checks what another made.
+`routes.py` serves them. The key is one of the store (`runtime/url-key`), so every front door checks what another made.
 """
 
 from __future__ import annotations

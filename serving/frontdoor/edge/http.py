@@ -1,4 +1,4 @@
-"""What the front door serves over HTTP: media (routes of `content.py`), `/healthz`, `/readyz`, `/metrics`.
+"""What the front door serves over HTTP: media (routes of `content/routes.py`), `/healthz`, `/readyz`, `/metrics`.
 
 `server.py` runs it with uvicorn in the same process and on the same event loop as the gRPC server.
 """

@@ -1,4 +1,4 @@
-"""Records into messages of `longtake.v1`. Pure; `longtake_api.py` and its watch use it."""
+"""Records into messages of `longtake.v1`. Pure; The services beside it use it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`xai_api.Auth`, `Models` and `BatchMgmt`: what they can mean for a video server. `xai_api.py` registers them."""
+"""`xai_api.Auth`, `Models` and `BatchMgmt`: what they can mean for a video server. `register.py` registers them."""
 
 # ruff: noqa: N802
 

@@ -1,6 +1,6 @@
-"""`xai_api.Files` onto Longtake's files. `xai_api.py` registers it.
+"""`xai_api.Files` onto Longtake's files. `register.py` registers it.
 
-Uploads, lists with order, paging and filter, content, and public URLs that `content.py` serves without credentials.
+Uploads, lists with order, paging and filter, content, and public URLs that `content/routes.py` serves without credentials.
 """
 
 # ruff: noqa: N802

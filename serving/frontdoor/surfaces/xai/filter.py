@@ -6,7 +6,7 @@
     operator   := "=" | "!=" | ">" | ">=" | "<" | "<="
     value      := "text" | 'text' | whole number | null
 
-`xai_files.py` parses a filter once per list call and asks it about every file. A field that is unset equals `null` and
+`files.py` parses a filter once per list call and asks it about every file. A field that is unset equals `null` and
 nothing else, and is neither greater nor smaller than anything.
 """
 

@@ -1,4 +1,4 @@
-"""`xai_api.Image` onto Longtake's jobs: images are made while the call waits. `xai_api.py` registers it.
+"""`xai_api.Image` onto Longtake's jobs: images are made while the call waits. `register.py` registers it.
 
 If the client goes away, the job goes on; a resent call finds it again.
 """

@@ -1,4 +1,4 @@
-"""`storage_options`: results that are kept as files. `xai_video.py` and `xai_image.py` use it.
+"""`storage_options`: results that are kept as files. `video.py` and `image.py` use it.
 
 What a client asked for is written beside the job (`t/<tenant>/keep/<id>`, once) before its id is given out, and done
 when the result is first fetched. A failure to keep never fails the job: the answer carries the reason instead.

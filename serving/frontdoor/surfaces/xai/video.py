@@ -1,4 +1,4 @@
-"""`xai_api.Video` onto Longtake's videos. `xai_api.py` registers it.
+"""`xai_api.Video` onto Longtake's videos. `register.py` registers it.
 
 A request id on this wire is a Longtake video id. Polls are the hot path: an answer is serialised once per change of the
 job and minute of its URL, and handed out from memory.

@@ -111,5 +111,5 @@ def test_the_report_states_its_sample_counts(shipped: OnnxEngines) -> None:
 
 
 def test_a_folder_without_engines_says_how_to_make_them(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"engines\.sprite\.graphs --out"):
+    with pytest.raises(FileNotFoundError, match=r"engines\.families\.sprite\.graphs --out"):
         OnnxEngines(tmp_path)
