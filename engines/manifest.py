@@ -1,8 +1,8 @@
 """What a set of engines says of itself: their keys and digests, and how they were verified.
 
-`building/build.py` writes a manifest, `store.py` reads it before any engine, `building/verify.py` checks what it claims. It is
-one JSON file beside the prebuilt engines, or one object of the store; engines that it does not name do not
-exist.
+`building/build.py` writes a manifest, `store.py` reads it before any engine, `building/verify.py` checks what it
+claims. It is one JSON file beside the prebuilt engines, or one object of the store; engines that it does not name do
+not exist.
 """
 
 from __future__ import annotations

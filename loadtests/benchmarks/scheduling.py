@@ -1,11 +1,11 @@
 """What the order of work is worth: jobs done by their deadlines, an urgent job's wait, a quiet tenant's wait.
 
-A discrete-event world on a simulated clock (`loadtests/scheduling`) runs the functions of `serving/director/queue/order.py`
-and `shares.py`; how the Director and the Denoiser call them is mirrored there. One engine, a seeded mix of videos of 1
-to 15 s by several tenants that arrive by chance. Nothing sleeps and nothing is timed, so the numbers are the same on
-every machine. FIFO is what the peers do: in order of arrival, nothing preempted, nothing dropped. At
-full load its queue only grows, so it fares the worse the longer the run; that is why it also stands there with overdue
-jobs dropped, as Longtake drops them.
+A discrete-event world on a simulated clock (`loadtests/scheduling`) runs the functions of
+`serving/director/queue/order.py` and `shares.py`; how the Director and the Denoiser call them is mirrored there. One
+engine, a seeded mix of videos of 1 to 15 s by several tenants that arrive by chance. Nothing sleeps and nothing is
+timed, so the numbers are the same on every machine. FIFO is what the peers do: in order of arrival, nothing preempted,
+nothing dropped. At full load its queue only grows, so it fares the worse the longer the run; that is why it also stands
+there with overdue jobs dropped, as Longtake drops them.
 """
 
 from __future__ import annotations

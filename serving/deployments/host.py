@@ -1,7 +1,8 @@
 """`python -m serving.deployments.host`: one process that runs a local Ray and the Serve application in it.
 
-`local/up.py` starts it and reads how far it is, as JSON lines on a file descriptor; the process's own output, with that of
-all replicas, is the log. It ends on SIGTERM, and Ray with it; on SIGHUP it replaces every replica, the new ones first.
+`local/up.py` starts it and reads how far it is, as JSON lines on a file descriptor; the process's own output, with that
+of all replicas, is the log. It ends on SIGTERM, and Ray with it; on SIGHUP it replaces every replica, the new ones
+first.
 """
 
 from __future__ import annotations

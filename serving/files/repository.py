@@ -1,9 +1,9 @@
 """Files that clients upload, and finished videos that are kept as files. Both surfaces use it, and the public
 URLs.
 
-Keys: `t/<tenant>/files/<id>` is the record, swapped; `t/<tenant>/files-by-time/<inverted ms>-<id>` lists,
-newest first. Bytes are blobs. A deleted file's record is a tombstone. Public URLs are built by `frontdoor/content/urls.py`
-from the record's token.
+Keys: `t/<tenant>/files/<id>` is the record, swapped; `t/<tenant>/files-by-time/<inverted ms>-<id>` lists, newest first.
+Bytes are blobs. A deleted file's record is a tombstone. Public URLs are built by `frontdoor/content/urls.py` from the
+record's token.
 
 A file that stands for a finished video (`video` set) has no blob of its own: its bytes are the video's
 virtual file.

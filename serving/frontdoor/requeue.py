@@ -1,4 +1,5 @@
-"""Dead letters from the outside: a job whose workers crashed is run again as a new one. `surfaces/longtake/jobs.py` calls it.
+"""Dead letters from the outside: a job whose workers crashed is run again as a new one. `surfaces/longtake/jobs.py`
+calls it.
 
 Terminal states are final, so the dead job stays as it is, and a new one with the same request, plan and seed takes its
 place. Its id is derived from the dead one's, so asking twice makes one job.

@@ -1,6 +1,7 @@
 """The stages as plain objects in this process: what `deployments/handles.py` is over Ray, without Ray.
 
-`reproduction/reproduce.py` and the benchmarks give it to a Director. A reference is a task; a stage that takes one awaits it.
+`reproduction/reproduce.py` and the benchmarks give it to a Director. A reference is a task; a stage that takes one
+awaits it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The five graphs of the sprite model, as torch modules with what an exporter must know about them.
 
-`engines/building/export.py` turns `components()` into ONNX; `python -m engines.families.sprite.graphs --out DIR` writes them
-directly. Shapes and names here are what the serving family relies on.
+`engines/building/export.py` turns `components()` into ONNX; `python -m engines.families.sprite.graphs --out DIR` writes
+them directly. Shapes and names here are what the serving family relies on.
 """
 
 import argparse

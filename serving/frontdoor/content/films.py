@@ -1,4 +1,5 @@
-"""Finished videos as one file each, made of stored fragments while it is read. `routes.py` and `files/repository.py` read it.
+"""Finished videos as one file each, made of stored fragments while it is read. `routes.py` and `files/repository.py`
+read it.
 
 A film is a header (computed from the head's manifest) and spans of blobs. It belongs to one head: an extension is
 another video with its own film, whose media bytes begin with those of its input, bit for bit.

@@ -1,8 +1,8 @@
 """What happens to one video, as a stream that can be taken up again at any front door.
 
-A cursor is a position in the job's own story (how many segments were told, which version, how many steps), so
-nothing has to be remembered for a client that went away. `videos.py` offers it, `surfaces/longtake/videos.py` puts it on
-the wire.
+A cursor is a position in the job's own story (how many segments were told, which version, how many steps), so nothing
+has to be remembered for a client that went away. `videos.py` offers it, `surfaces/longtake/videos.py` puts it on the
+wire.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """`xai_api.Files` onto Longtake's files. `register.py` registers it.
 
-Uploads, lists with order, paging and filter, content, and public URLs that `content/routes.py` serves without credentials.
+Uploads, lists with order, paging and filter, content, and public URLs that `content/routes.py` serves without
+credentials.
 """
 
 # ruff: noqa: N802
