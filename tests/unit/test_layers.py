@@ -1,0 +1,143 @@
+"""The import contracts of pyproject.toml hold what they promise: each forbidden import is planted once, and seen.
+
+The plants are drawn from the contracts themselves, so a new contract is tested from its first day, and some more stand
+here by name. They are made in a copy of the tree, in new files where a room can have one: a contract that lists the
+files of today says nothing of those of tomorrow.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("loadtests", "serving", "engines")
+CONTRACTS: list[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
+    "contracts"
+]
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A line that does not belong where it is put."""
+
+    contract: str
+    room: str
+    """Dotted name of a package, which gets a new file, or of a module, which gets one more line."""
+    imported: str
+
+    def __str__(self) -> str:
+        return f"{self.contract}: {self.room} -> {self.imported}"
+
+
+BY_NAME = (
+    Plant("ray", "serving.plan", "ray"),
+    Plant("ray", "serving.local.embedded", "ray"),
+    Plant("minio", "serving.plan", "minio"),
+    Plant("onnxruntime", "serving.plan", "onnxruntime"),
+    Plant("serving", "serving.director.queue.order", "serving.frontdoor.videos"),
+    Plant("serving", "serving.paging", "serving.director.director"),
+    Plant("serving", "serving.store.blobs", "serving.frontdoor.server"),
+)
+"""Imports that earlier contracts let pass."""
+
+
+def plants() -> Iterator[Plant]:
+    """One for each thing that a contract forbids."""
+    for contract in CONTRACTS:
+        match contract["type"]:
+            case "layers":
+                yield from _upwards(contract)
+            case "independence":
+                yield from _sideways(contract)
+            case "forbidden":
+                for room, name in itertools.product(contract["source_modules"], contract["forbidden_modules"]):
+                    yield Plant(contract["id"], room, name)
+
+
+def _upwards(contract: dict[str, Any]) -> Iterator[Plant]:
+    """From each layer to the next higher one, and between those that stand side by side."""
+    for container in contract.get("containers", [""]):
+        layers = [
+            [f"{container}.{name.strip()}".lstrip(".") for name in layer.split("|")] for layer in contract["layers"]
+        ]
+        for upper, lower in itertools.pairwise(layers):
+            yield Plant(contract["id"], lower[0], upper[0])
+        for layer in layers:
+            for one, other in itertools.permutations(layer, 2):
+                yield Plant(contract["id"], one, other)
+
+
+def _sideways(contract: dict[str, Any]) -> Iterator[Plant]:
+    for pattern in contract["modules"]:
+        parent = pattern.removesuffix(".*")
+        names = sorted(path.parent.name for path in (ROOT / parent.replace(".", "/")).glob("*/__init__.py"))
+        for one, other in itertools.permutations(names, 2):
+            yield Plant(contract["id"], f"{parent}.{one}", f"{parent}.{other}")
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the code and of the contracts."""
+    copy = tmp_path_factory.mktemp("tree")
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    for package in PACKAGES:
+        shutil.copytree(
+            ROOT / package,
+            copy / package,
+            ignore=lambda _, names: [n for n in names if re.search(r"\.\w+$(?<!\.py)", n)],
+        )
+    return copy
+
+
+def broken(tree: Path, contract: str) -> bool:
+    """Whether the tool that `make lint` runs finds this contract broken. Any other failure of it raises."""
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-logo", "--contract", contract]
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    result = subprocess.run(
+        command, cwd=tree, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    found = re.search(r"Contracts: (\d) kept, (\d) broken", result.stdout)
+    assert found, result.stdout + result.stderr
+    return found[2] == "1"
+
+
+@pytest.mark.parametrize("contract", [contract["id"] for contract in CONTRACTS])
+def test_the_tree_as_it_is_keeps_the_contract(tree: Path, contract: str) -> None:
+    assert not broken(tree, contract)
+
+
+@pytest.mark.parametrize("plant", [*plants(), *BY_NAME], ids=str)
+def test_a_planted_import_breaks_its_contract(tree: Path, plant: Plant) -> None:
+    place = tree / plant.room.replace(".", "/")
+    place = place / "planted.py" if place.is_dir() else place.with_suffix(".py")
+    before = place.read_text() if place.exists() else None
+    place.write_text(f"{before or ''}\nimport {plant.imported}\n")
+    try:
+        assert broken(tree, plant.contract)
+    finally:
+        place.unlink() if before is None else place.write_text(before)
+
+
+@pytest.mark.parametrize(
+    "contract", [contract for contract in CONTRACTS if contract.get("exhaustive")], ids=lambda c: c["id"]
+)
+def test_a_file_without_a_place_among_the_layers_breaks_the_contract(tree: Path, contract: dict[str, Any]) -> None:
+    for container in contract["containers"]:
+        new = tree / container.replace(".", "/") / "planted.py"
+        new.touch()
+        try:
+            assert broken(tree, contract["id"])
+        finally:
+            new.unlink()
