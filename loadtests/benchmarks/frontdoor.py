@@ -8,7 +8,6 @@ the front door checks it.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
 import subprocess
@@ -27,6 +26,7 @@ from loadtests.harness import Burst, burst, echo_server, interleaved
 from loadtests.scale import Scale
 from loadtests.studio import TENANT, studio
 from loadtests.table import Row, paired, spread
+from serving import reports
 from serving.frontdoor.edge.auth import BEARER, StoredKey, digest_of
 from serving.gen.longtake.v1.videos_pb2 import GetVideoRequest
 from serving.gen.xai.api.v1.video_pb2 import GetDeferredVideoRequest
@@ -140,18 +140,18 @@ def _row(arm: _Arm, unit: str, polls: list[float], echoes: list[float], aim: str
 def front_door(settings: Settings) -> Iterator[tuple[int, str]]:
     """A front-door process; its pid and gRPC address."""
     reading, writing = os.pipe()
-    command = [sys.executable, "-m", "serving.frontdoor", "--ready-fd", str(writing)]
+    command = [sys.executable, "-m", "serving.frontdoor", "--reports", str(writing)]
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(command, env=environment_of(settings), pass_fds=[writing], stdout=log, stderr=log) as process,
     ):
         os.close(writing)
         try:
-            with os.fdopen(reading) as pipe:
+            with os.fdopen(reading, "rb") as pipe:
                 line = pipe.readline()
             if not line:
                 log.seek(0)
                 raise FrontDoorEnded(log.read().decode(errors="replace"))
-            yield process.pid, json.loads(line)["grpc"]
+            yield process.pid, reports.read(line).ready["grpc"]
         finally:
             process.terminate()

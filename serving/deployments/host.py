@@ -1,6 +1,6 @@
 """`python -m serving.deployments.host`: one process that runs a local Ray and the Serve application in it.
 
-`local/up.py` starts it and reads how far it is, as JSON lines on a file descriptor; the process's own output, with that
+`local/up.py` starts it and reads how far it is (`reports.py`); the process's own output, with that
 of all replicas, is the log. It ends on SIGTERM, and Ray with it; on SIGHUP it replaces every replica, the new ones
 first.
 """
@@ -21,7 +21,6 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import ray
@@ -34,6 +33,7 @@ from serving.deployments.app import APPLICATION, config
 from serving.errors import Conflict, NotFound, SettingsError
 from serving.local.process_tree import ProcessTree
 from serving.logs import configure, logger
+from serving.reports import Reports
 from serving.runtime_keys import DIRECTOR_ADDRESS
 from serving.settings import Settings, load_settings
 from serving.store.base import Store
@@ -44,17 +44,6 @@ OBJECT_STORE_BYTES = 200 * 1024 * 1024
 DEPLOY_TIMEOUT_S = 120.0
 LOWEST_PORT = 20_000
 """Ray gives the ports below it to its workers."""
-
-
-class Reports:
-    """Tells `up` how far we are: lines with a `text`, then one with the addresses, or one with an `error`."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._file = os.fdopen(descriptor, "w", buffering=1)
-
-    def say(self, **fields: Any) -> None:
-        """One line."""
-        self._file.write(json.dumps(fields) + "\n")
 
 
 def main() -> None:
@@ -71,10 +60,10 @@ def main() -> None:
     try:
         _run(settings, reports, arguments.temp)
     except SettingsError as error:
-        reports.say(error=error.message, code=2)
+        reports.failed(error.message, code=2)
         raise SystemExit(2) from error
     except DeploymentFailed as error:
-        reports.say(error=str(error), code=1)
+        reports.failed(str(error), code=1)
         raise SystemExit(1) from error
     finally:
         # `up` does the same; this is for the day that it is killed, perhaps in the middle of Ray's start.
@@ -91,7 +80,7 @@ class DeploymentFailed(Exception):
 
 
 def _run(settings: Settings, reports: Reports, temp: Path) -> None:
-    reports.say(text="starting Ray")
+    reports.say("starting Ray")
     ray.init(
         address="local",
         num_cpus=os.cpu_count(),
@@ -104,11 +93,11 @@ def _run(settings: Settings, reports: Reports, temp: Path) -> None:
     refuse_shared_directory(settings.store, nodes=len(nodes))
     grpc_port, http_port = free_ports(2)
     wanted = config(settings, grpc_port=grpc_port, http_port=http_port)
-    reports.say(text="starting Ray Serve")
+    reports.say("starting Ray Serve")
     _deploy(wanted, reports)
     address = f"127.0.0.1:{grpc_port}"
     asyncio.run(_announce(settings, address))
-    reports.say(director=address, metrics=f"127.0.0.1:{nodes[0]['MetricsExportPort']}")
+    reports.ready(director=address, metrics=f"127.0.0.1:{nodes[0]['MetricsExportPort']}")
     # SIGTERM raises here; SIGHUP asks for a roll-out. A simple queue may be put into by a signal handler.
     hangups: queue.SimpleQueue[int] = queue.SimpleQueue()
     signal.signal(signal.SIGHUP, lambda number, _: hangups.put(number))
@@ -133,20 +122,20 @@ def _deploy(wanted: ServeDeploySchema, reports: Reports | None = None) -> None:
     assert client is not None, "serve.start made it"
     client.deploy_apps(wanted)
     ends = time.monotonic() + DEPLOY_TIMEOUT_S
-    told: list[str] = []
+    healthy: list[str] = []
     while time.monotonic() < ends:
         application = serve.status().applications.get(APPLICATION)
         if application is not None:
             up = sorted(name for name, d in application.deployments.items() if d.status == "HEALTHY")
-            if up != told and reports is not None:
-                told = up
-                reports.say(text=f"stages up: {len(up)} of {len(application.deployments)}")
+            if up != healthy and reports is not None:
+                healthy = up
+                reports.say(f"stages up: {len(up)} of {len(application.deployments)}")
             if application.status == "RUNNING":
                 return
             if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
                 raise DeploymentFailed(f"the stages failed to start: {_reason(application)}")
         time.sleep(0.1)
-    raise DeploymentFailed(f"the application was not up after {DEPLOY_TIMEOUT_S:.0f} s; up so far: {told}")
+    raise DeploymentFailed(f"the application was not up after {DEPLOY_TIMEOUT_S:.0f} s; up so far: {healthy}")
 
 
 def _reason(application: ApplicationStatusOverview) -> str:

@@ -1,8 +1,7 @@
 """`python -m serving.frontdoor`: one front-door process. `longtake up` starts one, a cluster starts many.
 
-It prints structured logs and nothing else. When it listens it writes one JSON line with its addresses to the
-file descriptor `--ready-fd`, if that is given, and closes it. SIGTERM and SIGINT stop it in order, a second
-one at once.
+It prints structured logs and nothing else. When it listens it reports its addresses on the file descriptor `--reports`
+(`serving/reports.py`), if that is given, and closes it. SIGTERM and SIGINT stop it in order, a second one at once.
 
 Exit codes: 0 stopped, 2 a setting is wrong, a port is taken or the store is missing (one line on stderr says
 which).
@@ -13,8 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
-import os
 import signal
 import sys
 
@@ -22,6 +19,7 @@ from serving.errors import EngineMissing, LongtakeError, NotFound
 from serving.frontdoor.create.catalog import Catalog, Model
 from serving.frontdoor.server import FrontDoor
 from serving.logs import configure
+from serving.reports import Reports
 from serving.settings import Settings, load_settings
 from serving.store.base import Store
 from serving.store.open import open_store
@@ -30,19 +28,19 @@ from serving.store.open import open_store
 def main() -> int:
     """Run until a signal comes."""
     parser = argparse.ArgumentParser(prog="python -m serving.frontdoor", description="One Longtake front door.")
-    parser.add_argument("--ready-fd", type=int, help="write the addresses to this descriptor when listening")
+    parser.add_argument("--reports", type=int, help="file descriptor for a JSON line with the addresses")
     arguments = parser.parse_args()
     try:
         settings = load_settings()
         configure(service="frontdoor")
-        asyncio.run(serve(settings, ready_fd=arguments.ready_fd))
+        asyncio.run(serve(settings, None if arguments.reports is None else Reports(arguments.reports)))
     except LongtakeError as error:
         print(f"longtake front door: {error.message}", file=sys.stderr)  # noqa: T201  (the one line that is no log)
         return 2
     return 0
 
 
-async def serve(settings: Settings, *, ready_fd: int | None) -> None:
+async def serve(settings: Settings, reports: Reports | None) -> None:
     """Open the store, serve until a signal comes, stop. Raises what keeps it from starting."""
     stop = _signals()
     store = await open_store(settings.store)
@@ -52,8 +50,9 @@ async def serve(settings: Settings, *, ready_fd: int | None) -> None:
         # What was imported stays: without this, every full collection walks all of it, in the midst of the polls.
         gc.collect()
         gc.freeze()
-        if ready_fd is not None:
-            _tell_ready(ready_fd, door)
+        if reports is not None:
+            reports.ready(grpc=door.grpc_address, http=door.http_address)
+            reports.close()
         await stop.wait()
         stop.clear()
         stopping = asyncio.create_task(door.stop())
@@ -92,12 +91,6 @@ def _signals() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     return stop
-
-
-def _tell_ready(descriptor: int, door: FrontDoor) -> None:
-    addresses = {"grpc": door.grpc_address, "http": door.http_address}
-    with os.fdopen(descriptor, "w") as pipe:
-        pipe.write(json.dumps(addresses) + "\n")
 
 
 if __name__ == "__main__":

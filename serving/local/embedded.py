@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -15,10 +14,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 
+from serving import reports
 from serving.local.parts import Say, StartFailed, environment_of
 from serving.local.up import GRACE_S, Ready, run_async
+from serving.reports import Reports
 from serving.settings import Settings, load_settings
 
 
@@ -62,8 +63,8 @@ class Embedded:
         finally:
             os.close(writing)
         try:
-            with os.fdopen(reading, "rb") as reports:
-                self._ready = self._await_ready(reports)
+            with os.fdopen(reading, "rb") as lines:
+                self._ready = self._await_ready(lines)
         except BaseException:
             self.stop()
             raise
@@ -96,14 +97,13 @@ class Embedded:
             self._child.send_signal(signal.SIGTERM)
             self._child.wait(GRACE_S)
 
-    def _await_ready(self, reports: BinaryIO) -> Ready:
+    def _await_ready(self, lines: BinaryIO) -> Ready:
         assert self._child is not None
         said = "it said nothing"
-        for line in reports:
-            report: dict[str, Any] = json.loads(line)
-            if "ready" in report:
-                return Ready(**report["ready"])
-            said = report["say"]
+        for report in map(reports.read, lines):
+            if report.ready:
+                return Ready(**report.ready)
+            said = report.text
             self._say(said)
         raise StartFailed(said.removeprefix("error: "), self._child.wait())
 
@@ -114,19 +114,13 @@ def main() -> int:
     parser.add_argument("--reports", type=int, required=True, help="file descriptor for progress lines")
     parser.add_argument("--logs", type=Path, required=True, help="folder for logs")
     arguments = parser.parse_args()
-    reports = os.fdopen(arguments.reports, "w", buffering=1)
+    child = Reports(arguments.reports)
     parent = os.getppid()
 
-    def tell(**fields: object) -> None:
-        try:
-            reports.write(json.dumps(fields) + "\n")
-        except BrokenPipeError:  # nobody listens once we were ready
-            return
-
     def ready(found: Ready) -> None:
-        tell(ready=vars(found))
+        child.ready(**vars(found))
 
-    return asyncio.run(_with_parent(parent, load_settings(), lambda text: tell(say=text), ready, arguments.logs))
+    return asyncio.run(_with_parent(parent, load_settings(), child.say, ready, arguments.logs))
 
 
 async def _with_parent(parent: int, settings: Settings, say: Say, ready: Callable[[Ready], None], logs: Path) -> int:

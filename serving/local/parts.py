@@ -1,8 +1,8 @@
 """The two processes of `longtake up`, the stages (Ray) and the front door: started, kept alive, started again.
 
-`up.py` makes them. Each tells on a descriptor of its own, as JSON lines, how far it is. A part that ends by itself is
-started again, and its clients find it where it was; one that keeps ending is given up. Nothing is lost meanwhile: all
-state is in the store.
+`up.py` makes them. Each tells how far it is (`serving/reports.py`). A part that ends by itself is started again, and
+its clients find it where it was; one that keeps ending is given up. Nothing is lost meanwhile: all state is in the
+store.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from serving import reports
 from serving.local.process_tree import ProcessTree
+from serving.reports import Report
 from serving.settings import Settings
 
 MOST_RESTARTS = 5
@@ -37,23 +39,22 @@ class StartFailed(Exception):
 
 
 class Part:
-    """One child process. `told` is what it said when it was ready."""
+    """One child process. `ready_with` is what it said when it was ready."""
 
     def __init__(
         self,
         name: str,
         command: list[str],
         *,
-        option: str,
         log: Path,
         tree: ProcessTree,
         fresh: Callable[[], None] = lambda: None,
         extra: Mapping[str, str] | None = None,
     ) -> None:
-        """`option` takes the descriptor's number; `fresh` cleans up after a part that died."""
-        self.told: dict[str, str] = {}
+        """`fresh` cleans up after a part that died."""
+        self.ready_with: Mapping[str, str] = {}
         self._name = name
-        self._command = [*command, option]
+        self._command = [*command, "--reports"]
         self._log = log
         self._tree = tree
         self._fresh = fresh
@@ -76,7 +77,7 @@ class Part:
             os.close(writing)
         try:
             async for line in says:
-                if self._heard(json.loads(line), say):
+                if self._heard(reports.read(line), say):
                     return
         finally:
             transport.close()
@@ -106,16 +107,14 @@ class Part:
             else:
                 say(f"{self._name} is back")
 
-    def _heard(self, report: dict[str, object], say: Say) -> bool:
+    def _heard(self, report: Report, say: Say) -> bool:
         """One line of the child; True when it is ready."""
-        if "error" in report:
-            code = report.get("code")
-            raise StartFailed(str(report["error"]), code if isinstance(code, int) else 1)
-        if "text" in report:
-            say(str(report["text"]))
-            return False
-        self.told = {name: str(value) for name, value in report.items()}
-        return True
+        if report.error:
+            raise StartFailed(report.error, report.code)
+        if report.text:
+            say(report.text)
+        self.ready_with = report.ready
+        return bool(report.ready)
 
 
 def stages_part(logs: Path, temp: Path, tree: ProcessTree) -> Part:
@@ -129,7 +128,6 @@ def stages_part(logs: Path, temp: Path, tree: ProcessTree) -> Part:
     return Part(
         "the stages (Ray)",
         command,
-        option="--reports",
         log=_new(logs / "ray.log"),
         tree=tree,
         fresh=fresh,
@@ -140,7 +138,7 @@ def stages_part(logs: Path, temp: Path, tree: ProcessTree) -> Part:
 def front_door_part(logs: Path, tree: ProcessTree) -> Part:
     """The front door."""
     command = [sys.executable, "-m", "serving.frontdoor"]
-    return Part("the front door", command, option="--ready-fd", log=_new(logs / "frontdoor.log"), tree=tree)
+    return Part("the front door", command, log=_new(logs / "frontdoor.log"), tree=tree)
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

@@ -84,13 +84,13 @@ async def _life(
     stages, door = stages_part(logs, temp, tree), front_door_part(logs, tree)
     async with asyncio.timeout(START_TIMEOUT_S):
         await asyncio.gather(stages.start(environment_of(settings), say), door.start(environment_of(settings), say))
-    told = {**stages.told, **door.told}
-    ready(Ready(told["grpc"], told["http"], told["director"], told["metrics"]))
+    where = Ready(**stages.ready_with, **door.ready_with)
+    ready(where)
     # A part that comes back must be where its clients know it.
     fixed = settings.model_copy(
         update={
-            "grpc": settings.grpc.model_copy(update={"address": told["grpc"]}),
-            "http": settings.http.model_copy(update={"address": told["http"]}),
+            "grpc": settings.grpc.model_copy(update={"address": where.grpc}),
+            "http": settings.http.model_copy(update={"address": where.http}),
         }
     )
     keeping = [asyncio.create_task(part.keep(environment_of(fixed), say)) for part in (stages, door)]

@@ -17,6 +17,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from serving import reports
 from serving.gen.longtake.v1 import models_pb2, models_pb2_grpc
 
 LONGEST_S = 60
@@ -37,13 +38,13 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
 def door(folder: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, str]]]:
     """A running front door and the addresses that it told."""
     read, write = os.pipe()
-    command = [sys.executable, "-m", "serving.frontdoor", "--ready-fd", str(write)]
+    command = [sys.executable, "-m", "serving.frontdoor", "--reports", str(write)]
     process = subprocess.Popen(command, env=environment(folder, **settings), pass_fds=[write], stderr=subprocess.PIPE)
     os.close(write)
     try:
         assert select.select([read], [], [], LONGEST_S)[0]
-        with os.fdopen(read) as pipe:
-            yield process, json.loads(pipe.readline())
+        with os.fdopen(read, "rb") as pipe:
+            yield process, dict(reports.read(pipe.readline()).ready)
     finally:
         process.kill()
         process.wait()
