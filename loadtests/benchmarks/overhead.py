@@ -17,7 +17,7 @@ from loadtests.benchmarks.dit_flops import conditions_of, step_seconds
 from loadtests.scale import Scale
 from loadtests.studio import MODEL, JobFailed
 from loadtests.table import Row, spread
-from serving.client import ENDED, Client, create_request
+from serving.client import Client, create_request
 from serving.gen.longtake.v1.videos_pb2 import Video
 from serving.local.embedded import Embedded
 from serving.settings import load_settings
@@ -79,14 +79,13 @@ def _time(client: Client, number: int, *, seconds: int) -> _Timed:
     video = client.create(request)
     accepted = time.monotonic()
     first_step = 0.0
-    for event in client.watch(video.id):
-        if not event.HasField("video"):
-            continue
-        video = event.video
-        if not first_step and video.progress.steps_done:
+
+    def note(changed: Video) -> None:
+        nonlocal first_step
+        if not first_step and changed.progress.steps_done:
             first_step = time.monotonic()
-        if video.state in ENDED:
-            break
+
+    video = client.wait(video.id, progress=note)
     if video.state != Video.SUCCEEDED:
         raise JobFailed(f"{video.id}: {video.error.message or 'it was cancelled'}")
     return _Timed((accepted - began) * 1000, (first_step - began) * 1000, time.monotonic() - began)

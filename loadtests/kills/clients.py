@@ -11,15 +11,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-import grpc
-import grpc.aio
-
-from serving.client import ENDED, AsyncClient
+from serving.client import ENDED, AsyncClient, CallFailed, Unavailable
 from serving.gen.longtake.v1 import videos_pb2
 
 PROMPT = "a red circle moves right over a white background"
 _PAUSE_S = 0.3
-_RECONNECTS = (grpc.StatusCode.UNAVAILABLE,)
 T = TypeVar("T")
 
 
@@ -64,7 +60,7 @@ class Clients:
 
     async def run(self) -> None:
         """Until `close`; every job that was acknowledged is waited for."""
-        async with AsyncClient(self._server) as client:
+        async with AsyncClient(self._server, retries=0) as client:
             await asyncio.gather(*(self._one(client) for _ in range(self._count)))
 
     def close(self) -> None:
@@ -90,9 +86,9 @@ class Clients:
         while True:
             try:
                 return await call()
-            except grpc.aio.AioRpcError as error:
-                if error.code() not in _RECONNECTS:
-                    self.seen.failures[f"{error.code().name}: {error.details()}"] += 1
-                    return None
+            except Unavailable:
                 self.seen.reconnects += 1
                 await asyncio.sleep(_PAUSE_S)
+            except CallFailed as error:
+                self.seen.failures[f"{error.code.name}: {error}"] += 1
+                return None

@@ -91,11 +91,10 @@ def generate(
             seed=seed,
             steps=steps,
             **_times(deadline, priority, ttl),
-            validate_only=plan,
             first_frame=_media(client, first_frame) if first_frame else None,
             references=[_media(client, source) for source in reference or ()],
         )
-        _make(client, request, save, output, wait=not no_wait)
+        _plan(client, request, output) if plan else _make(client, request, save, output, wait=not no_wait)
 
 
 def image(
@@ -137,9 +136,8 @@ def image(
             seed=seed,
             references=[_media(client, source) for source in reference or ()],
             **_times(deadline, priority, ttl),
-            validate_only=plan,
         )
-        _make(client, request, save, output, wait=not no_wait)
+        _plan(client, request, output) if plan else _make(client, request, save, output, wait=not no_wait)
 
 
 def extend(
@@ -181,10 +179,8 @@ def extend(
             else Extension(media=_media(client, video), segment=segment)
         )
         times = _times(deadline, priority, ttl)
-        request = create_request(
-            prompt, seconds=seconds, seed=seed, steps=steps, extends=extends, validate_only=plan, **times
-        )
-        _make(client, request, save, output, wait=not no_wait)
+        request = create_request(prompt, seconds=seconds, seed=seed, steps=steps, extends=extends, **times)
+        _plan(client, request, output) if plan else _make(client, request, save, output, wait=not no_wait)
 
 
 def _times(deadline: str, priority: int | None, ttl: str) -> dict[str, Any]:
@@ -208,15 +204,16 @@ def _media(client: Client, source: str) -> Media:
     return client.media(source)
 
 
+def _plan(client: Client, request: CreateVideoRequest, output: str) -> None:
+    planned = client.plan(request)
+    print_json(as_dict(planned)) if output == "json" else typer.echo(describe_plan(planned))
+
+
 def _make(client: Client, request: CreateVideoRequest, save: Path | None, output: str, *, wait: bool) -> None:
     from serving.cli.progress import follow
-    from serving.client import download
     from serving.gen.longtake.v1.videos_pb2 import Video
 
     made = client.create(request)
-    if request.validate_only:
-        print_json(as_dict(made)) if output == "json" else typer.echo(describe_plan(made))
-        return
     if not wait:
         print_json(as_dict(made)) if output == "json" else typer.echo(made.id)
         return
@@ -227,9 +224,9 @@ def _make(client: Client, request: CreateVideoRequest, save: Path | None, output
         raise typer.Exit(INTERRUPTED) from None
     saved = []
     if done.state == Video.SUCCEEDED:
-        for number, url in enumerate(done.image_urls or [done.url]):
+        for number in range(len(done.image_urls) or 1):
             path = _target(save, done, number)
-            download(url, path)
+            client.download(done.id, path, number=number)
             saved.append(str(path))
     if output == "json":
         print_json(as_dict(done) | {"saved": saved})

@@ -36,23 +36,23 @@ SERVER = "127.0.0.1:50051"
 @contextmanager
 def connected(server: str, api_key: str | None, *, tls: bool) -> Iterator[Client]:
     """A client whose failures end the command with one clear line and the right exit code."""
-    import grpc
-
-    from serving.client import Client, explain
+    from serving.client import Client, ClientError, InvalidArgument, NotFound, Unauthenticated, Unavailable
 
     try:
         with Client(server, api_key=api_key, tls=tls) as client:
             yield client
-    except grpc.RpcError as error:
-        code = error.code()
-        if code is grpc.StatusCode.UNAVAILABLE:
-            hint = "Start one with `longtake up`, or name another with --server"
-            fail(f"no Longtake answers at {server}. {hint}", UNREACHABLE)
-        if code is grpc.StatusCode.NOT_FOUND:
-            fail(explain(error), NOT_FOUND)
-        if code is grpc.StatusCode.UNAUTHENTICATED:
-            fail(f"{explain(error)} (give it with --api-key or LONGTAKE_API_KEY)", USAGE)
-        fail(explain(error), USAGE if code is grpc.StatusCode.INVALID_ARGUMENT else FAILED)
+    except Unavailable:
+        fail(
+            f"no Longtake answers at {server}. Start one with `longtake up`, or name another with --server", UNREACHABLE
+        )
+    except NotFound as error:
+        fail(str(error), NOT_FOUND)
+    except Unauthenticated as error:
+        fail(f"{error} (give it with --api-key or LONGTAKE_API_KEY)", USAGE)
+    except InvalidArgument as error:
+        fail(str(error), USAGE)
+    except ClientError as error:
+        fail(str(error), FAILED)
 
 
 def fail(message: str, code: int) -> None:

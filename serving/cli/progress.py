@@ -26,17 +26,15 @@ def follow(client: Client, video: str, *, label: str = "", quiet: bool = False) 
     console = Console(file=sys.stderr)
     with Progress(*columns, console=console, disable=quiet, transient=False) as progress:
         task = progress.add_task(label or video, total=1, segments="", stage="queued")
-        for event in client.watch(video):
-            if not event.HasField("video"):
-                continue
-            now = event.video.progress
+
+        def show(changed: Video) -> None:
+            now = changed.progress
             progress.update(
                 task,
                 completed=now.steps_done,
                 total=max(now.steps_total, 1),
                 segments=f"{now.segments_done}/{now.segments_total} segments",
-                stage="" if event.video.state in ENDED else now.stage or "queued",
+                stage="" if changed.state in ENDED else now.stage or "queued",
             )
-            if event.video.state in ENDED:
-                return event.video
-    return client.get(video)
+
+        return client.wait(video, progress=show)

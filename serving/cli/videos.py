@@ -18,7 +18,6 @@ from serving.cli.output import (
     as_dict,
     connected,
     describe,
-    fail,
     print_json,
     state_of,
 )
@@ -117,15 +116,11 @@ def download(
     tls: Tls = False,
 ) -> None:
     """Save a finished video's MP4, or its images."""
-    from serving.client import download as fetch
-
     with connected(server, api_key, tls=tls) as client:
         found = client.get(video)
-    urls = list(found.image_urls) or ([found.url] if found.url else [])
-    if not urls:
-        fail(f"{video} has nothing to download: it is {state_of(found)}", FAILED)
-    suffix = ".png" if found.image_urls else ".mp4"
-    for number, url in enumerate(urls):
-        name = f"{found.id}-{number + 1}{suffix}" if len(urls) > 1 else f"{found.id}{suffix}"
-        path = to / name if to.is_dir() else to
-        typer.echo(f"{path}  {fetch(url, path)} bytes")
+        count = len(found.image_urls) or 1
+        suffix = ".png" if found.image_urls else ".mp4"
+        for number in range(count):
+            name = f"{found.id}-{number + 1}{suffix}" if count > 1 else f"{found.id}{suffix}"
+            path = to / name if to.is_dir() else to
+            typer.echo(f"{path}  {client.download(found.id, path, number=number)} bytes")

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from engines.families.sprite import world
-from serving.client import Client, create_request, download
+from serving.client import Client, create_request
 from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Extension, Media, Video
 
 EXTENSIONS = 4
@@ -91,10 +91,10 @@ class _Shop:
             raise DemoFailed(f"{title}: {done.error.message or 'it was cancelled'}")
         piece = Piece(title, done, picture=picture)
         stem = title.replace(" ", "-")
-        for number, url in enumerate(done.image_urls or [done.url]):
+        for number in range(len(done.image_urls) or 1):
             suffix = f"-{number + 1}.png" if done.image_urls else ".mp4"
             piece.files.append(self._folder / f"{stem}{suffix}")
-            download(url, piece.files[-1])
+            self._client.download(done.id, piece.files[-1], number=number)
         return piece
 
 

@@ -1,0 +1,95 @@
+"""Whether and when a call that met UNAVAILABLE is sent again, and where a watch goes on. Decisions only: both forms
+send and sleep by themselves.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+
+from serving.client import calls
+from serving.client.calls import Call
+from serving.client.errors import CallFailed, Unavailable
+from serving.gen.longtake.v1.videos_pb2 import Video, WatchVideoResponse
+
+ENDED = frozenset({Video.SUCCEEDED, Video.FAILED, Video.CANCELLED, Video.EXPIRED})
+"""States that a video does not leave."""
+_FIRST_S = 0.2
+_LONGEST_S = 5.0
+_PATIENCE_S = 10.0
+"""A server that asks to come back later than this is not waited for: the caller decides."""
+
+
+def pause_s(failures: int) -> float:
+    """Seconds before the next try after so many failed ones: doubled each time, up to 5, less up to a half by chance,
+    so that clients of one lost server do not come back all at once.
+    """
+    longest = min(_FIRST_S * 2.0 ** min(failures - 1, 10), _LONGEST_S)
+    return longest * (1 - random.random() / 2)  # noqa: S311  (no secret)
+
+
+class Attempts:
+    """The tries of one call, within one deadline."""
+
+    def __init__(self, *, repeatable: bool, retries: int, timeout_s: float) -> None:
+        self._left = retries if repeatable else 0
+        self._failures = 0
+        self._deadline = time.monotonic() + timeout_s
+
+    def left_s(self) -> float:
+        """What remains of the deadline, for the next try."""
+        return max(0.0, self._deadline - time.monotonic())
+
+    def pause_after(self, failure: CallFailed) -> float:
+        """Seconds to wait before the next try. Raises the failure where there is none."""
+        if not isinstance(failure, Unavailable) or not self._left:
+            raise failure
+        self._left -= 1
+        self._failures += 1
+        pause = failure.retry_after_s or pause_s(self._failures)
+        if pause > min(_PATIENCE_S, self.left_s()):
+            raise failure
+        return pause
+
+
+class Following:
+    """Where a watch stands. It goes on from its cursor for as long as it takes; only the first connection must come
+    about within the usual retries.
+    """
+
+    def __init__(self, video: str, *, cursor: str, previews: bool, timeout_s: float | None, retries: int) -> None:
+        self._video = video
+        self._cursor = cursor
+        self._previews = previews
+        self._retries = retries
+        self._failures = 0
+        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self.ended = False
+        """Whether the last event has been seen."""
+
+    def call(self) -> Call[WatchVideoResponse]:
+        """From the cursor on."""
+        return calls.watch(self._video, self._cursor, previews=self._previews)
+
+    def left_s(self) -> float | None:
+        """What remains of the deadline; None without one."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def saw(self, event: WatchVideoResponse) -> None:
+        """Note an event before it is handed on."""
+        self._cursor = event.cursor
+        self._failures = 0
+        self.ended = event.HasField("video") and event.video.state in ENDED
+
+    def finished(self) -> None:
+        """The server ended the stream by itself: nothing is to come after the cursor."""
+        self.ended = True
+
+    def pause_after(self, lost: CallFailed) -> float:
+        """Seconds to wait before the stream is opened again. Raises the failure where it must not be."""
+        self._failures += 1
+        if not isinstance(lost, Unavailable) or (not self._cursor and self._failures > self._retries):
+            raise lost
+        pause = pause_s(self._failures)
+        left = self.left_s()
+        return pause if left is None else min(pause, left)

@@ -1,0 +1,122 @@
+"""Every call of `longtake.v1` that the client makes: where it goes, what it says, and whether it may be said twice.
+
+Pure: `sync.py` and `aio.py` send these, each in its own way. A test holds the table against the protos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from serving.client.requests import only_planned, resendable
+from serving.gen.longtake.v1 import files_pb2, jobs_pb2, models_pb2, videos_pb2
+
+Answer = TypeVar("Answer", bound=Message)
+MOST = 100
+"""Items of a page, at most."""
+UPLOAD = "/longtake.v1.Files/UploadFile"
+
+
+@dataclass(frozen=True)
+class Call(Generic[Answer]):
+    """One call, ready to be sent."""
+
+    path: str
+    request: Message
+    answer: type[Answer]
+    """Of each message that comes back: one, or a stream of them."""
+    repeatable: bool = True
+    """Sent twice it does no more than sent once, and answers the same."""
+
+
+def create(request: videos_pb2.CreateVideoRequest) -> Call[videos_pb2.Video]:
+    """Repeatable by its request id."""
+    return Call("/longtake.v1.Videos/CreateVideo", resendable(request), videos_pb2.Video)
+
+
+def plan(request: videos_pb2.CreateVideoRequest) -> Call[videos_pb2.Video]:
+    return Call("/longtake.v1.Videos/CreateVideo", only_planned(request), videos_pb2.Video)
+
+
+def get(video: str) -> Call[videos_pb2.Video]:
+    return Call("/longtake.v1.Videos/GetVideo", videos_pb2.GetVideoRequest(id=video), videos_pb2.Video)
+
+
+def list_videos(size: int, token: str) -> Call[videos_pb2.ListVideosResponse]:
+    request = videos_pb2.ListVideosRequest(page_size=min(size, MOST), page_token=token)
+    return Call("/longtake.v1.Videos/ListVideos", request, videos_pb2.ListVideosResponse)
+
+
+def videos_in(page: videos_pb2.ListVideosResponse) -> tuple[Sequence[videos_pb2.Video], str]:
+    """What a page holds, and the token of the next one; empty at the end."""
+    return page.videos, page.next_page_token
+
+
+def watch(video: str, cursor: str, *, previews: bool) -> Call[videos_pb2.WatchVideoResponse]:
+    """A stream. Not repeated as it is: a lost one is opened again from its newest cursor."""
+    request = videos_pb2.WatchVideoRequest(id=video, cursor=cursor, previews=previews)
+    return Call("/longtake.v1.Videos/WatchVideo", request, videos_pb2.WatchVideoResponse, repeatable=False)
+
+
+def cancel(video: str) -> Call[videos_pb2.Video]:
+    return Call("/longtake.v1.Videos/CancelVideo", videos_pb2.CancelVideoRequest(id=video), videos_pb2.Video)
+
+
+def delete(video: str) -> Call[videos_pb2.DeleteVideoResponse]:
+    """A second one would answer NOT_FOUND."""
+    request = videos_pb2.DeleteVideoRequest(id=video)
+    return Call("/longtake.v1.Videos/DeleteVideo", request, videos_pb2.DeleteVideoResponse, repeatable=False)
+
+
+def lineage(video: str) -> Call[videos_pb2.Lineage]:
+    return Call("/longtake.v1.Videos/GetLineage", videos_pb2.GetLineageRequest(id=video), videos_pb2.Lineage)
+
+
+def get_file(file: str) -> Call[files_pb2.File]:
+    return Call("/longtake.v1.Files/GetFile", files_pb2.GetFileRequest(id=file), files_pb2.File)
+
+
+def list_files(size: int, token: str) -> Call[files_pb2.ListFilesResponse]:
+    request = files_pb2.ListFilesRequest(page_size=min(size, MOST), page_token=token)
+    return Call("/longtake.v1.Files/ListFiles", request, files_pb2.ListFilesResponse)
+
+
+def files_in(page: files_pb2.ListFilesResponse) -> tuple[Sequence[files_pb2.File], str]:
+    """As `videos_in`."""
+    return page.files, page.next_page_token
+
+
+def download_file(file: str) -> Call[files_pb2.DownloadFileResponse]:
+    """A stream, from the beginning."""
+    request = files_pb2.DownloadFileRequest(id=file)
+    return Call("/longtake.v1.Files/DownloadFile", request, files_pb2.DownloadFileResponse, repeatable=False)
+
+
+def delete_file(file: str) -> Call[files_pb2.DeleteFileResponse]:
+    """A second one would answer NOT_FOUND."""
+    request = files_pb2.DeleteFileRequest(id=file)
+    return Call("/longtake.v1.Files/DeleteFile", request, files_pb2.DeleteFileResponse, repeatable=False)
+
+
+def list_jobs(*, dead: bool) -> Call[jobs_pb2.ListJobsResponse]:
+    return Call("/longtake.v1.Jobs/ListJobs", jobs_pb2.ListJobsRequest(dead=dead), jobs_pb2.ListJobsResponse)
+
+
+def explain(video: str) -> Call[jobs_pb2.JobHistory]:
+    return Call("/longtake.v1.Jobs/ExplainJob", jobs_pb2.ExplainJobRequest(id=video), jobs_pb2.JobHistory)
+
+
+def requeue(video: str) -> Call[videos_pb2.Video]:
+    """Asking twice gives the same new video."""
+    return Call("/longtake.v1.Jobs/RequeueJob", jobs_pb2.RequeueJobRequest(id=video), videos_pb2.Video)
+
+
+def list_models() -> Call[models_pb2.ListModelsResponse]:
+    return Call("/longtake.v1.Models/ListModels", models_pb2.ListModelsRequest(), models_pb2.ListModelsResponse)
+
+
+def get_model(name: str) -> Call[models_pb2.Model]:
+    return Call("/longtake.v1.Models/GetModel", models_pb2.GetModelRequest(name=name), models_pb2.Model)

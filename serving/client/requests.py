@@ -1,0 +1,104 @@
+"""Requests as messages: what a create asks for, and the parts of an upload."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from serving.gen.longtake.v1.files_pb2 import UploadFileRequest
+from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Extension, Media, Video
+
+PIECE = 1 << 20
+"""Bytes of one message of an upload; the server takes 3 MiB at most."""
+
+
+def create_request(
+    prompt: str = "",
+    *,
+    model: str = "",
+    kind: Video.Kind.ValueType = Video.KIND_VIDEO,
+    seconds: int | None = None,
+    aspect_ratio: str = "",
+    resolution: str = "",
+    codec: str = "",
+    seed: int | None = None,
+    steps: int | None = None,
+    first_frame: Media | None = None,
+    references: Sequence[Media] = (),
+    extends: Extension | None = None,
+    images: int | None = None,
+    deadline_s: float | None = None,
+    priority: int | None = None,
+    ttl_s: float | None = None,
+) -> CreateVideoRequest:
+    """A create, or what is to be planned, with a fresh `request_id`. What is left out takes the model's default.
+
+    `deadline_s` and `ttl_s` are seconds from now. Sending the same request again gives the same video.
+
+    >>> request = create_request("a red circle moves right", seconds=4, aspect_ratio="16:9", seed=7)
+    >>> request.seconds
+    4
+    """
+    request = CreateVideoRequest(
+        request_id=_request_id(),
+        prompt=prompt,
+        model=model,
+        kind=kind,
+        seconds=seconds,
+        aspect_ratio=aspect_ratio,
+        resolution=resolution,
+        codec=codec,
+        seed=seed,
+        steps=steps,
+        first_frame=first_frame,
+        references=references,
+        extends=extends,
+        images=images,
+        priority=priority,
+    )
+    if deadline_s is not None:
+        request.deadline.FromMilliseconds(round((time.time() + deadline_s) * 1000))
+    if ttl_s is not None:
+        request.ttl.FromMilliseconds(round(ttl_s * 1000))
+    return request
+
+
+def resendable(request: CreateVideoRequest) -> CreateVideoRequest:
+    """The request under an id, its own or a fresh one: sent twice it makes nothing twice."""
+    if request.request_id:
+        return request
+    named = CreateVideoRequest()
+    named.CopyFrom(request)
+    named.request_id = _request_id()
+    return named
+
+
+def only_planned(request: CreateVideoRequest) -> CreateVideoRequest:
+    """The same, to be planned and not made."""
+    planned = CreateVideoRequest()
+    planned.CopyFrom(request)
+    planned.validate_only = True
+    return planned
+
+
+def named_media(source: str) -> Media | None:
+    """A URL or a file id as it is; None where it is a file here, which must be uploaded first."""
+    if source.startswith(("http://", "https://", "data:")):
+        return Media(url=source)
+    if source.startswith("file_") and not Path(source).exists():
+        return Media(file_id=source)
+    return None
+
+
+def upload_parts(name: str, file: BinaryIO, expire_after_s: int | None) -> Iterator[UploadFileRequest]:
+    """The messages of an upload: first what it is, then its bytes in pieces."""
+    yield UploadFileRequest(metadata=UploadFileRequest.Metadata(filename=name, expire_after_seconds=expire_after_s))
+    while piece := file.read(PIECE):
+        yield UploadFileRequest(data=piece)
+
+
+def _request_id() -> str:
+    return secrets.token_hex(16)

@@ -1,0 +1,247 @@
+"""`Client`: the synchronous form. What a call says stands in `calls.py`, how it is sent in `sync_calls.py`.
+
+`aio.py` is its twin: a test holds that both have the same methods with the same arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+from serving.client import calls
+from serving.client.options import DEFAULT_SERVER, RETRIES, TIMEOUT_S, Options
+from serving.client.requests import named_media
+from serving.client.saving import FilePart, Progress, image_urls_of, url_of
+from serving.client.sync_calls import SyncCalls
+from serving.gen.longtake.v1.files_pb2 import File
+from serving.gen.longtake.v1.jobs_pb2 import Job, JobHistory
+from serving.gen.longtake.v1.models_pb2 import Model
+from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Lineage, Media, Video, WatchVideoResponse
+
+
+class Client:
+    """Synchronous; safe for several threads. Nothing is connected before the first call.
+
+    `tls` trusts the system's authorities, `ca_file` (PEM) those in it alone and means `tls`. A call with one answer has
+    `timeout_s` seconds, its resends included; after UNAVAILABLE it is sent again up to `retries` times where that makes
+    nothing twice. Uploads, streams and downloads take their time. Every method may raise what `errors.py` draws.
+
+    >>> with Client(server) as client:
+    ...     client.model("studio-1").fps
+    16
+    """
+
+    def __init__(
+        self,
+        server: str = DEFAULT_SERVER,
+        *,
+        api_key: str | None = None,
+        tls: bool = False,
+        ca_file: Path | None = None,
+        timeout_s: float = TIMEOUT_S,
+        retries: int = RETRIES,
+    ) -> None:
+        self._calls = SyncCalls(Options(server, api_key, tls, ca_file, timeout_s, retries))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection. Videos go on."""
+        self._calls.close()
+
+    def create(self, request: CreateVideoRequest) -> Video:
+        """Start a video or images; it is durable when this returns. Without a `request_id` it gets one.
+
+        >>> client.create(create_request("a red circle", seconds=1)).seconds
+        1
+        """
+        return self._calls.ask(calls.create(request))
+
+    def plan(self, request: CreateVideoRequest) -> Video:
+        """Check a request and plan it: the video as it would be, without an id. No job is made.
+
+        >>> client.plan(create_request("a red circle", seconds=3)).plan.segments
+        3
+        """
+        return self._calls.ask(calls.plan(request))
+
+    def get(self, video: str) -> Video:
+        """A video as it stands.
+
+        >>> client.get(video).progress.percent
+        100
+        """
+        return self._calls.ask(calls.get(video))
+
+    def wait(
+        self, video: str, *, timeout_s: float | None = None, progress: Callable[[Video], None] | None = None
+    ) -> Video:
+        """The video when it has ended, well or not. `progress` is called with each new state of it.
+
+        Raises `WaitTimeout` after `timeout_s` seconds; the video goes on then.
+
+        >>> client.wait(video, timeout_s=60).state == Video.SUCCEEDED
+        True
+        """
+        return self._calls.wait(video, timeout_s, progress)
+
+    def watch(
+        self, video: str, *, cursor: str = "", previews: bool = False, timeout_s: float | None = None
+    ) -> Iterator[WatchVideoResponse]:
+        """What happens to a video, from the start or from a cursor, until it has ended.
+
+        A lost connection is opened again from the newest cursor, so no event is missed or told twice. Raises
+        `DeadlineExceeded` after `timeout_s` seconds.
+
+        >>> [event.segment.frames for event in client.watch(video) if event.HasField("segment")]
+        [17]
+        """
+        return self._calls.follow(video, cursor=cursor, previews=previews, timeout_s=timeout_s)
+
+    def list(self, *, limit: int = 20) -> Iterator[Video]:
+        """Videos, newest first, as many pages as `limit` takes.
+
+        >>> video in [found.id for found in client.list(limit=1000)]
+        True
+        """
+        return self._calls.items(calls.list_videos, calls.videos_in, limit)
+
+    def download(self, video: str, path: Path, *, number: int = 0, progress: Progress | None = None) -> int:
+        """Save a finished video's MP4, or image `number` (from 0) of an image job; its bytes.
+
+        `progress` is called with the bytes that are there and those of the whole. A lost connection goes on where it
+        was lost, and so does another download to this path after one that failed.
+
+        >>> client.download(video, folder / "circle.mp4") > 1000
+        True
+        """
+        return self._calls.download(url_of(self.get(video), number), path, progress)
+
+    def images(self, video: str) -> Sequence[bytes]:
+        """The images of an image job, PNG.
+
+        >>> [image[1:4] for image in client.images(pictures)]
+        [b'PNG', b'PNG']
+        """
+        return [self._calls.fetch(url) for url in image_urls_of(self.get(video))]
+
+    def cancel(self, video: str) -> Video:
+        """Stop a video within one denoising step; segments that were committed stay.
+
+        >>> client.cancel(waiting).state == Video.CANCELLED
+        True
+        """
+        return self._calls.ask(calls.cancel(video))
+
+    def delete(self, video: str) -> None:
+        """Delete a video that has ended. Videos that extend it keep their frames.
+
+        >>> client.delete(waiting)
+        """
+        self._calls.ask(calls.delete(video))
+
+    def lineage(self, video: str) -> Lineage:
+        """The segments from the root to a video's head.
+
+        >>> client.lineage(video).duration.ToMilliseconds()
+        1062
+        """
+        return self._calls.ask(calls.lineage(video))
+
+    def upload(self, path: Path, *, expire_after_s: int | None = None) -> File:
+        """Keep a picture or video for later requests; for `expire_after_s` seconds, or until it is deleted.
+
+        It is never sent twice by itself. Raises `OSError` for a file that cannot be read.
+
+        >>> client.upload(picture, expire_after_s=3600).content_type
+        'image/png'
+        """
+        return self._calls.upload(path, expire_after_s)
+
+    def media(self, source: str) -> Media:
+        """A URL or a file id as it is; anything else is a local file, which is uploaded.
+
+        >>> client.media(str(picture)).file_id.startswith("file_")
+        True
+        """
+        return named_media(source) or Media(file_id=self.upload(Path(source)).id)
+
+    def file(self, file: str) -> File:
+        """What is known of a file.
+
+        >>> client.file(file).filename
+        'cat.png'
+        """
+        return self._calls.ask(calls.get_file(file))
+
+    def files(self, *, limit: int = 20) -> Iterator[File]:
+        """Files, newest first, as many pages as `limit` takes.
+
+        >>> file in [found.id for found in client.files(limit=1000)]
+        True
+        """
+        return self._calls.items(calls.list_files, calls.files_in, limit)
+
+    def download_file(self, file: str, path: Path, *, progress: Progress | None = None) -> int:
+        """Save a file as it was uploaded, checked against its digest; its bytes.
+
+        >>> client.download_file(file, folder / "copy.png") == picture.stat().st_size
+        True
+        """
+        with FilePart(self.file(file), path, progress) as part:
+            for piece in self._calls.stream(calls.download_file(file), None):
+                part.write(piece.data)
+            return part.whole()
+
+    def delete_file(self, file: str) -> None:
+        """Delete a file; videos that were made from it stay whole.
+
+        >>> client.delete_file(file)
+        """
+        self._calls.ask(calls.delete_file(file))
+
+    def jobs(self, *, dead: bool = False) -> Sequence[Job]:
+        """What waits and runs, oldest first, with what is left of each; or dead letters.
+
+        >>> len(client.jobs(dead=True))
+        0
+        """
+        return self._calls.ask(calls.list_jobs(dead=dead)).jobs
+
+    def explain(self, video: str) -> JobHistory:
+        """The life of a job, in order.
+
+        >>> client.explain(video).events[0].kind
+        'created'
+        """
+        return self._calls.ask(calls.explain(video))
+
+    def requeue(self, video: str) -> Video:
+        """Run a dead letter again, as a new video; asking twice gives the same one.
+
+        >>> client.requeue(video)
+        Traceback (most recent call last):
+        serving.client.errors.FailedPrecondition: ...no dead letter...
+        """
+        return self._calls.ask(calls.requeue(video))
+
+    def models(self) -> Sequence[Model]:
+        """What the server can make.
+
+        >>> [model.name for model in client.models()]
+        ['studio-1']
+        """
+        return self._calls.ask(calls.list_models()).models
+
+    def model(self, name: str) -> Model:
+        """One model, by name or alias.
+
+        >>> client.model("studio-1").seconds.max
+        15
+        """
+        return self._calls.ask(calls.get_model(name))

@@ -1,0 +1,157 @@
+"""How `Client` sends what it says: one channel, resends, streams, downloads over HTTP. Twin: `aio_calls.py`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+import httpx
+from google.protobuf.message import Message
+
+from serving.client.attempts import ENDED, Attempts, Following
+from serving.client.calls import UPLOAD, Call, get
+from serving.client.errors import CallFailed, DeadlineExceeded, DownloadFailed, WaitTimeout, failure_of
+from serving.client.options import CHANNEL, Options
+from serving.client.requests import upload_parts
+from serving.client.saving import PIECE, Download, Progress, Unfinished, check_status
+from serving.gen.longtake.v1.files_pb2 import File, UploadFileRequest
+from serving.gen.longtake.v1.videos_pb2 import Video, WatchVideoResponse
+
+Answer = TypeVar("Answer", bound=Message)
+Item = TypeVar("Item")
+
+
+class SyncCalls:
+    """One connection."""
+
+    def __init__(self, options: Options) -> None:
+        credentials = options.credentials()
+        self._options = options
+        self._channel = (
+            grpc.insecure_channel(options.server, CHANNEL)
+            if credentials is None
+            else grpc.secure_channel(options.server, credentials, CHANNEL)
+        )
+
+    def close(self) -> None:
+        """Close it."""
+        self._channel.close()
+
+    def ask(self, call: Call[Answer]) -> Answer:
+        """The answer, over as many tries as the options allow. Raises `CallFailed`."""
+        options = self._options
+        method = self._channel.unary_unary(
+            call.path,
+            request_serializer=type(call.request).SerializeToString,
+            response_deserializer=call.answer.FromString,
+        )
+        attempts = Attempts(repeatable=call.repeatable, retries=options.retries, timeout_s=options.timeout_s)
+        while True:
+            try:
+                return method(call.request, timeout=attempts.left_s(), metadata=options.metadata)
+            except grpc.RpcError as error:
+                pause = attempts.pause_after(failure_of(error))
+            time.sleep(pause)
+
+    def items(
+        self,
+        page_of: Callable[[int, str], Call[Answer]],
+        read: Callable[[Answer], tuple[Sequence[Item], str]],
+        limit: int,
+    ) -> Generator[Item]:
+        """The first `limit` items of a list, over as many pages as they take. Raises `CallFailed`."""
+        token = ""
+        while limit > 0:
+            items, token = read(self.ask(page_of(limit, token)))
+            yield from items
+            limit -= len(items)
+            if not token:
+                return
+
+    def stream(self, call: Call[Answer], timeout_s: float | None) -> Generator[Answer]:
+        """Each answer as it comes. Raises `CallFailed`. Closed early, it ends the call."""
+        method = self._channel.unary_stream(
+            call.path,
+            request_serializer=type(call.request).SerializeToString,
+            response_deserializer=call.answer.FromString,
+        )
+        answers = method(call.request, timeout=timeout_s, metadata=self._options.metadata)
+        try:
+            yield from answers
+        except grpc.RpcError as error:
+            raise failure_of(error) from error
+        finally:
+            answers.cancel()
+
+    def follow(
+        self, video: str, *, cursor: str = "", previews: bool = False, timeout_s: float | None
+    ) -> Generator[WatchVideoResponse]:
+        """The events of a video, over as many connections as it takes. Raises `CallFailed`."""
+        retries = self._options.retries
+        following = Following(video, cursor=cursor, previews=previews, timeout_s=timeout_s, retries=retries)
+        while not following.ended:
+            try:
+                with closing(self.stream(following.call(), following.left_s())) as events:
+                    for event in events:
+                        following.saw(event)
+                        yield event
+                following.finished()
+            except CallFailed as lost:
+                time.sleep(following.pause_after(lost))
+
+    def wait(self, video: str, timeout_s: float | None, progress: Callable[[Video], None] | None) -> Video:
+        """The video when it has ended. Raises `WaitTimeout` and `CallFailed`."""
+        seen = None
+        try:
+            for event in self.follow(video, timeout_s=timeout_s):
+                if event.HasField("video"):
+                    seen = event.video
+                    if progress is not None:
+                        progress(seen)
+        except DeadlineExceeded as error:
+            if timeout_s is None:
+                raise
+            raise WaitTimeout(video, timeout_s, seen) from error
+        return seen if seen is not None and seen.state in ENDED else self.ask(get(video))
+
+    def upload(self, path: Path, expire_after_s: int | None) -> File:
+        """Once. Raises `CallFailed` and `OSError`."""
+        method = self._channel.stream_unary(
+            UPLOAD, request_serializer=UploadFileRequest.SerializeToString, response_deserializer=File.FromString
+        )
+        with path.open("rb") as file:
+            try:
+                return method(upload_parts(path.name, file, expire_after_s), metadata=self._options.metadata)
+            except grpc.RpcError as error:
+                raise failure_of(error) from error
+
+    def download(self, url: str, path: Path, progress: Progress | None) -> int:
+        """Save what a URL serves; its bytes. Raises `DownloadFailed` and `OSError`."""
+        with (
+            httpx.Client(verify=self._options.https(), timeout=60, follow_redirects=True) as http,
+            Download(path, progress, retries=self._options.retries) as download,
+        ):
+            while True:
+                try:
+                    with http.stream("GET", url, headers=download.headers()) as response:
+                        download.answered(response.status_code, response.headers, url)
+                        for piece in response.iter_raw(PIECE):
+                            download.write(piece)
+                    return download.whole()
+                except (httpx.HTTPError, Unfinished) as error:
+                    pause = download.pause_after(error)
+                time.sleep(pause)
+
+    def fetch(self, url: str) -> bytes:
+        """What a URL serves, in memory. Raises `DownloadFailed`."""
+        try:
+            with httpx.Client(verify=self._options.https(), timeout=60, follow_redirects=True) as http:
+                response = http.get(url)
+                check_status(response.status_code, url)
+                return response.raise_for_status().content
+        except httpx.HTTPError as error:
+            raise DownloadFailed(f"{url}: {error or type(error).__name__}") from error
