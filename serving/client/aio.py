@@ -28,7 +28,7 @@ class AsyncClient:
     nothing twice. Uploads, streams and downloads take their time. Every method may raise what `errors.py` draws.
 
     >>> async with AsyncClient(server) as client:
-    ...     await client.model("studio-1").fps
+    ...     (await client.model("studio-1")).fps
     16
     """
 

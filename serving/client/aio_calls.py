@@ -18,7 +18,7 @@ from serving.client.calls import UPLOAD, Call, get
 from serving.client.errors import CallFailed, DeadlineExceeded, DownloadFailed, WaitTimeout, failure_of
 from serving.client.options import CHANNEL, Options
 from serving.client.requests import upload_parts
-from serving.client.saving import PIECE, Download, Progress, Unfinished, check_status
+from serving.client.saving import Download, Progress, Unfinished, check_status
 from serving.gen.longtake.v1.files_pb2 import File, UploadFileRequest
 from serving.gen.longtake.v1.videos_pb2 import Video, WatchVideoResponse
 
@@ -141,7 +141,7 @@ class AioCalls:
                     try:
                         async with http.stream("GET", url, headers=download.headers()) as response:
                             download.answered(response.status_code, response.headers, url)
-                            async for piece in response.aiter_raw(PIECE):
+                            async for piece in response.aiter_raw():
                                 download.write(piece)
                         return download.whole()
                     except (httpx.HTTPError, Unfinished) as error:

@@ -21,7 +21,6 @@ from serving.client.errors import DownloadFailed, NothingToDownload
 from serving.gen.longtake.v1.files_pb2 import File
 from serving.gen.longtake.v1.videos_pb2 import Video
 
-PIECE = 1 << 20
 Progress = Callable[[int, int], None]
 """(bytes that are there, bytes of the whole)."""
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
