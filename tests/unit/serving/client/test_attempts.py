@@ -1,0 +1,84 @@
+"""When a call is sent again, and when it is given up."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from serving.client.attempts import Attempts, Following, pause_s
+from serving.client.errors import NotFound, ResourceExhausted, Unavailable
+from serving.gen.longtake.v1.videos_pb2 import Video, WatchVideoResponse
+
+
+def away(retry_after_s: float | None = None) -> Unavailable:
+    return Unavailable(grpc.StatusCode.UNAVAILABLE, "away", retry_after_s=retry_after_s)
+
+
+def attempts(*, repeatable: bool = True, retries: int = 2, timeout_s: float = 60.0) -> Attempts:
+    return Attempts(repeatable=repeatable, retries=retries, timeout_s=timeout_s)
+
+
+def following(*, cursor: str = "", timeout_s: float | None = None, retries: int = 1) -> Following:
+    return Following("vid_x", cursor=cursor, previews=False, timeout_s=timeout_s, retries=retries)
+
+
+def test_pauses_grow_to_five_seconds_and_differ() -> None:
+    for failures, longest in ((1, 0.2), (2, 0.4), (5, 3.2), (10, 5.0), (10_000, 5.0)):
+        found = [pause_s(failures) for _ in range(50)]
+        assert longest / 2 <= min(found) <= max(found) <= longest
+        assert len(set(found)) > 1
+
+
+def test_a_call_is_sent_again_as_often_as_the_retries_say() -> None:
+    tries = attempts(retries=2)
+    assert tries.pause_after(away()) < tries.pause_after(away()) * 2
+    with pytest.raises(Unavailable):
+        tries.pause_after(away())
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [NotFound(grpc.StatusCode.NOT_FOUND, "x"), ResourceExhausted(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")],
+    ids=["not found", "full"],
+)
+def test_what_the_server_decided_is_not_asked_again(failure: NotFound | ResourceExhausted) -> None:
+    with pytest.raises(type(failure)):
+        attempts().pause_after(failure)
+
+
+def test_a_call_that_would_do_more_the_second_time_is_sent_once() -> None:
+    with pytest.raises(Unavailable):
+        attempts(repeatable=False).pause_after(away())
+
+
+def test_the_servers_own_time_to_come_back_is_kept_within_reason() -> None:
+    assert attempts().pause_after(away(2.5)) == 2.5
+    with pytest.raises(Unavailable):
+        attempts().pause_after(away(60.0))
+    with pytest.raises(Unavailable):
+        attempts(timeout_s=1.0).pause_after(away(2.5))
+
+
+def test_a_watch_that_began_is_opened_again_from_its_cursor_for_ever() -> None:
+    watch = following()
+    watch.saw(WatchVideoResponse(cursor="c1", video=Video(state=Video.RUNNING)))
+    assert all(watch.pause_after(away()) <= 5.0 for _ in range(100))
+    assert "c1" in str(watch.call().request)
+    assert not watch.ended
+
+
+def test_a_watch_that_never_began_is_given_up_after_the_retries() -> None:
+    watch = following(retries=1)
+    watch.pause_after(away())
+    with pytest.raises(Unavailable):
+        watch.pause_after(away())
+
+
+def test_a_watch_ends_with_the_videos_last_state() -> None:
+    watch = following()
+    watch.saw(WatchVideoResponse(cursor="c1", video=Video(state=Video.FAILED)))
+    assert watch.ended
+
+
+def test_a_watch_pauses_no_longer_than_it_has_time() -> None:
+    assert following(cursor="c", timeout_s=0.0).pause_after(away()) == 0.0
