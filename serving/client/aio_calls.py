@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import grpc
 import grpc.aio
-import httpx
 from google.protobuf.message import Message
 
 from serving.client.attempts import ENDED, Attempts, Following
@@ -135,6 +134,8 @@ class AioCalls:
 
     async def download(self, url: str, path: Path, progress: Progress | None) -> int:
         """Save what a URL serves; its bytes. Raises `DownloadFailed` and `OSError`."""
+        import httpx  # half the time that importing the client would take
+
         async with httpx.AsyncClient(verify=self._options.https(), timeout=60, follow_redirects=True) as http:
             with Download(path, progress, retries=self._options.retries) as download:
                 while True:
@@ -150,6 +151,8 @@ class AioCalls:
 
     async def fetch(self, url: str) -> bytes:
         """What a URL serves, in memory. Raises `DownloadFailed`."""
+        import httpx
+
         try:
             async with httpx.AsyncClient(verify=self._options.https(), timeout=60, follow_redirects=True) as http:
                 response = await http.get(url)

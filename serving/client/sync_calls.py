@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import grpc
-import httpx
 from google.protobuf.message import Message
 
 from serving.client.attempts import ENDED, Attempts, Following
@@ -131,6 +130,8 @@ class SyncCalls:
 
     def download(self, url: str, path: Path, progress: Progress | None) -> int:
         """Save what a URL serves; its bytes. Raises `DownloadFailed` and `OSError`."""
+        import httpx  # half the time that importing the client would take
+
         with (
             httpx.Client(verify=self._options.https(), timeout=60, follow_redirects=True) as http,
             Download(path, progress, retries=self._options.retries) as download,
@@ -148,6 +149,8 @@ class SyncCalls:
 
     def fetch(self, url: str) -> bytes:
         """What a URL serves, in memory. Raises `DownloadFailed`."""
+        import httpx
+
         try:
             with httpx.Client(verify=self._options.https(), timeout=60, follow_redirects=True) as http:
                 response = http.get(url)

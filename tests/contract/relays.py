@@ -21,8 +21,8 @@ class Losses:
 
     answers: Counter[str] = field(default_factory=Counter)
     """By method: how many of its next answers are lost. The call arrives and takes effect."""
-    cut_streams_after: int | None = None
-    """The next stream ends after so many messages; then None again."""
+    cuts: list[int] = field(default_factory=list)
+    """After how many messages each of the next streams is lost."""
     calls: Counter[str] = field(default_factory=Counter)
     """By method, whatever became of them."""
 
@@ -55,15 +55,17 @@ class _Everything(grpc.GenericRpcHandler):
 
         async def one(request: bytes, context: Context) -> bytes:
             self._losses.calls[name] += 1
-            answer = await self._channel.unary_unary(path)(request)
+            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(path)
+            answer = await call(request)
             await self._lose(name, context)
-            return bytes(answer)
+            return answer
 
         async def many(request: bytes, context: Context) -> AsyncIterator[bytes]:
             self._losses.calls[name] += 1
             await self._lose(name, context)
-            left, self._losses.cut_streams_after = self._losses.cut_streams_after, None
-            async for answer in self._channel.unary_stream(path)(request):
+            left = self._losses.cuts.pop(0) if self._losses.cuts else None
+            call: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(path)
+            async for answer in call(request):
                 if left == 0:
                     await context.abort(grpc.StatusCode.UNAVAILABLE, "the relay lost the connection")
                 left = None if left is None else left - 1

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -74,24 +72,18 @@ async def test_a_watch_goes_on_from_its_cursor_after_each_lost_connection(form: 
     door.studio.open = False
     async with lossy_grpc(door.door.grpc_address) as (address, losses), connected(form, address) as client:
         video = await client.create(create_request("x", seconds=4))
-        losses.cut_streams_after = 1
-        cursors, segments, last = [], [], None
+        losses.cuts = [1, 2, 1]
+        events = []
         async for event in client.watch(video.id):
             door.studio.open = True
-            if losses.cut_streams_after is None and len(cursors) in (2, 4):
-                losses.cut_streams_after = 1
-            cursors.append(event.cursor)
-            last = event
-            if event.HasField("segment"):
-                segments.append(event.segment.index)
-        assert losses.calls["WatchVideo"] >= 2
-    assert segments == [0, 1, 2, 3]
-    assert len(set(cursors)) == len(cursors)
-    assert last is not None
-    assert last.video.state == Video.SUCCEEDED
+            events.append(event)
+        assert losses.calls["WatchVideo"] == 4
+    assert [event.segment.index for event in events if event.HasField("segment")] == [0, 1, 2, 3]
+    assert len({event.cursor for event in events}) == len(events)
+    assert events[-1].video.state == Video.SUCCEEDED
 
 
-async def test_a_wait_outlives_a_restart_of_the_front_door(form: str, tmp_path: Path) -> None:
+async def test_a_watch_outlives_a_restart_of_the_front_door(form: str, tmp_path: Path) -> None:
     async with opened(settings_for(tmp_path)) as first:
         first.studio.open = False
         address = first.door.grpc_address
@@ -151,7 +143,7 @@ async def test_another_download_to_the_path_goes_on_from_what_a_failed_one_left(
 async def test_a_file_that_is_cut_leaves_nothing_behind(form: str, door: Door, tmp_path: Path) -> None:
     file = await door.upload(CAT)
     async with lossy_grpc(door.door.grpc_address) as (address, losses), connected(form, address) as client:
-        losses.cut_streams_after = 0
+        losses.cuts = [0]
         with pytest.raises(Unavailable):
             await client.download_file(file.id, tmp_path / "cat.png")
         assert not list(tmp_path.iterdir())
@@ -159,23 +151,21 @@ async def test_a_file_that_is_cut_leaves_nothing_behind(form: str, door: Door, t
     assert (tmp_path / "cat.png").read_bytes() == CAT
 
 
-async def test_tls_with_an_authority_of_ones_own(form: str, tmp_path: Path) -> None:
+async def test_tls_takes_an_authority_of_ones_own(form: str, tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    await asyncio.to_thread(
-        subprocess.run,
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
-        check=True, capture_output=True,
+    made = await asyncio.create_subprocess_exec(
+        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+        "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate,
+        stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
+    assert await made.wait() == 0
     grpc = Grpc(address="127.0.0.1:0", tls_cert=certificate, tls_key=key)
     async with opened(settings_for(tmp_path, grpc=grpc)) as door:
         async with connected(form, door.door.grpc_address, ca_file=certificate) as client:
             assert [model.name for model in await client.models()] == ["studio-1"]
-        began = time.monotonic()
         async with connected(form, door.door.grpc_address, retries=0) as client:
             with pytest.raises(Unavailable):
                 await client.models()
-        assert time.monotonic() - began < 10
 
 
 async def _all(form: str, door: Door) -> AsyncIterator[Video]:

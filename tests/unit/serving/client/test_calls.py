@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from google.protobuf.descriptor import MethodDescriptor
 
@@ -11,7 +12,7 @@ from serving.client.calls import UPLOAD, Call
 from serving.gen.longtake.v1 import files_pb2, jobs_pb2, models_pb2, videos_pb2
 
 ASKED = videos_pb2.CreateVideoRequest(prompt="x")
-ALL: list[Call] = [
+ALL: list[Call[Any]] = [
     calls.create(ASKED), calls.plan(ASKED), calls.get("v"), calls.list_videos(5, ""), calls.cancel("v"),
     calls.watch("v", "", previews=False), calls.delete("v"), calls.lineage("v"), calls.get_file("f"),
     calls.list_files(5, ""), calls.download_file("f"), calls.delete_file("f"), calls.list_jobs(dead=False),

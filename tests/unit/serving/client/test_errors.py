@@ -6,13 +6,14 @@ import grpc
 import grpc.aio
 import pytest
 from google.protobuf import any_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from serving import client
 from serving.client.errors import CallFailed, failure_of
 
 
-def rpc_error(code: grpc.StatusCode, *details: object, raw: bytes | None = None) -> grpc.aio.AioRpcError:
+def rpc_error(code: grpc.StatusCode, *details: Message, raw: bytes | None = None) -> grpc.aio.AioRpcError:
     status = status_pb2.Status(code=code.value[0], message="m")
     for detail in details:
         packed = any_pb2.Any()
