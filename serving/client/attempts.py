@@ -7,9 +7,11 @@ from __future__ import annotations
 import random
 import time
 
+import grpc
+
 from serving.client import calls
 from serving.client.calls import Call
-from serving.client.errors import CallFailed, Unavailable
+from serving.client.errors import CallFailed, DeadlineExceeded, Unavailable
 from serving.gen.longtake.v1.videos_pb2 import Video, WatchVideoResponse
 
 ENDED = frozenset({Video.SUCCEEDED, Video.FAILED, Video.CANCELLED, Video.EXPIRED})
@@ -86,10 +88,14 @@ class Following:
         self.ended = True
 
     def pause_after(self, lost: CallFailed) -> float:
-        """Seconds to wait before the stream is opened again. Raises the failure where it must not be."""
+        """Seconds to wait before the stream is opened again. Raises the failure where it must not be, and
+        `DeadlineExceeded`.
+        """
         self._failures += 1
         if not isinstance(lost, Unavailable) or (not self._cursor and self._failures > self._retries):
             raise lost
         pause = pause_s(self._failures)
         left = self.left_s()
+        if left == 0.0:
+            raise DeadlineExceeded(grpc.StatusCode.DEADLINE_EXCEEDED, f"time is up, and {lost}") from lost
         return pause if left is None else min(pause, left)

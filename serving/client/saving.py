@@ -24,6 +24,7 @@ from serving.gen.longtake.v1.videos_pb2 import Video
 Progress = Callable[[int, int], None]
 """(bytes that are there, bytes of the whole)."""
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+_TAGS = "[0-9a-f]" * 16
 _GONE = {401, 403, 404, 410}
 
 
@@ -46,10 +47,9 @@ def image_urls_of(video: Video) -> Sequence[str]:
     return video.image_urls
 
 
-def check_status(status: int, url: str) -> None:
-    """Raises `DownloadFailed` where trying again does not help."""
-    if status in _GONE:
-        raise DownloadFailed(f"{url} answers {status}: it has expired, or what it stood for is deleted; ask anew")
+def unsigned(url: str) -> str:
+    """A URL for messages, without what would let their readers in."""
+    return url.partition("?")[0]
 
 
 class Unfinished(Exception):
@@ -67,7 +67,7 @@ class Download:
         self._progress = progress
         self._retries = retries
         self._failures = 0
-        self._part: Path | None = next(iter(sorted(path.parent.glob(f"{_literal(path.name)}.*.part"))), None)
+        self._part: Path | None = next(iter(sorted(path.parent.glob(f"{_literal(path.name)}.{_TAGS}.part"))), None)
         self._done = self._part.stat().st_size if self._part else 0
         self._total = 0
         self._file: BinaryIO | None = None
@@ -88,20 +88,22 @@ class Download:
 
     def answered(self, status: int, headers: Mapping[str, str], url: str) -> None:
         """Get ready for the body. Raises `Unfinished` where it must be asked for again, and `DownloadFailed`."""
-        check_status(status, url)
+        where = unsigned(url)
+        if status in _GONE:
+            raise DownloadFailed(f"{where} answers {status}: it has expired, or what it stood for is deleted; ask anew")
         part = self._path.with_name(f"{self._path.name}.{_tag(headers)}.part")
         if status == 200:
             self._forget()
             self._done, self._total = 0, int(headers.get("content-length", 0))
         elif status == 206 and part == self._part and (found := _RANGE.fullmatch(headers.get("content-range", ""))):
             if int(found[1]) != self._done:
-                raise DownloadFailed(f"{url} answers from byte {found[1]} and was asked from byte {self._done}")
+                raise DownloadFailed(f"{where} answers from byte {found[1]} and was asked from byte {self._done}")
             self._total = int(found[2])
         elif status in (206, 416):  # our part is of other bytes
             self._forget()
-            raise Unfinished(f"{url} has changed")
+            raise Unfinished(f"{where} has changed")
         else:
-            raise Unfinished(f"{url} answers {status}")
+            raise Unfinished(f"{where} answers {status}")
         self._part = part
         self._file = part.open("ab")
 

@@ -16,7 +16,7 @@ from serving.client.calls import UPLOAD, Call, get
 from serving.client.errors import CallFailed, DeadlineExceeded, DownloadFailed, WaitTimeout, failure_of
 from serving.client.options import CHANNEL, Options
 from serving.client.requests import upload_parts
-from serving.client.saving import Download, Progress, Unfinished, check_status
+from serving.client.saving import Download, Progress, Unfinished, unsigned
 from serving.gen.longtake.v1.files_pb2 import File, UploadFileRequest
 from serving.gen.longtake.v1.videos_pb2 import Video, WatchVideoResponse
 
@@ -143,7 +143,7 @@ class SyncCalls:
                         for piece in response.iter_raw():
                             download.write(piece)
                     return download.whole()
-                except (httpx.HTTPError, Unfinished) as error:
+                except (httpx.RequestError, Unfinished) as error:
                     pause = download.pause_after(error)
                 time.sleep(pause)
 
@@ -154,7 +154,8 @@ class SyncCalls:
         try:
             with httpx.Client(verify=self._options.https(), timeout=60, follow_redirects=True) as http:
                 response = http.get(url)
-                check_status(response.status_code, url)
-                return response.raise_for_status().content
-        except httpx.HTTPError as error:
-            raise DownloadFailed(f"{url}: {error or type(error).__name__}") from error
+        except httpx.RequestError as error:
+            raise DownloadFailed(f"{unsigned(url)}: {error or type(error).__name__}") from error
+        if response.status_code != httpx.codes.OK:
+            raise DownloadFailed(f"{unsigned(url)} answers {response.status_code}; ask anew, or try later")
+        return response.content

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from serving.client.attempts import Attempts, Following, pause_s
-from serving.client.errors import NotFound, ResourceExhausted, Unavailable
+from serving.client.errors import DeadlineExceeded, NotFound, ResourceExhausted, Unavailable
 from serving.gen.longtake.v1.videos_pb2 import Video, WatchVideoResponse
 
 
@@ -81,4 +81,7 @@ def test_a_watch_ends_with_the_videos_last_state() -> None:
 
 
 def test_a_watch_pauses_no_longer_than_it_has_time() -> None:
-    assert following(cursor="c", timeout_s=0.0).pause_after(away()) == 0.0
+    watch = following(cursor="c", timeout_s=0.15)
+    assert all(0 < watch.pause_after(away()) <= 0.15 for _ in range(10))
+    with pytest.raises(DeadlineExceeded, match="away"):
+        following(cursor="c", timeout_s=0.0).pause_after(away())
