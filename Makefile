@@ -14,7 +14,8 @@ demo: $(BASE)/ready ## Set up without torch, start Longtake, make one of everyth
 
 test: $(DEV)/ready lint unit sim ## Set up, then check style, types, imports and generated code, and run all tests.
 
-lint: $(DEV)/ready ## Check style, types, imports and generated code.
+lint: $(DEV)/ready ## Check style, types, imports, protos, and that what is generated is current.
+	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
