@@ -4,7 +4,7 @@ BASE = .venv-demo
 DEV = .venv
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint unit protos score bench kills sim clean
+.PHONY: help demo test lint unit protos released score bench kills sim clean
 
 help: ## List the commands.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -20,6 +20,7 @@ lint: $(DEV)/ready ## Check style, types, imports, protos, and that what is gene
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
 	$(DEV)/bin/buf lint protos
+	$(DEV)/bin/buf breaking protos --against protos/released.binpb
 	$(DEV)/bin/python protos/generate.py --check
 
 unit: $(DEV)/ready ## Run all tests: those that share the one local Ray in one worker, beside the rest.
@@ -27,6 +28,9 @@ unit: $(DEV)/ready ## Run all tests: those that share the one local Ray in one w
 
 protos: $(DEV)/ready ## Generate the code of the protos again.
 	$(DEV)/bin/python protos/generate.py
+
+released: $(DEV)/ready ## At a release: note its protos, which `make lint` holds all later ones against.
+	$(DEV)/bin/buf build protos --exclude-source-info --output protos/released.binpb
 
 score: $(BASE)/ready ## Score the shipped model through its shipped engines.
 	$(BASE)/bin/longtake models score

@@ -218,6 +218,7 @@ class WorkSpan(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     REPLICA_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
+    """ingesting, denoising, rendering or committing."""
     replica: _builtins.str
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp: ...

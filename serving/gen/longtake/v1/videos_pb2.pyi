@@ -465,7 +465,9 @@ class Progress(_message.Message):
     SEGMENTS_TOTAL_FIELD_NUMBER: _builtins.int
     PERCENT_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """conditioning, denoising, rendering, committing."""
+    """prompt, ingesting (of a video made elsewhere), conditioning, denoising or rendering. Empty while queued, and at
+    the end.
+    """
     steps_done: _builtins.int
     """Denoising steps done and to do, over the whole job. Never time passed."""
     steps_total: _builtins.int
