@@ -4,7 +4,7 @@ BASE = .venv-demo
 DEV = .venv
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint unit protos released score bench kills sim clean
+.PHONY: help demo test lint unit protos docs released score bench kills sim clean
 
 help: ## List the commands.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -22,12 +22,16 @@ lint: $(DEV)/ready ## Check style, types, imports, protos, and that what is gene
 	$(DEV)/bin/buf lint protos
 	$(DEV)/bin/buf breaking protos --against protos/released.binpb
 	$(DEV)/bin/python protos/generate.py --check
+	$(DEV)/bin/python docs/generate.py --check
 
 unit: $(DEV)/ready ## Run all tests: those that share the one local Ray in one worker, beside the rest.
 	$(DEV)/bin/python -m pytest -n 2 --dist loadgroup
 
 protos: $(DEV)/ready ## Generate the code of the protos again.
 	$(DEV)/bin/python protos/generate.py
+
+docs: $(DEV)/ready ## Generate the page of the settings again.
+	$(DEV)/bin/python docs/generate.py
 
 released: $(DEV)/ready ## At a release: note its protos, which `make lint` holds all later ones against.
 	$(DEV)/bin/buf build protos --exclude-source-info --output protos/released.binpb

@@ -2,6 +2,9 @@
 
 Order, strongest first: command-line flags, environment (`LONGTAKE_GRPC__ADDRESS`), the TOML file named by
 `LONGTAKE_CONFIG` (or `--config`), defaults. Every process of one installation reads the same settings.
+
+The text under each setting says its unit, its default where that is no value, and why it is there.
+`docs/generate.py` makes docs/settings.md of it, so it is written for those who run Longtake.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from serving.requests import Codec
 
 
 class Group(BaseModel):
-    """A group of settings."""
+    """What all groups of settings share: frozen, and unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,41 +36,53 @@ class Grpc(Group):
     """The gRPC front door."""
 
     address: str = "127.0.0.1:50051"
-    """host:port. Anything but loopback demands `auth.keys_file`."""
-    tls_cert: Path | None = None
-    """PEM chain; with `tls_key` the port speaks TLS."""
-    tls_key: Path | None = None
+    """host:port to listen on; port 0 takes a free one. Anything but loopback demands `auth.keys_file`, so that nobody
+    opens a server to others by accident."""
+    tls_cert: Path | None = Field(default=None, examples=["cert.pem"])
+    """File with the certificate and its chain, PEM. With `tls_key` the port speaks TLS; set both or neither. None: no
+    TLS. The xai-sdk sends an upload's API key over TLS, or to `localhost`, and not otherwise."""
+    tls_key: Path | None = Field(default=None, examples=["key.pem"])
+    """File with the certificate's private key, PEM."""
 
 
 class Http(Group):
-    """Media, health and metrics."""
+    """Media, health (`/healthz`, `/readyz`) and metrics (`/metrics`) over HTTP."""
 
     address: str = "127.0.0.1:8080"
-    public_url: str | None = None
-    """What clients can reach, e.g. `https://video.example`. Default: `http://<address>`."""
+    """host:port to listen on; port 0 takes a free one. It speaks no TLS: put a proxy before it where others reach it.
+    Media need a signed URL; health and metrics need nothing."""
+    public_url: str | None = Field(default=None, examples=["https://video.example"])
+    """What clients can reach; returned URLs begin with it. None: `http://` and the address. It must be set where the
+    address is that of every network (0.0.0.0), which no client can reach."""
     url_ttl_s: int = Field(default=86_400, ge=60, le=604_800)
-    """Seconds that a returned URL works; 24 h as the public API has it."""
+    """Seconds that a returned URL works; 24 h as the public API has it. A URL needs no API key, so it must end."""
 
 
 class Auth(Group):
-    """API keys."""
+    """API keys, and with them tenants."""
 
-    keys_file: Path | None = None
-    """JSON lines: {"id", "tenant", "name", "sha256"} per key. None: no keys, allowed on loopback only."""
+    keys_file: Path | None = Field(default=None, examples=["keys.jsonl"])
+    """File that `longtake keys add NAME --file FILE` writes: a JSON line per key, with its SHA-256 only. It must exist
+    at the start; keys that are added later are known at once. None: no keys, everyone is the tenant `default`;
+    allowed on loopback only."""
 
 
 class Uploads(Group):
     """What clients may hand in."""
 
     max_file_bytes: int = 512 * 1024 * 1024
+    """Bytes of the largest file that may be uploaded; 512 MiB. It bounds what one upload takes of the disk."""
     allow_loopback_urls: bool = False
-    """Let input URLs point at this machine: for development only."""
+    """Let input URLs point at this machine, and at any port: for development only. A client could read what else this
+    machine serves to itself."""
 
 
 class Video(Group):
     """How video is written."""
 
     codec: Codec = Codec.AV1
+    """What a request that names no codec gets: AV1 is the smaller one, H.264 plays on older devices. An extension keeps
+    its video's codec."""
 
 
 StageName = Literal["prompt_writer", "text_encoder", "conditioner", "denoiser", "renderer"]
@@ -76,9 +91,10 @@ StageName = Literal["prompt_writer", "text_encoder", "conditioner", "denoiser", 
 class Scale(Group):
     """Least and most replicas of a stage. Where they differ, its backlog decides."""
 
-    min: int = Field(default=1, ge=0)
-    """0: none while nothing is queued or running; the next job waits for a start."""
-    max: int = Field(default=1, ge=1)
+    min: int = Field(default=1, ge=0, examples=[0])
+    """Least replicas. 0: none while nothing is queued or running; the next job waits for a start."""
+    max: int = Field(default=1, ge=1, examples=[4])
+    """Most replicas; `min` or more."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -90,22 +106,26 @@ class Scale(Group):
 class Stages(Group):
     """The Ray Serve deployments."""
 
-    replicas: dict[StageName, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
-    """A fixed number of replicas by stage, e.g. {"denoiser": 2}; 1 each by default."""
-    scale: dict[StageName, Scale] = Field(default_factory=dict)
-    """Stages that are scaled by their backlog, e.g. {"denoiser": {"min": 0, "max": 4}}."""
+    replicas: dict[StageName, Annotated[int, Field(ge=1)]] = Field(default_factory=dict, examples=[{"renderer": 2}])
+    """A fixed number of replicas by stage; 1 where a stage is not named."""
+    scale: dict[StageName, Scale] = Field(default_factory=dict, examples=[{"denoiser": {"min": 0, "max": 4}}])
+    """Stages that are scaled by their backlog, each with its least and most replicas. A stage stands here or in
+    `replicas`, not in both."""
     backlog_s: float = Field(default=30.0, gt=0)
-    """Seconds of predicted work per replica that may be queued or running before another replica is started."""
+    """Seconds of predicted work per replica that may be queued or running before another replica is started: about how
+    long work may wait."""
     down_delay_s: float = Field(default=60.0, ge=0)
-    """Seconds that fewer replicas must have been enough before any is taken away."""
+    """Seconds that fewer replicas must have been enough before any is taken away. Longer than a start takes, so that a
+    short lull costs none."""
     idle_s: float = Field(default=300.0, ge=0)
     """Seconds without any work before a stage goes down to its `min`, which may be none."""
     engine_threads: int = Field(default=0, ge=0)
-    """Threads of each engine; 0: all cores."""
+    """Threads that each engine computes with; 0: one per core. Fewer where many replicas share a machine."""
     slice_s: float = Field(default=5.0, gt=0)
-    """Longest handle call to the Denoiser."""
+    """Seconds that a call to the Denoiser may take at most, after which the Director decides anew. Slices are 0.5 s at
+    most anyway; a replica that is stopped gets three times this to finish its own."""
     slots: int = Field(default=4, ge=1)
-    """Jobs that the Director runs at once; at least as many as Denoisers."""
+    """Jobs that the Director runs at once, urgent ones aside; at least as many as Denoisers, or some would idle."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -134,34 +154,39 @@ class Stages(Group):
 class Director(Group):
     """Where the front door finds the Director."""
 
-    address: str | None = None
-    """host:port of Serve's gRPC proxy. None: as `up` wrote it to the store."""
+    address: str | None = Field(default=None, examples=["127.0.0.1:9000"])
+    """host:port of Serve's gRPC proxy. None: as `longtake up` wrote it to the store."""
 
 
 class TenantAdmission(Group):
     """What is different for one tenant; what is left out is as in `admission`."""
 
-    max_active_jobs: int | None = Field(default=None, ge=1)
-    creates_per_minute: float | None = Field(default=None, gt=0)
-    most_urgent: int | None = Field(default=None, ge=0, le=9)
-    weight: float = Field(default=1.0, gt=0)
+    max_active_jobs: int | None = Field(default=None, ge=1, examples=[1000])
+    """As `admission.max_active_jobs`, for this tenant. None: as there."""
+    creates_per_minute: float | None = Field(default=None, gt=0, examples=[120.0])
+    """As `admission.creates_per_minute`, for this tenant. None: as there."""
+    most_urgent: int | None = Field(default=None, ge=0, le=9, examples=[0])
+    """As `admission.most_urgent`, for this tenant. None: as there."""
+    weight: float = Field(default=1.0, gt=0, examples=[2.0])
     """Its share of the engines while others wait too: a tenant of weight 2 gets twice what one of weight 1 gets."""
 
 
 class Admission(Group):
-    """Bounds of the queue."""
+    """Bounds of the queue, and how tenants share the stages."""
 
     max_active_jobs: int = Field(default=10_000, ge=1)
-    """Queued and running jobs per tenant before creates are refused."""
+    """Queued and running jobs per tenant before creates are refused: one tenant cannot fill the queue of all."""
     max_all_jobs: int = Field(default=100_000, ge=1)
     """The same for all tenants together."""
-    creates_per_minute: float | None = Field(default=None, gt=0)
+    creates_per_minute: float | None = Field(default=None, gt=0, examples=[60.0])
     """Creates per tenant and front-door process; a minute's worth may come at once. None: as many as the queue takes.
     Each front door counts for itself."""
     most_urgent: int = Field(default=1, ge=0, le=9)
     """The most urgent priority that a tenant may ask for. 0 goes before other tenants' work, so it is given by name."""
-    tenants: dict[str, TenantAdmission] = Field(default_factory=dict)
-    """Other bounds for single tenants, e.g. {"studio": {"most_urgent": 0, "weight": 2}}."""
+    tenants: dict[str, TenantAdmission] = Field(
+        default_factory=dict, examples=[{"studio": {"max_active_jobs": 1000, "most_urgent": 0, "weight": 2.0}}]
+    )
+    """Other bounds and shares for single tenants, by name."""
 
     @property
     def weights(self) -> dict[str, float]:
@@ -172,26 +197,32 @@ class Admission(Group):
 class Retention(Group):
     """How long videos are kept, and what the collector (`longtake gc`) spares."""
 
-    video_ttl_s: int | None = Field(default=None, ge=60)
+    video_ttl_s: int | None = Field(default=None, ge=60, examples=[2_592_000])
     """Seconds after its end that a video is deleted; None: never. One that has an end of its own goes when the first
     of the two is there."""
-    tenants: dict[str, Annotated[int, Field(ge=60)] | None] = Field(default_factory=dict)
-    """The same for single tenants, instead of `video_ttl_s`, e.g. {"studio": 86400}."""
+    tenants: dict[str, Annotated[int, Field(ge=60)] | None] = Field(default_factory=dict, examples=[{"studio": 86_400}])
+    """Seconds for single tenants, by name, instead of `video_ttl_s`. None: never; TOML has no word for it, the
+    environment's JSON has `null`."""
     margin_s: float = Field(default=3600.0, ge=600)
-    """Whatever is younger is spared. Longer than any call to the front door takes, and than clocks differ."""
+    """Seconds; whatever is younger is spared. Longer than any call to the front door takes, and than clocks differ."""
     cache_ttl_s: int = Field(default=30 * 86_400, ge=3600)
-    """Seconds that a cached embedding or picture is kept; later it is computed again."""
+    """Seconds that a cached embedding or picture is kept; 30 days. Later it is computed again, which costs time and
+    changes nothing."""
 
 
 class Settings(BaseSettings):
-    """All of them."""
+    """All settings: two that stand alone, and the groups."""
 
     model_config = SettingsConfigDict(env_prefix="LONGTAKE_", env_nested_delimiter="__", frozen=True, extra="forbid")
 
-    store: str = Field(default_factory=lambda: str(Path.home() / ".longtake" / "store"))
-    """A directory, or `s3://host:port/bucket/prefix?secure=false`."""
+    store: str = Field(
+        default_factory=lambda: str(Path.home() / ".longtake" / "store"),
+        examples=["s3://127.0.0.1:9000/longtake/main?secure=false"],
+    )
+    """Where everything is kept: a directory, or `s3://host:port/bucket/prefix`, with `?secure=false` for plain HTTP and
+    `region=...` where it is not us-east-1."""
     model: str = "sprite-1"
-    """The default model."""
+    """Name of the model that is served, and that a request gets which names none."""
     grpc: Grpc = Grpc()
     http: Http = Http()
     auth: Auth = Auth()
@@ -236,11 +267,11 @@ def _check(settings: Settings) -> None:
     if (settings.grpc.tls_cert is None) != (settings.grpc.tls_key is None):
         raise SettingsError("settings `grpc.tls_cert` and `grpc.tls_key` come together: set both or neither")
     if settings.auth.keys_file is None:
-        for name, address in (("grpc.address", settings.grpc.address), ("http.address", settings.http.address)):
-            if name == "grpc.address" and not is_loopback(address):
-                raise SettingsError(
-                    f"setting `{name}` is {address}, which others can reach: set `auth.keys_file`, or use 127.0.0.1"
-                )
+        address = settings.grpc.address
+        if not is_loopback(address):
+            raise SettingsError(
+                f"setting `grpc.address` is {address}, which others can reach: set `auth.keys_file`, or use 127.0.0.1"
+            )
     elif not settings.auth.keys_file.is_file():
         raise SettingsError(f"setting `auth.keys_file`: {settings.auth.keys_file} is not a file")
 
