@@ -84,7 +84,7 @@ def section(
         within = fields[name].get("additionalProperties", {}).get("$ref")
         if within:
             inner = entry(group, name)
-            path = f"{prefix}{name}.<{'stage' if 'propertyNames' in fields[name] else 'name'}>"
+            path = f"{prefix}{name}.<{'stage' if 'propertyNames' in fields[name] else 'tenant'}>"
             yield f"### `{path}`"
             yield described(inner)
             yield from section(inner, defs[inner.__name__], defs, prefix=f"{path}.")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from engines.families.base import Capabilities
 from serving.frontdoor.create.catalog import Catalog, Model
 from serving.frontdoor.server import FrontDoor
 from serving.settings import Grpc, Http, Settings
@@ -52,16 +53,16 @@ class Cli:
 
 
 @contextmanager
-def front_door(folder: Path) -> Iterator[tuple[str, Studio]]:
-    """Its gRPC address, and the studio that finishes its jobs."""
+def front_door(folder: Path, model: Capabilities = MODEL) -> Iterator[tuple[str, Studio]]:
+    """Its gRPC address, and the studio that finishes its jobs. `model`: the one that it serves."""
     started, stop = threading.Event(), threading.Event()
     found: list[tuple[str, Studio]] = []
 
     async def serve() -> None:
         fixed = {"grpc": Grpc(address="127.0.0.1:0"), "http": Http(address="127.0.0.1:0")}
-        settings = Settings(store=str(folder / "store"), model=MODEL.model, **fixed)
+        settings = Settings(store=str(folder / "store"), model=model.model, **fixed)
         store = await open_store(settings.store)
-        door = FrontDoor(settings, store, Catalog([Model(MODEL, "5" * 64)], default=MODEL.model))
+        door = FrontDoor(settings, store, Catalog([Model(model, "5" * 64)], default=model.model))
         await door.start()
         studio = Studio(store)
         async with studio.at_work():

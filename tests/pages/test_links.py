@@ -1,0 +1,82 @@
+"""What the pages point at is there: files, headings, tests, targets of make, variables of the environment."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from serving.settings import Settings
+from tests.pages.markdown import ROOT, Page, pages
+
+OTHERS = [Page(ROOT / "CHANGELOG.md"), *(Page(path) for path in sorted((ROOT / "loadtests").glob("*.md")))]
+ELSEWHERE = {"CONFIG", "SERVER", "API_KEY", "TLS", "S3_ACCESS_KEY", "S3_SECRET_KEY"}
+"""LONGTAKE_... that are no settings: docs/settings.md says who reads them."""
+every_page = pytest.mark.parametrize("page", pages(), ids=str)
+
+
+@cache
+def names_of_tests() -> frozenset[str]:
+    """All tests of the repository."""
+    files = (ROOT / "tests").rglob("*.py")
+    return frozenset(found for file in files for found in re.findall(r"def (test_\w+)", file.read_text()))
+
+
+def broken_links(page: Page) -> list[str]:
+    """Relative links that lead nowhere."""
+    found = []
+    for link in page.links:
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.path.parent / path).resolve() if path else page.path
+        if not target.exists() or (anchor and anchor not in Page(target).anchors):
+            found.append(link)
+    return found
+
+
+@pytest.mark.parametrize("page", [*pages(), *OTHERS], ids=str)
+def test_links_lead_somewhere(page: Page) -> None:
+    assert broken_links(page) == []
+
+
+@every_page
+def test_files_that_are_named_exist(page: Page) -> None:
+    named = {span.partition("::")[0] for span in page.spans}
+    ours = re.compile(r"(serving|engines|loadtests|tests|protos|docs)/[\w./-]+\.(py|md|proto|json|toml|binpb|png)")
+    missing = [name for name in named if ours.fullmatch(name) and not (ROOT / name).exists()]
+    assert missing == [], "name a file by its path from the top of the repository"
+
+
+@every_page
+def test_folders_that_are_named_exist(page: Page) -> None:
+    named = {span.rstrip("/") for span in page.spans}
+    folder = re.compile(r"(serving|loadtests|tests|protos|docs)(/[\w-]+)+")
+    assert [name for name in named if folder.fullmatch(name) and not (ROOT / name).exists()] == []
+
+
+@every_page
+def test_tests_that_are_named_exist(page: Page) -> None:
+    named = re.findall(r"(?<![\w/])test_\w+(?![\w.])", page.text)
+    assert [name for name in named if name not in names_of_tests()] == []
+
+
+@every_page
+def test_variables_that_are_named_are_read(page: Page) -> None:
+    known = {f"LONGTAKE_{name}" for name in ELSEWHERE}
+    for group, field in Settings.model_fields.items():
+        known.add(f"LONGTAKE_{group}".upper())
+        known |= {f"LONGTAKE_{group}__{name}".upper() for name in getattr(field.annotation, "model_fields", ())}
+    named = set(re.findall(r"LONGTAKE_[A-Z0-9_]*[A-Z0-9]", page.text))
+    assert named - known == set()
+
+
+def test_broken_links_are_told_from_whole_ones_and_from_examples(tmp_path: Path) -> None:
+    file = tmp_path / "page.md"
+    file.write_text(
+        "[a](#one) [b](#two) [c](nowhere.md) [d](page.md#one) [e](https://x.example/y) `[f](code)`\n\n"
+        "# One\n\n```\n[g](block)\n```\n"
+    )
+    assert broken_links(Page(file)) == ["#two", "nowhere.md"]
