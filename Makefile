@@ -7,14 +7,14 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint .c
 .PHONY: help demo test lint unit protos docs released score bench kills sim clean
 
 help: ## List the commands.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 demo: $(BASE)/ready ## Set up without torch, start Longtake, make one of everything, show it on a page.
 	@$(BASE)/bin/longtake demo
 
-test: $(DEV)/ready lint unit sim ## Set up, then check style, types, imports and generated code, and run all tests.
+test: $(DEV)/ready lint unit sim ## Set up, then all that must be green: lint, unit and sim.
 
-lint: $(DEV)/ready ## Check style, types, imports, protos, and that what is generated is current.
+lint: $(DEV)/ready ## Check style, types, layers, protos, and that generated files are current.
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/mypy
@@ -24,16 +24,16 @@ lint: $(DEV)/ready ## Check style, types, imports, protos, and that what is gene
 	$(DEV)/bin/python protos/generate.py --check
 	$(DEV)/bin/python docs/generate.py --check
 
-unit: $(DEV)/ready ## Run all tests: those that share the one local Ray in one worker, beside the rest.
+unit: $(DEV)/ready ## Run all tests; those that share the one local Ray go to one worker, beside the rest.
 	$(DEV)/bin/python -m pytest -n 2 --dist loadgroup
 
-protos: $(DEV)/ready ## Generate the code of the protos again.
+protos: $(DEV)/ready ## Generate serving/gen from the protos again.
 	$(DEV)/bin/python protos/generate.py
 
-docs: $(DEV)/ready ## Generate the page of the settings again.
+docs: $(DEV)/ready ## Generate docs/settings.md from the settings again.
 	$(DEV)/bin/python docs/generate.py
 
-released: $(DEV)/ready ## At a release: note its protos, which `make lint` holds all later ones against.
+released: $(DEV)/ready ## At a release, keep its protos: `make lint` refuses later ones that would break its clients.
 	$(DEV)/bin/buf build protos --exclude-source-info --output protos/released.binpb
 
 score: $(BASE)/ready ## Score the shipped model through its shipped engines.

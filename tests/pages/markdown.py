@@ -82,9 +82,9 @@ class Page:
 
 
 def slug(heading: str) -> str:
-    """A heading as an anchor: lower case, spaces to hyphens, no punctuation; the text of links alone."""
+    """A heading as an anchor: lower case, spaces to hyphens, no punctuation; of links their text."""
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
-    return re.sub(r"[^\w\- ]", "", text).strip().replace(" ", "-")
+    return re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
 
 
 def pages() -> list[Page]:

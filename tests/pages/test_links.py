@@ -76,7 +76,7 @@ def test_variables_that_are_named_are_read(page: Page) -> None:
 def test_broken_links_are_told_from_whole_ones_and_from_examples(tmp_path: Path) -> None:
     file = tmp_path / "page.md"
     file.write_text(
-        "[a](#one) [b](#two) [c](nowhere.md) [d](page.md#one) [e](https://x.example/y) `[f](code)`\n\n"
-        "# One\n\n```\n[g](block)\n```\n"
+        "[a](#one--only-) [b](#two) [c](nowhere.md) [d](page.md#one--only-) [e](https://x.example/y) `[f](code)`\n\n"
+        "# One & `only` ...\n\n```\n[g](block)\n```\n"
     )
     assert broken_links(Page(file)) == ["#two", "nowhere.md"]
