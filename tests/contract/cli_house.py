@@ -59,8 +59,12 @@ def front_door(folder: Path, model: Capabilities = MODEL) -> Iterator[tuple[str,
     found: list[tuple[str, Studio]] = []
 
     async def serve() -> None:
-        fixed = {"grpc": Grpc(address="127.0.0.1:0"), "http": Http(address="127.0.0.1:0")}
-        settings = Settings(store=str(folder / "store"), model=model.model, **fixed)
+        settings = Settings(
+            store=str(folder / "store"),
+            model=model.model,
+            grpc=Grpc(address="127.0.0.1:0"),
+            http=Http(address="127.0.0.1:0"),
+        )
         store = await open_store(settings.store)
         door = FrontDoor(settings, store, Catalog([Model(model, "5" * 64)], default=model.model))
         await door.start()

@@ -7,6 +7,7 @@ import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -38,18 +39,18 @@ class Client:
         self.files: files_pb2_grpc.FilesAsyncStub = files_pb2_grpc.FilesStub(channel)
         self.models: models_pb2_grpc.ModelsAsyncStub = models_pb2_grpc.ModelsStub(channel)
 
-    async def create(self, prompt: str = "x", **fields: object) -> Video:
+    async def create(self, prompt: str = "x", **fields: Any) -> Video:
         asked = {"seconds": 1, **fields}
-        return await self.videos.CreateVideo(videos_pb2.CreateVideoRequest(prompt=prompt, **asked))  # type: ignore[arg-type]
+        return await self.videos.CreateVideo(videos_pb2.CreateVideoRequest(prompt=prompt, **asked))
 
-    async def extend(self, parent: str, **fields: object) -> Video:
+    async def extend(self, parent: str, **fields: Any) -> Video:
         return await self.create(extends=videos_pb2.Extension(video_id=parent), **fields)
 
     async def events(self, video: str, cursor: str = "", previews: bool = False) -> list[videos_pb2.WatchVideoResponse]:
         request = videos_pb2.WatchVideoRequest(id=video, cursor=cursor, previews=previews)
         return [event async for event in self.videos.WatchVideo(request, timeout=60)]
 
-    async def made(self, prompt: str = "x", **fields: object) -> Video:
+    async def made(self, prompt: str = "x", **fields: Any) -> Video:
         return await self.ended(await self.create(prompt, **fields))
 
     async def ended(self, video: Video) -> Video:
@@ -70,8 +71,8 @@ class Client:
         return await self.files.UploadFile(iter([first, files_pb2.UploadFileRequest(data=data)]))
 
 
-def settings_for(folder: Path, **groups: object) -> Settings:
-    fixed = {"grpc": Grpc(address="127.0.0.1:0"), "http": Http(address="127.0.0.1:0", url_ttl_s=3600)}
+def settings_for(folder: Path, **groups: Any) -> Settings:
+    fixed: dict[str, Any] = {"grpc": Grpc(address="127.0.0.1:0"), "http": Http(address="127.0.0.1:0", url_ttl_s=3600)}
     return Settings(store=str(folder / "store"), model=MODEL.model, **{**fixed, **groups})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -19,15 +20,15 @@ from tests.contract.longtake_house import Client, opened, refused, settings_for
 pytestmark = pytest.mark.anyio
 
 
-async def _retry_after(client: Client, **fields: object) -> float:
+async def _retry_after(client: Client, **fields: Any) -> float:
     """Seconds after which a refused create says to come back."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await client.create(**fields)  # type: ignore[arg-type]
+        await client.create(**fields)
     status = rpc_status.from_call(caught.value)
     assert status is not None
     retry = error_details_pb2.RetryInfo()
     assert any(detail.Unpack(retry) for detail in status.details), caught.value.details()
-    return retry.retry_delay.ToMilliseconds() / 1000
+    return float(retry.retry_delay.ToMilliseconds() / 1000)
 
 
 async def test_a_tenants_own_bound_goes_before_the_one_for_everybody(tmp_path: Path) -> None:

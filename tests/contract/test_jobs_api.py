@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -44,7 +45,7 @@ async def store(folder: Path) -> Store:
 
 
 @pytest.fixture
-def jobs(client: Client) -> jobs_pb2_grpc.JobsStub:
+def jobs(client: Client) -> jobs_pb2_grpc.JobsAsyncStub:
     return jobs_pb2_grpc.JobsStub(client.channel)
 
 
@@ -125,7 +126,7 @@ async def test_an_expired_video_says_so(client: Client, store: Store) -> None:
     assert events[-1].video.error.code == "DEADLINE_EXCEEDED"
 
 
-async def test_the_queue_shows_what_waits(client: Client, store: Store, jobs: jobs_pb2_grpc.JobsStub) -> None:
+async def test_the_queue_shows_what_waits(client: Client, store: Store, jobs: jobs_pb2_grpc.JobsAsyncStub) -> None:
     record = await _left_by_the_studio(client, store)
     found = {job.video.id: job for job in (await jobs.ListJobs(jobs_pb2.ListJobsRequest())).jobs}
     waiting = found[record.id]
@@ -136,7 +137,9 @@ async def test_the_queue_shows_what_waits(client: Client, store: Store, jobs: jo
     await client.videos.CancelVideo(videos_pb2.CancelVideoRequest(id=record.id))
 
 
-async def test_the_life_of_a_job_is_told_in_order(client: Client, store: Store, jobs: jobs_pb2_grpc.JobsStub) -> None:
+async def test_the_life_of_a_job_is_told_in_order(
+    client: Client, store: Store, jobs: jobs_pb2_grpc.JobsAsyncStub
+) -> None:
     record = await _left_by_the_studio(client, store)
     await client.videos.CancelVideo(videos_pb2.CancelVideoRequest(id=record.id))
     history = await jobs.ExplainJob(jobs_pb2.ExplainJobRequest(id=record.id))
@@ -146,7 +149,7 @@ async def test_the_life_of_a_job_is_told_in_order(client: Client, store: Store, 
         await jobs.ExplainJob(jobs_pb2.ExplainJobRequest(id="vid_nothing"))
 
 
-async def test_a_dead_letter_is_run_again_once(client: Client, store: Store, jobs: jobs_pb2_grpc.JobsStub) -> None:
+async def test_a_dead_letter_is_run_again_once(client: Client, store: Store, jobs: jobs_pb2_grpc.JobsAsyncStub) -> None:
     dead = await _dead(client, store)
     listed = await jobs.ListJobs(jobs_pb2.ListJobsRequest(dead=True))
     assert dead.id in [job.video.id for job in listed.jobs]
@@ -160,14 +163,16 @@ async def test_a_dead_letter_is_run_again_once(client: Client, store: Store, job
     assert dead.id not in [job.video.id for job in (await jobs.ListJobs(jobs_pb2.ListJobsRequest(dead=True))).jobs]
 
 
-async def test_what_failed_by_its_callers_fault_is_not_run_again(client: Client, jobs: jobs_pb2_grpc.JobsStub) -> None:
+async def test_what_failed_by_its_callers_fault_is_not_run_again(
+    client: Client, jobs: jobs_pb2_grpc.JobsAsyncStub
+) -> None:
     failed = await client.made(prompt="fail")
     async with refused(grpc.StatusCode.FAILED_PRECONDITION, "no dead letter"):
         await jobs.RequeueJob(jobs_pb2.RequeueJobRequest(id=failed.id))
 
 
 async def test_an_input_in_quarantine_is_refused_until_it_is_lifted(
-    client: Client, store: Store, jobs: jobs_pb2_grpc.JobsStub
+    client: Client, store: Store, jobs: jobs_pb2_grpc.JobsAsyncStub
 ) -> None:
     file = await client.upload(png(np.full((32, 32, 3), 90, np.uint8)))
     references = [videos_pb2.Media(file_id=file.id)]
@@ -179,7 +184,7 @@ async def test_an_input_in_quarantine_is_refused_until_it_is_lifted(
     assert (await client.create("x", references=references)).id
 
 
-async def _left_by_the_studio(client: Client, store: Store, **fields: object) -> JobRecord:
+async def _left_by_the_studio(client: Client, store: Store, **fields: Any) -> JobRecord:
     """A running job that nobody works on."""
     video = await client.create("hang", **fields)
     await client.until(video.id, videos_pb2.Video.RUNNING)
@@ -189,7 +194,7 @@ async def _left_by_the_studio(client: Client, store: Store, **fields: object) ->
     return found
 
 
-async def _dead(client: Client, store: Store, *, quarantine: bool = False, **fields: object) -> JobRecord:
+async def _dead(client: Client, store: Store, *, quarantine: bool = False, **fields: Any) -> JobRecord:
     record = await _left_by_the_studio(client, store, **fields)
     await DeadLetters(store).bury(record, stage="conditioner", why="it crashed", quarantine=quarantine)
     error = JobError(code="WORKERS_CRASHED", message="it crashed")

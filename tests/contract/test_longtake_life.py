@@ -76,7 +76,7 @@ async def test_a_deleted_video_is_gone_and_its_extension_stays_whole(client: Cli
     async with httpx.AsyncClient() as web:
         assert (await web.get(root.url)).status_code == 404
         film = (await web.get(longer.url)).content
-    with av.open(io.BytesIO(film)) as container:
+    with av.open(io.BytesIO(film), "r") as container:
         assert sum(1 for _ in container.decode(video=0)) == 33
     hanging = await client.create("hang")
     async with refused(grpc.StatusCode.FAILED_PRECONDITION, "cancel it first"):

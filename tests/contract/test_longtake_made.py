@@ -36,7 +36,7 @@ async def test_a_finished_video_has_a_url_that_plays_without_credentials(client:
     async with httpx.AsyncClient() as web:
         answer = await web.get(video.url)
         thumbnail = await web.get(video.thumbnail_url)
-    with av.open(io.BytesIO(answer.content)) as film:
+    with av.open(io.BytesIO(answer.content), "r") as film:
         assert sum(1 for _ in film.decode(video=0)) == video.frames == 17
     assert thumbnail.headers["content-type"] == "image/png"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -38,7 +39,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("fields", "field"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
-async def test_a_wrong_field_is_named(client: Client, fields: dict[str, object], field: str) -> None:
+async def test_a_wrong_field_is_named(client: Client, fields: dict[str, Any], field: str) -> None:
     async with refused(grpc.StatusCode.INVALID_ARGUMENT, field, field):
         await client.create(**{"prompt": "x", **fields})
 

@@ -21,7 +21,7 @@ IDLE_S = 135
 def stock_server() -> tuple[grpc.Server, int]:
     """A server as the library makes it, which answers one method with an empty message."""
     server = grpc.server(futures.ThreadPoolExecutor(2))
-    answer = grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
+    answer: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("xai_api.Auth", {"get_api_key_info": answer}),)
     )

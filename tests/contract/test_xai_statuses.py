@@ -54,7 +54,7 @@ def make(stub: video_pb2_grpc.VideoStub, prompt: str = "x", **fields: object) ->
 
 
 def code_of(caught: pytest.ExceptionInfo[grpc.RpcError]) -> tuple[grpc.StatusCode, str]:
-    return caught.value.code(), caught.value.details()
+    return caught.value.code(), str(caught.value.details())
 
 
 def test_an_idempotency_key_makes_a_start_that_is_sent_twice_one_video(

@@ -7,6 +7,7 @@ import signal
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import grpc
@@ -35,11 +36,11 @@ class House:
         self.videos = videos_pb2_grpc.VideosStub(channel)
         self.files = files_pb2_grpc.FilesStub(channel)
 
-    def create(self, prompt: str = PROMPT, **fields: object) -> Video:
+    def create(self, prompt: str = PROMPT, **fields: Any) -> Video:
         """Start a video."""
         return self.videos.CreateVideo(videos_pb2.CreateVideoRequest(prompt=prompt, **fields))
 
-    def extend(self, parent: Video, segment: str = "", **fields: object) -> Video:
+    def extend(self, parent: Video, segment: str = "", **fields: Any) -> Video:
         """Start an extension of one second."""
         source = videos_pb2.Extension(video_id=parent.id, segment=segment)
         return self.create(extends=source, **{"seconds": 1, **fields})

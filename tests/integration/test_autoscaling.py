@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from serving.store.open import open_store
 from tests.integration.house import House, Video, fetch
 
 MOST = 3
-LONG = {"seconds": 15, "steps": 50}
+LONG: dict[str, Any] = {"seconds": 15, "steps": 50}
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import base64
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -23,7 +24,7 @@ from serving.runtime_keys import TOKEN_METADATA, director_address
 from serving.store.open import open_store
 from tests.integration.house import House, Video, fetch, foreign_mp4, frames_of, red_square, scene
 
-LONG = {"seconds": 15, "steps": 50}
+LONG: dict[str, Any] = {"seconds": 15, "steps": 50}
 """Work for many seconds."""
 
 

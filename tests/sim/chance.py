@@ -148,4 +148,4 @@ class Chance:
 
     def pause_s(self, low: float, high: float) -> float:
         """Some time, more often a short one."""
-        return low * (high / low) ** self.random.random()
+        return float(low * (high / low) ** self.random.random())

@@ -7,6 +7,8 @@ beside the first for a while; then the older one is ended.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 
 from tests.sim.chance import KINDS
 from tests.sim.collector import start_collector
@@ -38,14 +40,14 @@ class Chaos:
         """Trouble for so long, then none."""
         world, faults = self._world, self._world.faults
         self._chance.trouble(faults)
-        rates: list[tuple[float, object]] = [
-            *((faults.kills.get(kind, 0.0), (self._kill, kind)) for kind in KINDS),
-            *((faults.stops.get(kind, 0.0), (self._stop, kind)) for kind in KINDS),
-            (faults.second_directors, (self._second_director,)),
-            (faults.outages, (self._outage,)),
-            (faults.partitions, (self._partition,)),
-            (faults.clock_jumps, (self._clock_jump,)),
-            (faults.collections, (self._collection,)),
+        rates: list[tuple[float, Callable[[], None]]] = [
+            *((faults.kills.get(kind, 0.0), partial(self._kill, kind)) for kind in KINDS),
+            *((faults.stops.get(kind, 0.0), partial(self._stop, kind)) for kind in KINDS),
+            (faults.second_directors, self._second_director),
+            (faults.outages, self._outage),
+            (faults.partitions, self._partition),
+            (faults.clock_jumps, self._clock_jump),
+            (faults.collections, self._collection),
         ]
         total = sum(rate for rate, _ in rates)
         ends = world.loop.now + troubled_s
@@ -53,9 +55,8 @@ class Chaos:
             await asyncio.sleep(min(self._chance.random.expovariate(total), max(0.0, ends - world.loop.now)))
             if world.loop.now >= ends:
                 break
-            (chosen,) = self._chance.random.choices([what for _, what in rates], [rate for rate, _ in rates])
-            act, *given = chosen  # type: ignore[misc]
-            act(*given)
+            (act,) = self._chance.random.choices([what for _, what in rates], [rate for rate, _ in rates])
+            act()
         await asyncio.sleep(max(0.0, ends - world.loop.now))
         self._chance.calm()
         while self._chance.cut_off or world.stopped():  # noqa: ASYNC110  (nobody tells)

@@ -14,12 +14,14 @@ import asyncio
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+_Work = Coroutine[Any, Any, T] | Generator[Any, None, T]
 _PROCESS: ContextVar[Process] = ContextVar("process")
 
 
@@ -229,7 +231,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         return [
             (process, str(getattr(task.get_coro(), "__qualname__", "")), error)
             for process, task in self.tasks
-            if process.alive and task.done() and not task.cancelled() and task._log_traceback  # type: ignore[attr-defined]
+            if process.alive and task.done() and not task.cancelled() and task._log_traceback
             if (error := task.exception()) is not None
         ]
 
@@ -253,7 +255,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         process = self._current
         return process.started + self.now * process.rate
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
+    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> Any:
         if context is None:
             context = copy_context()
         handle = _Handle(context.get(_PROCESS, self.world), callback, args, context, self.now)
@@ -263,7 +265,9 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     call_soon_threadsafe = call_soon
 
-    def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> Any:
         if context is None:
             context = copy_context()
         process = context.get(_PROCESS, self.world)
@@ -274,7 +278,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         return handle
 
     def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> Any:
         if context is None:
             context = copy_context()
@@ -291,7 +295,7 @@ class SimLoop(asyncio.AbstractEventLoop):
             heapq.heappush(self._timers, (self.now + delay, next(self._numbers), handle))
 
     def create_task(
-        self, work: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
+        self, work: _Work[T], *, name: str | None = None, context: Context | None = None
     ) -> asyncio.Task[T]:
         number = next(self._numbers)
         task: _Task[T] = _Task.__new__(_Task)

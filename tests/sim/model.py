@@ -91,7 +91,8 @@ class TinyFamily:
     def step(self, engines: Engines | None, states: Sequence[Denoising]) -> None:
         for state in states:
             given = state.packed["given"]
-            state.latents = (state.latents * np.float32(0.5) + given * np.float32(state.step + 1)).astype(np.float32)
+            half = state.latents.astype(np.float32) * np.float32(0.5)
+            state.latents = half + given.astype(np.float32) * np.float32(state.step + 1)
             state.step += 1
 
     def batch_key(self, state: Denoising) -> Any:

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from random import Random
 
-from serving.jobs.record import JobState
+from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from tests.sim.chance import drawn
 from tests.sim.chaos import Chaos
@@ -98,7 +98,8 @@ async def _listed(world: World) -> None:
     """Every video is listed once, newest first."""
     jobs = Jobs(world.store(world.loop.world))
     for tenant in sorted({job.record.tenant for job in world.ledger.jobs.values()}):
-        listed, token = [], ""
+        listed: list[JobRecord] = []
+        token = ""
         while True:
             page = await jobs.list(tenant, limit=3, token=token)
             listed += page.records

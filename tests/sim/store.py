@@ -168,7 +168,7 @@ class SimStore:
         future: asyncio.Future[T] = self._loop.create_future()
         if disk.gate is not None:
             disk.gate(process, "before", name, key)
-            if not process.alive:
+            if not self._process.alive:
                 return await future  # for ever: it is dead
         fate = self._chance.store_call()
         self._loop.after(fate.there_s, self._arrive, future, name, key, effect, fate)
@@ -188,7 +188,8 @@ class SimStore:
             return
         disk = self.disk
         disk.by = self._process
-        result, error = None, None
+        result: T | None = None
+        error: Exception | None = None
         try:
             result = effect()
         except (NotFound, Conflict) as refused:

@@ -27,7 +27,8 @@ def _simulate(*arguments: str) -> tuple[int, str]:
 
 
 def _broken_rule(told: str) -> str:
-    (rule,) = re.findall(r"^(?:Violation|OutOfTime): .*$", told, re.MULTILINE)
+    rules: list[str] = re.findall(r"^(?:Violation|OutOfTime): .*$", told, re.MULTILINE)
+    (rule,) = rules
     return rule
 
 

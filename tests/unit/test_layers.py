@@ -103,7 +103,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def broken(tree: Path, contract: str) -> bool:
     """Whether the tool that `make lint` runs finds this contract broken. Any other failure of it raises."""
-    command = [Path(sys.executable).with_name("lint-imports"), "--no-logo", "--contract", contract]
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-logo", "--contract", contract]
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     result = subprocess.run(
         command, cwd=tree, env=environment, capture_output=True, text=True, timeout=120, check=False

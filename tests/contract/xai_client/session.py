@@ -74,7 +74,7 @@ def open_client(*, asynchronous: bool) -> Any:
 
 def main(*scenarios: Scenario) -> None:
     """Run the scenario that the command line names."""
-    named = {scenario.__name__: scenario for scenario in scenarios}  # type: ignore[attr-defined]
+    named = {scenario.__name__: scenario for scenario in scenarios}
 
     async def run() -> dict[str, Any]:
         client = open_client(asynchronous="--async" in sys.argv)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.anyio
 __all__ = ["office", "session"]
 
 
-async def _job(office: Office, session: Session, **fields: object) -> JobRecord:
+async def _job(office: Office, session: Session, **fields: Any) -> JobRecord:
     """Finished, and made by the engines that are here."""
     if not office.directors:
         await office.director()

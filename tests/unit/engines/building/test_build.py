@@ -53,7 +53,8 @@ def _untrained(folder: Path, torch: object) -> None:
     from safetensors.torch import save_file
 
     from engines.families.sprite import captions
-    from engines.families.sprite.graphs import Dit, TextTable, Vae
+    from engines.families.sprite.dit import Dit, TextTable
+    from engines.families.sprite.vae import Vae
 
     torch.manual_seed(0)  # type: ignore[attr-defined]
     folder.mkdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -70,7 +69,7 @@ class Skewed:
         self._session = session
         self._component = component
 
-    def infer(self, component: str, inputs: Arrays) -> Mapping[str, NDArray[np.generic]]:
+    def infer(self, component: str, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
         found = self._session.infer(component, inputs)
         if component != self._component:
             return found

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engines.runtimes.base import Arrays, Runner, check_inputs
 from engines.spec import ComponentSpec
 
-GOOD = {"x": np.zeros((2, 3), np.float32), "i": np.zeros(2, np.int64)}
+GOOD: Arrays = {"x": np.zeros((2, 3), np.float32), "i": np.zeros(2, np.int64)}
 
 
 def test_inputs_that_fit_pass(doubler: ComponentSpec) -> None:
@@ -33,7 +33,7 @@ def test_inputs_that_fit_pass(doubler: ComponentSpec) -> None:
 def test_an_input_that_does_not_fit_is_named(
     doubler: ComponentSpec, change: Mapping[str, NDArray[np.generic] | None], message: str
 ) -> None:
-    inputs = {name: value for name, value in (GOOD | dict(change)).items() if value is not None}
+    inputs = {name: value for name, value in {**GOOD, **change}.items() if value is not None}
     with pytest.raises(ValueError, match=f"doubler: .*{message}"):
         check_inputs(doubler, inputs)
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
 from engines.spec import ComponentSpec
 
-torch = pytest.importorskip("torch", reason="the torch runner needs longtake[build]")
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = pytest.importorskip("torch", reason="the torch runner needs longtake[build]")
 
 
 def test_it_hands_inputs_to_the_module_in_the_order_of_the_spec(doubler: ComponentSpec) -> None:

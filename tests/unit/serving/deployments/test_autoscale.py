@@ -216,7 +216,8 @@ class Serve:
         monkeypatch.setattr(time, "time", lambda: self.now)
         (application,) = config(settings, grpc_port=1, http_port=2).applications
         self.state = ApplicationAutoscalingState(application.name)
-        self.state.register(AutoscalingPolicy(**application.autoscaling_policy))
+        policy = application.autoscaling_policy or {}
+        self.state.register(AutoscalingPolicy(**policy))  # type: ignore[no-untyped-call]  # Ray tells no types
         self.targets: dict[DeploymentID, int] = {}
         for deployment in _deployments(settings):
             scaled = deployment._deployment_config.autoscaling_config

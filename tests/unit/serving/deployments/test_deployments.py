@@ -85,16 +85,20 @@ def test_a_users_error_survives_the_way_between_processes() -> None:
     assert str(error) == "first_frame: it is no picture"
 
 
+def _wrapped(function: str, error: Exception) -> RayTaskError:
+    return RayTaskError(function, "trace", error)  # type: ignore[no-untyped-call]  # Ray tells no types
+
+
 def test_a_stages_own_error_comes_out_of_rays_wrapping() -> None:
     error = InvalidArgument("image", "broken")
-    wrapped = RayTaskError("read_inputs", "trace", error)
-    passed_on = RayTaskError("condition", "trace", wrapped)
+    wrapped = _wrapped("read_inputs", error)
+    passed_on = _wrapped("condition", wrapped)
 
     assert _own(wrapped) is error
     assert _own(passed_on) is error
-    unknown = RayTaskError("render", "trace", ZeroDivisionError("x"))
+    unknown = _wrapped("render", ZeroDivisionError("x"))
     assert _own(unknown) is unknown
-    assert isinstance(_own(RayTaskError("render", "trace", StageLost("gone"))), StageLost)
+    assert isinstance(_own(_wrapped("render", StageLost("gone"))), StageLost)
 
 
 # ── the router ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -122,8 +126,8 @@ class _Request:
 
 
 def _chosen(*args: object) -> list[str]:
-    replicas = [_Replica(_Id("a")), _Replica(_Id("b"))]
-    request = _Request(list(args))
+    replicas: list[Any] = [_Replica(_Id("a")), _Replica(_Id("b"))]
+    request: Any = _Request(list(args))
     router = object.__new__(NamedReplicaRouter)
     (found,) = asyncio.run(router.choose_replicas(replicas, request))
     assert request.routing_context.should_backoff is bool(args)

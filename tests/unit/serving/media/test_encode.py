@@ -43,8 +43,8 @@ def test_every_frame_comes_back(codec: Literal["av1", "h264"], canvas: Canvas, s
     fragments = [fragment for start in range(-3, 17, 4) for fragment in encoder.push(frames[max(start, 0) : start + 4])]
     data = b"".join(fragment.data for fragment in fragments + encoder.finish())
 
-    with av.open(io.BytesIO(encoder.init + data)) as container:
-        decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    with av.open(io.BytesIO(encoder.init + data), "r") as container:
+        decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)], dtype=np.float32)
     pushed = frames.repeat(scale, 1).repeat(scale, 2).astype(np.float32)
     assert decoded.shape == pushed.shape
     error = ((decoded - pushed) ** 2).mean(axis=(1, 2, 3))

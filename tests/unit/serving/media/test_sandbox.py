@@ -34,6 +34,7 @@ def picture(form: str = "PNG", size: tuple[int, int] = (100, 60), **options: obj
 def video(path: Path, *, seconds: float = 2.0, codec: str = "libx264", size: tuple[int, int] = (160, 90)) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=10)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         with unchanged_scheduling():
             stream.codec_context.open()
@@ -226,7 +227,7 @@ async def test_facts_that_cannot_be_are_not_believed(tmp_path: Path, monkeypatch
 async def test_a_reader_may_stop_early(tmp_path: Path) -> None:
     path, decoder = video(tmp_path / "a.mp4"), Decoder(parallel=1)
     frames = decoder.decode_video(path, width=640, height=360, fps=16, frames=33)
-    async with aclosing(frames):
+    async with aclosing(frames):  # type: ignore[type-var]  # a generator, whatever it says
         await anext(frames)
     assert (await decoder.probe_video(path)).codec == "h264"
 

@@ -12,6 +12,8 @@ from serving.store.base import Listed, Versioned
 from serving.store.directory import DirectoryStore
 
 HOUR_MS = 3_600_000
+Keys = list[str]
+"""Spelled here, since `list` is a method of a store."""
 IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """For tests that make many stores: nothing is waited for there."""
 
@@ -125,7 +127,7 @@ class ClockedStore(DirectoryStore):
             self.before_delete(key)
         self._delete(key)
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def keys(self, prefix: str = "") -> Keys:
         """All keys, at once."""
         return [entry.key for entry in self._walk(self._objects, "", prefix, "")]
 

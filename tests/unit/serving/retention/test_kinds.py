@@ -31,7 +31,7 @@ WEEK = 7 * 24.0
 
 async def checkpoint(store: ClockedStore, record: JobRecord, step: int = 1) -> str:
     work = Work(TENANT, record.id, 0, 1, "fingerprint")
-    return await Checkpoints(store).write(work, step, np.zeros((1, 2)), np.zeros(3))
+    return await Checkpoints(store).write(work, step, np.zeros((1, 2), np.float32), np.zeros(3, np.float32))
 
 
 async def test_checkpoints_and_leases_go_with_their_jobs(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,8 +145,16 @@ async def denoiser(loaded: Loaded, anyio_backend: str) -> AsyncIterator[Denoiser
     await denoiser.stop()
 
 
-def _slice(**fields: object) -> SliceCall:
-    asked = {"job": "job", "attempt": 1, "segment": 0, "seed": 7, "steps": 4, "budget_s": 30.0, **fields}
+def _slice(**fields: Any) -> SliceCall:
+    asked: dict[str, Any] = {
+        "job": "job",
+        "attempt": 1,
+        "segment": 0,
+        "seed": 7,
+        "steps": 4,
+        "budget_s": 30.0,
+        **fields,
+    }
     return SliceCall(tenant=TENANT, model=MODEL, epoch=1, fingerprint="f", **asked)
 
 
@@ -185,6 +194,7 @@ async def test_a_segment_starts_again_on_a_replica_that_does_not_hold_it(loaded:
     other.start()
 
     moved = await other.run_slice(_slice(resume=True), conditions)
+    assert moved.latents is not None
     taken = await other.take(TakeCall(TENANT, "gone", 1, 0, "one", moved.latents))
     await other.stop()
 

@@ -43,7 +43,7 @@ class Meeting:
         kind = Kind("blobs", PREFIX, collection.before(3600), lambda _: False, announced=True)
         writing = asyncio.create_task(blobs.put(b"bytes"))
         sweep = asyncio.create_task(Sweep(collection)._collect(kind, entries))
-        branches = []
+        branches: list[int] = []
         while not (writing.done() and sweep.done()):
             await turns.settle()
             if turns.waiting:

@@ -78,4 +78,4 @@ def test_a_video_is_told_in_words() -> None:
 
 def test_frames_of_another_kind_are_refused() -> None:
     with pytest.raises(ValueError, match="uint8"):
-        decode(np.zeros((1, 64, 64, 3), np.float32))  # type: ignore[arg-type]
+        decode(np.zeros((1, 64, 64, 3), np.float32))

@@ -64,7 +64,7 @@ def test_an_extension_keeps_what_its_video_shows(family: Family) -> None:
 def test_every_effective_prompt_can_be_encoded(family: Family, shipped: Session) -> None:
     for seed in range(20):
         for subject in ("named", "reference", "frame"):
-            prompt = family.read_prompt("", subject=subject, seed=seed).effective_prompt  # type: ignore[arg-type]
+            prompt = family.read_prompt("", subject=subject, seed=seed).effective_prompt
             assert family.encode_text(shipped, prompt).shape == (14, 128)
 
 

@@ -9,7 +9,8 @@ from engines.families.sprite.reference import read_reference
 
 def noisy(picture: world.U8, seed: int) -> world.U8:
     noise = np.random.default_rng(seed).integers(-20, 21, picture.shape)
-    return np.clip(picture.astype(np.int64) + noise, 0, 255).astype(np.uint8)
+    noised: world.U8 = np.clip(picture.astype(np.int64) + noise, 0, 255).astype(np.uint8)
+    return noised
 
 
 @pytest.mark.parametrize("background", range(4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ NOW = 1_700_000_000_000
 _numbers = itertools.count()
 
 
-def job(tenant: str = "studio", *, seconds: int = 2, **fields: object) -> JobRecord:
+def job(tenant: str = "studio", *, seconds: int = 2, **fields: Any) -> JobRecord:
     request = VideoRequest(model="sprite-1", seconds=seconds, aspect_ratio="1:1", resolution="480p", steps=10)
     planned = plan(request, models.family("sprite-1").capabilities, model_digest="d" * 64, seed=1)
     name = f"vid_{next(_numbers):04d}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from serving.estimates import DENOISER, RENDERER, Estimates, save
@@ -27,7 +29,7 @@ async def _learnt(store: Store) -> None:
     await save(store, known)
 
 
-def _job(letter: str, **changes: object) -> JobRecord:
+def _job(letter: str, **changes: Any) -> JobRecord:
     return record("vid_" + letter * 26, **changes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -115,7 +116,8 @@ def test_an_extension_inherits_size_and_codec() -> None:
     [("aspect_ratio", "16:9", "1:1"), ("resolution", "480p", "720p"), ("codec", "av1", "h264")],
 )
 def test_an_extension_that_asks_for_another_track_is_refused(field: str, value: str, kept: str) -> None:
-    draft = replace(Draft(extends=PARENT), **{field: value})
+    asked: dict[str, Any] = {field: value}
+    draft = replace(Draft(extends=PARENT), **asked)
 
     with pytest.raises(InvalidArgument, match=kept) as caught:
         inherited_resolution(draft, CAPABILITIES, SQUARE)

@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 import pytest
@@ -35,14 +36,14 @@ class Ingress(director_pb2_grpc.DirectorServicer):
         self.stream_s = 30.0
 
     async def Wake(
-        self, request: director_pb2.WakeRequest, context: grpc.aio.ServicerContext
+        self, request: director_pb2.WakeRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> director_pb2.WakeResponse:
         await self._check(context)
         self.woken.append(request.job)
         return director_pb2.WakeResponse(epoch=self.feed.epoch)
 
     async def Watch(
-        self, request: director_pb2.WatchRequest, context: grpc.aio.ServicerContext
+        self, request: director_pb2.WatchRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[director_pb2.WatchResponse]:
         await self._check(context)
         async for batch in self.feed.watch(request.cursor, request.epoch, seconds=self.stream_s):
@@ -64,8 +65,8 @@ class Ingress(director_pb2_grpc.DirectorServicer):
                 ],
             )
 
-    async def _check(self, context: grpc.aio.ServicerContext) -> None:
-        if (TOKEN_METADATA, self.token) not in context.invocation_metadata():
+    async def _check(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        if (TOKEN_METADATA, self.token) not in (context.invocation_metadata() or ()):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
 
 
