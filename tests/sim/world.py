@@ -76,7 +76,8 @@ class World:
     def __init__(self, seed: str, shape: Shape, faults: Faults) -> None:
         self.random = Random(seed)
         self.shape = shape
-        self.loop = SimLoop(Random(f"{seed}/order"), shuffle=shape.shuffle)  # type: ignore[abstract]  # nobody asks for the rest
+        # The base class has more, which nothing here asks for.
+        self.loop = SimLoop(Random(f"{seed}/order"), shuffle=shape.shuffle)  # type: ignore[abstract]
         self.faults = faults
         """What goes wrong in it, from when on `chaos.py` begins."""
         self.chance = Chance(Random(f"{seed}/chance"))
