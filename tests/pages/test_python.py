@@ -1,7 +1,8 @@
 """The Python of each page runs, from its first block to its last, against a real front door.
 
-A block of Python that is no program of its own (a sketch, a piece of a file) is to be marked `text`. Examples in
-docstrings (`>>>`) run too.
+A block of Python that is no program of its own (a sketch, a piece of a file) is to be marked `text`. A page that has a
+test of its own in tests/unit/docs is run there. Examples in docstrings (`>>>`) run too; those of the client have a test
+of their own, for they need a server.
 """
 
 from __future__ import annotations
@@ -24,7 +25,18 @@ from tests.pages.markdown import ROOT, Block, Page, pages
 
 INPUTS = {"logo.png": CAT, "start.png": CAT, "cat.png": CAT, "film.mp4": FILM}
 """Files that the examples may read."""
-WITH_PYTHON = [page for page in pages() if any(block.language == "python" for block in page.blocks)]
+CLIENT = "serving.client"
+
+
+def with_python() -> list[Page]:
+    """Pages whose Python is run here."""
+    own = ROOT / "tests" / "unit" / "docs"
+    return [
+        page
+        for page in pages()
+        if any(block.language == "python" for block in page.blocks)
+        and not (own / f"test_{page.path.stem.replace('-', '_')}.py").exists()
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +66,7 @@ def run(text: str, folder: Path, name: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("page", WITH_PYTHON, ids=str)
+@pytest.mark.parametrize("page", with_python(), ids=str)
 def test_it_runs(page: Page, address: str, tmp_path: Path) -> None:
     blocks = [block for block in page.blocks if block.language == "python"]
     done = run(program(blocks, address), tmp_path, f"{page.path.stem}.py")
@@ -70,14 +82,15 @@ def test_an_example_that_fails_is_found_on_its_line(address: str, tmp_path: Path
 
 
 def test_there_is_python_to_run() -> None:
-    assert WITH_PYTHON
+    assert "README.md" in [str(page) for page in with_python()]
 
 
 def modules_with_examples() -> list[str]:
-    """Modules with a `>>>` in them."""
+    """Modules with a `>>>` in them, the client's apart."""
     files = [file for room in ("serving", "engines", "loadtests") for file in (ROOT / room).rglob("*.py")]
     found = [file.relative_to(ROOT).with_suffix("") for file in files if ">>> " in file.read_text()]
-    return sorted(".".join(file.parts).removesuffix(".__init__") for file in found)
+    names = sorted(".".join(file.parts).removesuffix(".__init__") for file in found)
+    return [name for name in names if name != CLIENT and not name.startswith(f"{CLIENT}.")]
 
 
 def test_examples_in_docstrings_run() -> None:
