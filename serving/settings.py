@@ -267,10 +267,10 @@ def _check(settings: Settings) -> None:
     if (settings.grpc.tls_cert is None) != (settings.grpc.tls_key is None):
         raise SettingsError("settings `grpc.tls_cert` and `grpc.tls_key` come together: set both or neither")
     if settings.auth.keys_file is None:
-        address = settings.grpc.address
-        if not is_loopback(address):
+        if not is_loopback(settings.grpc.address):
             raise SettingsError(
-                f"setting `grpc.address` is {address}, which others can reach: set `auth.keys_file`, or use 127.0.0.1"
+                f"setting `grpc.address` is {settings.grpc.address}, which others can reach: set `auth.keys_file`, or "
+                "use 127.0.0.1"
             )
     elif not settings.auth.keys_file.is_file():
         raise SettingsError(f"setting `auth.keys_file`: {settings.auth.keys_file} is not a file")

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.families.base import Capabilities
 from serving.frontdoor.create.catalog import Catalog, Model
 from serving.frontdoor.server import FrontDoor
 from serving.settings import Grpc, Http, Settings
@@ -53,20 +52,20 @@ class Cli:
 
 
 @contextmanager
-def front_door(folder: Path, model: Capabilities = MODEL) -> Iterator[tuple[str, Studio]]:
-    """Its gRPC address, and the studio that finishes its jobs. `model`: the one that it serves."""
+def front_door(folder: Path) -> Iterator[tuple[str, Studio]]:
+    """Its gRPC address, and the studio that finishes its jobs."""
     started, stop = threading.Event(), threading.Event()
     found: list[tuple[str, Studio]] = []
 
     async def serve() -> None:
         settings = Settings(
             store=str(folder / "store"),
-            model=model.model,
+            model=MODEL.model,
             grpc=Grpc(address="127.0.0.1:0"),
             http=Http(address="127.0.0.1:0"),
         )
         store = await open_store(settings.store)
-        door = FrontDoor(settings, store, Catalog([Model(model, "5" * 64)], default=model.model))
+        door = FrontDoor(settings, store, Catalog([Model(MODEL, "5" * 64)], default=MODEL.model))
         await door.start()
         studio = Studio(store)
         async with studio.at_work():

@@ -7,7 +7,6 @@ of their own, for they need a server.
 
 from __future__ import annotations
 
-import dataclasses
 import doctest
 import importlib
 import os
@@ -41,18 +40,22 @@ def with_python() -> list[Page]:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A front door that serves `sprite-1`, as `longtake up` does, and finishes its jobs."""
-    with front_door(tmp_path_factory.mktemp("door"), dataclasses.replace(MODEL, model="sprite-1")) as (found, _):
+    """A front door whose jobs are finished."""
+    with front_door(tmp_path_factory.mktemp("door")) as (found, _):
         yield found
 
 
 def program(blocks: list[Block], address: str) -> str:
-    """The blocks as one file, each on the lines where the page has it, asking this front door."""
+    """The blocks as one file, each on the lines where the page has it, asking this front door and its model."""
     lines: list[str] = []
     for block in blocks:
         lines += [""] * (block.line - 1 - len(lines)) + block.text.splitlines()
     port = address.rpartition(":")[2]
-    return "\n".join(lines).replace("localhost:50051", f"localhost:{port}").replace("127.0.0.1:50051", address) + "\n"
+    here = {"localhost:50051": f"localhost:{port}", "127.0.0.1:50051": address, "sprite-1": MODEL.model}
+    text = "\n".join(lines) + "\n"
+    for there, name in here.items():
+        text = text.replace(there, name)
+    return text
 
 
 def run(text: str, folder: Path, name: str) -> subprocess.CompletedProcess[str]:
