@@ -90,5 +90,5 @@ class Clients:
                 self.seen.reconnects += 1
                 await asyncio.sleep(_PAUSE_S)
             except CallFailed as error:
-                self.seen.failures[f"{error.code.name}: {error}"] += 1
+                self.seen.failures[f"{error.code().name}: {error}"] += 1
                 return None

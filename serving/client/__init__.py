@@ -20,7 +20,7 @@ The same with asyncio:
     33
 
 Answers are the messages of the protos. Failures are one small tree (`errors.py`) that keeps status code, reason, fields
-and when to come back; no `grpc.RpcError` gets out.
+and when to come back. Those of calls are `grpc.RpcError`s too.
 
     >>> try:
     ...     Client(server).plan(create_request("a red circle", seconds=99))

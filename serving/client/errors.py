@@ -45,8 +45,11 @@ class Violation:
     description: str
 
 
-class CallFailed(ClientError):
-    """A call that the server refused or did not answer."""
+class CallFailed(ClientError, grpc.RpcError):
+    """A call that the server refused or did not answer.
+
+    It is a `grpc.RpcError` too, with its `code()` and `details()`: who catches those of a stub catches these.
+    """
 
     def __init__(
         self,
@@ -59,8 +62,8 @@ class CallFailed(ClientError):
         incident: str = "",
     ) -> None:
         super().__init__(message or code.name)
-        self.code = code
         self.message = message or code.name
+        self._code = code
         self.reason = reason
         """A stable UPPER_SNAKE word for machines; empty where what answered is not Longtake."""
         self.violations = violations
@@ -68,6 +71,14 @@ class CallFailed(ClientError):
         """When the server asks to come back; None where it did not say."""
         self.incident = incident
         """Under which an operator finds an internal error in the server's log."""
+
+    def code(self) -> grpc.StatusCode:
+        """The status code."""
+        return self._code
+
+    def details(self) -> str:
+        """The message, by gRPC's name for it."""
+        return self.message
 
 
 class InvalidArgument(CallFailed):

@@ -33,10 +33,12 @@ def create_request(
     deadline_s: float | None = None,
     priority: int | None = None,
     ttl_s: float | None = None,
+    validate_only: bool = False,
 ) -> CreateVideoRequest:
     """A create, or what is to be planned, with a fresh `request_id`. What is left out takes the model's default.
 
-    `deadline_s` and `ttl_s` are seconds from now. Sending the same request again gives the same video.
+    `deadline_s` and `ttl_s` are seconds from now. Sending the same request again gives the same video. With
+    `validate_only`, `create` plans it and makes nothing, as `plan` does with any request.
 
     >>> request = create_request("a red circle moves right", seconds=4, aspect_ratio="16:9", seed=7)
     >>> request.seconds
@@ -58,6 +60,7 @@ def create_request(
         extends=extends,
         images=images,
         priority=priority,
+        validate_only=validate_only,
     )
     if deadline_s is not None:
         request.deadline.FromMilliseconds(round((time.time() + deadline_s) * 1000))

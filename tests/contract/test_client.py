@@ -223,7 +223,7 @@ async def test_a_refusal_keeps_code_reason_and_fields(client: AsyncClient) -> No
     with pytest.raises(InvalidArgument) as caught:
         await client.create(create_request("x", seconds=99))
     error = caught.value
-    assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+    assert (error.code(), error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
     assert [violation.field for violation in error.violations] == ["seconds"]
     assert "seconds" in str(error)
     assert isinstance(error.__cause__, grpc.RpcError)

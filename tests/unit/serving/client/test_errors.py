@@ -35,18 +35,25 @@ def test_reason_fields_and_time_to_come_back_are_kept() -> None:
     )
     found = failure_of(error)
     assert isinstance(found, client.ResourceExhausted)
-    assert (found.code, found.reason, found.retry_after_s) == (error.code(), "QUEUE_FULL", 1.5)
+    assert (found.code(), found.reason, found.retry_after_s) == (error.code(), "QUEUE_FULL", 1.5)
     assert found.violations == (client.Violation("seconds", "at most 15"),)
     assert found.incident == "inc_1"
     assert found.__cause__ is error
     assert str(found) == "what is wrong"
 
 
+def test_who_catches_the_errors_of_a_stub_catches_those_of_the_client() -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        raise failure_of(rpc_error(grpc.StatusCode.NOT_FOUND))
+    assert isinstance(caught.value, CallFailed)
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.NOT_FOUND, "what is wrong")
+
+
 @pytest.mark.parametrize("code", list(grpc.StatusCode), ids=lambda code: code.name)
 def test_every_code_has_a_class_of_the_tree(code: grpc.StatusCode) -> None:
     found = failure_of(rpc_error(code))
     assert isinstance(found, CallFailed)
-    assert (found.code, found.reason, found.violations, found.retry_after_s) == (code, "", (), None)
+    assert (found.code(), found.reason, found.violations, found.retry_after_s) == (code, "", (), None)
 
 
 def test_details_that_nobody_can_read_do_not_hide_the_error() -> None:
