@@ -1,0 +1,1 @@
+"""The stages and the Director as Ray Serve deployments. The only room that imports Ray."""

@@ -1,0 +1,1 @@
+"""Jobs as the store holds them: records, leases, the Director's epoch, histories and dead letters."""

@@ -1,0 +1,1 @@
+"""What is deleted when, and the check that the rest is whole."""

@@ -1,0 +1,1 @@
+"""Segments as the store holds them: manifests that name their parents, so that a video is a path."""
