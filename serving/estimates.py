@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from serving.errors import Conflict, NotFound
 from serving.plan import Plan, PlannedSegment
 from serving.store.base import Store
+from serving.store.keys import ESTIMATES
 
-KEY = "runtime/estimates"
 DENOISER, RENDERER = "denoiser", "renderer"
 _GAIN = 0.1
 _CLIP = 3.0
@@ -88,7 +88,7 @@ class Estimates:
 async def load(store: Store) -> Estimates:
     """What is known so far; nothing at the first start."""
     try:
-        return Estimates.decode((await store.get(KEY)).data)
+        return Estimates.decode((await store.get(ESTIMATES)).data)
     except NotFound:
         return Estimates()
 
@@ -97,11 +97,11 @@ async def save(store: Store, estimates: Estimates) -> None:
     """Keep them. Another Director's may be overwritten: they are learnt again in no time."""
     data = estimates.encode()
     try:
-        if await store.put_if_absent(KEY, data):
+        if await store.put_if_absent(ESTIMATES, data):
             return
-        found = await store.get(KEY)
+        found = await store.get(ESTIMATES)
         if found.data != data:
-            await store.swap(KEY, data, found.version)
+            await store.swap(ESTIMATES, data, found.version)
     except Conflict:  # somebody knows it better just now
         return
 

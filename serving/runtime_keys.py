@@ -9,17 +9,12 @@ from __future__ import annotations
 import json
 import secrets
 
-from serving.errors import NotFound
+from serving.errors import Conflict, NotFound
 from serving.store.base import Store
-
-DIRECTOR_ADDRESS = "runtime/director"
-"""JSON {"address": "host:port"} of Serve's gRPC proxy, written by `longtake up`."""
-DIRECTOR_TOKEN = "runtime/director-token"  # noqa: S105  (a key's name)
-"""Hex text: `Wake` and `Watch` carry it as `longtake-token` metadata."""
-URL_KEY = "runtime/url-key"
-"""Hex text: signs media URLs and the box that marks our own files."""
+from serving.store.keys import DIRECTOR_ADDRESS
 
 TOKEN_METADATA = "longtake-token"  # noqa: S105  (a header's name)
+"""`Wake` and `Watch` carry the Director's token under this name."""
 
 
 async def shared_secret(store: Store, key: str) -> str:
@@ -28,8 +23,19 @@ async def shared_secret(store: Store, key: str) -> str:
     return (await store.get(key)).data.decode()
 
 
+async def announce_director(store: Store, address: str) -> None:
+    """Write where the Director listens (`host:port` of Serve's gRPC proxy), for front doors to find."""
+    data = json.dumps({"address": address, "nonce": secrets.token_hex(8)}).encode()
+    while not await store.put_if_absent(DIRECTOR_ADDRESS, data):
+        try:
+            await store.swap(DIRECTOR_ADDRESS, data, (await store.get(DIRECTOR_ADDRESS)).version)
+        except (Conflict, NotFound):
+            continue
+        return
+
+
 async def director_address(store: Store) -> str | None:
-    """Where the Director listens, as `longtake up` wrote it; None while nothing did."""
+    """Where the Director listens, as `announce_director` wrote it; None while nothing did."""
     try:
         found = await store.get(DIRECTOR_ADDRESS)
     except NotFound:

@@ -43,10 +43,12 @@ def gc(
     with _line() as say:
 
         async def run(settings: Settings, opened: Store) -> Report:
-            def told(what: str, keys: int) -> None:
+            def on_progress(what: str, keys: int) -> None:
                 say(f"{what}: {keys} keys")
 
-            return await collect_once(opened, settings.retention, now_ms=now_ms, dry_run=dry_run, told=told)
+            return await collect_once(
+                opened, settings.retention, now_ms=now_ms, dry_run=dry_run, on_progress=on_progress
+            )
 
         report = _on_the_store(store, run)
     if output == "json":
@@ -71,10 +73,10 @@ def scrub(
     with _line() as say:
 
         async def run(_: Settings, opened: Store) -> ScrubReport:
-            def told(so_far: ScrubReport) -> None:
+            def on_progress(so_far: ScrubReport) -> None:
                 say(f"checked {so_far.checked} keys, {_size(so_far.bytes)}")
 
-            return await Scrub(opened, limit=limit, told=told).run()
+            return await Scrub(opened, limit=limit, on_progress=on_progress).run()
 
         report = _on_the_store(store, run)
     if output == "json":

@@ -15,7 +15,6 @@ import json
 import os
 import queue
 import random
-import secrets
 import shutil
 import signal
 import socket
@@ -30,13 +29,12 @@ from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatusOverview, ServeDeploySchema
 
 from serving.deployments.app import APPLICATION, config
-from serving.errors import Conflict, NotFound, SettingsError
+from serving.errors import SettingsError
 from serving.local.process_tree import ProcessTree
 from serving.logs import configure, logger
 from serving.reports import Reports
-from serving.runtime_keys import DIRECTOR_ADDRESS
+from serving.runtime_keys import announce_director
 from serving.settings import Settings, load_settings
-from serving.store.base import Store
 from serving.store.open import open_store
 
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
@@ -150,20 +148,9 @@ def _reason(application: ApplicationStatusOverview) -> str:
 async def _announce(settings: Settings, address: str) -> None:
     store = await open_store(settings.store, probe=False)
     try:
-        await announce(store, address)
+        await announce_director(store, address)
     finally:
         await store.close()
-
-
-async def announce(store: Store, address: str) -> None:
-    """Write where the Director listens, for front doors to find."""
-    data = json.dumps({"address": address, "nonce": secrets.token_hex(8)}).encode()
-    while not await store.put_if_absent(DIRECTOR_ADDRESS, data):
-        try:
-            await store.swap(DIRECTOR_ADDRESS, data, (await store.get(DIRECTOR_ADDRESS)).version)
-        except (Conflict, NotFound):
-            continue
-        return
 
 
 def refuse_shared_directory(store: str, *, nodes: int) -> None:

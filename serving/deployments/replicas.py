@@ -31,7 +31,7 @@ from serving.logs import configure, logger
 from serving.media.sandbox import Decoder
 from serving.metrics import STAGE_FAILURES, STAGE_SECONDS
 from serving.retention.collect import collect_once
-from serving.runtime_keys import DIRECTOR_TOKEN, TOKEN_METADATA, shared_secret
+from serving.runtime_keys import TOKEN_METADATA, shared_secret
 from serving.settings import Settings
 from serving.stages.condition import Conditioner
 from serving.stages.contracts import (
@@ -59,6 +59,7 @@ from serving.stages.prompt import PromptWriter
 from serving.stages.render import Renderer
 from serving.stages.text import TextEncoder
 from serving.store.base import Store
+from serving.store.keys import DIRECTOR_TOKEN
 from serving.store.open import open_store
 
 T = TypeVar("T")

@@ -1,9 +1,8 @@
 """Files that clients upload, and finished videos that are kept as files. Both surfaces use it, and the public
 URLs.
 
-Keys: `t/<tenant>/files/<id>` is the record, swapped; `t/<tenant>/files-by-time/<inverted ms>-<id>` lists, newest first.
-Bytes are blobs. A deleted file's record is a tombstone. Public URLs are built by `frontdoor/content/urls.py` from the
-record's token.
+A record is swapped, and an empty key beside it lists the file, newest first. Bytes are blobs. A deleted file's record
+is a tombstone. Public URLs are built by `frontdoor/content/urls.py` from the record's token.
 
 A file that stands for a finished video (`video` set) has no blob of its own: its bytes are the video's
 virtual file.
@@ -27,6 +26,7 @@ from serving.frozen import Digest
 from serving.jobs.ids import derived_id, new_id
 from serving.media.sniffing import content_type_of
 from serving.paging import decode_token, encode_token
+from serving.store import keys
 from serving.store.base import Store, Versioned
 from serving.store.blobs import Blobs
 
@@ -34,8 +34,6 @@ PIECE = 1024 * 1024
 """Bytes of one piece of content."""
 MIN_TTL_S, MAX_TTL_S = 3_600, 2_592_000
 PUBLISHABLE = ("image/", "video/", "application/pdf")
-_LAST_MS = 10**15 - 1
-"""Later than any clock: keys of later files sort first."""
 
 
 class VideoContent(Protocol):
@@ -165,7 +163,7 @@ class Files:
 
     async def page(self, tenant: str, *, size: int, token: str = "") -> tuple[list[FileRecord], str]:
         """Up to `size` files, newest first, and the token of the next page (empty at the end)."""
-        prefix = f"t/{tenant}/files-by-time/"
+        prefix = keys.files_by_time_of(tenant)
         after = decode_token(token, "files") if token else ""
         found: list[FileRecord] = []
         async for listed in self._store.list(prefix, after=prefix + after if after else ""):
@@ -173,7 +171,7 @@ class Files:
                 return found, encode_token(after, "files")
             after = listed.key.removeprefix(prefix)
             with contextlib.suppress(NotFound):
-                found.append(await self.get(tenant, after.partition("-")[2]))
+                found.append(await self.get(tenant, keys.id_in(after)))
         return found, ""
 
     async def all(self, tenant: str) -> list[FileRecord]:
@@ -257,12 +255,13 @@ class Files:
 
     async def _create(self, record: FileRecord) -> FileRecord:
         """The listing's entry first: one without a record is skipped, a record without one would be lost."""
-        index = f"t/{record.tenant}/files-by-time/{_LAST_MS - record.created_ms:015d}-{record.id}"
+        index = keys.file_by_time(record.tenant, record.created_ms, record.id)
         await self._store.put_if_absent(index, b"")
-        created = await self._store.put_if_absent(_key(record.tenant, record.id), record.model_dump_json().encode())
+        key = keys.file(record.tenant, record.id)
+        created = await self._store.put_if_absent(key, record.model_dump_json().encode())
         if created:
             return record
-        stored = FileRecord.model_validate_json((await self._store.get(_key(record.tenant, record.id))).data)
+        stored = FileRecord.model_validate_json((await self._store.get(key)).data)
         if stored.deleted or stored.created_ms != record.created_ms:
             # This attempt's entry would list the file twice.
             await self._store.delete(index)
@@ -272,7 +271,7 @@ class Files:
         if not re.fullmatch(r"file_[a-z2-7]{26}", file_id):
             raise NotFound(f"no file {file_id!r}", reason="FILE_NOT_FOUND")
         try:
-            stored = await self._store.get(_key(tenant, file_id))
+            stored = await self._store.get(keys.file(tenant, file_id))
         except NotFound as error:
             raise NotFound(f"no file {file_id!r}", reason="FILE_NOT_FOUND") from error
         record = FileRecord.model_validate_json(stored.data)
@@ -289,9 +288,5 @@ class Files:
                 return record
             changed = changed.model_copy(update={"version": record.version + 1, "nonce": secrets.token_hex(8)})
             with contextlib.suppress(Conflict):
-                await self._store.swap(_key(tenant, file_id), changed.model_dump_json().encode(), stored.version)
+                await self._store.swap(keys.file(tenant, file_id), changed.model_dump_json().encode(), stored.version)
                 return changed
-
-
-def _key(tenant: str, file_id: str) -> str:
-    return f"t/{tenant}/files/{file_id}"

@@ -42,9 +42,9 @@ from serving.jobs.repository import Jobs
 from serving.logs import logger
 from serving.media.fetch import Fetcher, FetchPolicy
 from serving.media.sandbox import Decoder
-from serving.runtime_keys import URL_KEY
 from serving.settings import Settings, split_address
 from serving.store.base import Store
+from serving.store.keys import URL_KEY
 
 GRACE_S = 5.0
 """Running calls may end for so long when the server stops; what still streams then is cut."""

@@ -1,9 +1,8 @@
 """Dead letters and quarantine: what is left of jobs whose workers died again and again.
 
-    dead/<tenant>/<id>                     written before the job becomes FAILED; an operator lists and requeues them
-    t/<tenant>/quarantine/<sha256>         an input whose reading ended worker after worker; creates refuse it
-
-The Director writes both; the front door reads them, and takes them away when the dead letter is requeued.
+A dead letter is written before the job becomes FAILED; an operator lists and requeues them. An input whose reading
+ended worker after worker is in quarantine: creates refuse it. The Director writes both; the front door reads them, and
+takes them away when the dead letter is requeued.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from collections.abc import AsyncIterator
 from serving.errors import NotFound
 from serving.frozen import Digest
 from serving.jobs.record import JobRecord
+from serving.store import keys
 from serving.store.base import Store
 
 
@@ -28,20 +28,20 @@ class DeadLetters:
         if quarantine:
             note = json.dumps({"job": record.id, "stage": stage, "crashes": record.crashes}).encode()
             for digest in inputs_of(record):
-                await self._store.put_if_absent(_quarantine_key(record.tenant, digest), note)
+                await self._store.put_if_absent(keys.quarantined(record.tenant, digest), note)
         letter = json.dumps({"job": record.id, "stage": stage, "why": why}).encode()
-        await self._store.put_if_absent(_dead_key(record.tenant, record.id), letter)
+        await self._store.put_if_absent(keys.dead_letter(record.tenant, record.id), letter)
 
     async def of(self, tenant: str) -> AsyncIterator[str]:
         """Ids of a tenant's dead letters."""
-        prefix = f"dead/{tenant}/"
+        prefix = keys.dead_letters_of(tenant)
         async for entry in self._store.list(prefix):
             yield entry.key.removeprefix(prefix)
 
     async def quarantined(self, tenant: str, digest: str) -> dict[str, object] | None:
         """Who found the input harmful, or None."""
         try:
-            found: dict[str, object] = json.loads((await self._store.get(_quarantine_key(tenant, digest))).data)
+            found: dict[str, object] = json.loads((await self._store.get(keys.quarantined(tenant, digest))).data)
         except NotFound:
             return None
         return found
@@ -49,8 +49,8 @@ class DeadLetters:
     async def lift(self, record: JobRecord) -> None:
         """The job is done again: its inputs are taken again, and the letter goes."""
         for digest in inputs_of(record):
-            await self._store.delete(_quarantine_key(record.tenant, digest))
-        await self._store.delete(_dead_key(record.tenant, record.id))
+            await self._store.delete(keys.quarantined(record.tenant, digest))
+        await self._store.delete(keys.dead_letter(record.tenant, record.id))
 
 
 def inputs_of(record: JobRecord) -> tuple[Digest, ...]:
@@ -59,11 +59,3 @@ def inputs_of(record: JobRecord) -> tuple[Digest, ...]:
     first = (request.first_frame,) if request.first_frame else ()
     foreign = (request.ingests.blob,) if request.ingests else ()
     return (*first, *request.references, *foreign)
-
-
-def _dead_key(tenant: str, job: str) -> str:
-    return f"dead/{tenant}/{job}"
-
-
-def _quarantine_key(tenant: str, digest: str) -> str:
-    return f"t/{tenant}/quarantine/{digest}"

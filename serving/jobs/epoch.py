@@ -15,8 +15,8 @@ import secrets
 
 from serving.errors import Conflict, LongtakeError, NotFound, StoreUnfit, Unavailable
 from serving.store.base import Store
+from serving.store.keys import EPOCH
 
-KEY = "runtime/epoch"
 SIGN_EVERY_S = 10.0
 SILENT = 6
 """Looks in a row, `SIGN_EVERY_S` apart, that find no new nonce: then nobody works. Looks and not seconds are counted,
@@ -42,11 +42,11 @@ class Epoch:
 
     async def sign(self) -> None:
         """Show in the store that this Director works. Raises `EpochLost`."""
-        found = await self._store.get(KEY)
+        found = await self._store.get(EPOCH)
         current = _number(found.data)
         if current == self.number:
             try:
-                await self._store.swap(KEY, _record(self.number), found.version)
+                await self._store.swap(EPOCH, _record(self.number), found.version)
             except Conflict:
                 current = await newest_epoch(self._store)
         self._compare(current)
@@ -61,7 +61,7 @@ async def abandoned(store: Store) -> None:
     seen, silent = b"", 0
     while silent < SILENT:
         try:
-            now = (await store.get(KEY)).data
+            now = (await store.get(EPOCH)).data
         except (NotFound, Unavailable, StoreUnfit):  # the Director cannot sign either
             now = b""
         silent = silent + 1 if now and now == seen else 0
@@ -72,19 +72,19 @@ async def abandoned(store: Store) -> None:
 async def newest_epoch(store: Store) -> int:
     """The epoch of the newest Director; 0 where none ever started."""
     try:
-        return _number((await store.get(KEY)).data)
+        return _number((await store.get(EPOCH)).data)
     except NotFound:
         return 0
 
 
 async def take_epoch(store: Store) -> Epoch:
     """Start the next epoch."""
-    await store.put_if_absent(KEY, _record(0))
+    await store.put_if_absent(EPOCH, _record(0))
     while True:
         try:
-            found = await store.get(KEY)
+            found = await store.get(EPOCH)
             number = _number(found.data) + 1
-            await store.swap(KEY, _record(number), found.version)
+            await store.swap(EPOCH, _record(number), found.version)
         except (Conflict, NotFound):
             continue
         return Epoch(store, number)

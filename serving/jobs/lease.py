@@ -1,7 +1,5 @@
 """Leases: which replica works on an attempt, and whether it still lives.
 
-    leases/<job>/<attempt>      {attempt, epoch, holder, nonce, beat, segment, step, released}      swapped
-
 The replica that denoises holds the lease and beats (`stages/lease_keeper.py`), outside its compute loop. A Director
 that starts reads it: while it is beaten, the attempt lives on and is adopted; when an observer's own monotonic clock
 has seen it unchanged for its time, its holder is gone (the method of Kubernetes' leader election: it survives clocks
@@ -18,6 +16,7 @@ from enum import Enum
 
 from serving.errors import Conflict, LongtakeError, NotFound
 from serving.frozen import Frozen
+from serving.store import keys
 from serving.store.base import Store
 
 TTL_S = 6.0
@@ -61,7 +60,7 @@ class Leases:
     async def read(self, job: str, attempt: int) -> Lease | None:
         """The attempt's lease, or None if no replica ever took it."""
         try:
-            return Lease.model_validate_json((await self._store.get(_key(job, attempt))).data)
+            return Lease.model_validate_json((await self._store.get(keys.lease(job, attempt))).data)
         except NotFound:
             return None
 
@@ -72,15 +71,15 @@ class Leases:
         """
         nonce = self._nonce()
         ours = Lease(job=job, attempt=attempt, epoch=epoch, holder=holder, term=nonce, nonce=nonce, segment=segment)
-        while not await self._store.put_if_absent(_key(job, attempt), _encode(ours)):
-            stored = await self._store.get(_key(job, attempt))
+        while not await self._store.put_if_absent(keys.lease(job, attempt), _encode(ours)):
+            stored = await self._store.get(keys.lease(job, attempt))
             found = Lease.model_validate_json(stored.data)
             if found.epoch > epoch:
                 raise LeaseLost(f"{job} attempt {attempt} belongs to epoch {found.epoch}, not to {epoch}")
             if found.epoch == epoch and found.segment > segment and not found.released:
                 raise LeaseLost(f"{job} attempt {attempt} is at segment {found.segment} already, with {found.holder}")
             try:
-                await self._store.swap(_key(job, attempt), _encode(ours), stored.version)
+                await self._store.swap(keys.lease(job, attempt), _encode(ours), stored.version)
             except (Conflict, NotFound):
                 continue
             return ours
@@ -103,7 +102,7 @@ class Leases:
                 continue
 
     async def _change(self, lease: Lease, changes: dict[str, object]) -> Lease:
-        key = _key(lease.job, lease.attempt)
+        key = keys.lease(lease.job, lease.attempt)
         changed = lease.model_copy(update={**changes, "nonce": self._nonce()})
         try:
             stored = await self._store.get(key)
@@ -172,10 +171,6 @@ class LeaseWatch:
         """The job is settled."""
         for key in [key for key in self._seen if key[0] == job]:
             del self._seen[key]
-
-
-def _key(job: str, attempt: int) -> str:
-    return f"leases/{job}/{attempt}"
 
 
 def _encode(lease: Lease) -> bytes:

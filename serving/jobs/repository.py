@@ -1,12 +1,8 @@
 """Jobs in the store: created once, moved by compare-and-swap, listed newest first.
 
-    t/<tenant>/jobs/<id>                                        the record
-    t/<tenant>/by-time/<inverted ms>-<id>                       for lists
-    active/<2 hex>/<tenant>/<priority>/<deadline ms>/<id>       all that ordering needs, in the name
-
-`by-time` and `active` are written before the record and tolerated without one, so that a crash between the writes loses
-nothing that was acknowledged; `active` goes after the terminal swap. The front door creates, cancels and deletes, the
-Director does the rest.
+Two empty keys stand for a job beside its record: one lists it, one says that it waits or runs. Both are written before
+the record and tolerated without one, so that a crash between the writes loses nothing that was acknowledged; the
+second goes after the terminal swap. The front door creates, cancels and deletes, the Director does the rest.
 """
 
 from __future__ import annotations
@@ -22,11 +18,9 @@ from pydantic import ValidationError
 from serving.errors import AlreadyExists, Conflict, Corrupt, FailedPrecondition, NotFound
 from serving.jobs.record import TRANSITIONS, JobRecord, JobState
 from serving.logs import logger
+from serving.store import keys
 from serving.store.base import Store
 
-_TIME_TOP = 10**14
-"""Times are written as `_TIME_TOP - ms` in 14 digits, so that a listing shows the newest first."""
-_NO_DEADLINE = 10**14 - 1
 _ID = re.compile(r"[a-z]+_[a-z0-9]{1,40}\Z")
 
 _log = logger("jobs")
@@ -66,7 +60,7 @@ class Jobs:
         fresh = record.model_copy(update={"version": 1, "nonce": self._nonce()})
         await self._store.put_if_absent(_by_time_key(fresh), b"")
         await self._store.put_if_absent(_active_key(fresh), b"")
-        if await self._store.put_if_absent(_record_key(fresh.tenant, fresh.id), fresh.encode()):
+        if await self._store.put_if_absent(keys.job(fresh.tenant, fresh.id), fresh.encode()):
             return fresh
         return await self._same_request(fresh)
 
@@ -93,7 +87,7 @@ class Jobs:
         after: JobState = changes.get("state", record.state)
         if after not in TRANSITIONS[record.state]:
             raise FailedPrecondition(f"video {record.id} is {record.state}, and cannot become {after}")
-        key = _record_key(record.tenant, record.id)
+        key = keys.job(record.tenant, record.id)
         stored = await self._store.get(key)
         current = JobRecord.decode(stored.data)
         if (current.version, current.nonce) != (record.version, record.nonce):
@@ -123,12 +117,12 @@ class Jobs:
 
     async def list(self, tenant: str, *, limit: int, token: str = "") -> Page:
         """Records of a tenant, newest first, those behind `token` only."""
-        prefix = f"t/{tenant}/by-time/"
+        prefix = keys.jobs_by_time_of(tenant)
         found: list[JobRecord] = []
         last = ""
         async for entry in self._store.list(prefix, after=prefix + token if token else ""):
             name = entry.key.removeprefix(prefix)
-            record = await self._listed(tenant, name.partition("-")[2])
+            record = await self._listed(tenant, keys.id_in(name))
             if record is None or record.state is JobState.DELETED or _by_time_key(record) != entry.key:
                 continue  # the last: of a create that died, and was sent again later
             if len(found) == limit:
@@ -139,20 +133,17 @@ class Jobs:
 
     async def active(self) -> AsyncIterator[Active]:
         """Every job that waits or runs, from the names of keys alone (some may have no record yet, or have ended)."""
-        async for entry in self._store.list("active/"):
-            _, _, tenant, priority, deadline, job = entry.key.split("/")
-            due = int(deadline)
-            yield Active(tenant, job, int(priority), None if due == _NO_DEADLINE else due)
+        async for entry in self._store.list(keys.ACTIVE):
+            name = keys.read_active(entry.key)
+            yield Active(name.tenant, name.job, name.priority, name.deadline_ms)
 
     async def newest_same(self, tenant: str, api_key_id: str, fingerprint: str, since_ms: int) -> JobRecord | None:
         """The newest job of this API key with this canonical request, made since then; for creates marked as resent."""
-        prefix = f"t/{tenant}/by-time/"
-        oldest = f"{_TIME_TOP - since_ms:014d}~"
-        async for entry in self._store.list(prefix):
-            name = entry.key.removeprefix(prefix)
-            if name > oldest:
+        oldest = keys.jobs_until(tenant, since_ms)
+        async for entry in self._store.list(keys.jobs_by_time_of(tenant)):
+            if entry.key > oldest:
                 return None
-            record = await self._listed(tenant, name.partition("-")[2])
+            record = await self._listed(tenant, keys.id_in(keys.name_of(entry.key)))
             if (
                 record is not None
                 and record.state is not JobState.DELETED
@@ -175,7 +166,7 @@ class Jobs:
         if not _ID.match(job):  # a user's text is never made into a key
             return None
         try:
-            return JobRecord.decode((await self._store.get(_record_key(tenant, job))).data)
+            return JobRecord.decode((await self._store.get(keys.job(tenant, job))).data)
         except NotFound:
             return None
         except ValidationError as error:
@@ -201,15 +192,9 @@ class Jobs:
         return there
 
 
-def _record_key(tenant: str, job: str) -> str:
-    return f"t/{tenant}/jobs/{job}"
-
-
 def _by_time_key(record: JobRecord) -> str:
-    return f"t/{record.tenant}/by-time/{_TIME_TOP - record.created_ms:014d}-{record.id}"
+    return keys.job_by_time(record.tenant, record.created_ms, record.id)
 
 
 def _active_key(record: JobRecord | Active) -> str:
-    shard = f"{sum(record.id.encode()) % 256:02x}"
-    deadline = _NO_DEADLINE if record.deadline_ms is None else record.deadline_ms
-    return f"active/{shard}/{record.tenant}/{record.priority}/{deadline:014d}/{record.id}"
+    return keys.active(record.tenant, record.priority, record.deadline_ms, record.id)

@@ -28,6 +28,7 @@ from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest
 from serving.stages.in_process import InProcessStages
 from serving.stages.loaded import Loaded
+from serving.store import keys
 from serving.store.base import Store
 
 _LOOK_EVERY_S = 0.05
@@ -78,10 +79,9 @@ async def reproduce(
 
 def _hidden(key: str, record: JobRecord) -> bool:
     """What must be computed again, and what belongs to running jobs."""
-    parts = key.split("/")
-    if parts[0] != "t":
+    if keys.tenant_of(key) is None:
         return True
-    return parts[2] in ("jobs", "by-time", "cache", "checkpoints") or parts[-1] in record.segments
+    return keys.kind_of(key) in ("jobs", "by-time", "cache", "checkpoints") or keys.name_of(key) in record.segments
 
 
 async def _made(overlay: Overlay, stored: JobRecord, session: Session, told: Callable[[JobRecord], None]) -> JobRecord:

@@ -46,6 +46,7 @@ from serving.retention.mark import Mark
 from serving.retention.report import Report
 from serving.retention.sweep import Sweep
 from serving.settings import Retention
+from serving.store import keys
 from serving.store.base import Store
 
 
@@ -60,7 +61,7 @@ async def collect_once(
     now_ms: Callable[[], int],
     metrics: Recorder | None = None,
     dry_run: bool = False,
-    told: Callable[[str, int], None] = _unheard,
+    on_progress: Callable[[str, int], None] = _unheard,
 ) -> Report:
     """Expire, mark and sweep once. With `dry_run` nothing is written, and the report tells what would have gone.
 
@@ -68,7 +69,7 @@ async def collect_once(
     """
     snapshot = now_ms() if dry_run else await _now_of(store, now_ms)
     report = Report(snapshot, dry_run)
-    collection = Collection(store, retention, now_ms, report, told)
+    collection = Collection(store, retention, now_ms, report, on_progress)
     sweep = Sweep(collection)
     async for tenant in tenants(store):
         mark = Mark(collection, tenant)
@@ -86,17 +87,17 @@ async def tenants(store: Store) -> AsyncIterator[str]:
     after = ""
     while True:
         tenant = None
-        async for entry in store.list("t/", after=after, limit=1):
-            tenant = entry.key.split("/")[1]
+        async for entry in store.list(keys.TENANTS, after=after, limit=1):
+            tenant = keys.tenant_of(entry.key)
         if tenant is None:
             return
         yield tenant
-        after = f"t/{tenant}/~"  # behind all that it has
+        after = keys.behind(tenant)
 
 
 async def _now_of(store: Store, now_ms: Callable[[], int]) -> int:
     """What time it is by the store's clock; by ours if it does not tell."""
-    key = f"probe/{secrets.token_hex(8)}"
+    key = keys.clock_probe(secrets.token_hex(8))
     await store.put_if_absent(key, b"")
     try:
         async for entry in store.list(key, limit=1):

@@ -28,7 +28,7 @@ class Collection:
     now_ms: Callable[[], int]
     """For the time that videos and files have to live. Ages are told by the store's own clock alone."""
     report: Report
-    told: Callable[[str, int], None]
+    on_progress: Callable[[str, int], None]
     """Told what is looked at and how many keys were, for a progress line."""
 
     @property
@@ -46,7 +46,7 @@ class Collection:
         async for chunk in chunks(items):
             await together(work(item) for item in chunk)
             seen += len(chunk)
-            self.told(what, seen)
+            self.on_progress(what, seen)
 
 
 async def chunks(items: AsyncIterator[T]) -> AsyncIterator[list[T]]:

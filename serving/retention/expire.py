@@ -13,8 +13,8 @@ from serving.jobs.ids import derived_id
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.retention.context import Collection
-from serving.retention.references import file_key
 from serving.settings import Retention
+from serving.store import keys
 
 
 def past_its_time(record: JobRecord, retention: Retention, now_ms: int) -> bool:
@@ -50,7 +50,7 @@ async def expire_file(collection: Collection, record: FileRecord, version: str) 
         changes = {"deleted": True, "public": None, "version": record.version + 1, "nonce": secrets.token_hex(8)}
         tombstone = record.model_copy(update=changes).model_dump_json().encode()
         try:
-            await collection.store.swap(file_key(record.tenant, record.id), tombstone, version)
+            await collection.store.swap(keys.file(record.tenant, record.id), tombstone, version)
         except (Conflict, NotFound):
             collection.report.expired_files -= 1
             return False
@@ -58,7 +58,7 @@ async def expire_file(collection: Collection, record: FileRecord, version: str) 
 
 
 async def _is_kept(collection: Collection, record: JobRecord) -> bool:
-    key = file_key(record.tenant, derived_id("file_", record.tenant, record.id))
+    key = keys.file(record.tenant, derived_id("file_", record.tenant, record.id))
     try:
         file = FileRecord.model_validate_json((await collection.store.get(key)).data)
     except NotFound:

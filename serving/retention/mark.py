@@ -19,19 +19,20 @@ from serving.retention.expire import expire_file, expire_video
 from serving.retention.report import Damage
 from serving.segments.lineage import Segments
 from serving.segments.picture import EncodedPicture
+from serving.store import keys
 from serving.store.base import Listed
 from serving.store.blobs import Blobs
 
 
-class Keys:
+class KeySet:
     """A set of keys, by their hashes."""
 
     def __init__(self) -> None:
         self._hashes: set[int] = set()
 
-    def add(self, keys: Iterable[str]) -> None:
+    def add(self, added: Iterable[str]) -> None:
         """Put them in."""
-        self._hashes.update(map(hash, keys))
+        self._hashes.update(map(hash, added))
 
     def __contains__(self, key: object) -> bool:
         return hash(key) in self._hashes
@@ -45,8 +46,8 @@ class Mark:
 
     def __init__(self, collection: Collection, tenant: str) -> None:
         self.tenant = tenant
-        self.live = Keys()
-        self.unfinished = Keys()
+        self.live = KeySet()
+        self.unfinished = KeySet()
         """Ids of jobs that may still work."""
         self.damaged = False
         self.before_ms = collection.before(collection.retention.margin_s)
@@ -61,9 +62,14 @@ class Mark:
 
     async def run(self) -> None:
         """Read the roots, and follow them. Those whose time is over are deleted on the way."""
-        for folder, work in (("jobs", self._job), ("files", self._file), ("cache", self._cached)):
-            found = self._store.list(f"t/{self.tenant}/{folder}/")
-            await self._collection.each(f"{self.tenant}: marking {folder}", found, work)
+        roots = (
+            ("jobs", keys.jobs_of, self._job),
+            ("files", keys.files_of, self._file),
+            ("cache", keys.caches_of, self._cached),
+        )
+        for what, prefix_of, work in roots:
+            found = self._store.list(prefix_of(self.tenant))
+            await self._collection.each(f"{self.tenant}: marking {what}", found, work)
 
     # ── roots ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -144,7 +150,7 @@ class Mark:
             if walked in self._walked:
                 return
             self._walked.add(walked)
-            key = references.segment_key(self.tenant, digest)
+            key = keys.segment(self.tenant, digest)
             self.live.add([key])
             try:
                 manifest = await self._segments.get(digest)
@@ -158,7 +164,7 @@ class Mark:
             digest = manifest.parent
 
     def _need(self, digests: Iterable[str]) -> None:
-        self.live.add(references.blob_key(self.tenant, digest) for digest in digests)
+        self.live.add(keys.blob(self.tenant, digest) for digest in digests)
 
     def _damage(self, key: str, why: str) -> None:
         self.damaged = True
@@ -167,7 +173,7 @@ class Mark:
 
 async def cached_blobs(blobs: Blobs, key: str, digest: str) -> list[str]:
     """Digests of all that a cache's entry leads to: its blob, and the latents that an encoded picture names."""
-    if key.split("/")[3] == "text":
+    if keys.kind_of_cached(key) == "text":
         return [digest]
     try:
         picture = EncodedPicture.model_validate_json(await blobs.get(digest))

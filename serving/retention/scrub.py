@@ -18,12 +18,13 @@ from serving.jobs.record import JobRecord, JobState
 from serving.retention import references
 from serving.retention.collect import tenants
 from serving.retention.context import chunks, together
-from serving.retention.mark import Keys
+from serving.retention.mark import KeySet
 from serving.segments.lineage import Segments
+from serving.store import keys
 from serving.store.base import Listed, Store
 
 _PIECE = 4 * 1024 * 1024
-_FOLDERS = ("segments", "blobs")
+_CONTENT = (keys.segments_of, keys.blobs_of)
 
 
 @dataclass
@@ -54,13 +55,13 @@ class Scrub:
         store: Store,
         *,
         limit: int | None = None,
-        told: Callable[[ScrubReport], None] = lambda _: None,
+        on_progress: Callable[[ScrubReport], None] = lambda _: None,
         start: Callable[[], str] = lambda: secrets.token_hex(32),
     ) -> None:
         """`start` makes the digest at which a limited scrub begins."""
         self._store = store
         self._limit = limit
-        self._told = told
+        self._on_progress = on_progress
         self._start = start() if limit is not None else ""
         self.report = ScrubReport()
 
@@ -74,16 +75,16 @@ class Scrub:
         return self.report
 
     async def _tenant(self, tenant: str) -> None:
-        present = Keys()
+        present = KeySet()
         wrong: dict[str, Finding] = {}
-        for folder in _FOLDERS:
-            async for chunk in chunks(self._keys(f"t/{tenant}/{folder}/")):
+        for prefix_of in _CONTENT:
+            async for chunk in chunks(self._keys(prefix_of(tenant))):
                 taken = chunk[: self._left]
                 for finding in await together(self._check(tenant, entry) for entry in taken):
                     if finding is not None:
                         wrong[finding.key] = finding
                 present.add(entry.key for entry in taken)
-                self._told(self.report)
+                self._on_progress(self.report)
                 if self._left == 0:
                     break
         if wrong or self._limit is None:
@@ -111,7 +112,7 @@ class Scrub:
             return None
         self.report.checked += 1
         self.report.bytes += entry.size
-        if digest == entry.key.rpartition("/")[2]:
+        if digest == keys.name_of(entry.key):
             return None
         return Finding(tenant, entry.key, "its bytes do not match its digest")
 
@@ -126,7 +127,7 @@ class Scrub:
 class Owners:
     """Which living videos of a tenant need what is wrong; and what they need and is not there."""
 
-    def __init__(self, store: Store, tenant: str, wrong: dict[str, Finding], present: Keys | None) -> None:
+    def __init__(self, store: Store, tenant: str, wrong: dict[str, Finding], present: KeySet | None) -> None:
         """`present`: all keys that there are, to find missing ones; None to leave that."""
         self._store = store
         self._tenant = tenant
@@ -138,7 +139,7 @@ class Owners:
 
     async def find(self) -> None:
         """Fill in the findings."""
-        async for entry in self._store.list(f"t/{self._tenant}/jobs/"):
+        async for entry in self._store.list(keys.jobs_of(self._tenant)):
             try:
                 record = JobRecord.decode((await self._store.get(entry.key)).data)
             except NotFound:
@@ -154,7 +155,7 @@ class Owners:
         """Keys that are wrong and that this video needs."""
         found: set[str] = set()
         for digest in references.blobs_of_job(record):
-            found |= await self._seen(references.blob_key(self._tenant, digest))
+            found |= await self._seen(keys.blob(self._tenant, digest))
         for digest in references.segments_of_job(record):
             found |= await self._path(digest)
         return sorted(found)
@@ -164,7 +165,7 @@ class Owners:
         path: list[tuple[str, frozenset[str]]] = []
         digest: str | None = head
         while digest is not None and digest not in self._of_segment:
-            key = references.segment_key(self._tenant, digest)
+            key = keys.segment(self._tenant, digest)
             own = await self._seen(key)
             parent = None
             if not own:
@@ -176,7 +177,7 @@ class Owners:
                 else:
                     parent = manifest.parent
                     for blob in set(references.blobs_of_segment(manifest)):
-                        own |= await self._seen(references.blob_key(self._tenant, blob))
+                        own |= await self._seen(keys.blob(self._tenant, blob))
             path.append((digest, own))
             digest = parent
         wrong = self._of_segment[digest] if digest is not None else frozenset()

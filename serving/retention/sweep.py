@@ -17,10 +17,9 @@ from pydantic import ValidationError
 from serving.errors import NotFound, Unavailable
 from serving.files.record import FileRecord
 from serving.jobs.record import JobRecord, JobState
-from serving.retention import references
 from serving.retention.context import Collection, chunks, together
-from serving.retention.mark import Keys, Mark, cached_blobs
-from serving.store import sweeping
+from serving.retention.mark import KeySet, Mark, cached_blobs
+from serving.store import keys, sweeping
 from serving.store.base import Listed
 from serving.store.blobs import Blobs
 
@@ -82,13 +81,13 @@ class Sweep:
     async def installation(self) -> None:
         """What belongs to no tenant: index keys and leases of jobs that have ended, and what a probe left behind."""
         before = self._collection.before(self._collection.retention.margin_s)
-        waiting = Keys()
+        waiting = KeySet()
         # Before the leases: a job that comes later has a young lease.
-        async for entry in self._store.list("active/"):
-            waiting.add([entry.key.rpartition("/")[2]])
-        await self._sweep(Kind("lists", "active/", before, _never, self._judge_active))
-        await self._sweep(Kind("leases", "leases/", before, lambda key: key.split("/")[1] in waiting))
-        await self._sweep(Kind("leftovers", "probe/", before, _never))
+        async for entry in self._store.list(keys.ACTIVE):
+            waiting.add([keys.read_active(entry.key).job])
+        await self._sweep(Kind("lists", keys.ACTIVE, before, _never, self._judge_active))
+        await self._sweep(Kind("leases", keys.LEASES, before, lambda key: keys.job_of_lease(key) in waiting))
+        await self._sweep(Kind("leftovers", keys.PROBES, before, _never))
 
     async def _sweep(self, kind: Kind) -> None:
         counts, seen = self._collection.report.of(kind.name), 0
@@ -108,7 +107,7 @@ class Sweep:
             doomed = [entry for entry, fate in zip(suspects, fates, strict=True) if fate is Fate.GARBAGE]
             await self._collect(kind, doomed)
             seen += len(chunk)
-            self._collection.told(f"sweeping {kind.prefix}", seen)
+            self._collection.on_progress(f"sweeping {kind.prefix}", seen)
 
     async def _collect(self, kind: Kind, doomed: Sequence[Listed]) -> None:
         counts = self._collection.report.of(kind.name)
@@ -158,9 +157,9 @@ class Sweep:
 
     async def _judge_active(self, entry: Listed) -> Fate:
         """A job's key on the active list outlives the job only by a crash."""
-        _, _, tenant, _, _, job = entry.key.split("/")
+        name = keys.read_active(entry.key)
         try:
-            record = JobRecord.decode((await self._store.get(references.job_key(tenant, job))).data)
+            record = JobRecord.decode((await self._store.get(keys.job(name.tenant, name.job))).data)
         except NotFound:
             # A create that died before its record. Sent again with the same idempotency key, it uses this very key.
             return after_its_key(self._collection, entry)
@@ -188,24 +187,26 @@ class TenantKinds:
         """In the order in which they are swept."""
         mark, tenant = self._mark, self._mark.tenant
         before, content, live = mark.before_ms, mark.content_before_ms, mark.live.__contains__
-        home = f"t/{tenant}"
         return (
-            Kind("lists", f"{home}/by-time/", before, live),
-            Kind("lists", f"{home}/files-by-time/", before, live),
-            Kind("notes", f"{home}/keep/", before, live),
-            Kind("dead letters", f"dead/{tenant}/", before, self._is_of_living_job),
+            Kind("lists", keys.jobs_by_time_of(tenant), before, live),
+            Kind("lists", keys.files_by_time_of(tenant), before, live),
+            Kind("notes", keys.keep_notes_of(tenant), before, live),
+            Kind("dead letters", keys.dead_letters_of(tenant), before, self._is_of_living_job),
             # Writing a checkpoint removes older ones; here go those of jobs that have ended.
-            Kind("checkpoints", f"{home}/checkpoints/", before, lambda key: key.split("/")[3] in mark.unfinished),
-            Kind("caches", f"{home}/cache/", before, live, prepare=self._renew_cached),
-            Kind("segments", f"{home}/segments/", content, live),
-            Kind("blobs", f"{home}/blobs/", content, live, announced=True),
-            Kind("files", f"{home}/files/", before, live, self._judge_file),
-            Kind("videos", f"{home}/jobs/", before, live, self._judge_job),
-            Kind("quarantine", f"{home}/quarantine/", before, _never, self._judge_quarantine),
+            Kind("checkpoints", keys.checkpoints_of(tenant), before, self._is_of_unfinished_job),
+            Kind("caches", keys.caches_of(tenant), before, live, prepare=self._renew_cached),
+            Kind("segments", keys.segments_of(tenant), content, live),
+            Kind("blobs", keys.blobs_of(tenant), content, live, announced=True),
+            Kind("files", keys.files_of(tenant), before, live, self._judge_file),
+            Kind("videos", keys.jobs_of(tenant), before, live, self._judge_job),
+            Kind("quarantine", keys.quarantine_of(tenant), before, _never, self._judge_quarantine),
         )
 
     def _is_of_living_job(self, key: str) -> bool:
-        return references.job_key(self._mark.tenant, key.rpartition("/")[2]) in self._mark.live
+        return keys.job(self._mark.tenant, keys.name_of(key)) in self._mark.live
+
+    def _is_of_unfinished_job(self, key: str) -> bool:
+        return keys.job_of_checkpoint(key) in self._mark.unfinished
 
     async def _renew_cached(self, entry: Listed) -> None:
         """Make young what a cache's entry leads to: an attempt that found it there a moment ago has a margin's time."""
@@ -215,7 +216,7 @@ class TenantKinds:
             return
         for blob in await cached_blobs(self._blobs, entry.key, digest):
             with contextlib.suppress(NotFound):
-                await self._store.touch(references.blob_key(self._mark.tenant, blob))
+                await self._store.touch(keys.blob(self._mark.tenant, blob))
 
     async def _judge_file(self, entry: Listed) -> Fate:
         """Only tombstones are not marked."""
@@ -227,7 +228,7 @@ class TenantKinds:
         record = JobRecord.decode((await self._store.get(entry.key)).data)
         if record.state is not JobState.DELETED:
             return Fate.HELD
-        if any(references.segment_key(record.tenant, digest) in self._mark.live for digest in record.segments):
+        if any(keys.segment(record.tenant, digest) in self._mark.live for digest in record.segments):
             return Fate.HELD
         return after_its_key(self._collection, entry) if record.idempotency_key else Fate.GARBAGE
 
@@ -235,7 +236,7 @@ class TenantKinds:
         """It stands as long as the job that showed it is known: until then an operator can lift it."""
         job = json.loads((await self._store.get(entry.key)).data)["job"]
         try:
-            await self._store.get(references.job_key(self._mark.tenant, job))
+            await self._store.get(keys.job(self._mark.tenant, job))
         except NotFound:
             return after_its_key(self._collection, entry)
         return Fate.HELD

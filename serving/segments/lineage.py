@@ -1,4 +1,4 @@
-"""Segments of one tenant: a Merkle DAG of manifests, `t/<tenant>/segments/<digest>`.
+"""Segments of one tenant: a Merkle DAG of manifests.
 
 A manifest names its parent by digest, so a path cannot form a cycle and what it says cannot change. The Director
 commits, the front door reads.
@@ -11,6 +11,7 @@ import hashlib
 from serving.errors import Corrupt, NotFound
 from serving.segments.manifest import SegmentManifest
 from serving.segments.shape import VideoShape
+from serving.store import keys
 from serving.store.base import Store
 
 
@@ -47,7 +48,7 @@ class Segments:
         return path[::-1]
 
     def _key(self, digest: str) -> str:
-        return f"t/{self._tenant}/segments/{digest}"
+        return keys.segment(self._tenant, digest)
 
 
 def shape_of(manifest: SegmentManifest) -> VideoShape:

@@ -1,10 +1,9 @@
 """Checkpoints: a segment's denoising state, so that a killed attempt goes on where it was.
 
-    t/<tenant>/checkpoints/<job>/<segment>/<fingerprint>/<step>-<attempt>-<sha256>      safetensors, written once
-
-A checkpoint holds the latents, the step, the time grid and the fingerprint of the work. Noise is drawn from (seed,
-segment), and the sampler's state is (latents, step): nothing random is left to keep. The name carries the bytes'
-digest, so a torn or foreign file is refused; so is one whose fingerprint is another's. The two newest are kept.
+A checkpoint is safetensors, written once: the latents, the step, the time grid and the fingerprint of the work. Noise
+is drawn from (seed, segment), and the sampler's state is (latents, step): nothing random is left to keep. Its key has
+the bytes' digest in it, so a torn or foreign file is refused; so is one whose fingerprint is another's. The two newest
+are kept.
 
 `denoise.py` writes them beside the compute loop, as often as `CheckpointPolicy` finds affordable, and reads the newest
 good one when a segment comes to a replica that does not hold it.
@@ -22,6 +21,7 @@ from safetensors.numpy import load, save
 from engines.families.base import Array, Denoising
 from serving.errors import NotFound
 from serving.logs import logger
+from serving.store import keys
 from serving.store.base import Store
 
 SHARE = 0.02
@@ -101,7 +101,7 @@ class Checkpoints:
             }
         )
         digest = hashlib.sha256(data).hexdigest()
-        key = f"{_prefix(work)}{step:06d}-{work.attempt}-{digest}"
+        key = keys.checkpoint(_prefix(work), step, work.attempt, digest)
         await self._store.put_if_absent(key, data)
         for old in (await self._keys(work))[KEPT:]:
             await self._store.delete(old)
@@ -114,7 +114,7 @@ class Checkpoints:
                 data = (await self._store.get(key)).data
             except NotFound:  # another attempt has replaced it
                 continue
-            found = _read(data, key.rpartition("-")[2], work)
+            found = _read(data, keys.digest_of_checkpoint(key), work)
             if found is not None:
                 return found
             _log.warning("checkpoint refused", key=key)
@@ -125,8 +125,7 @@ class Checkpoints:
 
 
 def _prefix(work: Work) -> str:
-    # By fingerprint, for what another version wrote cannot be gone on with, and must not count among the newest.
-    return f"t/{work.tenant}/checkpoints/{work.job}/{work.segment:05d}/{work.fingerprint[:16]}/"
+    return keys.checkpoints_of_work(work.tenant, work.job, work.segment, work.fingerprint)
 
 
 def _read(data: bytes, digest: str, work: Work) -> Checkpoint | None:

@@ -1,8 +1,6 @@
 """Content-addressed bytes of one tenant, and the cache that finds them by what they were computed from.
 
-    t/<tenant>/blobs/<sha256>              immutable bytes, verified on every whole read
-    t/<tenant>/cache/<kind>/<key>          the digest of what was computed once for this content
-
+Blobs are immutable, and verified on every whole read. The cache holds digests of what was computed once of a content.
 A blob that nothing names is removed when it is old (`retention/collect.py`), so bytes that are there already are made
 young again before their digest is handed out, and a sweep that runs at this moment is waited for (`sweeping.py`).
 """
@@ -14,7 +12,7 @@ import hashlib
 from pathlib import Path
 
 from serving.errors import Corrupt, NotFound
-from serving.store import sweeping
+from serving.store import keys, sweeping
 from serving.store.base import Store
 
 
@@ -82,10 +80,10 @@ class Blobs:
         return True
 
     def _key(self, digest: str) -> str:
-        return f"t/{self._tenant}/blobs/{digest}"
+        return keys.blob(self._tenant, digest)
 
     def _cache_key(self, kind: str, key: str) -> str:
-        return f"t/{self._tenant}/cache/{kind}/{key}"
+        return keys.cached(self._tenant, kind, key)
 
 
 def _digest_of(data: bytes | Path) -> str:

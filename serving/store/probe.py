@@ -10,6 +10,7 @@ import asyncio
 import secrets
 
 from serving.errors import Conflict, LongtakeError, NotFound, StoreUnfit
+from serving.store import keys
 from serving.store.base import Store
 
 RACERS = 32
@@ -17,19 +18,19 @@ RACERS = 32
 
 async def probe(store: Store) -> None:
     """Race for a create and for a swap, and check ranges and lists. Raises `StoreUnfit` naming what failed."""
-    prefix = f"probe/{secrets.token_hex(8)}"
-    keys = [f"{prefix}/race", f"{prefix}/other"]
+    mine = secrets.token_hex(8)
+    race, other = keys.probe(mine, "race"), keys.probe(mine, "other")
     try:
-        await _create_race(store, keys[0])
-        await _swap_race(store, keys[0])
-        await _missing(store, f"{prefix}/missing")
-        await _ranges_and_lists(store, prefix, keys)
+        await _create_race(store, race)
+        await _swap_race(store, race)
+        await _missing(store, keys.probe(mine, "missing"))
+        await _ranges_and_lists(store, mine)
     except StoreUnfit:
         raise
     except LongtakeError as error:
         raise StoreUnfit(f"store {store.url}: {error.message}") from error
     finally:
-        for key in keys:
+        for key in (race, other):
             await store.delete(key)
 
 
@@ -60,11 +61,12 @@ async def _swap_race(store: Store, key: str) -> None:
         raise StoreUnfit(f"store {store.url}: an object holds other bytes than the swap's winner wrote")
 
 
-async def _ranges_and_lists(store: Store, prefix: str, keys: list[str]) -> None:
-    await store.put_if_absent(keys[1], b"0123456789")
-    if await store.get_range(keys[1], 3, 4) != b"3456":
+async def _ranges_and_lists(store: Store, mine: str) -> None:
+    race, other = keys.probe(mine, "race"), keys.probe(mine, "other")
+    await store.put_if_absent(other, b"0123456789")
+    if await store.get_range(other, 3, 4) != b"3456":
         raise StoreUnfit(f"store {store.url}: a range read returned other bytes")
-    if [entry.key async for entry in store.list(prefix)] != sorted(keys):
+    if [entry.key async for entry in store.list(keys.probes_of(mine))] != [other, race]:
         raise StoreUnfit(f"store {store.url}: a list does not show what was written, in order")
 
 

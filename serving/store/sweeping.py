@@ -28,8 +28,8 @@ from dataclasses import dataclass
 
 from serving.errors import Conflict, NotFound
 from serving.store.base import Store
+from serving.store.keys import SWEEP
 
-KEY = "runtime/sweep"
 BATCH_S = 15.0
 """No delete of a batch is begun later than this after its announcement."""
 STALE_S = 60.0
@@ -53,7 +53,7 @@ async def undisturbed(store: Store, key: str) -> bool:
         if not await _stale(store, found):
             return False
         with contextlib.suppress(Conflict, NotFound):  # so that nobody waits for the dead one again
-            await store.swap(KEY, _encode(()), found.version)
+            await store.swap(SWEEP, _encode(()), found.version)
     return await _exists(store, key)
 
 
@@ -66,11 +66,11 @@ async def announced(store: Store, keys: Sequence[str]) -> AsyncIterator[None]:
     version = await _announce(store, keys)
     yield
     with contextlib.suppress(Conflict):  # another collector took us for dead, and has announced its own
-        await store.swap(KEY, _encode(()), version)
+        await store.swap(SWEEP, _encode(()), version)
 
 
 async def _announce(store: Store, keys: Sequence[str]) -> str:
-    await store.put_if_absent(KEY, _encode(()))
+    await store.put_if_absent(SWEEP, _encode(()))
     while True:
         found = await _read(store)
         if found is None:
@@ -78,7 +78,7 @@ async def _announce(store: Store, keys: Sequence[str]) -> str:
         if found.keys and not await _stale(store, found):
             continue
         with contextlib.suppress(Conflict):
-            return await store.swap(KEY, _encode(keys), found.version)
+            return await store.swap(SWEEP, _encode(keys), found.version)
 
 
 async def _stale(store: Store, found: _Announcement) -> bool:
@@ -95,7 +95,7 @@ async def _stale(store: Store, found: _Announcement) -> bool:
 
 async def _read(store: Store) -> _Announcement | None:
     try:
-        stored = await store.get(KEY)
+        stored = await store.get(SWEEP)
     except NotFound:
         return None
     record = json.loads(stored.data)

@@ -14,12 +14,13 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from serving.estimates import DENOISER, KEY, Estimates, save
+from serving.estimates import DENOISER, Estimates, save
 from serving.gen.longtake.v1 import jobs_pb2, jobs_pb2_grpc, videos_pb2
 from serving.jobs.dead import DeadLetters
 from serving.jobs.record import JobError, JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.store.base import Store
+from serving.store.keys import ESTIMATES
 from serving.store.open import open_store
 from tests.contract.longtake_house import Client, opened, refused, settings_for
 from tests.contract.xai_studio import png
@@ -113,8 +114,8 @@ async def test_a_deadline_that_the_work_alone_exceeds_is_refused(client: Client,
         async with refused(grpc.StatusCode.FAILED_PRECONDITION, "the work alone takes about"):
             await client.create("x", seconds=1, deadline=_in(60))
     finally:
-        found = await store.get(KEY)
-        await store.swap(KEY, Estimates().encode() + b" ", found.version)
+        found = await store.get(ESTIMATES)
+        await store.swap(ESTIMATES, Estimates().encode() + b" ", found.version)
 
 
 async def test_an_expired_video_says_so(client: Client, store: Store) -> None:

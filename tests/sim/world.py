@@ -15,8 +15,8 @@ from typing import Any
 
 from serving.errors import LongtakeError
 from serving.jobs.record import JobRecord
-from serving.runtime_keys import DIRECTOR_ADDRESS
 from serving.stages.denoise import Denoiser
+from serving.store.keys import DIRECTOR_ADDRESS
 from tests.sim.chance import KINDS, Chance, Faults
 from tests.sim.directors import Office
 from tests.sim.doors import Door

@@ -23,8 +23,9 @@ from typing import Literal
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from serving.errors import PermissionDenied
-from serving.runtime_keys import URL_KEY, shared_secret
+from serving.runtime_keys import shared_secret
 from serving.store.base import Store
+from serving.store.keys import URL_KEY
 
 Route = Literal["video", "image", "thumbnail", "file"]
 

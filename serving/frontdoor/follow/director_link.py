@@ -20,8 +20,9 @@ from serving.gen.longtake.internal.v1 import director_pb2, director_pb2_grpc
 from serving.jobs.record import JobRecord
 from serving.logs import logger
 from serving.metrics import WAKE_FAILURES, WATCH_BREAKS, WATCH_CONNECTED, Recorder
-from serving.runtime_keys import DIRECTOR_TOKEN, TOKEN_METADATA, director_address, shared_secret
+from serving.runtime_keys import TOKEN_METADATA, director_address, shared_secret
 from serving.store.base import Store
+from serving.store.keys import DIRECTOR_TOKEN
 
 MOST_WAKES = 256
 """Hints on their way at once. What is beyond is dropped: the Director lists the store from time to time."""

@@ -1,7 +1,7 @@
 """`storage_options`: results that are kept as files. `video.py` and `image.py` use it.
 
-What a client asked for is written beside the job (`t/<tenant>/keep/<id>`, once) before its id is given out, and done
-when the result is first fetched. A failure to keep never fails the job: the answer carries the reason instead.
+What a client asked for is written beside the job, once, before its id is given out, and done when the result is first
+fetched. A failure to keep never fails the job: the answer carries the reason instead.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from serving.frontdoor.content.urls import UrlSigner
 from serving.frozen import Frozen
 from serving.gen.xai.api.v1 import image_pb2
 from serving.jobs.record import JobRecord
+from serving.store import keys
 from serving.store.base import Store
 
 
@@ -79,12 +80,14 @@ class Keeper:
 
     async def note(self, record: JobRecord, options: KeepOptions) -> None:
         """Write down what is wanted. A resent create finds its first note and leaves it."""
-        await self._store.put_if_absent(_key(record), json.dumps(options.model_dump()).encode())
+        await self._store.put_if_absent(
+            keys.keep_note(record.tenant, record.id), json.dumps(options.model_dump()).encode()
+        )
 
     async def keep_video(self, record: JobRecord) -> Kept:
         """Keep a finished video if that was asked for; the same file, however often it is fetched."""
         try:
-            stored = await self._store.get(_key(record))
+            stored = await self._store.get(keys.keep_note(record.tenant, record.id))
         except NotFound:
             return Kept()
         options = KeepOptions.model_validate_json(stored.data)
@@ -134,7 +137,3 @@ class Keeper:
 
     async def _publish(self, file: FileRecord, options: KeepOptions) -> FileRecord:
         return await self._files.publish(file.tenant, file.id, expires_after_s=options.public_expires_after_s)
-
-
-def _key(record: JobRecord) -> str:
-    return f"t/{record.tenant}/keep/{record.id}"

@@ -13,12 +13,12 @@ from ray.exceptions import RayTaskError
 
 from serving.deployments.app import config
 from serving.deployments.handles import _own
-from serving.deployments.host import announce, free_ports, refuse_shared_directory
+from serving.deployments.host import free_ports, refuse_shared_directory
 from serving.deployments.metrics_binding import RayRecorder, _make
 from serving.deployments.router import NamedReplicaRouter
 from serving.errors import InvalidArgument, SettingsError
 from serving.metrics import REPLICAS, RPC_SECONDS, STEPS_RECOMPUTED
-from serving.runtime_keys import director_address
+from serving.runtime_keys import announce_director, director_address
 from serving.settings import Settings
 from serving.stages.contracts import CancelCall, StageLost, TextCall
 from serving.store.open import open_store
@@ -48,7 +48,7 @@ def test_the_directors_address_is_replaced_at_every_start(tmp_path: Path) -> Non
     async def run() -> str | None:
         store = await open_store(str(tmp_path / "store"), probe=False)
         for port in (1, 2, 2):
-            await announce(store, f"127.0.0.1:{port}")
+            await announce_director(store, f"127.0.0.1:{port}")
         return await director_address(store)
 
     assert asyncio.run(run()) == "127.0.0.1:2"

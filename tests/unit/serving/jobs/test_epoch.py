@@ -9,6 +9,7 @@ import pytest
 
 from serving.jobs import epoch as epochs
 from serving.jobs.epoch import EpochLost, abandoned, newest_epoch, take_epoch
+from serving.store import keys
 from serving.store.base import Store
 from serving.store.open import open_store
 
@@ -23,10 +24,10 @@ async def store(tmp_path: Path) -> Store:
 
 async def test_a_signature_keeps_the_epoch_and_an_old_one_cannot_sign(store: Store) -> None:
     first = await take_epoch(store)
-    before = await store.get(epochs.KEY)
+    before = await store.get(keys.EPOCH)
     await first.sign()
     await first.check()
-    assert (await store.get(epochs.KEY)).data != before.data
+    assert (await store.get(keys.EPOCH)).data != before.data
 
     second = await take_epoch(store)
     with pytest.raises(EpochLost, match=f"epoch {first.number}, and {second.number} has started"):

@@ -16,6 +16,7 @@ from serving.retention.sweep import Kind, Sweep
 from serving.settings import Retention
 from serving.store import sweeping
 from serving.store.blobs import Blobs
+from serving.store.keys import SWEEP
 from tests.unit.serving.retention.clocked import IN_MEMORY, Clock, ClockedStore, Turns
 
 PREFIX = "t/a/blobs/"
@@ -33,7 +34,7 @@ class Meeting:
         """Follow the choices, then always the first; how many there were to choose from at each turn."""
         blobs = Blobs(self.store, "a")
         digest = await blobs.put(b"bytes")
-        await self.store.put_if_absent(sweeping.KEY, sweeping._encode(()))
+        await self.store.put_if_absent(SWEEP, sweeping._encode(()))
         self.clock.advance(24)
         entries = [entry async for entry in self.store.list(PREFIX)]
         if not self.there:  # another collector has taken it
@@ -130,11 +131,11 @@ def test_the_announcement_of_a_collector_that_died_holds_nobody_up_for_long(
         with pytest.raises(RuntimeError):
             async with sweeping.announced(store, [key]):
                 raise RuntimeError
-        assert json.loads((await store.get(sweeping.KEY)).data)["keys"] == [key]
+        assert json.loads((await store.get(SWEEP)).data)["keys"] == [key]
         assert await blobs.put(b"bytes") == digest
         async with sweeping.announced(store, [f"{PREFIX}other"]):
             pass
-        assert json.loads((await store.get(sweeping.KEY)).data)["keys"] == []
+        assert json.loads((await store.get(SWEEP)).data)["keys"] == []
 
     asyncio.run(run())
 

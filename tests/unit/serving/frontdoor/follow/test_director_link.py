@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,8 +18,9 @@ from serving.frontdoor.follow.records import RecordCache
 from serving.gen.longtake.internal.v1 import director_pb2, director_pb2_grpc
 from serving.jobs.record import JobState
 from serving.metrics import Unrecorded
-from serving.runtime_keys import DIRECTOR_ADDRESS, DIRECTOR_TOKEN, TOKEN_METADATA, shared_secret
+from serving.runtime_keys import TOKEN_METADATA, announce_director, shared_secret
 from serving.store.base import Store
+from serving.store.keys import DIRECTOR_TOKEN
 from tests.unit.serving.frontdoor.builders import record
 
 pytestmark = pytest.mark.anyio
@@ -122,7 +122,7 @@ async def test_what_the_director_writes_and_counts_is_answered_from_memory(store
 async def test_a_wake_reaches_the_director_by_the_address_in_the_store(store: Store, ingress: Ingress) -> None:
     cache = RecordCache(clock=asyncio.get_running_loop().time)
     async with serving(ingress) as address:
-        await store.put_if_absent(DIRECTOR_ADDRESS, json.dumps({"address": address}).encode())
+        await announce_director(store, address)
         async with linked(store, cache, None) as link:
             link.wake("default", "vid_a")
             await until(lambda: ingress.woken == ["vid_a"])
@@ -162,7 +162,7 @@ async def test_a_new_director_makes_the_front_door_forget_what_it_knew_of_runnin
     running = record(state=JobState.RUNNING, version=2)
     async with linked(store, cache, None):
         async with serving(ingress) as address:
-            await store.put_if_absent(DIRECTOR_ADDRESS, json.dumps({"address": address}).encode())
+            await announce_director(store, address)
             await until(lambda: cache.vouched)
             ingress.feed.wrote(running)
             await until(lambda: cache.lookup(("default", running.id)) is not None)

@@ -1,0 +1,102 @@
+"""Keys stay as they are, byte for byte; and nothing but `serving/store/keys.py` spells them."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import serving
+from serving.store import keys
+
+JOB, FILE, DIGEST = "vid_" + "a" * 26, "file_" + "b" * 26, "c" * 64
+MS = 1_790_000_000_123
+WORK = keys.checkpoints_of_work("acme", JOB, 3, "0123456789abcdef" * 4)
+
+SPELLED = [
+    (keys.job("acme", JOB), f"t/acme/jobs/{JOB}"),
+    (keys.job_by_time("acme", MS, JOB), f"t/acme/by-time/98209999999877-{JOB}"),
+    (keys.keep_note("acme", JOB), f"t/acme/keep/{JOB}"),
+    (keys.file("acme", FILE), f"t/acme/files/{FILE}"),
+    (keys.file_by_time("acme", MS, FILE), f"t/acme/files-by-time/998209999999876-{FILE}"),
+    (keys.segment("acme", DIGEST), f"t/acme/segments/{DIGEST}"),
+    (keys.blob("acme", DIGEST), f"t/acme/blobs/{DIGEST}"),
+    (keys.cached("acme", "first-frame", DIGEST), f"t/acme/cache/first-frame/{DIGEST}"),
+    (
+        keys.checkpoint(WORK, 12, 2, DIGEST),
+        f"t/acme/checkpoints/{JOB}/00003/0123456789abcdef/000012-2-{DIGEST}",
+    ),
+    (keys.quarantined("acme", DIGEST), f"t/acme/quarantine/{DIGEST}"),
+    (keys.active("acme", 5, MS, JOB), f"active/7c/acme/5/01790000000123/{JOB}"),
+    (keys.dead_letter("acme", JOB), f"dead/acme/{JOB}"),
+    (keys.lease(JOB, 4), f"leases/{JOB}/4"),
+    (keys.EPOCH, "runtime/epoch"),
+    (keys.ESTIMATES, "runtime/estimates"),
+    (keys.SWEEP, "runtime/sweep"),
+    (keys.DIRECTOR_ADDRESS, "runtime/director"),
+    (keys.DIRECTOR_TOKEN, "runtime/director-token"),
+    (keys.URL_KEY, "runtime/url-key"),
+    (keys.probe("0f", "race"), "probe/0f/race"),
+    (keys.clock_probe("0f"), "probe/0f"),
+]
+
+
+@pytest.mark.parametrize(("made", "want"), SPELLED)
+def test_a_key_is_spelled_as_it_always_was(made: str, want: str) -> None:
+    assert made == want
+
+
+def test_a_job_without_a_deadline_sorts_behind_those_that_have_one() -> None:
+    assert keys.active("acme", 5, None, JOB) == f"active/7c/acme/5/99999999999999/{JOB}"
+
+
+def test_every_row_of_the_table_is_the_shape_of_one_kind_and_no_kind_is_without_a_row() -> None:
+    shapes = [re.compile(re.sub(r"<[^>]+>", r"[^/]+", row) + r"\Z") for row in table_of(keys.__doc__ or "")]
+    shapes = [shape for shape in shapes if not shape.match("engines/x")]
+    spelled = [literal for _, literal in SPELLED]
+    assert [[literal for literal in spelled if shape.match(literal)] for shape in shapes] == [
+        [literal] for literal in spelled
+    ]
+
+
+def test_what_a_key_says_is_read_back_from_it() -> None:
+    assert keys.read_active(keys.active("acme", 0, MS, JOB)) == ("acme", 0, MS, JOB)
+    assert keys.read_active(keys.active("acme", 9, None, JOB)) == ("acme", 9, None, JOB)
+    for listed in (keys.job_by_time("acme", MS, JOB), keys.file_by_time("acme", MS, JOB)):
+        assert keys.id_in(keys.name_of(listed)) == JOB
+    checkpoint = keys.checkpoint(WORK, 1, 1, DIGEST)
+    assert (keys.job_of_checkpoint(checkpoint), keys.digest_of_checkpoint(checkpoint)) == (JOB, DIGEST)
+    assert keys.job_of_lease(keys.lease(JOB, 1)) == JOB
+    cached = keys.cached("acme", "text", DIGEST)
+    assert (keys.tenant_of(cached), keys.kind_of(cached), keys.kind_of_cached(cached)) == ("acme", "cache", "text")
+    assert keys.tenant_of(keys.EPOCH) is None
+
+
+def test_listings_show_the_newest_first_and_end_where_they_should() -> None:
+    newer, older = keys.job_by_time("acme", MS, JOB), keys.job_by_time("acme", MS - 1, "vid_0")
+    assert newer < keys.jobs_until("acme", MS) < older
+    assert keys.file_by_time("acme", MS, FILE) < keys.file_by_time("acme", MS - 1, FILE)
+    assert all(key < keys.behind("acme") for key, _ in SPELLED if keys.tenant_of(key) == "acme")
+    assert keys.behind("acme") < keys.job("acme2", JOB)
+
+
+def test_nobody_else_spells_a_key() -> None:
+    """Strings that begin as a key does, outside docstrings."""
+    begins = tuple(f"{word}/" for word in ("t", "active", "dead", "leases", "runtime", "probe"))
+    root = Path(serving.__file__).parent
+    found = [
+        f"{path.relative_to(root)}:{node.lineno}: {node.value}"
+        for path in sorted(root.rglob("*.py"))
+        if path != Path(keys.__file__)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(begins)
+    ]
+    assert found == []
+
+
+def table_of(text: str) -> list[str]:
+    """The first column of the table of keys."""
+    rows = [re.split(r"  +", line.strip(), maxsplit=1) for line in text.splitlines() if re.match(r"    \S", line)]
+    return [row[0] for row in rows][1:]
