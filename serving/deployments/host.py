@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-import json
 import os
 import queue
 import random

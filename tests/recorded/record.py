@@ -32,12 +32,15 @@ import sys
 import tarfile
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
+
 from engines import models
-from engines.session import load_session
+from engines.session import Session, load_session
 from serving.director.director import Director
+from serving.director.stages import Ref
 from serving.frontdoor.files import Files
 from serving.frontdoor.films import Films
 from serving.frontdoor.records import RecordCache, Records
@@ -53,8 +56,9 @@ from serving.plan import plan
 from serving.reproduction.in_process import InProcessStages
 from serving.requests import Kind, OwnSource, VideoRequest
 from serving.segments.lineage import Segments, shape_of
-from serving.stages.contracts import StageLost
+from serving.stages.contracts import InputsCall, InputsResult, SliceCall, SliceResult, StageLost
 from serving.stages.loaded import Loaded
+from serving.store.base import Store
 from serving.store.blobs import Blobs
 from serving.store.open import open_store
 
@@ -72,12 +76,12 @@ def now_ms() -> int:
 class DisturbedStages(InProcessStages):
     """Whoever reads two references dies of it; a second segment takes so long that the first is committed meanwhile."""
 
-    async def read_inputs(self, call):
+    async def read_inputs(self, call: InputsCall) -> InputsResult:
         if len(call.references) == 2:
             raise StageLost("the conditioner's process ended with exit code 139")
         return await super().read_inputs(call)
 
-    async def run_slice(self, call, conditions):
+    async def run_slice(self, call: SliceCall, conditions: Ref) -> SliceResult:
         if call.segment == 1 and call.steps == LONG:
             await asyncio.sleep(0.5)
         return await super().run_slice(call, conditions)
@@ -86,13 +90,13 @@ class DisturbedStages(InProcessStages):
 class Recorder:
     """Writes jobs as a front door does, and has a Director carry them out."""
 
-    def __init__(self, store, session) -> None:
+    def __init__(self, store: Store, session: Session) -> None:
         self.store = store
         self.session = session
         self.jobs = Jobs(store)
         self.seed = 7
 
-    async def job(self, name: str, *, parent: JobRecord | None = None, priority: int = 5, **asked) -> JobRecord:
+    async def job(self, name: str, *, parent: JobRecord | None = None, priority: int = 5, **asked: object) -> JobRecord:
         self.seed += 1
         can = models.family(MODEL).capabilities
         fields = {"prompt": "a red circle moves right over a white background", "seconds": 1, "steps": 3} | asked
@@ -113,7 +117,7 @@ class Recorder:
         )
 
     @contextlib.asynccontextmanager
-    async def director(self):
+    async def director(self) -> AsyncIterator[None]:
         stages = DisturbedStages(Loaded(self.session, self.store, Unrecorded()))
         stages.start()
         director = Director(
@@ -135,7 +139,7 @@ class Recorder:
         await stages.stop()
 
     async def ended(self, record: JobRecord) -> JobRecord:
-        while not (record := await self.jobs.get(TENANT, record.id)).state.terminal:
+        while not (record := await self.jobs.get(TENANT, record.id)).state.terminal:  # noqa: ASYNC110  (the store tells nobody)
             await asyncio.sleep(0.05)
         return record
 
@@ -199,7 +203,7 @@ def _square(colour: tuple[int, int, int]) -> bytes:
     return png(picture)
 
 
-async def _pieces(data: bytes):
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
