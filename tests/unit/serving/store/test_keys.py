@@ -53,7 +53,7 @@ def test_a_job_without_a_deadline_sorts_behind_those_that_have_one() -> None:
 
 
 def test_every_row_of_the_table_is_the_shape_of_one_kind_and_no_kind_is_without_a_row() -> None:
-    shapes = [re.compile(re.sub(r"<[^>]+>", r"[^/]+", row) + r"\Z") for row in table_of(keys.__doc__ or "")]
+    shapes = [re.compile(re.sub(r"<[^>]+>", r"[^/]+", key) + r"\Z") for key, _ in table_of_the_code()]
     shapes = [shape for shape in shapes if not shape.match("engines/x")]
     spelled = [literal for _, literal in SPELLED]
     assert [[literal for literal in spelled if shape.match(literal)] for shape in shapes] == [
@@ -96,7 +96,14 @@ def test_nobody_else_spells_a_key() -> None:
     assert found == []
 
 
-def table_of(text: str) -> list[str]:
-    """The first column of the table of keys."""
-    rows = [re.split(r"  +", line.strip(), maxsplit=1) for line in text.splitlines() if re.match(r"    \S", line)]
-    return [row[0] for row in rows][1:]
+def test_the_page_has_the_table_of_the_code() -> None:
+    page = (Path(serving.__file__).parents[1] / "docs" / "store.md").read_text()
+    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", page.partition("## Keys")[2].partition("##")[0], re.MULTILINE)
+    assert rows == table_of_the_code()
+
+
+def table_of_the_code() -> list[tuple[str, str]]:
+    """Keys and what they are, as the docstring of `keys.py` has them."""
+    lines = [line.strip() for line in (keys.__doc__ or "").splitlines() if line.startswith("    ")]
+    rows = [tuple(re.split(r"  +", line)) for line in lines[1:]]
+    return [(key, what) for key, what in rows]
