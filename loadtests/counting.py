@@ -71,10 +71,6 @@ class CountingStore:
         self.calls["delete"] += 1
         await self._store.delete(key)
 
-    async def presign(self, key: str, expires_s: int) -> str | None:
-        """See `Store`."""
-        return await self._store.presign(key, expires_s)
-
     async def close(self) -> None:
         """See `Store`."""
         await self._store.close()

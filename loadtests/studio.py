@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from engines import models
 from engines.session import Session, load_session
 from loadtests.counting import CountingStore, Sums
+from serving.clock import now_ms
 from serving.director.director import Director
 from serving.jobs.epoch import take_epoch
 from serving.jobs.ids import new_id
@@ -99,7 +99,7 @@ class Studio:
         )
         shape = shape_of(await Segments(self.store, TENANT).get(extends.segment)) if extends else None
         planned = plan(request, can, model_digest=self.session.digest, seed=seed, parent=shape)
-        now = int(time.time() * 1000)
+        now = now_ms()
         return await self.jobs.create(
             JobRecord(id=new_id("vid_"), tenant=TENANT, request=request, plan=planned, created_ms=now)
         )
@@ -122,7 +122,7 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
         slots=1,
         slice_s=5.0,
         metrics=sums,
-        now_ms=lambda: int(time.time() * 1000),
+        now_ms=now_ms,
         incident=lambda: "see the traceback above",
     )
     life = asyncio.create_task(director.run())

@@ -94,7 +94,6 @@ RECORD_READS = Metric(
 WATCH_CONNECTED = Metric("longtake_watch_connected", "gauge", "1 while the Director's Watch stream vouches.")
 WATCH_BREAKS = Metric("longtake_watch_breaks_total", "counter", "Times that the Watch stream was lost.", ("cause",))
 WAKE_FAILURES = Metric("longtake_wake_failures_total", "counter", "Hints that did not reach the Director.", ("cause",))
-UPLOAD_BYTES = Metric("longtake_upload_bytes_total", "counter", "Bytes of files that clients uploaded.")
 MEDIA_BYTES = Metric("longtake_media_bytes_total", "counter", "Bytes of media that were served.", ("route",))
 
 # ── Director and stages ─────────────────────────────────────────────────────────────────────────────────────
@@ -155,7 +154,6 @@ FRONT_DOOR: tuple[Metric, ...] = (
     WATCH_CONNECTED,
     WATCH_BREAKS,
     WAKE_FAILURES,
-    UPLOAD_BYTES,
     MEDIA_BYTES,
 )
 """What a front-door process exposes at `/metrics`."""

@@ -68,7 +68,7 @@ def plan(
         canvas = found
         scale = capabilities.resolutions[request.resolution] if request.kind is Kind.VIDEO else 1
         track = Track(
-            codec=request.codec.value, width=canvas.width * scale, height=canvas.height * scale, fps=capabilities.fps
+            codec=request.codec, width=canvas.width * scale, height=canvas.height * scale, fps=capabilities.fps
         )
     return Plan(
         aspect_ratio=canvas.aspect_ratio,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -35,10 +34,8 @@ def gc(
     Safe while Longtake runs. What is younger than `retention.margin_s` is spared. Exit code 1 if a tenant was left
     alone because one of its records cannot be read.
     """
+    from serving.clock import now_ms
     from serving.retention.collect import collect_once
-
-    def now_ms() -> int:
-        return time.time_ns() // 1_000_000
 
     with _line() as say:
 

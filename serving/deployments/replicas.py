@@ -20,6 +20,7 @@ from ray.serve.handle import DeploymentHandle
 
 from engines import models
 from engines.families.base import Array, Conditions
+from serving.clock import now_ms
 from serving.deployments.handles import HandleStages
 from serving.deployments.metrics_binding import RayRecorder
 from serving.director.director import Director
@@ -231,9 +232,9 @@ class DirectorReplica(_Replica):
             weights=settings.admission.weights,
             slice_s=settings.stages.slice_s,
             metrics=self.metrics,
-            now_ms=_now_ms,
+            now_ms=now_ms,
             incident=lambda: secrets.token_hex(6),
-            collect=partial(collect_once, store, settings.retention, now_ms=_now_ms, metrics=self.metrics),
+            collect=partial(collect_once, store, settings.retention, now_ms=now_ms, metrics=self.metrics),
         )
         self._life = asyncio.create_task(self._director.run(), name="director")
         self._abandoned = asyncio.create_task(self._wait_idle(store), name="idle")
@@ -308,7 +309,3 @@ def _response(batch: Batch) -> director_pb2.WatchResponse:
             for event in batch.events
         ],
     )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

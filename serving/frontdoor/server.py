@@ -15,6 +15,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from serving.clock import now_ms
 from serving.errors import LongtakeError, SettingsError
 from serving.files.repository import Files
 from serving.frontdoor.admission.backlog import Backlog
@@ -52,11 +53,6 @@ LAME_S = 0.3
 """Before that, the server answers for so long as one that shuts down: creates are UNAVAILABLE, the rest works."""
 KEYS_LOOK_S = 2.0
 """How soon a removed API key stops working."""
-
-
-def now_ms() -> int:
-    """Wall clock, milliseconds since 1970 UTC."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True)

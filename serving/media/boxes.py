@@ -10,7 +10,6 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-CONTAINERS = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"mvex", b"moof", b"traf"})
 _SYNC_SAMPLE = 0x0200_0000
 _DEPENDENT_SAMPLE = 0x0101_0000
 

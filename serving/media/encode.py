@@ -24,14 +24,15 @@ from numpy.typing import NDArray
 from serving.media.boxes import Sample, box, boxes, find, fragment
 from serving.media.scheduling import unchanged_scheduling
 from serving.media.track import TICKS_PER_FRAME, Track
+from serving.requests import Codec
 
 Frames = NDArray[np.uint8]
 
-_CODECS: dict[str, tuple[str, dict[str, str]]] = {
+_CODECS: dict[Codec, tuple[str, dict[str, str]]] = {
     # Not pred-struct=1 (low delay): its threads come to wait for each other for ever on a busy machine. Not preset 9
     # and faster: they lose motion that is a whole enlargement of the native frames'. lp fixes the thread count.
-    "av1": ("libsvtav1", {"preset": "8", "crf": "24", "svtav1-params": "pred-struct=2:lp=2:scd=0"}),
-    "h264": ("libx264", {"preset": "veryfast", "tune": "zerolatency", "crf": "18", "threads": "1", "bf": "0"}),
+    Codec.AV1: ("libsvtav1", {"preset": "8", "crf": "24", "svtav1-params": "pred-struct=2:lp=2:scd=0"}),
+    Codec.H264: ("libx264", {"preset": "veryfast", "tune": "zerolatency", "crf": "18", "threads": "1", "bf": "0"}),
 }
 _KEYFRAME_SECONDS = 10
 """Generated segments are shorter; a long ingested one gets a keyframe this often."""

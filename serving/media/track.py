@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 from serving.frozen import Frozen
+from serving.requests import Codec
 
 
 class Track(Frozen):
     """Codec, size, frame rate and encoder settings. Segments of one track join without re-encoding."""
 
-    codec: Literal["av1", "h264"]
+    codec: Codec
     width: int
     height: int
     fps: int

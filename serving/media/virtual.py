@@ -28,7 +28,7 @@ _MOVIE_TIMESCALE_AT = 12
 
 
 @dataclass(frozen=True)
-class Span:
+class BlobPiece:
     """A piece of a blob."""
 
     blob: str
@@ -41,12 +41,12 @@ class VirtualFile:
     """Bytes that are there (`header`), and where the rest is."""
 
     header: bytes
-    spans: tuple[Span, ...]
+    pieces: tuple[BlobPiece, ...]
 
     @property
     def size(self) -> int:
         """Bytes of the whole file."""
-        return len(self.header) + sum(span.length for span in self.spans)
+        return len(self.header) + sum(piece.length for piece in self.pieces)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def virtual_file(track: Track, init: bytes, parts: Sequence[MediaPart], *, box: 
     references = [(part.size, sum(part.fragment_frames) * TICKS_PER_FRAME, True) for part in parts]
     index = segment_index(references, timescale=track.timescale)
     header = _with_duration(init, frames, track) + box + index
-    return VirtualFile(header, tuple(Span(part.blob, 0, part.size) for part in parts))
+    return VirtualFile(header, tuple(BlobPiece(part.blob, 0, part.size) for part in parts))
 
 
 def signed_box(video: str, manifest: str, key: bytes) -> bytes:

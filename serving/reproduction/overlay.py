@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from serving.clock import now_ms
 from serving.errors import Conflict, NotFound
 from serving.store.base import Listed, Store, Versioned
 
@@ -56,7 +56,7 @@ class Overlay:
     async def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> AsyncIterator[Listed]:
         """Own objects alone: nothing that a Director or a stage lists is below."""
         keys = sorted(key for key in self._own if key.startswith(prefix) and key > after)
-        now = time.time_ns() // 1_000_000
+        now = now_ms()
         for key in keys[:limit]:
             yield Listed(key, len(self._own[key].data), now)
 
@@ -64,7 +64,7 @@ class Overlay:
         """See `list`."""
         if key not in self._own:
             return None
-        return Listed(key, len(self._own[key].data), time.time_ns() // 1_000_000)
+        return Listed(key, len(self._own[key].data), now_ms())
 
     async def touch(self, key: str) -> None:
         """Everything here is young."""
@@ -72,10 +72,6 @@ class Overlay:
     async def delete(self, key: str) -> None:
         """Remove an own object."""
         self._own.pop(key, None)
-
-    async def presign(self, key: str, expires_s: int) -> str | None:  # noqa: ARG002  (the store's interface)
-        """Nothing here can be reached from elsewhere."""
-        return None
 
     async def close(self) -> None:
         """The store below belongs to the caller."""

@@ -12,11 +12,11 @@ the pictures that the user gave; only the video that is extended is read. Nothin
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from engines.session import Session
+from serving.clock import now_ms
 from serving.director.director import Director
 from serving.errors import FailedPrecondition
 from serving.jobs.epoch import take_epoch
@@ -98,7 +98,7 @@ async def _made(overlay: Overlay, stored: JobRecord, session: Session, told: Cal
         slots=1,
         slice_s=_SLICE_S,
         metrics=Unrecorded(),
-        now_ms=lambda: time.time_ns() // 1_000_000,
+        now_ms=now_ms,
         incident=lambda: "see the log above",
     )
     life = asyncio.create_task(director.run())

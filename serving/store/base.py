@@ -79,8 +79,5 @@ class Store(Protocol):
     async def delete(self, key: str) -> None:
         """Remove the object; nothing happens if it is absent. See the rule above."""
 
-    async def presign(self, key: str, expires_s: int) -> str | None:
-        """A URL that reads this one object for a while; None where the store cannot make one (a directory)."""
-
     async def close(self) -> None:
         """Let go of connections and threads."""

@@ -94,9 +94,6 @@ class DirectoryStore:
     async def delete(self, key: str) -> None:
         await self._do(self._delete, key)
 
-    async def presign(self, key: str, expires_s: int) -> str | None:  # noqa: ARG002  (a directory has no URLs)
-        return None
-
     async def close(self) -> None:
         """Nothing is held open."""
 

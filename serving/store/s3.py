@@ -169,12 +169,6 @@ class S3Store:
     async def delete(self, key: str) -> None:
         await self._retried(partial(self._client.remove_object, self._bucket, self._prefix + key), key)
 
-    async def presign(self, key: str, expires_s: int) -> str | None:
-        sign = partial(
-            self._client.presigned_get_object, self._bucket, self._prefix + key, timedelta(seconds=expires_s)
-        )
-        return str(await self._run(sign))
-
     async def close(self) -> None:
         """End the threads and connections."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -15,6 +15,7 @@ from random import Random
 
 import pytest
 
+from serving.clock import now_ms
 from serving.errors import Conflict, NotFound
 from serving.retention.collect import collect_once
 from serving.retention.report import Report
@@ -23,15 +24,11 @@ from serving.settings import Retention
 from serving.store.base import Store
 from serving.store.open import open_store
 from tests import servers
-from tests.unit.serving.retention.house import TENANT, House
+from tests.unit.serving.retention.stored_videos import TENANT, StoredVideos
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 MARGIN_S = 2.0
 GARBAGE = 8000
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def briefly(margin_s: float = MARGIN_S) -> Retention:
@@ -57,8 +54,8 @@ async def store(
 
 
 @pytest.fixture
-def house(store: Store) -> House:
-    return House(store, now_ms)  # type: ignore[arg-type]
+def videos(store: Store) -> StoredVideos:
+    return StoredVideos(store, now_ms)
 
 
 async def collect(store: Store, *, dry_run: bool = False, margin_s: float = MARGIN_S) -> Report:
@@ -71,38 +68,38 @@ async def names(store: Store) -> set[str]:
     return {entry.key async for entry in store.list("t/")}
 
 
-async def test_what_nobody_needs_goes_and_the_rest_stays(store: Store, house: House) -> None:
-    root = await house.video(seconds=2, seed=1, picture=b"picture")
-    child = await house.video(root.id, seed=2)
-    gone = await house.video(seed=3)
+async def test_what_nobody_needs_goes_and_the_rest_stays(store: Store, videos: StoredVideos) -> None:
+    root = await videos.finished(seconds=2, seed=1, picture=b"picture")
+    child = await videos.finished(root.id, seed=2)
+    gone = await videos.finished(seed=3)
     for video in (root, gone):
-        await house.delete(video.id)
-    garbage = await house.blobs.put(b"nobody's")
+        await videos.delete(video.id)
+    garbage = await videos.blobs.put(b"nobody's")
     assert (await collect(store)).of("blobs").collected.keys == 0, "all is young"
     await asyncio.sleep(MARGIN_S + 0.5)
-    renewed = await house.blobs.put(b"latents 3 0")
+    renewed = await videos.blobs.put(b"latents 3 0")
     before = await names(store)
     dry = await collect(store, dry_run=True)
     assert await names(store) == before
     report = await collect(store)
     assert report.of("blobs").collected == dry.of("blobs").collected
     assert report.of("segments").collected.keys == report.of("videos").collected.keys == 1
-    assert await house.blobs.get(renewed) == b"latents 3 0"
+    assert await videos.blobs.get(renewed) == b"latents 3 0"
     with pytest.raises(NotFound):
-        await house.blobs.get(garbage)
-    await house.whole(child.id)
-    await house.whole((await house.video(child.id, seed=3)).id)
+        await videos.blobs.get(garbage)
+    await videos.whole(child.id)
+    await videos.whole((await videos.finished(child.id, seed=3)).id)
     assert (await Scrub(store).run()).findings == []
 
 
 class Crowd:
     """Workers that make, extend and delete videos, and collectors beside them, until a time."""
 
-    def __init__(self, store: Store, house: House, seconds: float) -> None:
+    def __init__(self, store: Store, videos: StoredVideos, seconds: float) -> None:
         self.living: list[str] = []
         self.made = 0
         self._store = store
-        self._house = house
+        self._videos = videos
         self._ends = time.monotonic() + seconds
 
     async def work(self, seed: int) -> None:
@@ -110,12 +107,12 @@ class Crowd:
         while time.monotonic() < self._ends:
             parent = random.choice(self.living) if self.living and random.random() < 0.6 else ""
             try:
-                record = await self._house.accept(parent, seed=random.choice((1, 2)), picture=b"picture")
+                record = await self._videos.accept(parent, seed=random.choice((1, 2)), picture=b"picture")
             except NotFound as error:
                 if error.message.startswith("no video"):  # deleted by a neighbour
                     continue
                 raise
-            self.living.append((await self._house.make(record)).id)
+            self.living.append((await self._videos.make(record)).id)
             self.made += 1
             if len(self.living) > 6:
                 await self.delete(self.living.pop(random.randrange(len(self.living))))
@@ -127,15 +124,15 @@ class Crowd:
 
     async def delete(self, video: str) -> None:
         with contextlib.suppress(NotFound, Conflict):
-            await self._house.delete(video)
+            await self._videos.delete(video)
 
 
-async def test_collectors_run_while_videos_are_made_extended_and_deleted(store: Store, house: House) -> None:
-    crowd = Crowd(store, house, seconds=12)
+async def test_collectors_run_while_videos_are_made_extended_and_deleted(store: Store, videos: StoredVideos) -> None:
+    crowd = Crowd(store, videos, seconds=12)
     await asyncio.gather(*(crowd.work(number) for number in range(3)), crowd.sweep(), crowd.sweep())
     assert crowd.made > 0
     for video in crowd.living:
-        await house.whole(video)
+        await videos.whole(video)
         await crowd.delete(video)
     assert (await Scrub(store).run()).findings == []
     await asyncio.sleep(1.5)
@@ -153,8 +150,8 @@ async def test_an_interrupted_collection_leaves_a_store_that_is_whole(tmp_path: 
     """Ctrl-C, and later SIGKILL, in the middle of a real `longtake gc`."""
     folder = tmp_path / "store"
     store = await open_store(str(folder))
-    house = House(store, now_ms)  # type: ignore[arg-type]
-    video = await house.video(seconds=2)
+    videos = StoredVideos(store, now_ms)
+    video = await videos.finished(seconds=2)
     blobs = folder / "objects" / "t" / TENANT / "blobs"
     for number in range(GARBAGE):
         (blobs / f"{number:064x}").write_bytes(b"x")
@@ -170,5 +167,5 @@ async def test_an_interrupted_collection_leaves_a_store_that_is_whole(tmp_path: 
         _, said = process.communicate(timeout=30)
         assert process.returncode == (130 if ending is signal.SIGINT else -signal.SIGKILL), said
         assert 0 < len(await names(store)) < before
-        await house.whole(video.id)
-    assert await house.blobs.put(b"bytes of somebody who comes now")
+        await videos.whole(video.id)
+    assert await videos.blobs.put(b"bytes of somebody who comes now")

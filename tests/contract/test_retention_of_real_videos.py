@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 
 from loadtests.studio import TENANT, Studio, studio
+from serving.clock import now_ms
 from serving.retention.collect import collect_once
 from serving.retention.report import Report
 from serving.retention.scrub import Scrub
@@ -26,7 +26,7 @@ def grow_old(folder: Path, hours: float = 2.0) -> None:
 
 
 async def collect(made: Studio) -> Report:
-    return await collect_once(made.store, Retention(), now_ms=lambda: time.time_ns() // 1_000_000)
+    return await collect_once(made.store, Retention(), now_ms=now_ms)
 
 
 async def test_real_videos_survive_and_can_be_extended(tmp_path: Path) -> None:

@@ -155,9 +155,6 @@ class SimStore:
     async def delete(self, key: str) -> None:
         await self._call("delete", key, partial(self.disk.delete, key))
 
-    async def presign(self, key: str, expires_s: int) -> str | None:
-        return None
-
     async def close(self) -> None:
         """Nothing is held open."""
 

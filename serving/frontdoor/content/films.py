@@ -80,7 +80,7 @@ class Films:
         if span.start < len(header):
             yield header[span.start : span.stop]
         position = len(header)
-        for part in film.file.spans:
+        for part in film.file.pieces:
             start, stop = max(span.start, position), min(span.stop, position + part.length)
             for at in range(start, stop, PIECE):
                 yield await blobs.get_range(part.blob, part.offset + at - position, min(PIECE, stop - at))

@@ -236,4 +236,4 @@ def _is_copy(path: Path, film: VirtualFile) -> bool:
     with path.open("rb") as file:
         if file.read(len(film.header)) != film.header:
             return False
-        return all(hashlib.sha256(file.read(span.length)).hexdigest() == span.blob for span in film.spans)
+        return all(hashlib.sha256(file.read(piece.length)).hexdigest() == piece.blob for piece in film.pieces)

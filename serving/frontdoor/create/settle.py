@@ -82,7 +82,7 @@ class Settler:
         if isinstance(source, OwnParent):
             shape = shape_of(source.manifest)
             self._check_model(draft, model, source.manifest)
-            aspect, codec = shape.aspect_ratio, Codec(shape.track.codec)
+            aspect, codec = shape.aspect_ratio, shape.track.codec
             resolution = inherited_resolution(draft, can, shape)
         elif isinstance(source, ForeignParent):
             aspect, resolution, warnings = foreign_shape(draft, can, source.source)

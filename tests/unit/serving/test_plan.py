@@ -7,7 +7,7 @@ import pytest
 from engines.models import family
 from serving.media.track import Track
 from serving.plan import plan
-from serving.requests import ForeignSource, Kind, OwnSource, VideoRequest
+from serving.requests import Codec, ForeignSource, Kind, OwnSource, VideoRequest
 from serving.segments.shape import VideoShape
 
 CAN = family("sprite").capabilities
@@ -32,7 +32,7 @@ def test_a_new_video_has_one_frame_more_than_its_seconds() -> None:
 
 def test_an_extension_adds_exactly_its_seconds_and_inherits_the_rest() -> None:
     parent = VideoShape(
-        aspect_ratio="9:16", height=112, width=64, track=Track(codec="h264", width=704, height=1232, fps=16),
+        aspect_ratio="9:16", height=112, width=64, track=Track(codec=Codec.H264, width=704, height=1232, fps=16),
         total_frames=49, depth=2,
     )  # fmt: skip
     source = OwnSource(video="vid_a", segment="a" * 64)

@@ -16,7 +16,7 @@ from serving.errors import FailedPrecondition, InvalidArgument, Unavailable
 from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.create.drafts import Draft, MediaDraft
 from serving.frontdoor.edge.rpc import Call
-from serving.frontdoor.surfaces.xai.keep import Keeper, KeepOptions, Kept, read_options
+from serving.frontdoor.surfaces.xai.keep import Keeper, KeepOptions, KeepOutcome, read_options
 from serving.frontdoor.surfaces.xai.words import image_aspect, image_resolution, no_usage, picture, pictures
 from serving.frontdoor.videos import Videos
 from serving.gen.xai.api.v1 import image_pb2 as pb
@@ -106,7 +106,7 @@ def _check_made(record: JobRecord) -> None:
     )
 
 
-def _add_kept(image: pb.GeneratedImage, kept: Kept) -> None:
+def _add_kept(image: pb.GeneratedImage, kept: KeepOutcome) -> None:
     if kept.file_output is not None:
         image.file_output.CopyFrom(kept.file_output)
     if kept.storage_error is not None:

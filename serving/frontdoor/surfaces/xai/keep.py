@@ -63,7 +63,7 @@ def _ttl(field: str, holder: image_pb2.StorageOptions | image_pb2.PublicUrlOptio
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeepOutcome:
     """What became of keeping one result: a file, or the reason why there is none."""
 
     file_output: image_pb2.FileOutput | None = None
@@ -84,22 +84,22 @@ class Keeper:
             keys.keep_note(record.tenant, record.id), json.dumps(options.model_dump()).encode()
         )
 
-    async def keep_video(self, record: JobRecord) -> Kept:
+    async def keep_video(self, record: JobRecord) -> KeepOutcome:
         """Keep a finished video if that was asked for; the same file, however often it is fetched."""
         try:
             stored = await self._store.get(keys.keep_note(record.tenant, record.id))
         except NotFound:
-            return Kept()
+            return KeepOutcome()
         options = KeepOptions.model_validate_json(stored.data)
         try:
             file = await self._files.keep_video(
                 record.tenant, record.id, options.filename, expires_after_s=options.expires_after_s
             )
         except LongtakeError as error:
-            return Kept(storage_error=error.message)
-        return Kept(await self._output(file, options))
+            return KeepOutcome(storage_error=error.message)
+        return KeepOutcome(await self._output(file, options))
 
-    async def keep_image(self, record: JobRecord, number: int, size: int, options: KeepOptions) -> Kept:
+    async def keep_image(self, record: JobRecord, number: int, size: int, options: KeepOptions) -> KeepOutcome:
         """Keep image `number` of a finished job; `size` in bytes."""
         mine = options.numbered(number)
         try:
@@ -112,8 +112,8 @@ class Keeper:
                 expires_after_s=mine.expires_after_s,
             )
         except LongtakeError as error:
-            return Kept(storage_error=error.message)
-        return Kept(await self._output(file, mine))
+            return KeepOutcome(storage_error=error.message)
+        return KeepOutcome(await self._output(file, mine))
 
     async def _output(self, file: FileRecord, options: KeepOptions) -> image_pb2.FileOutput:
         output = image_pb2.FileOutput(file_id=file.id, filename=file.filename)

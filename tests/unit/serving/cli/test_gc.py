@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from serving.cli.main import build
+from serving.clock import now_ms
 from serving.jobs.record import JobRecord
 from serving.store.open import open_store
-from tests.unit.serving.retention.house import House
+from tests.unit.serving.retention.stored_videos import StoredVideos
 
 RUN = CliRunner()
 
@@ -29,10 +29,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def _fill(folder: Path) -> JobRecord:
-    house = House(await open_store(str(folder), probe=False), lambda: time.time_ns() // 1_000_000)  # type: ignore[arg-type]
-    video = await house.video(seed=1)
-    await house.delete((await house.video(seed=2)).id)
-    await house.blobs.put(b"nobody's")
+    videos = StoredVideos(await open_store(str(folder), probe=False), now_ms)
+    video = await videos.finished(seed=1)
+    await videos.delete((await videos.finished(seed=2)).id)
+    await videos.blobs.put(b"nobody's")
     return video
 
 

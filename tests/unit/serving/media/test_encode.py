@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from typing import Literal
 
 import av
 import numpy as np
@@ -14,6 +13,7 @@ from engines.families.base import Canvas
 from engines.models import family
 from serving.media.encode import SegmentEncoder
 from serving.media.track import Track
+from serving.requests import Codec
 
 CAPABILITIES = family("sprite-1").capabilities
 LEAST_PSNR_DB = 35.0
@@ -31,10 +31,10 @@ def scene(height: int, width: int, frames: int) -> NDArray[np.uint8]:
     return out
 
 
-@pytest.mark.parametrize("codec", ["av1", "h264"])
+@pytest.mark.parametrize("codec", list(Codec))
 @pytest.mark.parametrize("canvas", CAPABILITIES.canvases, ids=lambda canvas: canvas.aspect_ratio)
 @pytest.mark.parametrize("scale", sorted(CAPABILITIES.resolutions.values()))
-def test_every_frame_comes_back(codec: Literal["av1", "h264"], canvas: Canvas, scale: int) -> None:
+def test_every_frame_comes_back(codec: Codec, canvas: Canvas, scale: int) -> None:
     height, width = canvas.height, canvas.width
     frames = scene(height, width, 17)
     encoder = SegmentEncoder(

@@ -71,7 +71,7 @@ class Film:
 
     def read(self) -> bytes:
         file = self.file()
-        return file.header + b"".join(self.blobs[s.blob][s.offset : s.offset + s.length] for s in file.spans)
+        return file.header + b"".join(self.blobs[s.blob][s.offset : s.offset + s.length] for s in file.pieces)
 
 
 @pytest.fixture(params=["av1", "h264"])

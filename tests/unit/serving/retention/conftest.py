@@ -1,4 +1,4 @@
-"""A store on a clock, and a house full of videos."""
+"""A store on a clock, and videos in it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from serving.retention.collect import collect_once
 from serving.retention.report import Report
 from serving.settings import Retention
-from tests.unit.serving.retention.clocked import Clock, ClockedStore
-from tests.unit.serving.retention.house import House
+from tests.unit.serving.retention.clocked_store import Clock, ClockedStore
+from tests.unit.serving.retention.stored_videos import StoredVideos
 
 Collect = Callable[..., Awaitable[Report]]
 
@@ -28,8 +28,8 @@ def store(tmp_path: Path, clock: Clock) -> ClockedStore:
 
 
 @pytest.fixture
-def house(store: ClockedStore, clock: Clock) -> House:
-    return House(store, clock)
+def videos(store: ClockedStore, clock: Clock) -> StoredVideos:
+    return StoredVideos(store, clock)
 
 
 @pytest.fixture

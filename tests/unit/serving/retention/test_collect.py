@@ -7,35 +7,37 @@ import pytest
 from serving.errors import NotFound
 from serving.jobs.ids import derived_id
 from serving.jobs.record import JobState
-from tests.unit.serving.retention.clocked import Clock, ClockedStore
+from tests.unit.serving.retention.clocked_store import Clock, ClockedStore
 from tests.unit.serving.retention.conftest import Collect
-from tests.unit.serving.retention.house import TENANT, House
+from tests.unit.serving.retention.stored_videos import TENANT, StoredVideos
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_what_living_videos_need_stays(house: House, clock: Clock, collect: Collect, store: ClockedStore) -> None:
-    root = await house.video(seconds=2, picture=b"picture")
-    branch, other = await house.video(root.id, seed=2), await house.video(root.id, seed=3)
-    file = await house.keep_file(b"file")
+async def test_what_living_videos_need_stays(
+    videos: StoredVideos, clock: Clock, collect: Collect, store: ClockedStore
+) -> None:
+    root = await videos.finished(seconds=2, picture=b"picture")
+    branch, other = await videos.finished(root.id, seed=2), await videos.finished(root.id, seed=3)
+    file = await videos.keep_file(b"file")
     before = store.keys("t/")
     clock.advance(24)
     report = await collect()
     assert store.keys("t/") == before
     assert sum(counts.collected.keys for counts in report.kinds.values()) == 0
     for video in (root, branch, other):
-        await house.whole(video.id)
+        await videos.whole(video.id)
     assert report.of("videos").live.keys == 3
     assert report.of("segments").live.keys == 4
-    assert (await house.files.get(TENANT, file.id)).id == file.id
+    assert (await videos.files.get(TENANT, file.id)).id == file.id
 
 
 async def test_a_deleted_video_goes_when_its_tombstone_is_old(
-    house: House, clock: Clock, collect: Collect, store: ClockedStore
+    videos: StoredVideos, clock: Clock, collect: Collect, store: ClockedStore
 ) -> None:
-    video = await house.video()
+    video = await videos.finished()
     clock.advance(24)
-    await house.delete(video.id)
+    await videos.delete(video.id)
     clock.advance(0.9)
     assert (await collect()).of("blobs").live.keys == 4  # somebody may have named its segment a moment before
     clock.advance(0.2)
@@ -46,41 +48,43 @@ async def test_a_deleted_video_goes_when_its_tombstone_is_old(
 
 
 async def test_children_keep_their_parents_segments(
-    house: House, clock: Clock, collect: Collect, store: ClockedStore
+    videos: StoredVideos, clock: Clock, collect: Collect, store: ClockedStore
 ) -> None:
-    root = await house.video(seconds=2)
-    child = await house.video(root.id, seed=2)
-    await house.delete(root.id)
+    root = await videos.finished(seconds=2)
+    child = await videos.finished(root.id, seed=2)
+    await videos.delete(root.id)
     clock.advance(24)
     report = await collect()
-    await house.whole(child.id)
+    await videos.whole(child.id)
     assert report.of("videos").live.keys == 2, "the tombstone stays with the child"
     with pytest.raises(NotFound):
-        await house.jobs.get(TENANT, root.id)
-    await house.delete(child.id)
+        await videos.jobs.get(TENANT, root.id)
+    await videos.delete(child.id)
     clock.advance(24)
     await collect()
     assert store.keys("t/") == []
 
 
 async def test_a_branch_keeps_its_own_path_alone(
-    house: House, clock: Clock, collect: Collect, store: ClockedStore
+    videos: StoredVideos, clock: Clock, collect: Collect, store: ClockedStore
 ) -> None:
-    root = await house.video()
-    left, right = await house.video(root.id, seed=2), await house.video(root.id, seed=3)
+    root = await videos.finished()
+    left, right = await videos.finished(root.id, seed=2), await videos.finished(root.id, seed=3)
     for video in (root, left):
-        await house.delete(video.id)
+        await videos.delete(video.id)
     clock.advance(2)
     await collect()
-    await house.whole(right.id)
+    await videos.whole(right.id)
     assert store.keys(f"t/{TENANT}/segments/") == sorted(
         f"t/{TENANT}/segments/{digest}" for digest in (*root.segments, *right.segments)
     )
 
 
-async def test_a_dry_run_changes_nothing(house: House, clock: Clock, collect: Collect, store: ClockedStore) -> None:
-    await house.delete((await house.video(picture=b"picture")).id)
-    await house.video(seed=2, expires_ms=clock() + 1000)
+async def test_a_dry_run_changes_nothing(
+    videos: StoredVideos, clock: Clock, collect: Collect, store: ClockedStore
+) -> None:
+    await videos.delete((await videos.finished(picture=b"picture")).id)
+    await videos.finished(seed=2, expires_ms=clock() + 1000)
     clock.advance(24 * 40)
     before = {entry async for entry in store.list("")}
     told = await collect(dry_run=True)
@@ -93,91 +97,95 @@ async def test_a_dry_run_changes_nothing(house: House, clock: Clock, collect: Co
     assert told.of("blobs").collected.keys == really.of("blobs").collected.keys > 0
 
 
-async def test_what_is_young_is_spared(house: House, clock: Clock, collect: Collect) -> None:
-    await house.blobs.put(b"old")
+async def test_what_is_young_is_spared(videos: StoredVideos, clock: Clock, collect: Collect) -> None:
+    await videos.blobs.put(b"old")
     clock.advance(0.9)
-    await house.blobs.put(b"new")
+    await videos.blobs.put(b"new")
     assert (await collect()).of("blobs").young.keys == 2
     clock.advance(0.2)
     report = await collect()
     assert (report.of("blobs").young.keys, report.of("blobs").collected.keys) == (1, 1)
 
 
-async def test_bytes_that_are_written_again_are_young_again(house: House, clock: Clock, collect: Collect) -> None:
-    digest = await house.blobs.put(b"twice")
+async def test_bytes_that_are_written_again_are_young_again(
+    videos: StoredVideos, clock: Clock, collect: Collect
+) -> None:
+    digest = await videos.blobs.put(b"twice")
     clock.advance(24)
-    await house.blobs.put(b"twice")
+    await videos.blobs.put(b"twice")
     await collect()
-    assert await house.blobs.get(digest) == b"twice"
+    assert await videos.blobs.get(digest) == b"twice"
 
 
-async def test_a_long_attempt_keeps_what_it_wrote(house: House, clock: Clock, collect: Collect) -> None:
-    running = await house.start(await house.accept())
-    digest = await house.blobs.put(b"not published yet")
+async def test_a_long_attempt_keeps_what_it_wrote(videos: StoredVideos, clock: Clock, collect: Collect) -> None:
+    running = await videos.start(await videos.accept())
+    digest = await videos.blobs.put(b"not published yet")
     clock.advance(72)
     assert (await collect()).of("blobs").young.keys == 1
-    await house.end(running, JobState.FAILED)
+    await videos.end(running, JobState.FAILED)
     await collect()
     with pytest.raises(NotFound):
-        await house.blobs.get(digest)
+        await videos.blobs.get(digest)
 
 
 # ── time to live ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_videos_own_end_and_those_of_the_settings(house: House, clock: Clock, collect: Collect) -> None:
-    own = await house.video(expires_ms=clock() + 3_600_000)
-    kept = await house.video(seed=2)
+async def test_a_videos_own_end_and_those_of_the_settings(videos: StoredVideos, clock: Clock, collect: Collect) -> None:
+    own = await videos.finished(expires_ms=clock() + 3_600_000)
+    kept = await videos.finished(seed=2)
     clock.advance(2)
     assert (await collect()).expired_videos == 1
     with pytest.raises(NotFound):
-        await house.jobs.get(TENANT, own.id)
+        await videos.jobs.get(TENANT, own.id)
     assert (await collect(video_ttl_s=86_400)).expired_videos == 0
     clock.advance(24)
     assert (await collect(video_ttl_s=86_400, tenants={TENANT: None})).expired_videos == 0
     assert (await collect(tenants={"other": 60})).expired_videos == 0
     assert (await collect(tenants={TENANT: 86_400})).expired_videos == 1
     with pytest.raises(NotFound):
-        await house.jobs.get(TENANT, kept.id)
-    assert (await house.jobs.list(TENANT, limit=5)).records == ()
+        await videos.jobs.get(TENANT, kept.id)
+    assert (await videos.jobs.list(TENANT, limit=5)).records == ()
 
 
-async def test_a_job_that_works_does_not_expire(house: House, clock: Clock, collect: Collect) -> None:
-    waiting = await house.accept(expires_ms=clock() + 1)
-    running = await house.start(await house.accept(expires_ms=clock() + 1))
+async def test_a_job_that_works_does_not_expire(videos: StoredVideos, clock: Clock, collect: Collect) -> None:
+    waiting = await videos.accept(expires_ms=clock() + 1)
+    running = await videos.start(await videos.accept(expires_ms=clock() + 1))
     clock.advance(24)
     assert (await collect(video_ttl_s=60)).expired_videos == 0
-    assert (await house.jobs.get(TENANT, waiting.id)).state is JobState.QUEUED
-    assert (await house.jobs.get(TENANT, running.id)).state is JobState.RUNNING
+    assert (await videos.jobs.get(TENANT, waiting.id)).state is JobState.QUEUED
+    assert (await videos.jobs.get(TENANT, running.id)).state is JobState.RUNNING
 
 
-async def test_an_expired_parent_lives_on_in_its_children(house: House, clock: Clock, collect: Collect) -> None:
-    root = await house.video(expires_ms=clock() + 1000)
-    child = await house.accept(root.id)
+async def test_an_expired_parent_lives_on_in_its_children(videos: StoredVideos, clock: Clock, collect: Collect) -> None:
+    root = await videos.finished(expires_ms=clock() + 1000)
+    child = await videos.accept(root.id)
     clock.advance(24)
     assert (await collect()).expired_videos == 1
     clock.advance(24)
     await collect()
-    made = await house.make(child)
-    await house.whole(made.id)
+    made = await videos.make(child)
+    await videos.whole(made.id)
 
 
-async def test_a_file_expires_with_its_bytes(house: House, clock: Clock, collect: Collect, store: ClockedStore) -> None:
-    await house.keep_file(b"short", expires_ms=clock() + 3_600_000)
-    kept = await house.keep_file(b"long")
+async def test_a_file_expires_with_its_bytes(
+    videos: StoredVideos, clock: Clock, collect: Collect, store: ClockedStore
+) -> None:
+    await videos.keep_file(b"short", expires_ms=clock() + 3_600_000)
+    kept = await videos.keep_file(b"long")
     clock.advance(24)
     assert (await collect()).expired_files == 1
     clock.advance(2)
     await collect()
     assert len(store.keys(f"t/{TENANT}/blobs/")) == 1
     assert len(store.keys(f"t/{TENANT}/files/")) == len(store.keys(f"t/{TENANT}/files-by-time/")) == 1
-    assert (await house.files.get(TENANT, kept.id)).filename == "a.png"
+    assert (await videos.files.get(TENANT, kept.id)).filename == "a.png"
 
 
-async def test_a_file_that_stands_for_a_video_keeps_it(house: House, clock: Clock, collect: Collect) -> None:
-    video = await house.video(expires_ms=clock() + 1000)
+async def test_a_file_that_stands_for_a_video_keeps_it(videos: StoredVideos, clock: Clock, collect: Collect) -> None:
+    video = await videos.finished(expires_ms=clock() + 1000)
     of_video = {"id": derived_id("file_", TENANT, video.id), "video": video.id, "sha256": None}
-    await house.keep_file(b"", **of_video, expires_ms=clock() + 48 * 3_600_000)
+    await videos.keep_file(b"", **of_video, expires_ms=clock() + 48 * 3_600_000)
     clock.advance(24)
     assert (await collect()).expired_videos == 0
     clock.advance(25)

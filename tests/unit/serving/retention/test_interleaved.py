@@ -14,9 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from serving.retention import mark
 from serving.store import blobs, sweeping
-from tests.unit.serving.retention.world import World
+from tests.unit.serving.retention.interleaving import Interleaving
 
-SEEDS = int(os.environ.get("LONGTAKE_WORLDS", "60"))
+SEEDS = int(os.environ.get("LONGTAKE_INTERLEAVINGS", "60"))
 
 
 @pytest.fixture(autouse=True)
@@ -25,12 +25,12 @@ def _nobody_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeping, "_LOOK_EVERY_S", 0)
 
 
-async def live(world: World, random: Random, actions: int) -> None:
-    """One random life of a world."""
+async def live(interleaving: Interleaving, random: Random, actions: int) -> None:
+    """One random life of everybody."""
     for _ in range(actions):
         match random.choices("cdutCs", [4, 3, 1, 2, 2, 12])[0]:
             case "c":
-                await world.create(
+                await interleaving.create(
                     random.randrange(9),
                     seed=random.choice((1, 1, 1, 2, 3)),
                     picture=random.choice((0, 1, 1, 2)),
@@ -39,37 +39,37 @@ async def live(world: World, random: Random, actions: int) -> None:
                     expires=random.random() < 0.3,
                 )
             case "d":
-                await world.delete(random.randrange(9))
+                await interleaving.delete(random.randrange(9))
             case "u":
-                await world.upload(random.choice((1, 2)), expires=random.random() < 0.5)
+                await interleaving.upload(random.choice((1, 2)), expires=random.random() < 0.5)
             case "t":
-                await world.pass_time(random.choice((0.3, 1.1, 5.0, 200.0)))
+                await interleaving.pass_time(random.choice((0.3, 1.1, 5.0, 200.0)))
             case "C":
-                await world.collect()
+                await interleaving.collect()
             case "s":
                 for _ in range(random.choice((1, 5, 40))):
-                    await world.step(random.randrange(1000))
-    while world._tasks:
-        await world.turns.settle()
-        await world.step(random.randrange(1000))
-    await world.check()
+                    await interleaving.step(random.randrange(1000))
+    while interleaving._tasks:
+        await interleaving.turns.settle()
+        await interleaving.step(random.randrange(1000))
+    await interleaving.check()
 
 
 def wrong_in(seed: int, actions: int = 60) -> list[str]:
-    """What went wrong in the world of this seed."""
+    """What went wrong in the one of this seed."""
 
-    async def run(world: World) -> None:
-        await live(world, Random(seed), actions)
-        if not world.wrong:
-            left = await world.empty()
-            world.wrong += [f"left: {key}" for key in left]
+    async def run(interleaving: Interleaving) -> None:
+        await live(interleaving, Random(seed), actions)
+        if not interleaving.wrong:
+            left = await interleaving.empty()
+            interleaving.wrong += [f"left: {key}" for key in left]
 
-    world = World()
+    interleaving = Interleaving()
     try:
-        asyncio.run(run(world))
-        return world.wrong
+        asyncio.run(run(interleaving))
+        return interleaving.wrong
     finally:
-        world.close()
+        interleaving.close()
 
 
 def test_nothing_needed_is_ever_collected_and_all_else_is() -> None:
@@ -96,19 +96,19 @@ async def _false(*_: object) -> bool:
 def test_each_safeguard_is_needed(
     owner: type, name: str, planted: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it, these worlds find what is lost."""
+    """Without it, these lives find what is lost."""
     monkeypatch.setattr(owner, name, planted)
     assert any(wrong_in(seed) for seed in range(1000))
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """The same worlds, driven by hypothesis, which makes a failure small."""
+    """The same, driven by hypothesis, which makes a failure small."""
 
     def __init__(self) -> None:
         super().__init__()
         self._runner = asyncio.Runner()
         self._runner.get_loop()
-        self.world = World()
+        self.interleaving = Interleaving()
 
     @rule(
         parent=st.integers(0, 8),
@@ -120,29 +120,29 @@ class AnyOrder(RuleBasedStateMachine):
     )
     def create(self, parent: int, seed: int, picture: int, key: int, seconds: int, expires: bool) -> None:
         fields = {"seed": seed, "picture": picture, "key": key, "seconds": seconds, "expires": expires}
-        self._runner.run(self.world.create(parent, **fields))  # type: ignore[arg-type]
+        self._runner.run(self.interleaving.create(parent, **fields))  # type: ignore[arg-type]
 
     @rule(video=st.integers(0, 8))
     def delete(self, video: int) -> None:
-        self._runner.run(self.world.delete(video))
+        self._runner.run(self.interleaving.delete(video))
 
     @rule(content=st.integers(1, 2), expires=st.booleans())
     def upload(self, content: int, expires: bool) -> None:
-        self._runner.run(self.world.upload(content, expires=expires))
+        self._runner.run(self.interleaving.upload(content, expires=expires))
 
     @rule()
     def collect(self) -> None:
-        self._runner.run(self.world.collect())
+        self._runner.run(self.interleaving.collect())
 
     @rule(hours=st.sampled_from([0.3, 1.1, 5.0, 200.0]))
     def pass_time(self, hours: float) -> None:
-        self._runner.run(self.world.pass_time(hours))
+        self._runner.run(self.interleaving.pass_time(hours))
 
     @rule(picks=st.lists(st.integers(0, 20), min_size=1, max_size=40))
     def go_on(self, picks: list[int]) -> None:
         async def steps() -> None:
             for pick in picks:
-                await self.world.step(pick)
+                await self.interleaving.step(pick)
 
         self._runner.run(steps())
 
@@ -152,20 +152,20 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def nothing_went_wrong(self) -> None:
-        assert self.world.wrong == []
+        assert self.interleaving.wrong == []
 
     def teardown(self) -> None:
         try:
             self._runner.run(self._finished())
-            assert self._runner.run(self.world.empty()) == []
+            assert self._runner.run(self.interleaving.empty()) == []
         finally:
-            self.world.close()
+            self.interleaving.close()
             self._runner.close()
 
     async def _finished(self) -> None:
-        await self.world.finish()
-        await self.world.check()
-        assert self.world.wrong == []
+        await self.interleaving.finish()
+        await self.interleaving.check()
+        assert self.interleaving.wrong == []
 
 
 AnyOrder.TestCase.settings = settings(

@@ -21,9 +21,9 @@ from serving.settings import Retention
 from serving.stages.checkpoint import Checkpoints, Work
 from serving.store.base import Listed
 from serving.store.open import open_store
-from tests.unit.serving.retention.clocked import Clock, ClockedStore
+from tests.unit.serving.retention.clocked_store import Clock, ClockedStore
 from tests.unit.serving.retention.conftest import Collect
-from tests.unit.serving.retention.house import TENANT, House
+from tests.unit.serving.retention.stored_videos import TENANT, StoredVideos
 
 pytestmark = pytest.mark.anyio
 WEEK = 7 * 24.0
@@ -35,13 +35,13 @@ async def checkpoint(store: ClockedStore, record: JobRecord, step: int = 1) -> s
 
 
 async def test_checkpoints_and_leases_go_with_their_jobs(
-    house: House, store: ClockedStore, clock: Clock, collect: Collect
+    videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect
 ) -> None:
-    running, done = await house.start(await house.accept()), await house.start(await house.accept())
+    running, done = await videos.start(await videos.accept()), await videos.start(await videos.accept())
     for record in (running, done):
         await checkpoint(store, record)
         await Leases(store).take(record.id, 1, epoch=1, holder="replica")
-    await house.end(done, JobState.FAILED)
+    await videos.end(done, JobState.FAILED)
     await collect()
     assert len(store.keys("leases/")) == len(store.keys(f"t/{TENANT}/checkpoints/")) == 2
     clock.advance(48)
@@ -52,15 +52,15 @@ async def test_checkpoints_and_leases_go_with_their_jobs(
 
 
 async def test_a_dead_letter_stays_until_its_video_is_deleted(
-    house: House, store: ClockedStore, clock: Clock, collect: Collect
+    videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect
 ) -> None:
-    crashed = await house.make(await house.accept(picture=b"evil"), fail_after=0)
+    crashed = await videos.make(await videos.accept(picture=b"evil"), fail_after=0)
     dead = DeadLetters(store)
     await dead.bury(crashed, stage="conditioner", why="it crashed", quarantine=True)
     clock.advance(2 * WEEK)
     await collect()
     assert [job async for job in dead.of(TENANT)] == [crashed.id]
-    await house.delete(crashed.id)
+    await videos.delete(crashed.id)
     clock.advance(2)
     await collect()
     assert [job async for job in dead.of(TENANT)] == []
@@ -69,12 +69,12 @@ async def test_a_dead_letter_stays_until_its_video_is_deleted(
 
 
 async def test_a_quarantine_stands_for_a_week_whatever_becomes_of_its_video(
-    house: House, store: ClockedStore, clock: Clock, collect: Collect
+    videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect
 ) -> None:
-    crashed = await house.make(await house.accept(picture=b"evil"), fail_after=0)
+    crashed = await videos.make(await videos.accept(picture=b"evil"), fail_after=0)
     dead = DeadLetters(store)
     await dead.bury(crashed, stage="conditioner", why="it crashed", quarantine=True)
-    await house.delete(crashed.id)
+    await videos.delete(crashed.id)
     clock.advance(2)
     await collect()
     await collect()
@@ -86,9 +86,9 @@ async def test_a_quarantine_stands_for_a_week_whatever_becomes_of_its_video(
 
 
 async def test_a_cache_is_emptied_when_it_is_old_and_its_blobs_a_margin_later(
-    house: House, store: ClockedStore, clock: Clock, collect: Collect
+    videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect
 ) -> None:
-    await house.delete((await house.video(picture=b"picture")).id)
+    await videos.delete((await videos.finished(picture=b"picture")).id)
     clock.advance(29 * 24)
     report = await collect()
     assert report.of("caches").live.keys == 1
@@ -100,31 +100,33 @@ async def test_a_cache_is_emptied_when_it_is_old_and_its_blobs_a_margin_later(
     clock.advance(2)
     assert (await collect()).of("blobs").collected.keys == 2
     assert store.keys("t/") == []
-    await house.whole((await house.video(picture=b"picture")).id)
+    await videos.whole((await videos.finished(picture=b"picture")).id)
 
 
 async def test_an_attempt_keeps_what_it_took_from_a_cache(
-    house: House, store: ClockedStore, clock: Clock, collect: Collect
+    videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect
 ) -> None:
-    await house.delete((await house.video(picture=b"picture", seed=1)).id)
+    await videos.delete((await videos.finished(picture=b"picture", seed=1)).id)
     clock.advance(31 * 24)
-    running = await house.start(await house.accept(picture=b"picture", seed=2))
-    reference = await house._reference(running)
+    running = await videos.start(await videos.accept(picture=b"picture", seed=2))
+    reference = await videos._reference(running)
     for _ in range(3):
         await collect()
         clock.advance(24)
     assert store.keys(f"t/{TENANT}/cache/") == []
-    manifest = await house._segment(running, None, reference)
-    running = await house.jobs.transition(running, segments=(manifest.digest(),))
-    await house.end(running, JobState.SUCCEEDED)
+    manifest = await videos._segment(running, None, reference)
+    running = await videos.jobs.transition(running, segments=(manifest.digest(),))
+    await videos.end(running, JobState.SUCCEEDED)
     await collect()
-    await house.whole(running.id)
+    await videos.whole(running.id)
 
 
-async def test_names_that_lead_nowhere_go(house: House, store: ClockedStore, clock: Clock, collect: Collect) -> None:
-    lost = await house.accept()
+async def test_names_that_lead_nowhere_go(
+    videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect
+) -> None:
+    lost = await videos.accept()
     await store.delete(f"t/{TENANT}/jobs/{lost.id}")  # as if the create had died before its record
-    file = await house.keep_file(b"file")
+    file = await videos.keep_file(b"file")
     await store.delete(f"t/{TENANT}/files/{file.id}")
     await store.put_if_absent("probe/a/race", b"left by a probe that was killed")
     clock.advance(2)
@@ -137,68 +139,68 @@ async def test_names_that_lead_nowhere_go(house: House, store: ClockedStore, clo
 
 
 async def test_the_active_key_of_a_job_that_has_ended_goes(
-    house: House, store: ClockedStore, clock: Clock, collect: Collect
+    videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect
 ) -> None:
-    running = await house.start(await house.accept())
-    ended = await house.start(await house.accept())
-    await house.jobs.transition(ended, state=JobState.FAILED, finished_ms=clock())  # and died before it was retired
+    running = await videos.start(await videos.accept())
+    ended = await videos.start(await videos.accept())
+    await videos.jobs.transition(ended, state=JobState.FAILED, finished_ms=clock())  # and died before it was retired
     clock.advance(2)
     report = await collect()
-    assert [job.id async for job in house.jobs.active()] == [running.id]
+    assert [job.id async for job in videos.jobs.active()] == [running.id]
     assert report.of("lists").collected.keys == 1
 
 
 async def test_a_note_to_keep_a_result_goes_with_its_job(
-    house: House, store: ClockedStore, clock: Clock, collect: Collect
+    videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect
 ) -> None:
-    video = await house.video()
-    keeper = Keeper(store, house.files, None)  # type: ignore[arg-type]  # it signs nothing here
+    video = await videos.finished()
+    keeper = Keeper(store, videos.files, None)  # type: ignore[arg-type]  # it signs nothing here
     await keeper.note(video, KeepOptions(filename="a.mp4"))
     clock.advance(24)
     await collect()
     assert len(store.keys(f"t/{TENANT}/keep/")) == 1
-    await house.delete(video.id)
+    await videos.delete(video.id)
     clock.advance(2)
     await collect()
     assert store.keys(f"t/{TENANT}/keep/") == []
 
 
 async def test_a_kept_result_that_was_deleted_is_not_made_again_while_its_video_lives(
-    house: House, store: ClockedStore, clock: Clock, collect: Collect
+    videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect
 ) -> None:
-    video = await house.video()
+    video = await videos.finished()
     of_video = {"id": derived_id("file_", TENANT, video.id), "video": video.id, "sha256": None}
-    file = await house.keep_file(b"", **of_video)
-    other = await house.keep_file(b"upload")
+    file = await videos.keep_file(b"", **of_video)
+    other = await videos.keep_file(b"upload")
     for deleted in (file, other):
-        await house.files.delete(TENANT, deleted.id)
+        await videos.files.delete(TENANT, deleted.id)
     clock.advance(24)
     await collect()
     assert store.keys(f"t/{TENANT}/files/") == [f"t/{TENANT}/files/{file.id}"]
-    await house.delete(video.id)
+    await videos.delete(video.id)
     clock.advance(24)
     await collect()
     assert store.keys("t/") == []
 
 
 async def test_an_idempotency_key_is_good_for_a_week_after_its_video_was_deleted(
-    house: House, store: ClockedStore, clock: Clock, collect: Collect
+    videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect
 ) -> None:
-    video = await house.video(key="k")
-    await house.delete(video.id)
+    video = await videos.finished(key="k")
+    await videos.delete(video.id)
     clock.advance(WEEK - 1)
     await collect()
     with pytest.raises(FailedPrecondition, match="use a new key"):
-        await house.accept(key="k")
+        await videos.accept(key="k")
     assert len(store.keys("t/")) == 1
     clock.advance(2)
     await collect()
     assert store.keys("t/") == []
-    again = await house.video(key="k")
+    again = await videos.finished(key="k")
     assert again.id == video.id
     clock.advance(24)
     await collect()
-    await house.whole(again.id)
+    await videos.whole(again.id)
 
 
 async def test_the_installations_own_keys_are_never_touched(
@@ -213,11 +215,11 @@ async def test_the_installations_own_keys_are_never_touched(
 
 
 async def test_a_tenant_with_a_record_that_cannot_be_read_is_left_alone(
-    house: House, store: ClockedStore, clock: Clock, collect: Collect
+    videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect
 ) -> None:
-    other = House(store, clock, "other")
+    other = StoredVideos(store, clock, "other")
     await other.blobs.put(b"garbage")
-    await house.blobs.put(b"garbage")
+    await videos.blobs.put(b"garbage")
     await store.put_if_absent(f"t/{TENANT}/jobs/vid_{'a' * 26}", b'{"written": "by a later version"}')
     clock.advance(24)
     report = await collect()
@@ -227,9 +229,9 @@ async def test_a_tenant_with_a_record_that_cannot_be_read_is_left_alone(
 
 
 async def test_a_missing_manifest_stops_the_collection_of_its_tenant(
-    house: House, store: ClockedStore, clock: Clock, collect: Collect
+    videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect
 ) -> None:
-    video = await house.video(seconds=2)
+    video = await videos.finished(seconds=2)
     await store.delete(f"t/{TENANT}/segments/{video.segments[0]}")
     clock.advance(24)
     before = store.keys("t/")
@@ -237,8 +239,10 @@ async def test_a_missing_manifest_stops_the_collection_of_its_tenant(
     assert store.keys("t/") == before
 
 
-async def test_a_store_that_tells_no_ages_loses_nothing(house: House, store: ClockedStore, clock: Clock) -> None:
-    await house.blobs.put(b"garbage")
+async def test_a_store_that_tells_no_ages_loses_nothing(
+    videos: StoredVideos, store: ClockedStore, clock: Clock
+) -> None:
+    await videos.blobs.put(b"garbage")
     clock.advance(24)
 
     class Ageless(ClockedStore):
@@ -251,7 +255,7 @@ async def test_a_store_that_tells_no_ages_loses_nothing(house: House, store: Clo
     assert (report.of("blobs").young.keys, report.of("blobs").collected.keys) == (1, 0)
 
 
-async def test_what_went_is_counted(house: House, store: ClockedStore, clock: Clock) -> None:
+async def test_what_went_is_counted(videos: StoredVideos, store: ClockedStore, clock: Clock) -> None:
     class Counted(Unrecorded):
         def __init__(self) -> None:
             self.sums: Counter[tuple[str, str]] = Counter()
@@ -259,7 +263,7 @@ async def test_what_went_is_counted(house: House, store: ClockedStore, clock: Cl
         def add(self, metric: Metric, amount: float = 1.0, /, **labels: str) -> None:
             self.sums[metric.name, labels["kind"]] += int(amount)
 
-    await house.blobs.put(b"12345")
+    await videos.blobs.put(b"12345")
     clock.advance(24)
     counted = Counted()
     await collect_once(store, Retention(), now_ms=clock, metrics=counted, dry_run=True)

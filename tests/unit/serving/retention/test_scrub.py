@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 
 from serving.retention.scrub import Scrub
-from tests.unit.serving.retention.clocked import ClockedStore
-from tests.unit.serving.retention.house import TENANT, House
+from tests.unit.serving.retention.clocked_store import ClockedStore
+from tests.unit.serving.retention.stored_videos import TENANT, StoredVideos
 
 pytestmark = pytest.mark.anyio
 
@@ -21,17 +21,19 @@ def flip(store: ClockedStore, key: str, at: int = 0) -> None:
     path.write_bytes(data)
 
 
-async def test_a_whole_store_is_whole(house: House, store: ClockedStore) -> None:
-    await house.video((await house.video(seconds=2, picture=b"picture")).id, seed=2)
+async def test_a_whole_store_is_whole(videos: StoredVideos, store: ClockedStore) -> None:
+    await videos.finished((await videos.finished(seconds=2, picture=b"picture")).id, seed=2)
     report = await Scrub(store).run()
     assert report.findings == []
     assert report.checked == len(store.keys(f"t/{TENANT}/blobs/")) + len(store.keys(f"t/{TENANT}/segments/"))
 
 
-async def test_a_flipped_byte_is_found_with_every_video_that_needs_it(house: House, store: ClockedStore) -> None:
-    root = await house.video(seed=1)
-    child, other = await house.video(root.id, seed=2), await house.video(seed=3)
-    media = (await house.segments.get(root.segments[0])).parts[0].blob
+async def test_a_flipped_byte_is_found_with_every_video_that_needs_it(
+    videos: StoredVideos, store: ClockedStore
+) -> None:
+    root = await videos.finished(seed=1)
+    child, other = await videos.finished(root.id, seed=2), await videos.finished(seed=3)
+    media = (await videos.segments.get(root.segments[0])).parts[0].blob
     flip(store, f"t/{TENANT}/blobs/{media}", at=5)
     (finding,) = (await Scrub(store).run()).findings
     assert finding.key == f"t/{TENANT}/blobs/{media}"
@@ -39,19 +41,19 @@ async def test_a_flipped_byte_is_found_with_every_video_that_needs_it(house: Hou
     assert other.id not in finding.videos
 
 
-async def test_a_damaged_manifest_is_found(house: House, store: ClockedStore) -> None:
-    root = await house.video()
-    child = await house.video(root.id, seed=2)
+async def test_a_damaged_manifest_is_found(videos: StoredVideos, store: ClockedStore) -> None:
+    root = await videos.finished()
+    child = await videos.finished(root.id, seed=2)
     flip(store, f"t/{TENANT}/segments/{root.segments[0]}", at=50)
     (finding,) = (await Scrub(store).run()).findings
     assert finding.key.endswith(root.segments[0])
     assert sorted(finding.videos) == sorted([root.id, child.id])
 
 
-async def test_what_is_missing_is_found(house: House, store: ClockedStore) -> None:
-    root = await house.video(picture=b"picture")
-    child = await house.video(root.id, seed=2)
-    manifest = await house.segments.get(root.segments[0])
+async def test_what_is_missing_is_found(videos: StoredVideos, store: ClockedStore) -> None:
+    root = await videos.finished(picture=b"picture")
+    child = await videos.finished(root.id, seed=2)
+    manifest = await videos.segments.get(root.segments[0])
     lost = [f"t/{TENANT}/blobs/{manifest.parts[0].blob}", f"t/{TENANT}/blobs/{root.request.first_frame}"]
     for key in lost:
         await store.delete(key)
@@ -61,10 +63,10 @@ async def test_what_is_missing_is_found(house: House, store: ClockedStore) -> No
     assert f"t/{TENANT}/segments/{root.segments[0]}" in {f.key for f in (await Scrub(store).run()).findings}
 
 
-async def test_garbage_that_is_damaged_belongs_to_nobody(house: House, store: ClockedStore) -> None:
-    video = await house.video()
-    await house.delete(video.id)
-    digest = await house.blobs.put(b"garbage")
+async def test_garbage_that_is_damaged_belongs_to_nobody(videos: StoredVideos, store: ClockedStore) -> None:
+    video = await videos.finished()
+    await videos.delete(video.id)
+    digest = await videos.blobs.put(b"garbage")
     flip(store, f"t/{TENANT}/blobs/{digest}")
     (finding,) = (await Scrub(store).run()).findings
     assert finding.videos == []
@@ -74,9 +76,9 @@ def _digest_of(letter: str) -> str:
     return letter * 64
 
 
-async def test_limited_scrubs_from_random_places_meet_everything(house: House, store: ClockedStore) -> None:
-    video = await house.video(seconds=2)
-    bad = (await house.segments.get(video.segments[0])).latents.blob
+async def test_limited_scrubs_from_random_places_meet_everything(videos: StoredVideos, store: ClockedStore) -> None:
+    video = await videos.finished(seconds=2)
+    bad = (await videos.segments.get(video.segments[0])).latents.blob
     flip(store, f"t/{TENANT}/blobs/{bad}")
     found = set()
     for start in "0123456789abcdef":
@@ -86,8 +88,8 @@ async def test_limited_scrubs_from_random_places_meet_everything(house: House, s
     assert found == {(f"t/{TENANT}/blobs/{bad}", video.id)}
 
 
-async def test_a_limited_scrub_wraps_around_and_counts_each_key_once(house: House, store: ClockedStore) -> None:
-    await house.video(seconds=2)
+async def test_a_limited_scrub_wraps_around_and_counts_each_key_once(videos: StoredVideos, store: ClockedStore) -> None:
+    await videos.finished(seconds=2)
     everything = len(store.keys(f"t/{TENANT}/blobs/")) + len(store.keys(f"t/{TENANT}/segments/"))
     report = await Scrub(store, limit=1000, start=lambda: "8" * 64).run()
     assert report.checked == everything

@@ -10,6 +10,7 @@ import pytest
 
 from serving.errors import Corrupt, NotFound
 from serving.media.track import Track
+from serving.requests import Codec
 from serving.segments.lineage import Segments, shape_of
 from serving.segments.manifest import LatentRef, ManifestCanvas, SegmentManifest
 from serving.store.base import Store
@@ -25,7 +26,7 @@ def manifest(parent: str | None = None, depth: int = 0, seed: int = 1) -> Segmen
         kind="generated", tenant="a", video="vid_x", parent=parent, depth=depth, model="sprite", model_digest="d",
         prompt="p", effective_prompt="p", seed=seed, steps=8,
         canvas=ManifestCanvas(aspect_ratio="1:1", height=96, width=96),
-        track=Track(codec="av1", width=480, height=480, fps=16),
+        track=Track(codec=Codec.AV1, width=480, height=480, fps=16),
         frames=16 if parent else 17, start_frame=17 + 16 * (depth - 1) if parent else 0,
         latents=latents, anchor=latents, tail=latents, init=BLOB, parts=(), thumbnail=BLOB,
     )  # fmt: skip

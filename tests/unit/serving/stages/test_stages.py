@@ -17,6 +17,7 @@ from serving.media.encode import SegmentEncoder
 from serving.media.sandbox import Decoder
 from serving.media.still import frames_of, png
 from serving.media.track import Track
+from serving.requests import Codec
 from serving.segments.manifest import LatentRef, ManifestCanvas
 from serving.stages import denoise
 from serving.stages.checkpoint import CheckpointPolicy
@@ -44,7 +45,7 @@ pytestmark = pytest.mark.anyio
 TENANT = "studio"
 MODEL = "sprite-1"
 CANVAS = ManifestCanvas(aspect_ratio="1:1", height=64, width=64)
-TRACK = Track(codec="h264", width=128, height=128, fps=16)
+TRACK = Track(codec=Codec.H264, width=128, height=128, fps=16)
 CAPTION = "a red circle moves right over a white background middle"
 
 

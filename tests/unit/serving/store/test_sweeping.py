@@ -17,7 +17,7 @@ from serving.settings import Retention
 from serving.store import sweeping
 from serving.store.blobs import Blobs
 from serving.store.keys import SWEEP
-from tests.unit.serving.retention.clocked import IN_MEMORY, Clock, ClockedStore, Turns
+from tests.unit.serving.retention.clocked_store import IN_MEMORY, Clock, ClockedStore, Turns
 
 PREFIX = "t/a/blobs/"
 

@@ -7,13 +7,14 @@ import numpy as np
 from serving.jobs.record import JobRecord, JobState
 from serving.media.encode import SegmentEncoder
 from serving.media.track import Track
+from serving.requests import Codec
 from serving.segments.lineage import Segments
 from serving.segments.manifest import LatentRef, ManifestCanvas, MediaPart, SegmentManifest
 from serving.store.base import Store
 from serving.store.blobs import Blobs
 from tests.unit.serving.frontdoor.builders import record as build_record
 
-TRACK = Track(codec="h264", width=64, height=64, fps=16)
+TRACK = Track(codec=Codec.H264, width=64, height=64, fps=16)
 
 
 async def commit(store: Store, parent: SegmentManifest | None) -> SegmentManifest:

@@ -12,7 +12,7 @@ from serving.frontdoor.create.catalog import Catalog, Model
 from serving.frontdoor.create.drafts import Draft, ExtensionDraft, MediaDraft
 from serving.frontdoor.create.validation import check_draft, foreign_shape, inherited_resolution, seconds_of
 from serving.media.track import Track
-from serving.requests import ForeignSource, Kind
+from serving.requests import Codec, ForeignSource, Kind
 from serving.segments.shape import VideoShape
 from tests.unit.serving.frontdoor.builders import CAPABILITIES, DIGEST
 
@@ -99,7 +99,7 @@ SQUARE = VideoShape(
     aspect_ratio="1:1",
     height=64,
     width=64,
-    track=Track(codec="h264", width=704, height=704, fps=16),
+    track=Track(codec=Codec.H264, width=704, height=704, fps=16),
     total_frames=33,
     depth=1,
 )

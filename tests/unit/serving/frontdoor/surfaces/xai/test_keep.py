@@ -10,7 +10,7 @@ from serving.frontdoor.content.films import Films
 from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.edge.metrics import PrometheusRecorder
 from serving.frontdoor.follow.records import RecordCache, Records
-from serving.frontdoor.surfaces.xai.keep import Keeper, KeepOptions, Kept, read_options
+from serving.frontdoor.surfaces.xai.keep import Keeper, KeepOptions, KeepOutcome, read_options
 from serving.gen.xai.api.v1 import image_pb2
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs
@@ -50,7 +50,7 @@ def shelf(store: Store, clock: Clock) -> Shelf:
 async def test_a_video_that_nobody_asked_to_keep_is_not_kept(shelf: Shelf, store: Store) -> None:
     record = (await finished(store, 1))[0]
 
-    assert await shelf.keeper.keep_video(record) == Kept()
+    assert await shelf.keeper.keep_video(record) == KeepOutcome()
 
 
 async def test_a_video_is_kept_once_however_often_it_is_fetched(shelf: Shelf, store: Store, clock: Clock) -> None:

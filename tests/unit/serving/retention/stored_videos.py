@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from serving.files.record import FileRecord
@@ -19,15 +19,14 @@ from serving.segments.picture import EncodedPicture
 from serving.store.base import Store
 from serving.store.blobs import Blobs
 from tests.unit.serving.frontdoor.builders import CAPABILITIES, DIGEST
-from tests.unit.serving.retention.clocked import Clock
 
 TENANT = "default"
 
 
-class House:
+class StoredVideos:
     """One tenant's videos."""
 
-    def __init__(self, store: Store, now_ms: Clock, tenant: str = TENANT) -> None:
+    def __init__(self, store: Store, now_ms: Callable[[], int], tenant: str = TENANT) -> None:
         self.store = store
         self.now_ms = now_ms
         self.tenant = tenant
@@ -112,7 +111,7 @@ class House:
         await self.jobs.retire(ended)
         return ended
 
-    async def video(self, parent: str = "", **fields: Any) -> JobRecord:
+    async def finished(self, parent: str = "", **fields: Any) -> JobRecord:
         """A finished one."""
         return await self.make(await self.accept(parent, **fields))
 

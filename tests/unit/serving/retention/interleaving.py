@@ -17,13 +17,13 @@ from serving.errors import AlreadyExists, Conflict, Corrupt, FailedPrecondition,
 from serving.jobs.record import JobRecord, JobState
 from serving.retention.collect import collect_once
 from serving.settings import Retention
-from tests.unit.serving.retention.clocked import IN_MEMORY, Clock, ClockedStore, Turns
-from tests.unit.serving.retention.house import TENANT, House
+from tests.unit.serving.retention.clocked_store import IN_MEMORY, Clock, ClockedStore, Turns
+from tests.unit.serving.retention.stored_videos import TENANT, StoredVideos
 
 RETENTION = Retention(cache_ttl_s=3 * 3600)
 
 
-class World:
+class Interleaving:
     """See the module. All methods but `close` are coroutines of one event loop."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class World:
         self.turns = Turns()
         self.store = ClockedStore(Path(self._folder.name), self.clock)
         self.store.turns = self.turns
-        self.house = House(self.store, self.clock)
+        self.stored = StoredVideos(self.store, self.clock)
         self.videos: list[str] = []
         """Ids that were acknowledged."""
         self.made = 0
@@ -94,15 +94,15 @@ class World:
     async def check(self) -> None:
         """Every living video is whole, and every unfinished one is on the active list. Nobody may be at work."""
         self.store.turns = None
-        active = {job.id async for job in self.house.jobs.active()}
+        active = {job.id async for job in self.stored.jobs.active()}
         for video in self.videos:
             try:
-                record = await self.house.jobs.get(TENANT, video)
+                record = await self.stored.jobs.get(TENANT, video)
             except NotFound:
                 continue
             if not record.state.terminal and record.id not in active:
                 self.wrong.append(f"{video} waits and is not active")
-            await self._watched(self.house.whole(video), f"living {video}")
+            await self._watched(self.stored.whole(video), f"living {video}")
         async for entry in self.store.list(f"t/{TENANT}/files/"):
             file = await self._file(entry.key.rpartition("/")[2])
             if file is not None:
@@ -114,16 +114,16 @@ class World:
         self.store.turns = None
         for video in self.videos:
             try:
-                record = await self.house.jobs.get(TENANT, video)
+                record = await self.stored.jobs.get(TENANT, video)
             except NotFound:
                 continue
             if not record.state.terminal:
-                await self.house.end(record, JobState.CANCELLED)
-            await self.house.delete(video)
+                await self.stored.end(record, JobState.CANCELLED)
+            await self.stored.delete(video)
         async for entry in self.store.list(f"t/{TENANT}/files/"):
             file_id = entry.key.rpartition("/")[2]
             if await self._file(file_id) is not None:
-                await self.house.files.delete(TENANT, file_id)
+                await self.stored.files.delete(TENANT, file_id)
         for _ in range(3):
             self.clock.advance(8 * 24)
             await collect_once(self.store, RETENTION, now_ms=self.clock)
@@ -156,7 +156,7 @@ class World:
         if record is None:
             return
         try:
-            await self.house.make(record, fail_after=1 if fields["seed"] == 3 else None)
+            await self.stored.make(record, fail_after=1 if fields["seed"] == 3 else None)
         except Conflict:  # the same idempotency key: another one makes it
             return
         self.made += 1
@@ -164,12 +164,12 @@ class World:
     async def _accepted(self, parent: str, fields: dict[str, Any]) -> JobRecord | None:
         with self._front_door():
             try:
-                if parent and (await self.house.jobs.get(TENANT, parent)).state is not JobState.SUCCEEDED:
+                if parent and (await self.stored.jobs.get(TENANT, parent)).state is not JobState.SUCCEEDED:
                     return None
             except NotFound:
                 return None
             try:
-                record = await self.house.accept(parent, **fields)
+                record = await self.stored.accept(parent, **fields)
             except (AlreadyExists, FailedPrecondition):
                 return None
             except NotFound as error:
@@ -182,15 +182,15 @@ class World:
 
     async def _delete(self, video: str) -> None:
         try:
-            record = await self.house.jobs.get(TENANT, video)
+            record = await self.stored.jobs.get(TENANT, video)
             if record.state.terminal:
-                await self.house.jobs.delete(record)
+                await self.stored.jobs.delete(record)
         except (NotFound, Conflict):
             return
 
     async def _upload(self, data: bytes, expires: bool) -> None:
         with self._front_door():
-            await self.house.keep_file(data, expires_ms=self.clock.ms + 3_600_000 if expires else None)
+            await self.stored.keep_file(data, expires_ms=self.clock.ms + 3_600_000 if expires else None)
 
     async def _collect(self) -> None:
         report = await collect_once(self.store, RETENTION, now_ms=self.clock)
@@ -198,9 +198,9 @@ class World:
 
     async def _file(self, file_id: str) -> str | None:
         try:
-            return (await self.house.files.get(TENANT, file_id)).sha256
+            return (await self.stored.files.get(TENANT, file_id)).sha256
         except NotFound:
             return None
 
     async def _read(self, digest: str) -> None:
-        await self.house.blobs.get(digest)
+        await self.stored.blobs.get(digest)
