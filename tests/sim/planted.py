@@ -11,9 +11,10 @@ from serving.director.publish import Publisher
 from serving.jobs.epoch import Epoch
 from serving.jobs.lease import Lease, LeaseWatch, Verdict
 from serving.jobs.record import JobRecord, JobState
-from serving.jobs.repository import Jobs, _record_key
+from serving.jobs.repository import Jobs
 from serving.segments.lineage import Segments
 from serving.stages import checkpoint
+from serving.store import keys
 from serving.store.blobs import Blobs
 
 Plant = Callable[[ExitStack], None]
@@ -60,7 +61,7 @@ def _ignores_conflict(stack: ExitStack) -> None:
     """A transition writes over what somebody else wrote meanwhile."""
 
     async def transition(self: Jobs, record: JobRecord, **changes: Any) -> JobRecord:
-        key = _record_key(record.tenant, record.id)
+        key = keys.job(record.tenant, record.id)
         stored = await self._store.get(key)
         update = {**changes, "version": record.version + 1, "nonce": self._nonce()}
         changed = JobRecord.model_validate({**dict(record), **update})
