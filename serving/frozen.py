@@ -1,4 +1,7 @@
-"""The form of every record: frozen, and strict about its fields. Records, requests and messages are made of it."""
+"""The form of every record: frozen, and strict about its fields.
+
+Records, requests, messages between processes and groups of settings are made of it.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,16 +23,11 @@ from pydantic_settings import (
 )
 
 from serving.errors import SettingsError
+from serving.frozen import Frozen
 from serving.requests import Codec
 
 
-class Group(BaseModel):
-    """What all groups of settings share: frozen, and unknown names are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Grpc(Group):
+class Grpc(Frozen):
     """The gRPC front door."""
 
     address: str = "127.0.0.1:50051"
@@ -45,7 +40,7 @@ class Grpc(Group):
     """File with the certificate's private key, PEM."""
 
 
-class Http(Group):
+class Http(Frozen):
     """Media, health (`/healthz`, `/readyz`) and metrics (`/metrics`) over HTTP."""
 
     address: str = "127.0.0.1:8080"
@@ -58,7 +53,7 @@ class Http(Group):
     """Seconds that a returned URL works; 24 h as the public API has it. A URL needs no API key, so it must end."""
 
 
-class Auth(Group):
+class Auth(Frozen):
     """API keys, and with them tenants."""
 
     keys_file: Path | None = Field(default=None, examples=["keys.jsonl"])
@@ -67,7 +62,7 @@ class Auth(Group):
     allowed on loopback only."""
 
 
-class Uploads(Group):
+class Uploads(Frozen):
     """What clients may hand in."""
 
     max_file_bytes: int = 512 * 1024 * 1024
@@ -77,7 +72,7 @@ class Uploads(Group):
     machine serves to itself."""
 
 
-class Video(Group):
+class Video(Frozen):
     """How video is written."""
 
     codec: Codec = Codec.AV1
@@ -88,7 +83,7 @@ class Video(Group):
 StageName = Literal["prompt_writer", "text_encoder", "conditioner", "denoiser", "renderer"]
 
 
-class Scale(Group):
+class Scale(Frozen):
     """Least and most replicas of a stage. Where they differ, its backlog decides."""
 
     min: int = Field(default=1, ge=0, examples=[0])
@@ -103,7 +98,7 @@ class Scale(Group):
         return self
 
 
-class Stages(Group):
+class Stages(Frozen):
     """The Ray Serve deployments."""
 
     replicas: dict[StageName, Annotated[int, Field(ge=1)]] = Field(default_factory=dict, examples=[{"renderer": 2}])
@@ -151,14 +146,14 @@ class Stages(Group):
         return any(scale.min != scale.max for scale in self.scale.values())
 
 
-class Director(Group):
+class Director(Frozen):
     """Where the front door finds the Director."""
 
     address: str | None = Field(default=None, examples=["127.0.0.1:9000"])
     """host:port of Serve's gRPC proxy. None: as `longtake up` wrote it to the store."""
 
 
-class TenantAdmission(Group):
+class TenantAdmission(Frozen):
     """What is different for one tenant; what is left out is as in `admission`."""
 
     max_active_jobs: int | None = Field(default=None, ge=1, examples=[1000])
@@ -171,7 +166,7 @@ class TenantAdmission(Group):
     """Its share of the engines while others wait too: a tenant of weight 2 gets twice what one of weight 1 gets."""
 
 
-class Admission(Group):
+class Admission(Frozen):
     """Bounds of the queue, and how tenants share the stages."""
 
     max_active_jobs: int = Field(default=10_000, ge=1)
@@ -194,7 +189,7 @@ class Admission(Group):
         return {name: tenant.weight for name, tenant in self.tenants.items() if tenant.weight != 1.0}
 
 
-class Retention(Group):
+class Retention(Frozen):
     """How long videos are kept, and what the collector (`longtake gc`) spares."""
 
     video_ttl_s: int | None = Field(default=None, ge=60, examples=[2_592_000])
