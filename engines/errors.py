@@ -1,7 +1,7 @@
 """What can be wrong with an engine, in one tree.
 
     EngineError(ValueError)
-     ├─ EngineMissing      no layer holds it: names the command that builds it
+     ├─ EngineNotBuilt     no layer holds it: names the command that builds it
      ├─ EngineCorrupt      bytes that do not match their digest, or a manifest that cannot be read
      ├─ EngineUnverified   it was never verified with the runtime that is installed
      └─ EngineUnfit        a graph that may not be published: lint or parity refused it
@@ -16,7 +16,7 @@ class EngineError(ValueError):
     """The root of the tree."""
 
 
-class EngineMissing(EngineError):
+class EngineNotBuilt(EngineError):
     """No layer of the store holds the engine."""
 
 

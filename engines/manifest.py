@@ -10,11 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from engines import key as keys
-from engines.errors import EngineCorrupt, EngineMissing, EngineUnverified
+from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnverified
 from engines.spec import EngineSpec
+
+if TYPE_CHECKING:
+    from engines.runtimes.base import Runtime
 
 FORMAT = 1
 
@@ -30,7 +33,7 @@ class EngineEntry:
     runtime_version: str
     """What its bytes are bound to; see `key.engine_key`."""
     sha256: str
-    """Of the engine's own bytes; with ONNX Runtime they are the graph."""
+    """Of the engine's own bytes; the graph's, where the runtime compiles nothing."""
     size: int
     """Bytes."""
     parity: float
@@ -41,11 +44,6 @@ class EngineEntry:
     def component(self) -> str:
         """Name of the component."""
         return self.spec.component.name
-
-    @property
-    def file(self) -> str:
-        """Its file in the prebuilt folder."""
-        return f"{self.component}.onnx"
 
 
 @dataclass(frozen=True)
@@ -71,8 +69,7 @@ class Manifest:
     weights_digest: str
     engines: tuple[EngineEntry, ...]
     runtime_versions: tuple[str, str]
-    """ONNX Runtime that may load them: at least the first, below the second (`1.31`, `2`). It promises to go
-    on running old opsets; `verify` shows it for the one installed."""
+    """Of the runtime that may load them: at least the first, below the second (`1.31`, `2`)."""
     verified_with: Mapping[str, str]
     """Version by package, of the run that verified them."""
     end_to_end: float
@@ -80,24 +77,36 @@ class Manifest:
     probes: tuple[Probe, ...]
 
     @property
+    def runtime(self) -> str:
+        """The name of the runtime that all of them are for."""
+        return self.engines[0].spec.runtime
+
+    @property
     def digest(self) -> str:
         """Digest of the model as it is served."""
         return keys.model_digest(entry.key for entry in self.engines)
 
     def entry(self, component: str) -> EngineEntry:
-        """The engine of a component. Raises `EngineMissing`."""
+        """The engine of a component. Raises `EngineNotBuilt`."""
         for entry in self.engines:
             if entry.component == component:
                 return entry
-        raise EngineMissing(missing_message(self.model, f"engine {component!r}"))
+        raise EngineNotBuilt(missing_message(self.model, f"engine {component!r}"))
 
-    def check_runtime(self, installed: str) -> None:
-        """Raise `EngineUnverified` unless this version of ONNX Runtime may load the engines."""
+    def check_runtime(self, runtime: Runtime) -> None:
+        """Raise `EngineUnverified` unless the installed version of this runtime may load the engines."""
         least, below = self.runtime_versions
+        wanted = f"{runtime.distribution}>={least},<{below}"
+        try:
+            installed = runtime.version()
+        except ImportError as error:
+            raise EngineUnverified(
+                f"the engines of {self.model} are for {runtime.name}, which is not installed: pip install '{wanted}'"
+            ) from error
         if not _version(least) <= _version(installed) < _version(below):
             raise EngineUnverified(
-                f"the engines of {self.model} are for onnxruntime >={least},<{below}, and {installed} is installed: "
-                f"pip install 'onnxruntime>={least},<{below}'"
+                f"the engines of {self.model} are for {runtime.name} >={least},<{below}, and {installed} is installed: "
+                f"pip install '{wanted}'"
             )
 
     def to_json(self) -> bytes:
@@ -155,6 +164,8 @@ class Manifest:
             if isinstance(error, EngineCorrupt):
                 raise
             raise EngineCorrupt(f"{where}: not a manifest of engines ({error!r}): build the engines again") from error
+        if len({entry.spec.runtime for entry in manifest.engines}) != 1:
+            raise EngineCorrupt(f"{where}: not the engines of one runtime: build the engines again")
         for entry in manifest.engines:
             expected = keys.engine_key(
                 entry.spec, graph_digest=entry.graph_digest, runtime_version=entry.runtime_version

@@ -1,31 +1,33 @@
 """The models that Longtake ships: which family serves each, and where its weights and prebuilt engines lie.
 
-The front door asks for capabilities and digests, the stages for families, the CLI for all of it.
+The front door asks for capabilities and digests, the stages for families, the CLI for all of it. The families
+themselves are registered in `families/registry.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import pkgutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from engines.errors import EngineMissing
+from engines.errors import EngineNotBuilt
 from engines.families.base import Family
-from engines.families.sprite.family import SpriteFamily
+from engines.families.buildable import BuildableFamily
+from engines.families.registry import PLACES
 from engines.key import canonical_json, digest_of
 from engines.manifest import missing_message
+from engines.runtimes.registry import SHIPPED as RUNTIMES
+from engines.runtimes.registry import Runtimes
 from engines.store import EngineStore, Prebuilt
-
-if TYPE_CHECKING:
-    from engines.families.sprite.graphs import GraphSpec
 
 
 @dataclass(frozen=True)
 class Model:
     """One model of the registry."""
 
-    family: Family
+    family: BuildableFamily
     prebuilt: Path
     """Folder of its prebuilt engines."""
     weights: Path
@@ -36,28 +38,60 @@ class Model:
         """The name that requests use."""
         return self.family.capabilities.model
 
-    def graphs(self, weights: Path) -> Mapping[str, GraphSpec]:
-        """Its components as torch modules with these weights. Needs torch."""
-        from engines.families.sprite import graphs
+    def weights_digest(self) -> str | None:
+        """The digest of the shipped weights; None where they are not there."""
+        return digest_of_weights(self.weights)
 
-        return graphs.components(weights)
+    def package_store(self, runtimes: Runtimes = RUNTIMES) -> EngineStore:
+        """The store that holds the prebuilt engines alone."""
+        return EngineStore(Prebuilt(self.prebuilt, runtimes=runtimes))
+
+    def digest(self) -> str:
+        """The digest over weights and prebuilt engines, as jobs record it; reads small files only.
+
+        Raises `EngineNotBuilt` where the package has no engines for its weights: ask `EngineStore.find` of a store
+        then.
+        """
+        manifest = Prebuilt(self.prebuilt).manifest(self.name, self.weights_digest())
+        if manifest is None:
+            raise EngineNotBuilt(missing_message(self.name, "prebuilt engines"))
+        return manifest.digest
 
 
-_SPRITE: Final = Path(__file__).parent / "families" / "sprite"
-_MODELS: Final = (Model(SpriteFamily(), _SPRITE / "prebuilt", _SPRITE / "weights"),)
+class Models:
+    """Models by name and alias, the default first."""
+
+    def __init__(self, places: Iterable[str]) -> None:
+        """`places` are the classes that implement `BuildableFamily`, as `module:class`; imported when first asked."""
+        self._places = tuple(places)
+        self._made: tuple[Model, ...] = ()
+
+    def all(self) -> tuple[Model, ...]:
+        """Every model, the default first."""
+        if not self._made:
+            families: list[BuildableFamily] = [pkgutil.resolve_name(place)() for place in self._places]
+            self._made = tuple(Model(family, family.prebuilt, family.weights) for family in families)
+        return self._made
+
+    def find(self, name: str) -> Model:
+        """The model of this name or alias. Raises `ValueError` naming those that are there."""
+        for model in self.all():
+            if name == model.name or name in model.family.capabilities.aliases:
+                return model
+        raise ValueError(f"model: {name!r} is not known; there is {', '.join(model.name for model in self.all())}")
+
+
+_SHIPPED: Final = Models(PLACES)
 
 
 def all_models() -> tuple[Model, ...]:
-    """Every model, the default first."""
-    return _MODELS
+    """Every model of this installation, the default first."""
+    return _SHIPPED.all()
 
 
 def find(name: str) -> Model:
     """The model of this name or alias. Raises `ValueError` naming those that are there."""
-    for model in _MODELS:
-        if name == model.name or name in model.family.capabilities.aliases:
-            return model
-    raise ValueError(f"model: {name!r} is not known; there is {', '.join(model.name for model in _MODELS)}")
+    return _SHIPPED.find(name)
 
 
 def family(name: str) -> Family:
@@ -71,26 +105,3 @@ def digest_of_weights(folder: Path) -> str | None:
     if not files:
         return None
     return digest_of(canonical_json({file.name: digest_of(file.read_bytes()) for file in files}))
-
-
-def weights_digest(name: str) -> str | None:
-    """The digest of a model's shipped weights; None where they are not there."""
-    return digest_of_weights(find(name).weights)
-
-
-def package_store(name: str) -> EngineStore:
-    """The store that holds a model's prebuilt engines alone."""
-    return EngineStore(Prebuilt(find(name).prebuilt))
-
-
-def model_digest(name: str) -> str:
-    """The digest over a model's weights and prebuilt engines, as jobs record it; reads small files only.
-
-    Raises `EngineMissing` where the package has no engines for its weights: ask `EngineStore.find` of a store
-    then.
-    """
-    model = find(name)
-    manifest = Prebuilt(model.prebuilt).manifest(model.name, weights_digest(name))
-    if manifest is None:
-        raise EngineMissing(missing_message(model.name, "prebuilt engines"))
-    return manifest.digest

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -20,9 +21,8 @@ from numpy.typing import NDArray
 
 from engines import models
 from engines.families.base import Family
-from engines.manifest import Manifest
 from engines.runtimes.base import Arrays, Runner
-from engines.runtimes.onnxruntime import OnnxRuntimeRunner
+from engines.runtimes.registry import SHIPPED, Runtimes
 from engines.store import EngineStore, Found
 
 
@@ -80,9 +80,10 @@ class Session:
             return dict(self._usage)
 
     def close(self) -> None:
-        """Deactivate the runners; may be called again."""
-        for runner in self.runners.values():
-            runner.deactivate()
+        """Deactivate all the runners, whatever one of them raises; may be called again."""
+        with ExitStack() as stack:
+            for runner in self.runners.values():
+                stack.callback(runner.deactivate)
 
     def __enter__(self) -> Self:
         return self
@@ -99,31 +100,31 @@ async def load_session(
     """Load a model's verified engines, or only those `components` of it that a stage runs.
 
     `store` defaults to the engines of the package alone; `threads` 0 is one per core that this process may
-    use. Raises `EngineMissing`, `EngineCorrupt` or `EngineUnverified`, whose message says what to do.
+    use. Raises `EngineNotBuilt`, `EngineCorrupt` or `EngineUnverified`, whose message says what to do.
     """
     entry = models.find(model)
-    found = await (store or models.package_store(model)).find(entry.name, models.weights_digest(entry.name))
+    found = await (store or entry.package_store()).find(entry.name, entry.weights_digest())
     return await open_found(entry.family, found, threads=threads, components=components)
 
 
 async def open_found(
-    family: Family, found: Found, *, threads: int = 0, components: Sequence[str] | None = None
+    family: Family,
+    found: Found,
+    *,
+    threads: int = 0,
+    components: Sequence[str] | None = None,
+    runtimes: Runtimes = SHIPPED,
 ) -> Session:
-    """The same, for engines that a store has found already."""
-    import onnxruntime
-
+    """The same, for engines that a store has found already, in the runtime that they were built for."""
     manifest = found.manifest
-    manifest.check_runtime(onnxruntime.__version__)
-    graphs = {name: await found.read(manifest.entry(name)) for name in components or family.components}
-    return await asyncio.to_thread(_open, family, manifest, graphs, threads or cores())
-
-
-def _open(family: Family, manifest: Manifest, graphs: Mapping[str, bytes], threads: int) -> Session:
+    runtime = runtimes.find(manifest.runtime)
+    manifest.check_runtime(runtime)
     runners = {
-        name: OnnxRuntimeRunner(manifest.entry(name).spec.component, graph, threads=threads)
-        for name, graph in graphs.items()
+        name: runtime.runner(entry.spec.component, await found.read(entry), threads=threads or cores())
+        for name in components or family.components
+        for entry in (manifest.entry(name),)
     }
-    return Session(family, runners, digest=manifest.digest)
+    return await asyncio.to_thread(Session, family, runners, digest=manifest.digest)
 
 
 def cores() -> int:

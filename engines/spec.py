@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 DType = Literal["float32", "int64"]
 """All that a component takes or gives: float32 values, int64 indices."""
-RuntimeName = Literal["onnxruntime", "torch"]
+OPSET: Final = 20
+"""Of ONNX, for every graph: the newest that all runtimes take without known trouble; see `building/lint.py`."""
 Dim = int | str | None
 """A fixed size, the name of a size that may vary, or None where only the rank is known."""
 
@@ -87,8 +88,10 @@ class EngineSpec:
     weights_digest: str
     """Over the weights that the graph was exported with."""
     component: ComponentSpec
-    runtime: RuntimeName
-    precision: Literal["float32"]
+    runtime: str
+    """Its name in `runtimes/registry.py`."""
+    precision: str
+    """Of its arithmetic: `float32`."""
     profile: str
     """Name of the set of shapes; its sizes stand in `component.spans`."""
     device: str

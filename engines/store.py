@@ -1,14 +1,14 @@
 """Where engines are kept, in layers: those shipped in the package, and those built here.
 
-    prebuilt   a read-only folder of the package: manifest.json and the ONNX files
+    prebuilt   a read-only folder of the package: manifest.json, and each engine as <component><suffix of its runtime>
     built      any object store with `get` and `put_if_absent`, under `engines/`
 
 `session.py` loads from it, `building/build.py` publishes to it. Every engine's bytes are checked against the
 manifest's digest before anything reads them. A layer counts only for the weights it was built from: after a
 training run the prebuilt engines are stale, and are not used.
 
-    engines/<model>/<weights digest>/manifest-<format>.json     published last: engines without it do not
-    exist engines/blobs/<sha256>
+    engines/<model>/<weights digest>/manifest-<format>.json     published last: engines without it do not exist
+    engines/blobs/<sha256>                                      an engine's bytes
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from engines.errors import EngineCorrupt, EngineMissing, EngineUnfit
+from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit
 from engines.key import digest_of
 from engines.manifest import FORMAT, EngineEntry, Manifest, missing_message
+from engines.runtimes.registry import SHIPPED, Runtimes
 
 LayerName = Literal["prebuilt", "built"]
 
@@ -50,8 +51,10 @@ class Prebuilt:
 
     name: LayerName = "prebuilt"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, runtimes: Runtimes = SHIPPED) -> None:
+        """`runtimes` know the suffix of each engine's file."""
         self.folder = folder
+        self._runtimes = runtimes
 
     def manifest(self, model: str, weights_digest: str | None) -> Manifest | None:
         """The manifest, if the folder has one for this model and (unless None) these weights."""
@@ -64,10 +67,10 @@ class Prebuilt:
         return found
 
     def read(self, entry: EngineEntry) -> bytes:
-        """An engine's bytes, checked. Raises `EngineMissing` or `EngineCorrupt`."""
-        path = self.folder / entry.file
+        """An engine's bytes, checked. Raises `EngineNotBuilt` or `EngineCorrupt`."""
+        path = self.path(entry)
         if not path.is_file():
-            raise EngineMissing(f"{path}: {missing_message(entry.spec.model, f'engine {entry.component!r}')}")
+            raise EngineNotBuilt(f"{path}: {missing_message(entry.spec.model, f'engine {entry.component!r}')}")
         return _checked(path.read_bytes(), entry, str(path))
 
     def publish(self, manifest: Manifest, blobs: Mapping[str, bytes]) -> None:
@@ -77,8 +80,12 @@ class Prebuilt:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for entry in manifest.engines:
-            _replace(self.folder / entry.file, _checked(blobs[entry.component], entry, entry.file))
+            _replace(self.path(entry), _checked(blobs[entry.component], entry, entry.component))
         _replace(self.folder / "manifest.json", manifest.to_json())
+
+    def path(self, entry: EngineEntry) -> Path:
+        """An engine's file. Raises `EngineError` for a runtime that is not known here."""
+        return self.folder / f"{entry.component}{self._runtimes.find(entry.spec.runtime).suffix}"
 
 
 class Built:
@@ -101,12 +108,12 @@ class Built:
         return Manifest.from_json(data, where=key)
 
     async def read(self, entry: EngineEntry) -> bytes:
-        """An engine's bytes, checked. Raises `EngineMissing` or `EngineCorrupt`."""
+        """An engine's bytes, checked. Raises `EngineNotBuilt` or `EngineCorrupt`."""
         key = _blob_key(entry.sha256)
         try:
             data = (await self._objects.get(key)).data
         except self._absent as error:
-            raise EngineMissing(missing_message(entry.spec.model, f"engine {entry.component!r}")) from error
+            raise EngineNotBuilt(missing_message(entry.spec.model, f"engine {entry.component!r}")) from error
         return _checked(data, entry, key)
 
     async def publish(self, manifest: Manifest, blobs: Mapping[str, bytes]) -> None:
@@ -116,7 +123,7 @@ class Built:
         """
         for entry in manifest.engines:
             await self._objects.put_if_absent(
-                _blob_key(entry.sha256), _checked(blobs[entry.component], entry, entry.file)
+                _blob_key(entry.sha256), _checked(blobs[entry.component], entry, entry.component)
             )
         key = _manifest_key(manifest.model, manifest.weights_digest)
         if await self._objects.put_if_absent(key, manifest.to_json()):
@@ -137,7 +144,7 @@ class Found:
     layer: Prebuilt | Built
 
     async def read(self, entry: EngineEntry) -> bytes:
-        """An engine's bytes, checked against its digest. Raises `EngineMissing` or `EngineCorrupt`."""
+        """An engine's bytes, checked against its digest. Raises `EngineNotBuilt` or `EngineCorrupt`."""
         if isinstance(self.layer, Prebuilt):
             return await asyncio.to_thread(self.layer.read, entry)
         return await self.layer.read(entry)
@@ -153,7 +160,7 @@ class EngineStore:
     async def find(self, model: str, weights_digest: str | None) -> Found:
         """A model's engines. `weights_digest` None: those of the package, whatever their weights.
 
-        Raises `EngineMissing`, which names the command that builds them.
+        Raises `EngineNotBuilt`, which names the command that builds them.
         """
         if self.prebuilt is not None:
             manifest = await asyncio.to_thread(self.prebuilt.manifest, model, weights_digest)
@@ -163,7 +170,7 @@ class EngineStore:
             manifest = await self.built.manifest(model, weights_digest)
             if manifest is not None:
                 return Found(manifest, self.built)
-        raise EngineMissing(missing_message(model, "engines"))
+        raise EngineNotBuilt(missing_message(model, "engines"))
 
 
 def _checked(data: bytes, entry: EngineEntry, where: str) -> bytes:

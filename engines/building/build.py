@@ -15,26 +15,30 @@ from typing import Final
 from engines import key as keys
 from engines import models
 from engines.building import verify
-from engines.errors import EngineMissing, EngineUnfit
+from engines.errors import EngineNotBuilt, EngineUnfit
 from engines.manifest import EngineEntry, Manifest
-from engines.runtimes.onnxruntime import OnnxRuntimeRunner
+from engines.runtimes.base import Runtime
+from engines.runtimes.registry import SHIPPED
 from engines.session import Session, cores
 from engines.spec import ComponentSpec, EngineSpec
 from engines.store import Built, Prebuilt
 
-RUNTIME_VERSIONS: Final = ("1.31", "2")
 PROFILE: Final = "canvases"
+PRECISION: Final = "float32"
+PACKAGES: Final = ("torch", "onnx", "onnxscript")
+"""What a build needs besides the runtime."""
 INSTALL: Final = "pip install 'longtake[build]'"
 Progress = Callable[[str, int, int], None]
 """Called with what begins now, steps done and steps in all."""
 
 
 @dataclass(frozen=True)
-class Exported:
-    """A component's graph, and its face."""
+class Compiled:
+    """A component's graph, and the engine that a runtime made of it."""
 
-    graph: bytes
-    component: ComponentSpec
+    spec: EngineSpec
+    graph_digest: str
+    engine: bytes
 
 
 async def build(
@@ -42,64 +46,66 @@ async def build(
     target: Prebuilt | Built,
     *,
     weights: Path | None = None,
+    runtime: Runtime | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
-    """Build all engines of a model from its weights (or others) and publish them to a layer.
+    """Build all engines of a model from its weights (or others), for a runtime, and publish them to a layer.
 
-    Raises `EngineMissing` without torch or weights, and `EngineUnfit` for what lint or parity refuses.
+    `runtime` defaults to the registry's default. Raises `EngineNotBuilt` without torch or weights, and `EngineUnfit`
+    for what lint, the runtime or parity refuses.
     """
-    made, graphs = make(model, weights or model.weights, progress or _silent)
+    made, engines = make(model, weights or model.weights, runtime or SHIPPED.default(), progress or _silent)
     if isinstance(target, Prebuilt):
-        target.publish(made, graphs)
+        target.publish(made, engines)
     else:
-        await target.publish(made, graphs)
+        await target.publish(made, engines)
     return made
 
 
-def make(model: models.Model, weights: Path, progress: Progress) -> tuple[Manifest, dict[str, bytes]]:
+def make(model: models.Model, weights: Path, runtime: Runtime, progress: Progress) -> tuple[Manifest, dict[str, bytes]]:
     """Export, lint, compile and verify. Returns the manifest and the engines' bytes by component."""
     absent = missing_packages()
     if absent:
-        raise EngineMissing(f"building engines needs {', '.join(absent)}: {INSTALL}")
+        raise EngineNotBuilt(f"building engines needs {', '.join(absent)}: {INSTALL}")
     digest = models.digest_of_weights(weights)
     if digest is None:
-        raise EngineMissing(f"{weights}: no weights (*.safetensors) to build engines of {model.name} from")
+        raise EngineNotBuilt(f"{weights}: no weights (*.safetensors) to build engines of {model.name} from")
     steps = _Steps(progress, total=2 * len(model.family.components) + 2)
-    exported = _export(model, weights, steps)
-    faces = {name: part.component for name, part in exported.items()}
+    parts = _compile(model, weights, digest, runtime, steps)
+    faces = {name: part.spec.component for name, part in parts.items()}
     with reference_session(model, weights, faces, digest) as reference:
         steps.begin("asking the torch reference")
         answers = verify.record(model.family, reference)
     steps.begin("verifying the engines")
-    runners = {name: OnnxRuntimeRunner(part.component, part.graph, threads=cores()) for name, part in exported.items()}
+    runners = {name: runtime.runner(faces[name], part.engine, threads=cores()) for name, part in parts.items()}
     with Session(model.family, runners, digest=digest) as session:
         parity = verify.compare(model.family, session, answers)
     verify.demand(parity)
     manifest = Manifest(
         model=model.name,
         weights_digest=digest,
-        engines=tuple(_entry(model, digest, part, parity) for part in exported.values()),
-        runtime_versions=RUNTIME_VERSIONS,
-        verified_with={name: version(name) for name in ("onnxruntime", "torch", "onnx", "onnxscript")},
+        engines=tuple(_entry(part, runtime, parity) for part in parts.values()),
+        runtime_versions=runtime.loads,
+        verified_with={runtime.distribution: runtime.version(), **{name: version(name) for name in PACKAGES}},
         end_to_end=parity.run,
         probes=verify.as_probes(answers),
     )
     steps.finish()
-    return manifest, {name: part.graph for name, part in exported.items()}
+    return manifest, {name: part.engine for name, part in parts.items()}
 
 
 def reference_session(model: models.Model, weights: Path, faces: Mapping[str, ComponentSpec], digest: str) -> Session:
     """The model as torch modules with these weights, behind the faces of its engines."""
     from engines.runtimes.torch import TorchRunner
 
-    modules = model.graphs(weights)
+    modules = model.family.graphs(weights)
     runners = {name: TorchRunner(face, modules[name].module) for name, face in faces.items()}
     return Session(model.family, runners, digest=digest)
 
 
 def missing_packages() -> list[str]:
     """Which of the packages that a build needs are not installed."""
-    return [name for name in ("torch", "onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    return [name for name in PACKAGES if importlib.util.find_spec(name) is None]
 
 
 class _Steps:
@@ -118,43 +124,42 @@ class _Steps:
         self._progress("done", self._total, self._total)
 
 
-def _export(model: models.Model, weights: Path, steps: _Steps) -> dict[str, Exported]:
+def _compile(model: models.Model, weights: Path, digest: str, runtime: Runtime, steps: _Steps) -> dict[str, Compiled]:
+    """Each component: exported, checked, and compiled for the runtime's first device."""
     from engines.building import export, lint
 
-    modules = model.graphs(weights)
+    modules = model.family.graphs(weights)
     if set(modules) != set(model.family.components):
         raise EngineUnfit(f"{model.name} has modules {sorted(modules)} for components {model.family.components}")
     result = {}
     for name in model.family.components:
         steps.begin(f"exporting {name}")
         graph, component = export.export(name, modules[name])
-        steps.begin(f"checking {name}")
+        steps.begin(f"checking and compiling {name}")
         lint.lint(name, graph)
-        result[name] = Exported(graph, component)
+        spec = EngineSpec(
+            model=model.name,
+            weights_digest=digest,
+            component=component,
+            runtime=runtime.name,
+            precision=PRECISION,
+            profile=PROFILE,
+            device=runtime.devices[0],
+        )
+        result[name] = Compiled(spec, keys.digest_of(graph), runtime.compile(graph, spec))
     return result
 
 
-def _entry(model: models.Model, digest: str, part: Exported, parity: verify.Parity) -> EngineEntry:
-    spec = EngineSpec(
-        model=model.name,
-        weights_digest=digest,
-        component=part.component,
-        runtime="onnxruntime",
-        precision="float32",
-        profile=PROFILE,
-        device="cpu",
-    )
-    # ONNX Runtime runs the portable graph itself: its bytes are bound to the opset, not to a version of the
-    # runtime.
-    graph_digest, bound_to = keys.digest_of(part.graph), "onnx-opset20"
+def _entry(part: Compiled, runtime: Runtime, parity: verify.Parity) -> EngineEntry:
+    bound_to = runtime.bound_to()
     return EngineEntry(
-        key=keys.engine_key(spec, graph_digest=graph_digest, runtime_version=bound_to),
-        spec=spec,
-        graph_digest=graph_digest,
+        key=keys.engine_key(part.spec, graph_digest=part.graph_digest, runtime_version=bound_to),
+        spec=part.spec,
+        graph_digest=part.graph_digest,
         runtime_version=bound_to,
-        sha256=graph_digest,
-        size=len(part.graph),
-        parity=parity.components[part.component.name],
+        sha256=keys.digest_of(part.engine),
+        size=len(part.engine),
+        parity=parity.components[part.spec.component.name],
     )
 
 

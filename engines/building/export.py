@@ -1,5 +1,4 @@
-"""Turns a model's torch modules into ONNX graphs: opset 20, weights inside, nothing of this machine in the
-bytes.
+"""Turns a model's torch modules into ONNX graphs: weights inside, nothing of this machine in the bytes.
 
 `build.py` calls it. Needs the extra `longtake[build]`.
 """
@@ -9,17 +8,14 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from engines.spec import ComponentSpec, DType, Span, TensorSpec
+from engines.spec import OPSET, ComponentSpec, DType, Span, TensorSpec
 
 if TYPE_CHECKING:
     import onnx
 
-    from engines.families.sprite.graphs import GraphSpec
-
-OPSET: Final = 20
-"""The newest that TensorRT takes without known trouble; see `lint.py`."""
+    from engines.families.graph import GraphSpec
 
 
 def export(name: str, graph: GraphSpec) -> tuple[bytes, ComponentSpec]:

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from engines.errors import EngineUnfit
+from engines.spec import OPSET
 
 if TYPE_CHECKING:
     import onnx
 
-OPSET: Final = 20
 MAX_BYTES: Final = 16 * 1024 * 1024
 """Of one graph: engines are shipped in the package."""
 CONTROL_FLOW: Final = {"If", "Loop", "Scan", "SequenceMap"}

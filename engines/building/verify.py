@@ -6,7 +6,7 @@ themselves, without it against the answers that the modules gave when the engine
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from engines.building import probes
 from engines.errors import EngineUnfit
-from engines.families.base import Engines, Family
+from engines.families.base import Engines
+from engines.families.buildable import PROBE_SEED, BuildableFamily
 from engines.manifest import Manifest, Probe
 
 TOLERANCE: Final = 5e-4
@@ -28,7 +29,6 @@ FRAME_LEVELS: Final = 2.0
 END_TO_END: Final = "end_to_end"
 
 Outputs = Mapping[str, NDArray[np.generic]]
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,10 @@ class Parity:
         return found
 
 
-def record(family: Family, reference: Engines) -> dict[tuple[str, str], Outputs]:
+def record(family: BuildableFamily, reference: Engines) -> dict[tuple[str, str], Outputs]:
     """What the reference answers to every case, by (component, case); whole runs under `end_to_end`."""
     answers: dict[tuple[str, str], Outputs] = {
-        (case.component, case.name): reference.infer(case.component, case.inputs)
-        for case in probes.component_cases(family)
+        (case.component, case.name): reference.infer(case.component, case.inputs) for case in family.cases()
     }
     for canvas in family.capabilities.canvases:
         answers[END_TO_END, canvas.aspect_ratio] = probes.end_to_end(family, reference, canvas)
@@ -68,15 +67,15 @@ def record(family: Family, reference: Engines) -> dict[tuple[str, str], Outputs]
 
 def as_probes(answers: Mapping[tuple[str, str], Outputs]) -> tuple[Probe, ...]:
     """The answers as a manifest keeps them."""
-    return tuple(Probe(name, case, probes.SEED, probes.kept(outputs)) for (name, case), outputs in answers.items())
+    return tuple(Probe(name, case, PROBE_SEED, probes.kept(outputs)) for (name, case), outputs in answers.items())
 
 
-def compare(family: Family, engines: Engines, answers: Mapping[tuple[str, str], Outputs]) -> Parity:
+def compare(family: BuildableFamily, engines: Engines, answers: Mapping[tuple[str, str], Outputs]) -> Parity:
     """The engines against the reference's full answers."""
     return _compare(answers, record(family, engines))
 
 
-def check_probes(family: Family, engines: Engines, manifest: Manifest) -> Parity:
+def check_probes(family: BuildableFamily, engines: Engines, manifest: Manifest) -> Parity:
     """The engines against the answers that the manifest keeps. Raises `EngineUnfit` when they are for other
     cases."""
     wanted = {
@@ -84,7 +83,7 @@ def check_probes(family: Family, engines: Engines, manifest: Manifest) -> Parity
         for probe in manifest.probes
     }
     found = record(family, engines)
-    if set(wanted) != set(found) or any(probe.seed != probes.SEED for probe in manifest.probes):
+    if set(wanted) != set(found) or any(probe.seed != PROBE_SEED for probe in manifest.probes):
         raise EngineUnfit(
             "the manifest keeps answers to other inputs than this version draws: "
             f"`longtake engines build --model {manifest.model}` records them again"

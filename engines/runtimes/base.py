@@ -1,7 +1,8 @@
-"""The contract of a runner: one engine, loaded on `activate`, called by `infer`, let go on `deactivate`.
+"""What a runtime is: it compiles a graph into an engine, and makes the runner that calls the engine.
 
-`session.py` holds one per component. A runner checks its inputs against the engine's metadata before the
-runtime sees them, so that a wrong shape is a sentence and not a stack of native code.
+`building/build.py` asks a `Runtime` to compile, `session.py` and `store.py` ask it how its engines are run and named;
+`registry.py` knows them all. `session.py` holds one `Runner` per component. A runner checks its inputs against the
+engine's metadata before the runtime sees them, so that a wrong shape is a sentence and not a stack of native code.
 
     new ──activate──▶ active ──deactivate──▶ inactive ──activate──▶ …
                         │ infer, from any thread
@@ -17,9 +18,43 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.spec import ComponentSpec, TensorSpec
+from engines.spec import ComponentSpec, EngineSpec, TensorSpec
 
 Arrays = Mapping[str, NDArray[np.generic]]
+
+
+class Runtime(ABC):
+    """One way to compile and run engines. Importing its module imports no runtime; its methods may."""
+
+    name: str
+    """What specs and manifests call it, for ever: it is part of an engine's key."""
+    distribution: str
+    """What pip installs for it."""
+    devices: tuple[str, ...]
+    """What it compiles for, the default first: `cpu`, or names of accelerators."""
+    suffix: str
+    """Of an engine's file, with its dot."""
+    loads: tuple[str, str]
+    """Versions of the runtime that may load what is compiled now: at least the first, below the second."""
+
+    @abstractmethod
+    def version(self) -> str:
+        """The version that is installed. Raises `ImportError` where there is none."""
+
+    @abstractmethod
+    def bound_to(self) -> str:
+        """What the bytes that `compile` makes are bound to; part of an engine's key.
+
+        The exact version where a new one compiles anew, the format's where the engine is the portable graph itself.
+        """
+
+    @abstractmethod
+    def compile(self, graph: bytes, spec: EngineSpec) -> bytes:
+        """An engine's bytes from a component's ONNX graph. Raises `EngineUnfit` for what it cannot compile."""
+
+    @abstractmethod
+    def runner(self, component: ComponentSpec, engine: bytes, *, threads: int) -> Runner:
+        """A runner of an engine's bytes, not active yet. `threads` (at least 1) compute one call together."""
 
 
 class Runner(ABC):
@@ -28,10 +63,13 @@ class Runner(ABC):
     def __init__(self, component: ComponentSpec) -> None:
         self.component = component
         self._active = False
+        self._before: Mapping[str, object] | None = None
+        """The attributes as they were before `_load`."""
 
     def activate(self) -> None:
         """Load the engine; nothing happens when it is loaded."""
         if not self._active:
+            self._before = self._state()
             self._load()
             self._active = True
 
@@ -44,9 +82,26 @@ class Runner(ABC):
         return self._run(inputs)
 
     def deactivate(self) -> None:
-        """Let go of the engine's memory; safe after a failed or missing `activate`."""
+        """Let go of the engine's memory; safe after a failed or missing `activate`.
+
+        Raises `RuntimeError` for a runner that holds on to what its `_load` made: its memory would never come back.
+        """
         self._active = False
         self._unload()
+        before, self._before = self._before, None
+        if before is None:
+            return
+        after = self._state()
+        left = sorted(name for name in before.keys() | after.keys() if before.get(name) is not after.get(name))
+        if left:
+            raise RuntimeError(
+                f"{self.component.name}: {type(self).__name__} was not reset by deactivate ({', '.join(left)}): "
+                "`_unload` must undo what `_load` and `_run` set"
+            )
+
+    def _state(self) -> dict[str, object]:
+        """The subclass's attributes, to be compared by identity."""
+        return {name: value for name, value in vars(self).items() if name not in ("_active", "_before")}
 
     def __enter__(self) -> Self:
         self.activate()

@@ -1,4 +1,4 @@
-"""Runs an engine with ONNX Runtime on the CPU, from bytes that the store has checked.
+"""ONNX Runtime on the CPU: the engine is the portable graph itself, run from bytes that the store has checked.
 
 Results are the same from run to run for one version, thread count and processor: kernels are deterministic
 and work is split by a fixed number of threads, which do not spin between calls (several engines share the
@@ -12,11 +12,40 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.runtimes.base import Arrays, Runner
-from engines.spec import ComponentSpec
+from engines.runtimes.base import Arrays, Runner, Runtime
+from engines.spec import OPSET, ComponentSpec, EngineSpec
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
+
+
+class OnnxRuntime(Runtime):
+    """Implements `Runtime`; nothing is compiled."""
+
+    name = "onnxruntime"
+    distribution = "onnxruntime"
+    devices = ("cpu",)
+    suffix = ".onnx"
+    loads = ("1.31", "2")
+    """It promises to go on running old opsets; `verify` shows it for the one installed."""
+
+    def version(self) -> str:
+        """`onnxruntime.__version__`."""
+        import onnxruntime
+
+        return str(onnxruntime.__version__)
+
+    def bound_to(self) -> str:
+        """The opset, and no version of the runtime."""
+        return f"onnx-opset{OPSET}"
+
+    def compile(self, graph: bytes, spec: EngineSpec) -> bytes:  # noqa: ARG002
+        """The graph as it is."""
+        return graph
+
+    def runner(self, component: ComponentSpec, engine: bytes, *, threads: int) -> Runner:
+        """An `OnnxRuntimeRunner`."""
+        return OnnxRuntimeRunner(component, engine, threads=threads)
 
 
 class OnnxRuntimeRunner(Runner):

@@ -1,7 +1,8 @@
 """Runs a component as the torch module that its engine was exported from: the reference that `verify`
 compares with.
 
-Needs the extra `longtake[build]`; slower than an engine, and never chosen by itself.
+It is a `Runner` and no `Runtime`: what it runs is the module itself, which no bytes stand for, so the registry does not
+know it and no manifest can name it. Needs the extra `longtake[build]`; slower than an engine.
 """
 
 from __future__ import annotations

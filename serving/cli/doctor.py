@@ -97,25 +97,21 @@ async def _store(url: str) -> Finding:
 
 
 async def _engines(model: str, url: str) -> list[Finding]:
-    from engines import models
-    from engines.errors import EngineError
-    from serving.errors import StoreUnfit
-    from serving.stages.loaded import engines_of
+    from serving import engine_store
+    from serving.errors import LongtakeError, StoreUnfit
     from serving.store.open import open_store
 
     try:
         store = await open_store(url, probe=False)
-        family = models.family(model)
-        name = family.capabilities.model
-        found = await engines_of(name, store).find(name, models.weights_digest(name))
-        for component in family.components:
-            await found.read(found.manifest.entry(component))
-        await store.close()
     except StoreUnfit:
         return []
-    except (EngineError, ValueError) as error:
-        return [Finding("engines", "bad", str(error))]
-    return [Finding("engines", "ok", f"{name}: {len(family.components)} engines, digests match")]
+    try:
+        manifest = (await engine_store.check(model, store)).manifest
+    except LongtakeError as error:
+        return [Finding("engines", "bad", error.message)]
+    finally:
+        await store.close()
+    return [Finding("engines", "ok", f"{manifest.model}: {len(manifest.engines)} engines, digests match")]
 
 
 def _disk() -> Finding:

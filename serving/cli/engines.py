@@ -112,12 +112,12 @@ def verify(model: ModelName = "sprite", store: StoreUrl = None, output: Output =
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Turn what is wrong into one line and an exit code."""
-    from engines.errors import EngineCorrupt, EngineMissing, EngineUnfit
+    from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit
     from serving.errors import LongtakeError
 
     try:
         yield
-    except EngineMissing as error:
+    except EngineNotBuilt as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(3) from error
     except (EngineCorrupt, EngineUnfit) as error:
@@ -132,16 +132,16 @@ def clear_errors() -> Iterator[None]:
 async def opened(name: str, store_url: str | None) -> AsyncIterator[tuple[Model, Found]]:
     """A model and its engines. The store is opened only if named, or if the package has none for its weights."""
     from engines import models
-    from engines.errors import EngineMissing
+    from engines.errors import EngineNotBuilt
     from engines.store import EngineStore
 
     model = models.find(name)
-    digest = models.weights_digest(model.name)
+    digest = model.weights_digest()
     found = None
     if store_url is None:
         try:
-            found = await models.package_store(model.name).find(model.name, digest)
-        except EngineMissing:
+            found = await model.package_store().find(model.name, digest)
+        except EngineNotBuilt:
             found = None  # not in the package: look in the store of the settings
     if found is not None:
         yield model, found
@@ -152,14 +152,13 @@ async def opened(name: str, store_url: str | None) -> AsyncIterator[tuple[Model,
 
 @asynccontextmanager
 async def _built(store_url: str | None) -> AsyncIterator[Built]:
-    from engines.store import Built
-    from serving.errors import NotFound
+    from serving.engine_store import built
     from serving.settings import load_settings
     from serving.store.open import open_store
 
     store = await open_store(store_url or load_settings().store, probe=False)
     try:
-        yield Built(store, absent=NotFound)
+        yield built(store)
     finally:
         await store.close()
 
@@ -224,7 +223,7 @@ async def _build(
 
     from engines import models
     from engines.building import build as builder
-    from engines.errors import EngineMissing
+    from engines.errors import EngineNotBuilt
     from engines.store import Prebuilt
 
     model = models.find(name)
@@ -232,7 +231,7 @@ async def _build(
         try:
             async with opened(name, store_url) as (_, found):
                 return found.manifest, False
-        except EngineMissing:
+        except EngineNotBuilt:
             pass  # so there is something to build
     columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
@@ -249,7 +248,6 @@ async def _build(
 
 async def _verify(name: str, store_url: str | None) -> tuple[Parity, str]:
     """Largest differences, and from what."""
-    from engines import models
     from engines.building import build as builder
     from engines.building import verify
     from engines.session import open_found
@@ -257,7 +255,7 @@ async def _verify(name: str, store_url: str | None) -> tuple[Parity, str]:
     async with opened(name, store_url) as (model, found):
         session = await open_found(model.family, found)
     with session:
-        shipped = models.weights_digest(model.name)
+        shipped = model.weights_digest()
         if builder.missing_packages() or shipped is None:
             parity = verify.check_probes(model.family, session, found.manifest)
             return parity, "the answers of torch that the manifest keeps"

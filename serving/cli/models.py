@@ -16,6 +16,7 @@ import typer
 from serving.cli.engines import ModelName, Output, StoreUrl, clear_errors, opened
 
 if TYPE_CHECKING:
+    from engines.families.base import Range
     from engines.models import Model
 
 app = typer.Typer(name="models", help="Show what the models can do, and how well.", no_args_is_help=True)
@@ -78,39 +79,53 @@ def score(
     samples: Annotated[int, typer.Option(min=0, help="First segments for each row; 0 skips that table.")] = 48,
     chains: Annotated[int, typer.Option(min=0, help="Videos for each row of extensions; 0 skips that table.")] = 16,
     extensions: Annotated[int, typer.Option(min=1, help="Length of a chain.")] = 64,
-    steps: Annotated[int, typer.Option(min=1, max=50, help="Denoising steps.")] = 8,
+    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps.", show_default="the model's")] = None,
     seed: Annotated[int, typer.Option(help="Draws prompts, pictures and noise.")] = 1,
 ) -> None:
     """Measure how well a model follows prompts and keeps what it shows, through its engines, from pixels.
 
     Prints Markdown tables row by row. A full run takes long: try `--samples 8 --chains 2` first.
     """
-    from engines.families.sprite.training.score import report
+    from engines.families.buildable import ScoredFamily
     from engines.session import open_found
+    from serving.errors import FailedPrecondition
 
-    async def run() -> str:
+    async def run() -> tuple[str, int]:
         async with opened(model, store) as (entry, found):
+            if not isinstance(entry.family, ScoredFamily):
+                raise FailedPrecondition(
+                    f"the videos of {entry.name} cannot be scored: its family has no judge of them"
+                )
+            count = _steps(steps, entry.family.capabilities.steps)
             loaded = await open_found(entry.family, found)
         with loaded as session:
-            for line in report(session, samples=samples, chains=chains, extensions=extensions, steps=steps, seed=seed):
+            for line in entry.family.score(
+                session, samples=samples, chains=chains, extensions=extensions, steps=count, seed=seed
+            ):
                 typer.echo(line)
-            return session.digest
+            return session.digest, count
 
     began = time.monotonic()
     with clear_errors():
-        digest = asyncio.run(run())
+        digest, count = asyncio.run(run())
     seconds = time.monotonic() - began
-    typer.echo(f"Engines {digest[:12]}, {steps} steps, seed {seed}, measured in {seconds:.0f} s.")
+    typer.echo(f"Engines {digest[:12]}, {count} steps, seed {seed}, measured in {seconds:.0f} s.")
+
+
+def _steps(asked: int | None, bounds: Range) -> int:
+    steps = bounds.default if asked is None else asked
+    if not bounds.min <= steps <= bounds.max:
+        raise ValueError(f"steps: {steps}; this model takes {bounds.min} to {bounds.max}")
+    return steps
 
 
 def _description(model: Model) -> dict[str, Any]:
     """Capabilities and digest in plain values; the digest is None where the package has no engines."""
-    from engines import models
-    from engines.errors import EngineMissing
+    from engines.errors import EngineNotBuilt
 
     try:
-        digest = models.model_digest(model.name)
-    except EngineMissing:
+        digest = model.digest()
+    except EngineNotBuilt:
         digest = None
     return {**dataclasses.asdict(model.family.capabilities), "digest": digest}
 

@@ -59,24 +59,17 @@ def reproduce(
 
 
 async def _found(video: str, url: str | None, tenant: str) -> list[Compared]:
-    from engines.errors import EngineError
-    from engines.session import load_session
-    from serving.errors import EngineMissing
+    from serving import engine_store
     from serving.reproduction.reproduce import reproduce as run
     from serving.settings import load_settings
-    from serving.stages.loaded import engines_of
     from serving.store.open import open_store
 
     settings = load_settings(**({"store": url} if url else {}))
     store = await open_store(settings.store, probe=False)
     try:
-        session = await load_session(
-            settings.model, engines_of(settings.model, store), threads=settings.stages.engine_threads
-        )
+        session = await engine_store.load(settings.model, store, threads=settings.stages.engine_threads)
         with session:
             return await run(store, tenant, video, session, told=_told)
-    except EngineError as error:
-        raise EngineMissing(str(error)) from error
     finally:
         await store.close()
 

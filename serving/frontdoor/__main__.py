@@ -15,7 +15,7 @@ import gc
 import signal
 import sys
 
-from serving.errors import EngineMissing, LongtakeError, NotFound
+from serving.errors import LongtakeError
 from serving.frontdoor.create.catalog import Catalog, Model
 from serving.frontdoor.server import FrontDoor
 from serving.logs import configure
@@ -71,17 +71,12 @@ async def catalog_of(settings: Settings, store: Store) -> Catalog:
     Raises `SettingsError` for an unknown default, `EngineMissing`.
     """
     from engines import models
-    from engines.errors import EngineError
-    from engines.store import Built, EngineStore
+    from serving import engine_store
 
-    found = []
-    try:
-        for model in models.all_models():
-            engines = EngineStore(models.package_store(model.name).prebuilt, Built(store, absent=NotFound))
-            manifest = (await engines.find(model.name, models.weights_digest(model.name))).manifest
-            found.append(Model(model.family.capabilities, manifest.digest))
-    except EngineError as error:
-        raise EngineMissing(str(error)) from error
+    found = [
+        Model(model.family.capabilities, (await engine_store.find(model, store)).manifest.digest)
+        for model in models.all_models()
+    ]
     return Catalog(found, default=settings.model)
 
 

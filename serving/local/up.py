@@ -20,11 +20,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.errors import EngineMissing, LongtakeError, SettingsError
+from serving.errors import LongtakeError, SettingsError
 from serving.local.parts import Say, StartFailed, environment_of, front_door_part, stages_part
 from serving.local.process_tree import ProcessTree
 from serving.settings import Settings, split_address
-from serving.store.base import Store
 from serving.store.open import open_store
 
 GRACE_S = 8.0
@@ -103,29 +102,15 @@ async def _life(
 
 async def check(settings: Settings) -> None:
     """All that can be known before anything starts. Raises `SettingsError`, `StoreUnfit`, `EngineMissing`…"""
+    from serving import engine_store
+
     for name, address in (("grpc.address", settings.grpc.address), ("http.address", settings.http.address)):
         _check_port(name, address)
     store = await open_store(settings.store)
     try:
-        await _check_engines(settings.model, store)
+        await engine_store.check(settings.model, store)
     finally:
         await store.close()
-
-
-async def _check_engines(model: str, store: Store) -> None:
-    from engines import models
-    from engines.errors import EngineError
-    from serving.stages.loaded import engines_of
-
-    try:
-        family = models.family(model)
-        found = await engines_of(model, store).find(family.capabilities.model, models.weights_digest(model))
-        for component in family.components:
-            await found.read(found.manifest.entry(component))
-    except EngineError as error:
-        raise EngineMissing(str(error)) from error
-    except ValueError as error:
-        raise SettingsError(f"setting `model`: {error}") from error
 
 
 def _check_port(name: str, address: str) -> None:

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from engines import models
 from engines.families.base import Family
-from engines.session import Session, load_session
-from engines.store import Built, EngineStore
-from serving.errors import FailedPrecondition, NotFound
+from engines.session import Session
+from serving import engine_store
+from serving.errors import FailedPrecondition
 from serving.metrics import ENGINE_SECONDS, Recorder
 from serving.stages.watchdog import Watchdog
 from serving.store.base import Store
@@ -52,12 +51,7 @@ class Loaded:
         return Blobs(self.store, tenant)
 
 
-def engines_of(model: str, store: Store) -> EngineStore:
-    """Where a model's engines are looked for: in the package, then among those built into this store."""
-    return EngineStore(models.package_store(model).prebuilt, Built(store, absent=NotFound))
-
-
 async def load(model: str, store: Store, *, threads: int, components: Sequence[str], metrics: Recorder) -> Loaded:
-    """Load the engines that a stage needs, their digests checked. Raises `EngineError`, which says what to do."""
-    session = await load_session(model, engines_of(model, store), threads=threads, components=components)
+    """Load the engines that a stage needs, their digests checked. Raises `EngineMissing`, which says what to do."""
+    session = await engine_store.load(model, store, threads=threads, components=components)
     return Loaded(session, store, metrics)

@@ -9,19 +9,19 @@ leaves open (a denoiser that must choose for itself chooses twice), `caption` wr
 `tokenize` its ids.  Training uses the last two, the serving family all of them.
 """
 
+from __future__ import annotations
+
 import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
+from engines.families.base import Subject
 from engines.families.sprite.packing import TEXT_TOKENS
 from engines.families.sprite.world import BACKGROUND_NAMES, COLOUR_NAMES, DIRECTION_NAMES, I64, LANE_NAMES, SHAPE_NAMES
-
-Subject = Literal["named", "reference", "frame"]
-"""What a video is of: a thing that the caption names, a reference picture, or what a given frame shows."""
 
 VOCAB: Final = (
     *("<pad>", "a", "moves", "over", "it", "background", "<ref1>", *LANE_NAMES, "inside"),

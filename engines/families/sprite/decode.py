@@ -5,6 +5,8 @@ model. `score` judges with it, the demo writes down with it what a video shows, 
 pictures with it.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Final
 

@@ -6,6 +6,8 @@ clean latents of every token; only those of the target are trained and read.  `p
 where, `train_dit` trains it, `graphs` exports it.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from typing import cast

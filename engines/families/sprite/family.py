@@ -1,13 +1,13 @@
-"""The family of the embedded sprite model: its capabilities, how it reads prompts and pictures, and its
-sampler.
+"""The family of the embedded sprite model: the interface that the stages and the builder use, on this folder's parts.
 
-`models.py` registers it. The grammar, the packing and the reading of pictures are those that it was trained
-with (`engines.families.sprite`); here they meet the interface that the stages use. Nothing here needs torch.
+`families/registry.py` names it. The grammar, the packing and the reading of pictures are those that it was trained
+with. Nothing here needs torch, save `graphs`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -15,42 +15,20 @@ from numpy.typing import NDArray
 
 from engines.families.base import (
     Array,
-    Canvas,
-    Capabilities,
     Conditions,
     Denoising,
     Engines,
     Frames,
     PromptReading,
-    Range,
     ReferenceReading,
     Subject,
 )
-from engines.families.sprite import captions, packing, reference, world
+from engines.families.buildable import Case
+from engines.families.graph import GraphSpec
+from engines.families.sprite import captions, packing, reference, sampler, world
+from engines.families.sprite.capabilities import CAPABILITIES
 
-CAPABILITIES: Final = Capabilities(
-    model="sprite-1",
-    family="sprite",
-    description=(
-        "A small causal video model of one sprite that moves over a plain background: "
-        f"{', '.join(world.COLOUR_NAMES)}; {', '.join(world.SHAPE_NAMES)}, or a 4x4 pattern read from a reference "
-        f"picture; backgrounds {', '.join(world.BACKGROUND_NAMES)}; motion {', '.join(world.DIRECTION_NAMES)}."
-    ),
-    canvases=tuple(Canvas(aspect, *world.CANVASES[aspect]) for aspect in ("16:9", "1:1", "9:16")),
-    resolutions={"480p": 7, "720p": 11, "1080p": 16},
-    image_resolutions={"1k": 1024, "2k": 2048},
-    fps=world.FPS,
-    frames_per_latent=world.FRAMES_PER_LATENT,
-    root_latents=packing.REST_LATENTS + 1,
-    segment_latents=packing.REST_LATENTS,
-    seconds=Range(1, 15, 8),
-    extension_seconds=Range(1, 10, 6),
-    steps=Range(1, 50, packing.DEFAULT_STEPS),
-    reference_size=(world.SPRITE_PX, world.SPRITE_PX),
-    references_max=1,
-    max_prompt_chars=4096,
-    aliases=("sprite",),
-)
+_FOLDER: Final = Path(__file__).parent
 FAITHFUL: Final = 0.85
 """Share of a reference picture that must be carried for no warning to be given."""
 _ENCODE_BATCH: Final = 16
@@ -58,9 +36,12 @@ _ENCODE_BATCH: Final = 16
 
 
 class SpriteFamily:
-    """Implements `families.base.Family`."""
+    """Implements `BuildableFamily` and `ScoredFamily`."""
 
     capabilities = CAPABILITIES
+    weights = _FOLDER / "weights"
+    prebuilt = _FOLDER / "prebuilt"
+    probe_prompt = "a red circle moves left"
     components: tuple[str, ...] = (
         "text_encoder",
         "vae_encoder",
@@ -130,57 +111,15 @@ class SpriteFamily:
 
         Raises `ValueError` for conditions that this model does not take together.
         """
-        _check(conditions)
-        height, width = (
-            conditions.canvas.height // world.LATENT_PX,
-            conditions.canvas.width // world.LATENT_PX,
-        )
-        count = packing.REST_LATENTS + 1 if conditions.is_root else packing.REST_LATENTS
-        key = np.array([seed & (2**64 - 1), segment], np.uint64)  # a plain list of large numbers would be rounded
-        random = np.random.Generator(np.random.Philox(key=key))
-        latents = random.standard_normal((count, world.LATENT_CHANNELS, height, width), dtype=np.float32)
-        if conditions.first is not None:
-            latents[:1] = conditions.first
-        packed = packing.pack(
-            latents[None],
-            reference=conditions.references[0][None] if conditions.references else None,
-            anchor=None if conditions.anchor is None else conditions.anchor[None],
-            short=None if conditions.short is None else conditions.short[None],
-        )
-        where = packed.positions
-        constant: dict[str, NDArray[np.generic]] = {
-            "text": conditions.text[None],
-            "row": where.row,
-            "col": where.col,
-            "frame": where.frame,
-            "segment": where.segment,
-            "context": packed.tokens[:, : where.target.start],
-        }
-        if conditions.first is not None:
-            constant["first"] = conditions.first
-        return Denoising(latents=latents, step=0, times=packing.times(steps), packed=constant)
+        return sampler.start(conditions, seed=seed, segment=segment, steps=steps)
 
     def step(self, engines: Engines, states: Sequence[Denoising]) -> None:
         """One Euler step of each, in place. A given first frame stays as it is."""
-        nows = [float(state.times[state.step]) for state in states if not state.done]
-        if len(nows) < len(states) or len({self.batch_key(state) for state in states}) != 1:
-            raise ValueError("step: states of one batch_key, none of them done")
-        predicted = _float(engines.infer("dit", dit_inputs(states, nows))["x0"])
-        for state, now, tokens in zip(states, nows, predicted, strict=True):
-            then = float(state.times[state.step + 1])
-            context = state.packed["context"].shape[1]
-            height, width = state.latents.shape[-2:]
-            clean = packing.unpatchify(tokens[context:], height, width)
-            latents = packing.euler(state.latents, clean, now, then)
-            if "first" in state.packed:
-                latents[:1] = state.packed["first"]
-            state.latents = latents
-            state.step += 1
+        sampler.step(engines, states)
 
     def batch_key(self, state: Denoising) -> Hashable:
         """The canvas, and which conditions there are: they fix every token's position."""
-        packed = state.packed
-        return state.latents.shape, packed["context"].shape, packed["segment"].tobytes(), "first" in packed
+        return sampler.batch_key(state)
 
     def decode(self, engines: Engines, latents: Array, *, lead: Array | None) -> Iterator[Frames]:
         """Frame groups, uint8 [1 or 4, h, w, 3], in order; a video's first latent gives one frame."""
@@ -195,35 +134,25 @@ class SpriteFamily:
             found = engines.infer("vae_decoder_step", inputs)
             yield _pixels(found["frames"])
 
+    def graphs(self, weights: Path) -> Mapping[str, GraphSpec]:
+        """The five graphs with these weights, vae.safetensors and dit.safetensors. Needs torch."""
+        from engines.families.sprite import graphs
 
-def dit_inputs(states: Sequence[Denoising], times: Sequence[float]) -> Mapping[str, NDArray[np.generic]]:
-    """The denoiser's inputs for latents as they stand, each at its own time."""
-    constants = [state.packed for state in states]
-    tokens = [
-        np.concatenate([_float(constant["context"]), packing.patchify(state.latents)[None]], axis=1)
-        for state, constant in zip(states, constants, strict=True)
-    ]
-    first_given = "first" in constants[0]
-    return {
-        **{name: constants[0][name] for name in ("row", "col", "frame", "segment")},
-        "text": np.concatenate([constant["text"] for constant in constants]),
-        "tokens": np.concatenate(tokens),
-        "levels": np.concatenate([packing.levels(1, time, first_given=first_given) for time in times]),
-    }
+        return graphs.components(weights)
 
+    def cases(self) -> Iterator[Case]:
+        """See `probes.py`."""
+        from engines.families.sprite import probes
 
-def _check(conditions: Conditions) -> None:
-    """Refuse what the model was never trained on."""
-    if len(conditions.references) > CAPABILITIES.references_max:
-        raise ValueError(f"references: {len(conditions.references)}; this model takes {CAPABILITIES.references_max}")
-    if conditions.is_root:
-        return
-    if conditions.first is not None:
-        raise ValueError("first: an extension has no given first frame")
-    if conditions.anchor is None or conditions.short is None:
-        raise ValueError("anchor, short: an extension takes both")
-    if len(conditions.short) != packing.SHORT_LATENTS:
-        raise ValueError(f"short: {len(conditions.short)} latents; an extension takes {packing.SHORT_LATENTS}")
+        return probes.cases(self)
+
+    def score(
+        self, engines: Engines, *, samples: int, chains: int, extensions: int, steps: int, seed: int
+    ) -> Iterator[str]:
+        """See `training/score.py`."""
+        from engines.families.sprite.training.score import report
+
+        return report(engines, samples=samples, chains=chains, extensions=extensions, steps=steps, seed=seed)
 
 
 def _float(values: NDArray[np.generic]) -> Array:

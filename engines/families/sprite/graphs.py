@@ -1,15 +1,11 @@
 """The five graphs of the sprite model, as torch modules with what an exporter must know about them.
 
-`engines/building/export.py` turns `components()` into ONNX; `python -m engines.families.sprite.graphs --out DIR` writes
-them directly. Shapes and names here are what the serving family relies on.
+`family.py` hands `components()` to `engines/building`. Shapes and names here are what it relies on as it serves.
 """
 
-import argparse
-import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,25 +13,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.export import Dim
 
+from engines.families.graph import GraphSpec
 from engines.families.sprite import captions, packing
 from engines.families.sprite.dit import Dit, TextTable
 from engines.families.sprite.vae import CACHE_CHANNELS, Vae
 from engines.families.sprite.world import FRAMES_PER_LATENT, LATENT_CHANNELS, LATENT_PX
 
-OPSET = 20
 WEIGHTS = Path(__file__).parent / "weights"
-
-
-@dataclass(frozen=True)
-class GraphSpec:
-    """One graph to export."""
-
-    module: nn.Module
-    example_inputs: tuple[Tensor, ...]
-    input_names: tuple[str, ...]
-    output_names: tuple[str, ...]
-    dynamic_shapes: tuple[Mapping[int, Any], ...]
-    """For each input: dimension -> torch.export.Dim."""
 
 
 class EncodeLatent(nn.Module):
@@ -155,52 +139,3 @@ def components_of(vae: Vae, text: TextTable, dit: Dit) -> dict[str, GraphSpec]:
             ),
         ),
     }
-
-
-def write_onnx(spec: GraphSpec, path: Path) -> None:
-    """Export one graph as a single ONNX file, atomically."""
-    with torch.no_grad():
-        program = torch.onnx.export(
-            spec.module,
-            spec.example_inputs,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=list(spec.input_names),
-            output_names=list(spec.output_names),
-            dynamic_shapes=spec.dynamic_shapes,
-            verbose=False,
-        )
-    partial = path.with_suffix(".partial")
-    cast(torch.onnx.ONNXProgram, program).save(str(partial), external_data=False)
-    partial.replace(path)
-
-
-def main() -> None:
-    """Export all five graphs."""
-    parser = argparse.ArgumentParser(description="Export the sprite model's graphs to ONNX.")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of vae.safetensors and dit.safetensors")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the ONNX files")
-    parser.add_argument("--untrained", action="store_true", help="random weights: to develop against the shapes")
-    arguments = parser.parse_args()
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    if (arguments.out / "manifest.json").exists():
-        parser.error(
-            f"{arguments.out} holds verified engines: renew them with "
-            "`longtake engines build --model sprite --into prebuilt`"
-        )
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    if arguments.untrained:
-        specs = components_of(Vae().eval(), TextTable(len(captions.VOCAB)).eval(), Dit().eval())
-    else:
-        specs = components(arguments.weights)
-    for name, spec in specs.items():
-        path = arguments.out / f"{name}.onnx"
-        write_onnx(spec, path)
-        print(f"{path}  {path.stat().st_size / 1e6:.2f} MB", flush=True)
-    print(
-        "To serve them: `longtake engines build --model sprite --into prebuilt --weights DIR` (a plain copy is refused)"
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -12,6 +12,8 @@ Training and the serving family both pack here, in numpy alone, so that a graph 
 n is the number of tokens of one latent frame: a token is 2x2 latents.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal

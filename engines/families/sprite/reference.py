@@ -5,6 +5,8 @@ reading is returned with the video, so that a user sees what was understood, and
 of the picture it is.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from dataclasses import dataclass
 from typing import Final
@@ -29,7 +31,7 @@ _LEAST_PX: Final = 8
 
 
 @dataclass(frozen=True)
-class ReferenceReading:
+class PictureReading:
     """A picture as the model takes it."""
 
     grid: I64
@@ -51,7 +53,7 @@ class ReferenceReading:
         return f"4x4 blocks, row by row: {rows} ({self.fidelity:.0%} alike)"
 
 
-def read_reference(rgb: U8) -> ReferenceReading:
+def read_reference(rgb: U8) -> PictureReading:
     """Read a picture, uint8 [32, 32, 3].  Every picture has a reading; see `fidelity`."""
     if rgb.shape != (SPRITE_PX, SPRITE_PX, 3) or rgb.dtype != np.uint8:
         raise ValueError(f"reference: {rgb.dtype} {rgb.shape}; expected uint8 [32, 32, 3], crop and scale it first")
@@ -82,7 +84,7 @@ def read_reference(rgb: U8) -> ReferenceReading:
         # A shape that is smaller than the picture, or off its middle, is still that shape.
         fidelity = max(fidelity, _overlap(_scaled(thing), world.SHAPE_MASKS[named.shape]))
     counts = Counter(int(c) for c in grid.ravel())
-    return ReferenceReading(
+    return PictureReading(
         grid=grid,
         colours=tuple(world.COLOUR_NAMES[c] for c, _ in counts.most_common()),
         fidelity=fidelity,
@@ -91,7 +93,7 @@ def read_reference(rgb: U8) -> ReferenceReading:
     )
 
 
-def _exactly_named(rgb: U8) -> ReferenceReading | None:
+def _exactly_named(rgb: U8) -> PictureReading | None:
     """A picture that is drawn as this world draws a named sprite, noise apart."""
     seen = decode(rgb[None])
     shape, colour = int(seen.shape[0]), int(seen.colour[0])
@@ -104,7 +106,7 @@ def _exactly_named(rgb: U8) -> ReferenceReading | None:
     if (_distance(rgb, drawing) < SAME_COLOUR).mean() < EXACT_FIT:
         return None
     names = (world.COLOUR_NAMES[colour],)
-    return ReferenceReading(np.full((4, 4), colour), names, _fidelity(rgb, drawing), drawing, sprite)
+    return PictureReading(np.full((4, 4), colour), names, _fidelity(rgb, drawing), drawing, sprite)
 
 
 def _distance(a: U8, b: U8) -> F32:

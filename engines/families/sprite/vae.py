@@ -9,6 +9,8 @@ which is the decoder's whole cache.  Norms look at one place at a time, so any c
 `train_vae` trains it, `graphs` exports it, `data` encodes training clips with it.
 """
 
+from __future__ import annotations
+
 from typing import cast
 
 import torch

@@ -8,6 +8,8 @@ it token by token.
 Training makes its clips here, the scorer its ground truth, and the serving family takes the constants.
 """
 
+from __future__ import annotations
+
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass

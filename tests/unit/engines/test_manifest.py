@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from engines.errors import EngineCorrupt, EngineMissing, EngineUnverified
+from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnverified
 from engines.manifest import Manifest
+from engines.runtimes.onnxruntime import OnnxRuntime
 
 
 @pytest.fixture
@@ -42,16 +43,42 @@ def test_another_format_is_named(manifest: Manifest) -> None:
 
 
 def test_a_component_that_is_not_there_is_missing_and_says_how_to_build_it(manifest: Manifest) -> None:
-    with pytest.raises(EngineMissing, match="longtake engines build --model tiny-1"):
+    with pytest.raises(EngineNotBuilt, match="longtake engines build --model tiny-1"):
         manifest.entry("tripler")
 
 
 @pytest.mark.parametrize("version", ["1.31", "1.31.1", "1.40.0", "1.33.0.dev1"])
 def test_a_newer_runtime_of_the_same_major_version_may_load_it(manifest: Manifest, version: str) -> None:
-    manifest.check_runtime(version)
+    manifest.check_runtime(Installed(version))
 
 
 @pytest.mark.parametrize("version", ["1.30.2", "0.9", "2.0.0"])
 def test_an_older_or_next_major_runtime_is_refused_with_the_command(manifest: Manifest, version: str) -> None:
     with pytest.raises(EngineUnverified, match=r"pip install 'onnxruntime>=1\.31,<2'"):
-        manifest.check_runtime(version)
+        manifest.check_runtime(Installed(version))
+
+
+def test_a_runtime_that_is_not_installed_is_named_with_the_command(manifest: Manifest) -> None:
+    with pytest.raises(EngineUnverified, match=r"is not installed: pip install 'onnxruntime>=1\.31,<2'"):
+        manifest.check_runtime(Installed(None))
+
+
+def test_engines_of_two_runtimes_are_no_set(manifest: Manifest) -> None:
+    value = json.loads(manifest.to_json())
+    other = json.loads(json.dumps(value["engines"][0]))
+    other["spec"]["runtime"] = "another"
+    value["engines"].append(other)
+    with pytest.raises(EngineCorrupt, match="one runtime"):
+        Manifest.from_json(json.dumps(value).encode(), where="here")
+
+
+class Installed(OnnxRuntime):
+    """ONNX Runtime in a version of the test's choice; None for none at all."""
+
+    def __init__(self, version: str | None) -> None:
+        self._version = version
+
+    def version(self) -> str:
+        if self._version is None:
+            raise ModuleNotFoundError("No module named 'onnxruntime'")
+        return self._version

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engines import models
-from engines.errors import EngineMissing
+from engines.errors import EngineNotBuilt
 
 
 def test_a_model_is_found_by_name_and_alias() -> None:
@@ -34,8 +35,7 @@ def test_weights_are_digested_by_name_and_contents(tmp_path: Path) -> None:
     assert models.digest_of_weights(tmp_path) != first
 
 
-def test_a_model_without_prebuilt_engines_has_no_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bare = models.Model(models.family("sprite"), tmp_path, tmp_path)
-    monkeypatch.setattr(models, "find", lambda _: bare)
-    with pytest.raises(EngineMissing, match="longtake engines build"):
-        models.model_digest("sprite")
+def test_a_model_without_prebuilt_engines_has_no_digest(tmp_path: Path) -> None:
+    bare = replace(models.find("sprite"), prebuilt=tmp_path, weights=tmp_path)
+    with pytest.raises(EngineNotBuilt, match="longtake engines build"):
+        bare.digest()

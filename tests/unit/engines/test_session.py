@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engines import models
-from engines.errors import EngineCorrupt, EngineMissing
+from engines.errors import EngineCorrupt, EngineNotBuilt
 from engines.families.base import Conditions
 from engines.key import digest_of
 from engines.runtimes.base import Arrays, Runner
@@ -23,7 +23,7 @@ from engines.store import EngineStore, Prebuilt
 def test_the_shipped_engines_load_and_run(shipped: Session) -> None:
     text = shipped.family.encode_text(shipped, "a red circle moves left")
     assert text.shape == (14, 128)
-    assert shipped.digest == models.model_digest("sprite")
+    assert shipped.digest == models.find("sprite").digest()
 
 
 def test_calls_and_seconds_are_counted_by_component(shipped: Session) -> None:
@@ -73,7 +73,7 @@ def test_damaged_engines_do_not_load(tmp_path: Path) -> None:
 
 
 def test_missing_engines_name_the_command(tmp_path: Path) -> None:
-    with pytest.raises(EngineMissing, match="longtake engines build --model sprite-1"):
+    with pytest.raises(EngineNotBuilt, match="longtake engines build --model sprite-1"):
         asyncio.run(load_session("sprite", EngineStore(Prebuilt(tmp_path))))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.errors import EngineCorrupt, EngineMissing, EngineUnfit
+from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit
 from engines.manifest import Manifest
 from engines.store import Built, EngineStore, Prebuilt
 from serving.errors import NotFound
@@ -47,7 +47,7 @@ def test_engines_built_from_other_weights_are_not_used(
     prebuilt: Prebuilt, make_manifest: Make, make_graph: Graph
 ) -> None:
     prebuilt.publish(make_manifest(make_graph()), {"doubler": make_graph()})
-    with pytest.raises(EngineMissing, match="longtake engines build --model tiny-1"):
+    with pytest.raises(EngineNotBuilt, match="longtake engines build --model tiny-1"):
         asyncio.run(EngineStore(prebuilt).find("tiny-1", "w2"))
 
 
@@ -78,7 +78,7 @@ def test_a_file_that_is_gone_is_missing(prebuilt: Prebuilt, make_manifest: Make,
     manifest = make_manifest(make_graph())
     prebuilt.publish(manifest, {"doubler": make_graph()})
     (prebuilt.folder / "doubler.onnx").unlink()
-    with pytest.raises(EngineMissing):
+    with pytest.raises(EngineNotBuilt):
         prebuilt.read(manifest.entry("doubler"))
 
 
@@ -116,5 +116,5 @@ def test_publishing_the_same_engines_twice_is_fine_and_others_are_refused(
 
 
 def test_an_empty_store_names_the_command(built: Built, prebuilt: Prebuilt) -> None:
-    with pytest.raises(EngineMissing, match="longtake engines build --model tiny-1"):
+    with pytest.raises(EngineNotBuilt, match="longtake engines build --model tiny-1"):
         asyncio.run(EngineStore(prebuilt, built).find("tiny-1", "w1"))

@@ -9,6 +9,8 @@ encoded.
     Maker                        whole batches of tokens, for `train_dit`
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -17,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines.families.base import Subject
 from engines.families.sprite import captions, packing, world
 from engines.families.sprite.training.train_vae import pixels
 from engines.families.sprite.vae import Vae
@@ -61,7 +64,7 @@ def draw_root(rng: np.random.Generator, canvas: tuple[int, int]) -> Sample:
     task = "text" if u < 0.3 else "reference" if u < 0.85 else "frame"
     by_name = task == "text" or rng.random() < (0.12 if task == "reference" else 0.4)
     reference = task == "reference" or (task == "frame" and rng.random() < 0.15)
-    subject: captions.Subject = "named" if by_name else "reference"
+    subject: Subject = "named" if by_name else "reference"
     if task == "frame" and rng.random() < 0.8:
         subject = "frame"
     elif task == "reference" and rng.random() < 0.7:
@@ -87,7 +90,7 @@ def draw_extension(rng: np.random.Generator, canvas: tuple[int, int]) -> Sample:
     """Four latents further on in a video of any length; now and then a part of the history is missing."""
     by_name = rng.random() < 0.4
     reference = rng.random() < (0.15 if by_name else 0.65)
-    subject: captions.Subject = "named" if by_name else "reference"
+    subject: Subject = "named" if by_name else "reference"
     if rng.random() < 0.25:
         subject = "frame"
     direction = int(rng.integers(4))
@@ -113,7 +116,7 @@ def _draw(
     rng: np.random.Generator,
     canvas: tuple[int, int],
     by_name: bool,
-    subject: captions.Subject,
+    subject: Subject,
     direction: int,
     start: int,
     task: str,

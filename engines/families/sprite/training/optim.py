@@ -1,5 +1,7 @@
 """The optimiser of both training programs: Muon for weight matrices, AdamW for everything else."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -1,56 +1,21 @@
 """Makes segments of the sprite model's videos in batches, through whatever runs its graphs.
 
-`score` samples here, and so do the tests of the graphs.  Serving makes one video at a time, step by step, in
-`engines/families/sprite/family.py`; the packing and the sampler are the same.
+`score` samples here.  Serving makes one video at a time, step by step, in `../sampler.py`; the packing and the Euler
+step are the same.
 """
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from engines.families.base import Engines
 from engines.families.sprite import captions, packing, world
 from engines.families.sprite.world import F32, U8
-
-Arrays = Mapping[str, npt.NDArray[np.generic]]
-
-
-class Engines(Protocol):
-    """What runs the five graphs."""
-
-    def infer(self, component: str, inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
-        """Run one graph by name."""
-
-
-class OnnxEngines:
-    """The exported graphs of one folder, through ONNX Runtime."""
-
-    def __init__(self, folder: Path, threads: int = 2) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._sessions = {
-            path.stem: onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            for path in sorted(folder.glob("*.onnx"))
-        }
-        missing = {"text_encoder", "vae_encoder", "vae_decoder_first", "vae_decoder_step", "dit"} - set(self._sessions)
-        if missing:
-            raise FileNotFoundError(
-                f"{folder}: no {', '.join(sorted(missing))} (.onnx): export them with "
-                f"`python -m engines.families.sprite.graphs --out {folder}`"
-            )
-
-    def infer(self, component: str, inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
-        """Run one graph by name."""
-        session = self._sessions[component]
-        names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
 def encode_captions(engines: Engines, texts: Sequence[str]) -> F32:

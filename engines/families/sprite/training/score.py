@@ -1,26 +1,24 @@
-"""Scores the sprite model through its engines: `python -m engines.families.sprite.training.score --help`.
+"""Scores the sprite model through its engines; `longtake models score` asks for it through the family.
 
 Prompts, patterns and chains are drawn anew from a seed, sampled, decoded, and judged by `decode` from
 pixels alone. Nothing here knows a runtime: whatever answers `infer` can be scored, so a test can hand in a
 denoiser of noise and see every score fall to chance.
 """
 
-import argparse
-import time
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from engines.families.base import Engines, Subject
 from engines.families.sprite import captions, packing, world
 from engines.families.sprite.decode import Verdict, judge
 from engines.families.sprite.training.sampling import (
-    Engines,
     Given,
-    OnnxEngines,
     decode_latents,
     encode_captions,
     encode_pictures,
@@ -35,7 +33,7 @@ _BATCH: Final = 8
 
 
 @dataclass(frozen=True)
-class Case:
+class Scene:
     """One video to make, and the truth about it."""
 
     sprite: world.Sprite
@@ -45,7 +43,7 @@ class Case:
     lane: int
     """Index of a lane word."""
 
-    def text(self, subject: captions.Subject) -> str:
+    def text(self, subject: Subject) -> str:
         """Its canonical caption."""
         if subject == "frame":
             return captions.caption(captions.Reading(direction=world.DIRECTION_NAMES[self.direction]), subject)
@@ -66,20 +64,20 @@ class Case:
         return world.path(canvas, self.direction, self.start, lane, frames).astype(np.float32)
 
 
-def named_cases(count: int, rng: np.random.Generator, *, held_out: bool) -> list[Case]:
+def named_cases(count: int, rng: np.random.Generator, *, held_out: bool) -> list[Scene]:
     """Combinations of attributes whose caption was, or was not, trained."""
     pool = [c for c in world.COMBINATIONS if world.combination_is_held_out(c) == held_out]
     order = np.concatenate([rng.permutation(len(pool)) for _ in range(-(-count // len(pool)))])[:count]
     return [
-        Case(world.Named(pool[i][0], pool[i][1]), pool[i][2], pool[i][3], int(n % 5 == 0), int(rng.integers(3)))
+        Scene(world.Named(pool[i][0], pool[i][1]), pool[i][2], pool[i][3], int(n % 5 == 0), int(rng.integers(3)))
         for n, i in enumerate(order)
     ]
 
 
-def pattern_cases(count: int, rng: np.random.Generator, colours: int | None = None) -> list[Case]:
+def pattern_cases(count: int, rng: np.random.Generator, colours: int | None = None) -> list[Scene]:
     """Patterns that were never trained, of 2 to 6 colours in turn or of so many."""
     return [
-        Case(
+        Scene(
             world.random_pattern(rng, held_out=True, colours=colours or 2 + n % 5),
             int(rng.integers(4)),
             int(rng.integers(4)),
@@ -94,7 +92,7 @@ def pattern_cases(count: int, rng: np.random.Generator, colours: int | None = No
 class Made:
     """A root segment: its latents, and the verdict on its frames."""
 
-    case: Case
+    case: Scene
     latents: F32
     verdict: Verdict
     placed: bool
@@ -103,8 +101,8 @@ class Made:
 
 def make_roots(
     engines: Engines,
-    cases: Sequence[Case],
-    subject: captions.Subject,
+    cases: Sequence[Scene],
+    subject: Subject,
     canvas: tuple[int, int],
     rng: np.random.Generator,
     steps: int,
@@ -124,7 +122,7 @@ def make_roots(
             yield Made(case, latent, verdict, _placed(verdict, case.corners(canvas, np.arange(len(video)))))
 
 
-def encode_references(engines: Engines, cases: Sequence[Case]) -> F32:
+def encode_references(engines: Engines, cases: Sequence[Scene]) -> F32:
     """Latents of the cases' sprites as reference pictures, on black: [B, 16, 4, 4]."""
     return encode_pictures(engines, np.stack([world.picture(case.sprite, 3) for case in cases]))
 
@@ -146,7 +144,7 @@ class Kept:
 def extend_chains(
     engines: Engines,
     roots: Sequence[Made],
-    subject: captions.Subject,
+    subject: Subject,
     history: str,
     canvas: tuple[int, int],
     rng: np.random.Generator,
@@ -177,7 +175,7 @@ def extend_chains(
     return found
 
 
-def _kept(video: U8, case: Case, canvas: tuple[int, int], count: int) -> Kept:
+def _kept(video: U8, case: Scene, canvas: tuple[int, int], count: int) -> Kept:
     """Judge the last 16 frames of a video, of which those before are the lead."""
     length = packing.REST_LATENTS * world.FRAMES_PER_LATENT
     lead = judge(video[:-length], case.sprite, case.background, case.direction, is_start=False)
@@ -200,7 +198,7 @@ def first_segments_table(engines: Engines, samples: int, steps: int, seed: int) 
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for aspect, canvas in world.CANVASES.items():
         rng = np.random.default_rng(seed)
-        rows: list[tuple[str, captions.Subject, list[Case]]] = [
+        rows: list[tuple[str, Subject, list[Scene]]] = [
             ("text, trained combinations", "named", named_cases(samples, rng, held_out=False)),
             ("text, combinations never trained", "named", named_cases(samples, rng, held_out=True)),
         ]
@@ -235,7 +233,7 @@ def chains_table(engines: Engines, chains: int, extensions: int, steps: int, see
     )
     yield "|---" * (4 + len(marks)) + "|"
     for aspect, canvas in world.CANVASES.items():
-        kinds: tuple[tuple[str, captions.Subject], ...] = (
+        kinds: tuple[tuple[str, Subject], ...] = (
             ("named sprite", "named"),
             ("pattern never trained", "reference"),
         )
@@ -270,32 +268,3 @@ def report(
         yield ""
     if chains:
         yield from chains_table(engines, chains, extensions, steps, seed)
-
-
-def main() -> None:
-    """Read the arguments and print the tables."""
-    parser = argparse.ArgumentParser(description="Score the sprite model through its ONNX engines.")
-    parser.add_argument("--engines", type=Path, default=Path(__file__).parent / "prebuilt", help="folder of ONNX files")
-    parser.add_argument("--samples", type=int, default=48, help="root segments for each row; 0 skips the table")
-    parser.add_argument("--chains", type=int, default=16, help="videos for each row of extensions; 0 skips the table")
-    parser.add_argument("--extensions", type=int, default=64, help="length of a chain")
-    parser.add_argument("--steps", type=int, default=packing.DEFAULT_STEPS, help="denoising steps")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-    started = time.monotonic()
-    engines = OnnxEngines(arguments.engines, arguments.threads)
-    for line in report(
-        engines,
-        samples=arguments.samples,
-        chains=arguments.chains,
-        extensions=arguments.extensions,
-        steps=arguments.steps,
-        seed=arguments.seed,
-    ):
-        print(line, flush=True)
-    print(f"\nMeasured in {time.monotonic() - started:.0f} s, {arguments.steps} steps, seed {arguments.seed}.")
-
-
-if __name__ == "__main__":
-    main()

@@ -5,6 +5,8 @@ The rate is flat for half of the time, then falls: what is fine in the picture, 
 over many extensions, come as it falls.  A run can be stopped (Ctrl-C, SIGTERM) and started again.
 """
 
+from __future__ import annotations
+
 import argparse
 import functools
 import os

@@ -6,6 +6,8 @@ forgives what a denoiser leaves behind.  The rate follows a cosine over the step
 (Ctrl-C, SIGTERM) and started again.
 """
 
+from __future__ import annotations
+
 import argparse
 import math
 import os

@@ -9,7 +9,7 @@ import pytest
 
 from engines import models
 from engines.building import build
-from engines.errors import EngineMissing
+from engines.errors import EngineNotBuilt
 from engines.key import digest_of
 from engines.session import Session, open_found
 from engines.store import EngineStore, Prebuilt
@@ -17,13 +17,13 @@ from engines.store import EngineStore, Prebuilt
 
 def test_without_torch_the_command_that_installs_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "missing_packages", lambda: ["torch", "onnxscript"])
-    with pytest.raises(EngineMissing, match=r"needs torch, onnxscript: pip install 'longtake\[build\]'"):
+    with pytest.raises(EngineNotBuilt, match=r"needs torch, onnxscript: pip install 'longtake\[build\]'"):
         asyncio.run(build.build(models.find("sprite"), Prebuilt(tmp_path)))
 
 
 def test_without_weights_the_folder_is_named(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="a build needs longtake[build]")
-    with pytest.raises(EngineMissing, match="no weights"):
+    with pytest.raises(EngineNotBuilt, match="no weights"):
         asyncio.run(build.build(models.find("sprite"), Prebuilt(tmp_path), weights=tmp_path / "none"))
 
 

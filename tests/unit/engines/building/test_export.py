@@ -20,7 +20,7 @@ class Scale(torch.nn.Module):
 
 
 def _spec() -> object:
-    from engines.families.sprite.graphs import GraphSpec
+    from engines.families.graph import GraphSpec
 
     batch = torch.export.Dim("B", min=1, max=8)
     return GraphSpec(Scale().eval(), (torch.randn(2, 3),), ("x",), ("y",), ({0: batch},))

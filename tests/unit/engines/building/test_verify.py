@@ -10,20 +10,24 @@ import pytest
 from numpy.typing import NDArray
 
 from engines import models
-from engines.building import probes, verify
+from engines.building import verify
 from engines.errors import EngineUnfit
 from engines.manifest import Manifest
 from engines.runtimes.base import Arrays
 from engines.session import Session
 
+FAMILY = models.find("sprite").family
+
 
 @pytest.fixture(scope="module")
 def manifest() -> Manifest:
-    return asyncio.run(models.package_store("sprite").find("sprite-1", models.weights_digest("sprite"))).manifest
+    return asyncio.run(
+        models.find("sprite").package_store().find("sprite-1", models.find("sprite").weights_digest())
+    ).manifest
 
 
 def test_the_shipped_engines_answer_as_torch_did(shipped: Session, manifest: Manifest) -> None:
-    parity = verify.check_probes(shipped.family, shipped, manifest)
+    parity = verify.check_probes(FAMILY, shipped, manifest)
     assert parity.problems() == []
     assert set(parity.components) == set(shipped.family.components)
 
@@ -36,7 +40,7 @@ def test_every_component_is_asked_on_every_canvas(shipped: Session, manifest: Ma
 
 
 def test_the_same_cases_are_drawn_each_time(shipped: Session) -> None:
-    first, second = (list(probes.component_cases(shipped.family)) for _ in range(2))
+    first, second = (list(FAMILY.cases()) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         assert (one.component, one.name) == (other.component, other.name)
         for name in one.inputs:
@@ -45,7 +49,7 @@ def test_the_same_cases_are_drawn_each_time(shipped: Session) -> None:
 
 @pytest.mark.parametrize("component", models.family("sprite").components)
 def test_an_engine_that_is_off_by_a_percent_is_found(shipped: Session, manifest: Manifest, component: str) -> None:
-    parity = verify.check_probes(shipped.family, Skewed(shipped, component), manifest)
+    parity = verify.check_probes(FAMILY, Skewed(shipped, component), manifest)
     assert any(problem.startswith(component) for problem in parity.problems())
     with pytest.raises(EngineUnfit, match=component):
         verify.demand(parity)
@@ -59,7 +63,7 @@ def test_not_a_number_is_beyond_every_tolerance() -> None:
 def test_answers_to_other_inputs_are_not_compared(shipped: Session, manifest: Manifest) -> None:
     other = replace(manifest, probes=tuple(replace(probe, seed=21) for probe in manifest.probes))
     with pytest.raises(EngineUnfit, match="other inputs"):
-        verify.check_probes(shipped.family, shipped, other)
+        verify.check_probes(FAMILY, shipped, other)
 
 
 class Skewed:

@@ -58,6 +58,13 @@ def test_a_runner_can_be_let_go_of_after_a_failed_start(doubler: ComponentSpec) 
     assert runner.seen == ["load", "unload"]
 
 
+def test_a_runner_that_keeps_what_it_loaded_is_told_so(doubler: ComponentSpec) -> None:
+    runner = Hoarding(doubler)
+    runner.activate()
+    with pytest.raises(RuntimeError, match=r"doubler: Hoarding was not reset by deactivate \(loaded\)"):
+        runner.deactivate()
+
+
 class Recording(Runner):
     """Notes its life."""
 
@@ -77,3 +84,12 @@ class Recording(Runner):
 
     def _unload(self) -> None:
         self.seen.append("unload")
+
+
+class Hoarding(Recording):
+    """Keeps what it loaded."""
+
+    loaded: object = None
+
+    def _load(self) -> None:
+        self.loaded = object()

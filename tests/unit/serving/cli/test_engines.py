@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "prebuilt"
     shutil.copytree(models.find("sprite").prebuilt, folder)
     shipped = models.find("sprite")
-    monkeypatch.setattr(models, "_MODELS", (models.Model(shipped.family, folder, shipped.weights),))
+    monkeypatch.setattr(models, "find", lambda _: replace(shipped, prebuilt=folder))
     monkeypatch.setenv("LONGTAKE_STORE", str(tmp_path / "store"))
     monkeypatch.delenv("LONGTAKE_CONFIG", raising=False)
     return folder
@@ -34,7 +35,7 @@ def test_ls_shows_each_engine_with_its_digest_checked(bare: Path) -> None:
     assert result.exit_code == 0, result.output
     value = json.loads(result.stdout)
     assert value["layer"] == "prebuilt"
-    assert value["digest"] == models.model_digest("sprite")
+    assert value["digest"] == models.find("sprite").digest()
     assert {row["component"] for row in value["engines"]} == set(models.family("sprite").components)
     assert all(row["intact"] and row["parity"] < 1e-3 for row in value["engines"])
     assert "intact" in RUN.invoke(engines_app, ["ls"]).stdout
@@ -89,7 +90,7 @@ def test_models_are_listed_and_shown() -> None:
     [row] = json.loads(RUN.invoke(models_app, ["ls", "-o", "json"]).stdout)
     assert row["model"] == "sprite-1"
     assert row["canvases"][0] == {"aspect_ratio": "16:9", "height": 64, "width": 112}
-    assert row["digest"] == models.model_digest("sprite")
+    assert row["digest"] == models.find("sprite").digest()
     text = RUN.invoke(models_app, ["show"]).stdout
     assert "16:9 (112x64)" in text
     assert "1 to 15, 8 by default" in text
@@ -100,4 +101,4 @@ def test_score_prints_a_table_of_what_it_measured() -> None:
     result = RUN.invoke(models_app, arguments)
     assert result.exit_code == 0, result.output
     assert "| root segments | canvas | n |" in result.stdout
-    assert models.model_digest("sprite")[:12] in result.stdout
+    assert models.find("sprite").digest()[:12] in result.stdout

@@ -2,7 +2,8 @@
 
 import pytest
 
-from engines.families.sprite.captions import VOCAB, Reading, Subject, caption, complete, overruled, parse, tokenize
+from engines.families.base import Subject
+from engines.families.sprite.captions import VOCAB, Reading, caption, complete, overruled, parse, tokenize
 
 
 @pytest.mark.parametrize(

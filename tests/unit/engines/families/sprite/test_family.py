@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from engines.families.base import Array, Canvas, Conditions, Denoising, Family, Frames
-from engines.families.sprite.family import CAPABILITIES, SpriteFamily
+from engines.families.sprite.capabilities import CAPABILITIES
+from engines.families.sprite.family import SpriteFamily
 from engines.session import Session
 
 CANVASES = pytest.mark.parametrize("canvas", CAPABILITIES.canvases, ids=lambda canvas: canvas.aspect_ratio)

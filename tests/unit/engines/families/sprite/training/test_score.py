@@ -1,15 +1,15 @@
 """The shipped engines must score, and only because of what the denoiser has learnt."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-import engines.families.sprite
+from engines.families.base import Engines
 from engines.families.sprite import world
-from engines.families.sprite.training.sampling import Engines, OnnxEngines
 from engines.families.sprite.training.score import (
     Made,
     extend_chains,
@@ -18,11 +18,11 @@ from engines.families.sprite.training.score import (
     pattern_cases,
     report,
 )
+from engines.runtimes.base import Arrays
+from engines.session import Session
 
-PREBUILT = Path(engines.families.sprite.__file__).parent / "prebuilt"
 WIDE = world.CANVASES["16:9"]
 
-Arrays = Mapping[str, npt.NDArray[np.generic]]
 Infer = Callable[[Arrays], dict[str, npt.NDArray[np.generic]]]
 
 
@@ -37,11 +37,6 @@ class OtherDenoiser:
         return self.denoise(inputs) if component == "dit" else self.shipped.infer(component, inputs)
 
 
-@pytest.fixture(scope="module")
-def shipped() -> OnnxEngines:
-    return OnnxEngines(PREBUILT)
-
-
 def texts(engines: Engines, count: int = 8) -> list[Made]:
     rng = np.random.default_rng(0)
     return list(make_roots(engines, named_cases(count, rng, held_out=True), "named", WIDE, rng, 8))
@@ -52,13 +47,13 @@ def references(engines: Engines, count: int = 8) -> list[Made]:
     return list(make_roots(engines, pattern_cases(count, rng), "reference", WIDE, rng, 8))
 
 
-def test_prompts_and_patterns_that_were_never_trained_come_out_right(shipped: OnnxEngines) -> None:
+def test_prompts_and_patterns_that_were_never_trained_come_out_right(shipped: Session) -> None:
     for made in (texts(shipped), references(shipped)):
         assert sum(m.verdict.all for m in made) >= len(made) - 1
         assert sum(m.placed for m in made) >= len(made) - 1
 
 
-def test_a_chain_keeps_what_its_root_shows(shipped: OnnxEngines) -> None:
+def test_a_chain_keeps_what_its_root_shows(shipped: Session) -> None:
     rng = np.random.default_rng(0)
     roots = references(shipped, 4)
     kept = extend_chains(shipped, roots, "reference", "both + reference", WIDE, rng, 8, extensions=4)
@@ -66,13 +61,13 @@ def test_a_chain_keeps_what_its_root_shows(shipped: OnnxEngines) -> None:
     assert all(k.identity and k.background and k.velocity for k in kept[4])
 
 
-def test_without_history_an_extension_does_not_know_where_to_go_on(shipped: OnnxEngines) -> None:
+def test_without_history_an_extension_does_not_know_where_to_go_on(shipped: Session) -> None:
     rng = np.random.default_rng(0)
     kept = extend_chains(shipped, references(shipped, 4), "reference", "none", WIDE, rng, 8, extensions=1)
     assert not any(k.identity for k in kept[1])
 
 
-def test_a_denoiser_that_answers_noise_scores_nothing(shipped: OnnxEngines) -> None:
+def test_a_denoiser_that_answers_noise_scores_nothing(shipped: Session) -> None:
     rng = np.random.default_rng(0)
 
     def denoise(inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
@@ -83,7 +78,7 @@ def test_a_denoiser_that_answers_noise_scores_nothing(shipped: OnnxEngines) -> N
         assert not any(m.verdict.identity or m.verdict.all or m.placed for m in made)
 
 
-def test_a_denoiser_with_noise_for_weights_scores_nothing(shipped: OnnxEngines) -> None:
+def test_a_denoiser_with_noise_for_weights_scores_nothing(shipped: Session) -> None:
     torch = pytest.importorskip("torch", reason="swapping weights needs longtake[build]")
     from engines.families.sprite import graphs
 
@@ -103,13 +98,8 @@ def test_a_denoiser_with_noise_for_weights_scores_nothing(shipped: OnnxEngines) 
         assert not any(m.verdict.identity or m.verdict.all or m.placed for m in made)
 
 
-def test_the_report_states_its_sample_counts(shipped: OnnxEngines) -> None:
+def test_the_report_states_its_sample_counts(shipped: Session) -> None:
     lines = list(report(shipped, samples=1, chains=1, extensions=1, steps=1))
     rows = [line for line in lines if line.startswith("| ")]
     assert len(rows) == 1 + 3 * 10 + 1 + 3 * 9
     assert all("| 1 |" in row for row in rows if "canvas" not in row)
-
-
-def test_a_folder_without_engines_says_how_to_make_them(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"engines\.families\.sprite\.graphs --out"):
-        OnnxEngines(tmp_path)

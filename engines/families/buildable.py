@@ -1,0 +1,61 @@
+"""What a family adds to `base.Family` so that its engines can be built, verified and scored here.
+
+`engines/models.py` registers such families; `engines/building` and `longtake engines` ask them. The stages never do:
+who only serves needs `base.Family` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.families.base import Engines, Family
+from engines.families.graph import GraphSpec
+
+PROBE_SEED: Final = 20
+"""Verification draws all that is random from it: another seed makes recorded answers worthless."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of one component, to be answered alike by its engine and by its torch module."""
+
+    component: str
+    name: str
+    """Unique among the component's cases."""
+    inputs: Mapping[str, NDArray[np.generic]]
+
+
+class BuildableFamily(Family, Protocol):
+    """A family with weights, from which its engines are built."""
+
+    weights: Path
+    """Folder of the weights, *.safetensors."""
+    prebuilt: Path
+    """Folder of the engines that are shipped with it; it may be missing."""
+    probe_prompt: str
+    """What the whole runs of a verification show."""
+
+    def graphs(self, weights: Path) -> Mapping[str, GraphSpec]:
+        """Its components as torch modules with the weights of this folder, one of each name. Needs torch."""
+
+    def cases(self) -> Iterator[Case]:
+        """Random inputs of every component, drawn from `PROBE_SEED` alone, so that any install draws the same."""
+
+
+@runtime_checkable
+class ScoredFamily(BuildableFamily, Protocol):
+    """A family whose videos can be judged by what they show."""
+
+    def score(
+        self, engines: Engines, *, samples: int, chains: int, extensions: int, steps: int, seed: int
+    ) -> Iterator[str]:
+        """Markdown tables, line by line as they are measured.
+
+        `samples` first segments and `chains` videos of so many `extensions` for each row; 0 leaves a table out.
+        """

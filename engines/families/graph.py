@@ -1,0 +1,27 @@
+"""A component as an exporter takes it: a torch module, with what must be known about its inputs.
+
+A family's `graphs` makes them, `building/export.py` turns them into ONNX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """One graph to export."""
+
+    module: nn.Module
+    """Takes the inputs and gives the outputs in the order of their names; float32 values, int64 indices."""
+    example_inputs: tuple[Tensor, ...]
+    """Their sizes are those to tune for."""
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    dynamic_shapes: tuple[Mapping[int, Any], ...]
+    """For each input: dimension → torch.export.Dim."""

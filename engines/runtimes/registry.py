@@ -1,0 +1,48 @@
+"""The runtimes that Longtake knows, one line each, found by name.
+
+`building`, `session.py` and `store.py` ask here and know no runtime otherwise. A runtime's module is imported when it
+is first asked for; what it imports in turn (ONNX Runtime, …) waits until it works.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
+from typing import Final
+
+from engines.errors import EngineError
+from engines.runtimes.base import Runtime
+
+
+class Runtimes:
+    """Runtimes by name, the default first."""
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        """`places` gives for each name the class that implements `Runtime`, as `module:class`."""
+        self._places = dict(places)
+        self._made: dict[str, Runtime] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that are known, the default first."""
+        return tuple(self._places)
+
+    def find(self, name: str) -> Runtime:
+        """The runtime of this name. Raises `EngineError`, naming those that are there."""
+        if name not in self._places:
+            raise EngineError(f"runtime: {name!r} is not known; there is {', '.join(self._places)}")
+        if name not in self._made:
+            self._made[name] = pkgutil.resolve_name(self._places[name])()
+        return self._made[name]
+
+    def default(self) -> Runtime:
+        """The one that is built for where nothing else is said."""
+        return self.find(self.names[0])
+
+
+PLACES: Final = {
+    "onnxruntime": "engines.runtimes.onnxruntime:OnnxRuntime",
+}
+"""A new runtime is a line here."""
+SHIPPED: Final = Runtimes(PLACES)
+"""Those of this installation."""
