@@ -87,22 +87,18 @@ def plan(
 def _segments(
     request: VideoRequest, capabilities: Capabilities, parent: VideoShape | None
 ) -> tuple[PlannedSegment, ...]:
-    per_latent = capabilities.frames_per_latent
     if request.kind is Kind.IMAGE:
         return tuple(
             PlannedSegment(index=i, latents=capabilities.root_latents, frames=1, root=True)
             for i in range(request.images)
         )
-    seconds_per_segment = capabilities.segment_latents * per_latent / capabilities.fps
+    seconds_per_segment = capabilities.frames_of(capabilities.segment_latents, root=False) / capabilities.fps
     count = round(request.seconds / seconds_per_segment)
     extends = parent is not None or request.ingests is not None
     first = parent.depth + 1 if parent else 1 if request.ingests else 0
-    return tuple(
-        PlannedSegment(
-            index=first + i,
-            latents=capabilities.segment_latents if extends or i else capabilities.root_latents,
-            frames=capabilities.segment_latents * per_latent + (0 if extends or i else 1),
-            root=not extends and i == 0,
-        )
-        for i in range(count)
-    )
+    return tuple(_segment(capabilities, first + i, root=not extends and i == 0) for i in range(count))
+
+
+def _segment(capabilities: Capabilities, index: int, *, root: bool) -> PlannedSegment:
+    latents = capabilities.root_latents if root else capabilities.segment_latents
+    return PlannedSegment(index=index, latents=latents, frames=capabilities.frames_of(latents, root=root), root=root)

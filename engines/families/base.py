@@ -2,7 +2,11 @@
 
 A family declares what its model can do (`Capabilities`), reads prompts and pictures, packs conditions into the engines'
 inputs and owns the sampler. It never talks to a store or to Ray. `serving/stages` and `serving/plan.py` call it;
-`sprite/family.py` is the family that ships.
+`sprite/family.py` is the family that ships. What a family adds so that its engines can be built stands in
+`buildable.py`.
+
+Shapes below are named after what `Capabilities` declares: C is `latent_channels`, s `latent_stride`, f
+`frames_per_latent`; H and W are a canvas's pixels, h and w its latents (H/s, W/s); T counts latents and F frames.
 """
 
 from __future__ import annotations
@@ -54,9 +58,16 @@ class Capabilities:
     image_resolutions: Mapping[str, int]
     """Longest side of an image in pixels, at most, by name; the first one is the default."""
     fps: int
+    latent_channels: int
+    """C."""
+    latent_stride: int
+    """s: pixels of a latent, along height and along width."""
     frames_per_latent: int
+    """f: frames of every latent but a video's first."""
+    first_latent_frames: int
+    """Frames of a video's first latent: 1 where a video begins with a still, f where it is a latent like any other."""
     root_latents: int
-    """Latents of a video's first segment (its first latent is one frame)."""
+    """Latents of a video's first segment."""
     segment_latents: int
     """Latents of every further segment."""
     seconds: Range
@@ -76,6 +87,15 @@ class Capabilities:
         """The canvas of this aspect ratio, or None."""
         return next((c for c in self.canvases if c.aspect_ratio == aspect_ratio), None)
 
+    def frames_of(self, latents: int, *, root: bool) -> int:
+        """Frames of a segment of so many latents (at least 1); a root holds the video's first one."""
+        frames = latents * self.frames_per_latent
+        return frames + self.first_latent_frames - self.frames_per_latent if root else frames
+
+    def latents_of(self, frames: int) -> int:
+        """Whole latents among a video's first so many frames."""
+        return 1 + (frames - self.first_latent_frames) // self.frames_per_latent
+
 
 @dataclass(frozen=True)
 class PromptReading:
@@ -93,7 +113,7 @@ class ReferenceReading:
     """What a family reads from a reference picture."""
 
     picture: Frames
-    """uint8 [h, w, 3]: what is really encoded."""
+    """uint8 [H, W, 3]: what is really encoded."""
     description: str
     """In words, for `effective_reference`."""
     warning: str | None = None
@@ -107,13 +127,13 @@ class Conditions:
     text: Array
     """[tokens, width]: the text encoder's output."""
     references: tuple[Array, ...] = ()
-    """Each [16, h/8, w/8]: a reference picture's latent."""
+    """Each [C, h, w] of a picture of `reference_size`."""
     first: Array | None = None
-    """[1, 16, h, w]: the given first frame's latent; only for a root segment."""
+    """[1, C, h, w]: the given first frame's latent; only for a root segment."""
     anchor: Array | None = None
-    """[1, 16, h, w]: the video's first latent; None for a root segment."""
+    """[1, C, h, w]: the video's first latent; None for a root segment."""
     short: Array | None = None
-    """[k, 16, h, w]: the newest latents, oldest first; None for a root segment."""
+    """[`history_latents`, C, h, w]: the newest latents, oldest first; None for a root segment."""
 
     @property
     def is_root(self) -> bool:
@@ -126,7 +146,7 @@ class Denoising:
     """A segment on its way from noise to latents: the sampler's whole state."""
 
     latents: Array
-    """[T, 16, h, w], the noised target."""
+    """[T, C, h, w], the noised target."""
     step: int
     """Steps done."""
     times: Array
@@ -159,7 +179,7 @@ class Family(Protocol):
     components: tuple[str, ...]
     """Names of the engines it needs."""
     lead_latents: int
-    """W: latents before a segment that the decoder must see again to rebuild its state."""
+    """Latents before a segment that the decoder must see again to rebuild its state."""
     history_latents: int
     """How many of the newest latents `Conditions.short` holds."""
 
@@ -173,10 +193,13 @@ class Family(Protocol):
         """[tokens, width]."""
 
     def encode_still(self, engines: Engines, picture: Frames) -> Array:
-        """uint8 [h, w, 3] → latent [16, h/8, w/8]."""
+        """A picture, uint8 [H, W, 3] → its latent [C, h, w]."""
 
     def encode_video(self, engines: Engines, frames: Frames) -> Array:
-        """uint8 [4k+1, h, w, 3] → latents [k+1, 16, h/8, w/8]. Raises `ValueError` for another frame count."""
+        """A video from its first frame, uint8 [F, H, W, 3] → latents [T, C, h, w].
+
+        Raises `ValueError` unless F is `frames_of(T, root=True)` for some T.
+        """
 
     def start(self, conditions: Conditions, *, seed: int, segment: int, steps: int) -> Denoising:
         """Noise for a segment, drawn from (seed, segment) alone, so that any replica draws the same."""
@@ -191,4 +214,7 @@ class Family(Protocol):
         """States with equal keys can be stepped together: same shapes, same positions, any time."""
 
     def decode(self, engines: Engines, latents: Array, *, lead: Array | None) -> Iterator[Frames]:
-        """Frame groups, uint8 [1 or 4, h, w, 3]. `lead` [W, 16, h, w] rebuilds the decoder's state; None at a root."""
+        """The frames of each latent, uint8 [f, H, W, 3] (`first_latent_frames` of a root's first), in order.
+
+        `lead` [`lead_latents`, C, h, w] rebuilds the decoder's state; None at a root.
+        """

@@ -93,10 +93,11 @@ def _row(session: Session, canvas: Canvas, scale: Scale, *, root: bool) -> Row:
 
 def conditions_of(session: Session, canvas: Canvas, *, root: bool) -> Conditions:
     """Conditions of the right shapes; what they say costs nothing."""
-    random = np.random.default_rng(0)
+    random, can = np.random.default_rng(0), session.family.capabilities
 
     def latents(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        return random.standard_normal((count, 16, canvas.height // 8, canvas.width // 8), dtype=np.float32)
+        size = (canvas.height // can.latent_stride, canvas.width // can.latent_stride)
+        return random.standard_normal((count, can.latent_channels, *size), dtype=np.float32)
 
     return Conditions(
         canvas=canvas,

@@ -153,5 +153,5 @@ def _left_out(frames_before: int, family: Family) -> int:
     """Latents before the segment that neither anchor nor tail brings to it."""
     if frames_before == 0:
         return 0
-    latents = 1 + (frames_before - 1) // family.capabilities.frames_per_latent
+    latents = family.capabilities.latents_of(frames_before)
     return max(0, latents - 1 - family.history_latents)

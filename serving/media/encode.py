@@ -19,14 +19,12 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
+from engines.families.base import Frames
 from serving.media.boxes import Sample, box, boxes, find, fragment
 from serving.media.scheduling import unchanged_scheduling
 from serving.media.track import TICKS_PER_FRAME, Track
 from serving.requests import Codec
-
-Frames = NDArray[np.uint8]
 
 _CODECS: dict[Codec, tuple[str, dict[str, str]]] = {
     # Not pred-struct=1 (low delay): its threads come to wait for each other for ever on a busy machine. Not preset 9

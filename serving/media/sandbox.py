@@ -19,13 +19,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
+from engines.families.base import Frames
 from serving.errors import InvalidArgument
 from serving.frozen import Frozen
-
-Frames = NDArray[np.uint8]
 
 MAX_PICTURE_BYTES = 10 * 1024 * 1024
 _PICTURE_SECONDS, _VIDEO_SECONDS = 10, 120

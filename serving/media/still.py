@@ -12,10 +12,9 @@ from typing import cast
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-Frames = NDArray[np.uint8]
+from engines.families.base import Frames
 
 _GAP, _LINE = 6, 14
 _PAPER, _INK = (250, 250, 248), (40, 40, 44)

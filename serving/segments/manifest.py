@@ -20,7 +20,7 @@ __all__ = ["LatentRef", "ManifestCanvas", "MediaPart", "SegmentManifest"]
 
 
 class LatentRef(Frozen):
-    """Some latents of a stored blob (safetensors, tensor `latents` float32 [T, 16, h, w])."""
+    """Some latents of a stored blob (safetensors, tensor `latents` float32 [T, C, h, w])."""
 
     blob: Digest
     start: int = Field(ge=0)

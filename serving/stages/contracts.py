@@ -10,10 +10,12 @@ under a digest that the small result names.
     Conditioner.ingest(IngestCall)                 → IngestResult                 (foreign video → root segment's blobs)
     Conditioner.condition(ConditionCall, text)     → Conditions                   (by reference)
     Denoiser.run_slice(SliceCall, conditions)      → SliceResult
-    Denoiser.take_latents(TakeCall)                → [T, 16, h, w] float32        (by reference; same replica)
+    Denoiser.take_latents(TakeCall)                → [T, C, h, w] float32         (by reference; same replica)
     Denoiser.cancel(CancelCall)                    → None
     Renderer.render(RenderCall, latents)           → RenderResult
     Renderer.render_image(ImageCall, latents)      → ImageResult
+
+T, C, h and w are those of `engines.families.base`: latents, their channels, and a canvas's latents.
 """
 
 from __future__ import annotations

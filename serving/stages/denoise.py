@@ -111,7 +111,7 @@ class Denoiser:
             raise
 
     async def take(self, call: TakeCall) -> Array:
-        """A finished segment's latents [T, 16, h, w]; from the store when they are not here."""
+        """A finished segment's latents [T, C, h, w]; from the store when they are not here."""
         if call.last:
             self._leases.let_go(call.job)
         held = self._finished.get((call.job, call.segment))

@@ -56,8 +56,7 @@ class Ingester:
                 field=_FIELD,
             )
             async with aclosing(pictures):  # type: ignore[type-var]  # an async generator
-                group = family.capabilities.frames_per_latent
-                encoded, small = await _encode(pictures, call, group, self._loaded.watchdog)
+                encoded, small = await _encode(pictures, call, family.capabilities, self._loaded.watchdog)
         latents = await asyncio.to_thread(family.encode_video, self._loaded, small)
         ref = await put_latents(blobs, latents)
         kept = min(family.history_latents, ref.count)
@@ -77,20 +76,22 @@ class Ingester:
 
 
 def fit(seconds: float, capabilities: Capabilities) -> tuple[int, tuple[str, ...]]:
-    """How many frames a video of this length gives, and what to tell of it: one, and whole latents after it.
+    """How many frames a video of this length gives, and what to tell of it: those of its first latent, and whole
+    latents after it.
 
     Raises `InvalidArgument` for a video too short to be continued.
     """
-    fps, group = capabilities.fps, capabilities.frames_per_latent
-    there = int(seconds * fps + 1e-6)
-    if there < 1 + group:
-        raise InvalidArgument(_FIELD, f"it has {seconds:.2f} s; at least {(1 + group) / fps:.2f} s are needed")
-    frames = 1 + (there - 1) // group * group
+    fps, first = capabilities.fps, capabilities.first_latent_frames
+    there, least = int(seconds * fps + 1e-6), capabilities.frames_of(2, root=True)
+    if there < least:
+        raise InvalidArgument(_FIELD, f"it has {seconds:.2f} s; at least {least / fps:.2f} s are needed")
+    frames = capabilities.frames_of(capabilities.latents_of(there), root=True)
     if frames == there:
         return frames, ()
     warning = (
         f"the video was taken as {frames} frames at {fps} frames per second ({frames / fps:.2f} s): "
-        f"the model continues after one frame and whole groups of {group}"
+        f"the model continues after {'one frame' if first == 1 else f'{first} frames'} and whole groups of "
+        f"{capabilities.frames_per_latent}"
     )
     return frames, (warning,)
 
@@ -104,7 +105,7 @@ def shrink(frame: Frames, canvas: ManifestCanvas) -> Frames:
 
 
 async def _encode(
-    pictures: AsyncIterator[Frames], call: IngestCall, group: int, watchdog: Watchdog
+    pictures: AsyncIterator[Frames], call: IngestCall, can: Capabilities, watchdog: Watchdog
 ) -> tuple[Encoded, Frames]:
     """The video's media, and its frames at the canvas's size."""
     watched = partial(watchdog.watched, "video encoder")
@@ -115,7 +116,7 @@ async def _encode(
     async for picture in pictures:
         small.append(shrink(picture, call.canvas))
         pending.append(picture)
-        if len(small) == 1 or len(pending) == group:
+        if len(small) == can.first_latent_frames or len(pending) == can.frames_per_latent:
             fragments += await asyncio.to_thread(watched, encoder.push, np.stack(pending))
             pending = []
     fragments += await asyncio.to_thread(watched, encoder.finish)

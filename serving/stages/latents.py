@@ -28,12 +28,12 @@ async def get_array(blobs: Blobs, digest: str) -> Array:
 
 
 async def put_latents(blobs: Blobs, latents: Array) -> LatentRef:
-    """Store latents [T, 16, h, w]; a reference to all of them."""
+    """Store latents [T, C, h, w]; a reference to all of them."""
     return LatentRef(blob=await put_array(blobs, latents), start=0, count=len(latents))
 
 
 async def get_latents(blobs: Blobs, ref: LatentRef) -> Array:
-    """The latents that a reference names, [count, 16, h, w]. Raises `NotFound`, `Corrupt`."""
+    """The latents that a reference names, [count, C, h, w]. Raises `NotFound`, `Corrupt`."""
     latents = await get_array(blobs, ref.blob)
     if ref.start + ref.count > len(latents):
         raise Corrupt(f"blob {ref.blob} holds {len(latents)} latents, not {ref.start + ref.count}")

@@ -31,7 +31,8 @@ MODEL = Capabilities(
     model="studio-1", family="studio", description="Coloured frames for tests.",
     canvases=(Canvas("16:9", 64, 112), Canvas("1:1", 64, 64)),
     resolutions={"480p": 1, "720p": 2}, image_resolutions={"1k": 448, "2k": 896},
-    fps=16, frames_per_latent=4, root_latents=5, segment_latents=4,
+    fps=16, latent_channels=16, latent_stride=8, frames_per_latent=4, first_latent_frames=1,
+    root_latents=5, segment_latents=4,
     seconds=Range(1, 15, 8), extension_seconds=Range(1, 10, 6), steps=Range(1, 8, 4),
     reference_size=(32, 32), references_max=4, max_prompt_chars=2_000,
 )  # fmt: skip
