@@ -1,1 +1,1 @@
-"""Model families: one folder for each, all under the contract of `base.py`."""
+"""Model families: one folder for each, all under the contract of `base.py`; `registry.py` names them."""

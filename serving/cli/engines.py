@@ -38,6 +38,11 @@ Weights = Annotated[
     typer.Option(help="Folder of *.safetensors; default: the weights of the package.", show_default=False),
 ]
 
+RuntimeName = Annotated[
+    str | None,
+    typer.Option("--runtime", help="What compiles and runs them.", show_default="ONNX Runtime"),
+]
+
 
 @app.command("ls")
 def list_engines(model: ModelName = "sprite", store: StoreUrl = None, output: Output = "text") -> None:
@@ -62,6 +67,7 @@ def build(
     into: Into = "store",
     store: StoreUrl = None,
     weights: Weights = None,
+    runtime: RuntimeName = None,
     output: Output = "text",
 ) -> None:
     """Build a model's engines: export, check, compile, compare with torch, and publish.
@@ -72,7 +78,7 @@ def build(
         typer.echo("error: --weights goes with --into prebuilt: a store serves the package's weights alone", err=True)
         raise typer.Exit(2)
     with clear_errors():
-        made, built = asyncio.run(_build(model, into, store, weights, quiet=output == "json"))
+        made, built = asyncio.run(_build(model, into, store, weights, runtime, quiet=output == "json"))
     if output == "json":
         typer.echo(json.dumps({"model": made.model, "digest": made.digest, "built": built}))
     elif built:
@@ -215,7 +221,7 @@ def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
 
 
 async def _build(
-    name: str, into: str, store_url: str | None, weights: Path | None, *, quiet: bool
+    name: str, into: str, store_url: str | None, weights: Path | None, runtime_name: str | None, *, quiet: bool
 ) -> tuple[Manifest, bool]:
     """The manifest, and whether anything had to be built."""
     from rich.console import Console
@@ -224,12 +230,20 @@ async def _build(
     from engines import models
     from engines.building import build as builder
     from engines.errors import EngineNotBuilt
+    from engines.runtimes.registry import SHIPPED
     from engines.store import Prebuilt
+    from serving.errors import FailedPrecondition
 
     model = models.find(name)
+    runtime = SHIPPED.find(runtime_name) if runtime_name else SHIPPED.default()
     if into == "store":
         try:
             async with opened(name, store_url) as (_, found):
+                if found.manifest.runtime != runtime.name:
+                    raise FailedPrecondition(
+                        f"engines of {model.name} for {found.manifest.runtime} are there already ({found.layer.name}), "
+                        f"and come before any for {runtime.name}: replace them with --into prebuilt"
+                    )
                 return found.manifest, False
         except EngineNotBuilt:
             pass  # so there is something to build
@@ -241,9 +255,11 @@ async def _build(
             bar.update(task, description=what, completed=done, total=total)
 
         if into == "prebuilt":
-            return await builder.build(model, Prebuilt(model.prebuilt), weights=weights, progress=show), True
+            return await builder.build(
+                model, Prebuilt(model.prebuilt), weights=weights, runtime=runtime, progress=show
+            ), True
         async with _built(store_url) as built:
-            return await builder.build(model, built, weights=weights, progress=show), True
+            return await builder.build(model, built, weights=weights, runtime=runtime, progress=show), True
 
 
 async def _verify(name: str, store_url: str | None) -> tuple[Parity, str]:

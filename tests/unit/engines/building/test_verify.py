@@ -39,14 +39,6 @@ def test_every_component_is_asked_on_every_canvas(shipped: Session, manifest: Ma
             assert component == "text_encoder" or (component, canvas.aspect_ratio) in asked
 
 
-def test_the_same_cases_are_drawn_each_time(shipped: Session) -> None:
-    first, second = (list(FAMILY.cases()) for _ in range(2))
-    for one, other in zip(first, second, strict=True):
-        assert (one.component, one.name) == (other.component, other.name)
-        for name in one.inputs:
-            np.testing.assert_array_equal(one.inputs[name], other.inputs[name])
-
-
 @pytest.mark.parametrize("component", models.family("sprite").components)
 def test_an_engine_that_is_off_by_a_percent_is_found(shipped: Session, manifest: Manifest, component: str) -> None:
     parity = verify.check_probes(FAMILY, Skewed(shipped, component), manifest)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from engines import models
 from engines.building import build
+from engines.families.sprite.family import SpriteFamily
 from serving.cli.engines import app as engines_app
 from serving.cli.models import app as models_app
 
@@ -102,3 +103,22 @@ def test_score_prints_a_table_of_what_it_measured() -> None:
     assert result.exit_code == 0, result.output
     assert "| root segments | canvas | n |" in result.stdout
     assert models.find("sprite").digest()[:12] in result.stdout
+
+
+def test_a_model_whose_family_has_no_judge_is_refused(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(SpriteFamily, "score")
+    result = RUN.invoke(models_app, ["score"])
+    assert result.exit_code == 2
+    assert "sprite-1 cannot be scored" in result.stderr
+
+
+def test_steps_that_the_model_does_not_take_are_refused() -> None:
+    result = RUN.invoke(models_app, ["score", "--steps", "51"])
+    assert result.exit_code == 2
+    assert "takes 1 to 50" in result.stderr
+
+
+def test_a_runtime_that_is_not_known_names_those_that_are(bare: Path) -> None:
+    result = RUN.invoke(engines_app, ["build", "--runtime", "abacus"])
+    assert result.exit_code == 2
+    assert "there is onnxruntime" in result.stderr

@@ -1,0 +1,19 @@
+"""Each line of the registry is a family that can be built, with its weights in its own folder."""
+
+from __future__ import annotations
+
+from engines.families.buildable import ScoredFamily
+from engines.families.registry import PLACES
+from engines.models import Models
+
+
+def test_every_line_is_a_family_with_weights() -> None:
+    found = Models(PLACES).all()
+    assert len(found) == len(PLACES)
+    for model in found:
+        assert model.weights_digest() is not None
+        assert {case.component for case in model.family.cases()} == set(model.family.components)
+
+
+def test_the_default_model_can_be_scored() -> None:
+    assert isinstance(Models(PLACES).all()[0].family, ScoredFamily)
