@@ -100,9 +100,10 @@ class Studio:
         shape = shape_of(await Segments(self.store, TENANT).get(extends.segment)) if extends else None
         planned = plan(request, can, model_digest=self.session.digest, seed=seed, parent=shape)
         now = now_ms()
-        return await self.jobs.create(
+        made = await self.jobs.create(
             JobRecord(id=new_id("vid_"), tenant=TENANT, request=request, plan=planned, created_ms=now)
         )
+        return made.record
 
 
 @asynccontextmanager

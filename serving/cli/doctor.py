@@ -7,7 +7,6 @@ import importlib.util
 import os
 import platform
 import shutil
-import socket
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Annotated
@@ -72,15 +71,12 @@ def _findings(store: str | None) -> Iterator[Finding]:
 
 
 def _port(name: str, address: str) -> Finding:
-    from serving.settings import split_address
+    from serving.frontdoor.edge.listen import listen
 
-    host, port = split_address(address)
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return Finding(name, "note", f"{address}: {error.strerror}; is Longtake running? Else choose another port")
+    try:
+        listen(address).close()
+    except OSError as error:
+        return Finding(name, "note", f"{address}: {error.strerror}; is Longtake running? Else choose another port")
     return Finding(name, "ok", f"{address} is free")
 
 

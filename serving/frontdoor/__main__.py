@@ -16,7 +16,7 @@ import signal
 import sys
 
 from serving.errors import LongtakeError
-from serving.frontdoor.create.catalog import Catalog, Model
+from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.server import FrontDoor
 from serving.logs import configure
 from serving.reports import Reports
@@ -74,7 +74,7 @@ async def catalog_of(settings: Settings, store: Store) -> Catalog:
     from serving import engine_store
 
     found = [
-        Model(model.family.capabilities, (await engine_store.find(model, store)).manifest.digest)
+        ServedModel(model.family.capabilities, (await engine_store.find(model, store)).manifest.digest)
         for model in models.all_models()
     ]
     return Catalog(found, default=settings.model)

@@ -21,7 +21,7 @@ REQUEUED = ("WORKERS_CRASHED", "INTERNAL")
 """Error codes of failures that were no fault of the caller."""
 
 
-class Graveyard:
+class DeadJobs:
     """One per front-door process."""
 
     def __init__(self, jobs: Jobs, letters: DeadLetters, link: DirectorLink, now_ms: Callable[[], int]) -> None:
@@ -60,7 +60,7 @@ class Graveyard:
             warnings=dead.warnings,
             events=(Event(kind=EventKind.CREATED, at_ms=now, text=f"in place of {job}"),),
         )
-        record = await self._jobs.create(again)
+        record, _ = await self._jobs.create(again)
         await self._letters.lift(dead)
         self._link.wake(tenant, record.id)
         return record

@@ -23,6 +23,9 @@ from serving.jobs.history import Event, Prediction
 from serving.plan import Plan
 from serving.requests import VideoRequest
 
+DEFAULT_PRIORITY = 5
+"""Of jobs that name none."""
+
 
 class JobState(StrEnum):
     """Where a job is in its life."""
@@ -95,7 +98,7 @@ class JobRecord(Frozen):
     """The dead letter that this job does again."""
     epoch: int = 0
     """Epoch of the Director that wrote it last."""
-    priority: int = 5
+    priority: int = DEFAULT_PRIORITY
     """0 to 9; a smaller number is more urgent."""
     deadline_ms: int | None = None
     """The job is EXPIRED when it is not done by then."""

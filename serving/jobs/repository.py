@@ -11,13 +11,14 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from serving.errors import AlreadyExists, Conflict, Corrupt, FailedPrecondition, NotFound
 from serving.jobs.record import TRANSITIONS, JobRecord, JobState
 from serving.logs import logger
+from serving.requests import VideoRequest
 from serving.store import keys
 from serving.store.base import Store
 
@@ -44,6 +45,14 @@ class Page:
     next_token: str
 
 
+class Created(NamedTuple):
+    """What a create led to."""
+
+    record: JobRecord
+    new: bool
+    """False: the record was there already, made by an earlier create with the same id."""
+
+
 class Jobs:
     """All jobs of an installation; every read names the tenant."""
 
@@ -51,7 +60,7 @@ class Jobs:
         self._store = store
         self._nonce = nonce
 
-    async def create(self, record: JobRecord) -> JobRecord:
+    async def create(self, record: JobRecord) -> Created:
         """Make the record durable, or return the one that is there.
 
         Raises `AlreadyExists`, naming the difference, when the id (derived from an idempotency key) belongs to another
@@ -61,8 +70,8 @@ class Jobs:
         await self._store.put_if_absent(_by_time_key(fresh), b"")
         await self._store.put_if_absent(_active_key(fresh), b"")
         if await self._store.put_if_absent(keys.job(fresh.tenant, fresh.id), fresh.encode()):
-            return fresh
-        return await self._same_request(fresh)
+            return Created(fresh, new=True)
+        return Created(await self._same_request(fresh), new=False)
 
     async def get(self, tenant: str, job: str) -> JobRecord:
         """A job of this tenant. Raises `NotFound`, also for a deleted one, and `Corrupt` for an unreadable one."""
@@ -183,13 +192,18 @@ class Jobs:
             raise FailedPrecondition(f"the video of this idempotency key, {fresh.id}, was deleted: use a new key")
         if there.state.terminal:
             await self.retire(there)
-        if there.request.fingerprint() != fresh.request.fingerprint():
-            differing = ", ".join(there.request.differences(fresh.request))
-            raise AlreadyExists(
-                f"the idempotency key {fresh.idempotency_key!r} belongs to another request ({fresh.id}); "
-                f"they differ in: {differing}. Use a new key for a new request"
-            )
+        check_same(there, fresh.request, fresh.idempotency_key)
         return there
+
+
+def check_same(there: JobRecord, asked: VideoRequest, key: str) -> None:
+    """Raise `AlreadyExists`, naming the difference, when the job of an idempotency key was made for another request."""
+    if there.request.fingerprint() == asked.fingerprint():
+        return
+    raise AlreadyExists(
+        f"the idempotency key {key!r} belongs to another request ({there.id}); "
+        f"they differ in: {', '.join(there.request.differences(asked))}. Use a new key for a new request"
+    )
 
 
 def _by_time_key(record: JobRecord) -> str:

@@ -14,16 +14,16 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-import socket
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from serving.errors import LongtakeError, SettingsError
+from serving.frontdoor.edge.listen import listen
 from serving.local.parts import Say, StartFailed, environment_of, front_door_part, stages_part
 from serving.local.process_tree import ProcessTree
-from serving.settings import Settings, split_address
+from serving.settings import Settings
 from serving.store.open import open_store
 
 GRACE_S = 8.0
@@ -114,17 +114,13 @@ async def check(settings: Settings) -> None:
 
 
 def _check_port(name: str, address: str) -> None:
-    host, port = split_address(address)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind((host, port))
-        except OSError as error:
-            raise SettingsError(
-                f"setting `{name}`: cannot listen on {address} ({error.strerror}); "
-                "is Longtake running already? Choose another with --grpc or --http"
-            ) from error
+    try:
+        listen(address).close()
+    except OSError as error:
+        raise SettingsError(
+            f"setting `{name}`: cannot listen on {address} ({error.strerror}); "
+            "is Longtake running already? Choose another with --grpc or --http"
+        ) from error
 
 
 def _signals(tree: ProcessTree) -> asyncio.Event:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.frontdoor.create.catalog import Catalog, Model
+from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.server import FrontDoor
 from serving.settings import Grpc, Http, Settings
 from serving.store.open import open_store
@@ -65,7 +65,7 @@ def front_door(folder: Path) -> Iterator[tuple[str, Studio]]:
             http=Http(address="127.0.0.1:0"),
         )
         store = await open_store(settings.store)
-        door = FrontDoor(settings, store, Catalog([Model(MODEL, "5" * 64)], default=MODEL.model))
+        door = FrontDoor(settings, store, Catalog([ServedModel(MODEL, "5" * 64)], default=MODEL.model))
         await door.start()
         studio = Studio(store)
         async with studio.at_work():

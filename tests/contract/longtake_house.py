@@ -14,7 +14,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from serving.frontdoor.create.catalog import Catalog, Model
+from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.server import FrontDoor
 from serving.gen.longtake.v1 import files_pb2, files_pb2_grpc, models_pb2_grpc, videos_pb2, videos_pb2_grpc
 from serving.settings import Grpc, Http, Settings
@@ -79,7 +79,7 @@ def settings_for(folder: Path, **groups: Any) -> Settings:
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Client]:
     store = await open_store(settings.store)
-    door = FrontDoor(settings, store, Catalog([Model(MODEL, "5" * 64)], default=MODEL.model))
+    door = FrontDoor(settings, store, Catalog([ServedModel(MODEL, "5" * 64)], default=MODEL.model))
     await door.start()
     studio = Studio(store)
     async with studio.at_work(), grpc.aio.insecure_channel(door.grpc_address) as channel:

@@ -18,7 +18,7 @@ import pytest
 from engines import models
 from engines.session import load_session
 from loadtests.studio import MODEL, TENANT, studio
-from serving.frontdoor.create.catalog import Catalog, Model
+from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.server import FrontDoor
 from serving.gen.longtake.v1 import files_pb2, files_pb2_grpc, jobs_pb2, jobs_pb2_grpc, videos_pb2, videos_pb2_grpc
 from serving.gen.xai.api.v1 import video_pb2, video_pb2_grpc
@@ -66,7 +66,7 @@ async def door(folder: Path, store: Store) -> AsyncIterator[grpc.aio.Channel]:
         store=str(folder), model=MODEL, grpc=Grpc(address="127.0.0.1:0"), http=Http(address="127.0.0.1:0")
     )
     session = await load_session(MODEL)
-    catalog = Catalog([Model(models.family(MODEL).capabilities, session.digest)], default=MODEL)
+    catalog = Catalog([ServedModel(models.family(MODEL).capabilities, session.digest)], default=MODEL)
     session.close()
     opened = FrontDoor(settings, store, catalog)
     await opened.start()

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import av
 import numpy as np
 
-from serving.frontdoor.create.catalog import Catalog, Model
+from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.server import FrontDoor
 from serving.settings import Auth, Grpc, Http, Settings
 from serving.store.base import Store
@@ -71,7 +71,7 @@ class House:
     async def _live(self) -> None:
         try:
             self.store = await open_store(self._settings.store)
-            door = FrontDoor(self._settings, self.store, Catalog([Model(MODEL, "5" * 64)], default=MODEL.model))
+            door = FrontDoor(self._settings, self.store, Catalog([ServedModel(MODEL, "5" * 64)], default=MODEL.model))
             await door.start()
         except BaseException as error:
             self._failure = error

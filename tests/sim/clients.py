@@ -131,7 +131,7 @@ class Client:
             return record
 
     async def _created(self, door: Door, *, draft: Draft, resent: bool) -> JobRecord:
-        return await door.videos.create(self._caller, draft, resent=resent)
+        return (await door.creator.create(self._caller, draft, resent=resent)).record
 
     async def _create_again(self, draft: Draft, record: JobRecord) -> None:
         """The same key names the same job, and takes no other request."""
@@ -141,13 +141,13 @@ class Client:
         other = Draft(prompt="another", seconds=1, steps=1, request_id=draft.request_id)
         while True:
             try:
-                taken = await self._ask(lambda door: door.videos.create(self._caller, other))
+                taken = await self._ask(lambda door: door.creator.create(self._caller, other))
             except AlreadyExists:
                 return
             except _AWAY:
                 await self._pause()
                 continue
-            raise Violation(f"request id {draft.request_id!r} of {record.id} took another request as {taken.id}")
+            raise Violation(f"request id {draft.request_id!r} of {record.id} took another request as {taken.record.id}")
 
     async def _ended(self, job: str) -> JobRecord:
         """Poll it until it has ended."""

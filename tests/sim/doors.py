@@ -1,4 +1,4 @@
-"""Front doors: the shipped `Videos`, `Records` and `DirectorLink` behind simulated connections.
+"""Front doors: the shipped `Creator`, `Videos`, `Records` and `DirectorLink` behind simulated connections.
 
 Nothing of gRPC runs: `_Link` speaks to a Director in another simulated process instead of a channel. Media from
 outside are not simulated, so the intake's parts that read them are left out.
@@ -16,17 +16,21 @@ import grpc
 from serving.director.events import Batch
 from serving.frontdoor.admission.backlog import Backlog
 from serving.frontdoor.admission.forecast import Forecast
-from serving.frontdoor.create.catalog import Catalog, Model
+from serving.frontdoor.admission.gate import Gate
+from serving.frontdoor.create.catalog import Catalog, ServedModel
+from serving.frontdoor.create.create import Creator
 from serving.frontdoor.create.intake import Intake
+from serving.frontdoor.create.settle import Settler
 from serving.frontdoor.edge.auth import Caller
 from serving.frontdoor.follow.director_link import DirectorLink
 from serving.frontdoor.follow.records import RecordCache, Records
-from serving.frontdoor.videos import Defaults, Videos
+from serving.frontdoor.videos import Videos
 from serving.gen.longtake.internal.v1 import director_pb2
 from serving.jobs.repository import Jobs
 from serving.metrics import Unrecorded
 from serving.requests import Codec
 from serving.runtime_keys import director_address
+from serving.settings import Admission
 from serving.stages.contracts import StageLost
 from serving.store.base import Store
 from tests.sim import model
@@ -35,7 +39,7 @@ from tests.sim.loop import Process
 from tests.sim.network import Network
 
 MOST_JOBS = 50
-_CATALOG = Catalog([Model(model.CAPABILITIES, model.DIGEST)], default=model.MODEL)
+_CATALOG = Catalog([ServedModel(model.CAPABILITIES, model.DIGEST)], default=model.MODEL)
 
 
 class Door:
@@ -51,27 +55,19 @@ class Door:
         records = Records(jobs, cache, Unrecorded())
         self.link = _Link(store, cache, process, network, office)
         backlog = Backlog(jobs, clock=clock)
+        self.videos = Videos(store=store, jobs=jobs, cache=cache, records=records, link=self.link, now_ms=now_ms)
         nothing = cast(Any, None)
-        self.videos = Videos(
-            store=store,
+        intake = Intake(
+            store=store, files=nothing, films=nothing, records=records, signer=nothing, fetcher=nothing, decoder=nothing
+        )
+        forecast = Forecast(store, backlog, servers=1, now_ms=now_ms)
+        self.creator = Creator(
+            settler=Settler(store=store, intake=intake, catalog=_CATALOG, codec=Codec.AV1, now_ms=now_ms),
+            gate=Gate(Admission(max_active_jobs=MOST_JOBS, most_urgent=0), backlog=backlog, forecast=forecast),
             jobs=jobs,
-            cache=cache,
             records=records,
             link=self.link,
-            intake=Intake(
-                store=store,
-                files=nothing,
-                films=nothing,
-                records=records,
-                signer=nothing,
-                fetcher=nothing,
-                decoder=nothing,
-            ),
-            catalog=_CATALOG,
-            backlog=backlog,
-            forecast=Forecast(store, backlog, servers=1, now_ms=now_ms),
             recorder=Unrecorded(),
-            defaults=Defaults(codec=Codec.AV1, max_active_jobs=MOST_JOBS),
             now_ms=now_ms,
         )
 

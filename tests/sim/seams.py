@@ -19,8 +19,8 @@ from unittest import mock
 
 import structlog
 
-from serving.frontdoor import videos
 from serving.frontdoor.admission import forecast
+from serving.frontdoor.create import create
 from serving.jobs.ids import new_id
 from serving.jobs.record import JobRecord
 from serving.stages import denoise, engine_loop
@@ -51,7 +51,7 @@ def installed(loop: SimLoop, seed: str, shape: Shape) -> Iterator[None]:
         put(secrets, "token_hex", lambda count=16: drawn.randbytes(count).hex())
         put(secrets, "token_bytes", lambda count=16: drawn.randbytes(count))
         put(secrets, "randbits", drawn.getrandbits)
-        put(videos, "new_id", partial(new_id, random=drawn.randbytes))
+        put(create, "new_id", partial(new_id, random=drawn.randbytes))
         for room in (engine_loop, denoise, forecast):
             put(room, "time", clock)
         put(denoise, "EngineLoop", partial(TaskLoop, capacity=shape.held))

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from serving.jobs.record import DEFAULT_PRIORITY
 from serving.jobs.repository import Jobs
 
 INTERVAL_S = 5.0
@@ -67,7 +68,12 @@ class Backlog:
         return self._counts.total()
 
     def accepted(
-        self, tenant: str, *, priority: int = 5, deadline_ms: int | None = None, work_s: float | None = None
+        self,
+        tenant: str,
+        *,
+        priority: int = DEFAULT_PRIORITY,
+        deadline_ms: int | None = None,
+        work_s: float | None = None,
     ) -> None:
         """One more. `work_s`: its predicted seconds at the Denoiser."""
         _add(self._lines, tenant, priority, deadline_ms)

@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from serving.estimates import DENOISER, RENDERER, Estimates, load
 from serving.frontdoor.admission.backlog import ALL, Backlog
 from serving.frontdoor.admission.bounds import Occupancy, served_after
-from serving.frontdoor.create.validation import DEFAULT_PRIORITY
 from serving.jobs.history import Prediction
-from serving.jobs.record import JobRecord, JobState
+from serving.jobs.record import DEFAULT_PRIORITY, JobRecord, JobState
 from serving.plan import Plan
 from serving.store.base import Store
 

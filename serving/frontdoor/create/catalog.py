@@ -1,4 +1,4 @@
-"""The models that this front door offers. `server.py` builds it at start; all surfaces ask it."""
+"""The models that this front door offers. `__main__.py` builds it at start; `settle.py` and the surfaces ask it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from serving.errors import NotFound, SettingsError
 
 
 @dataclass(frozen=True)
-class Model:
-    """A model, and the digest over its weights and engines."""
+class ServedModel:
+    """A model that is offered, and the digest over its weights and engines."""
 
     capabilities: Capabilities
     digest: str
@@ -20,9 +20,9 @@ class Model:
 class Catalog:
     """Models by name and alias."""
 
-    def __init__(self, models: Iterable[Model], *, default: str) -> None:
+    def __init__(self, models: Iterable[ServedModel], *, default: str) -> None:
         """`default` serves requests that name none. Raises `SettingsError` when it is not among the models."""
-        self.models: Mapping[str, Model] = {model.capabilities.model: model for model in models}
+        self.models: Mapping[str, ServedModel] = {model.capabilities.model: model for model in models}
         self._by_name = dict(self.models)
         for model in self.models.values():
             self._by_name |= dict.fromkeys(model.capabilities.aliases, model)
@@ -30,7 +30,7 @@ class Catalog:
             raise SettingsError(f"setting `model` is {default!r}: choose one of {', '.join(self.models)}")
         self.default = self._by_name[default]
 
-    def resolve(self, name: str) -> Model:
+    def resolve(self, name: str) -> ServedModel:
         """The model of this name; the default one for an empty name. Raises `NotFound`, naming the models."""
         if not name:
             return self.default

@@ -1,6 +1,6 @@
 """From a draft to a request with everything decided: checked, its media taken in, what was open filled.
 
-`videos.py` settles a draft before it admits and persists. Nothing but content-addressed inputs is kept by it, so a
+`create.py` settles a draft before it admits and persists. Nothing but content-addressed inputs is kept by it, so a
 draft may be settled without ever becoming a job.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from serving.errors import FailedPrecondition, InvalidArgument
-from serving.frontdoor.create.catalog import Catalog, Model
+from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.create.drafts import Draft
 from serving.frontdoor.create.intake import ForeignParent, Intake, OwnParent
 from serving.frontdoor.create.validation import (
@@ -35,7 +35,7 @@ class Settled:
     """A request with everything decided but the seed."""
 
     request: VideoRequest
-    model: Model
+    model: ServedModel
     parent: VideoShape | None
     """Of the own video that is extended."""
     warnings: tuple[str, ...]
@@ -46,6 +46,18 @@ class Settled:
         seed = secrets.randbits(31) if request.seed is None else request.seed
         can = self.model.capabilities
         return plan(request, can, model_digest=self.model.digest, seed=seed, parent=self.parent)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How the video will look."""
+
+    aspect_ratio: str
+    resolution: str
+    codec: Codec
+    parent: VideoShape | None = None
+    """Of the own video that is extended."""
+    warnings: tuple[str, ...] = ()
 
 
 class Settler:
@@ -61,31 +73,33 @@ class Settler:
         self._codec = codec
         self._now_ms = now_ms
 
-    async def settle(self, tenant: str, draft: Draft, *, again: bool = False) -> Settled:
-        """Raises every error that a user can act on. `again`: the job is there already, and only compared with; so a
-        deadline may have passed meanwhile, and an input may have been put into quarantine.
+    async def settle(self, tenant: str, draft: Draft) -> Settled:
+        """For a new job. Raises every error that a user can act on."""
+        model = self._model_of(draft)
+        check_times(draft, self._now_ms())
+        settled = await self._decide(tenant, draft, model)
+        await self._check_harmless(tenant, draft, settled.request)
+        return settled
+
+    async def settle_again(self, tenant: str, draft: Draft) -> Settled:
+        """To compare with a job that is there already: so its deadline may have passed meanwhile, and an input may have
+        been put into quarantine.
         """
+        return await self._decide(tenant, draft, self._model_of(draft))
+
+    def _model_of(self, draft: Draft) -> ServedModel:
+        """The model that can do this. Raises `NotFound`, `InvalidArgument`."""
         model = self._catalog.resolve(draft.model)
         check_draft(draft, model.capabilities)
-        if not again:
-            check_times(draft, self._now_ms())
+        return model
+
+    async def _decide(self, tenant: str, draft: Draft, model: ServedModel) -> Settled:
+        """Take the media in, and fill what was left open."""
+        can = model.capabilities
         source = None
         if draft.extends:
             source = await self._intake.parent(tenant, draft.extends, draft.name("extends"))
-        can = model.capabilities
-        aspect = draft.aspect_ratio or can.canvases[0].aspect_ratio
-        codec = Codec(draft.codec) if draft.codec else self._codec
-        sizes = can.image_resolutions if draft.kind is Kind.IMAGE else can.resolutions
-        resolution = draft.resolution or next(iter(sizes))
-        shape: VideoShape | None = None
-        warnings: tuple[str, ...] = ()
-        if isinstance(source, OwnParent):
-            shape = shape_of(source.manifest)
-            self._check_model(draft, model, source.manifest)
-            aspect, codec = shape.aspect_ratio, shape.track.codec
-            resolution = inherited_resolution(draft, can, shape)
-        elif isinstance(source, ForeignParent):
-            aspect, resolution, warnings = foreign_shape(draft, can, source.source)
+        form = self._form_of(draft, model, source)
         first = await self._intake.picture(tenant, draft.first_frame) if draft.first_frame else None
         references = [await self._intake.picture(tenant, reference) for reference in draft.references]
         request = VideoRequest(
@@ -93,9 +107,9 @@ class Settler:
             model=can.model,
             prompt=draft.prompt,
             seconds=seconds_of(draft, can),
-            aspect_ratio=aspect,
-            resolution=resolution,
-            codec=codec,
+            aspect_ratio=form.aspect_ratio,
+            resolution=form.resolution,
+            codec=form.codec,
             steps=can.steps.default if draft.steps is None else draft.steps,
             seed=draft.seed,
             first_frame=first,
@@ -104,11 +118,25 @@ class Settler:
             ingests=source.source if isinstance(source, ForeignParent) else None,
             images=draft.images or 1,
         )
-        if not again:
-            await self._check_harmless(tenant, draft, request)
-        return Settled(request, model, shape, warnings)
+        return Settled(request, model, form.parent, form.warnings)
 
-    def _check_model(self, draft: Draft, model: Model, parent: SegmentManifest) -> None:
+    def _form_of(self, draft: Draft, model: ServedModel, source: OwnParent | ForeignParent | None) -> _Form:
+        """As the draft asks for it, as its parent has it, or the model's and the settings' own choice."""
+        can = model.capabilities
+        codec = Codec(draft.codec) if draft.codec else self._codec
+        if isinstance(source, OwnParent):
+            self._check_model(draft, model, source.manifest)
+            parent = shape_of(source.manifest)
+            resolution = inherited_resolution(draft, can, parent)
+            return _Form(parent.aspect_ratio, resolution, parent.track.codec, parent=parent)
+        if isinstance(source, ForeignParent):
+            aspect, resolution, warnings = foreign_shape(draft, can, source.source)
+            return _Form(aspect, resolution, codec, warnings=warnings)
+        sizes = can.image_resolutions if draft.kind is Kind.IMAGE else can.resolutions
+        aspect = draft.aspect_ratio or can.canvases[0].aspect_ratio
+        return _Form(aspect, draft.resolution or next(iter(sizes)), codec)
+
+    def _check_model(self, draft: Draft, model: ServedModel, parent: SegmentManifest) -> None:
         """An extension starts from stored latents, which only the model that made them can read."""
         if parent.model != model.capabilities.model:
             raise InvalidArgument(

@@ -19,7 +19,6 @@ MAX_IMAGES = 10
 MAX_REQUEST_ID = 128
 MAX_SEED = 2**63 - 1
 LOWEST_PRIORITY = 9
-DEFAULT_PRIORITY = 5
 MIN_TTL_MS = 60_000
 MAX_CROP = 0.10
 """Largest difference of aspect ratios between a foreign video and the canvas that it is cropped to."""

@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from serving.errors import SettingsError
+from serving.frontdoor.edge.listen import listen
 from serving.frontdoor.edge.metrics import PrometheusRecorder
-from serving.settings import split_address
 
 Readiness = Callable[[], Awaitable[dict[str, str]]]
 """What stands in the way of serving, by part; empty when nothing does."""
@@ -49,7 +49,7 @@ class HttpServer:
 
     def __init__(self, address: str) -> None:
         """Raises `SettingsError` when the address cannot be listened on."""
-        self._socket = listen(address, "http.address")
+        self._socket = listen_as_set(address, "http.address")
         host, port = self._socket.getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._server: uvicorn.Server | None = None
@@ -84,21 +84,13 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-def listen(address: str, setting: str) -> socket.socket:
-    """Take a port. Raises `SettingsError`, naming the setting, when it is taken or not this machine's."""
-    host, port = split_address(address)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+def listen_as_set(address: str, setting: str) -> socket.socket:
+    """A listening socket. Raises `SettingsError`, naming the setting, when its address cannot be listened on."""
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-        sock.listen(1024)
+        return listen(address)
     except OSError as error:
-        sock.close()
         variable = f"LONGTAKE_{setting.upper().replace('.', '__')}"
         raise SettingsError(
             f"cannot listen on {address} (setting `{setting}`): {error.strerror}. Stop what listens there, "
             f"or choose another port with {variable}"
         ) from error
-    sock.setblocking(False)
-    return sock

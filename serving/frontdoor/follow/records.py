@@ -159,9 +159,11 @@ class Records:
             view = await self._read(tenant, job)
         else:
             self._recorder.add(RECORD_READS, source="memory")
-        if view.record.state is JobState.DELETED:
-            raise NotFound(f"no video {job!r}", reason="VIDEO_NOT_FOUND")
-        return view
+        return _present(view)
+
+    def remember(self, record: JobRecord) -> View:
+        """A job whose record was just read or written, as it stands. Raises `NotFound` if it was deleted since."""
+        return _present(self._cache.put(record))
 
     async def changed(self, view: View, timeout_s: float) -> None:
         """Wait until `view` may be out of date, at most `timeout_s`."""
@@ -174,3 +176,9 @@ class Records:
         except NotFound:
             self._cache.drop((tenant, job))
             raise
+
+
+def _present(view: View) -> View:
+    if view.record.state is JobState.DELETED:
+        raise NotFound(f"no video {view.record.id!r}", reason="VIDEO_NOT_FOUND")
+    return view

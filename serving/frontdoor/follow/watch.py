@@ -50,7 +50,7 @@ class PreviewFrame:
     png: bytes
 
 
-Event = VideoChanged | SegmentCommitted | PreviewFrame
+WatchEvent = VideoChanged | SegmentCommitted | PreviewFrame
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class _Position:
 
 async def watch(
     records: Records, store: Store, tenant: str, job: str, *, cursor: str, previews: bool
-) -> AsyncGenerator[Event]:
+) -> AsyncGenerator[WatchEvent]:
     """Events from the cursor on, until the job has ended. Raises `NotFound`, and `InvalidArgument` for the
     cursor.
     """

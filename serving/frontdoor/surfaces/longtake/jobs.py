@@ -1,4 +1,4 @@
-"""`longtake.v1.Jobs` on the wire: the queue, a job's life, dead letters. `server.py` registers it.
+"""`longtake.v1.Jobs` on the wire: the queue, a job's life, dead letters. `register.py` registers it.
 
 Method names are the protos', hence their capitals.
 """
@@ -7,15 +7,15 @@ Method names are the protos', hence their capitals.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from serving.estimates import DENOISER
 from serving.frontdoor.admission.forecast import Forecast
 from serving.frontdoor.edge.rpc import Call
-from serving.frontdoor.follow.records import View
-from serving.frontdoor.requeue import Graveyard
-from serving.frontdoor.surfaces.longtake.messages import timestamp
+from serving.frontdoor.edge.timestamps import timestamp
+from serving.frontdoor.requeue import DeadJobs
+from serving.frontdoor.surfaces.longtake.messages import VideoMessages
 from serving.frontdoor.videos import Videos
 from serving.gen.longtake.v1 import jobs_pb2, videos_pb2
 from serving.jobs.history import Event, Span
@@ -32,15 +32,15 @@ class JobsService:
 
     jobs: Jobs
     videos: Videos
-    graveyard: Graveyard
+    dead_jobs: DeadJobs
     forecast: Forecast
-    message: Callable[[View], Awaitable[videos_pb2.Video]]
+    messages: VideoMessages
 
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, call: Call) -> jobs_pb2.ListJobsResponse:
         """The caller's jobs that wait or run, oldest first, or its dead letters."""
         tenant = call.caller.tenant
         found: list[JobRecord] = []
-        async for record in self.graveyard.of(tenant) if request.dead else self._active(tenant):
+        async for record in self.dead_jobs.of(tenant) if request.dead else self._active(tenant):
             found.append(record)
             if len(found) == MOST:
                 break
@@ -48,7 +48,7 @@ class JobsService:
         found.sort(key=lambda record: record.created_ms)
         jobs = []
         for record in found:
-            job = jobs_pb2.Job(video=await self.message(await self.videos.view(call.caller, record.id)))
+            job = jobs_pb2.Job(video=await self.messages.of(await self.videos.view(call.caller, record.id)))
             if record.id in expected:
                 prediction = expected[record.id]
                 job.remaining_seconds = prediction.seconds[DENOISER]
@@ -61,13 +61,13 @@ class JobsService:
         """What happened to a job so far."""
         # From the store: what a Director keeps in memory is no history yet.
         record = await self.jobs.get(call.caller.tenant, request.id)
-        video = await self.message(await self.videos.view(call.caller, request.id))
+        video = await self.messages.of(await self.videos.view(call.caller, request.id))
         return jobs_pb2.JobHistory(video=video, events=map(_happening, record.events))
 
     async def RequeueJob(self, request: jobs_pb2.RequeueJobRequest, call: Call) -> videos_pb2.Video:
         """Run a dead letter again."""
-        record = await self.graveyard.requeue(call.caller.tenant, request.id)
-        return await self.message(await self.videos.view(call.caller, record.id))
+        record = await self.dead_jobs.requeue(call.caller.tenant, request.id)
+        return await self.messages.of(await self.videos.view(call.caller, record.id))
 
     async def _active(self, tenant: str) -> AsyncIterator[JobRecord]:
         async for entry in self.jobs.active():

@@ -1,19 +1,20 @@
-"""Records into messages of `longtake.v1`. Pure; The services beside it use it."""
+"""Records into messages of `longtake.v1`: videos and segments. `videos.py` and `jobs.py` answer with them."""
 
 from __future__ import annotations
 
-from google.protobuf.timestamp_pb2 import Timestamp
+from collections.abc import Callable
 
-from engines.families.base import Capabilities, Range
-from serving.files.record import FileRecord
 from serving.frontdoor.content.urls import UrlSigner
-from serving.frontdoor.create.catalog import Catalog, Model
+from serving.frontdoor.create.catalog import Catalog
+from serving.frontdoor.edge.timestamps import timestamp
 from serving.frontdoor.follow.progress import progress_of
 from serving.frontdoor.follow.records import View
-from serving.gen.longtake.v1 import files_pb2, models_pb2, videos_pb2
+from serving.gen.longtake.v1 import videos_pb2
 from serving.jobs.record import JobRecord, JobState
-from serving.requests import Codec, Kind
+from serving.requests import Kind
+from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest
+from serving.store.base import Store
 
 _STATES = {
     JobState.QUEUED: videos_pb2.Video.QUEUED,
@@ -26,20 +27,30 @@ _STATES = {
 _KINDS = {Kind.VIDEO: videos_pb2.Video.KIND_VIDEO, Kind.IMAGE: videos_pb2.Video.KIND_IMAGE}
 
 
-def timestamp(moment_ms: int) -> Timestamp:
-    """Milliseconds since 1970 as a Timestamp."""
-    return Timestamp(seconds=moment_ms // 1000, nanos=moment_ms % 1000 * 1_000_000)
-
-
 class VideoMessages:
     """Makes `longtake.v1.Video` of what is known of a job."""
 
-    def __init__(self, catalog: Catalog, signer: UrlSigner) -> None:
+    def __init__(self, catalog: Catalog, signer: UrlSigner, store: Store, now_ms: Callable[[], int]) -> None:
         self._catalog = catalog
         self._signer = signer
+        self._store = store
+        self._now_ms = now_ms
 
-    def video(self, view: View, now_ms: int, *, frames: int) -> videos_pb2.Video:
-        """The whole resource. `now_ms` decides when its URLs expire; `frames` counts the whole video."""
+    async def of(self, view: View) -> videos_pb2.Video:
+        """The whole resource. The store is read only for a video that goes on from a foreign one."""
+        return self._video(view, self._now_ms(), frames=await self._frames(view.record))
+
+    async def _frames(self, record: JobRecord) -> int:
+        """Frames of the whole video when it is finished; 0 for images."""
+        if record.request.kind is Kind.IMAGE:
+            return 0
+        ingested = 0
+        if record.request.ingests and record.segments:
+            ingested = (await Segments(self._store, record.tenant).get(record.segments[0])).frames
+        return record.plan.start_frame + ingested + record.plan.frames
+
+    def _video(self, view: View, now_ms: int, *, frames: int) -> videos_pb2.Video:
+        """`now_ms` decides when its URLs expire; `frames` counts the whole video."""
         record = view.record
         request, plan = record.request, record.plan
         width, height = self._size(record)
@@ -149,80 +160,3 @@ def segment_message(digest: str, manifest: SegmentManifest) -> videos_pb2.Segmen
         ingested=manifest.kind == "ingested",
         media_bytes=manifest.parts[-1].size,
     )
-
-
-def file_message(record: FileRecord) -> files_pb2.File:
-    """One file."""
-    message = files_pb2.File(
-        id=record.id,
-        filename=record.filename,
-        size_bytes=record.size,
-        content_type=record.content_type,
-        sha256=record.sha256 or "",
-        create_time=timestamp(record.created_ms),
-    )
-    if record.expires_ms is not None:
-        message.expire_time.CopyFrom(timestamp(record.expires_ms))
-    return message
-
-
-def model_message(model: Model, *, default: bool) -> models_pb2.Model:
-    """What a model can do."""
-    can = model.capabilities
-    height, width = can.reference_size
-    return models_pb2.Model(
-        name=can.model,
-        aliases=can.aliases,
-        family=can.family,
-        description=can.description,
-        text_to_video=can.text,
-        first_frame=can.first_frame,
-        references_max=can.references_max,
-        extension=can.extension,
-        image=can.image,
-        video_sizes=_video_sizes(can),
-        image_sizes=_image_sizes(can),
-        seconds=_bounds(can.seconds),
-        extension_seconds=_bounds(can.extension_seconds),
-        steps=_bounds(can.steps),
-        fps=can.fps,
-        max_prompt_chars=can.max_prompt_chars,
-        reference_width=width,
-        reference_height=height,
-        codecs=[codec.value for codec in Codec],
-        digest=model.digest,
-        default=default,
-    )
-
-
-def _bounds(bounds: Range) -> models_pb2.Bounds:
-    return models_pb2.Bounds(min=bounds.min, max=bounds.max, default=bounds.default)
-
-
-def _video_sizes(can: Capabilities) -> list[models_pb2.Size]:
-    return [
-        models_pb2.Size(
-            aspect_ratio=canvas.aspect_ratio,
-            resolution=name,
-            width=canvas.width * times,
-            height=canvas.height * times,
-        )
-        for canvas in can.canvases
-        for name, times in can.resolutions.items()
-    ]
-
-
-def _image_sizes(can: Capabilities) -> list[models_pb2.Size]:
-    sizes = []
-    for canvas in can.canvases:
-        for name, longest in can.image_resolutions.items():
-            times = max(1, longest // max(canvas.width, canvas.height))
-            sizes.append(
-                models_pb2.Size(
-                    aspect_ratio=canvas.aspect_ratio,
-                    resolution=name,
-                    width=canvas.width * times,
-                    height=canvas.height * times,
-                )
-            )
-    return sizes

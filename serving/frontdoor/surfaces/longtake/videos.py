@@ -1,29 +1,26 @@
-"""`longtake.v1` on the wire: Videos, Files, Models. Translates messages; everything else is in `videos.py`
-and `files.py`.
+"""`longtake.v1.Videos` on the wire. Translates messages; everything else is in `create/` and `frontdoor/videos.py`.
 
-`server.py` registers the three services. Method names are the protos', hence their capitals.
+`register.py` registers it. Method names are the protos', hence their capitals.
 """
 
-# ruff: noqa: ARG002, N802  (the wire decides names and arguments)
+# ruff: noqa: N802  (the wire decides names)
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from google.protobuf.duration_pb2 import Duration
 
 from serving.errors import InvalidArgument
-from serving.files.repository import Files
-from serving.frontdoor.create.catalog import Catalog
+from serving.frontdoor.create.create import Creator
 from serving.frontdoor.create.drafts import Draft, ExtensionDraft, MediaDraft
 from serving.frontdoor.edge.rpc import Call
-from serving.frontdoor.follow.records import View
-from serving.frontdoor.follow.watch import Event, PreviewFrame, SegmentCommitted
-from serving.frontdoor.surfaces.longtake.messages import VideoMessages, file_message, model_message, segment_message
+from serving.frontdoor.follow.watch import PreviewFrame, SegmentCommitted, WatchEvent
+from serving.frontdoor.surfaces.longtake.messages import VideoMessages, segment_message
 from serving.frontdoor.videos import Videos
-from serving.gen.longtake.v1 import files_pb2, models_pb2, videos_pb2
+from serving.gen.longtake.v1 import videos_pb2
 from serving.paging import page_size
 from serving.requests import Kind
 
@@ -39,6 +36,7 @@ _KINDS = {
 class VideosService:
     """`longtake.v1.Videos`."""
 
+    creator: Creator
     videos: Videos
     messages: VideoMessages
     now_ms: Callable[[], int]
@@ -47,9 +45,8 @@ class VideosService:
         """Accept a job and return it as it stands."""
         draft = draft_of(request, idempotency_key=call.idempotency_key)
         if request.validate_only:
-            return await self.message(await self.videos.planned(call.caller, draft))
-        record = await self.videos.create(call.caller, draft, resent=call.resent)
-        return await self.message(await self.videos.view(call.caller, record.id))
+            return await self.messages.of(await self.creator.planned(call.caller, draft))
+        return await self.messages.of(await self.creator.create(call.caller, draft, resent=call.resent))
 
     async def GetVideo(self, request: videos_pb2.GetVideoRequest, call: Call) -> bytes:
         """A poll: serialised once per change and minute, for URLs in it stay the same for a minute."""
@@ -58,7 +55,7 @@ class VideosService:
         known = view.rendered.get(SURFACE)
         if known is not None and known[0] == minute:
             return known[1]
-        rendered = (await self.message(view)).SerializeToString()
+        rendered = (await self.messages.of(view)).SerializeToString()
         view.rendered[SURFACE] = (minute, rendered)
         return rendered
 
@@ -66,7 +63,7 @@ class VideosService:
         """Newest first."""
         size = page_size(request.page_size)
         views, token = await self.videos.page(call.caller, size=size, token=request.page_token)
-        found = [await self.message(view) for view in views]
+        found = [await self.messages.of(view) for view in views]
         return videos_pb2.ListVideosResponse(videos=found, next_page_token=token)
 
     async def WatchVideo(
@@ -78,19 +75,19 @@ class VideosService:
             async for event in events:
                 yield await self._event(event)
 
-    async def _event(self, event: Event) -> videos_pb2.WatchVideoResponse:
+    async def _event(self, event: WatchEvent) -> videos_pb2.WatchVideoResponse:
         if isinstance(event, SegmentCommitted):
             segment = segment_message(event.digest, event.manifest)
             return videos_pb2.WatchVideoResponse(cursor=event.cursor, segment=segment)
         if isinstance(event, PreviewFrame):
             preview = videos_pb2.Preview(segment_index=event.segment_index, png=event.png)
             return videos_pb2.WatchVideoResponse(cursor=event.cursor, preview=preview)
-        video = await self.message(event.view)
+        video = await self.messages.of(event.view)
         return videos_pb2.WatchVideoResponse(cursor=event.cursor, video=video)
 
     async def CancelVideo(self, request: videos_pb2.CancelVideoRequest, call: Call) -> videos_pb2.Video:
         """Ask for it; the answer may still say RUNNING."""
-        return await self.message(await self.videos.cancel(call.caller, request.id))
+        return await self.messages.of(await self.videos.cancel(call.caller, request.id))
 
     async def DeleteVideo(self, request: videos_pb2.DeleteVideoRequest, call: Call) -> videos_pb2.DeleteVideoResponse:
         """Delete a video that has ended."""
@@ -107,10 +104,6 @@ class VideosService:
             length.FromMilliseconds(head.total_frames * 1000 // head.track.fps)
             lineage.duration.CopyFrom(length)
         return lineage
-
-    async def message(self, view: View) -> videos_pb2.Video:
-        """The resource, complete."""
-        return self.messages.video(view, self.now_ms(), frames=await self.videos.frames(view))
 
 
 def draft_of(request: videos_pb2.CreateVideoRequest, *, idempotency_key: str) -> Draft:
@@ -153,70 +146,3 @@ def _extension(extends: videos_pb2.Extension) -> ExtensionDraft:
     if not extends.video_id:
         raise InvalidArgument("extends", "it names no video: give `video_id` or `media`")
     return ExtensionDraft(video_id=extends.video_id, segment=extends.segment)
-
-
-@dataclass(frozen=True)
-class FilesService:
-    """`longtake.v1.Files`."""
-
-    files: Files
-
-    async def UploadFile(self, request: AsyncIterator[files_pb2.UploadFileRequest], call: Call) -> files_pb2.File:
-        """First the metadata, then the bytes."""
-        first = await anext(request, None)
-        if first is None or not first.HasField("metadata"):
-            raise InvalidArgument("metadata", "the first message of an upload carries the metadata")
-        metadata = first.metadata
-        expires = metadata.expire_after_seconds if metadata.HasField("expire_after_seconds") else None
-        record = await self.files.upload(
-            call.caller.tenant, metadata.filename, _pieces(request), expires_after_s=expires
-        )
-        return file_message(record)
-
-    async def GetFile(self, request: files_pb2.GetFileRequest, call: Call) -> files_pb2.File:
-        """What is known of a file."""
-        return file_message(await self.files.get(call.caller.tenant, request.id))
-
-    async def ListFiles(self, request: files_pb2.ListFilesRequest, call: Call) -> files_pb2.ListFilesResponse:
-        """Newest first."""
-        size = page_size(request.page_size)
-        records, token = await self.files.page(call.caller.tenant, size=size, token=request.page_token)
-        return files_pb2.ListFilesResponse(files=map(file_message, records), next_page_token=token)
-
-    async def DownloadFile(
-        self, request: files_pb2.DownloadFileRequest, call: Call
-    ) -> AsyncGenerator[files_pb2.DownloadFileResponse]:
-        """A file's bytes in pieces."""
-        record = await self.files.get(call.caller.tenant, request.id)
-        async for piece in self.files.content(record):
-            yield files_pb2.DownloadFileResponse(data=piece)
-
-    async def DeleteFile(self, request: files_pb2.DeleteFileRequest, call: Call) -> files_pb2.DeleteFileResponse:
-        """Delete a file; videos that were made from it stay whole."""
-        await self.files.delete(call.caller.tenant, request.id)
-        return files_pb2.DeleteFileResponse()
-
-
-async def _pieces(requests: AsyncIterator[files_pb2.UploadFileRequest]) -> AsyncIterator[bytes]:
-    async for request in requests:
-        if request.HasField("metadata"):
-            raise InvalidArgument("metadata", "it comes once, in the first message of an upload")
-        yield request.data
-
-
-@dataclass(frozen=True)
-class ModelsService:
-    """`longtake.v1.Models`."""
-
-    catalog: Catalog
-
-    async def ListModels(self, request: models_pb2.ListModelsRequest, call: Call) -> models_pb2.ListModelsResponse:
-        """All models."""
-        default = self.catalog.default
-        models = [model_message(model, default=model is default) for model in self.catalog.models.values()]
-        return models_pb2.ListModelsResponse(models=models)
-
-    async def GetModel(self, request: models_pb2.GetModelRequest, call: Call) -> models_pb2.Model:
-        """One model, by name or alias."""
-        model = self.catalog.resolve(request.name)
-        return model_message(model, default=model is self.catalog.default)

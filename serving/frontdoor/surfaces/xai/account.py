@@ -11,7 +11,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
 from serving.errors import NotFound, Unimplemented
-from serving.frontdoor.create.catalog import Catalog, Model
+from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.edge.rpc import Call
 from serving.gen.xai.api.v1 import auth_pb2, models_pb2
 
@@ -66,7 +66,7 @@ class XaiModels:
                 return _image_model(model)
         raise self._unknown("image generation", request.name)
 
-    def _makers(self) -> list[Model]:
+    def _makers(self) -> list[ServedModel]:
         return [model for model in self.catalog.models.values() if model.capabilities.image]
 
     def _unknown(self, kind: str, name: str) -> NotFound:
@@ -78,7 +78,7 @@ class XaiModels:
         )
 
 
-def _image_model(model: Model) -> models_pb2.ImageGenerationModel:
+def _image_model(model: ServedModel) -> models_pb2.ImageGenerationModel:
     what = model.capabilities
     inputs = (models_pb2.TEXT, models_pb2.IMAGE) if what.references_max else (models_pb2.TEXT,)
     return models_pb2.ImageGenerationModel(

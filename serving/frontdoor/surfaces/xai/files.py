@@ -21,7 +21,7 @@ from serving.files.record import FileRecord, PublicUrl
 from serving.files.repository import Files
 from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.edge.rpc import Call
-from serving.frontdoor.surfaces.longtake.messages import timestamp
+from serving.frontdoor.edge.timestamps import timestamp
 from serving.frontdoor.surfaces.xai.filter import Facts, parse_filter
 from serving.gen.xai.api.v1 import files_pb2 as pb
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from serving.errors import FailedPrecondition, InvalidArgument, Unavailable
 from serving.frontdoor.content.urls import UrlSigner
+from serving.frontdoor.create.create import Creator
 from serving.frontdoor.create.drafts import Draft, MediaDraft
 from serving.frontdoor.edge.rpc import Call
 from serving.frontdoor.surfaces.xai.keep import Keeper, KeepOptions, KeepOutcome, read_options
@@ -36,6 +37,7 @@ PNG_PREFIX = "data:image/png;base64,"
 class XaiImage:
     """The service."""
 
+    creator: Creator
     videos: Videos
     store: Store
     keeper: Keeper
@@ -58,7 +60,7 @@ class XaiImage:
             request_id=call.idempotency_key,
             names=NAMES,
         )
-        record = await self.videos.create(call.caller, draft, resent=call.resent)
+        record = (await self.creator.create(call.caller, draft, resent=call.resent)).record
         wait_s = min(call.context.time_remaining() or LONGEST_WAIT_S, LONGEST_WAIT_S)
         record = (await self.videos.wait(call.caller, record.id, timeout_s=wait_s)).record
         _check_made(record)

@@ -9,6 +9,7 @@ import grpc
 from serving.files.repository import Files
 from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.create.catalog import Catalog
+from serving.frontdoor.create.create import Creator
 from serving.frontdoor.edge.rpc import Edge
 from serving.frontdoor.surfaces.xai.account import XaiAuth, XaiBatches, XaiModels
 from serving.frontdoor.surfaces.xai.files import XaiFiles
@@ -28,6 +29,7 @@ def register_xai(
     server: grpc.aio.Server,
     *,
     store: Store,
+    creator: Creator,
     videos: Videos,
     files: Files,
     catalog: Catalog,
@@ -37,8 +39,8 @@ def register_xai(
     """Serve all services of the public wire; their full names, for health and reflection."""
     keeper = Keeper(store, files, signer)
     services = (
-        (video_pb2.DESCRIPTOR.services_by_name["Video"], XaiVideo(videos, keeper, signer, now_ms)),
-        (image_pb2.DESCRIPTOR.services_by_name["Image"], XaiImage(videos, store, keeper, signer, now_ms)),
+        (video_pb2.DESCRIPTOR.services_by_name["Video"], XaiVideo(creator, videos, keeper, signer, now_ms)),
+        (image_pb2.DESCRIPTOR.services_by_name["Image"], XaiImage(creator, videos, store, keeper, signer, now_ms)),
         (files_pb2.DESCRIPTOR.services_by_name["Files"], XaiFiles(files, signer, now_ms)),
         (models_pb2.DESCRIPTOR.services_by_name["Models"], XaiModels(catalog)),
         (auth_pb2.DESCRIPTOR.services_by_name["Auth"], XaiAuth()),

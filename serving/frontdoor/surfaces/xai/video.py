@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from serving.errors import InvalidArgument, NotFound
 from serving.frontdoor.content.urls import UrlSigner
+from serving.frontdoor.create.create import Creator
 from serving.frontdoor.create.drafts import Draft, ExtensionDraft
 from serving.frontdoor.edge.rpc import Call
 from serving.frontdoor.follow.progress import progress_of
@@ -41,6 +42,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
 class XaiVideo:
     """The service."""
 
+    creator: Creator
     videos: Videos
     keeper: Keeper
     signer: UrlSigner
@@ -84,7 +86,7 @@ class XaiVideo:
         self, draft: Draft, request: video_pb2.GenerateVideoRequest | video_pb2.ExtendVideoRequest, call: Call
     ) -> deferred_pb2.StartDeferredResponse:
         keep = read_options(request.storage_options) if request.HasField("storage_options") else None
-        record = await self.videos.create(call.caller, draft, resent=call.resent)
+        record = (await self.creator.create(call.caller, draft, resent=call.resent)).record
         if keep is not None:
             await self.keeper.note(record, keep)
         return deferred_pb2.StartDeferredResponse(request_id=record.id)

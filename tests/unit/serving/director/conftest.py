@@ -94,7 +94,7 @@ class Office:
             created_ms=next(self._times),
             **record_fields,
         )
-        record = await self.jobs.create(record)
+        record = (await self.jobs.create(record)).record
         if self.directors:
             self.directors[-1].wake(tenant, record.id)
         return record

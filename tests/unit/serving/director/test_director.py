@@ -213,7 +213,7 @@ async def test_a_director_that_goes_away_counts_for_no_job(office: Office) -> No
 async def test_a_job_of_a_model_that_was_taken_out_fails_and_ends_nothing_else(office: Office) -> None:
     like = await office.job()
     gone = like.model_copy(update={"id": new_id("vid_"), "plan": like.plan.model_copy(update={"model": "gone-1"})})
-    gone = await office.jobs.create(gone)
+    gone = (await office.jobs.create(gone)).record
     await office.director()
 
     done = await office.ended(gone)

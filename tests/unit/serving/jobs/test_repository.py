@@ -44,14 +44,14 @@ def jobs(store: Store) -> Jobs:
 
 
 async def test_a_created_job_is_there_and_active(jobs: Jobs) -> None:
-    made = await jobs.create(record())
+    made = (await jobs.create(record())).record
     assert await jobs.get("a", made.id) == made
     assert [entry.id async for entry in jobs.active()] == [made.id]
     assert made.version == 1
 
 
 async def test_another_tenant_sees_nothing(jobs: Jobs) -> None:
-    made = await jobs.create(record())
+    made = (await jobs.create(record())).record
     with pytest.raises(NotFound):
         await jobs.get("b", made.id)
     assert (await jobs.list("b", limit=5)).records == ()
@@ -67,7 +67,8 @@ async def test_a_resent_create_returns_the_same_job_and_lists_it_once(jobs: Jobs
     job = derived_id("vid_", "a", "key")
     first = await jobs.create(record(job, 1000, idempotency_key="key"))
     again = await jobs.create(record(job, 2000, idempotency_key="key"))
-    assert again == first
+    assert (first.new, again.new) == (True, False)
+    assert again.record == first.record
     assert [found.id for found in (await jobs.list("a", limit=5)).records] == [job]
 
 
@@ -79,7 +80,7 @@ async def test_one_key_for_two_requests_names_the_difference(jobs: Jobs) -> None
 
 
 async def test_a_writer_that_read_before_another_wrote_loses(jobs: Jobs) -> None:
-    made = await jobs.create(record())
+    made = (await jobs.create(record())).record
     running = await jobs.transition(made, state=JobState.RUNNING, epoch=1)
     with pytest.raises(Conflict):
         await jobs.transition(made, cancel_requested=True)
@@ -87,7 +88,7 @@ async def test_a_writer_that_read_before_another_wrote_loses(jobs: Jobs) -> None
 
 
 async def test_many_writers_at_once_lose_no_change(jobs: Jobs) -> None:
-    made = await jobs.create(record())
+    made = (await jobs.create(record())).record
 
     async def count() -> None:
         counted = False
@@ -103,7 +104,7 @@ async def test_many_writers_at_once_lose_no_change(jobs: Jobs) -> None:
 
 @pytest.mark.parametrize("state", [s for s in JobState if s.terminal and s is not JobState.DELETED])
 async def test_terminal_states_are_final(jobs: Jobs, state: JobState) -> None:
-    made = await jobs.create(record())
+    made = (await jobs.create(record())).record
     running = await jobs.transition(made, state=JobState.RUNNING)
     ended = await jobs.transition(running, state=state)
     for after in JobState:
@@ -115,7 +116,7 @@ async def test_terminal_states_are_final(jobs: Jobs, state: JobState) -> None:
 
 async def test_a_deleted_job_is_gone_for_good(jobs: Jobs) -> None:
     job = derived_id("vid_", "a", "key")
-    made = await jobs.create(record(job, idempotency_key="key"))
+    made = (await jobs.create(record(job, idempotency_key="key"))).record
     ended = await jobs.transition(made, state=JobState.CANCELLED)
     await jobs.delete(ended)
     with pytest.raises(NotFound):
@@ -126,7 +127,7 @@ async def test_a_deleted_job_is_gone_for_good(jobs: Jobs) -> None:
 
 
 async def test_lists_are_newest_first_and_page(jobs: Jobs) -> None:
-    made = [await jobs.create(record(created_ms=1000 + i)) for i in range(5)]
+    made = [(await jobs.create(record(created_ms=1000 + i))).record for i in range(5)]
     first = await jobs.list("a", limit=3)
     second = await jobs.list("a", limit=3, token=first.next_token)
     assert [r.id for r in (*first.records, *second.records)] == [r.id for r in reversed(made)]
@@ -134,7 +135,7 @@ async def test_lists_are_newest_first_and_page(jobs: Jobs) -> None:
 
 
 async def test_a_record_that_cannot_be_read_hides_no_other(jobs: Jobs, store: Store) -> None:
-    old, strange = [await jobs.create(record(created_ms=1000 + i, api_key_id="k")) for i in range(2)]
+    old, strange = [(await jobs.create(record(created_ms=1000 + i, api_key_id="k"))).record for i in range(2)]
     (key,) = [entry.key async for entry in store.list("t/a/jobs/") if strange.id in entry.key]
     stored = await store.get(key)
     await store.swap(key, stored.data.replace(b'"version"', b'"verse"', 1), stored.version)
@@ -144,12 +145,12 @@ async def test_a_record_that_cannot_be_read_hides_no_other(jobs: Jobs, store: St
 
 
 async def test_the_newest_equal_request_of_a_key_is_found_within_its_time(jobs: Jobs) -> None:
-    old = await jobs.create(record(created_ms=1_000, api_key_id="k"))
+    old = (await jobs.create(record(created_ms=1_000, api_key_id="k"))).record
     fingerprint = old.request.fingerprint()
     assert await jobs.newest_same("a", "k", fingerprint, 500) == old
     assert await jobs.newest_same("a", "k", fingerprint, 2_000) is None
     assert await jobs.newest_same("a", "other", fingerprint, 500) is None
-    new = await jobs.create(record(created_ms=1_500, api_key_id="k"))
+    new = (await jobs.create(record(created_ms=1_500, api_key_id="k"))).record
     assert await jobs.newest_same("a", "k", fingerprint, 500) == new
 
 
@@ -171,7 +172,7 @@ async def test_a_resent_create_with_a_later_deadline_is_queued_once(jobs: Jobs) 
 
 async def test_a_resent_create_of_a_deleted_job_leaves_nothing_behind(jobs: Jobs, store: Store) -> None:
     job = derived_id("vid_", "a", "key")
-    made = await jobs.create(record(job, idempotency_key="key"))
+    made = (await jobs.create(record(job, idempotency_key="key"))).record
     await jobs.delete(await jobs.transition(made, state=JobState.CANCELLED))
     with pytest.raises(FailedPrecondition, match="was deleted"):
         await jobs.create(record(job, idempotency_key="key"))
@@ -180,7 +181,7 @@ async def test_a_resent_create_of_a_deleted_job_leaves_nothing_behind(jobs: Jobs
 
 async def test_a_key_that_no_record_tells_of_leaves_the_active_list(jobs: Jobs) -> None:
     """A create with another priority and the same key was refused, and its client died before it cleaned up."""
-    made = await jobs.create(record("vid_" + "a" * 26, priority=5))
+    made = (await jobs.create(record("vid_" + "a" * 26, priority=5))).record
     await jobs._store.put_if_absent(_active_key(made.model_copy(update={"priority": 4})), b"")
     listed = [entry async for entry in jobs.active()]
     assert [entry.priority for entry in listed] == [4, 5]
@@ -190,7 +191,7 @@ async def test_a_key_that_no_record_tells_of_leaves_the_active_list(jobs: Jobs) 
 
 
 async def test_a_deleted_job_is_told_from_one_that_never_was(jobs: Jobs) -> None:
-    made = await jobs.create(record())
+    made = (await jobs.create(record())).record
     assert not await jobs.deleted("a", made.id)
     await jobs.delete(await jobs.transition(made, state=JobState.CANCELLED))
     assert await jobs.deleted("a", made.id)

@@ -66,7 +66,7 @@ class StoredVideos:
             created_ms=self.now_ms(),
             **fields,
         )
-        return await self.jobs.create(record)
+        return (await self.jobs.create(record)).record
 
     async def keep_file(self, data: bytes, **fields: Any) -> FileRecord:
         """An uploaded file."""

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 async def test_own_creates_count_at_once_and_ended_jobs_leave_at_the_next_listing(store: Store, clock: Clock) -> None:
     jobs = Jobs(store)
     backlog = Backlog(jobs, clock=clock.seconds)
-    first = await jobs.create(record())
+    first = (await jobs.create(record())).record
     await jobs.create(record("vid_" + "b" * 26, tenant="other"))
     assert await backlog.active("default") == 1
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from serving.errors import InvalidArgument, NotFound, SettingsError
-from serving.frontdoor.create.catalog import Catalog, Model
+from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.create.drafts import Draft, ExtensionDraft, MediaDraft
 from serving.frontdoor.create.validation import check_draft, foreign_shape, inherited_resolution, seconds_of
 from serving.media.track import Track
@@ -153,9 +153,9 @@ def test_a_foreign_video_of_another_shape_is_refused_and_so_is_another_size() ->
 
 
 def test_the_catalog_knows_names_and_aliases_and_names_the_models_otherwise() -> None:
-    catalog = Catalog([Model(CAPABILITIES, DIGEST)], default="sprite")
+    catalog = Catalog([ServedModel(CAPABILITIES, DIGEST)], default="sprite")
     assert catalog.resolve("") is catalog.resolve("sprite-1") is catalog.resolve("sprite") is catalog.default
     with pytest.raises(NotFound, match="sprite-1"):
         catalog.resolve("gpt-5")
     with pytest.raises(SettingsError, match="sprite-1"):
-        Catalog([Model(CAPABILITIES, DIGEST)], default="wan")
+        Catalog([ServedModel(CAPABILITIES, DIGEST)], default="wan")

@@ -130,7 +130,7 @@ async def test_waiting_for_what_has_changed_already_returns_at_once(cache: Recor
 async def test_a_cold_poll_reads_the_store_and_a_deleted_video_is_not_found(cache: RecordCache, store: Store) -> None:
     jobs = Jobs(store)
     records = Records(jobs, cache, Unrecorded())
-    created = await jobs.create(record())
+    created = (await jobs.create(record())).record
     assert (await records.view("default", created.id)).record == created
     with pytest.raises(NotFound):
         await records.view("other", created.id)

@@ -1,0 +1,186 @@
+"""A wish becomes a durable job, in eight steps that `Creator.create` numbers. Every surface calls it for every create.
+
+A job is durable before its id leaves this room. Of a create that is refused nothing is kept but content-addressed
+inputs, which the collector takes away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from serving.errors import LongtakeError, Unavailable
+from serving.frontdoor.admission.gate import Gate
+from serving.frontdoor.create.drafts import Draft
+from serving.frontdoor.create.settle import Settled, Settler
+from serving.frontdoor.edge.auth import Caller
+from serving.frontdoor.follow.director_link import DirectorLink
+from serving.frontdoor.follow.records import Records, View
+from serving.jobs import history
+from serving.jobs.history import EventKind
+from serving.jobs.ids import derived_id, new_id
+from serving.jobs.record import DEFAULT_PRIORITY, JobRecord
+from serving.jobs.repository import Jobs, check_same
+from serving.logs import job_context, logger
+from serving.metrics import CREATES_REPEATED, JOBS_CREATED, JOBS_REFUSED, Recorder
+from serving.requests import VideoRequest
+
+RESENT_WITHIN_MS = 60_000
+"""How long a create that is marked as a retry is taken for the same one."""
+DRAIN_RETRY_S = 2.0
+
+
+class Creator:
+    """One per front-door process."""
+
+    def __init__(
+        self,
+        *,
+        settler: Settler,
+        gate: Gate,
+        jobs: Jobs,
+        records: Records,
+        link: DirectorLink,
+        recorder: Recorder,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._settler = settler
+        self._gate = gate
+        self._jobs = jobs
+        self._records = records
+        self._link = link
+        self._recorder = recorder
+        self._now_ms = now_ms
+        self._draining = False
+        self._log = logger("create")
+
+    def drain(self) -> None:
+        """Accept no more creates."""
+        self._draining = True
+
+    async def create(self, caller: Caller, draft: Draft, *, resent: bool = False) -> View:
+        """Accept a job; the job as it stands. `resent`: the client marked the call as a retry, so the same request is
+        the same job.
+
+        Raises every error that a user can act on; no job was made then.
+        """
+        try:
+            return await self._create(caller, draft, resent=resent)
+        except LongtakeError as error:
+            self._recorder.add(JOBS_REFUSED, reason=error.reason)
+            raise
+
+    async def _create(self, caller: Caller, draft: Draft, *, resent: bool) -> View:
+        # 1. Open? A server that shuts down takes nothing in.
+        self._check_open()
+
+        # 2. A known key? Its job is the answer, and no bound is in the way.
+        known = await self._made_by_key(caller, draft)
+        if known is not None:
+            return await self._answer_again(caller, draft, known)
+
+        # 3. A token for this create. One that is marked as resent takes its own when it is known to be new (5).
+        if not resent:
+            self._gate.take_token(caller.tenant)
+
+        # 4. Settle: check it, take its media in, fill what was left open.
+        settled = await self._settler.settle(caller.tenant, draft)
+
+        # 5. Resent? Then the same request of the last minute is its job.
+        if resent:
+            sent = await self._sent_before(caller, draft, settled.request)
+            if sent is not None:
+                return self._repeated(sent, by="retry_mark")
+            self._gate.take_token(caller.tenant)
+
+        # 6. Admit: may it queue?
+        wanted = await self._wanted(caller, draft, settled, _id_for(caller, draft))
+        await self._admit(wanted, draft)
+
+        # 7. Persist. From here on the job is made, whatever happens to this process.
+        record, new = await self._jobs.create(wanted)
+        if not new:  # another create with this key was faster
+            return self._repeated(record, by="request_id")
+
+        # 8. Wake the Director, and let everyone who counts know.
+        return self._begun(record)
+
+    async def planned(self, caller: Caller, draft: Draft) -> View:
+        """The video as it would be, without an id: everything is checked and planned, and no job is made. Of what the
+        caller handed in, pictures and films are kept under their digests, as a create would.
+        """
+        self._check_open()
+        self._gate.take_token(caller.tenant)
+        settled = await self._settler.settle(caller.tenant, draft)
+        wanted = await self._wanted(caller, draft, settled, "")
+        await self._admit(wanted, draft)
+        return View(wanted)
+
+    def _check_open(self) -> None:
+        if self._draining:
+            raise Unavailable("this server is shutting down: try again", retry_after_s=DRAIN_RETRY_S)
+
+    async def _made_by_key(self, caller: Caller, draft: Draft) -> JobRecord | None:
+        """The job that the draft's idempotency key has already."""
+        return await self._jobs.find(caller.tenant, _id_for(caller, draft)) if draft.request_id else None
+
+    async def _answer_again(self, caller: Caller, draft: Draft, known: JobRecord) -> View:
+        """The key's job, if this create asks for the same. Raises `AlreadyExists`, naming what differs."""
+        if known.draft != draft.digest():
+            # Other words may ask for the same, as a picture's URL and its bytes do: what they settle to decides.
+            settled = await self._settler.settle_again(caller.tenant, draft)
+            check_same(known, settled.request, draft.request_id)
+        return self._repeated(known, by="request_id")
+
+    async def _sent_before(self, caller: Caller, draft: Draft, request: VideoRequest) -> JobRecord | None:
+        """The job of an equal request by this API key, lately. With an idempotency key only the key decides."""
+        if draft.request_id:
+            return None
+        since_ms = self._now_ms() - RESENT_WITHIN_MS
+        return await self._jobs.newest_same(caller.tenant, caller.api_key_id, request.fingerprint(), since_ms)
+
+    def _repeated(self, record: JobRecord, *, by: str) -> View:
+        self._recorder.add(CREATES_REPEATED, by=by)
+        return self._records.remember(record)
+
+    async def _wanted(self, caller: Caller, draft: Draft, settled: Settled, video: str) -> JobRecord:
+        """The job as it would be persisted now."""
+        planned = settled.plan()
+        now = self._now_ms()
+        priority = DEFAULT_PRIORITY if draft.priority is None else draft.priority
+        predicted = await self._gate.predict(caller.tenant, planned, priority=priority, deadline_ms=draft.deadline_ms)
+        return JobRecord(
+            id=video,
+            tenant=caller.tenant,
+            api_key_id=caller.api_key_id,
+            request=settled.request,
+            plan=planned,
+            predicted=predicted,
+            idempotency_key=draft.request_id,
+            draft=draft.digest(),
+            priority=priority,
+            deadline_ms=draft.deadline_ms,
+            created_ms=now,
+            expires_ms=None if draft.ttl_ms is None else now + draft.ttl_ms,
+            warnings=settled.warnings,
+            events=(history.Event(kind=EventKind.CREATED, at_ms=now),),
+        )
+
+    async def _admit(self, wanted: JobRecord, draft: Draft) -> None:
+        """Raises what says why it is refused, by the caller's own names of fields, and when to come back."""
+        await self._gate.admit(wanted, priority_field=draft.name("priority"), deadline_field=draft.name("deadline"))
+
+    def _begun(self, record: JobRecord) -> View:
+        request = record.request
+        self._gate.accepted(record)
+        view = self._records.remember(record)
+        self._link.wake(record.tenant, record.id)
+        source = "own" if request.extends else "foreign" if request.ingests else "new"
+        self._recorder.add(JOBS_CREATED, kind=request.kind.value, source=source)
+        with job_context(record.tenant, record.id):
+            self._log.info("accepted", kind=request.kind.value, segments=len(record.plan.segments))
+        return view
+
+
+def _id_for(caller: Caller, draft: Draft) -> str:
+    """The id of the draft's job: of its idempotency key always the same one, else a new one."""
+    return derived_id("vid_", caller.tenant, draft.request_id) if draft.request_id else new_id("vid_")

@@ -1,0 +1,102 @@
+"""What one front-door process is made of: every room once, each with what it needs. `server.py` builds it at start."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from serving.errors import SettingsError
+from serving.files.repository import Files
+from serving.frontdoor.admission.backlog import Backlog
+from serving.frontdoor.admission.forecast import Forecast
+from serving.frontdoor.admission.gate import Gate
+from serving.frontdoor.content.films import Films
+from serving.frontdoor.content.routes import Content
+from serving.frontdoor.content.urls import UrlSigner
+from serving.frontdoor.create.catalog import Catalog
+from serving.frontdoor.create.create import Creator
+from serving.frontdoor.create.intake import Intake
+from serving.frontdoor.create.settle import Settler
+from serving.frontdoor.follow.director_link import DirectorLink
+from serving.frontdoor.follow.records import RecordCache, Records
+from serving.frontdoor.requeue import DeadJobs
+from serving.frontdoor.videos import Videos
+from serving.jobs.dead import DeadLetters
+from serving.jobs.repository import Jobs
+from serving.media.fetch import Fetcher, FetchPolicy
+from serving.media.sandbox import Decoder
+from serving.metrics import Recorder
+from serving.settings import Settings, split_address
+from serving.store.base import Store
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """What the two servers offer."""
+
+    jobs: Jobs
+    link: DirectorLink
+    signer: UrlSigner
+    files: Files
+    content: Content
+    forecast: Forecast
+    creator: Creator
+    videos: Videos
+    dead_jobs: DeadJobs
+
+
+async def build(
+    settings: Settings,
+    store: Store,
+    catalog: Catalog,
+    *,
+    http_address: str,
+    recorder: Recorder,
+    now_ms: Callable[[], int],
+) -> Rooms:
+    """All of them. `http_address` is the one that is listened on. Raises `SettingsError` where no URL can be told."""
+    # How jobs stand
+    jobs = Jobs(store)
+    cache = RecordCache(clock=time.monotonic)
+    records = Records(jobs, cache, recorder)
+    link = DirectorLink(store, cache, recorder, address=settings.director.address)
+    videos = Videos(store=store, jobs=jobs, cache=cache, records=records, link=link, now_ms=now_ms)
+    dead_jobs = DeadJobs(jobs, DeadLetters(store), link, now_ms)
+
+    # Media
+    public_url = settings.http.public_url or _reachable(http_address)
+    signer = await UrlSigner.open(store, public_url=public_url, ttl_s=settings.http.url_ttl_s)
+    films = Films(store, records, signer)
+    files = Files(store, films, now_ms=now_ms, max_bytes=settings.uploads.max_file_bytes)
+    content = Content(store, signer=signer, records=records, films=films, files=files, recorder=recorder, now_ms=now_ms)
+
+    # A create
+    fetcher = Fetcher(FetchPolicy(allow_loopback=settings.uploads.allow_loopback_urls))
+    intake = Intake(
+        store=store, files=files, films=films, records=records, signer=signer, fetcher=fetcher, decoder=Decoder()
+    )
+    settler = Settler(store=store, intake=intake, catalog=catalog, codec=settings.video.codec, now_ms=now_ms)
+    backlog = Backlog(jobs, clock=time.monotonic)
+    forecast = _forecast(settings, store, backlog, now_ms)
+    gate = Gate(settings.admission, backlog=backlog, forecast=forecast)
+    creator = Creator(
+        settler=settler, gate=gate, jobs=jobs, records=records, link=link, recorder=recorder, now_ms=now_ms
+    )
+    return Rooms(jobs, link, signer, files, content, forecast, creator, videos, dead_jobs)
+
+
+def _forecast(settings: Settings, store: Store, backlog: Backlog, now_ms: Callable[[], int]) -> Forecast:
+    servers = settings.stages.scale_of("denoiser").max
+    return Forecast(store, backlog, servers=servers, now_ms=now_ms, weights=settings.admission.weights)
+
+
+def _reachable(http_address: str) -> str:
+    """The base of media URLs when the settings name none. Raises `SettingsError` where nobody could tell."""
+    host, _ = split_address(http_address)
+    if host in ("0.0.0.0", "::"):  # noqa: S104  (compared, not listened on)
+        raise SettingsError(
+            f"setting `http.address` is {http_address}, every address of this machine: set `http.public_url` to the "
+            "one that clients reach, for example https://video.example"
+        )
+    return f"http://{http_address}"
