@@ -1,6 +1,6 @@
 """From a request to a plan: which segments, at which sizes, in how many steps. Pure.
 
-`frontdoor/videos.py` plans before it admits and persists; the Director carries the plan out and decides nothing anew.
+`frontdoor/create/settle.py` plans before a job is admitted; the Director carries the plan out and decides nothing anew.
 """
 
 from __future__ import annotations

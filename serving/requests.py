@@ -1,7 +1,8 @@
 """One frozen request for all surfaces.
 
-`longtake.v1`, `xai_api` and the CLI each turn their message into a `VideoRequest`; from there on nothing knows which
-wire it came by. Media are already in the store: a request names them by digest, so that it stays true for ever.
+The surfaces turn their messages into drafts, and `frontdoor/create/settle.py` makes a `VideoRequest` of each; from
+there on nothing knows which wire it came by. Media are already in the store: a request names them by digest, so that it
+stays true for ever.
 """
 
 from __future__ import annotations

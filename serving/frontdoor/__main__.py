@@ -3,8 +3,7 @@
 It prints structured logs and nothing else. When it listens it reports its addresses on the file descriptor `--reports`
 (`serving/reports.py`), if that is given, and closes it. SIGTERM and SIGINT stop it in order, a second one at once.
 
-Exit codes: 0 stopped, 2 a setting is wrong, a port is taken or the store is missing (one line on stderr says
-which).
+Exit codes: 0 stopped, 2 a setting is wrong, a port is taken or the store is missing (one line on stderr says which).
 """
 
 from __future__ import annotations

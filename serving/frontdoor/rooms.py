@@ -52,15 +52,15 @@ async def build(
     catalog: Catalog,
     *,
     http_address: str,
-    recorder: Recorder,
+    metrics: Recorder,
     now_ms: Callable[[], int],
 ) -> Rooms:
     """All of them. `http_address` is the one that is listened on. Raises `SettingsError` where no URL can be told."""
     # How jobs stand
     jobs = Jobs(store)
     cache = RecordCache(clock=time.monotonic)
-    records = Records(jobs, cache, recorder)
-    link = DirectorLink(store, cache, recorder, address=settings.director.address)
+    records = Records(jobs, cache, metrics)
+    link = DirectorLink(store, cache, metrics, address=settings.director.address)
     videos = Videos(store=store, jobs=jobs, cache=cache, records=records, link=link, now_ms=now_ms)
     dead_jobs = DeadJobs(jobs, DeadLetters(store), link, now_ms)
 
@@ -69,7 +69,7 @@ async def build(
     signer = await UrlSigner.open(store, public_url=public_url, ttl_s=settings.http.url_ttl_s)
     films = Films(store, records, signer)
     files = Files(store, films, now_ms=now_ms, max_bytes=settings.uploads.max_file_bytes)
-    content = Content(store, signer=signer, records=records, films=films, files=files, recorder=recorder, now_ms=now_ms)
+    content = Content(store, signer=signer, records=records, films=films, files=files, metrics=metrics, now_ms=now_ms)
 
     # A create
     fetcher = Fetcher(FetchPolicy(allow_loopback=settings.uploads.allow_loopback_urls))
@@ -80,9 +80,7 @@ async def build(
     backlog = Backlog(jobs, clock=time.monotonic)
     forecast = _forecast(settings, store, backlog, now_ms)
     gate = Gate(settings.admission, backlog=backlog, forecast=forecast)
-    creator = Creator(
-        settler=settler, gate=gate, jobs=jobs, records=records, link=link, recorder=recorder, now_ms=now_ms
-    )
+    creator = Creator(settler=settler, gate=gate, jobs=jobs, records=records, link=link, metrics=metrics, now_ms=now_ms)
     return Rooms(jobs, link, signer, files, content, forecast, creator, videos, dead_jobs)
 
 

@@ -1,7 +1,7 @@
 """One front-door process: has its rooms built, starts both servers, stops them in order.
 
-`__main__.py` runs it; tests run it in their own process over a directory store. It holds no Ray and no state
-but caches.
+`__main__.py` runs it; tests run it in their own process over a directory store. It holds no Ray and no state but
+caches.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class FrontDoor:
         self._store = store
         self._catalog = catalog
         self._keys = Keys(settings.auth.keys_file)
-        self._recorder = PrometheusRecorder()
+        self._metrics = PrometheusRecorder()
         self._health = health.aio.HealthServicer()
         self._log = logger("frontdoor")
         self._grpc: grpc.aio.Server | None = None
@@ -69,7 +69,7 @@ class FrontDoor:
                 self._store,
                 self._catalog,
                 http_address=self.http_address,
-                recorder=self._recorder,
+                metrics=self._metrics,
                 now_ms=now_ms,
             )
         except BaseException:
@@ -80,7 +80,7 @@ class FrontDoor:
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
         await rooms.link.start()
         await server.start()
-        http.start(build_app(self._recorder, self._problems, rooms.content.routes()))
+        http.start(build_app(self._metrics, self._problems, rooms.content.routes()))
         for name in ("", *names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._looking = asyncio.create_task(self._look_at_keys(), name="keys")
@@ -105,7 +105,7 @@ class FrontDoor:
 
     def _register(self, server: grpc.aio.Server, rooms: Rooms) -> tuple[str, ...]:
         """Register every service; their full names."""
-        edge = Edge(self._keys, self._recorder, tls=self._settings.grpc.tls_cert is not None)
+        edge = Edge(self._keys, self._metrics, tls=self._settings.grpc.tls_cert is not None)
         own = register_longtake(
             edge,
             server,

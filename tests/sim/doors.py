@@ -67,7 +67,7 @@ class Door:
             jobs=jobs,
             records=records,
             link=self.link,
-            recorder=Unrecorded(),
+            metrics=Unrecorded(),
             now_ms=now_ms,
         )
 

@@ -1,12 +1,13 @@
 """How many jobs wait or run, and about how many seconds of work they are, by tenant and urgency.
 
-The store is listed now and then; in between this front door adds what it accepted. Other front doors' creates
-are seen at the next listing, so a bound may be overrun by what they accept in one interval.
+`gate.py` tells it what was accepted, `forecast.py` asks. The store is listed now and then; in between this front door
+adds what it accepted. Other front doors' creates are seen at the next listing, so a bound may be overrun by what they
+accept in one interval.
 
 A listing costs no reads of records: keys name tenant, priority and deadline, and not the work. So the work of a job is
 taken for the mean of what this front door accepted from its tenant lately (newer ones count more), of all tenants if it
-accepted none from that one, and of the asker's own job if it accepted none at all. A job that runs counts in full.
-What is ahead is an estimate for that reason, and rather too much than too little.
+accepted none from that one, and of the asker's own job if it accepted none at all. A job that runs counts in full. What
+is ahead is an estimate for that reason, and rather too much than too little.
 """
 
 from __future__ import annotations

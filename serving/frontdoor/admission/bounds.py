@@ -1,9 +1,9 @@
-"""Whether one more job may queue, and when a refused client ought to come back. Pure; `frontdoor/videos.py` asks.
+"""Whether one more job may queue, and when a refused client ought to come back. Pure; `gate.py` asks.
 
 The bounds are those of the settings group `admission`: jobs of one tenant, jobs of all tenants, how urgent a tenant's
-jobs may be, and deadlines that can be met. How often a tenant may ask is bounded elsewhere (`rate.py`), for that
-needs a memory. Times after which to come back are what the queue is predicted to need; nothing is added to spread
-clients, and nothing is rounded down.
+jobs may be, and deadlines that can be met. How often a tenant may ask is bounded elsewhere (`rate.py`), for that needs
+a memory. Times after which to come back are what the queue is predicted to need; nothing is added to spread clients,
+and nothing is rounded down.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def admit(limits: Limits, full: Occupancy) -> None:
         wait = _wait((full.active - limits.max_active_jobs + 1) * full.tenant_job_s, full.seen_again_s)
         raise ResourceExhausted(
             f"your queue is full: {full.active} of your jobs are queued or running and {limits.max_active_jobs} is the "
-            f"most (setting `admission.max_active_jobs`); a place is expected to be free in {told(wait)}",
+            f"most (setting `admission.max_active_jobs`); a place is expected to be free in {in_words(wait)}",
             retry_after_s=wait,
             reason="QUEUE_FULL",
         )
@@ -60,7 +60,7 @@ def admit(limits: Limits, full: Occupancy) -> None:
         wait = _wait((full.all_active - limits.max_all_jobs + 1) * full.all_job_s, full.seen_again_s)
         raise ResourceExhausted(
             f"the queue of all tenants is full: {limits.max_all_jobs} jobs is the most (setting "
-            f"`admission.max_all_jobs`); a place is expected to be free in {told(wait)}",
+            f"`admission.max_all_jobs`); a place is expected to be free in {in_words(wait)}",
             retry_after_s=wait,
             reason="QUEUE_FULL",
         )
@@ -87,15 +87,15 @@ def check_deadline(deadline_ms: int | None, predicted: Prediction, alone_s: floa
         return
     if now_ms + 1000 * alone_s > deadline_ms:
         raise FailedPrecondition(
-            f"{field}: the work alone takes about {told(alone_s)}, and there are {told((deadline_ms - now_ms) / 1000)} "
-            "left: give it more time, or ask for less",
+            f"{field}: the work alone takes about {in_words(alone_s)}, and there are "
+            f"{in_words((deadline_ms - now_ms) / 1000)} left: give it more time, or ask for less",
             reason="DEADLINE_TOO_SHORT",
         )
     late = (predicted.end_ms - deadline_ms) / 1000
     wait = _wait(late, 0.0)
     raise ResourceExhausted(
-        f"{field}: with what is queued the video would be done {told(late)} too late: give it that much more time, or "
-        f"come back in {told(wait)} and leave as much time as now",
+        f"{field}: with what is queued the video would be done {in_words(late)} too late: give it that much more time, "
+        f"or come back in {in_words(wait)} and leave as much time as now",
         retry_after_s=wait,
         reason="DEADLINE_UNREACHABLE",
     )
@@ -110,7 +110,7 @@ def served_after(own_s: float, others: Iterable[tuple[float, float]], servers: i
     return (own_s + sum(min(work_s, ratio * own_s) for work_s, ratio in others)) / servers
 
 
-def told(seconds: float) -> str:
+def in_words(seconds: float) -> str:
     """Seconds for people: `0.4 s`, `12 s`, `3 min`, `2.5 h`. Never less than there are."""
     if seconds < 10:
         return f"{math.ceil(seconds * 10) / 10:.1f} s"

@@ -1,5 +1,5 @@
-"""When a job that is asked for now would start and end, and when those that wait will. `videos.py` tells it to clients
-and refuses by it, `surfaces/longtake/jobs.py` shows it.
+"""When a job that is asked for now would start and end, and when those that wait will. `create/create.py` tells it to
+clients, `gate.py` refuses by it, `surfaces/longtake/jobs.py` shows it.
 
 What a job takes was learnt by the Director (`estimates.py`); what is in its way is counted, and its work is a mean
 (`backlog.py`). So the work itself is known better than the start.

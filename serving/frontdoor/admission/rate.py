@@ -1,8 +1,8 @@
 """How often a tenant may ask for videos: a bucket of tokens per tenant. Pure but for the clock that is handed in.
 
-`frontdoor/videos.py` takes a token for every create. A bucket holds a minute's worth, so a tenant that was quiet may
-send that many at once. Each front-door process has buckets of its own: behind a load balancer with n front doors a
-tenant may get up to n times its rate. Exact bounds are those of the queue (`bounds.py`), which all of them share.
+`gate.py` takes a token for every create. A bucket holds a minute's worth, so a tenant that was quiet may send that many
+at once. Each front-door process has buckets of its own: behind a load balancer with n front doors a tenant may get up
+to n times its rate. Exact bounds are those of the queue (`bounds.py`), which all of them share.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from serving.errors import ResourceExhausted
-from serving.frontdoor.admission.bounds import told
+from serving.frontdoor.admission.bounds import in_words
 
 FORGET_ABOVE = 1024
 """Buckets are looked through when there are so many, and again at twice as many as were left."""
@@ -36,7 +36,7 @@ class RateLimit:
         if wait > 1e-9:  # what is left of subtracting floats is no reason to wait
             raise ResourceExhausted(
                 f"you may ask for {per_minute:g} videos a minute (setting `admission.creates_per_minute`); the next "
-                f"one will be taken in {told(wait)}",
+                f"one will be taken in {in_words(wait)}",
                 retry_after_s=wait,
                 reason="RATE_LIMITED",
             )

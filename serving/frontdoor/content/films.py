@@ -1,5 +1,5 @@
 """Finished videos as one file each, made of stored fragments while it is read. `routes.py` and `files/repository.py`
-read it.
+read it; `create/intake.py` compares uploads with it.
 
 A film is a header (computed from the head's manifest) and spans of blobs. It belongs to one head: an extension is
 another video with its own film, whose media bytes begin with those of its input, bit for bit.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from serving.errors import FailedPrecondition
 from serving.files.repository import PIECE
-from serving.frontdoor.content.ranges import Span
+from serving.frontdoor.content.ranges import ByteRange
 from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.follow.records import Records
 from serving.jobs.record import JobRecord, JobState
@@ -72,7 +72,7 @@ class Films:
         file = virtual_file(manifest.track, init, manifest.parts, box=box)
         return Film(etag=f'"{head[:32]}-{record.id[-8:]}"', file=file)
 
-    async def read(self, tenant: str, film: Film, span: Span) -> AsyncIterator[bytes]:
+    async def read(self, tenant: str, film: Film, span: ByteRange) -> AsyncIterator[bytes]:
         """Some of its bytes, in pieces, in order."""
         blobs = Blobs(self._store, tenant)
         position = 0
@@ -93,5 +93,5 @@ class Films:
     async def video_bytes(self, tenant: str, video: str) -> AsyncIterator[bytes]:
         """The whole file, in pieces."""
         film = await self.of((await self._records.view(tenant, video)).record)
-        async for piece in self.read(tenant, film, Span(0, film.size)):
+        async for piece in self.read(tenant, film, ByteRange(0, film.size)):
             yield piece

@@ -1,4 +1,4 @@
-"""HTTP byte ranges (RFC 9110, section 14): one range per request. Pure; `routes.py` uses it."""
+"""HTTP byte ranges (RFC 9110, section 14): one range per request. Pure; `routes.py` asks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ONE_RANGE = re.compile(r"bytes=\s*([0-9]{0,18})-([0-9]{0,18})\s*", re.IGNORECAS
 
 
 @dataclass(frozen=True)
-class Span:
+class ByteRange:
     """Bytes of a file, `start` to `stop` (not included)."""
 
     start: int
@@ -25,7 +25,7 @@ class Unsatisfiable(Exception):
     """The range lies beyond the file: 416."""
 
 
-def wanted_span(size: int, *, range_header: str | None, if_range: str | None, etag: str) -> Span | None:
+def wanted_range(size: int, *, range_header: str | None, if_range: str | None, etag: str) -> ByteRange | None:
     """The part that is asked for; None for the whole file. Raises `Unsatisfiable`.
 
     A header that cannot be read, several ranges, or an `If-Range` that names another state of the file ask for the
@@ -40,13 +40,13 @@ def wanted_span(size: int, *, range_header: str | None, if_range: str | None, et
         wanted = min(int(match[2]), size)
         if wanted == 0:
             raise Unsatisfiable
-        return Span(size - wanted, size)
+        return ByteRange(size - wanted, size)
     start = int(match[1])
     if match[2] and int(match[2]) < start:
         return None
     if start >= size:
         raise Unsatisfiable
-    return Span(start, min(int(match[2]) + 1, size) if match[2] else size)
+    return ByteRange(start, min(int(match[2]) + 1, size) if match[2] else size)
 
 
 def names_etag(if_none_match: str | None, etag: str) -> bool:

@@ -20,8 +20,8 @@ from serving.errors import LongtakeError, NotFound, PermissionDenied
 from serving.files.record import FileRecord
 from serving.files.repository import PIECE, Files
 from serving.frontdoor.content.films import Films
-from serving.frontdoor.content.ranges import Span, Unsatisfiable, names_etag, wanted_span
-from serving.frontdoor.content.urls import Claim, UrlSigner
+from serving.frontdoor.content.ranges import ByteRange, Unsatisfiable, names_etag, wanted_range
+from serving.frontdoor.content.urls import Target, UrlSigner
 from serving.frontdoor.follow.records import Records
 from serving.jobs.record import JobRecord, JobState
 from serving.logs import logger
@@ -52,7 +52,7 @@ class Body:
     content_type: str
     etag: str
     filename: str
-    read: Callable[[Span], AsyncIterator[bytes]]
+    read: Callable[[ByteRange], AsyncIterator[bytes]]
 
 
 class Content:
@@ -66,7 +66,7 @@ class Content:
         records: Records,
         films: Films,
         files: Files,
-        recorder: Recorder,
+        metrics: Recorder,
         now_ms: Callable[[], int],
     ) -> None:
         self._store = store
@@ -74,7 +74,7 @@ class Content:
         self._records = records
         self._films = films
         self._files = files
-        self._recorder = recorder
+        self._metrics = metrics
         self._now_ms = now_ms
         self._log = logger("content")
 
@@ -86,8 +86,8 @@ class Content:
     async def _serve(self, request: Request) -> Response:
         now_ms = self._now_ms()
         try:
-            claim = self._signer.check(request.scope["path"], request.query_params, now_ms)
-            body = await self._body(claim)
+            target = self._signer.check(request.scope["path"], request.query_params, now_ms)
+            body = await self._body(target)
         except PermissionDenied as error:
             return _refusal(403, error.message)
         except NotFound as error:
@@ -95,19 +95,19 @@ class Content:
         except LongtakeError as error:
             self._log.error("media could not be read", path=request.scope["path"], message=error.message)
             return _refusal(503, "the media cannot be read at the moment: try again")
-        return self._answer(request, claim, body, now_ms)
+        return self._answer(request, target, body, now_ms)
 
-    def _answer(self, request: Request, claim: Claim, body: Body, now_ms: int) -> Response:
+    def _answer(self, request: Request, target: Target, body: Body, now_ms: int) -> Response:
         headers = {
             **SAFE,
             "ETag": body.etag,
             "Accept-Ranges": "bytes",
-            "Cache-Control": _caching(claim, now_ms),
+            "Cache-Control": _caching(target, now_ms),
         }
         if names_etag(request.headers.get("if-none-match"), body.etag):
             return Response(status_code=304, headers=headers)
         try:
-            span = wanted_span(
+            wanted = wanted_range(
                 body.size,
                 range_header=request.headers.get("range"),
                 if_range=request.headers.get("if-range"),
@@ -115,44 +115,44 @@ class Content:
             )
         except Unsatisfiable:
             return _refusal(416, f"the file has {body.size} bytes", {"Content-Range": f"bytes */{body.size}"})
-        status = 206 if span else 200
-        part = span or Span(0, body.size)
+        status = 206 if wanted else 200
+        part = wanted or ByteRange(0, body.size)
         headers["Content-Length"] = str(part.length)
         headers["Content-Disposition"] = _disposition(body)
         headers["Content-Type"] = body.content_type
-        if span:
+        if wanted:
             headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{body.size}"
         if request.method == "HEAD":
             return Response(status_code=status, headers=headers)
-        return StreamingResponse(self._counted(claim.route, body.read(part)), status_code=status, headers=headers)
+        return StreamingResponse(self._counted(target.route, body.read(part)), status_code=status, headers=headers)
 
     async def _counted(self, route: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The next piece is read when the last one is on its way: a slow reader holds one piece."""
         async for piece in pieces:
             yield piece
-            self._recorder.add(MEDIA_BYTES, len(piece), route=route)
+            self._metrics.add(MEDIA_BYTES, len(piece), route=route)
 
-    async def _body(self, claim: Claim) -> Body:
+    async def _body(self, target: Target) -> Body:
         """What a URL stands for. Raises `NotFound` when it is not there (any more)."""
-        if claim.route == "file":
-            return await self._file(claim)
-        record = (await self._records.view(claim.tenant, claim.id)).record
-        if claim.route == "thumbnail":
+        if target.route == "file":
+            return await self._file(target)
+        record = (await self._records.view(target.tenant, target.id)).record
+        if target.route == "thumbnail":
             return await self._thumbnail(record)
         if record.state is not JobState.SUCCEEDED:
             raise NotFound(f"{record.id} is {record.state.value}: its media are there when it has succeeded")
-        if claim.route == "image":
-            if claim.number >= len(record.images):
+        if target.route == "image":
+            if target.number >= len(record.images):
                 raise NotFound(f"{record.id} has {len(record.images)} images")
-            name = f"{record.id}-{claim.number + 1}.png"
-            return await self._blob(record.tenant, record.images[claim.number], "image/png", name)
+            name = f"{record.id}-{target.number + 1}.png"
+            return await self._blob(record.tenant, record.images[target.number], "image/png", name)
         if record.request.kind is not Kind.VIDEO:
             raise NotFound(f"{record.id} made images, not a video")
         return await self._film(record.tenant, record, f"{record.id}.mp4")
 
     async def _film(self, tenant: str, record: JobRecord, filename: str) -> Body:
         film = await self._films.of(record)
-        return Body(film.size, "video/mp4", film.etag, filename, lambda span: self._films.read(tenant, film, span))
+        return Body(film.size, "video/mp4", film.etag, filename, lambda wanted: self._films.read(tenant, film, wanted))
 
     async def _thumbnail(self, record: JobRecord) -> Body:
         if not record.segments:
@@ -160,8 +160,8 @@ class Content:
         manifest = await Segments(self._store, record.tenant).get(record.segments[-1])
         return await self._blob(record.tenant, manifest.thumbnail, "image/png", f"{record.id}.png")
 
-    async def _file(self, claim: Claim) -> Body:
-        record = await self._files.open_public(claim.tenant, claim.id, claim.token)
+    async def _file(self, target: Target) -> Body:
+        record = await self._files.open_public(target.tenant, target.id, target.token)
         if record.video is not None:
             job = (await self._records.view(record.tenant, record.video)).record
             return await self._film(record.tenant, job, record.filename)
@@ -175,9 +175,9 @@ class Content:
         blobs = Blobs(self._store, tenant)
         size = record.size if record else await blobs.size(digest)
 
-        async def read(span: Span) -> AsyncIterator[bytes]:
-            for start in range(span.start, span.stop, PIECE):
-                yield await blobs.get_range(digest, start, min(PIECE, span.stop - start))
+        async def read(wanted: ByteRange) -> AsyncIterator[bytes]:
+            for start in range(wanted.start, wanted.stop, PIECE):
+                yield await blobs.get_range(digest, start, min(PIECE, wanted.stop - start))
 
         return Body(size, content_type, f'"{digest[:32]}"', filename, read)
 
@@ -186,11 +186,11 @@ def _refusal(status: int, message: str, headers: Mapping[str, str] | None = None
     return PlainTextResponse(message + "\n", status, headers={**SAFE, "Cache-Control": "no-store", **(headers or {})})
 
 
-def _caching(claim: Claim, now_ms: int) -> str:
+def _caching(target: Target, now_ms: int) -> str:
     """A signed URL may be kept as long as it works; a public file is asked for again, for it may be revoked."""
-    if claim.expires_ms is None:
+    if target.expires_ms is None:
         return "no-cache"
-    return f"private, max-age={max(0, (claim.expires_ms - now_ms) // 1000)}"
+    return f"private, max-age={max(0, (target.expires_ms - now_ms) // 1000)}"
 
 
 def _disposition(body: Body) -> str:

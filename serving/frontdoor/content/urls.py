@@ -6,8 +6,9 @@
     /f/<file>/<filename>    a file's public URL, until it is revoked
 
 The first three carry `exp` (seconds since 1970), `t` (the tenant, sealed), `kid` and `sig`; a public file URL carries
-`t` and the token that the file's record holds. `videos.py` and `files.py` make URLs and recognise their own;
-`routes.py` serves them. The key is one of the store (`runtime/url-key`), so every front door checks what another made.
+`t` and the token that the file's record holds. The surfaces make URLs, `create/intake.py` recognises our own where a
+client hands one in, `routes.py` serves them. The key is one of the store (`runtime/url-key`), so every front door
+checks what another made.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class SignedUrl:
 
 
 @dataclass(frozen=True)
-class Claim:
+class Target:
     """What a URL of ours stands for."""
 
     route: Route
@@ -103,16 +104,16 @@ class UrlSigner:
         # The name is for people who look at the URL; a slash in it would be read as another path, even when quoted.
         return f"{self._public_url}/f/{file}/{quote(filename.replace('/', '_'), safe='')}?{query}"
 
-    def check(self, path: str, query: Mapping[str, str], now_ms: int) -> Claim:
+    def check(self, path: str, query: Mapping[str, str], now_ms: int) -> Target:
         """What a requested URL stands for. Raises `PermissionDenied` when it is forged, changed or expired."""
-        claim = self._claim(path, query)
-        if claim is None:
+        target = self._target(path, query)
+        if target is None:
             raise PermissionDenied("this URL was not made by this server, or was changed: ask for a new one")
-        if claim.expires_ms is not None and claim.expires_ms <= now_ms:
+        if target.expires_ms is not None and target.expires_ms <= now_ms:
             raise PermissionDenied("this URL has expired: ask for the video again to get a new one", reason="EXPIRED")
-        return claim
+        return target
 
-    def recognise(self, url: str) -> Claim | None:
+    def recognise(self, url: str) -> Target | None:
         """What a URL stands for if this installation made it (expired or not), whatever its host; else None."""
         try:
             parts = urlsplit(url)
@@ -120,7 +121,7 @@ class UrlSigner:
             return None
         if parts.scheme not in ("http", "https"):
             return None
-        return self._claim(parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()})
+        return self._target(parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()})
 
     def _signed(self, path: str, tenant: str, video: str, now_ms: int) -> SignedUrl:
         expires_s = -(-(now_ms // 1000 + self._ttl_s) // _EXPIRY_GRAIN_S) * _EXPIRY_GRAIN_S
@@ -129,7 +130,7 @@ class UrlSigner:
         query = urlencode({"exp": expires_s, "t": sealed, "kid": self.kid, "sig": signature})
         return SignedUrl(f"{self._public_url}{path}?{query}", expires_s * 1000)
 
-    def _claim(self, path: str, query: Mapping[str, str]) -> Claim | None:
+    def _target(self, path: str, query: Mapping[str, str]) -> Target | None:
         matches = ((route, pattern.search(path)) for route, pattern in _PATHS)
         route, found = next(((route, match) for route, match in matches if match), (None, None))
         if route is None or found is None:
@@ -139,7 +140,7 @@ class UrlSigner:
         if tenant is None:
             return None
         if route == "file":
-            return Claim(route, tenant, found["id"], token=query.get("token", ""))
+            return Target(route, tenant, found["id"], token=query.get("token", ""))
         expires = query.get("exp", "")
         if query.get("kid") != self.kid or not (expires.isascii() and expires.isdigit()) or len(expires) > 12:
             return None
@@ -148,7 +149,7 @@ class UrlSigner:
         if not hmac.compare_digest(wanted.encode(), query.get("sig", "").encode()):
             return None
         number = int(found["number"]) if route == "image" else 0
-        return Claim(route, tenant, found["id"], number, expires_ms=int(expires) * 1000)
+        return Target(route, tenant, found["id"], number, expires_ms=int(expires) * 1000)
 
     def _signature(self, path: str, expires_s: int, sealed: str) -> str:
         message = f"{path}\n{expires_s}\n{sealed}".encode()

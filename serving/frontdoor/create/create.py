@@ -40,7 +40,7 @@ class Creator:
         jobs: Jobs,
         records: Records,
         link: DirectorLink,
-        recorder: Recorder,
+        metrics: Recorder,
         now_ms: Callable[[], int],
     ) -> None:
         self._settler = settler
@@ -48,7 +48,7 @@ class Creator:
         self._jobs = jobs
         self._records = records
         self._link = link
-        self._recorder = recorder
+        self._metrics = metrics
         self._now_ms = now_ms
         self._draining = False
         self._log = logger("create")
@@ -66,7 +66,7 @@ class Creator:
         try:
             return await self._create(caller, draft, resent=resent)
         except LongtakeError as error:
-            self._recorder.add(JOBS_REFUSED, reason=error.reason)
+            self._metrics.add(JOBS_REFUSED, reason=error.reason)
             raise
 
     async def _create(self, caller: Caller, draft: Draft, *, resent: bool) -> View:
@@ -139,7 +139,7 @@ class Creator:
         return await self._jobs.newest_same(caller.tenant, caller.api_key_id, request.fingerprint(), since_ms)
 
     def _repeated(self, record: JobRecord, *, by: str) -> View:
-        self._recorder.add(CREATES_REPEATED, by=by)
+        self._metrics.add(CREATES_REPEATED, by=by)
         return self._records.remember(record)
 
     async def _wanted(self, caller: Caller, draft: Draft, settled: Settled, video: str) -> JobRecord:
@@ -175,7 +175,7 @@ class Creator:
         view = self._records.remember(record)
         self._link.wake(record.tenant, record.id)
         source = "own" if request.extends else "foreign" if request.ingests else "new"
-        self._recorder.add(JOBS_CREATED, kind=request.kind.value, source=source)
+        self._metrics.add(JOBS_CREATED, kind=request.kind.value, source=source)
         with job_context(record.tenant, record.id):
             self._log.info("accepted", kind=request.kind.value, segments=len(record.plan.segments))
         return view

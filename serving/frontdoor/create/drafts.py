@@ -1,8 +1,8 @@
-"""What a client gave, before anything is known to be right. The surfaces build drafts, `videos.py` makes
-requests of them.
+"""What a client gave, before anything is known to be right. The surfaces build drafts, `settle.py` makes requests of
+them.
 
-None and empty mean: the client left it open. Field names in messages are those of the caller's own wire: a
-surface hands in `names`, from the name here to the name there.
+None and empty mean: the client left it open. Field names in messages are those of the caller's own wire: a surface
+hands in `names`, from the name here to the name there.
 """
 
 from __future__ import annotations

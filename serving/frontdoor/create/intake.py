@@ -1,10 +1,8 @@
-"""Takes pictures and videos in: from URLs, uploaded files and bytes, all of them hostile until proven
-harmless.
+"""Takes pictures and videos in: from URLs, uploaded files and bytes, all of them hostile until proven harmless.
 
-`videos.py` calls it while it settles a request. What comes out is a digest: the original bytes, stored as a
-blob after they were decoded once in the sandbox. A video that Longtake made is recognised by its id, by its
-URL, or by the signed box that an uploaded copy carries, and is extended from its segments; any other video is
-foreign.
+`settle.py` calls it. What comes out is a digest: the original bytes, stored as a blob after they were decoded once in
+the sandbox. A video that Longtake made is recognised by its id, by its URL, or by the signed box that an uploaded copy
+carries, and is extended from its segments; any other video is foreign.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from serving.errors import FailedPrecondition, InvalidArgument, NotFound
 from serving.files.record import FileRecord
 from serving.files.repository import Files
 from serving.frontdoor.content.films import Films
-from serving.frontdoor.content.urls import Claim, UrlSigner
+from serving.frontdoor.content.urls import Target, UrlSigner
 from serving.frontdoor.create.drafts import ExtensionDraft, MediaDraft
 from serving.frontdoor.follow.records import Records
 from serving.frozen import Digest
@@ -93,15 +91,15 @@ class Intake:
             return draft.data
         if draft.file_id:
             return await self._file_bytes(await self._file(tenant, draft.file_id, draft.field), draft.field)
-        claim = self._claim(tenant, draft)
-        if claim is None:
+        target = self._target(tenant, draft)
+        if target is None:
             return await self._fetcher.fetch(draft.url, field=draft.field, max_bytes=MAX_PICTURE_BYTES)
-        if claim.route == "file":
-            return await self._file_bytes(await self._public_file(claim, draft.field), draft.field)
-        if claim.route == "image":
-            images = (await self._finished(tenant, claim.id, draft.field)).images
-            if claim.number < len(images):
-                return await Blobs(self._store, tenant).get(images[claim.number])
+        if target.route == "file":
+            return await self._file_bytes(await self._public_file(target, draft.field), draft.field)
+        if target.route == "image":
+            images = (await self._finished(tenant, target.id, draft.field)).images
+            if target.number < len(images):
+                return await Blobs(self._store, tenant).get(images[target.number])
         raise InvalidArgument(draft.field, "this URL is of no picture that was made here")
 
     async def _file_bytes(self, record: FileRecord, field: str) -> bytes:
@@ -117,12 +115,12 @@ class Intake:
         media = extension.media
         if media is None:
             return await self._own(tenant, extension.video_id, extension.segment, field)
-        claim = self._claim(tenant, media)
-        if claim is not None and claim.route == "video":
-            return await self._own(tenant, claim.id, extension.segment, media.field)
-        if claim is not None and claim.route != "file":
+        target = self._target(tenant, media)
+        if target is not None and target.route == "video":
+            return await self._own(tenant, target.id, extension.segment, media.field)
+        if target is not None and target.route != "file":
             raise InvalidArgument(media.field, "this URL is of a picture, not of a video")
-        async with self._at_hand(tenant, media, claim) as (record, path):
+        async with self._at_hand(tenant, media, target) as (record, path):
             if record is not None and record.video is not None:
                 return await self._own(tenant, record.video, extension.segment, media.field)
             copied = await self._recognised(tenant, path)
@@ -160,12 +158,12 @@ class Intake:
 
     @asynccontextmanager
     async def _at_hand(
-        self, tenant: str, media: MediaDraft, claim: Claim | None
+        self, tenant: str, media: MediaDraft, target: Target | None
     ) -> AsyncIterator[tuple[FileRecord | None, Path]]:
         """The medium as a file on this machine, for as long as it is looked at; its record if it was uploaded."""
         record = None
-        if claim is not None:
-            record = await self._public_file(claim, media.field)
+        if target is not None:
+            record = await self._public_file(target, media.field)
         elif media.file_id:
             record = await self._file(tenant, media.file_id, media.field)
         with tempfile.TemporaryDirectory(prefix="longtake-intake-") as folder:
@@ -204,12 +202,12 @@ class Intake:
         blob = await Blobs(self._store, tenant).put(path)
         return ForeignSource(blob=blob, seconds=facts.seconds, width=facts.width, height=facts.height)
 
-    def _claim(self, tenant: str, media: MediaDraft) -> Claim | None:
+    def _target(self, tenant: str, media: MediaDraft) -> Target | None:
         """What a URL of ours stands for. An expired one still names its video; one of another tenant names nothing."""
-        claim = self._signer.recognise(media.url) if media.url else None
-        if claim is not None and claim.tenant != tenant:
+        target = self._signer.recognise(media.url) if media.url else None
+        if target is not None and target.tenant != tenant:
             raise NotFound(f"{media.field}: no such video, image or file", reason="MEDIA_NOT_FOUND")
-        return claim
+        return target
 
     async def _file(self, tenant: str, file_id: str, field: str) -> FileRecord:
         try:
@@ -217,9 +215,9 @@ class Intake:
         except NotFound as error:
             raise NotFound(f"{field}: {error.message}", reason=error.reason) from error
 
-    async def _public_file(self, claim: Claim, field: str) -> FileRecord:
+    async def _public_file(self, target: Target, field: str) -> FileRecord:
         try:
-            return await self._files.open_public(claim.tenant, claim.id, claim.token)
+            return await self._files.open_public(target.tenant, target.id, target.token)
         except NotFound as error:
             raise NotFound(f"{field}: {error.message}", reason=error.reason) from error
 

@@ -1,5 +1,4 @@
-"""What a model cannot do is refused, with the field, the reason and what is supported. Pure; `videos.py`
-calls it.
+"""What a model cannot do is refused, with the field, the reason and what is supported. Pure; `settle.py` calls it.
 
 Checks that need no medium come first, so that a hopeless request costs no fetch.
 """

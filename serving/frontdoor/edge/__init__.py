@@ -1,1 +1,1 @@
-"""What every call passes: who calls, how errors become statuses, what is measured."""
+"""What every call passes: who calls, how errors become statuses, what is measured, where it listens."""

@@ -1,8 +1,8 @@
 """API keys: who calls. `rpc.py` asks once per call; `longtake keys` (cli/keys.py) writes the file.
 
-The file holds one JSON object per line: {"id", "tenant", "name", "sha256", "created"}. Only the SHA-256 of a
-key is kept: keys are 32 random bytes, so a plain digest is as good as a slow one. Without a file (allowed on
-loopback only) everyone is the tenant `default`.
+The file holds one JSON object per line: {"id", "tenant", "name", "sha256", "created"}. Only the SHA-256 of a key is
+kept: keys are 32 random bytes, so a plain digest is as good as a slow one. Without a file (allowed on loopback only)
+everyone is the tenant `default`.
 """
 
 from __future__ import annotations
@@ -72,11 +72,6 @@ class Keys:
         self._stamp: tuple[int, int] | None = None
         self._keys: dict[str, StoredKey] = {}
         self.refresh()
-
-    @property
-    def demanded(self) -> bool:
-        """Whether calls need a key at all."""
-        return self._path is not None
 
     def refresh(self) -> None:
         """Read the file again if it changed: keys are added and removed while the server runs."""

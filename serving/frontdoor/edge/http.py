@@ -1,6 +1,6 @@
 """What the front door serves over HTTP: media (routes of `content/routes.py`), `/healthz`, `/readyz`, `/metrics`.
 
-`server.py` runs it with uvicorn in the same process and on the same event loop as the gRPC server.
+`server.py` runs it with uvicorn, in the process and on the event loop of the gRPC server.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Readiness = Callable[[], Awaitable[dict[str, str]]]
 STOP_S = 5
 
 
-def build_app(recorder: PrometheusRecorder, readiness: Readiness, routes: Sequence[BaseRoute]) -> Starlette:
+def build_app(metrics: PrometheusRecorder, readiness: Readiness, routes: Sequence[BaseRoute]) -> Starlette:
     """The HTTP application."""
 
     async def healthz(_: Request) -> Response:
@@ -37,10 +37,10 @@ def build_app(recorder: PrometheusRecorder, readiness: Readiness, routes: Sequen
         body = {"ready": not problems, "problems": problems}
         return JSONResponse(body, status_code=503 if problems else 200)
 
-    async def metrics(_: Request) -> Response:
-        return Response(recorder.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    async def measured(_: Request) -> Response:
+        return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    own = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    own = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", measured)]
     return Starlette(routes=[*own, *routes])
 
 

@@ -1,6 +1,4 @@
-"""Binds the table of metrics to prometheus_client. `server.py` makes one per front-door process; `/metrics`
-renders it.
-"""
+"""Binds the table of metrics to prometheus_client. `server.py` makes one per front door, and `/metrics` shows it."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The edge of the gRPC server: auth → handler → errors → metrics → log, wrapped once per method.
 
-`server.py` registers each service with `Edge.register`. A service's implementation is a plain object with one
-method per RPC, named as in the proto, that takes (request, call) and returns a message; a streaming method is
-an async generator; of a client stream the request is an async iterator. A unary method may also return bytes:
-a response that is serialised already, which polls use. There are no interceptors, for each costs every call.
+`server.py` registers each service with `Edge.register`. A service's implementation is a plain object with one method
+per RPC, named as in the proto, that takes (request, call) and returns a message; a streaming method is an async
+generator; of a client stream the request is an async iterator. A unary method may also return bytes: a response that is
+serialised already, which polls use. There are no interceptors, for each costs every call.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Edge:
     """What every call passes through."""
 
     keys: Keys
-    recorder: PrometheusRecorder
+    metrics: PrometheusRecorder
     tls: bool
 
     def register(
@@ -134,13 +134,13 @@ class _MethodEdge:
 
     def __init__(self, edge: Edge, name: str, *, log_success: bool) -> None:
         self._keys = edge.keys
-        self._recorder = edge.recorder
+        self._metrics = edge.metrics
         self._name = name
         self._upload_in_clear = not edge.tls and name.endswith("/UploadFile")
         self._log_success = log_success
         self._log = logger("rpc")
-        self._ok = edge.recorder.bound_counter(RPC_HANDLED, method=name, code="OK")
-        self._seconds = edge.recorder.bound_histogram(RPC_SECONDS, method=name)
+        self._ok = edge.metrics.bound_counter(RPC_HANDLED, method=name, code="OK")
+        self._seconds = edge.metrics.bound_histogram(RPC_SECONDS, method=name)
 
     def unary(self, function: Callable[[Any, Call], Awaitable[Message | bytes]]) -> Handler:
         """Wrap a method with one response."""
@@ -165,7 +165,7 @@ class _MethodEdge:
         """Wrap a method with a stream of responses."""
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Message | bytes]:
-            self._recorder.shift(RPC_STREAMS, 1, method=self._name)
+            self._metrics.shift(RPC_STREAMS, 1, method=self._name)
             try:
                 async with aclosing(function(request, self._admit(context))) as responses:
                     async for response in responses:
@@ -175,7 +175,7 @@ class _MethodEdge:
             except Exception as error:  # noqa: BLE001  (the process edge, as above)
                 await self._fail(error, context)
             finally:
-                self._recorder.shift(RPC_STREAMS, -1, method=self._name)
+                self._metrics.shift(RPC_STREAMS, -1, method=self._name)
             self._ok.inc()
 
         return handle
@@ -196,13 +196,13 @@ class _MethodEdge:
         code = code_of(error)
         if code is grpc.StatusCode.INTERNAL:
             await self._fail(error, context)
-        self._recorder.add(RPC_HANDLED, method=self._name, code=code.name)
+        self._metrics.add(RPC_HANDLED, method=self._name, code=code.name)
         self._log.info("refused", method=self._name, code=code.name, reason=error.reason, message=error.message)
         await context.abort(code, error.message, trailing_metadata=details_of(error))
 
     async def _fail(self, error: Exception, context: Context) -> NoReturn:
         incident = f"inc_{secrets.token_hex(6)}"
-        self._recorder.add(RPC_HANDLED, method=self._name, code="INTERNAL")
+        self._metrics.add(RPC_HANDLED, method=self._name, code="INTERNAL")
         self._log.error("failed", method=self._name, incident=incident, exc_info=error)
         message = f"something went wrong here, not in your request; the operator finds it in the log as {incident}"
         await context.abort(grpc.StatusCode.INTERNAL, message, trailing_metadata=incident_details(incident, message))

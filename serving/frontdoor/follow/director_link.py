@@ -1,8 +1,8 @@
 """The front door's line to the Director: hints only, nothing is lost when it is down.
 
-`wake` tells that a job is new or was asked to cancel. One Watch stream per process brings what the Director
-writes into the `RecordCache`. `server.py` starts and closes it. The Director is found by the setting
-`director.address`, else as `longtake up` wrote it to the store; both calls carry the installation's token.
+`wake` tells that a job is new or was asked to cancel. One Watch stream per process brings what the Director writes into
+the `RecordCache`. `server.py` starts and closes it. The Director is found by the setting `director.address`, else as
+`longtake up` wrote it to the store; both calls carry the installation's token.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _CHANNEL_OPTIONS = (("grpc.max_receive_message_length", 64 * 1024 * 1024), ("grp
 class DirectorLink:
     """One per front-door process."""
 
-    def __init__(self, store: Store, cache: RecordCache, recorder: Recorder, *, address: str | None) -> None:
+    def __init__(self, store: Store, cache: RecordCache, metrics: Recorder, *, address: str | None) -> None:
         """`address`: the setting; None to look in the store."""
         self._store = store
         self._cache = cache
-        self._recorder = recorder
+        self._metrics = metrics
         self._address = address
         self._token = ""
         self._channel: grpc.aio.Channel | None = None
@@ -54,7 +54,7 @@ class DirectorLink:
     async def start(self) -> None:
         """Begin to watch; returns at once, whether or not there is a Director."""
         self._token = await shared_secret(self._store, DIRECTOR_TOKEN)
-        self._recorder.set(WATCH_CONNECTED, 0)
+        self._metrics.set(WATCH_CONNECTED, 0)
         self._watching = asyncio.create_task(self._watch_forever(), name="director-watch")
 
     async def close(self) -> None:
@@ -71,7 +71,7 @@ class DirectorLink:
     def wake(self, tenant: str, job: str) -> None:
         """Tell the Director of a job. Never waits, never fails: the store has the truth."""
         if len(self._wakes) >= MOST_WAKES:
-            self._recorder.add(WAKE_FAILURES, cause="too_many")
+            self._metrics.add(WAKE_FAILURES, cause="too_many")
             return
         task = asyncio.create_task(self._wake(tenant, job))
         self._wakes.add(task)
@@ -81,15 +81,15 @@ class DirectorLink:
         try:
             stub = await self._stub()
             if stub is None:
-                self._recorder.add(WAKE_FAILURES, cause="no_director")
+                self._metrics.add(WAKE_FAILURES, cause="no_director")
                 return
             request = director_pb2.WakeRequest(tenant=tenant, job=job)
             await stub.Wake(request, metadata=self._metadata(), timeout=WAKE_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
-            self._recorder.add(WAKE_FAILURES, cause=error.code().name)
+            self._metrics.add(WAKE_FAILURES, cause=error.code().name)
             self._log.warning("wake failed", job=job, code=error.code().name, details=error.details())
         except LongtakeError as error:
-            self._recorder.add(WAKE_FAILURES, cause="store")
+            self._metrics.add(WAKE_FAILURES, cause="store")
             self._log.warning("wake failed", job=job, details=error.message)
 
     async def _watch_forever(self) -> None:
@@ -108,9 +108,9 @@ class DirectorLink:
             if heard:
                 delay, cause = BACKOFF_S[0], ""
                 continue
-            self._recorder.set(WATCH_CONNECTED, 0)
+            self._metrics.set(WATCH_CONNECTED, 0)
             if found != cause:
-                self._recorder.add(WATCH_BREAKS, cause=found)
+                self._metrics.add(WATCH_BREAKS, cause=found)
                 self._log.warning("no word from the Director", cause=found)
                 cause = found
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  (spreads reconnects, no secret)
@@ -144,7 +144,7 @@ class DirectorLink:
         for event in message.events:
             self._apply(event)
         self._cache.vouch()
-        self._recorder.set(WATCH_CONNECTED, 1)
+        self._metrics.set(WATCH_CONNECTED, 1)
 
     def _apply(self, event: director_pb2.JobEvent) -> None:
         key = (event.tenant, event.job)

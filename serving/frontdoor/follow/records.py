@@ -1,9 +1,8 @@
 """What a front door remembers of job records, so that a poll need not read the store.
 
-`director_link.py` feeds it what the Director writes, `videos.py` asks it. A record is answered from memory
-when it is terminal (looked at again every 30 s, for another front door may delete it), or while the
-Director's Watch stream vouched within the last second that nothing was missed. Everything else is one read of
-the store.
+`director_link.py` feeds it what the Director writes; whoever shows or reads a job asks it. A record is answered from
+memory when it is terminal (looked at again every 30 s, for another front door may delete it), or while the Director's
+Watch stream vouched within the last second that nothing was missed. Everything else is one read of the store.
 """
 
 from __future__ import annotations
@@ -147,10 +146,10 @@ class RecordCache:
 class Records:
     """Job records, from memory or from the store."""
 
-    def __init__(self, jobs: Jobs, cache: RecordCache, recorder: Recorder) -> None:
+    def __init__(self, jobs: Jobs, cache: RecordCache, metrics: Recorder) -> None:
         self._jobs = jobs
         self._cache = cache
-        self._recorder = recorder
+        self._metrics = metrics
 
     async def view(self, tenant: str, job: str) -> View:
         """A job as it stands. Raises `NotFound` for unknown and deleted ones, and for another tenant's."""
@@ -158,7 +157,7 @@ class Records:
         if view is None:
             view = await self._read(tenant, job)
         else:
-            self._recorder.add(RECORD_READS, source="memory")
+            self._metrics.add(RECORD_READS, source="memory")
         return _present(view)
 
     def remember(self, record: JobRecord) -> View:
@@ -170,7 +169,7 @@ class Records:
         await self._cache.changed((view.record.tenant, view.record.id), view, timeout_s)
 
     async def _read(self, tenant: str, job: str) -> View:
-        self._recorder.add(RECORD_READS, source="store")
+        self._metrics.add(RECORD_READS, source="store")
         try:
             return self._cache.put(await self._jobs.get(tenant, job))
         except NotFound:

@@ -7,14 +7,13 @@ wire.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from serving.errors import InvalidArgument
 from serving.frontdoor.follow.progress import progress_of
 from serving.frontdoor.follow.records import Records, View
+from serving.paging import opaque, read_opaque
 from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest
 from serving.store.base import Store
@@ -63,18 +62,16 @@ class _Position:
     stage: str = ""
 
     def token(self) -> str:
-        text = f"{self.segments}:{self.version}:{self.steps}:{self.stage}"
-        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+        return opaque(f"{self.segments}:{self.version}:{self.steps}:{self.stage}")
 
     @classmethod
     def parse(cls, token: str) -> _Position:
         if not token:
             return cls()
         try:
-            text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
-            segments, version, steps, stage = text.split(":")
+            segments, version, steps, stage = read_opaque(token).split(":")
             return cls(int(segments), int(version), int(steps), stage)
-        except (binascii.Error, ValueError) as error:
+        except ValueError as error:
             raise InvalidArgument("cursor", "it is not a cursor of WatchVideo: leave it out to begin anew") from error
 
     def at(self, view: View) -> _Position:

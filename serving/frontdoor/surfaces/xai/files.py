@@ -8,8 +8,6 @@ credentials.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -24,6 +22,7 @@ from serving.frontdoor.edge.rpc import Call
 from serving.frontdoor.edge.timestamps import timestamp
 from serving.frontdoor.surfaces.xai.filter import Facts, parse_filter
 from serving.gen.xai.api.v1 import files_pb2 as pb
+from serving.paging import opaque, read_opaque
 
 MAX_PAGE = 100
 """Files of one list answer, and the default."""
@@ -184,16 +183,14 @@ class _Listing:
         return (key, second) < (other, last[1]) if self.descending else (key, second) > (other, last[1])
 
     def token(self, record: FileRecord) -> str:
-        text = json.dumps([self.sort_by, self.descending, self.filter_digest, *self.position(record)])
-        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+        return opaque(json.dumps([self.sort_by, self.descending, self.filter_digest, *self.position(record)]))
 
     def read_token(self, token: str) -> tuple[str | int, str]:
         """Raises `InvalidArgument` for a token of another order or filter."""
         try:
-            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-            sort_by, descending, digest, value, last_id = json.loads(raw)
+            sort_by, descending, digest, value, last_id = json.loads(read_opaque(token))
             found = (value if self.sort_by == pb.FILES_SORT_BY_FILENAME else int(value), str(last_id))
-        except (binascii.Error, ValueError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             raise InvalidArgument("pagination_token", "it is not a token of a file list") from error
         if (sort_by, descending, digest) != (self.sort_by, self.descending, self.filter_digest):
             raise InvalidArgument(

@@ -1,7 +1,7 @@
 """Between the public wire's words and ours: pictures and videos that go in, aspect ratios, sizes, usage. Pure.
 
-`video.py` and `image.py` use it. Names of ratios and sizes are taken from the enums themselves, so a value that
-the wire knows and the model lacks is refused by name in `create/validation.py`, with what is supported.
+`video.py` and `image.py` use it. Names of ratios and sizes are taken from the enums themselves, so a value that the
+wire knows and the model lacks is refused by name in `create/validation.py`, with what is supported.
 """
 
 from __future__ import annotations

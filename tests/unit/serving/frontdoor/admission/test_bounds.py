@@ -13,8 +13,8 @@ from serving.frontdoor.admission.bounds import (
     admit,
     check_deadline,
     check_priority,
+    in_words,
     served_after,
-    told,
 )
 from serving.jobs.history import Prediction
 
@@ -112,4 +112,4 @@ def test_more_work_never_ends_sooner(own: float, more: float, others: list[tuple
     ("seconds", "says"), [(0.31, "0.4 s"), (9.0, "9.0 s"), (11.2, "12 s"), (150, "3 min"), (9000, "2.5 h")]
 )
 def test_times_are_told_in_the_unit_that_people_use(seconds: float, says: str) -> None:
-    assert told(seconds) == says
+    assert in_words(seconds) == says

@@ -8,7 +8,7 @@ import pytest
 
 from serving.errors import FailedPrecondition
 from serving.frontdoor.content.films import Film, Films
-from serving.frontdoor.content.ranges import Span
+from serving.frontdoor.content.ranges import ByteRange
 from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.edge.metrics import PrometheusRecorder
 from serving.frontdoor.follow.records import RecordCache, Records
@@ -30,7 +30,7 @@ def films(store: Store, clock: Clock) -> Films:
 
 
 async def read(films: Films, film: Film, start: int, stop: int) -> bytes:
-    return b"".join([piece async for piece in films.read("default", film, Span(start, stop))])
+    return b"".join([piece async for piece in films.read("default", film, ByteRange(start, stop))])
 
 
 async def test_any_range_is_that_part_of_the_whole(store: Store, films: Films) -> None:

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from serving.frontdoor.content.ranges import Span, Unsatisfiable, names_etag, wanted_span
+from serving.frontdoor.content.ranges import ByteRange, Unsatisfiable, names_etag, wanted_range
 
 ETAG = '"abc"'
 
 
-def asked(header: str | None, *, size: int = 100, if_range: str | None = None) -> Span | None:
-    return wanted_span(size, range_header=header, if_range=if_range, etag=ETAG)
+def asked(header: str | None, *, size: int = 100, if_range: str | None = None) -> ByteRange | None:
+    return wanted_range(size, range_header=header, if_range=if_range, etag=ETAG)
 
 
 @pytest.mark.parametrize(
     ("header", "want"),
     [
-        ("bytes=0-0", Span(0, 1)),
-        ("bytes=0-", Span(0, 100)),
-        ("bytes=10-19", Span(10, 20)),
-        ("Bytes=10-19 ", Span(10, 20)),
-        ("bytes=90-1000", Span(90, 100)),
-        ("bytes=99-", Span(99, 100)),
-        ("bytes=-1", Span(99, 100)),
-        ("bytes=-500", Span(0, 100)),
+        ("bytes=0-0", ByteRange(0, 1)),
+        ("bytes=0-", ByteRange(0, 100)),
+        ("bytes=10-19", ByteRange(10, 20)),
+        ("Bytes=10-19 ", ByteRange(10, 20)),
+        ("bytes=90-1000", ByteRange(90, 100)),
+        ("bytes=99-", ByteRange(99, 100)),
+        ("bytes=-1", ByteRange(99, 100)),
+        ("bytes=-500", ByteRange(0, 100)),
     ],
 )
-def test_one_range_is_served(header: str, want: Span) -> None:
+def test_one_range_is_served(header: str, want: ByteRange) -> None:
     assert asked(header) == want
 
 
@@ -55,7 +55,7 @@ def test_a_range_beyond_the_file_is_refused(header: str) -> None:
 
 
 def test_a_range_of_another_state_of_the_file_asks_for_the_whole_file() -> None:
-    assert asked("bytes=0-1", if_range=ETAG) == Span(0, 2)
+    assert asked("bytes=0-1", if_range=ETAG) == ByteRange(0, 2)
     assert asked("bytes=0-1", if_range='"old"') is None
     assert asked("bytes=0-1", if_range=f"W/{ETAG}") is None
     assert asked("bytes=0-1", if_range="Mon, 01 Jan 2026 00:00:00 GMT") is None

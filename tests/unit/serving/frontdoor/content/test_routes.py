@@ -38,7 +38,7 @@ class Door:
     signer: UrlSigner
     cache: RecordCache
     files: Files
-    recorder: PrometheusRecorder
+    metrics: PrometheusRecorder
 
     def know(self, record: JobRecord) -> JobRecord:
         """As if it had been read from the store."""
@@ -49,9 +49,9 @@ class Door:
 @pytest.fixture
 async def door(store: Store, clock: Clock) -> AsyncIterator[Door]:
     signer = UrlSigner("5e" * 32, public_url="http://door", ttl_s=3600)
-    recorder = PrometheusRecorder()
+    metrics = PrometheusRecorder()
     cache = RecordCache(clock=clock.seconds)
-    records = Records(Jobs(store), cache, recorder)
+    records = Records(Jobs(store), cache, metrics)
     films = Films(store, records, signer)
     files = Files(store, films, now_ms=clock.now_ms, max_bytes=10**6)
     content = Content(
@@ -60,12 +60,12 @@ async def door(store: Store, clock: Clock) -> AsyncIterator[Door]:
         records=records,
         films=films,
         files=files,
-        recorder=recorder,
+        metrics=metrics,
         now_ms=clock.now_ms,
     )
     transport = httpx.ASGITransport(Starlette(routes=content.routes()))
     async with httpx.AsyncClient(transport=transport, base_url="http://door") as http:
-        yield Door(http, signer, cache, files, recorder)
+        yield Door(http, signer, cache, files, metrics)
 
 
 async def test_a_url_serves_its_video_until_it_expires(door: Door, store: Store, clock: Clock) -> None:
@@ -181,4 +181,4 @@ async def test_served_bytes_are_counted(door: Door, store: Store, clock: Clock) 
     answer = await door.http.get(door.signer.video_url(TENANT, record.id, clock.now_ms()).url)
 
     counted = f'longtake_media_bytes_total{{route="video"}} {float(len(answer.content))}'
-    assert counted in door.recorder.render().decode()
+    assert counted in door.metrics.render().decode()

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from serving.errors import PermissionDenied
-from serving.frontdoor.content.urls import Claim, UrlSigner
+from serving.frontdoor.content.urls import Target, UrlSigner
 
 NOW_MS = 1_800_000_000_123
 DAY_S = 86_400
@@ -30,8 +30,8 @@ def test_a_video_url_opens_its_video_until_it_expires(signer: UrlSigner) -> None
 
     assert made.url.startswith("https://video.example/media/v/vid_abc234.mp4?")
     assert NOW_MS + DAY_S * 1000 <= made.expires_ms + 1000 <= NOW_MS + (DAY_S + 61) * 1000
-    want_claim = Claim("video", "studio-7", "vid_abc234", expires_ms=made.expires_ms)
-    assert signer.check(path, query, made.expires_ms - 1) == want_claim
+    want_target = Target("video", "studio-7", "vid_abc234", expires_ms=made.expires_ms)
+    assert signer.check(path, query, made.expires_ms - 1) == want_target
     with pytest.raises(PermissionDenied, match="expired"):
         signer.check(path, query, made.expires_ms)
 
@@ -48,9 +48,9 @@ def test_every_route_comes_back_as_it_was_made(signer: UrlSigner) -> None:
     thumbnail = signer.thumbnail_url("a", "vid_a", NOW_MS)
     file = signer.file_url("a", "file_a", "my cat; 100%.png", "tok")
 
-    assert signer.check(*parts(image.url), NOW_MS) == Claim("image", "a", "vid_a", 3, image.expires_ms)
+    assert signer.check(*parts(image.url), NOW_MS) == Target("image", "a", "vid_a", 3, image.expires_ms)
     assert signer.check(*parts(thumbnail.url), NOW_MS).route == "thumbnail"
-    assert signer.check(*parts(file), NOW_MS) == Claim("file", "a", "file_a", token="tok")
+    assert signer.check(*parts(file), NOW_MS) == Target("file", "a", "file_a", token="tok")
 
 
 def test_the_tenant_cannot_be_read_from_a_url(signer: UrlSigner) -> None:
@@ -114,9 +114,9 @@ def test_own_urls_are_recognised_by_any_host_and_even_when_expired(signer: UrlSi
     elsewhere = url.replace("https://video.example/media", "http://127.0.0.1:8080")
 
     for address in (url, elsewhere):
-        claim = signer.recognise(address)
-        assert claim is not None
-        assert (claim.route, claim.tenant, claim.id) == ("video", "a", "vid_a")
+        target = signer.recognise(address)
+        assert target is not None
+        assert (target.route, target.tenant, target.id) == ("video", "a", "vid_a")
 
 
 @pytest.mark.parametrize(

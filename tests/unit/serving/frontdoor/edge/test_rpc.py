@@ -60,11 +60,11 @@ async def serving(
     implementation: Answering,
     *,
     keys: Path | None = None,
-    recorder: PrometheusRecorder | None = None,
+    metrics: PrometheusRecorder | None = None,
     channel_options: tuple[tuple[str, str], ...] = (),
 ) -> AsyncIterator[files_pb2_grpc.FilesAsyncStub]:
     server = grpc.aio.server(options=SERVER_OPTIONS)
-    edge = Edge(Keys(keys), recorder or PrometheusRecorder(), tls=False)
+    edge = Edge(Keys(keys), metrics or PrometheusRecorder(), tls=False)
     edge.register(server, files_pb2.DESCRIPTOR.services_by_name["Files"], implementation)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -261,13 +261,13 @@ async def test_an_http_clients_retry_count_is_noticed() -> None:
 
 
 async def test_calls_are_counted_by_method_and_status() -> None:
-    recorder = PrometheusRecorder()
+    metrics = PrometheusRecorder()
     implementation = Answering()
-    async with serving(implementation, recorder=recorder) as stub:
+    async with serving(implementation, metrics=metrics) as stub:
         await stub.GetFile(files_pb2.GetFileRequest(id="x"))
         implementation.error = errors.NotFound("no")
         await refusal(stub)
 
-    text = recorder.render().decode()
+    text = metrics.render().decode()
     assert 'longtake_rpc_handled_total{code="OK",method="/longtake.v1.Files/GetFile"} 1.0' in text
     assert 'longtake_rpc_handled_total{code="NOT_FOUND",method="/longtake.v1.Files/GetFile"} 1.0' in text

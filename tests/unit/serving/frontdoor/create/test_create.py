@@ -1,0 +1,135 @@
+"""The steps of a create: what answers early, what costs a token, what is made, and who is told."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from serving.errors import AlreadyExists, ResourceExhausted, Unavailable
+from serving.frontdoor.create.catalog import Catalog, ServedModel
+from serving.frontdoor.create.create import Creator
+from serving.frontdoor.create.drafts import Draft, MediaDraft
+from serving.frontdoor.edge.auth import Caller
+from serving.frontdoor.edge.metrics import PrometheusRecorder
+from serving.frontdoor.rooms import build
+from serving.jobs.repository import Jobs
+from serving.settings import Admission, Settings
+from serving.store.base import Store
+from tests.unit.serving.conftest import Clock
+from tests.unit.serving.frontdoor.builders import CAPABILITIES, DIGEST
+
+pytestmark = pytest.mark.anyio
+CALLER = Caller(tenant="default", api_key_id="key_1", name="test")
+
+
+@dataclass
+class Door:
+    """The creator of a front door without servers."""
+
+    creator: Creator
+    jobs: Jobs
+    clock: Clock
+    metrics: PrometheusRecorder
+
+    async def create(self, *, resent: bool = False, **fields: Any) -> str:
+        """The id of the job."""
+        draft = Draft(**{"prompt": "a red circle", "seconds": 1, **fields})
+        return (await self.creator.create(CALLER, draft, resent=resent)).record.id
+
+    async def waiting(self) -> int:
+        """Jobs in the store."""
+        return len([entry async for entry in self.jobs.active()])
+
+    def counted(self, line: str) -> bool:
+        return line in self.metrics.render().decode()
+
+
+@pytest.fixture
+def opened(store: Store) -> Callable[..., Any]:
+    async def build_door(**admission: Any) -> Door:
+        clock, metrics = Clock(), PrometheusRecorder()
+        settings = Settings(store=store.url, model=CAPABILITIES.model, admission=Admission(**admission))
+        catalog = Catalog([ServedModel(CAPABILITIES, DIGEST)], default=CAPABILITIES.model)
+        address = "127.0.0.1:1"
+        rooms = await build(settings, store, catalog, http_address=address, metrics=metrics, now_ms=clock.now_ms)
+        return Door(rooms.creator, rooms.jobs, clock, metrics)
+
+    return build_door
+
+
+async def test_a_new_job_is_durable_and_counted_before_its_id_is_told(opened: Callable[..., Any]) -> None:
+    door = await opened()
+    made = await door.create()
+    stored = await door.jobs.get("default", made)
+    assert (stored.version, stored.api_key_id, stored.predicted is not None) == (1, "key_1", True)
+    assert door.counted('longtake_jobs_created_total{kind="video",source="new"} 1.0')
+
+
+async def test_a_known_key_is_answered_without_a_token(opened: Callable[..., Any]) -> None:
+    door = await opened(creates_per_minute=1)
+    first = await door.create(request_id="one")
+    assert await door.create(request_id="one") == first
+    assert await door.waiting() == 1
+    assert door.counted('longtake_creates_repeated_total{by="request_id"} 1.0')
+    with pytest.raises(ResourceExhausted):
+        await door.create(request_id="two")
+
+
+async def test_a_known_key_in_other_words_is_the_same_job(opened: Callable[..., Any]) -> None:
+    door = await opened(creates_per_minute=1)
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 40), (200, 30, 30)).save(buffer, "PNG")
+    url = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    by_url, by_bytes = MediaDraft("first_frame", url=url), MediaDraft("first_frame", data=buffer.getvalue())
+    first = await door.create(request_id="one", first_frame=by_url)
+    assert await door.create(request_id="one", first_frame=by_bytes) == first
+
+
+async def test_a_known_key_is_answered_when_its_deadline_has_passed(opened: Callable[..., Any]) -> None:
+    door = await opened()
+    due = door.clock.ms + 1_000_000
+    first = await door.create(request_id="one", deadline_ms=due)
+    door.clock.ms = due + 1
+    assert await door.create(request_id="one", deadline_ms=due, steps=CAPABILITIES.steps.default) == first
+
+
+async def test_a_known_key_for_another_request_names_what_differs_and_leaves_nothing(
+    opened: Callable[..., Any],
+) -> None:
+    door = await opened()
+    await door.create(request_id="one")
+    with pytest.raises(AlreadyExists, match="differ in: prompt"):
+        await door.create(request_id="one", prompt="a blue square")
+    assert await door.waiting() == 1
+    assert door.counted('longtake_jobs_refused_total{reason="ALREADY_EXISTS"} 1.0')
+
+
+async def test_a_resent_create_is_its_job_for_a_minute_and_takes_no_token(opened: Callable[..., Any]) -> None:
+    door = await opened(creates_per_minute=1)
+    first = await door.create()
+    assert await door.create(resent=True) == first
+    with pytest.raises(ResourceExhausted):
+        await door.create(resent=True, prompt="a blue square")
+    assert door.counted('longtake_creates_repeated_total{by="retry_mark"} 1.0')
+
+
+async def test_what_is_only_planned_takes_a_token_and_makes_no_job(opened: Callable[..., Any]) -> None:
+    door = await opened(creates_per_minute=1)
+    assert (await door.creator.planned(CALLER, Draft(prompt="x"))).record.id == ""
+    with pytest.raises(ResourceExhausted):
+        await door.creator.planned(CALLER, Draft(prompt="x"))
+    assert await door.waiting() == 0
+
+
+async def test_a_server_that_shuts_down_takes_nothing_in(opened: Callable[..., Any]) -> None:
+    door = await opened()
+    door.creator.drain()
+    with pytest.raises(Unavailable, match="shutting down"):
+        await door.create()
+    assert await door.waiting() == 0
