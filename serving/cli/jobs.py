@@ -56,7 +56,7 @@ def explain(
 
     Example: longtake jobs explain vid_4x... --html life.html
     """
-    from serving.cli.life import drawn, told
+    from serving.cli.life import drawn, lines_of
 
     with connected(server, api_key, tls=tls) as client:
         history = client.explain(job)
@@ -66,7 +66,7 @@ def explain(
     if output == "json":
         print_json(as_dict(history))
     else:
-        typer.echo("\n".join(told(history)))
+        typer.echo("\n".join(lines_of(history)))
 
 
 @app.command()
@@ -84,7 +84,8 @@ def _line(job: Job) -> str:
     left = f"{job.remaining_seconds:.1f} s of work" if job.remaining_seconds else ""
     times = ", ".join(_times(job, datetime.now(UTC)))
     error = video.error.code if video.HasField("error") else ""
-    return f"{video.id}  {state_of(video):<14} priority {video.priority}  {left:<16} {times}{error}".rstrip()
+    again = f"  again {job.requeue_of}" if job.requeue_of else ""
+    return f"{video.id}  {state_of(video):<14} priority {video.priority}  {left:<16} {times}{error}{again}".rstrip()
 
 
 def _times(job: Job, now: datetime) -> Iterator[str]:

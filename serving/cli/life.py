@@ -17,9 +17,10 @@ _COLOURS = {"ingesting": "#8a63d2", "denoising": "#3b7dd8", "rendering": "#2f9e6
 _MARKS = {"claimed": "#444", "adopted": "#8a63d2", "lost": "#d33", "resumed": "#3b7dd8", "ended": "#000"}
 
 
-def told(history: JobHistory) -> Iterator[str]:
+def lines_of(history: JobHistory) -> Iterator[str]:
     """A line for each event, with seconds since the create."""
-    yield f"{history.video.id}"
+    again = f", in place of {history.requeue_of}" if history.requeue_of else ""
+    yield f"{history.video.id}{again}"
     start = _ms(history.events[0].time) if history.events else 0
     if _predicted(history.video):
         yield f"predicted: {', '.join(_foretold(history.video.plan, start))}"
@@ -68,7 +69,7 @@ def drawn(history: JobHistory) -> str:
         left, right = (_LEFT + (moment - begin) * scale for moment in predicted)
         parts.append(_outline(left, _TOP + _ROW, max(1.0, right - left), (predicted[1] - predicted[0]) / 1000))
     height = _TOP + len(rows) * _ROW + 10
-    lines = "\n".join(escape(line) for line in told(history))
+    lines = "\n".join(escape(line) for line in lines_of(history))
     name = escape(history.video.id)
     return (
         f"<!doctype html><meta charset='utf-8'><title>{name}</title>"

@@ -160,6 +160,10 @@ async def test_a_dead_letter_is_run_again_once(client: Client, store: Store, job
 
     assert again.id == twice.id != dead.id
     assert (again.prompt, again.seed) == (dead.request.prompt, dead.plan.seed)
+    waiting = {job.video.id: job for job in (await jobs.ListJobs(jobs_pb2.ListJobsRequest())).jobs}
+    assert waiting[again.id].requeue_of == dead.id
+    assert (await jobs.ExplainJob(jobs_pb2.ExplainJobRequest(id=again.id))).requeue_of == dead.id
+    assert not (await jobs.ExplainJob(jobs_pb2.ExplainJobRequest(id=dead.id))).requeue_of
     assert (await client.get(dead.id)).state == videos_pb2.Video.FAILED
     assert dead.id not in [job.video.id for job in (await jobs.ListJobs(jobs_pb2.ListJobsRequest(dead=True))).jobs]
 

@@ -48,7 +48,8 @@ class JobsService:
         found.sort(key=lambda record: record.created_ms)
         jobs = []
         for record in found:
-            job = jobs_pb2.Job(video=await self.messages.of(await self.videos.view(call.caller, record.id)))
+            video = await self.messages.of(await self.videos.view(call.caller, record.id))
+            job = jobs_pb2.Job(video=video, requeue_of=record.requeue_of)
             if record.id in expected:
                 prediction = expected[record.id]
                 job.remaining_seconds = prediction.seconds[DENOISER]
@@ -62,7 +63,7 @@ class JobsService:
         # From the store: what a Director keeps in memory is no history yet.
         record = await self.jobs.get(call.caller.tenant, request.id)
         video = await self.messages.of(await self.videos.view(call.caller, request.id))
-        return jobs_pb2.JobHistory(video=video, events=map(_happening, record.events))
+        return jobs_pb2.JobHistory(video=video, events=map(_happening, record.events), requeue_of=record.requeue_of)
 
     async def RequeueJob(self, request: jobs_pb2.RequeueJobRequest, call: Call) -> videos_pb2.Video:
         """Run a dead letter again."""

@@ -68,8 +68,11 @@ class Job(_message.Message):
     REMAINING_SECONDS_FIELD_NUMBER: _builtins.int
     PREDICTED_START_TIME_FIELD_NUMBER: _builtins.int
     PREDICTED_END_TIME_FIELD_NUMBER: _builtins.int
+    REQUEUE_OF_FIELD_NUMBER: _builtins.int
     remaining_seconds: _builtins.float
     """Engine seconds that the job still needs, as learnt from earlier ones; 0 while nothing is known."""
+    requeue_of: _builtins.str
+    """The dead letter that this job does again; empty for all others."""
     @_builtins.property
     def video(self) -> _videos_pb2.Video: ...
     @_builtins.property
@@ -85,10 +88,11 @@ class Job(_message.Message):
         remaining_seconds: _builtins.float = ...,
         predicted_start_time: _timestamp_pb2.Timestamp | None = ...,
         predicted_end_time: _timestamp_pb2.Timestamp | None = ...,
+        requeue_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["predicted_end_time", b"predicted_end_time", "predicted_start_time", b"predicted_start_time", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["predicted_end_time", b"predicted_end_time", "predicted_start_time", b"predicted_start_time", "remaining_seconds", b"remaining_seconds", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["predicted_end_time", b"predicted_end_time", "predicted_start_time", b"predicted_start_time", "remaining_seconds", b"remaining_seconds", "requeue_of", b"requeue_of", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -119,6 +123,9 @@ class JobHistory(_message.Message):
 
     VIDEO_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    REQUEUE_OF_FIELD_NUMBER: _builtins.int
+    requeue_of: _builtins.str
+    """The dead letter that this job does again; empty for all others."""
     @_builtins.property
     def video(self) -> _videos_pb2.Video: ...
     @_builtins.property
@@ -128,10 +135,11 @@ class JobHistory(_message.Message):
         *,
         video: _videos_pb2.Video | None = ...,
         events: _abc.Iterable[Global___JobHappening] | None = ...,
+        requeue_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "requeue_of", b"requeue_of", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from serving.cli.life import drawn, told
+from serving.cli.life import drawn, lines_of
 from serving.gen.longtake.v1 import jobs_pb2, videos_pb2
 
 _SAVED = "from a checkpoint"
@@ -43,7 +43,7 @@ def _history() -> jobs_pb2.JobHistory:
 
 
 def test_each_event_is_a_sentence_with_its_time() -> None:
-    lines = list(told(_history()))
+    lines = list(lines_of(_history()))
     assert lines[2].split() == ["+0.100", "s", "attempt", "1", "starts,", "by", "Director", "3"]
     assert "attempt 1 lost its worker at step 6 of segment 0 on replica x1: denoiser: killed" in lines[3]
     assert "from a checkpoint, at step 4 of segment 0 on replica x2; 2 steps are done again" in lines[4]
@@ -59,7 +59,7 @@ def test_what_was_predicted_stands_beside_what_happened() -> None:
     plan.predicted_end_time.CopyFrom(_at(2.5))
     plan.engine_seconds["denoiser"] = 1.9
     history.video.start_time.CopyFrom(_at(0.1))
-    assert list(told(history))[1:3] == [
+    assert list(lines_of(history))[1:3] == [
         "predicted: start after 0.050 s, end after 2.500 s, 1.900 s of denoising",
         "really:    start after 0.100 s, no end so far, 3.800 s of denoising, 0.800 s of rendering",
     ]
@@ -85,5 +85,10 @@ def test_the_picture_is_one_safe_page_with_a_bar_per_piece_of_work() -> None:
 
 def test_a_job_without_events_is_drawn_too() -> None:
     empty = jobs_pb2.JobHistory(video=videos_pb2.Video(id="vid_b"))
-    assert list(told(empty)) == ["vid_b"]
+    assert list(lines_of(empty)) == ["vid_b"]
     assert "<svg" in drawn(empty)
+
+
+def test_a_job_that_does_a_dead_letter_again_says_so() -> None:
+    again = jobs_pb2.JobHistory(video=videos_pb2.Video(id="vid_b"), requeue_of="vid_a")
+    assert list(lines_of(again)) == ["vid_b, in place of vid_a"]
