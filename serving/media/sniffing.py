@@ -4,9 +4,7 @@ from __future__ import annotations
 
 
 def content_type_of(start: bytes) -> str:
-    """The media type of a file that begins with `start` (12 bytes are enough); else `application/octet-
-    stream`.
-    """
+    """The media type of a file that begins with `start` (12 bytes are enough); else `application/octet-stream`."""
     if start.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if start.startswith(b"\xff\xd8\xff"):

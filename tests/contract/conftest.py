@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from serving.settings import Uploads
-from tests.contract.longtake_house import Client, opened, settings_for
+from tests.contract.longtake_door import Client, opened, settings_for
 
 
 @pytest.fixture(scope="session", autouse=True)

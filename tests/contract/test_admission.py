@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 
 from serving.gen.longtake.v1 import videos_pb2
 from serving.settings import Admission, TenantAdmission
-from tests.contract.longtake_house import Client, opened, refused, settings_for
+from tests.contract.longtake_door import Client, opened, refused, settings_for
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +34,7 @@ async def _retry_after(client: Client, **fields: Any) -> float:
 async def test_a_tenants_own_bound_goes_before_the_one_for_everybody(tmp_path: Path) -> None:
     bounds = Admission(max_active_jobs=1, tenants={"default": TenantAdmission(max_active_jobs=2)})
     async with opened(settings_for(tmp_path, admission=bounds)) as client:
-        client.studio.open = False
+        client.director.open = False
         for _ in range(2):
             await client.create()
         async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "2 is the most"):
@@ -43,7 +43,7 @@ async def test_a_tenants_own_bound_goes_before_the_one_for_everybody(tmp_path: P
 
 async def test_the_bound_for_all_tenants_holds_for_each(tmp_path: Path) -> None:
     async with opened(settings_for(tmp_path, admission=Admission(max_all_jobs=1))) as client:
-        client.studio.open = False
+        client.director.open = False
         await client.create()
         async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "admission.max_all_jobs"):
             await client.create()
@@ -51,10 +51,10 @@ async def test_the_bound_for_all_tenants_holds_for_each(tmp_path: Path) -> None:
 
 async def test_a_refused_client_that_comes_back_when_it_was_told_is_taken(tmp_path: Path) -> None:
     async with opened(settings_for(tmp_path, admission=Admission(max_active_jobs=1))) as client:
-        client.studio.open = False
+        client.director.open = False
         first = await client.create()
         wait = await _retry_after(client)
-        client.studio.open = True
+        client.director.open = True
         await client.ended(first)
         await asyncio.sleep(wait)
         assert (await client.create()).id
@@ -96,7 +96,7 @@ async def test_the_most_urgent_priority_is_given_by_name(tmp_path: Path) -> None
 
 async def test_a_create_that_is_known_is_answered_after_its_deadline_too(tmp_path: Path) -> None:
     async with opened(settings_for(tmp_path)) as client:
-        client.studio.open = False
+        client.director.open = False
         due = Timestamp()
         due.FromMilliseconds(round((time.time() + 2) * 1000))
         first = await client.create(request_id="soon", deadline=due)
@@ -108,7 +108,7 @@ async def test_a_create_that_is_known_is_answered_after_its_deadline_too(tmp_pat
 
 async def test_a_queue_that_is_in_the_way_of_a_deadline_is_told_by_the_field(tmp_path: Path) -> None:
     async with opened(settings_for(tmp_path)) as client:
-        client.studio.open = False
+        client.director.open = False
         planned = await client.create(seconds=15, steps=8, validate_only=True)
         work_s = planned.plan.engine_seconds["denoiser"] + planned.plan.engine_seconds["renderer"]
         jobs = round(8 / work_s)

@@ -14,21 +14,21 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.contract.cli_house import Cli, front_door
-from tests.contract.xai_studio import Studio
+from tests.contract.command_line import Cli
+from tests.contract.threaded_door import ThreadedDoor
 
 OK, FAILED, USAGE, NOT_FOUND, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Studio]]:
-    with front_door(tmp_path_factory.mktemp("door")) as found:
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreadedDoor]:
+    with ThreadedDoor(tmp_path_factory.mktemp("door")) as found:
         yield found
 
 
 @pytest.fixture
-def cli(door: tuple[str, Studio], tmp_path: Path) -> Cli:
-    return Cli(door[0], tmp_path)
+def cli(door: ThreadedDoor, tmp_path: Path) -> Cli:
+    return Cli(door.grpc_address, tmp_path)
 
 
 def test_a_video_is_made_extended_and_saved(cli: Cli) -> None:
@@ -76,14 +76,14 @@ def test_models_of_the_installation_tell_what_they_can(cli: Cli) -> None:
     assert "16:9" in cli.did("models", "show", "sprite-1")
 
 
-def test_a_waiting_job_is_cancelled(cli: Cli, door: tuple[str, Studio]) -> None:
-    door[1].open = False
+def test_a_waiting_job_is_cancelled(cli: Cli, door: ThreadedDoor) -> None:
+    door.director.open = False
     try:
         made = json.loads(cli.did("generate", "never", "--no-wait", "-o", "json"))
         cli.did("cancel", made["id"])
         assert json.loads(cli.did("status", made["id"], "-o", "json"))["state"] == "CANCELLED"
     finally:
-        door[1].open = True
+        door.director.open = True
 
 
 def test_the_life_of_a_job_is_told_and_drawn(cli: Cli) -> None:
@@ -106,7 +106,7 @@ def test_a_plan_says_what_a_video_would_take(cli: Cli) -> None:
 def test_a_job_that_fails_is_exit_code_1_with_the_reason(cli: Cli) -> None:
     done = cli.run("generate", "fail", "-d", "1")
     assert done.returncode == FAILED
-    assert "the studio burned down" in done.stdout + done.stderr
+    assert "the worker burned down" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,9 @@ from serving.jobs.repository import Jobs
 from serving.settings import Auth
 from serving.store.open import open_store
 from tests.contract.client_forms import FORMS, connected
-from tests.contract.longtake_house import Client as Door
-from tests.contract.longtake_house import opened, settings_for
-from tests.contract.xai_house import CAT
+from tests.contract.longtake_door import Client as Door
+from tests.contract.longtake_door import opened, settings_for
+from tests.contract.sample_media import CAT
 
 pytestmark = pytest.mark.anyio
 
@@ -152,12 +152,12 @@ async def test_a_list_goes_over_as_many_pages_as_it_takes(door: Door, client: As
 
 
 async def test_a_waiting_video_is_cancelled(door: Door, client: AsyncClient) -> None:
-    door.studio.open = False
+    door.director.open = False
     try:
         video = await client.create(create_request("x", seconds=1))
         assert (await client.cancel(video.id)).state == Video.CANCELLED
     finally:
-        door.studio.open = True
+        door.director.open = True
     assert (await client.wait(video.id)).state == Video.CANCELLED
     done = await made(client, create_request("x", seconds=1))
     with pytest.raises(FailedPrecondition) as caught:

@@ -18,9 +18,9 @@ import pytest
 
 import serving.client
 from serving.client import AsyncClient, Client, Video, create_request
-from tests.contract.longtake_house import Client as Door
-from tests.contract.longtake_house import opened, settings_for
-from tests.contract.xai_house import CAT
+from tests.contract.longtake_door import Client as Door
+from tests.contract.longtake_door import opened, settings_for
+from tests.contract.sample_media import CAT
 
 pytestmark = pytest.mark.anyio
 Names = dict[str, Any]
@@ -84,7 +84,7 @@ async def test_every_public_method_has_an_example_that_runs(
     door: Door, names: Names, form: type[Client | AsyncClient]
 ) -> None:
     assert await run(form.__name__, form.__doc__ or "", names) == 1
-    door.studio.open = False
+    door.director.open = False
     try:
         async with contextlib.AsyncExitStack() as stack:
             client: Client | AsyncClient
@@ -98,7 +98,7 @@ async def test_every_public_method_has_an_example_that_runs(
                 count = await run(f"{form.__name__}.{name}", inspect.getdoc(method) or "", names)
                 assert count or name == "close", f"{name} has no example"
     finally:
-        door.studio.open = True
+        door.director.open = True
 
 
 def _waiting(server: str) -> str:

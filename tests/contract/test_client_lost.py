@@ -12,10 +12,10 @@ import pytest
 from serving.client import DownloadFailed, Unavailable, Video, create_request
 from serving.settings import Grpc, Http
 from tests.contract.client_forms import FORMS, connected
-from tests.contract.longtake_house import Client as Door
-from tests.contract.longtake_house import opened, settings_for
+from tests.contract.longtake_door import Client as Door
+from tests.contract.longtake_door import opened, settings_for
 from tests.contract.relays import Cuts, cutting_http, lossy_grpc
-from tests.contract.xai_house import CAT
+from tests.contract.sample_media import CAT
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("form", FORMS)]
 
@@ -69,13 +69,13 @@ async def test_a_server_that_stays_away_is_given_up_after_the_retries(form: str,
 
 
 async def test_a_watch_goes_on_from_its_cursor_after_each_lost_connection(form: str, door: Door) -> None:
-    door.studio.open = False
+    door.director.open = False
     async with lossy_grpc(door.door.grpc_address) as (address, losses), connected(form, address) as client:
         video = await client.create(create_request("x", seconds=4))
         losses.cuts = [1, 2, 1]
         events = []
         async for event in client.watch(video.id):
-            door.studio.open = True
+            door.director.open = True
             events.append(event)
         assert losses.calls["WatchVideo"] == 4
     assert [event.segment.index for event in events if event.HasField("segment")] == [0, 1, 2, 3]
@@ -85,7 +85,7 @@ async def test_a_watch_goes_on_from_its_cursor_after_each_lost_connection(form: 
 
 async def test_a_watch_outlives_a_restart_of_the_front_door(form: str, tmp_path: Path) -> None:
     async with opened(settings_for(tmp_path)) as first:
-        first.studio.open = False
+        first.director.open = False
         address = first.door.grpc_address
         async with connected(form, address) as client:
             video = await client.create(create_request("x", seconds=2))

@@ -22,8 +22,8 @@ from serving.jobs.repository import Jobs
 from serving.store.base import Store
 from serving.store.keys import ESTIMATES
 from serving.store.open import open_store
-from tests.contract.longtake_house import Client, opened, refused, settings_for
-from tests.contract.xai_studio import png
+from tests.contract.fake_director import png
+from tests.contract.longtake_door import Client, opened, refused, settings_for
 
 pytestmark = pytest.mark.anyio
 TENANT = "default"
@@ -119,7 +119,7 @@ async def test_a_deadline_that_the_work_alone_exceeds_is_refused(client: Client,
 
 
 async def test_an_expired_video_says_so(client: Client, store: Store) -> None:
-    record = await _left_by_the_studio(client, store)
+    record = await _left_half_done(client, store)
     error = JobError(code="DEADLINE_EXCEEDED", message="too late")
     await Jobs(store).transition(record, state=JobState.EXPIRED, error=error)
     events = await client.events(record.id)
@@ -128,7 +128,7 @@ async def test_an_expired_video_says_so(client: Client, store: Store) -> None:
 
 
 async def test_the_queue_shows_what_waits(client: Client, store: Store, jobs: jobs_pb2_grpc.JobsAsyncStub) -> None:
-    record = await _left_by_the_studio(client, store)
+    record = await _left_half_done(client, store)
     found = {job.video.id: job for job in (await jobs.ListJobs(jobs_pb2.ListJobsRequest())).jobs}
     waiting = found[record.id]
     assert waiting.remaining_seconds > 0
@@ -141,7 +141,7 @@ async def test_the_queue_shows_what_waits(client: Client, store: Store, jobs: jo
 async def test_the_life_of_a_job_is_told_in_order(
     client: Client, store: Store, jobs: jobs_pb2_grpc.JobsAsyncStub
 ) -> None:
-    record = await _left_by_the_studio(client, store)
+    record = await _left_half_done(client, store)
     await client.videos.CancelVideo(videos_pb2.CancelVideoRequest(id=record.id))
     history = await jobs.ExplainJob(jobs_pb2.ExplainJobRequest(id=record.id))
     assert [event.kind for event in history.events] == ["created", "cancel_requested"]
@@ -189,7 +189,7 @@ async def test_an_input_in_quarantine_is_refused_until_it_is_lifted(
     assert (await client.create("x", references=references)).id
 
 
-async def _left_by_the_studio(client: Client, store: Store, **fields: Any) -> JobRecord:
+async def _left_half_done(client: Client, store: Store, **fields: Any) -> JobRecord:
     """A running job that nobody works on."""
     video = await client.create("hang", **fields)
     await client.until(video.id, videos_pb2.Video.RUNNING)
@@ -200,7 +200,7 @@ async def _left_by_the_studio(client: Client, store: Store, **fields: Any) -> Jo
 
 
 async def _dead(client: Client, store: Store, *, quarantine: bool = False, **fields: Any) -> JobRecord:
-    record = await _left_by_the_studio(client, store, **fields)
+    record = await _left_half_done(client, store, **fields)
     await DeadLetters(store).bury(record, stage="conditioner", why="it crashed", quarantine=quarantine)
     error = JobError(code="WORKERS_CRASHED", message="it crashed")
     return await Jobs(store).transition(record, state=JobState.FAILED, error=error)

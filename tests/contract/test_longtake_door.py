@@ -15,7 +15,7 @@ from serving.cli.keys import app as keys_app
 from serving.errors import SettingsError
 from serving.gen.longtake.v1 import videos_pb2
 from serving.settings import Auth, Grpc, Http
-from tests.contract.longtake_house import Client, opened, refused, settings_for
+from tests.contract.longtake_door import Client, opened, refused, settings_for
 
 pytestmark = pytest.mark.anyio
 

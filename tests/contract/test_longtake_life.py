@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from serving.gen.longtake.v1 import files_pb2, models_pb2, videos_pb2
-from tests.contract.longtake_house import Client, Video, opened, refused, settings_for
-from tests.contract.xai_house import CAT
+from tests.contract.longtake_door import Client, Video, opened, refused, settings_for
+from tests.contract.sample_media import CAT
 
 pytestmark = pytest.mark.anyio
 
@@ -45,12 +45,12 @@ async def test_a_watch_goes_on_from_its_cursor_and_repeats_nothing(client: Clien
 
 
 async def test_cancelling_a_waiting_video_ends_it_at_once_and_a_running_one_when_it_is_heard(client: Client) -> None:
-    client.studio.open = False
+    client.director.open = False
     try:
         waiting = await client.create()
         cancelled = await client.videos.CancelVideo(videos_pb2.CancelVideoRequest(id=waiting.id))
     finally:
-        client.studio.open = True
+        client.director.open = True
     assert cancelled.state == Video.CANCELLED
     assert cancelled.HasField("end_time")
     assert (await client.videos.CancelVideo(videos_pb2.CancelVideoRequest(id=waiting.id))).state == Video.CANCELLED
@@ -85,7 +85,7 @@ async def test_a_deleted_video_is_gone_and_its_extension_stays_whole(client: Cli
 
 async def test_videos_are_listed_newest_first_page_by_page(tmp_path: Path) -> None:
     async with opened(settings_for(tmp_path)) as client:
-        client.studio.open = False
+        client.director.open = False
         made = []
         for number in range(5):
             made.append((await client.create(f"number {number}")).id)

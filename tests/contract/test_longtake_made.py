@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from serving.gen.longtake.v1 import videos_pb2
-from tests.contract.longtake_house import CAT_URL, Client, Video, refused
-from tests.contract.xai_house import CAT, FILM
+from tests.contract.longtake_door import CAT_URL, Client, Video, refused
+from tests.contract.sample_media import CAT, FILM
 
 pytestmark = pytest.mark.anyio
 
@@ -111,7 +111,7 @@ async def test_a_copy_that_was_changed_is_a_foreign_video(client: Client) -> Non
 
 
 async def test_a_foreign_video_is_ingested_with_the_nearest_canvas(client: Client) -> None:
-    client.studio.open = False
+    client.director.open = False
     try:
         file = await client.upload(FILM, "film.mp4")
         extends = videos_pb2.Extension(media=videos_pb2.Media(file_id=file.id))
@@ -122,4 +122,4 @@ async def test_a_foreign_video_is_ingested_with_the_nearest_canvas(client: Clien
             await client.create(extends=extends, aspect_ratio="1:1")
         await client.videos.CancelVideo(videos_pb2.CancelVideoRequest(id=video.id))
     finally:
-        client.studio.open = True
+        client.director.open = True

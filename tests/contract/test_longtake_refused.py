@@ -11,7 +11,7 @@ import pytest
 
 from serving.gen.longtake.v1 import videos_pb2
 from serving.settings import Admission
-from tests.contract.longtake_house import CAT_URL, Client, Video, opened, refused, settings_for
+from tests.contract.longtake_door import CAT_URL, Client, Video, opened, refused, settings_for
 
 pytestmark = pytest.mark.anyio
 
@@ -67,7 +67,7 @@ async def test_an_extension_waits_for_its_video(client: Client) -> None:
         await client.extend(hanging.id)
 
     failed = await client.made("fail")
-    assert (failed.state, failed.error.code) == (Video.FAILED, "studio_fire")
+    assert (failed.state, failed.error.code) == (Video.FAILED, "worker_fire")
     async with refused(grpc.StatusCode.FAILED_PRECONDITION, "make it again"):
         await client.extend(failed.id)
 
@@ -100,7 +100,7 @@ async def test_equal_creates_without_a_mark_are_two_videos_and_with_one_the_same
 
 async def test_a_full_queue_and_a_draining_server_say_when_to_come_back(tmp_path: Path) -> None:
     async with opened(settings_for(tmp_path, admission=Admission(max_active_jobs=2))) as client:
-        client.studio.open = False
+        client.director.open = False
         for _ in range(2):
             await client.create()
         async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "max_active_jobs"):

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.xai_house import House, open_house
-from tests.contract.xai_studio import MODEL
+from tests.contract.fake_director import MODEL
+from tests.contract.xai_door import XaiDoor
 
 ASYNC = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 KEY = "lt-0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    folder: Path = tmp_path_factory.mktemp("house")
-    with open_house(folder, keys_file=write_keys(folder)) as opened:
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[XaiDoor]:
+    folder: Path = tmp_path_factory.mktemp("door")
+    with XaiDoor(folder, keys_file=write_keys(folder)) as opened:
         yield opened
 
 
@@ -36,8 +36,8 @@ def write_keys(folder: Path) -> Path:
 
 
 @ASYNC
-def test_models_are_listed_for_what_they_can_mean(house: House, asynchronous: bool) -> None:
-    seen = house.client("account.py", "models", asynchronous=asynchronous, key=KEY)
+def test_models_are_listed_for_what_they_can_mean(door: XaiDoor, asynchronous: bool) -> None:
+    seen = door.client("account.py", "models", asynchronous=asynchronous, key=KEY)
 
     assert (seen["language"], seen["embedding"], seen["images"]) == (0, 0, [MODEL.model])
     assert seen["same"]
@@ -48,8 +48,8 @@ def test_models_are_listed_for_what_they_can_mean(house: House, asynchronous: bo
 
 
 @ASYNC
-def test_a_key_is_described_without_being_shown(house: House, asynchronous: bool) -> None:
-    seen = house.client("account.py", "key", asynchronous=asynchronous, key=KEY)
+def test_a_key_is_described_without_being_shown(door: XaiDoor, asynchronous: bool) -> None:
+    seen = door.client("account.py", "key", asynchronous=asynchronous, key=KEY)
 
     assert (seen["name"], seen["team"], seen["id"]) == ("Ada", "atelier", "key_1")
     assert KEY[10:-6] not in seen["redacted"]
@@ -57,8 +57,8 @@ def test_a_key_is_described_without_being_shown(house: House, asynchronous: bool
 
 
 @ASYNC
-def test_batches_name_the_alternative(house: House, asynchronous: bool) -> None:
-    seen = house.client("account.py", "batches", asynchronous=asynchronous, key=KEY)
+def test_batches_name_the_alternative(door: XaiDoor, asynchronous: bool) -> None:
+    seen = door.client("account.py", "batches", asynchronous=asynchronous, key=KEY)
 
     for name, status in seen.items():
         assert status["code"] == "UNIMPLEMENTED", (name, status)
@@ -66,17 +66,17 @@ def test_batches_name_the_alternative(house: House, asynchronous: bool) -> None:
 
 
 @ASYNC
-def test_a_wrong_key_is_unauthenticated(house: House, asynchronous: bool) -> None:
-    seen = house.client("account.py", "upload", asynchronous=asynchronous, key="wrong")
+def test_a_wrong_key_is_unauthenticated(door: XaiDoor, asynchronous: bool) -> None:
+    seen = door.client("account.py", "upload", asynchronous=asynchronous, key="wrong")
 
     assert seen["upload"]["code"] == seen["list"]["code"] == "UNAUTHENTICATED"
 
 
 @ASYNC
-def test_an_upload_over_an_insecure_channel_is_told_of_tls(house: House, asynchronous: bool) -> None:
-    address = f"127.0.0.1:{house.grpc_port}"
+def test_an_upload_over_an_insecure_channel_is_told_of_tls(door: XaiDoor, asynchronous: bool) -> None:
+    address = f"127.0.0.1:{door.grpc_port}"
 
-    seen = house.client(
+    seen = door.client(
         "account.py",
         "upload",
         asynchronous=asynchronous,
@@ -90,8 +90,8 @@ def test_an_upload_over_an_insecure_channel_is_told_of_tls(house: House, asynchr
     assert "TLS" in seen["upload"]["message"]
 
 
-def test_a_right_key_uploads_over_localhost(house: House) -> None:
-    seen = house.client("account.py", "upload", key=KEY)
+def test_a_right_key_uploads_over_localhost(door: XaiDoor) -> None:
+    seen = door.client("account.py", "upload", key=KEY)
 
     assert seen["upload"]["code"] == seen["list"]["code"] == "OK"
 
@@ -106,10 +106,10 @@ def test_an_upload_over_tls_carries_its_key(tmp_path: Path, asynchronous: bool) 
          "-addext", "subjectAltName=IP:127.0.0.1"],
         check=True, capture_output=True,
     )  # fmt: skip
-    with open_house(tmp_path, keys_file=write_keys(tmp_path), tls=(certificate, key)) as house:
-        seen = house.client(
+    with XaiDoor(tmp_path, keys_file=write_keys(tmp_path), tls=(certificate, key)) as door:
+        seen = door.client(
             "account.py", "upload", asynchronous=asynchronous, key=KEY,
-            LONGTAKE_HOST=f"127.0.0.1:{house.grpc_port}", GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=str(certificate),
+            LONGTAKE_HOST=f"127.0.0.1:{door.grpc_port}", GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=str(certificate),
         )  # fmt: skip
 
     assert seen["upload"]["code"] == seen["list"]["code"] == "OK"

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.xai_house import CAT, open_house
+from tests.contract.sample_media import CAT
+from tests.contract.xai_door import XaiDoor
 
 ASYNC = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 
 
 @ASYNC
 def test_a_file_lives_from_upload_to_delete(tmp_path: Path, asynchronous: bool) -> None:
-    with open_house(tmp_path) as house:
-        seen = house.client("files.py", "life", asynchronous=asynchronous)
+    with XaiDoor(tmp_path) as door:
+        seen = door.client("files.py", "life", asynchronous=asynchronous)
 
     assert seen["sizes"] == [7 * 1024 * 1024, len(CAT), 10]
     assert seen["names"] == ["big.bin", "cat.png", "page.pdf"]
@@ -32,8 +33,8 @@ def test_a_file_lives_from_upload_to_delete(tmp_path: Path, asynchronous: bool) 
 
 @ASYNC
 def test_lists_are_ordered_paged_and_filtered(tmp_path: Path, asynchronous: bool) -> None:
-    with open_house(tmp_path) as house:
-        seen = house.client("files.py", "lists", asynchronous=asynchronous)
+    with XaiDoor(tmp_path) as door:
+        seen = door.client("files.py", "lists", asynchronous=asynchronous)
 
     assert seen["default"] == ["b.txt", "c.txt", "a.txt"]
     assert seen["newest"] == ["a.txt", "c.txt", "b.txt"]
@@ -54,8 +55,8 @@ def test_lists_are_ordered_paged_and_filtered(tmp_path: Path, asynchronous: bool
 
 @ASYNC
 def test_a_public_url_works_until_it_is_revoked(tmp_path: Path, asynchronous: bool) -> None:
-    with open_house(tmp_path) as house:
-        seen = house.client("files.py", "public", asynchronous=asynchronous)
+    with XaiDoor(tmp_path) as door:
+        seen = door.client("files.py", "public", asynchronous=asynchronous)
 
     assert seen["same"]
     assert seen["unending"]

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.contract.xai_house import open_house
+from tests.contract.xai_door import XaiDoor
 
 IDLE_S = 135
 
@@ -35,10 +35,10 @@ def stock_server() -> tuple[grpc.Server, int]:
 def test_an_idle_client_keeps_its_connection(tmp_path: Path) -> None:
     server, stock_port = stock_server()
     seen: dict[str, dict[str, Any]] = {}
-    with open_house(tmp_path) as house:
+    with XaiDoor(tmp_path) as door:
 
         def sit(name: str, port: int) -> None:
-            seen[name] = house.client(
+            seen[name] = door.client(
                 "idle.py",
                 "silence",
                 asynchronous=name == "stock",
@@ -47,7 +47,7 @@ def test_an_idle_client_keeps_its_connection(tmp_path: Path) -> None:
             )
 
         clients = [
-            threading.Thread(target=sit, args=("ours", house.grpc_port)),
+            threading.Thread(target=sit, args=("ours", door.grpc_port)),
             threading.Thread(target=sit, args=("stock", stock_port)),
         ]
         for client in clients:

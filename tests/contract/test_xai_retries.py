@@ -11,7 +11,7 @@ from serving.frontdoor.edge.rpc import Call
 from serving.frontdoor.surfaces.xai.video import XaiVideo
 from serving.gen.xai.api.v1 import deferred_pb2, video_pb2
 from serving.jobs.repository import Jobs
-from tests.contract.xai_house import open_house
+from tests.contract.xai_door import XaiDoor
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
@@ -31,9 +31,9 @@ def test_a_start_whose_answer_was_lost_makes_one_video(
         return answer
 
     monkeypatch.setattr(XaiVideo, "GenerateVideo", lossy)
-    with open_house(tmp_path) as house:
-        seen = house.client("retries.py", "twice", asynchronous=asynchronous)
-        kept = house.do(Jobs(house.store).list("default", limit=10)).records
+    with XaiDoor(tmp_path) as door:
+        seen = door.client("retries.py", "twice", asynchronous=asynchronous)
+        kept = door.do(Jobs(door.store).list("default", limit=10)).records
 
     assert marks == [False, True, False, True]
     assert sorted(seen["ids"]) == sorted(record.id for record in kept)

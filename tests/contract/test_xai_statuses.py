@@ -19,18 +19,18 @@ from serving.gen.xai.api.v1 import (
     video_pb2_grpc,
 )
 from serving.gen.xai.api.v1.image_pb2_grpc import ImageStub
-from tests.contract.xai_house import House, open_house
+from tests.contract.xai_door import XaiDoor
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with open_house(tmp_path_factory.mktemp("house")) as opened:
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[XaiDoor]:
+    with XaiDoor(tmp_path_factory.mktemp("door")) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def channel(house: House) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(f"127.0.0.1:{house.grpc_port}") as opened:
+def channel(door: XaiDoor) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(f"127.0.0.1:{door.grpc_port}") as opened:
         yield opened
 
 
@@ -76,15 +76,15 @@ def test_an_idempotency_key_makes_a_start_that_is_sent_twice_one_video(
 
 
 def test_a_cancelled_video_is_a_failed_one_that_says_so(
-    house: House, channel: grpc.Channel, video: video_pb2_grpc.VideoStub
+    door: XaiDoor, channel: grpc.Channel, video: video_pb2_grpc.VideoStub
 ) -> None:
-    house.studio.open = False
+    door.director.open = False
     try:
         waiting = make(video)
         pending = video.GetDeferredVideo(video_pb2.GetDeferredVideoRequest(request_id=waiting))
         videos_pb2_grpc.VideosStub(channel).CancelVideo(videos_pb2.CancelVideoRequest(id=waiting))
     finally:
-        house.studio.open = True
+        door.director.open = True
 
     answer = poll(video, waiting)
     assert (pending.status, pending.response.progress) == (deferred_pb2.PENDING, 0)
@@ -92,7 +92,7 @@ def test_a_cancelled_video_is_a_failed_one_that_says_so(
 
 
 def test_a_deleted_video_is_gone_from_polls_and_from_its_url(
-    house: House, channel: grpc.Channel, video: video_pb2_grpc.VideoStub
+    door: XaiDoor, channel: grpc.Channel, video: video_pb2_grpc.VideoStub
 ) -> None:
     made = make(video)
     url = poll(video, made).response.video.url

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from serving.jobs.repository import Jobs
-from tests.contract.xai_house import House, open_house
-from tests.contract.xai_studio import COLOURS, MODEL
+from tests.contract.fake_director import COLOURS, MODEL
+from tests.contract.xai_door import XaiDoor
 
 ASYNC = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with open_house(tmp_path_factory.mktemp("house")) as opened:
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[XaiDoor]:
+    with XaiDoor(tmp_path_factory.mktemp("door")) as opened:
         yield opened
 
 
@@ -33,12 +33,12 @@ def decode(path: str) -> tuple[list[int], list[np.ndarray]]:
 
 
 @ASYNC
-def test_a_text_video_is_generated_and_read_by_ranges_without_credentials(house: House, asynchronous: bool) -> None:
-    seen = house.client("videos.py", "text", asynchronous=asynchronous)
+def test_a_text_video_is_generated_and_read_by_ranges_without_credentials(door: XaiDoor, asynchronous: bool) -> None:
+    seen = door.client("videos.py", "text", asynchronous=asynchronous)
 
     assert (seen["model"], seen["duration"], seen["respect_moderation"]) == (MODEL.model, 2, True)
     assert seen["cost"] == 0
-    assert seen["url"].startswith(f"http://{house.http_address}/v/vid_")
+    assert seen["url"].startswith(f"http://{door.http_address}/v/vid_")
     times, frames = decode(seen["path"])
     assert times == list(range(33))
     assert frames[0].shape == (64, 112, 3)
@@ -63,22 +63,22 @@ def test_a_text_video_is_generated_and_read_by_ranges_without_credentials(house:
 
 
 @ASYNC
-def test_polls_tell_of_waiting_failed_and_unknown_videos(house: House, asynchronous: bool) -> None:
-    seen = house.client("videos.py", "start_and_poll", asynchronous=asynchronous)
+def test_polls_tell_of_waiting_failed_and_unknown_videos(door: XaiDoor, asynchronous: bool) -> None:
+    seen = door.client("videos.py", "start_and_poll", asynchronous=asynchronous)
 
     assert seen["id"].startswith("vid_")
     assert seen["status"] == 3
     assert 0 <= seen["progress"] <= 99
-    assert seen["failure"] == {"code": "studio_fire", "message": "the studio burned down"}
+    assert seen["failure"] == {"code": "worker_fire", "message": "the worker burned down"}
     assert seen["unknown"]["code"] == seen["nonsense"]["code"] == "NOT_FOUND"
 
 
 @ASYNC
-def test_pictures_go_in_by_data_url_and_by_file(house: House, asynchronous: bool) -> None:
-    seen = house.client("videos.py", "pictures", asynchronous=asynchronous)
+def test_pictures_go_in_by_data_url_and_by_file(door: XaiDoor, asynchronous: bool) -> None:
+    seen = door.client("videos.py", "pictures", asynchronous=asynchronous)
 
     records = [
-        house.do(Jobs(house.store).get("default", video["url"].split("/v/")[1].split(".mp4")[0]))
+        door.do(Jobs(door.store).get("default", video["url"].split("/v/")[1].split(".mp4")[0]))
         for video in seen["videos"]
     ]
     first_by_url, first_by_file, reference_by_url, reference_by_file = [record.request for record in records]
@@ -89,8 +89,8 @@ def test_pictures_go_in_by_data_url_and_by_file(house: House, asynchronous: bool
 
 
 @ASYNC
-def test_a_chain_of_extensions_keeps_its_input_bit_for_bit(house: House, asynchronous: bool) -> None:
-    seen = house.client("videos.py", "chain", asynchronous=asynchronous)
+def test_a_chain_of_extensions_keeps_its_input_bit_for_bit(door: XaiDoor, asynchronous: bool) -> None:
+    seen = door.client("videos.py", "chain", asynchronous=asynchronous)
 
     assert seen["durations"] == [2, 2, 1, 1]
     assert seen["urls"] == 4
@@ -115,11 +115,11 @@ def media_of(data: bytes) -> bytes:
 
 
 @ASYNC
-def test_a_video_from_elsewhere_is_taken_in_whole_or_refused(house: House, asynchronous: bool) -> None:
-    seen = house.client("videos.py", "foreign", asynchronous=asynchronous)
+def test_a_video_from_elsewhere_is_taken_in_whole_or_refused(door: XaiDoor, asynchronous: bool) -> None:
+    seen = door.client("videos.py", "foreign", asynchronous=asynchronous)
 
     for request_id in seen["ids"]:
-        source = house.do(Jobs(house.store).get("default", request_id)).request.ingests
+        source = door.do(Jobs(door.store).get("default", request_id)).request.ingests
         assert source is not None
         assert (source.width, source.height, round(source.seconds)) == (320, 180, 3)
     for name in ("half", "picture"):
@@ -128,8 +128,8 @@ def test_a_video_from_elsewhere_is_taken_in_whole_or_refused(house: House, async
 
 
 @ASYNC
-def test_what_cannot_be_met_is_refused_by_name(house: House, asynchronous: bool) -> None:
-    seen = house.client("videos.py", "refusals", asynchronous=asynchronous)
+def test_what_cannot_be_met_is_refused_by_name(door: XaiDoor, asynchronous: bool) -> None:
+    seen = door.client("videos.py", "refusals", asynchronous=asynchronous)
 
     assert seen.pop("audio_false_is_fine")["code"] == "OK"
     not_found = {"model", "image_missing_file", "extend_missing_file"}

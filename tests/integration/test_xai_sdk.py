@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from serving.media.still import frames_of
-from tests.contract.xai_house import run_client
+from tests.contract.xai_door import run_client
 from tests.integration.house import House
 
 pytestmark = pytest.mark.ray

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.cli_house import front_door
-from tests.contract.xai_house import CAT, FILM
-from tests.contract.xai_studio import MODEL
+from tests.contract.fake_director import MODEL
+from tests.contract.sample_media import CAT, FILM
+from tests.contract.threaded_door import ThreadedDoor
 from tests.pages.markdown import ROOT, Block, Page, pages
 
 INPUTS = {"logo.png": CAT, "start.png": CAT, "cat.png": CAT, "film.mp4": FILM}
@@ -41,8 +41,8 @@ def with_python() -> list[Page]:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A front door whose jobs are finished."""
-    with front_door(tmp_path_factory.mktemp("door")) as (found, _):
-        yield found
+    with ThreadedDoor(tmp_path_factory.mktemp("door")) as door:
+        yield door.grpc_address
 
 
 def program(blocks: list[Block], address: str) -> str:

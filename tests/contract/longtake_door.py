@@ -1,4 +1,4 @@
-"""For tests of `longtake.v1`: a real front door over a directory store, a studio in the Director's place, a client."""
+"""For tests of `longtake.v1`: a real front door over a directory store, a fake Director behind it, and a client."""
 
 from __future__ import annotations
 
@@ -19,21 +19,20 @@ from serving.frontdoor.server import FrontDoor
 from serving.gen.longtake.v1 import files_pb2, files_pb2_grpc, models_pb2_grpc, videos_pb2, videos_pb2_grpc
 from serving.settings import Grpc, Http, Settings
 from serving.store.open import open_store
-from tests.contract.xai_house import CAT
-from tests.contract.xai_studio import MODEL, Studio
+from tests.contract.fake_director import MODEL, FakeDirector
+from tests.contract.sample_media import CAT
 
 CAT_URL = f"data:image/png;base64,{base64.b64encode(CAT).decode()}"
 
 Video = videos_pb2.Video
-CAT_URL = f"data:image/png;base64,{base64.b64encode(CAT).decode()}"
 
 
 class Client:
     """Stubs of one front door, and what tests do with them again and again."""
 
-    def __init__(self, door: FrontDoor, studio: Studio, channel: grpc.aio.Channel) -> None:
+    def __init__(self, door: FrontDoor, director: FakeDirector, channel: grpc.aio.Channel) -> None:
         self.door = door
-        self.studio = studio
+        self.director = director
         self.channel = channel
         self.videos: videos_pb2_grpc.VideosAsyncStub = videos_pb2_grpc.VideosStub(channel)
         self.files: files_pb2_grpc.FilesAsyncStub = files_pb2_grpc.FilesStub(channel)
@@ -81,9 +80,9 @@ async def opened(settings: Settings) -> AsyncIterator[Client]:
     store = await open_store(settings.store)
     door = FrontDoor(settings, store, Catalog([ServedModel(MODEL, "5" * 64)], default=MODEL.model))
     await door.start()
-    studio = Studio(store)
-    async with studio.at_work(), grpc.aio.insecure_channel(door.grpc_address) as channel:
-        yield Client(door, studio, channel)
+    director = FakeDirector(store)
+    async with director.at_work(), grpc.aio.insecure_channel(door.grpc_address) as channel:
+        yield Client(door, director, channel)
     await door.stop(grace_s=0.2)
     await store.close()
 

@@ -1,4 +1,4 @@
-"""Stands in for the Director and the stages: finishes queued jobs with real segments of synthetic frames.
+"""In the place of the Director and the stages: finishes queued jobs with real segments of coloured frames.
 
 It writes what they would write, through the same repositories and the same encoder, so that everything that the front
 door serves is real. A prompt `fail` fails, `hang` stays half done.
@@ -40,7 +40,7 @@ COLOURS = ((220, 40, 40), (40, 200, 60), (50, 80, 230), (230, 200, 40), (190, 60
 """One per segment, by its place in the video."""
 
 
-class Studio:
+class FakeDirector:
     """Finishes jobs while the context is open."""
 
     def __init__(self, store: Store) -> None:
@@ -75,7 +75,7 @@ class Studio:
             await self._jobs.transition(record, steps_done=record.plan.total_steps // 2)
             return
         if record.request.prompt == "fail":
-            error = JobError(code="studio_fire", message="the studio burned down")
+            error = JobError(code="worker_fire", message="the worker burned down")
             record = await self._jobs.transition(record, state=JobState.FAILED, error=error)
         elif record.request.kind is Kind.IMAGE:
             images = [await self._image(record, segment) for segment in record.plan.segments]
