@@ -15,13 +15,13 @@ from collections.abc import Mapping
 
 from serving.errors import Conflict, NotFound
 from serving.plan import Plan, PlannedSegment
+from serving.stage_names import DENOISER, RENDERER, StageName
 from serving.store.base import Store
 from serving.store.keys import ESTIMATES
 
-DENOISER, RENDERER = "denoiser", "renderer"
 _GAIN = 0.1
 _CLIP = 3.0
-_PRIOR_S = {DENOISER: 2e-7, RENDERER: 2e-6}
+_PRIOR_S: dict[StageName, float] = {DENOISER: 2e-7, RENDERER: 2e-6}
 """Seconds per pixel of latents' native frames, before anything was measured: a step, and a whole segment."""
 
 Name = tuple[str, str, int]
@@ -34,7 +34,7 @@ class Estimates:
     def __init__(self, known: Mapping[Name, float] | None = None) -> None:
         self._known: dict[Name, float] = dict(known or {})
 
-    def observe(self, stage: str, plan: Plan, segment: PlannedSegment, seconds: float) -> None:
+    def observe(self, stage: StageName, plan: Plan, segment: PlannedSegment, seconds: float) -> None:
         """A unit of this segment took so long."""
         name = stage, plan.model_digest, _size(plan, segment)
         before = self._known.get(name)
@@ -44,7 +44,7 @@ class Estimates:
             clipped = min(max(seconds, before / _CLIP), before * _CLIP)
             self._known[name] = before + _GAIN * (clipped - before)
 
-    def unit(self, stage: str, plan: Plan, segment: PlannedSegment) -> float:
+    def unit(self, stage: StageName, plan: Plan, segment: PlannedSegment) -> float:
         """Seconds that a unit will take."""
         size = _size(plan, segment)
         exact = self._known.get((stage, plan.model_digest, size))

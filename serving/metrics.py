@@ -101,6 +101,13 @@ MEDIA_BYTES = Metric("longtake_media_bytes_total", "counter", "Bytes of media th
 JOBS_FINISHED = Metric("longtake_jobs_finished_total", "counter", "Jobs that ended, by state.", ("state",))
 JOBS_WAITING = Metric("longtake_jobs_waiting", "gauge", "Jobs that wait for a slot.")
 JOBS_RUNNING = Metric("longtake_jobs_running", "gauge", "Jobs that are being made.")
+DIRECTOR_STEP_SECONDS = Metric(
+    "longtake_director_step_seconds",
+    "histogram",
+    "The Director's turn, step by step: hear, list, end (what is overdue), order; claim and run for each job.",
+    ("step",),
+    _CALL_SECONDS,
+)
 JOB_SECONDS = Metric(
     "longtake_job_seconds",
     "histogram",
@@ -162,6 +169,7 @@ REPLICAS: tuple[Metric, ...] = (
     JOBS_FINISHED,
     JOBS_WAITING,
     JOBS_RUNNING,
+    DIRECTOR_STEP_SECONDS,
     JOB_SECONDS,
     JOB_WAIT_SECONDS,
     SEGMENTS_COMMITTED,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
@@ -25,6 +25,7 @@ from pydantic_settings import (
 from serving.errors import SettingsError
 from serving.frozen import Frozen
 from serving.requests import Codec
+from serving.stage_names import DENOISER, StageName
 
 
 class Grpc(Frozen):
@@ -80,9 +81,6 @@ class Video(Frozen):
     its video's codec."""
 
 
-StageName = Literal["prompt_writer", "text_encoder", "conditioner", "denoiser", "renderer"]
-
-
 class Scale(Frozen):
     """Least and most replicas of a stage. Where they differ, its backlog decides."""
 
@@ -127,7 +125,7 @@ class Stages(Frozen):
         for name in self.replicas:
             if name in self.scale:
                 raise ValueError(f"`replicas` and `scale` both name {name}: keep one of them")
-        denoisers = self.scale_of("denoiser").max
+        denoisers = self.scale_of(DENOISER).max
         if denoisers > self.slots:
             raise ValueError(
                 f"up to {denoisers} Denoisers would share the work of `slots` = {self.slots} jobs, and a job takes one "

@@ -12,7 +12,8 @@ from ray.serve.config import RequestRouterConfig
 from ray.serve.schema import ServeDeploySchema
 
 from serving.deployments import replicas
-from serving.settings import Scale, Settings, StageName
+from serving.settings import Scale, Settings
+from serving.stage_names import CONDITIONER, DENOISER, PROMPT_WRITER, RENDERER, TEXT_ENCODER, StageName
 
 APPLICATION = "longtake"
 _SERVICER = "serving.gen.longtake.internal.v1.director_pb2_grpc.add_DirectorServicer_to_server"
@@ -20,11 +21,11 @@ _SERVICER = "serving.gen.longtake.internal.v1.director_pb2_grpc.add_DirectorServ
 _SURGE = 100
 """Per cent of replicas that a roll-out starts before it stops the old ones: work never waits for a start."""
 _CONCURRENCY: dict[StageName, int] = {
-    "prompt_writer": 64,
-    "text_encoder": 16,
-    "conditioner": 8,
-    "denoiser": 1000,
-    "renderer": 2,
+    PROMPT_WRITER: 64,
+    TEXT_ENCODER: 16,
+    CONDITIONER: 8,
+    DENOISER: 1000,
+    RENDERER: 2,
 }
 """Calls that a replica has at once. The Denoiser's slices wait for their turn inside; a Renderer uses all cores."""
 _POLICY = "serving.deployments.autoscale:BacklogPolicy"
@@ -81,11 +82,11 @@ def build(args: dict[str, Any]) -> serve.Application:
         {"request_router_class": "serving.deployments.router:NamedReplicaRouter"}
     )
     stages = [
-        stage("prompt_writer", replicas.PromptWriterReplica).bind(),
-        stage("text_encoder", replicas.TextEncoderReplica).bind(settings),
-        stage("conditioner", replicas.ConditionerReplica).bind(settings),
-        stage("denoiser", replicas.DenoiserReplica, request_router_config=named).bind(settings),
-        stage("renderer", replicas.RendererReplica).bind(settings),
+        stage(PROMPT_WRITER, replicas.PromptWriterReplica).bind(),
+        stage(TEXT_ENCODER, replicas.TextEncoderReplica).bind(settings),
+        stage(CONDITIONER, replicas.ConditionerReplica).bind(settings),
+        stage(DENOISER, replicas.DenoiserReplica, request_router_config=named).bind(settings),
+        stage(RENDERER, replicas.RendererReplica).bind(settings),
     ]
     director = serve.deployment(
         name="director",

@@ -34,6 +34,7 @@ from serving.metrics import STAGE_FAILURES, STAGE_SECONDS
 from serving.retention.collect import collect_once
 from serving.runtime_keys import TOKEN_METADATA, shared_secret
 from serving.settings import Settings
+from serving.stage_names import CONDITIONER, DENOISER, PROMPT_WRITER, RENDERER, TEXT_ENCODER
 from serving.stages.condition import Conditioner
 from serving.stages.contracts import (
     CancelCall,
@@ -106,7 +107,7 @@ class _Replica:
 class PromptWriterReplica(_Replica):
     """PromptWriter."""
 
-    stage = "prompt_writer"
+    stage = PROMPT_WRITER
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,7 +121,7 @@ class PromptWriterReplica(_Replica):
 class TextEncoderReplica(_Replica):
     """TextEncoder."""
 
-    stage = "text_encoder"
+    stage = TEXT_ENCODER
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits constructors
         super().__init__()
@@ -134,7 +135,7 @@ class TextEncoderReplica(_Replica):
 class ConditionerReplica(_Replica):
     """Conditioner, and the ingestion of foreign videos."""
 
-    stage = "conditioner"
+    stage = CONDITIONER
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits constructors
         super().__init__()
@@ -159,7 +160,7 @@ class ConditionerReplica(_Replica):
 class DenoiserReplica(_Replica):
     """Denoiser: one engine loop."""
 
-    stage = "denoiser"
+    stage = DENOISER
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits constructors
         super().__init__()
@@ -189,7 +190,7 @@ class DenoiserReplica(_Replica):
 class RendererReplica(_Replica):
     """Renderer."""
 
-    stage = "renderer"
+    stage = RENDERER
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits constructors
         super().__init__()
@@ -228,7 +229,7 @@ class DirectorReplica(_Replica):
             stages=HandleStages(prompt_writer, text_encoder, conditioner, denoiser, renderer),
             family=models.family,
             slots=settings.stages.slots,
-            servers=settings.stages.scale_of("denoiser").max,
+            servers=settings.stages.scale_of(DENOISER).max,
             weights=settings.admission.weights,
             slice_s=settings.stages.slice_s,
             metrics=self.metrics,

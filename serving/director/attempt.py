@@ -15,12 +15,13 @@ from serving.director.context import RunContext
 from serving.jobs.history import Event, EventKind
 from serving.jobs.record import JobRecord, JobState
 from serving.metrics import WORKERS_LOST
+from serving.stage_names import CONDITIONER, INGEST, CountedWork
 from serving.stages.contracts import StageLost
 
 MAX_CRASHES = 6
 """Workers that a job may lose without getting further in between."""
 _PAUSE_S = 0.2
-_READS_INPUTS = ("conditioner", "ingest")
+_READS_INPUTS: tuple[CountedWork, ...] = (CONDITIONER, INGEST)
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ T = TypeVar("T")
 class Crashed(Exception):
     """The job lost its workers again and again at this stage."""
 
-    def __init__(self, stage: str, why: str) -> None:
+    def __init__(self, stage: CountedWork, why: str) -> None:
         super().__init__(f"{MAX_CRASHES} workers went away at the stage {stage}; the last one: {why}")
         self.stage = stage
 
@@ -65,7 +66,7 @@ class Attempt:
             notes = self._taken()
             self.record = await self._context.publisher.finish(self.record, state, changes, *notes)
 
-    async def surviving(self, stage: str, work: Callable[[], Awaitable[T]]) -> T:
+    async def surviving(self, stage: CountedWork, work: Callable[[], Awaitable[T]]) -> T:
         """Do a piece of work, on another replica if the one that does it goes away. Raises `Crashed` in the end."""
         while True:
             try:
@@ -75,7 +76,13 @@ class Attempt:
                 await self.lost(stage, gone)
 
     async def lost(
-        self, stage: str, gone: StageLost, *, segment: int | None = None, step: int | None = None, replica: str = ""
+        self,
+        stage: CountedWork,
+        gone: StageLost,
+        *,
+        segment: int | None = None,
+        step: int | None = None,
+        replica: str = "",
     ) -> None:
         """A worker went away: the next attempt begins, after a pause. Raises `Crashed` when there were too many."""
         self._context.metrics.add(WORKERS_LOST, stage=stage)

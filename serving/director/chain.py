@@ -1,10 +1,12 @@
-"""A video as the Director grows it: what the next segment is conditioned on, and each segment's manifest. Pure.
+"""A video as the Director grows it: what the next segment is conditioned on, what the stages are asked for it, and its
+manifest. Pure.
 
 `run.py` keeps a `History` while it denoises ahead, and the newest manifest while it commits behind.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from engines.families.base import Family
@@ -12,7 +14,15 @@ from serving.jobs.history import EventKind
 from serving.jobs.record import JobRecord
 from serving.plan import PlannedSegment
 from serving.segments.manifest import LatentRef, ManifestCanvas, SegmentManifest
-from serving.stages.contracts import IngestResult, InputsResult, RenderResult
+from serving.stages.contracts import (
+    ConditionCall,
+    ImageCall,
+    IngestResult,
+    InputsResult,
+    RenderCall,
+    RenderResult,
+    TakeCall,
+)
 
 
 @dataclass(frozen=True)
@@ -22,7 +32,7 @@ class History:
     anchor: LatentRef
     """The first latent."""
     tail: LatentRef
-    """The newest ones, as many as the family takes."""
+    """The newest ones, as many as the family takes: `short` in a family's `Conditions`."""
 
     def lead(self, family: Family) -> LatentRef:
         """The latents from which the decoder's state is rebuilt."""
@@ -58,6 +68,50 @@ def grown(history: History | None, latents: LatentRef, family: Family) -> Histor
     """The history after one more segment. The first segment's first latent is the anchor for ever."""
     anchor = history.anchor if history else LatentRef(blob=latents.blob, start=latents.start, count=1)
     return History(anchor, _last(latents, family.history_latents))
+
+
+def condition_call(record: JobRecord, inputs: InputsResult, history: History | None) -> ConditionCall:
+    """All that the segment after `history` is conditioned on; after None: a root, which may have a first frame."""
+    return ConditionCall(
+        tenant=record.tenant,
+        model=record.plan.model,
+        canvas=canvas_of(record),
+        first_frame=None if history else inputs.first_frame,
+        references=inputs.references,
+        anchor=history.anchor if history else None,
+        tail=history.tail if history else None,
+    )
+
+
+def fingerprint(record: JobRecord, call: ConditionCall, planned: PlannedSegment) -> str:
+    """Of all that decides a segment's latents. It is stored with checkpoints, and so are the names of these fields."""
+    plan = record.plan
+    decides = (call, planned, record.effective_prompt, plan.model_digest, plan.seed, plan.steps)
+    return hashlib.sha256(repr(decides).encode()).hexdigest()
+
+
+def take_call(record: JobRecord, planned: PlannedSegment, latents: LatentRef, replica: str, *, last: bool) -> TakeCall:
+    """Hand over a finished segment's latents, which lie with `replica`."""
+    return TakeCall(record.tenant, record.id, record.attempt, planned.index, replica, latents, last)
+
+
+def render_call(record: JobRecord, family: Family, parent: SegmentManifest | None) -> RenderCall:
+    """Make the segment after `parent` a part of the film."""
+    return RenderCall(
+        tenant=record.tenant,
+        job=record.id,
+        model=record.plan.model,
+        track=record.plan.track,
+        start_frame=parent.total_frames if parent else 0,
+        sequence_start=sum(len(part.fragment_sizes) for part in parent.parts) if parent else 0,
+        lead=history_of(parent).lead(family) if parent else None,
+    )
+
+
+def image_call(record: JobRecord, family: Family) -> ImageCall:
+    """Make the first frame of a root a picture."""
+    longest_side = family.capabilities.image_resolutions[record.request.resolution]
+    return ImageCall(tenant=record.tenant, job=record.id, model=record.plan.model, longest_side=longest_side)
 
 
 def generated(

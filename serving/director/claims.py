@@ -7,6 +7,7 @@ and nothing is done twice; when the lease has expired or was never taken, the ne
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from serving.director.attempt import MAX_CRASHES
 from serving.director.chain import Reached
@@ -34,6 +35,14 @@ class Later:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Ended:
+    """There is nothing to run."""
+
+    why: Literal["gone", "ended", "cancelled", "expired", "buried"]
+    """gone: no such record; ended: it had ended before; the others: it was ended just now."""
+
+
 class Claims:
     """Of one Director."""
 
@@ -42,16 +51,16 @@ class Claims:
         self._context = context
         self._publisher = context.publisher
 
-    async def claim(self, tenant: str, job: str) -> Claimed | Later | None:
-        """Take a job that nobody of ours runs; None when there is nothing to run. Raises `EpochLost`."""
+    async def claim(self, tenant: str, job: str) -> Claimed | Later | Ended:
+        """Take a job that nobody of ours runs, or tell why it is not run. Raises `EpochLost`."""
         try:
             record = await self._jobs.get(tenant, job)
         except NotFound:
-            return None
+            return Ended("gone")
         if record.state.terminal:
             self._context.feed.wrote(record)  # its write may have had no answer, and was not told then
             await self._jobs.retire(record)
-            return None
+            return Ended("ended")
         if record.epoch > self._context.epoch.number:
             await self._context.epoch.check()
         try:
@@ -59,18 +68,18 @@ class Claims:
         except Superseded:
             return Later(0.0)
 
-    async def _decide(self, record: JobRecord) -> Claimed | Later | None:
+    async def _decide(self, record: JobRecord) -> Claimed | Later | Ended:
         if record.cancel_requested:
             await self._publisher.finish(record, JobState.CANCELLED)
-            return None
+            return Ended("cancelled")
         if record.deadline_ms is not None and record.deadline_ms <= self._context.now_ms():
             await self._publisher.finish(record, JobState.EXPIRED, {"error": expired()})
-            return None
+            return Ended("expired")
         if record.state is JobState.RUNNING and record.epoch != self._context.epoch.number:
             return await self._take_over(record)
         return Claimed(await self._publisher.claim(record))
 
-    async def _take_over(self, record: JobRecord) -> Claimed | Later | None:
+    async def _take_over(self, record: JobRecord) -> Claimed | Later | Ended:
         """The job of a Director before us."""
         verdict, lease = await self._context.leases.look(record.id, record.attempt)
         if verdict is Verdict.UNSURE:
@@ -87,7 +96,7 @@ class Claims:
         crashed = verdict is Verdict.EXPIRED
         if crashed and record.crashes + 1 >= MAX_CRASHES:
             await self._bury(record, why)
-            return None
+            return Ended("buried")
         reached = Reached(lease.segment, lease.step) if lease is not None else None
         return Claimed(await self._publisher.claim(record, why, crashed=crashed), reached)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from serving.director.events import Feed
 from serving.director.publish import Publisher
@@ -14,8 +15,18 @@ from serving.jobs.lease import LeaseWatch
 from serving.jobs.record import JobRecord
 from serving.metrics import Recorder
 from serving.plan import PlannedSegment
+from serving.stage_names import StageName
 from serving.stages.contracts import Rank
 from serving.stages.interface import Stages
+
+
+class OnWork(Protocol):
+    """Told of every piece of work that was done."""
+
+    def __call__(
+        self, stage: StageName, record: JobRecord, segment: PlannedSegment, units: int, seconds: float, /
+    ) -> None:
+        """`units`: steps at the Denoiser, 1 for a whole segment elsewhere. `seconds`: of the engines."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,5 @@ class RunContext:
     now_ms: Callable[[], int]
     rank: Callable[[JobRecord], Rank]
     """A running job's place at the Denoiser as of now."""
-    measured: Callable[[str, JobRecord, PlannedSegment, int, float], None]
-    """Told of every piece of work: stage, job, segment, units (steps, or 1 for a segment), engine seconds."""
+    measured: OnWork
     suspects: Suspects = field(default_factory=Suspects)

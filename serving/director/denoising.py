@@ -7,33 +7,24 @@ longer than its lease, the next one goes to another, which goes on from the newe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from serving.jobs.history import Span
+from serving.director import chain
+from serving.director.attempt import Attempt
+from serving.director.conditions import Conditions
+from serving.director.context import RunContext
+from serving.jobs.history import EventKind, Span
 from serving.jobs.lease import BEAT_EVERY_S, TTL_S, Verdict
-from serving.jobs.record import JobRecord
+from serving.metrics import STEPS_RECOMPUTED
 from serving.plan import PlannedSegment
 from serving.segments.manifest import LatentRef
-from serving.stages.contracts import SliceCall, SliceResult, StageLost
+from serving.stage_names import DENOISER
+from serving.stages.contracts import ConditionCall, SliceCall, SliceResult, StageLost
 from serving.stages.interface import Ref
-
-from serving.director.context import RunContext  # isort: skip
 
 LONGEST_SLICE_S = 0.5
 """Progress is told once per slice, so slices stay short even where settings allow longer ones."""
-
-
-@dataclass(frozen=True)
-class Went:
-    """How a slice began, where that is worth telling."""
-
-    replica: str
-    from_step: int
-    restored: bool
-    """It was read from a checkpoint."""
-    recomputed: int
-    """Steps that had been done before."""
 
 
 @dataclass(frozen=True)
@@ -46,57 +37,57 @@ class Denoised:
 
 
 class SegmentDenoising:
-    """See the module. `record` reads the job's record as it is now: a lost replica makes the next attempt of it."""
+    """See the module. A lost replica makes the next attempt of the record, so it is read from `attempt` anew."""
 
     def __init__(
         self,
+        attempt: Attempt,
         context: RunContext,
         planned: PlannedSegment,
+        call: ConditionCall,
         *,
-        record: Callable[[], JobRecord],
-        fingerprint: str,
         reached: int,
         replica: str | None,
+        on_slice: Callable[[SliceResult], None],
     ) -> None:
-        """`reached`: steps of this segment that an earlier attempt is known to have done; it may be resumed."""
+        """`reached`: steps of this segment that an earlier attempt is known to have done; it may be resumed.
+
+        `replica`: where they were done, if that is known. `on_slice` is told how every slice ended.
+        """
+        self._attempt = attempt
         self._context = context
         self._planned = planned
-        self._record = record
-        self._fingerprint = fingerprint
-        self.replica = replica
-        self.done = 0
-        self.reached = reached
-        self._resume = reached > 0 or replica is not None or record().attempt > 1
+        self._conditions = call
+        self._fingerprint = chain.fingerprint(attempt.record, call, planned)
+        self._reached = reached
+        self._replica = replica
+        self._on_slice = on_slice
+        self._done = 0
+        self._resume = reached > 0 or replica is not None or attempt.record.attempt > 1
 
-    async def run(
-        self,
-        conditions: Callable[[], Ref],
-        *,
-        told: Callable[[SliceResult], None],
-        went: Callable[[Went], None],
-        lost: Callable[[StageLost, int, str], Awaitable[None]],
-    ) -> Denoised:
-        """Slices until the latents are clean. `lost` is told of every replica that goes away, and may raise."""
-        began, budget = self._context.now_ms(), 0.0  # the first slice is one step, to tell of it soon
-        given = conditions()
+    async def run(self, conditions: Conditions) -> Denoised:
+        """Slices until the latents are clean. Raises what the Denoiser raised, and as `Attempt.lost` does."""
+        began, budget_s = self._context.now_ms(), 0.0  # the first slice is one step, to tell of it soon
+        given = conditions.gather(self._conditions)
         while True:
             try:
-                async with self._context.suspects.apart("denoiser", self._record().crashes):
-                    result = await self._slice(self._call(budget), given)
+                async with self._context.suspects.apart(DENOISER, self._attempt.record.crashes):
+                    result = await self._slice(self._call(budget_s), given)
             except StageLost as gone:
-                await lost(gone, self.done, self.replica or "")
-                self.reached, self._resume, self.replica = max(self.reached, self.done), True, None
-                given = conditions()
+                conditions.forget()
+                await self._lost(gone)
+                given = conditions.gather(self._conditions)
                 continue
-            self._moved(result, went)
-            self.done, self.replica, budget = result.steps_done, result.replica, self._budget()
-            told(result)
+            self._note_move(result)
+            self._done, self._replica, budget_s = result.steps_done, result.replica, self._budget_s()
+            self._on_slice(result)
+            self._measure(result)
             if result.latents is not None:
                 span = Span(stage="denoising", start_ms=began, end_ms=self._context.now_ms(), replica=result.replica)
                 return Denoised(result.latents, result.replica, span)
 
-    def _call(self, budget: float) -> SliceCall:
-        record = self._record()
+    def _call(self, budget_s: float) -> SliceCall:
+        record = self._attempt.record
         plan = record.plan
         return SliceCall(
             tenant=record.tenant,
@@ -110,19 +101,38 @@ class SegmentDenoising:
             fingerprint=self._fingerprint,
             resume=self._resume,
             rank=self._context.rank(record),
-            budget_s=budget,
-            replica=self.replica,
+            budget_s=budget_s,
+            replica=self._replica,
         )
 
-    def _budget(self) -> float:
+    def _budget_s(self) -> float:
         return min(self._context.slice_s, LONGEST_SLICE_S)
 
-    def _moved(self, result: SliceResult, went: Callable[[Went], None]) -> None:
-        """Tell when a slice began elsewhere than where the last one ended."""
-        known = max(self.done, self.reached)
-        if result.restored or result.from_step < known or (self.replica and result.replica != self.replica):
-            went(Went(result.replica, result.from_step, result.restored, max(0, known - result.from_step)))
-        self.reached, self._resume = 0, True
+    async def _lost(self, gone: StageLost) -> None:
+        at = {"segment": self._planned.index, "step": self._done}
+        await self._attempt.lost(DENOISER, gone, **at, replica=self._replica or "")
+        self._reached, self._resume, self._replica = max(self._reached, self._done), True, None
+
+    def _note_move(self, result: SliceResult) -> None:
+        """Note when a slice began elsewhere than where the last one ended."""
+        known = max(self._done, self._reached)
+        recomputed = max(0, known - result.from_step)
+        if result.restored or result.from_step < known or (self._replica and result.replica != self._replica):
+            self._context.metrics.add(STEPS_RECOMPUTED, recomputed)
+            self._attempt.note(
+                EventKind.RESUMED,
+                segment=self._planned.index,
+                step=result.from_step,
+                recomputed=recomputed,
+                replica=result.replica,
+                text=_whence(result),
+            )
+        self._reached, self._resume = 0, True
+
+    def _measure(self, result: SliceResult) -> None:
+        steps = result.steps_done - result.from_step
+        if steps > 0:
+            self._context.measured(DENOISER, self._attempt.record, self._planned, steps, result.step_seconds)
 
     async def _slice(self, call: SliceCall, conditions: Ref) -> SliceResult:
         """One slice. Raises `StageLost` also for a replica that says nothing for longer than its lease."""
@@ -144,3 +154,9 @@ class SegmentDenoising:
             await self._context.epoch.check()
             raise StageLost(f"replica {result.replica} lost its lease")
         return result
+
+
+def _whence(result: SliceResult) -> str:
+    if result.restored:
+        return "from a checkpoint"
+    return "from what the replica held" if result.from_step else ""

@@ -17,7 +17,7 @@ from serving.jobs.record import JobRecord
 
 
 @dataclass(frozen=True)
-class Told:
+class FeedEvent:
     """One event. `record` is the stored JSON when the record was written, else empty; the rest is live progress."""
 
     tenant: str
@@ -38,7 +38,7 @@ class Batch:
     """Hand it in again to go on from here."""
     continuous: bool
     """False when events between the asked cursor and this batch are gone."""
-    events: tuple[Told, ...]
+    events: tuple[FeedEvent, ...]
 
 
 class Feed:
@@ -46,7 +46,7 @@ class Feed:
 
     def __init__(self, epoch: int, capacity: int = 8192) -> None:
         self.epoch = epoch
-        self._ring: deque[Told] = deque(maxlen=capacity)
+        self._ring: deque[FeedEvent] = deque(maxlen=capacity)
         self._cursor = 0
         self._beats = 0
         self._closed = False
@@ -54,12 +54,12 @@ class Feed:
 
     def wrote(self, record: JobRecord) -> None:
         """A record was stored."""
-        self._tell(Told(record.tenant, record.id, record.version, record.encode(), steps_done=record.steps_done))
+        self._tell(FeedEvent(record.tenant, record.id, record.version, record.encode(), steps_done=record.steps_done))
 
     def progress(self, record: JobRecord, stage: str, steps_done: int, segment_index: int) -> None:
         """A running job came further, without a write."""
         self._tell(
-            Told(
+            FeedEvent(
                 record.tenant,
                 record.id,
                 record.version,
@@ -111,14 +111,14 @@ class Feed:
         """The smallest cursor from which nothing is missing."""
         return self._cursor - len(self._ring)
 
-    def _after(self, cursor: int) -> tuple[Told, ...] | None:
+    def _after(self, cursor: int) -> tuple[FeedEvent, ...] | None:
         """Events after the cursor; None when some of them are gone."""
         if cursor < self._oldest:
             return None
         count = self._cursor - cursor
         return tuple(self._ring[i] for i in range(len(self._ring) - count, len(self._ring)))
 
-    def _tell(self, event: Told) -> None:
+    def _tell(self, event: FeedEvent) -> None:
         self._ring.append(event)
         self._cursor += 1
         self._wake()

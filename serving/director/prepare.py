@@ -11,6 +11,7 @@ from serving.jobs.record import JobRecord, Phase
 from serving.metrics import SEGMENTS_COMMITTED
 from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest
+from serving.stage_names import CONDITIONER, INGEST, PROMPT_WRITER
 from serving.stages.contracts import IngestCall, InputsCall, InputsResult, PromptCall
 
 
@@ -51,7 +52,7 @@ class Preparation:
             canvas=chain.canvas_of(self._record),
             track=self._record.plan.track,
         )
-        result = await self._attempt.surviving("ingest", lambda: self._stages.ingest(call))
+        result = await self._attempt.surviving(INGEST, lambda: self._stages.ingest(call))
         manifest = chain.ingested(self._record, result)
         digest = await self._segments.commit(manifest)
         self._attempt.note(EventKind.INGESTED, segment=0, spans=(self._span("ingesting", began),))
@@ -77,7 +78,7 @@ class Preparation:
                 first_frame=request.first_frame,
                 references=request.references,
             )
-            self._inputs = await self._attempt.surviving("conditioner", lambda: self._stages.read_inputs(call))
+            self._inputs = await self._attempt.surviving(CONDITIONER, lambda: self._stages.read_inputs(call))
         if parent is not None and not request.references:
             self._inputs = InputsResult(
                 references=parent.references,
@@ -96,7 +97,7 @@ class Preparation:
             seed=plan.seed,
             inherited=(parent.effective_prompt or None) if parent else None,
         )
-        written = await self._attempt.surviving("prompt_writer", lambda: self._stages.write_prompt(call))
+        written = await self._attempt.surviving(PROMPT_WRITER, lambda: self._stages.write_prompt(call))
         await self._attempt.write(
             phase=Phase.DENOISING,
             effective_prompt=written.effective_prompt,

@@ -12,6 +12,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from serving.stage_names import CountedWork
+
 SUSPECT_FROM = 2
 """Workers lost in a row. One loss is nobody's fault: machines die."""
 
@@ -23,7 +25,7 @@ class Suspects:
         self._alone: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @asynccontextmanager
-    async def apart(self, stage: str, crashes: int) -> AsyncIterator[None]:
+    async def apart(self, stage: CountedWork, crashes: int) -> AsyncIterator[None]:
         """Around a call to a stage by a job that lost so many workers in a row."""
         if crashes < SUSPECT_FROM:
             yield

@@ -13,7 +13,8 @@ from serving.errors import StoreUnfit, Unavailable
 from serving.jobs.epoch import SIGN_EVERY_S, Epoch
 from serving.logs import logger
 
-BEAT_EVERY_S = 0.4
+VOUCH_EVERY_S = 0.4
+"""A front door waits a second for it at most."""
 COLLECT_EVERY_S = 1800.0
 
 _log = logger("director")
@@ -28,7 +29,7 @@ async def vouch(epoch: Epoch, feed: Feed) -> None:
             _log.warning("no heartbeat, the store is away", message=error.message)
         else:
             feed.beat()
-        await asyncio.sleep(BEAT_EVERY_S)
+        await asyncio.sleep(VOUCH_EVERY_S)
 
 
 async def sign(epoch: Epoch) -> None:

@@ -7,6 +7,9 @@ import hashlib
 from collections.abc import Callable
 from secrets import token_bytes
 
+JobKey = tuple[str, str]
+"""Tenant and job: no two jobs share both."""
+
 _BYTES = 17
 _LENGTH = 26
 

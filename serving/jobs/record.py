@@ -9,7 +9,7 @@
       ├───────────────────────────▶ CANCELLED | EXPIRED | FAILED
       └ any terminal state ───────▶ DELETED     (a tombstone; nothing follows)
 
-While RUNNING, `phase` tells where the current segment stands: conditioning → denoising → rendering → committing.
+While RUNNING, `phase` tells where the current segment stands: prompt → conditioning → denoising → rendering.
 The front door creates, cancels and deletes; the Director does all else, under its epoch. What happened to a job stands
 in `events` (`history.py`), written by the same swaps.
 """
@@ -20,6 +20,7 @@ from enum import StrEnum
 
 from serving.frozen import Digest, Frozen
 from serving.jobs.history import Event, Prediction
+from serving.jobs.ids import JobKey
 from serving.plan import Plan
 from serving.requests import VideoRequest
 
@@ -51,7 +52,6 @@ class Phase(StrEnum):
     CONDITIONING = "conditioning"
     DENOISING = "denoising"
     RENDERING = "rendering"
-    COMMITTING = "committing"
 
 
 _ENDS = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
@@ -122,6 +122,11 @@ class JobRecord(Frozen):
     error: JobError | None = None
     events: tuple[Event, ...] = ()
     """Its life so far, oldest first; the middle of a very long one is left out (`history.py`)."""
+
+    @property
+    def key(self) -> JobKey:
+        """Its tenant and id."""
+        return self.tenant, self.id
 
     @property
     def head(self) -> str | None:

@@ -14,11 +14,12 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from serving.estimates import DENOISER, Estimates, save
+from serving.estimates import Estimates, save
 from serving.gen.longtake.v1 import jobs_pb2, jobs_pb2_grpc, videos_pb2
 from serving.jobs.dead import DeadLetters
 from serving.jobs.record import JobError, JobRecord, JobState
 from serving.jobs.repository import Jobs
+from serving.stage_names import DENOISER
 from serving.store.base import Store
 from serving.store.keys import ESTIMATES
 from serving.store.open import open_store

@@ -10,18 +10,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from serving.director.queue.line import Key, Waiting
 from serving.director.queue.order import Ranked, Work, arrange, to_start
 from serving.director.queue.shares import Shares
-from serving.estimates import DENOISER, RENDERER, Estimates
+from serving.director.queue.waiting import Waiting
+from serving.estimates import Estimates
+from serving.jobs.ids import JobKey
 from serving.jobs.record import JobRecord
 from serving.plan import PlannedSegment
+from serving.stage_names import DENOISER, RENDERER, STAGES, StageName
 from serving.stages.contracts import Rank
 
 SMALL_STAGES_S = 0.01
 """What a segment costs the stages that are not measured: they are quick."""
 MOST_LOOKED_AT = 1000
-STAGES = ("prompt_writer", "text_encoder", "conditioner", DENOISER, RENDERER)
 JOBS = "jobs"
 LAST: Rank = (float("inf"),)
 
@@ -38,7 +39,7 @@ class Schedule:
         self._servers = servers
         self._slots = slots
         self._now_ms = now_ms
-        self._ranks: dict[Key, Rank] = {}
+        self._ranks: dict[JobKey, Rank] = {}
 
     def choose(self, waiting: Collection[Waiting], running: Collection[JobRecord]) -> list[Waiting]:
         """The jobs to start now, best first; the ranks of all are fresh afterwards."""
@@ -52,7 +53,9 @@ class Schedule:
         """A running job's place at the Denoiser."""
         return self._ranks.get((record.tenant, record.id), LAST)
 
-    def measured(self, stage: str, record: JobRecord, segment: PlannedSegment, units: int, seconds: float) -> None:
+    def measured(
+        self, stage: StageName, record: JobRecord, segment: PlannedSegment, units: int, seconds: float
+    ) -> None:
         """So many units of a segment, steps or the whole of it, took so many engine seconds."""
         self.estimates.observe(stage, record.plan, segment, seconds / units)
         if stage == DENOISER:

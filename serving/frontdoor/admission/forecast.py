@@ -10,12 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from serving.estimates import DENOISER, RENDERER, Estimates, load
+from serving.estimates import Estimates, load
 from serving.frontdoor.admission.backlog import ALL, Backlog
 from serving.frontdoor.admission.bounds import Occupancy, served_after
 from serving.jobs.history import Prediction
 from serving.jobs.record import DEFAULT_PRIORITY, JobRecord, JobState
 from serving.plan import Plan
+from serving.stage_names import DENOISER, RENDERER
 from serving.store.base import Store
 
 URGENT = 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from serving.estimates import DENOISER
 from serving.frontdoor.admission.backlog import Backlog
 from serving.frontdoor.admission.bounds import Limits, admit, check_deadline, check_priority
 from serving.frontdoor.admission.forecast import Forecast, alone_s
@@ -17,6 +16,7 @@ from serving.jobs.history import Prediction
 from serving.jobs.record import JobRecord
 from serving.plan import Plan
 from serving.settings import Admission, TenantAdmission
+from serving.stage_names import DENOISER
 
 
 class Gate:

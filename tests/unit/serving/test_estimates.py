@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines import models
-from serving.estimates import DENOISER, RENDERER, Estimates, load, save
+from serving.estimates import Estimates, load, save
 from serving.plan import Plan, plan
 from serving.requests import VideoRequest
+from serving.stage_names import DENOISER, RENDERER
 from serving.store.open import open_store
 
 

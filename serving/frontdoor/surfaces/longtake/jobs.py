@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from serving.estimates import DENOISER
 from serving.frontdoor.admission.forecast import Forecast
 from serving.frontdoor.edge.rpc import Call
 from serving.frontdoor.edge.timestamps import timestamp
@@ -21,6 +20,7 @@ from serving.gen.longtake.v1 import jobs_pb2, videos_pb2
 from serving.jobs.history import Event, Span
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs
+from serving.stage_names import DENOISER
 
 MOST = 1000
 """Jobs in one answer."""

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from engines import models
-from serving.director.queue.line import AHEAD, SOFT_MS, Line
 from serving.director.queue.order import OVERFULL
 from serving.director.queue.schedule import LAST, Schedule
-from serving.estimates import DENOISER, RENDERER, Estimates
+from serving.director.queue.waiting import AHEAD, SOFT_MS, WaitingJobs
+from serving.estimates import Estimates
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Active
 from serving.plan import plan
 from serving.requests import VideoRequest
+from serving.stage_names import DENOISER, RENDERER
 
 NOW = 1_700_000_000_000
 _numbers = itertools.count()
@@ -41,8 +42,8 @@ def schedule(*, slots: int = 2, weights: dict[str, float] | None = None) -> Sche
     return Schedule(weights=weights or {}, servers=1, slots=slots, estimates=learnt(), now_ms=lambda: NOW)
 
 
-def line(*records: JobRecord) -> Line:
-    waiting = Line()
+def line(*records: JobRecord) -> WaitingJobs:
+    waiting = WaitingJobs()
     for record in records:
         waiting.put(record)
     return waiting

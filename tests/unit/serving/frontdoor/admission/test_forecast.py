@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from serving.estimates import DENOISER, RENDERER, Estimates, save
+from serving.estimates import Estimates, save
 from serving.frontdoor.admission.backlog import Backlog
 from serving.frontdoor.admission.forecast import Forecast, alone_s
 from serving.jobs.history import Prediction
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
+from serving.stage_names import DENOISER, RENDERER
 from serving.store.base import Store
 from tests.unit.serving.conftest import Clock
 from tests.unit.serving.frontdoor.builders import record

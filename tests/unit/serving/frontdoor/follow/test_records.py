@@ -145,10 +145,10 @@ async def test_a_cold_poll_reads_the_store_and_a_deleted_video_is_not_found(cach
 
 def test_progress_is_100_only_when_the_result_is_there() -> None:
     cache = RecordCache(clock=lambda: 0.0)
-    committing = record(state=JobState.RUNNING, phase=Phase.COMMITTING, steps_done=8, version=2)
-    assert progress_of(cache.put(committing)).percent == 99
+    rendering = record(state=JobState.RUNNING, phase=Phase.RENDERING, steps_done=8, version=2)
+    assert progress_of(cache.put(rendering)).percent == 99
 
-    done = committing.model_copy(update={"state": JobState.SUCCEEDED, "version": 3, "segments": ("ab" * 32, "cd" * 32)})
+    done = rendering.model_copy(update={"state": JobState.SUCCEEDED, "version": 3, "segments": ("ab" * 32, "cd" * 32)})
     progress = progress_of(cache.put(done))
     assert (progress.percent, progress.stage) == (100, "")
     assert (progress.segments_done, progress.segments_total) == (2, 2)

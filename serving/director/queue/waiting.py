@@ -7,11 +7,9 @@ from bisect import insort
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from serving.jobs.ids import JobKey
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Active
-
-Key = tuple[str, str]
-"""Tenant and job."""
 
 AHEAD = 64
 """So many jobs of each tenant are looked at when the next ones are chosen; the rest of a long line is behind them."""
@@ -34,8 +32,8 @@ class Waiting:
     """Monotonic seconds: a failed attempt waits a while."""
 
     @property
-    def key(self) -> Key:
-        """Tenant and id: no two jobs share both."""
+    def key(self) -> JobKey:
+        """Its tenant and id."""
         return self.tenant, self.job
 
     @property
@@ -48,7 +46,7 @@ class Waiting:
         return self.priority, due, self.since_ms, self.job
 
 
-class Line:
+class WaitingJobs:
     """One Director's; rebuilt from the store when it is lost. What is done per cycle does not grow with its length.
 
     Jobs without a pause stand in their tenant's lane. Heaps may hold jobs that are gone or have changed; they are
@@ -56,15 +54,15 @@ class Line:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[Key, Waiting] = {}
+        self._waiting: dict[JobKey, Waiting] = {}
         self._lanes: dict[str, _Lane] = {}
-        self._paused: list[tuple[float, Key]] = []
-        self._deadlines: list[tuple[int, Key]] = []
+        self._paused: list[tuple[float, JobKey]] = []
+        self._deadlines: list[tuple[int, JobKey]] = []
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def __contains__(self, key: Key) -> bool:
+    def __contains__(self, key: JobKey) -> bool:
         return key in self._waiting
 
     def __iter__(self) -> Iterator[Waiting]:
@@ -82,7 +80,7 @@ class Line:
             Waiting(record.tenant, record.id, record.priority, record.deadline_ms, record.created_ms, record, pause)
         )
 
-    def take(self, key: Key) -> Waiting | None:
+    def take(self, key: JobKey) -> Waiting | None:
         """It waits no more."""
         waiting = self._waiting.pop(key, None)
         if waiting is not None and (lane := self._lanes.get(waiting.tenant)) is not None:
@@ -136,7 +134,7 @@ class _Lane:
 
     def __init__(self) -> None:
         self.front: list[Waiting] = []
-        self._rest: list[tuple[tuple[int, float, int, str], Key]] = []
+        self._rest: list[tuple[tuple[int, float, int, str], JobKey]] = []
 
     def add(self, waiting: Waiting) -> None:
         if len(self.front) == AHEAD and self.front[-1].order < waiting.order:
@@ -147,7 +145,7 @@ class _Lane:
             last = self.front.pop()
             heapq.heappush(self._rest, (last.order, last.key))
 
-    def remove(self, gone: Waiting, waiting: Mapping[Key, Waiting]) -> None:
+    def remove(self, gone: Waiting, waiting: Mapping[JobKey, Waiting]) -> None:
         """Take a job out, and let the next ones of `waiting` move up."""
         self.front = [job for job in self.front if job.key != gone.key]
         while self._rest and len(self.front) < AHEAD:

@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from serving.director.queue import line as module
-from serving.director.queue.line import Line, Waiting
+from serving.director.queue import waiting as module
+from serving.director.queue.waiting import Waiting, WaitingJobs
 from serving.jobs.repository import Active
 
 _TENANTS = st.sampled_from(["a", "b"])
@@ -20,7 +20,7 @@ class Lines(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.line = Line()
+        self.line = WaitingJobs()
         self.plain: dict[tuple[str, str], Waiting] = {}
         self.now = 0.0
 

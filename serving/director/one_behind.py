@@ -9,7 +9,7 @@ from typing import Generic, Self, TypeVar
 T = TypeVar("T")
 
 
-class Behind(Generic[T]):
+class OneBehind(Generic[T]):
     """Its failure shows at the next `result`. It does not outlive its `async with` block."""
 
     def __init__(self) -> None:

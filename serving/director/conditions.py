@@ -1,0 +1,32 @@
+"""What the segments of one job are conditioned on, as references. `run.py` makes it, `denoising.py` asks.
+
+The caption is embedded once for all segments, and again when the replica that holds the embedding may be gone.
+"""
+
+from __future__ import annotations
+
+from serving.director.attempt import Attempt
+from serving.stages.contracts import ConditionCall, TextCall
+from serving.stages.interface import Ref, Stages
+
+
+class Conditions:
+    """Of one attempt."""
+
+    def __init__(self, attempt: Attempt, stages: Stages) -> None:
+        self._attempt = attempt
+        self._stages = stages
+        self._text: Ref | None = None
+
+    def gather(self, call: ConditionCall) -> Ref:
+        """All of it for one segment. What goes wrong inside shows where the reference is used."""
+        if self._text is None:
+            record = self._attempt.record
+            plan = record.plan
+            caption = TextCall(record.tenant, plan.model, plan.model_digest, record.effective_prompt)
+            self._text = self._stages.embed_text(caption)
+        return self._stages.condition(call, self._text)
+
+    def forget(self) -> None:
+        """A replica went away, perhaps the one that holds the caption's embedding."""
+        self._text = None

@@ -1,0 +1,134 @@
+"""The jobs that one Director runs: each a task from its claim to its end. `director.py` starts and stops them here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from engines.families.base import Family
+from serving.director.claims import Claimed
+from serving.director.context import RunContext
+from serving.director.outcome import Running, carry_out
+from serving.director.publish import Superseded
+from serving.director.queue.waiting import WaitingJobs
+from serving.director.run import JobRun
+from serving.jobs.epoch import EpochLost
+from serving.jobs.ids import JobKey
+from serving.jobs.record import JobError, JobRecord, JobState
+from serving.logs import logger
+from serving.segments.lineage import Segments
+from serving.store.base import Store
+
+OVERDUE_EVERY_S = 0.5
+LONGEST_PAUSE_S = 15.0
+"""Before an attempt that follows one that was lost."""
+
+_log = logger("director")
+
+
+class RunningJobs:
+    """See the module. A job whose attempt is lost goes back to `waiting`, after a pause that grows."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        context: RunContext,
+        family: Callable[[str], Family],
+        waiting: WaitingJobs,
+        incident: Callable[[], str],
+        on_end: Callable[[], None],
+    ) -> None:
+        """`on_end`: an attempt has ended. `family` finds a model's, and raises `ValueError` for unknown ones.
+
+        `incident` makes a number for the logs.
+        """
+        self._store = store
+        self._context = context
+        self._family = family
+        self._waiting = waiting
+        self._incident = incident
+        self._on_end = on_end
+        self._running: dict[JobKey, Running] = {}
+        self._losses: Counter[JobKey] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def __contains__(self, key: JobKey) -> bool:
+        return key in self._running
+
+    def __iter__(self) -> Iterator[JobKey]:
+        return iter(list(self._running))
+
+    def records(self) -> list[JobRecord]:
+        """As their runs last wrote them."""
+        return [running.record for running in self._running.values()]
+
+    async def start(self, claimed: Claimed) -> None:
+        """Run a job from here on; returns at once. Raises `EpochLost`."""
+        record = claimed.record
+        segments = Segments(self._store, record.tenant)
+        try:
+            family = self._family(record.plan.model)
+        except ValueError as error:
+            await self._give_up(record, str(error))
+            return
+        running = Running(
+            JobRun(record, family=family, segments=segments, context=self._context, adopted=claimed.adopted)
+        )
+        self._running[record.key] = running
+        running.task = asyncio.create_task(self._carry_out(running), name=f"job {record.id}")
+
+    def cancel_if_asked(self, record: JobRecord) -> None:
+        """Stop a job if its record, as the store has it, says that its user wants that."""
+        running = self._running.get(record.key)
+        if running is not None and record.cancel_requested and running.stopped_as is None:
+            running.stop(JobState.CANCELLED)
+
+    async def end_overdue(self) -> None:
+        """For ever: stop what runs and is overdue; no slow answer of the store is in the way."""
+        while True:
+            now_ms = self._context.now_ms()
+            for running in self._running.values():
+                deadline = running.record.deadline_ms
+                if deadline is not None and deadline <= now_ms and running.stopped_as is None:
+                    running.stop(JobState.EXPIRED)
+            await asyncio.sleep(OVERDUE_EVERY_S)
+
+    async def stop(self) -> None:
+        """End all tasks, unwritten: the records say RUNNING, and the next Director goes on with them."""
+        tasks = [running.task for running in self._running.values() if running.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _carry_out(self, running: Running) -> None:
+        key = running.record.key
+        again = False
+        try:
+            again = await carry_out(running, self._context, self._incident)
+        except EpochLost:
+            _log.warning("attempt stopped: a newer Director has started", job=running.record.id)
+        finally:
+            del self._running[key]
+            self._on_end()
+        if not again:
+            self._losses.pop(key, None)
+            return
+        self._losses[key] += 1
+        pause = min(LONGEST_PAUSE_S, 0.25 * 2 ** self._losses[key])
+        self._waiting.put(running.record, not_before=asyncio.get_running_loop().time() + pause)
+
+    async def _give_up(self, record: JobRecord, why: str) -> None:
+        """Its model was taken out of this installation."""
+        message = (
+            f"{why}. When it is there again, an operator can run the job again: `longtake jobs requeue {record.id}`"
+        )
+        await self._context.dead.bury(record, stage="", why=why, quarantine=False)
+        error = JobError(code="MODEL_UNKNOWN", message=message)
+        with contextlib.suppress(Superseded):
+            await self._context.publisher.finish(record, JobState.FAILED, {"error": error})
