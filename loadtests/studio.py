@@ -15,16 +15,14 @@ from pathlib import Path
 
 from engines import models
 from engines.session import Session, load_session
+from loadtests.accept import accept, source
 from loadtests.counting import CountingStore, Sums
 from serving.clock import now_ms
 from serving.director.director import Director
 from serving.jobs.epoch import take_epoch
-from serving.jobs.ids import new_id
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
-from serving.plan import plan
-from serving.requests import OwnSource, VideoRequest
-from serving.segments.lineage import Segments, shape_of
+from serving.requests import VideoRequest
 from serving.stages.in_process import InProcessStages
 from serving.stages.loaded import Loaded
 from serving.store.open import open_store
@@ -84,26 +82,24 @@ class Studio:
         parent: JobRecord | None = None,
     ) -> JobRecord:
         """A queued job, as a front door would have written it."""
-        can = models.family(MODEL).capabilities
-        extends = OwnSource(video=parent.id, segment=parent.segments[-1]) if parent else None
-        seed = next(self.seeds)
         request = VideoRequest(
             model=MODEL,
             prompt=PROMPT,
             seconds=seconds,
             aspect_ratio=aspect_ratio,
             resolution=resolution,
-            steps=steps or can.steps.default,
-            seed=seed,
-            extends=extends,
+            steps=steps or models.family(MODEL).capabilities.steps.default,
+            seed=next(self.seeds),
+            extends=source(parent),
         )
-        shape = shape_of(await Segments(self.store, TENANT).get(extends.segment)) if extends else None
-        planned = plan(request, can, model_digest=self.session.digest, seed=seed, parent=shape)
-        now = now_ms()
-        made = await self.jobs.create(
-            JobRecord(id=new_id("vid_"), tenant=TENANT, request=request, plan=planned, created_ms=now)
+        return await accept(
+            request,
+            store=self.store,
+            jobs=self.jobs,
+            tenant=TENANT,
+            model_digest=self.session.digest,
+            created_ms=now_ms(),
         )
-        return made.record
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from serving.clock import now_ms
 from serving.deployments.handles import HandleStages
 from serving.deployments.metrics_binding import RayRecorder
 from serving.director.director import Director
-from serving.director.events import Batch
+from serving.director.messages import watch_response
 from serving.gen.longtake.internal.v1 import director_pb2
 from serving.jobs.epoch import EpochLost, abandoned, take_epoch
 from serving.jobs.repository import Jobs
@@ -253,7 +253,7 @@ class DirectorReplica(_Replica):
         """All that happens, for half a minute."""
         self._admit(grpc_context)
         async for batch in self._director.watch(request.cursor, request.epoch):
-            yield _response(batch)
+            yield watch_response(batch)
 
     async def check_health(self) -> None:
         """Serve starts the replica again when the Director's loop has ended by a fault.
@@ -290,23 +290,3 @@ def _refuse(context: RayServegRPCContext, code: grpc.StatusCode, message: str) -
     context.set_details(message)
     # Serve sends the status of a call that raises, and drops that of a stream that ends without a message.
     raise RuntimeError(message)
-
-
-def _response(batch: Batch) -> director_pb2.WatchResponse:
-    return director_pb2.WatchResponse(
-        epoch=batch.epoch,
-        cursor=batch.cursor,
-        continuous=batch.continuous,
-        events=[
-            director_pb2.JobEvent(
-                tenant=event.tenant,
-                job=event.job,
-                version=event.version,
-                record=event.record,
-                stage=event.stage,
-                steps_done=event.steps_done,
-                segment_index=event.segment_index,
-            )
-            for event in batch.events
-        ],
-    )

@@ -35,7 +35,7 @@ _log = logger("checkpoint")
 
 
 @dataclass(frozen=True)
-class Work:
+class CheckpointedWork:
     """What a checkpoint is of."""
 
     tenant: str
@@ -90,7 +90,7 @@ class Checkpoints:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def write(self, work: Work, step: int, latents: Array, times: Array) -> str:
+    async def write(self, work: CheckpointedWork, step: int, latents: Array, times: Array) -> str:
         """Keep the state after `step` steps; older ones than the newest `KEPT` go. Returns the key."""
         data = save(
             {
@@ -107,7 +107,7 @@ class Checkpoints:
             await self._store.delete(old)
         return key
 
-    async def newest(self, work: Work) -> Checkpoint | None:
+    async def newest(self, work: CheckpointedWork) -> Checkpoint | None:
         """The furthest one that is whole and of this very work; what is not is left out and said in the log."""
         for key in await self._keys(work):
             try:
@@ -120,15 +120,15 @@ class Checkpoints:
             _log.warning("checkpoint refused", key=key)
         return None
 
-    async def _keys(self, work: Work) -> list[str]:
+    async def _keys(self, work: CheckpointedWork) -> list[str]:
         return sorted([entry.key async for entry in self._store.list(_prefix(work))], reverse=True)
 
 
-def _prefix(work: Work) -> str:
+def _prefix(work: CheckpointedWork) -> str:
     return keys.checkpoints_of_work(work.tenant, work.job, work.segment, work.fingerprint)
 
 
-def _read(data: bytes, digest: str, work: Work) -> Checkpoint | None:
+def _read(data: bytes, digest: str, work: CheckpointedWork) -> Checkpoint | None:
     if hashlib.sha256(data).hexdigest() != digest:
         return None
     try:

@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from engines.families.base import Array, Conditions, Denoising
 from serving.errors import LongtakeError
@@ -21,9 +21,9 @@ from serving.logs import logger
 from serving.metrics import CHECKPOINT_SECONDS, STEP_SECONDS, STEPS_DONE
 from serving.segments.manifest import LatentRef
 from serving.stages.batching import Batching
-from serving.stages.checkpoint import CheckpointPolicy, Checkpoints, Work
+from serving.stages.checkpoint import CheckpointedWork, CheckpointPolicy, Checkpoints
 from serving.stages.contracts import CancelCall, SliceCall, SliceResult, TakeCall
-from serving.stages.engine_loop import EngineLoop, Key, Turned
+from serving.stages.engine_loop import HELD, EngineLoop, SegmentKey, SliceEnd
 from serving.stages.latents import get_latents, put_latents
 from serving.stages.lease_keeper import LeaseKeeper
 from serving.stages.loaded import Loaded
@@ -38,19 +38,41 @@ _log = logger("denoiser")
 class Denoiser:
     """See the module. `start` it before the first slice, `stop` it at the end."""
 
-    def __init__(self, loaded: Loaded, replica: str) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        replica: str,
+        *,
+        loop: Callable[..., EngineLoop] = EngineLoop,
+        policy: CheckpointPolicy | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        held: int = HELD,
+        kept: int = KEPT,
+    ) -> None:
+        """`replica`: its unique id. `loop` steps what it is handed, by `clock`, in monotonic seconds.
+
+        `held`: unfinished segments that stay here, `kept`: finished ones.
+        """
         self._loaded = loaded
         self._replica = replica
-        self._finished: OrderedDict[Key, tuple[Array, LatentRef]] = OrderedDict()
+        self._clock = clock
+        self._kept = kept
+        self._finished: OrderedDict[SegmentKey, tuple[Array, LatentRef]] = OrderedDict()
         batching = Batching()
-        family = loaded.session.family
-        self._loop = EngineLoop(self._step, kind=family.batch_key, together=batching.choose, took=batching.took)
+        self._loop = loop(
+            self._step,
+            kind=loaded.session.family.batch_key,
+            together=batching.choose,
+            took=batching.took,
+            capacity=held,
+            clock=clock,
+        )
         self._leases = LeaseKeeper(loaded.store, replica, lost=self._loop.interrupt)
         self._checkpoints = Checkpoints(loaded.store)
-        self._policy = CheckpointPolicy()
-        self._unsaved: OrderedDict[Key, float] = OrderedDict()
+        self._policy = policy or CheckpointPolicy()
+        self._unsaved: OrderedDict[SegmentKey, float] = OrderedDict()
         """Compute seconds since the last checkpoint."""
-        self._writing: dict[Key, asyncio.Task[None]] = {}
+        self._writing: dict[SegmentKey, asyncio.Task[None]] = {}
         """Checkpoints on their way to the store, at most one of each segment."""
 
     def start(self) -> None:
@@ -80,34 +102,34 @@ class Denoiser:
         from_step = state.step
         self._leases.begin(call.job, call.attempt, call.epoch, segment=call.segment, step=state.step)
         try:
-            turned = await asyncio.wrap_future(self._loop.submit(key, state, rank=call.rank, budget_s=call.budget_s))
+            end = await asyncio.wrap_future(self._loop.submit(key, state, rank=call.rank, budget_s=call.budget_s))
         finally:
             self._leases.end(call.job, call.attempt, step=state.step)
         latents = None
-        if not turned.cancelled:
-            self._checkpoint(call, turned)
-        if turned.step >= state.steps and not turned.cancelled:
-            latents = await self._store(call, turned)
-            self._keep(key, turned.latents, latents)
+        if not end.cancelled:
+            self._checkpoint(call, end)
+        if end.step >= state.steps and not end.cancelled:
+            latents = await self._store(call, end)
+            self._keep(key, end.latents, latents)
             self._unsaved.pop(key, None)
         return SliceResult(
-            turned.step,
+            end.step,
             done=latents is not None,
             replica=self._replica,
             latents=latents,
-            cancelled=turned.cancelled,
-            stale=turned.interrupted and latents is None,
+            cancelled=end.cancelled,
+            stale=end.interrupted and latents is None,
             from_step=from_step,
             restored=restored,
-            step_seconds=turned.step_seconds,
+            step_seconds=end.step_seconds,
         )
 
-    async def _store(self, call: SliceCall, turned: Turned) -> LatentRef:
+    async def _store(self, call: SliceCall, end: SliceEnd) -> LatentRef:
         """Put finished latents into the store. If that fails they stay here, and the next slice has only this to do."""
         try:
-            return await put_latents(self._loaded.blobs(call.tenant), turned.latents)
+            return await put_latents(self._loaded.blobs(call.tenant), end.latents)
         except LongtakeError:
-            self._loop.keep((call.job, call.segment), turned.state)
+            self._loop.keep((call.job, call.segment), end.state)
             raise
 
     async def take(self, call: TakeCall) -> Array:
@@ -144,46 +166,46 @@ class Denoiser:
                 return fresh, True
         return fresh, False
 
-    def _checkpoint(self, call: SliceCall, turned: Turned) -> None:
+    def _checkpoint(self, call: SliceCall, end: SliceEnd) -> None:
         """Write one beside the work, if the work since the last one pays for it.
 
         Also of a finished segment: until it is committed, only the Director knows where its latents are.
         """
         key = call.job, call.segment
-        self._unsaved[key] = self._unsaved.get(key, 0.0) + turned.step_seconds
+        self._unsaved[key] = self._unsaved.get(key, 0.0) + end.step_seconds
         self._unsaved.move_to_end(key)
         while len(self._unsaved) > COUNTED:  # of segments that went elsewhere or ended
             self._unsaved.popitem(last=False)
         if key in self._writing or not self._policy.due(self._unsaved[key]):
             return
         self._unsaved[key] = 0.0
-        writing = asyncio.create_task(self._write(self._work(call), turned.step, turned.latents, turned.state.times))
+        writing = asyncio.create_task(self._write(self._work(call), end.step, end.latents, end.state.times))
         self._writing[key] = writing
         writing.add_done_callback(lambda _: self._writing.pop(key))
 
-    async def _write(self, work: Work, step: int, latents: Array, times: Array) -> None:
-        began = time.monotonic()
+    async def _write(self, work: CheckpointedWork, step: int, latents: Array, times: Array) -> None:
+        began = self._clock()
         try:
             await self._checkpoints.write(work, step, latents, times)
         except LongtakeError as error:  # the work goes on; a later checkpoint may succeed
             _log.warning("checkpoint not written", job=work.job, reason=error.reason, message=error.message)
             return
-        spent = time.monotonic() - began
+        spent = self._clock() - began
         self._policy.wrote(spent)
         self._loaded.metrics.observe(CHECKPOINT_SECONDS, spent)
 
-    def _work(self, call: SliceCall) -> Work:
+    def _work(self, call: SliceCall) -> CheckpointedWork:
         engines = self._loaded.session.digest
         fingerprint = hashlib.sha256(f"{call.fingerprint}\0{engines}".encode()).hexdigest()
-        return Work(call.tenant, call.job, call.segment, call.attempt, fingerprint)
+        return CheckpointedWork(call.tenant, call.job, call.segment, call.attempt, fingerprint)
 
     def _step(self, states: Sequence[Denoising]) -> None:
-        began = time.monotonic()
+        began = self._clock()
         self._loaded.session.family.step(self._loaded, states)
         self._loaded.metrics.add(STEPS_DONE, len(states))
-        self._loaded.metrics.observe(STEP_SECONDS, time.monotonic() - began)
+        self._loaded.metrics.observe(STEP_SECONDS, self._clock() - began)
 
-    def _keep(self, key: Key, latents: Array, ref: LatentRef) -> None:
+    def _keep(self, key: SegmentKey, latents: Array, ref: LatentRef) -> None:
         self._finished[key] = (latents, ref)
-        while len(self._finished) > KEPT:
+        while len(self._finished) > self._kept:
             self._finished.popitem(last=False)

@@ -18,15 +18,17 @@ from dataclasses import dataclass, field
 from engines.families.base import Array, Denoising
 from serving.stages.contracts import Rank
 
-Key = tuple[str, int]
+SegmentKey = tuple[str, int]
 """Job and segment. Not the attempt: its steps give the same latents, so a later attempt goes on with them."""
 
+HELD = 64
+"""Unfinished segments whose states stay here."""
 PATIENCE_S = 1.0
 """A slice that got no step because others were more urgent is answered after this long at the latest."""
 
 
 @dataclass(frozen=True)
-class Turned:
+class SliceEnd:
     """How a slice ended."""
 
     state: Denoising
@@ -41,22 +43,22 @@ class Turned:
 
 @dataclass
 class _Slice:
-    key: Key
+    key: SegmentKey
     rank: Rank
     order: int
     state: Denoising
     ends: float
     gives_up: float
-    answer: Future[Turned] = field(default_factory=Future)
+    answer: Future[SliceEnd] = field(default_factory=Future)
     stepped: bool = False
     cancelled: bool = False
     interrupted: bool = False
     seconds: float = 0.0
 
 
-def _turned(work: _Slice) -> Turned:
+def _end_of(work: _Slice) -> SliceEnd:
     state = work.state
-    return Turned(state, state.step, state.latents, work.cancelled, work.interrupted, work.seconds)
+    return SliceEnd(state, state.step, state.latents, work.cancelled, work.interrupted, work.seconds)
 
 
 def _alone(_kind: Hashable, _waiting: int) -> int:
@@ -77,18 +79,20 @@ class EngineLoop:
         kind: Callable[[Denoising], Hashable] = id,
         together: Callable[[Hashable, int], int] = _alone,
         took: Callable[[Hashable, int, float], None] = _unmeasured,
-        capacity: int = 64,
+        capacity: int = HELD,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`step` steps states of one `kind`. `together(kind, n)`: how many of n such states to step at once.
 
-        `took(kind, n, seconds)` is told what that took.
+        `took(kind, n, seconds)` is told what that took. `clock` is monotonic, in seconds.
         """
         self._step = step
         self._kind = kind
         self._together = together
         self._took = took
         self._capacity = capacity
-        self._held: OrderedDict[Key, Denoising] = OrderedDict()
+        self._clock = clock
+        self._held: OrderedDict[SegmentKey, Denoising] = OrderedDict()
         self._slices: list[_Slice] = []
         self._numbers = itertools.count()
         self._changed = threading.Condition()
@@ -111,20 +115,20 @@ class EngineLoop:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
-    def keep(self, key: Key, state: Denoising) -> None:
+    def keep(self, key: SegmentKey, state: Denoising) -> None:
         """Hold a state that was answered: its next slice goes on with it."""
         with self._changed:
             self._held[key] = state
             self._forget_oldest()
 
-    def held(self, key: Key) -> Denoising | None:
+    def held(self, key: SegmentKey) -> Denoising | None:
         """The state of an unfinished segment, if it is still here."""
         with self._changed:
             return self._held.get(key)
 
-    def submit(self, key: Key, state: Denoising, *, rank: Rank, budget_s: float) -> Future[Turned]:
+    def submit(self, key: SegmentKey, state: Denoising, *, rank: Rank, budget_s: float) -> Future[SliceEnd]:
         """Step `state` for `budget_s`, at least once unless others are more urgent all the time."""
-        now = time.monotonic()
+        now = self._clock()
         work = _Slice(key, rank, next(self._numbers), state, now + budget_s, now + max(budget_s, PATIENCE_S))
         with self._changed:
             self._held[key] = state
@@ -172,9 +176,9 @@ class EngineLoop:
 
     def _step_together(self, works: list[_Slice]) -> None:
         kind = self._kind(works[0].state)
-        began = time.monotonic()
+        began = self._clock()
         self._step([work.state for work in works])
-        seconds = time.monotonic() - began
+        seconds = self._clock() - began
         self._took(kind, len(works), seconds)
         for work in works:
             work.seconds += seconds / len(works)
@@ -206,7 +210,7 @@ class EngineLoop:
         return work.rank[:2] == first.rank[:2] and self._kind(work.state) == kind
 
     def _answer(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         going: list[_Slice] = []
         for work in self._slices:
             over = work.state.done or work.cancelled or work.interrupted or self._stopping or work.answer.cancelled()
@@ -214,7 +218,7 @@ class EngineLoop:
                 if work.state.done:
                     self._held.pop(work.key, None)
                 if work.answer.set_running_or_notify_cancel():
-                    work.answer.set_result(_turned(work))
+                    work.answer.set_result(_end_of(work))
             else:
                 going.append(work)
         self._slices = going

@@ -52,7 +52,7 @@ def live(crashes: Crashes, *, seed: str = "life") -> Lived:
             process.kill()
 
     world.disk.gate = gate
-    with installed(world.loop, seed, world.shape):
+    with installed(world.loop, seed):
         ended = world.loop.run(_life(world), limit_s=LIMIT_S)
     for record in ended:
         if record.state is not JobState.SUCCEEDED:

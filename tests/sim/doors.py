@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import grpc
 
-from serving.director.events import Batch
+from serving.director.messages import watch_response
 from serving.frontdoor.admission.backlog import Backlog
 from serving.frontdoor.admission.forecast import Forecast
 from serving.frontdoor.admission.gate import Gate
@@ -25,7 +25,6 @@ from serving.frontdoor.edge.auth import Caller
 from serving.frontdoor.follow.director_link import DirectorLink
 from serving.frontdoor.follow.records import RecordCache, Records
 from serving.frontdoor.videos import Videos
-from serving.gen.longtake.internal.v1 import director_pb2
 from serving.jobs.repository import Jobs
 from serving.metrics import Unrecorded
 from serving.requests import Codec
@@ -126,7 +125,7 @@ class _Line:
             async for batch in seat.director.watch(request.cursor, request.epoch):
                 if stream.cancelled:
                     return
-                send(_response(batch))
+                send(watch_response(batch))
             send(None)
 
         loop.after(self._network.hop_s(), lambda: seat.process.spawn(pump(), "watch"), process=seat.process)
@@ -163,24 +162,3 @@ class _Stream:
 
 def _failed(details: str) -> grpc.aio.AioRpcError:
     return grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
-
-
-def _response(batch: Batch) -> director_pb2.WatchResponse:
-    """As `deployments/replicas.py` makes it, which cannot be imported without Ray."""
-    return director_pb2.WatchResponse(
-        epoch=batch.epoch,
-        cursor=batch.cursor,
-        continuous=batch.continuous,
-        events=[
-            director_pb2.JobEvent(
-                tenant=event.tenant,
-                job=event.job,
-                version=event.version,
-                record=event.record,
-                stage=event.stage,
-                steps_done=event.steps_done,
-                segment_index=event.segment_index,
-            )
-            for event in batch.events
-        ],
-    )

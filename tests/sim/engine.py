@@ -43,13 +43,11 @@ class _Bell:
 class TaskLoop(EngineLoop):
     """See the module. `denoise.py` makes one as it would the shipped one."""
 
-    stepped: Callable[[str], None]
-    """Told of every step: its job."""
-    step_s: Callable[[], float]
-    """How long the next step takes. The world sets both for all loops."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, stepped: Callable[[str], None], step_s: Callable[[], float], **kwargs: Any) -> None:
+        """`stepped` is told the job of every step, `step_s` says how long the next one takes."""
         super().__init__(*args, **kwargs)
+        self._stepped_job = stepped
+        self._step_s = step_s
         self._bell = _Bell()
         self._changed = self._bell  # type: ignore[assignment]
         self._task: asyncio.Task[None] | None = None
@@ -78,9 +76,9 @@ class TaskLoop(EngineLoop):
                 return
             kind = self._kind(works[0].state)
             began = loop.time()
-            await asyncio.sleep(TaskLoop.step_s())
+            await asyncio.sleep(self._step_s())
             for work in works:
-                TaskLoop.stepped(work.key[0])
+                self._stepped_job(work.key[0])
             await self._torn([work.state for work in works])
             seconds = loop.time() - began
             self._took(kind, len(works), seconds)

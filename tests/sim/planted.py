@@ -95,7 +95,7 @@ def _any_checkpoint(stack: ExitStack) -> None:
     """A checkpoint's step is believed to be one less than it was."""
     read = checkpoint._read
 
-    def off_by_one(data: bytes, digest: str, work: checkpoint.Work) -> checkpoint.Checkpoint | None:
+    def off_by_one(data: bytes, digest: str, work: checkpoint.CheckpointedWork) -> checkpoint.Checkpoint | None:
         found = read(data, digest, work)
         return checkpoint.Checkpoint(found.step - 1, found.latents, found.times) if found else None
 

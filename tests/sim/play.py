@@ -47,7 +47,7 @@ def play(seed: str, *, traced: bool = False) -> Played:
         world.disk.note = world.note
         world.note(f"{world.shape}\n{world.faults}")
     broken = ""
-    with installed(world.loop, seed, world.shape):
+    with installed(world.loop, seed):
         try:
             world.loop.run(_lived(world), limit_s=world.shape.troubled_s + LIMIT_S)
         except (Violation, Deadlock, OutOfTime) as error:

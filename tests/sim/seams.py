@@ -1,6 +1,7 @@
-"""Where what ships meets the simulation: clocks, randomness, the engine's thread, logs. Nothing else is replaced.
+"""Where what ships meets the simulation: a clock, randomness, logs. Nothing else is replaced.
 
-`installed` puts the replacements in for the time of one world. They are process-wide, so one world runs at a time.
+What takes its clock, or its engine's thread, as an argument is handed the simulated one by `world.py`. `installed` puts
+the other replacements in for the time of one world. They are process-wide, so one world runs at a time.
 """
 
 from __future__ import annotations
@@ -23,17 +24,13 @@ from serving.frontdoor.admission import forecast
 from serving.frontdoor.create import create
 from serving.jobs.ids import new_id
 from serving.jobs.record import JobRecord
-from serving.stages import denoise, engine_loop
-from serving.stages.checkpoint import CheckpointPolicy
-from tests.sim.engine import TaskLoop
 from tests.sim.loop import SimLoop
-from tests.sim.world import Shape
 
 _decode = JobRecord.decode.__func__  # type: ignore[attr-defined]
 
 
 @contextmanager
-def installed(loop: SimLoop, seed: str, shape: Shape) -> Iterator[None]:
+def installed(loop: SimLoop, seed: str) -> Iterator[None]:
     """See the module."""
     drawn = random.Random(f"{seed}/secrets")
     clock = types.SimpleNamespace(monotonic=loop.time)
@@ -52,11 +49,7 @@ def installed(loop: SimLoop, seed: str, shape: Shape) -> Iterator[None]:
         put(secrets, "token_bytes", lambda count=16: drawn.randbytes(count))
         put(secrets, "randbits", drawn.getrandbits)
         put(create, "new_id", partial(new_id, random=drawn.randbytes))
-        for room in (engine_loop, denoise, forecast):
-            put(room, "time", clock)
-        put(denoise, "EngineLoop", partial(TaskLoop, capacity=shape.held))
-        put(denoise, "CheckpointPolicy", partial(CheckpointPolicy, share=shape.checkpoint_share))
-        put(denoise, "KEPT", shape.kept)
+        put(forecast, "time", clock)
         put(JobRecord, "decode", classmethod(decode))
         random.seed(f"{seed}/random")
         gc.disable()  # what is collected in the middle of a world would run at a moment that no seed decides

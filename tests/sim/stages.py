@@ -8,7 +8,7 @@ while there is none, as `deployments/router.py` does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -17,26 +17,10 @@ from engines.session import Session
 from serving.media.sandbox import Decoder
 from serving.metrics import Unrecorded
 from serving.segments.manifest import MediaPart
+from serving.stage_names import CONDITIONER, PROMPT_WRITER, TEXT_ENCODER, CountedWork
+from serving.stages.by_name import StagesByName, Work
 from serving.stages.condition import Conditioner
-from serving.stages.contracts import (
-    CancelCall,
-    ConditionCall,
-    ImageCall,
-    ImageResult,
-    IngestCall,
-    IngestResult,
-    InputsCall,
-    InputsResult,
-    PromptCall,
-    PromptResult,
-    RenderCall,
-    RenderResult,
-    SliceCall,
-    SliceResult,
-    StageLost,
-    TakeCall,
-    TextCall,
-)
+from serving.stages.contracts import ImageCall, ImageResult, RenderCall, RenderResult, StageLost
 from serving.stages.interface import Ref
 from serving.stages.latents import get_latents
 from serving.stages.loaded import Loaded
@@ -58,13 +42,13 @@ def loaded(store: Store) -> Loaded:
     return Loaded(cast(Session, model.TinySession()), store, Unrecorded())
 
 
-class Encoder:
+def encoders(store: Store) -> dict[CountedWork, Any]:
     """The light stages of one replica."""
-
-    def __init__(self, store: Store) -> None:
-        self.prompts = PromptWriter(lambda name: model.FAMILY)
-        self.texts = TextEncoder(loaded(store))
-        self.conditioner = Conditioner(loaded(store), cast(Decoder, None))
+    return {
+        PROMPT_WRITER: PromptWriter(lambda name: model.FAMILY),
+        TEXT_ENCODER: TextEncoder(loaded(store)),
+        CONDITIONER: Conditioner(loaded(store), cast(Decoder, None)),
+    }
 
 
 class Renderer:
@@ -97,7 +81,7 @@ class Replica:
 
     process: Process
     id: str
-    stage: Any
+    stages: Mapping[CountedWork, Any]
 
 
 class Pool:
@@ -143,67 +127,30 @@ class _Promise:
         return value
 
 
-class SimStages:
-    """Implements `serving.stages.interface.Stages` for one Director's process."""
+class SimStages(StagesByName):
+    """The stages as one Director's process reaches them."""
 
-    def __init__(
-        self, director: Process, network: Network, *, encoders: Pool, denoisers: Pool, renderers: Pool
-    ) -> None:
+    def __init__(self, director: Process, network: Network, pools: Mapping[CountedWork, Pool]) -> None:
         self._director = director
         self._network = network
-        self._encoders = encoders
-        self._denoisers = denoisers
-        self._renderers = renderers
+        self._pools = pools
 
-    async def write_prompt(self, call: PromptCall) -> PromptResult:
-        return await self._call(self._encoders, lambda encoder: encoder.prompts.write(call))
+    async def _answer(self, stage: CountedWork, work: Work[T], *given: Ref, replica: str | None = None) -> T:
+        _, value = await self._made(stage, work, *given, replica=replica)
+        return value
 
-    def embed_text(self, call: TextCall) -> Ref:
-        return self._promise(self._encoders, lambda encoder: encoder.texts.embed(call))
-
-    async def read_inputs(self, call: InputsCall) -> InputsResult:
-        return await self._call(self._encoders, lambda encoder: encoder.conditioner.read_inputs(call))
-
-    async def ingest(self, call: IngestCall) -> IngestResult:
-        raise NotImplementedError
-
-    def condition(self, call: ConditionCall, text: Ref) -> Ref:
-        return self._promise(self._encoders, lambda encoder, value: encoder.conditioner.condition(call, value), text)
-
-    async def run_slice(self, call: SliceCall, conditions: Ref) -> SliceResult:
-        value = await cast(_Promise, conditions).value()
-        return await self._call(self._denoisers, lambda denoiser: denoiser.run_slice(call, value), call.replica)
-
-    def take_latents(self, call: TakeCall) -> Ref:
-        return self._promise(self._denoisers, lambda denoiser: denoiser.take(call), named=call.replica)
-
-    async def cancel(self, call: CancelCall) -> None:
-        await self._call(self._denoisers, lambda denoiser: denoiser.cancel(call), call.replica)
-
-    async def render(self, call: RenderCall, latents: Ref) -> RenderResult:
-        value = await cast(_Promise, latents).value()
-        return await self._call(self._renderers, lambda renderer: renderer.render(call, value))
-
-    async def render_image(self, call: ImageCall, latents: Ref) -> ImageResult:
-        value = await cast(_Promise, latents).value()
-        return await self._call(self._renderers, lambda renderer: renderer.render_image(call, value))
-
-    async def _call(self, pool: Pool, work: Callable[[Any], Coroutine[Any, Any, T]], named: str | None = None) -> T:
-        replica = await pool.choose(named)
-        return await self._network.call(self._director, replica.process, lambda: work(replica.stage))
-
-    def _promise(
-        self, pool: Pool, work: Callable[..., Coroutine[Any, Any, Any]], *given: Ref, named: str | None = None
-    ) -> Ref:
-        async def make() -> tuple[Replica, Any]:
-            values = [await cast(_Promise, ref).value() for ref in given]
-            replica = await pool.choose(named)
-            value = await self._network.call(self._director, replica.process, lambda: work(replica.stage, *values))
-            return replica, value
-
-        made = asyncio.get_running_loop().create_task(make())
+    def _refer(self, stage: CountedWork, work: Work[Any], *given: Ref, replica: str | None = None) -> Ref:
+        made = asyncio.get_running_loop().create_task(self._made(stage, work, *given, replica=replica))
         made.add_done_callback(_looked_at)
         return Ref(_Promise(made))
+
+    async def _made(
+        self, stage: CountedWork, work: Work[T], *given: Ref, replica: str | None = None
+    ) -> tuple[Replica, T]:
+        values = [await cast(_Promise, ref).value() for ref in given]
+        chosen = await self._pools[stage].choose(replica)
+        value = await self._network.call(self._director, chosen.process, lambda: work(chosen.stages[stage], *values))
+        return chosen, value
 
 
 def _looked_at(task: asyncio.Task[Any]) -> None:

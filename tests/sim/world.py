@@ -1,7 +1,7 @@
 """One world: front doors, Directors, replicas and clients on one simulated disk, and everything that befalls them.
 
 `play` runs one from its seed: clients ask, faults happen for a while, then all is calm, and every job must come to its
-end. What ships runs unchanged; `seams.py` replaces clocks, randomness and the engine's thread.
+end. What ships runs unchanged, on clocks and an engine's loop that it is handed; `seams.py` replaces the rest.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ import sys
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any
 
 from serving.errors import LongtakeError
 from serving.jobs.record import JobRecord
+from serving.stage_names import CONDITIONER, DENOISER, PROMPT_WRITER, RENDERER, TEXT_ENCODER, CountedWork
+from serving.stages.checkpoint import CheckpointPolicy
 from serving.stages.denoise import Denoiser
 from serving.store.keys import DIRECTOR_ADDRESS
 from tests.sim.chance import KINDS, Chance, Faults
@@ -24,7 +27,7 @@ from tests.sim.engine import TaskLoop
 from tests.sim.invariants import Ledger, Violation
 from tests.sim.loop import Process, SimLoop
 from tests.sim.network import Network
-from tests.sim.stages import Encoder, Pool, Renderer, Replica, SimStages, loaded
+from tests.sim.stages import Pool, Renderer, Replica, SimStages, encoders, loaded
 from tests.sim.store import Disk, SimStore
 
 STARTED_MS = 1_700_000_000_000
@@ -103,8 +106,6 @@ class World:
         self._wall: dict[Process, int] = {}
         self._started = 0
         self._processes: dict[str, list[Process]] = {}
-        TaskLoop.stepped = lambda job: self.ledger.stepped(self.loop.current, job)
-        TaskLoop.step_s = lambda: 0.0 if self.chance.random.random() < 0.1 else self.chance.pause_s(*shape.step_s)
 
     # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -163,32 +164,51 @@ class World:
         process.on_death.append(lambda: self.doors.remove(door))
 
     async def _director(self, process: Process) -> None:
-        pools = {"encoders": self.encoders, "denoisers": self.denoisers, "renderers": self.renderers}
+        light: tuple[CountedWork, ...] = (PROMPT_WRITER, TEXT_ENCODER, CONDITIONER)
+        pools: dict[CountedWork, Pool] = {
+            **dict.fromkeys(light, self.encoders),
+            DENOISER: self.denoisers,
+            RENDERER: self.renderers,
+        }
         await self.office.serve(
             process,
             self.store(process),
-            SimStages(process, self.network, **pools),
+            SimStages(process, self.network, pools),
             slots=self.shape.slots,
             now_ms=lambda: self.now_ms(process),
             incident=self._incident,
         )
 
     async def _encoder(self, process: Process) -> None:
-        self.encoders.add(Replica(process, process.name, Encoder(self.store(process))))
+        self.encoders.add(Replica(process, process.name, encoders(self.store(process))))
 
     async def _renderer(self, process: Process) -> None:
-        self.renderers.add(Replica(process, process.name, Renderer(self.store(process), self.chance)))
+        self.renderers.add(Replica(process, process.name, {RENDERER: Renderer(self.store(process), self.chance)}))
 
     async def _denoiser(self, process: Process) -> None:
-        denoiser = Denoiser(loaded(self.store(process)), process.name)
+        denoiser = Denoiser(
+            loaded(self.store(process)),
+            process.name,
+            loop=partial(TaskLoop, stepped=self._stepped, step_s=self._step_s),
+            policy=CheckpointPolicy(share=self.shape.checkpoint_share),
+            clock=self.loop.time,
+            held=self.shape.held,
+            kept=self.shape.kept,
+        )
         denoiser.start()
-        self.denoisers.add(Replica(process, process.name, denoiser))
+        self.denoisers.add(Replica(process, process.name, {DENOISER: denoiser}))
 
     def begin(self) -> list[tuple[str, Process]]:
         """Start what a fresh installation starts; each process with its kind."""
         self.disk.put_if_absent(DIRECTOR_ADDRESS, b'{"address": "director:9000"}')
         kinds = {"door": self.shape.doors, "denoiser": self.shape.denoisers}
         return [(kind, self.start(kind)) for kind in KINDS for _ in range(kinds.get(kind, 1))]
+
+    def _stepped(self, job: str) -> None:
+        self.ledger.stepped(self.loop.current, job)
+
+    def _step_s(self) -> float:
+        return 0.0 if self.chance.random.random() < 0.1 else self.chance.pause_s(*self.shape.step_s)
 
     # ── what happens ────────────────────────────────────────────────────────────────────────────────────────────
 

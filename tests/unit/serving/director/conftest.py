@@ -13,15 +13,13 @@ import pytest
 
 from engines import models
 from engines.session import Session, load_session
+from loadtests.accept import accept, source
 from serving.director.director import Director
 from serving.jobs.epoch import take_epoch
-from serving.jobs.ids import new_id
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs
 from serving.metrics import Unrecorded
-from serving.plan import plan
-from serving.requests import OwnSource, VideoRequest
-from serving.segments.lineage import Segments, shape_of
+from serving.requests import VideoRequest
 from serving.stages.loaded import Loaded
 from serving.store.base import Store
 from serving.store.open import open_store
@@ -69,32 +67,20 @@ class Office:
 
     async def job(self, *, tenant: str = TENANT, parent: JobRecord | None = None, **fields: Any) -> JobRecord:
         """A queued job: one second of the square canvas in two steps, unless said otherwise."""
-        extends = None
-        if parent is not None:
-            assert parent.head is not None
-            extends = OwnSource(video=parent.id, segment=parent.head)
         asked = {**_ASKED, **fields}
         model_digest = asked.pop("model_digest", "0" * 64)
         of_the_record = ("priority", "cancel_requested", "attempt", "state", "crashes", "deadline_ms")
         record_fields = {name: asked.pop(name) for name in of_the_record if name in asked}
-        request = VideoRequest(model="sprite-1", aspect_ratio="1:1", extends=extends, **asked)
-        shape = shape_of(await Segments(self.store, tenant).get(extends.segment)) if extends else None
-        planned = plan(
+        request = VideoRequest(model="sprite-1", aspect_ratio="1:1", extends=source(parent), **asked)
+        record = await accept(
             request,
-            models.family("sprite-1").capabilities,
-            model_digest=model_digest,
-            seed=request.seed or 0,
-            parent=shape,
-        )
-        record = JobRecord(
-            id=new_id("vid_"),
+            store=self.store,
+            jobs=self.jobs,
             tenant=tenant,
-            request=request,
-            plan=planned,
+            model_digest=model_digest,
             created_ms=next(self._times),
             **record_fields,
         )
-        record = (await self.jobs.create(record)).record
         if self.directors:
             self.directors[-1].wake(tenant, record.id)
         return record

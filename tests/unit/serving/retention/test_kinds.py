@@ -18,7 +18,7 @@ from serving.jobs.record import JobRecord, JobState
 from serving.metrics import Metric, Unrecorded
 from serving.retention.collect import collect_once, tenants
 from serving.settings import Retention
-from serving.stages.checkpoint import Checkpoints, Work
+from serving.stages.checkpoint import CheckpointedWork, Checkpoints
 from serving.store.base import Listed
 from serving.store.open import open_store
 from tests.unit.serving.retention.clocked_store import Clock, ClockedStore
@@ -30,7 +30,7 @@ WEEK = 7 * 24.0
 
 
 async def checkpoint(store: ClockedStore, record: JobRecord, step: int = 1) -> str:
-    work = Work(TENANT, record.id, 0, 1, "fingerprint")
+    work = CheckpointedWork(TENANT, record.id, 0, 1, "fingerprint")
     return await Checkpoints(store).write(work, step, np.zeros((1, 2), np.float32), np.zeros(3, np.float32))
 
 

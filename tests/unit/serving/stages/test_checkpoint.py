@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.families.base import Denoising
-from serving.stages.checkpoint import KEPT, MOST_LEARNT_S, SHARE, CheckpointPolicy, Checkpoints, Work
+from serving.stages.checkpoint import KEPT, MOST_LEARNT_S, SHARE, CheckpointedWork, CheckpointPolicy, Checkpoints
 from serving.store.open import open_store
 
 pytestmark = pytest.mark.anyio
 _TIMES = np.linspace(1, 0, 5, dtype=np.float32)
-_WORK = Work("studio", "vid_a", 3, 1, "fingerprint")
+_WORK = CheckpointedWork("studio", "vid_a", 3, 1, "fingerprint")
 
 
 def _state() -> Denoising:
@@ -42,10 +42,10 @@ async def test_a_state_is_restored_exactly(checkpoints: Checkpoints) -> None:
 
 async def test_the_newest_of_any_attempt_is_read_and_two_are_kept(checkpoints: Checkpoints, tmp_path: Path) -> None:
     for attempt, step in ((1, 1), (1, 2), (2, 3)):
-        work = Work("studio", "vid_a", 3, attempt, "fingerprint")
+        work = CheckpointedWork("studio", "vid_a", 3, attempt, "fingerprint")
         await checkpoints.write(work, step, np.full((2, 16, 4, 4), step, np.float32), _TIMES)
 
-    found = await checkpoints.newest(Work("studio", "vid_a", 3, 7, "fingerprint"))
+    found = await checkpoints.newest(CheckpointedWork("studio", "vid_a", 3, 7, "fingerprint"))
 
     assert found is not None
     assert found.step == 3
@@ -53,7 +53,7 @@ async def test_the_newest_of_any_attempt_is_read_and_two_are_kept(checkpoints: C
 
 
 async def test_what_another_version_wrote_does_not_count(checkpoints: Checkpoints) -> None:
-    other = Work("studio", "vid_a", 3, 1, "another")
+    other = CheckpointedWork("studio", "vid_a", 3, 1, "another")
     for step in (2, 3):
         await checkpoints.write(other, step, np.ones((2, 16, 4, 4), np.float32), _TIMES)
     await checkpoints.write(_WORK, 1, np.ones((2, 16, 4, 4), np.float32), _TIMES)
@@ -74,7 +74,7 @@ async def test_other_work_and_torn_bytes_are_refused(checkpoints: Checkpoints, t
     latents = np.ones((2, 16, 4, 4), np.float32)
     await checkpoints.write(_WORK, 1, latents, _TIMES)
     whole = await checkpoints.write(_WORK, 2, latents, _TIMES)
-    assert await checkpoints.newest(Work("studio", "vid_a", 3, 1, "another")) is None
+    assert await checkpoints.newest(CheckpointedWork("studio", "vid_a", 3, 1, "another")) is None
 
     (torn,) = [path for path in tmp_path.rglob("*") if path.name == whole.rpartition("/")[2]]
     torn.chmod(0o644)

@@ -1,0 +1,25 @@
+"""What the Director tells, on the wire of `longtake.internal.v1`. Pure; `deployments/replicas.py` sends it."""
+
+from __future__ import annotations
+
+from serving.director.events import Batch, FeedEvent
+from serving.gen.longtake.internal.v1 import director_pb2
+
+
+def watch_response(batch: Batch) -> director_pb2.WatchResponse:
+    """One message of a watch."""
+    return director_pb2.WatchResponse(
+        epoch=batch.epoch, cursor=batch.cursor, continuous=batch.continuous, events=map(_event, batch.events)
+    )
+
+
+def _event(event: FeedEvent) -> director_pb2.JobEvent:
+    return director_pb2.JobEvent(
+        tenant=event.tenant,
+        job=event.job,
+        version=event.version,
+        record=event.record,
+        stage=event.stage,
+        steps_done=event.steps_done,
+        segment_index=event.segment_index,
+    )
