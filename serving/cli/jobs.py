@@ -28,7 +28,7 @@ def ls(
     tls: Tls = False,
     output: Output = "text",
 ) -> None:
-    """Show what waits and runs, oldest first: the work that is left, and when it is expected to start and end.
+    """Show what waits and runs, oldest first: the work that is left, why it waits, when it will start and end.
 
     Or dead letters.
     """
@@ -82,7 +82,8 @@ def requeue(
 def _line(job: Job) -> str:
     video = job.video
     left = f"{job.remaining_seconds:.1f} s of work" if job.remaining_seconds else ""
-    times = ", ".join(_times(job, datetime.now(UTC)))
+    why = [job.why] if job.why not in ("", "running") else []
+    times = ", ".join([*why, *_times(job, datetime.now(UTC))])
     error = video.error.code if video.HasField("error") else ""
     again = f"  again {job.requeue_of}" if job.requeue_of else ""
     return f"{video.id}  {state_of(video):<14} priority {video.priority}  {left:<16} {times}{error}{again}".rstrip()

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from serving.director.claims import Claimed, Claims, Ended, Later
+from serving.director.events import Feed
 from serving.director.lookout import LIST_EVERY_S, Lookout
 from serving.director.queue.schedule import Schedule
 from serving.director.queue.waiting import Waiting, WaitingJobs
@@ -45,6 +46,7 @@ class Cycle:
         lookout: Lookout,
         schedule: Schedule,
         claims: Claims,
+        feed: Feed,
         metrics: Recorder,
         now_ms: Callable[[], int],
     ) -> None:
@@ -54,6 +56,7 @@ class Cycle:
         self._lookout = lookout
         self._schedule = schedule
         self._claims = claims
+        self._feed = feed
         self._metrics = metrics
         self._now_ms = now_ms
         self._heard = asyncio.Event()
@@ -136,7 +139,9 @@ class Cycle:
 
     def _order(self) -> list[Waiting]:
         self._ranked_at = _now()
-        return self._schedule.choose(self._waiting.ahead(_now()), self._running.records())
+        chosen = self._schedule.choose(self._waiting.ahead(_now()), self._running.records())
+        self._feed.ranked(self._schedule.whys)
+        return chosen
 
     async def _claim(self, waiting: Waiting) -> Claimed | None:
         """Take it out of the line; None if it is not to be run now."""

@@ -98,6 +98,7 @@ class Director:
             lookout=Lookout(jobs, self.feed, self._waiting, self._running, now_ms=now_ms),
             schedule=self._schedule,
             claims=Claims(jobs, context),
+            feed=self.feed,
             metrics=metrics,
             now_ms=now_ms,
         )

@@ -3,16 +3,20 @@
 A front door keeps a cursor into the ring and opens `Watch` again with it, so it misses nothing while the ring still
 holds what came after; `continuous` says whether it did. A message also *vouches*: when one arrives, every record that
 this Director wrote has been told. So the Director beats only while it knows that its epoch is still its own
-(`director.py`), and a front door that hears no beat reads the store.
+(`upkeep.py`), and a front door that hears no beat reads the store.
+
+Why jobs have their places in the queue is no event: it holds as long as it stands. It is told whole, with a beat, when
+it has changed.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
+from serving.jobs.ids import JobKey
 from serving.jobs.record import JobRecord
 
 
@@ -39,6 +43,8 @@ class Batch:
     continuous: bool
     """False when events between the asked cursor and this batch are gone."""
     events: tuple[FeedEvent, ...]
+    whys: Mapping[JobKey, str] | None = None
+    """Why jobs have their places in the queue, all that is told of that; None: as it was told last."""
 
 
 class Feed:
@@ -49,6 +55,8 @@ class Feed:
         self._ring: deque[FeedEvent] = deque(maxlen=capacity)
         self._cursor = 0
         self._beats = 0
+        self._whys: Mapping[JobKey, str] = {}
+        self._rankings = 0
         self._closed = False
         self._news = asyncio.Event()
 
@@ -69,6 +77,11 @@ class Feed:
             )
         )
 
+    def ranked(self, whys: Mapping[JobKey, str]) -> None:
+        """The queue was ordered anew. It is told with the next beat, so however often that is, it costs little."""
+        if whys != self._whys:
+            self._whys, self._rankings = whys, self._rankings + 1
+
     def beat(self) -> None:
         """Vouch for all that was told, to every watcher."""
         self._beats += 1
@@ -88,13 +101,16 @@ class Feed:
         at = cursor if known else self._cursor
         continuous = known
         ends = asyncio.get_running_loop().time() + seconds
-        first, beats = True, self._beats
+        first, beats, rankings = True, self._beats, -1
         while not self._closed:
             events = self._after(at)
             if first or events is None or events or self._beats != beats:
+                whys = None
+                if rankings != self._rankings and (first or self._beats != beats):
+                    whys, rankings = self._whys, self._rankings
                 beats, first = self._beats, False
                 at = self._cursor
-                yield Batch(self.epoch, at, continuous and events is not None, events or ())
+                yield Batch(self.epoch, at, continuous and events is not None, events or (), whys)
                 continuous = True
                 continue
             left = ends - asyncio.get_running_loop().time()

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from serving.director.events import Batch, FeedEvent
 from serving.gen.longtake.internal.v1 import director_pb2
+from serving.jobs.ids import JobKey
 
 
 def watch_response(batch: Batch) -> director_pb2.WatchResponse:
     """One message of a watch."""
     return director_pb2.WatchResponse(
-        epoch=batch.epoch, cursor=batch.cursor, continuous=batch.continuous, events=map(_event, batch.events)
+        epoch=batch.epoch,
+        cursor=batch.cursor,
+        continuous=batch.continuous,
+        events=map(_event, batch.events),
+        places=None if batch.whys is None else _places(batch.whys),
     )
+
+
+def _places(whys: Mapping[JobKey, str]) -> director_pb2.JobPlaces:
+    places = (director_pb2.JobPlace(tenant=tenant, job=job, why=why) for (tenant, job), why in whys.items())
+    return director_pb2.JobPlaces(jobs=places)
 
 
 def _event(event: FeedEvent) -> director_pb2.JobEvent:

@@ -51,6 +51,10 @@ class Videos:
         """A video as it stands, from memory where that is safe."""
         return await self._records.view(caller.tenant, video)
 
+    def why(self, record: JobRecord) -> str:
+        """Why a job has its place in the queue, as the Director says; empty if it does not."""
+        return self._cache.why(record.key)
+
     async def get(self, caller: Caller, video: str) -> JobRecord:
         """A video's record."""
         return (await self.view(caller, video)).record

@@ -14,17 +14,20 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from serving.director.events import Feed
 from serving.estimates import Estimates, save
 from serving.gen.longtake.v1 import jobs_pb2, jobs_pb2_grpc, videos_pb2
 from serving.jobs.dead import DeadLetters
 from serving.jobs.record import JobError, JobRecord, JobState
 from serving.jobs.repository import Jobs
+from serving.runtime_keys import announce_director, shared_secret
 from serving.stage_names import DENOISER
 from serving.store.base import Store
-from serving.store.keys import ESTIMATES
+from serving.store.keys import DIRECTOR_TOKEN, ESTIMATES
 from serving.store.open import open_store
 from tests.contract.fake_director import png
 from tests.contract.longtake_door import Client, opened, refused, settings_for
+from tests.unit.serving.frontdoor.follow.ingress import Ingress, serving
 
 pytestmark = pytest.mark.anyio
 TENANT = "default"
@@ -137,6 +140,26 @@ async def test_the_queue_shows_what_waits(client: Client, store: Store, jobs: jo
     assert time.time() - 60 < start / 1000 < end / 1000
     assert end - start >= 1000 * waiting.remaining_seconds - 1
     await client.videos.CancelVideo(videos_pb2.CancelVideoRequest(id=record.id))
+
+
+async def test_the_queue_says_why_a_job_waits(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    async with opened(settings) as client:
+        store = await open_store(str(tmp_path / "store"), probe=False)
+        waiting = await client.create("x")
+        feed = Feed(epoch=1)
+        feed.ranked({(TENANT, waiting.id): "over its share"})
+        stub: jobs_pb2_grpc.JobsAsyncStub = jobs_pb2_grpc.JobsStub(client.channel)
+        async with serving(Ingress(feed, await shared_secret(store, DIRECTOR_TOKEN))) as address:
+            await announce_director(store, address)
+            async with asyncio.timeout(30):
+                while True:
+                    feed.beat()
+                    (job,) = (await stub.ListJobs(jobs_pb2.ListJobsRequest())).jobs
+                    if job.why:
+                        break
+                    await asyncio.sleep(0.05)
+    assert job.why == "over its share"
 
 
 async def test_the_life_of_a_job_is_told_in_order(

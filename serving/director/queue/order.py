@@ -25,6 +25,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import groupby, islice
 from typing import NamedTuple
 
@@ -69,6 +70,19 @@ class Work:
     running: bool = False
 
 
+class Why(StrEnum):
+    """Why a job has its place, in words for those who wait for it."""
+
+    RUNNING = "running"
+    NEXT = "next"
+    """Of all jobs that do not run, the first."""
+    WAITS = "waits its turn"
+    OVER_SHARE = "over its share"
+    """Its tenant has had more than others that have work: those go first."""
+    LATE = "cannot be in time"
+    """Its deadline is too near for its work: what can be in time goes first."""
+
+
 @dataclass(frozen=True)
 class Ranked:
     """A job's place."""
@@ -76,11 +90,15 @@ class Ranked:
     work: Work
     rank: Rank
     """The lowest goes first. Made of times and classes, never of positions: ranks of different calls compare."""
-    hopeless: bool
-    """It will not be in time, as things stand."""
+    why: Why
     start_ms: int
     end_ms: int
     """As predicted, if nothing else comes."""
+
+    @property
+    def hopeless(self) -> bool:
+        """It will not be in time, as things stand."""
+        return self.why is Why.LATE
 
 
 class _Due(NamedTuple):
@@ -214,8 +232,22 @@ def _turn_rank(job: _Due) -> Rank:
 def _predicted(ranks: Iterable[tuple[Rank, _Due]], hopeless: set[Work], now_ms: int, servers: int) -> Iterator[Ranked]:
     """When each would start and end if nothing else came: the next one goes to the server that is free first."""
     free = [float(now_ms)] * servers
+    next_one = True
     for rank, job in ranks:
         start = free[0]
         end = start + 1000 * job.work.remaining_s
         heapq.heapreplace(free, end)
-        yield Ranked(job.work, rank, job.work in hopeless, round(start), round(end))
+        why = _why(rank, job.work, late=job.work in hopeless, next_one=next_one)
+        next_one = next_one and why is not Why.NEXT
+        yield Ranked(job.work, rank, why, round(start), round(end))
+
+
+def _why(rank: Rank, work: Work, *, late: bool, next_one: bool) -> Why:
+    """What holds a job back is told first, of one that runs too: it runs where others leave a gap."""
+    if late:
+        return Why.LATE
+    if rank[0] == _OVER_SHARE:
+        return Why.OVER_SHARE
+    if work.running:
+        return Why.RUNNING
+    return Why.NEXT if next_one else Why.WAITS

@@ -8,9 +8,10 @@ slots are taken (`order.to_start`), for rank alone decides whose step is next.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from serving.director.queue.order import Ranked, Work, arrange, to_start
+from serving.director.queue.order import Ranked, Why, Work, arrange, to_start
 from serving.director.queue.shares import Shares
 from serving.director.queue.waiting import Waiting
 from serving.estimates import Estimates
@@ -23,6 +24,8 @@ from serving.stages.contracts import Rank
 SMALL_STAGES_S = 0.01
 """What a segment costs the stages that are not measured: they are quick."""
 MOST_LOOKED_AT = 1000
+MOST_TOLD = 1000
+"""Of so many jobs it is told why they have their places, and of each tenant's as many as of another's."""
 JOBS = "jobs"
 LAST: Rank = (float("inf"),)
 
@@ -40,6 +43,8 @@ class Schedule:
         self._slots = slots
         self._now_ms = now_ms
         self._ranks: dict[JobKey, Rank] = {}
+        self.whys: dict[JobKey, Why] = {}
+        """Why jobs have their places, as they were last chosen from: of each tenant the first ones."""
 
     def choose(self, waiting: Collection[Waiting], running: Collection[JobRecord]) -> list[Waiting]:
         """The jobs to start now, best first; the ranks of all are fresh afterwards."""
@@ -47,6 +52,7 @@ class Schedule:
         work = [*map(self._waiting_work, waiting), *map(self._running_work, running)]
         ranked = arrange(work, now_ms=self._now_ms(), shares=self._shares, servers=self._servers)
         self._ranks = {(place.work.tenant, place.work.job): place.rank for place in ranked}
+        self.whys = _told(ranked)
         return self._starting(to_start(ranked, slots=self._slots), waiting)
 
     def rank(self, record: JobRecord) -> Rank:
@@ -104,3 +110,15 @@ class Schedule:
     def _rendering(self, record: JobRecord) -> float:
         done = len(record.segments) + len(record.images)
         return sum(self.estimates.unit(RENDERER, record.plan, segment) for segment in record.plan.segments[done:])
+
+
+def _told(ranked: Collection[Ranked]) -> dict[JobKey, Why]:
+    each = max(1, MOST_TOLD // max(1, len({place.work.tenant for place in ranked})))
+    seen: Counter[str] = Counter()
+    whys: dict[JobKey, Why] = {}
+    for place in ranked:
+        tenant = place.work.tenant
+        seen[tenant] += 1
+        if seen[tenant] <= each and len(whys) < MOST_TOLD:
+            whys[tenant, place.work.job] = place.why
+    return whys

@@ -143,6 +143,8 @@ class DirectorLink:
         self._epoch, self._cursor = message.epoch, message.cursor
         for event in message.events:
             self._apply(event)
+        if message.HasField("places"):
+            self._cache.ranked({(place.tenant, place.job): place.why for place in message.places.jobs})
         self._cache.vouch()
         self._metrics.set(WATCH_CONNECTED, 1)
 

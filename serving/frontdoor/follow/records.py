@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from serving.errors import NotFound
+from serving.jobs.ids import JobKey
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.metrics import RECORD_READS, Recorder
@@ -21,9 +22,6 @@ from serving.metrics import RECORD_READS, Recorder
 VOUCHED_S = 1.0
 TERMINAL_RECHECK_S = 30.0
 MOST_RECORDS = 20_000
-
-Key = tuple[str, str]
-"""Tenant and job."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +53,11 @@ class RecordCache:
         """`clock` is monotonic, in seconds."""
         self._clock = clock
         self._most = most
-        self._views: OrderedDict[Key, View] = OrderedDict()
-        self._checked: dict[Key, float] = {}
+        self._views: OrderedDict[JobKey, View] = OrderedDict()
+        self._checked: dict[JobKey, float] = {}
         self._vouched_at = float("-inf")
-        self._waiting: dict[Key, set[asyncio.Future[None]]] = {}
+        self._whys: Mapping[JobKey, str] = {}
+        self._waiting: dict[JobKey, set[asyncio.Future[None]]] = {}
 
     @property
     def vouched(self) -> bool:
@@ -69,7 +68,15 @@ class RecordCache:
         """Nothing was missed until now."""
         self._vouched_at = self._clock()
 
-    def lookup(self, key: Key) -> View | None:
+    def ranked(self, whys: Mapping[JobKey, str]) -> None:
+        """Why jobs have their places in the queue; of all others it is not known any more."""
+        self._whys = whys
+
+    def why(self, key: JobKey) -> str:
+        """Why a job has its place in the queue; empty if the Director does not say."""
+        return self._whys.get(key, "") if self.vouched else ""
+
+    def lookup(self, key: JobKey) -> View | None:
         """The view, if it can be answered from memory now."""
         view = self._views.get(key)
         if view is None:
@@ -89,7 +96,7 @@ class RecordCache:
         same_attempt = known is not None and known.record.attempt == record.attempt
         return self._replace(key, View(record, known.progress if known and same_attempt else None))
 
-    def advance(self, key: Key, version: int, progress: LiveProgress) -> None:
+    def advance(self, key: JobKey, version: int, progress: LiveProgress) -> None:
         """A step was counted. A record that is older than `version` is forgotten."""
         known = self._views.get(key)
         if known is None:
@@ -99,7 +106,7 @@ class RecordCache:
         elif known.record.version == version and known.progress != progress:
             self._replace(key, View(known.record, progress))
 
-    def drop(self, key: Key) -> None:
+    def drop(self, key: JobKey) -> None:
         """Forget one record; whoever waits for it reads it again."""
         self._views.pop(key, None)
         self._checked.pop(key, None)
@@ -111,7 +118,7 @@ class RecordCache:
         for key in [key for key, view in self._views.items() if not view.record.state.terminal]:
             self.drop(key)
 
-    async def changed(self, key: Key, seen: View, timeout_s: float) -> None:
+    async def changed(self, key: JobKey, seen: View, timeout_s: float) -> None:
         """Wait until there is another view than `seen`, at most `timeout_s`."""
         if self._views.get(key, seen) is not seen:
             return
@@ -127,7 +134,7 @@ class RecordCache:
             if not waiters:
                 self._waiting.pop(key, None)
 
-    def _replace(self, key: Key, view: View) -> View:
+    def _replace(self, key: JobKey, view: View) -> View:
         self._views[key] = view
         self._views.move_to_end(key)
         self._checked.setdefault(key, self._clock())
@@ -137,7 +144,7 @@ class RecordCache:
         self._wake(key)
         return view
 
-    def _wake(self, key: Key) -> None:
+    def _wake(self, key: JobKey) -> None:
         for waiter in self._waiting.get(key, ()):
             if not waiter.done():
                 waiter.set_result(None)

@@ -68,9 +68,15 @@ class Job(_message.Message):
     REMAINING_SECONDS_FIELD_NUMBER: _builtins.int
     PREDICTED_START_TIME_FIELD_NUMBER: _builtins.int
     PREDICTED_END_TIME_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
     REQUEUE_OF_FIELD_NUMBER: _builtins.int
     remaining_seconds: _builtins.float
     """Engine seconds that the job still needs, as learnt from earlier ones; 0 while nothing is known."""
+    why: _builtins.str
+    """Why it has its place in the queue: "running", "next", "waits its turn", "over its share" (others that had less go
+    first) or "cannot be in time" (those that can go first). Empty for dead letters, for jobs far back in a long queue
+    or in a pause after a fault, and while the front door does not hear the Director.
+    """
     requeue_of: _builtins.str
     """The dead letter that this job does again; empty for all others."""
     @_builtins.property
@@ -88,11 +94,12 @@ class Job(_message.Message):
         remaining_seconds: _builtins.float = ...,
         predicted_start_time: _timestamp_pb2.Timestamp | None = ...,
         predicted_end_time: _timestamp_pb2.Timestamp | None = ...,
+        why: _builtins.str = ...,
         requeue_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["predicted_end_time", b"predicted_end_time", "predicted_start_time", b"predicted_start_time", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["predicted_end_time", b"predicted_end_time", "predicted_start_time", b"predicted_start_time", "remaining_seconds", b"remaining_seconds", "requeue_of", b"requeue_of", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["predicted_end_time", b"predicted_end_time", "predicted_start_time", b"predicted_start_time", "remaining_seconds", b"remaining_seconds", "requeue_of", b"requeue_of", "video", b"video", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

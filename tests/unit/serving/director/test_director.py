@@ -351,6 +351,22 @@ async def test_an_urgent_job_does_not_wait_for_a_slot(office: Office) -> None:
     await _ask_to_cancel(office, slow)
 
 
+async def test_watchers_are_told_why_jobs_have_their_places(office: Office) -> None:
+    slow = await office.job(seconds=15, steps=50)
+    director = await office.director(slots=1)
+    await office.until(slow, lambda found: len(found.segments) >= 1)
+    first, second = [await office.job(priority=9) for _ in range(2)]
+
+    async for batch in director.watch(0, 0):
+        whys = batch.whys or {}
+        if second.key in whys:
+            break
+
+    assert whys == {slow.key: "running", first.key: "next", second.key: "waits its turn"}
+    for job in (slow, first, second):
+        await _ask_to_cancel(office, job)
+
+
 async def test_watchers_are_told_every_write_in_order(office: Office) -> None:
     director = await office.director()
     versions: list[int] = []

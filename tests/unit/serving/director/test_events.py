@@ -90,3 +90,32 @@ async def test_a_watch_ends_by_itself_and_when_the_feed_is_closed() -> None:
     await anext(watching)
     feed.close()
     assert [batch async for batch in watching] == []
+
+
+async def test_why_jobs_wait_is_told_at_once_and_then_with_a_beat_when_it_has_changed() -> None:
+    feed = Feed(epoch=1)
+    feed.ranked({("studio", "vid_a"): "next"})
+    watching = feed.watch(0, 1, seconds=5)
+    opened = await anext(watching)
+    feed.ranked({("studio", "vid_a"): "next"})
+    feed.beat()
+    same = await anext(watching)
+    feed.ranked({("studio", "vid_b"): "next"})
+    feed.beat()
+    other = await anext(watching)
+
+    assert opened.whys == {("studio", "vid_a"): "next"}
+    assert same.whys is None
+    assert other.whys == {("studio", "vid_b"): "next"}
+
+
+async def test_however_often_the_queue_is_ordered_nothing_is_told_without_a_beat(record: JobRecord) -> None:
+    feed = Feed(epoch=1)
+    watching = feed.watch(0, 1, seconds=5)
+    await anext(watching)
+    feed.ranked({("studio", "vid_a"): "next"})
+    feed.progress(record, "denoising", 1, 0)
+
+    assert (await anext(watching)).whys is None
+    feed.beat()
+    assert (await anext(watching)).whys == {("studio", "vid_a"): "next"}

@@ -91,6 +91,7 @@ class WatchResponse(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     CONTINUOUS_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     cursor: _builtins.int
     continuous: _builtins.bool
@@ -101,6 +102,10 @@ class WatchResponse(_message.Message):
         that came before.
         """
 
+    @_builtins.property
+    def places(self) -> Global___JobPlaces:
+        """Why jobs have their places in the queue: the first ones of each tenant, a thousand at most. Unset: as last told."""
+
     def __init__(
         self,
         *,
@@ -108,14 +113,63 @@ class WatchResponse(_message.Message):
         cursor: _builtins.int = ...,
         continuous: _builtins.bool = ...,
         events: _abc.Iterable[Global___JobEvent] | None = ...,
+        places: Global___JobPlaces | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["places", b"places"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["continuous", b"continuous", "cursor", b"cursor", "epoch", b"epoch", "events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["continuous", b"continuous", "cursor", b"cursor", "epoch", b"epoch", "events", b"events", "places", b"places"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
+
+@_typing.final
+class JobPlaces(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOBS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobPlace]:
+        """These and no others."""
+
+    def __init__(
+        self,
+        *,
+        jobs: _abc.Iterable[Global___JobPlace] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobPlaces: _TypeAlias = JobPlaces  # noqa: Y015
+
+@_typing.final
+class JobPlace(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    job: _builtins.str
+    why: _builtins.str
+    """In words: see `Job.why` of `longtake.v1`."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        job: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "tenant", b"tenant", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobPlace: _TypeAlias = JobPlace  # noqa: Y015
 
 @_typing.final
 class JobEvent(_message.Message):

@@ -54,6 +54,34 @@ def test_when_not_all_can_be_in_time_the_longest_one_is_left_out_and_told() -> N
     assert [placed.end_ms - NOW for placed in ranked] == [2000, 4000, 9000]
 
 
+def test_each_place_says_why() -> None:
+    running = replace(_work("running", due=3), running=True)
+
+    ranked = _arranged(_work("lost", 5, due=1), _work("second", due=9), running, _work("first", due=6))
+
+    assert [(placed.work.job, placed.why) for placed in ranked] == [
+        ("running", "running"),
+        ("first", "next"),
+        ("second", "waits its turn"),
+        ("lost", "cannot be in time"),
+    ]
+
+
+def test_who_waits_for_those_that_had_less_is_told_so_while_it_runs_too() -> None:
+    shares = Shares(lag_s=1.0)
+    shares.present(["ahead", "behind"])
+    shares.charge("ahead", 1.5)
+    running = replace(_work("x", due=60, tenant="ahead"), running=True)
+
+    ranked = _arranged(running, _work("y", due=60, tenant="ahead"), _work("z", due=60, tenant="behind"), shares=shares)
+
+    assert {placed.work.job: placed.why for placed in ranked} == {
+        "z": "next",
+        "x": "over its share",
+        "y": "over its share",
+    }
+
+
 def test_what_is_late_on_its_own_makes_nobody_else_late() -> None:
     assert _names(_arranged(_work("lost", 5, due=1), _work("fine", 2, due=7))) == ["fine", "lost"]
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from engines import models
-from serving.director.queue.order import OVERFULL
+from serving.director.queue import schedule as module
+from serving.director.queue.order import OVERFULL, Why
 from serving.director.queue.schedule import LAST, Schedule
 from serving.director.queue.waiting import AHEAD, SOFT_MS, WaitingJobs
 from serving.estimates import Estimates
@@ -122,3 +123,17 @@ def test_a_stream_of_jobs_with_deadlines_does_not_hide_an_old_one_without() -> N
     old = job("crowd").model_copy(update={"created_ms": NOW - 2 * SOFT_MS})
     waiting = line(*(job("crowd", deadline_ms=NOW + 60_000) for _ in range(AHEAD + 20)), old)
     assert waiting.ahead(0)[0].job == old.id
+
+
+def test_why_jobs_wait_is_told_of_as_many_of_each_tenant_and_of_a_bounded_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MOST_TOLD", 6)
+    crowd, quiet = [job("crowd") for _ in range(20)], [job("quiet") for _ in range(2)]
+    order = schedule()
+
+    order.choose(line(*crowd, *quiet).ahead(0), [])
+
+    assert sum(tenant == "crowd" for tenant, _ in order.whys) == 3
+    assert {key for key in order.whys if key[0] == "quiet"} == {record.key for record in quiet}
+    assert list(order.whys.values()).count(Why.NEXT) == 1

@@ -1,85 +1,25 @@
 """The line to the Director, against a real gRPC server that tells what the Director's own feed tells."""
 
-# ruff: noqa: N802  (the wire decides the names)
-
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
-import grpc
 import pytest
 
 from serving.director.events import Feed
 from serving.frontdoor.follow.director_link import DirectorLink
 from serving.frontdoor.follow.records import RecordCache
-from serving.gen.longtake.internal.v1 import director_pb2, director_pb2_grpc
 from serving.jobs.record import JobState
 from serving.metrics import Unrecorded
-from serving.runtime_keys import TOKEN_METADATA, announce_director, shared_secret
+from serving.runtime_keys import announce_director, shared_secret
 from serving.store.base import Store
 from serving.store.keys import DIRECTOR_TOKEN
 from tests.unit.serving.frontdoor.builders import record
+from tests.unit.serving.frontdoor.follow.ingress import Ingress, serving
 
 pytestmark = pytest.mark.anyio
-
-
-class Ingress(director_pb2_grpc.DirectorServicer):
-    """The Director's two methods over a feed."""
-
-    def __init__(self, feed: Feed, token: str) -> None:
-        self.feed = feed
-        self.token = token
-        self.woken: list[str] = []
-        self.stream_s = 30.0
-
-    async def Wake(
-        self, request: director_pb2.WakeRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> director_pb2.WakeResponse:
-        await self._check(context)
-        self.woken.append(request.job)
-        return director_pb2.WakeResponse(epoch=self.feed.epoch)
-
-    async def Watch(
-        self, request: director_pb2.WatchRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[director_pb2.WatchResponse]:
-        await self._check(context)
-        async for batch in self.feed.watch(request.cursor, request.epoch, seconds=self.stream_s):
-            yield director_pb2.WatchResponse(
-                epoch=batch.epoch,
-                cursor=batch.cursor,
-                continuous=batch.continuous,
-                events=[
-                    director_pb2.JobEvent(
-                        tenant=told.tenant,
-                        job=told.job,
-                        version=told.version,
-                        record=told.record,
-                        stage=told.stage,
-                        steps_done=told.steps_done,
-                        segment_index=told.segment_index,
-                    )
-                    for told in batch.events
-                ],
-            )
-
-    async def _check(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        if (TOKEN_METADATA, self.token) not in (context.invocation_metadata() or ()):
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
-
-
-@asynccontextmanager
-async def serving(ingress: Ingress, address: str = "127.0.0.1:0") -> AsyncIterator[str]:
-    server = grpc.aio.server()
-    director_pb2_grpc.add_DirectorServicer_to_server(ingress, server)
-    port = server.add_insecure_port(address)
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(0)
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -179,3 +119,19 @@ async def test_a_wrong_token_is_no_reason_to_fall_over(store: Store, ingress: In
         await asyncio.sleep(0.2)
         assert ingress.woken == []
         assert not cache.vouched
+
+
+async def test_why_jobs_wait_is_told_whole_and_only_while_the_director_vouches(store: Store, ingress: Ingress) -> None:
+    cache = RecordCache(clock=asyncio.get_running_loop().time)
+    first, second = ("default", "vid_a"), ("default", "vid_b")
+    ingress.feed.ranked({first: "next", second: "over its share"})
+    async with serving(ingress) as address, linked(store, cache, address):
+        await until(lambda: cache.why(second) == "over its share")
+
+        ingress.feed.ranked({second: "next"})
+        ingress.feed.beat()
+
+        await until(lambda: cache.why(second) == "next")
+        assert cache.why(first) == ""
+        await until(lambda: not cache.vouched)
+        assert cache.why(second) == ""
