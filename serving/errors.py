@@ -1,6 +1,6 @@
 """Every error that Longtake raises on purpose, in one tree.
 
-Rooms raise these; the edges (gRPC interceptor, HTTP handlers, CLI) turn them into a status, a message and details.
+Rooms raise these; the edges (`frontdoor/edge`, CLI) turn them into a status, a message and details.
 
     LongtakeError
      ├─ InvalidArgument      a field is wrong: names the field, the reason and what is supported
@@ -16,16 +16,29 @@ Rooms raise these; the edges (gRPC interceptor, HTTP handlers, CLI) turn them in
      ├─ StoreUnfit           the store failed its start-up probe, or cannot be reached
      ├─ Corrupt              bytes that do not match their digest
      ├─ EngineMissing        an engine is not in the store; names the command that builds it
-     └─ SettingsError        a setting is wrong: one line that names it and the fix
+     ├─ SettingsError        a setting is wrong: one line that names it and the fix
+     │
+     │  raised and caught inside, each defined in its room:
+     ├─ StageLost            the replica that ran a call is gone: the same work is done again       stages/contracts.py
+     ├─ LeaseLost            another replica has the attempt: stop without a word                   jobs/lease.py
+     └─ EpochLost            a newer Director has started: this one stops without a word            jobs/epoch.py
+
+Four are no `LongtakeError`, for no caller is ever told them: `Superseded` (the job is another attempt's,
+director/publish.py), `Crashed` (a job lost too many workers, director/attempt.py), `Stuck` (a call to an engine or a
+codec does not come back, stages/watchdog.py) and `StartFailed` (a part did not come up, local/parts.py).
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 
 class LongtakeError(Exception):
     """The root of the tree. `reason` is a stable UPPER_SNAKE word for machines, the message is for people."""
 
     reason = "INTERNAL"
+    final: ClassVar[bool] = False
+    """True: the same work would only meet it again, so it ends a job. False: another attempt may do better."""
 
     def __init__(self, message: str, *, reason: str | None = None) -> None:
         super().__init__(message)
@@ -38,6 +51,7 @@ class InvalidArgument(LongtakeError):
     """A field of the request is wrong. `field` is the name that the caller used, e.g. `aspect_ratio`."""
 
     reason = "INVALID_ARGUMENT"
+    final = True
 
     def __init__(self, field: str, message: str, *, reason: str | None = None) -> None:
         super().__init__(f"{field}: {message}", reason=reason)
@@ -51,6 +65,7 @@ class InvalidArgument(LongtakeError):
 
 class NotFound(LongtakeError):
     reason = "NOT_FOUND"
+    final = True
 
 
 class AlreadyExists(LongtakeError):
@@ -59,6 +74,7 @@ class AlreadyExists(LongtakeError):
 
 class FailedPrecondition(LongtakeError):
     reason = "FAILED_PRECONDITION"
+    final = True
 
 
 class Unauthenticated(LongtakeError):
@@ -71,6 +87,7 @@ class PermissionDenied(LongtakeError):
 
 class Unimplemented(LongtakeError):
     reason = "UNIMPLEMENTED"
+    final = True
 
 
 class ResourceExhausted(LongtakeError):
@@ -103,10 +120,12 @@ class StoreUnfit(LongtakeError):
 
 class Corrupt(LongtakeError):
     reason = "CORRUPT"
+    final = True
 
 
 class EngineMissing(LongtakeError):
     reason = "ENGINE_MISSING"
+    final = True
 
 
 class SettingsError(LongtakeError):

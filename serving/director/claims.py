@@ -1,4 +1,4 @@
-"""Who may work on a job: the Director claims what waits, adopts what lives, and ends what is over. `director.py` asks.
+"""Who may work on a job: the Director claims what waits, adopts what lives, and ends what is over. `cycle.py` asks.
 
 A job that an earlier Director left RUNNING is looked at by its lease: while its replica beats, the attempt is adopted
 and nothing is done twice; when the lease has expired or was never taken, the next attempt begins.

@@ -96,9 +96,10 @@ class Cycle:
         hints = await self._wait()
 
         # 1. Hear: read the jobs that somebody spoke of.
-        with self._timed("hear"):
-            for hint in hints:
-                await self._lookout.follow(hint)
+        if hints:
+            with self._timed("hear"):
+                for hint in hints:
+                    await self._lookout.follow(hint)
 
         # 2. List all jobs, for hints get lost.
         if _now() >= self._lookout.list_at:

@@ -1,4 +1,4 @@
-"""Finds work: reads the records that hints name, and lists `active/`, for hints get lost. `director.py` asks each turn.
+"""Finds work: reads the records that hints name, and lists `active/`, for hints get lost. `cycle.py` asks each turn.
 
 What waits is put into `WaitingJobs`, what runs and is to be cancelled is stopped, what ended is retired.
 """

@@ -20,15 +20,7 @@ from serving.director.attempt import Crashed
 from serving.director.context import RunContext
 from serving.director.publish import Superseded
 from serving.director.run import JobRun
-from serving.errors import (
-    Corrupt,
-    EngineMissing,
-    FailedPrecondition,
-    InvalidArgument,
-    LongtakeError,
-    NotFound,
-    Unimplemented,
-)
+from serving.errors import LongtakeError
 from serving.jobs.epoch import EpochLost
 from serving.jobs.record import JobError, JobRecord, JobState
 from serving.logs import job_context, logger
@@ -36,8 +28,6 @@ from serving.stages.contracts import StageLost
 
 MAX_FAULTS = 3
 """Attempts of one job that may end in an unexpected error."""
-
-_FINAL = (InvalidArgument, NotFound, FailedPrecondition, Unimplemented, Corrupt, EngineMissing)
 
 _log = logger("director")
 
@@ -101,13 +91,14 @@ async def _ended(running: Running, context: RunContext, incident: Callable[[], s
         await _end(running, running.stopped_as, error)
     except (Superseded, EpochLost):
         raise
-    except _FINAL as error:
-        await _end(running, JobState.FAILED, JobError(code=error.reason, message=error.message))
     except Crashed as crashed:
         message = f"{crashed}. An operator can run it again: `longtake jobs requeue {running.record.id}`"
         await context.dead.bury(running.record, stage=crashed.stage, why=str(crashed), quarantine=crashed.read_inputs)
         await _end(running, JobState.FAILED, JobError(code="WORKERS_CRASHED", message=message))
     except LongtakeError as error:
+        if error.final:
+            await _end(running, JobState.FAILED, JobError(code=error.reason, message=error.message))
+            return False
         _log.warning("attempt lost", reason=error.reason, message=error.message, attempt=running.record.attempt)
         attempt.record = await context.publisher.requeue(running.record, error.message)
         return True

@@ -1,4 +1,4 @@
-"""The jobs that one Director runs: each a task from its claim to its end. `director.py` starts and stops them here."""
+"""The jobs that one Director runs: each a task from its claim to its end. `cycle.py` starts them here."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ from serving.jobs.ids import JobKey
 from serving.plan import Plan
 from serving.requests import VideoRequest
 
-DEFAULT_PRIORITY = 5
-"""Of jobs that name none."""
+URGENT, DEFAULT_PRIORITY, LOWEST_PRIORITY = 0, 5, 9
+"""Priorities: a smaller number is more urgent."""
 
 
 class JobState(StrEnum):
@@ -99,7 +99,7 @@ class JobRecord(Frozen):
     epoch: int = 0
     """Epoch of the Director that wrote it last."""
     priority: int = DEFAULT_PRIORITY
-    """0 to 9; a smaller number is more urgent."""
+    """`URGENT` to `LOWEST_PRIORITY`."""
     deadline_ms: int | None = None
     """The job is EXPIRED when it is not done by then."""
     expires_ms: int | None = None

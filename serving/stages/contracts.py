@@ -128,6 +128,7 @@ class ConditionCall:
     anchor: LatentRef | None = None
     """None for a root."""
     tail: LatentRef | None = None
+    """The newest latents; None for a root. What a family gets of them is called `short` in its `Conditions`."""
 
 
 @dataclass(frozen=True)

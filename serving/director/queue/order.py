@@ -31,6 +31,7 @@ from typing import NamedTuple
 
 from serving.director.queue.in_time import Kept
 from serving.director.queue.shares import Shares
+from serving.jobs.record import URGENT
 from serving.stages.contracts import Rank
 
 SOFT_STRETCH = 2.0
@@ -42,8 +43,6 @@ TURN_EVERY_MS = 64_000
 TURN_MS = 2_000
 """Of every 64 s, the first 2 belong to the oldest overdue job that nothing else will end: so none starves."""
 
-URGENT = 0
-"""The most urgent priority."""
 OVERDRAFT_LAGS = 4.0
 """An urgent job, and one that would miss its deadline, may overdraw its tenant's share: to a lead of so many lags."""
 

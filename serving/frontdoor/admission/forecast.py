@@ -14,13 +14,11 @@ from serving.estimates import Estimates, load
 from serving.frontdoor.admission.backlog import ALL, Backlog
 from serving.frontdoor.admission.bounds import Occupancy, served_after
 from serving.jobs.history import Prediction
-from serving.jobs.record import DEFAULT_PRIORITY, JobRecord, JobState
+from serving.jobs.record import DEFAULT_PRIORITY, URGENT, JobRecord, JobState
 from serving.plan import Plan
 from serving.stage_names import DENOISER, RENDERER
 from serving.store.base import Store
 
-URGENT = 0
-"""The priority that goes before the work of other tenants."""
 _LIVE_S = 10.0
 
 

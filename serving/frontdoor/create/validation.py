@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping
 from engines.families.base import Capabilities, Range
 from serving.errors import InvalidArgument
 from serving.frontdoor.create.drafts import Draft
+from serving.jobs.record import LOWEST_PRIORITY
 from serving.requests import Codec, ForeignSource, Kind
 from serving.segments.shape import VideoShape
 
 MAX_IMAGES = 10
 MAX_REQUEST_ID = 128
 MAX_SEED = 2**63 - 1
-LOWEST_PRIORITY = 9
 MIN_TTL_MS = 60_000
 MAX_CROP = 0.10
 """Largest difference of aspect ratios between a foreign video and the canvas that it is cropped to."""

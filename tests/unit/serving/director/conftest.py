@@ -18,7 +18,7 @@ from serving.director.director import Director
 from serving.jobs.epoch import take_epoch
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs
-from serving.metrics import Unrecorded
+from serving.metrics import Recorder, Unrecorded
 from serving.requests import VideoRequest
 from serving.stages.loaded import Loaded
 from serving.store.base import Store
@@ -46,7 +46,7 @@ class Office:
     directors: list[Director] = field(default_factory=list)
     _times: itertools.count[int] = field(default_factory=lambda: itertools.count(1_700_000_000_000))
 
-    async def director(self, *, slots: int = 2) -> Director:
+    async def director(self, *, slots: int = 2, metrics: Recorder | None = None) -> Director:
         """Start one more Director; it takes the next epoch."""
         numbers = itertools.count()
         director = Director(
@@ -57,7 +57,7 @@ class Office:
             family=models.family,
             slots=slots,
             slice_s=5.0,
-            metrics=Unrecorded(),
+            metrics=metrics or Unrecorded(),
             now_ms=lambda: next(self._times),
             incident=lambda: f"incident-{next(numbers)}",
         )

@@ -1,0 +1,109 @@
+"""Who may work on a job, and why a job is not run."""
+
+from __future__ import annotations
+
+from unittest.mock import ANY
+
+import pytest
+
+from serving.director.attempt import MAX_CRASHES
+from serving.director.claims import Claimed, Claims, Ended, Later
+from serving.director.context import RunContext
+from serving.director.events import Feed
+from serving.director.publish import Publisher
+from serving.jobs.dead import DeadLetters
+from serving.jobs.epoch import take_epoch
+from serving.jobs.lease import TTL_S, Leases, LeaseWatch
+from serving.jobs.record import JobRecord, JobState
+from serving.metrics import Unrecorded
+from tests.unit.serving.director.conftest import TENANT, Office
+
+pytestmark = pytest.mark.anyio
+NOW_MS = 1_700_000_100_000
+
+
+class Clock:
+    """Monotonic seconds, set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def claims(office: Office, clock: Clock) -> Claims:
+    epoch, feed = await take_epoch(office.store), Feed(1)
+    context = RunContext(
+        stages=office.stages,
+        publisher=Publisher(office.jobs, epoch, feed, Unrecorded(), lambda: NOW_MS),
+        epoch=epoch,
+        leases=LeaseWatch(Leases(office.store), clock),
+        dead=DeadLetters(office.store),
+        feed=feed,
+        metrics=Unrecorded(),
+        slice_s=5.0,
+        now_ms=lambda: NOW_MS,
+        rank=lambda _record: (0.0,),
+        measured=lambda *_work: None,
+    )
+    return Claims(office.jobs, context)
+
+
+async def test_a_job_that_waits_is_claimed(office: Office, claims: Claims) -> None:
+    job = await office.job()
+
+    assert await claims.claim(*job.key) == Claimed(ANY)
+
+    record = await _stored(office, job)
+    assert (record.state, record.attempt, record.epoch) == (JobState.RUNNING, 1, 1)
+
+
+async def test_one_that_is_not_there_is_gone(claims: Claims) -> None:
+    assert await claims.claim(TENANT, "vid_nothing") == Ended("gone")
+
+
+async def test_one_that_ended_before_is_retired(office: Office, claims: Claims) -> None:
+    job = await office.job(state=JobState.FAILED)
+
+    assert await claims.claim(*job.key) == Ended("ended")
+
+    assert [active async for active in office.jobs.active()] == []
+
+
+async def test_one_that_is_to_be_cancelled_is_cancelled(office: Office, claims: Claims) -> None:
+    job = await office.job(cancel_requested=True)
+
+    assert await claims.claim(*job.key) == Ended("cancelled")
+
+    assert (await _stored(office, job)).state is JobState.CANCELLED
+
+
+async def test_one_whose_deadline_is_over_expires(office: Office, claims: Claims) -> None:
+    job = await office.job(deadline_ms=NOW_MS)
+
+    assert await claims.claim(*job.key) == Ended("expired")
+
+    assert (await _stored(office, job)).state is JobState.EXPIRED
+
+
+async def test_one_that_cost_too_many_workers_is_buried(office: Office, claims: Claims, clock: Clock) -> None:
+    """Of another Director; its replica is silent for longer than its lease."""
+    job = await office.job(state=JobState.RUNNING, attempt=3, crashes=MAX_CRASHES - 1)
+    await Leases(office.store).take(job.id, 3, epoch=0, holder="replica-gone")
+
+    assert isinstance(await claims.claim(*job.key), Later)
+    clock.now += TTL_S
+
+    assert await claims.claim(*job.key) == Ended("buried")
+    assert [dead async for dead in DeadLetters(office.store).of(TENANT)] == [job.id]
+
+
+async def _stored(office: Office, job: JobRecord) -> JobRecord:
+    return await office.jobs.get(*job.key)
