@@ -69,7 +69,7 @@ async def _found(video: str, url: str | None, tenant: str) -> list[Compared]:
     try:
         session = await engine_store.load(settings.model, store, threads=settings.stages.engine_threads)
         with session:
-            return await run(store, tenant, video, session, told=_told)
+            return await run(store, tenant, video, session, on_progress=_told)
     finally:
         await store.close()
 

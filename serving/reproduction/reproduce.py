@@ -53,9 +53,9 @@ class Compared:
 
 
 async def reproduce(
-    store: Store, tenant: str, job: str, session: Session, *, told: Callable[[JobRecord], None] = lambda _: None
+    store: Store, tenant: str, job: str, session: Session, *, on_progress: Callable[[JobRecord], None] = lambda _: None
 ) -> list[Compared]:
-    """All digests of a video, in the order in which they came to be. `told` hears of the record as it grows.
+    """All digests of a video, in the order in which they came to be. `on_progress` hears of the record as it grows.
 
     Raises `NotFound`, and `FailedPrecondition` for a video that is not finished, was made by other engines, or cannot
     be made again (its inputs are gone).
@@ -70,7 +70,7 @@ async def reproduce(
             reason="OTHER_ENGINES",
         )
     overlay = Overlay(store, lambda key: _hidden(key, stored))
-    made = await _made(overlay, stored, session, told)
+    made = await _made(overlay, stored, session, on_progress)
     if made.state is not JobState.SUCCEEDED:
         reason = f"{made.error.code}: {made.error.message}" if made.error else made.state.value
         raise FailedPrecondition(f"{job} could not be made again: {reason}")
@@ -84,7 +84,9 @@ def _hidden(key: str, record: JobRecord) -> bool:
     return keys.kind_of(key) in ("jobs", "by-time", "cache", "checkpoints") or keys.name_of(key) in record.segments
 
 
-async def _made(overlay: Overlay, stored: JobRecord, session: Session, told: Callable[[JobRecord], None]) -> JobRecord:
+async def _made(
+    overlay: Overlay, stored: JobRecord, session: Session, on_progress: Callable[[JobRecord], None]
+) -> JobRecord:
     jobs, loaded = Jobs(overlay), Loaded(session, overlay, Unrecorded())
     await jobs.create(_reset(stored))
     stages = InProcessStages(loaded)
@@ -104,11 +106,11 @@ async def _made(overlay: Overlay, stored: JobRecord, session: Session, told: Cal
     life = asyncio.create_task(director.run())
     try:
         while not (record := await jobs.get(stored.tenant, stored.id)).state.terminal:
-            told(record)
+            on_progress(record)
             await asyncio.wait({life}, timeout=_LOOK_EVERY_S)
             if life.done():
                 life.result()
-        told(record)
+        on_progress(record)
         return record
     finally:
         life.cancel()

@@ -9,10 +9,12 @@ from serving.director import chain
 from serving.jobs.record import JobState
 from serving.segments.lineage import Segments
 from serving.segments.manifest import LatentRef
+from serving.stages.contracts import InputsResult
 from tests.unit.serving.director.conftest import TENANT, Office
 
 FAMILY = models.family("sprite-1")
 ROOT = LatentRef(blob="a" * 64, start=0, count=5)
+_FIRST = {"start": 0, "count": 1}
 NEXT = LatentRef(blob="b" * 64, start=0, count=4)
 
 
@@ -28,6 +30,31 @@ def test_the_anchor_stays_and_the_tail_moves() -> None:
 
 def test_warnings_are_said_once_in_their_order() -> None:
     assert chain.merged(("a", "b"), ("b", "c"), ("a",)) == ("a", "b", "c")
+
+
+@pytest.mark.anyio
+async def test_a_root_has_a_first_frame_and_what_follows_has_a_history(office: Office) -> None:
+    job, inputs = await office.job(seconds=2), InputsResult(first_frame=NEXT, references=(NEXT,))
+
+    root = chain.condition_call(job, inputs, None)
+    further = chain.condition_call(job, inputs, chain.grown(None, ROOT, FAMILY))
+
+    assert (root.first_frame, root.anchor, root.tail) == (NEXT, None, None)
+    assert (further.first_frame, further.anchor, further.tail is None) == (None, ROOT.model_copy(update=_FIRST), False)
+    assert root.references == further.references == (NEXT,)
+
+
+@pytest.mark.anyio
+async def test_what_decides_the_latents_has_the_fingerprint_that_stored_checkpoints_have(office: Office) -> None:
+    job = await office.job(seconds=2)
+    root, further = job.plan.segments
+    call = chain.condition_call(job, InputsResult(), None)
+
+    known = chain.fingerprint(job, call, root)
+
+    assert known == "f95b44d768e2924cb4b0ab28de19ec4a87ed2e4a2eef04ebeb363cf8b77a4be2"
+    assert known != chain.fingerprint(job, call, further)
+    assert known != chain.fingerprint(job.model_copy(update={"effective_prompt": "another"}), call, root)
 
 
 @pytest.mark.anyio
