@@ -18,7 +18,7 @@ from tests.sim.chaos import Chaos
 from tests.sim.clients import Client
 from tests.sim.invariants import Violation
 from tests.sim.loop import Deadlock, OutOfTime, Process
-from tests.sim.seams import installed
+from tests.sim.seams import collected, installed
 from tests.sim.world import Shape, World
 
 SHAPE = Shape(clients=1, doors=1, denoisers=1, slots=2, checkpoint_share=0.5)
@@ -40,6 +40,7 @@ class Lived:
     seconds: float
 
 
+@collected
 def live(crashes: Crashes, *, seed: str = "life") -> Lived:
     """Raises `Violation` when a rule breaks, and what the loop raises when it never ends."""
     world = World(seed, SHAPE, Faults())

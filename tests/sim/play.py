@@ -16,7 +16,7 @@ from tests.sim.clients import Client
 from tests.sim.collector import DAYS_MS, start_collector
 from tests.sim.invariants import Violation
 from tests.sim.loop import Deadlock, OutOfTime
-from tests.sim.seams import installed
+from tests.sim.seams import collected, installed
 from tests.sim.world import World, shaped
 
 LIMIT_S = 300.0
@@ -38,6 +38,7 @@ class Played:
     trace: tuple[str, ...] = ()
 
 
+@collected
 def play(seed: str, *, traced: bool = False) -> Played:
     """One world. The same seed goes the same way, step by step."""
     draw = Random(seed)

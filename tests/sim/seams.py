@@ -13,9 +13,10 @@ import secrets
 import sys
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import partial, wraps
+from typing import ParamSpec, TypeVar
 from unittest import mock
 
 import structlog
@@ -25,6 +26,9 @@ from serving.frontdoor.create import create
 from serving.jobs.ids import new_id
 from serving.jobs.record import JobRecord
 from tests.sim.loop import SimLoop
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _decode = JobRecord.decode.__func__  # type: ignore[attr-defined]
 
@@ -52,9 +56,29 @@ def installed(loop: SimLoop, seed: str) -> Iterator[None]:
         put(forecast, "time", clock)
         put(JobRecord, "decode", classmethod(decode))
         random.seed(f"{seed}/random")
-        gc.disable()  # what is collected in the middle of a world would run at a moment that no seed decides
-        stack.callback(_forgotten, loop)
+        stack.callback(loop.forget)
         yield
+
+
+def collected(played: Callable[P, T]) -> Callable[P, T]:
+    """Around the function that makes a world and plays it: the world is collected when that has let go of it.
+
+    Neither sooner, for then parts of it would run at a moment that no seed decides, nor later. Coroutines that never
+    ended are closed by that; what they say to it is of no interest.
+    """
+
+    @wraps(played)
+    def around(*args: P.args, **kwargs: P.kwargs) -> T:
+        gc.disable()
+        try:
+            return played(*args, **kwargs)
+        finally:
+            with mock.patch.object(sys, "unraisablehook"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                gc.collect()
+            gc.enable()
+
+    return around
 
 
 def prepare() -> None:
@@ -78,12 +102,3 @@ def prepared() -> Iterator[None]:
 
 def _put(stack: ExitStack, where: object, name: str, what: object) -> None:
     stack.enter_context(mock.patch.object(where, name, what))
-
-
-def _forgotten(loop: SimLoop) -> None:
-    """Collect the world. Coroutines that never ended are closed by that; what they say to it is of no interest."""
-    gc.enable()
-    with mock.patch.object(sys, "unraisablehook"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        loop.forget()
-        gc.collect()
