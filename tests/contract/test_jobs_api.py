@@ -146,7 +146,7 @@ async def test_the_queue_says_why_a_job_waits(tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
     async with opened(settings) as client:
         store = await open_store(str(tmp_path / "store"), probe=False)
-        waiting = await _left_by_the_studio(client, store)
+        waiting = await _left_half_done(client, store)
         feed = Feed(epoch=1)
         feed.ranked({(TENANT, waiting.id): "over its share"})
         stub: jobs_pb2_grpc.JobsAsyncStub = jobs_pb2_grpc.JobsStub(client.channel)
