@@ -7,18 +7,13 @@ import asyncio
 import numpy as np
 import pytest
 
-from serving.director import attempt, outcome
-from serving.errors import Conflict, InvalidArgument
-from serving.jobs.dead import DeadLetters
+from serving.errors import Conflict
 from serving.jobs.epoch import EpochLost
 from serving.jobs.history import EventKind
-from serving.jobs.ids import new_id
-from serving.jobs.lease import Leases
 from serving.jobs.record import JobRecord, JobState
 from serving.media.still import png
-from serving.requests import ForeignSource, Kind
+from serving.requests import Kind
 from serving.segments.lineage import Segments
-from serving.stages.contracts import StageLost
 from serving.store.blobs import Blobs
 from tests.unit.serving.director.conftest import TENANT, Office
 
@@ -93,149 +88,6 @@ async def test_an_image_job_makes_pictures_and_no_segments(office: Office) -> No
 
 
 # ── what goes wrong ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_a_lost_replica_costs_the_segment_that_it_worked_on_and_no_other(office: Office) -> None:
-    office.stages.faults["render"] = []
-    job = await office.job(seconds=3)
-    await office.director()
-    await office.until(job, lambda found: len(found.segments) == 1)
-    office.stages.faults["render"].append(StageLost("gone"))
-
-    done = await office.ended(job)
-
-    assert done.state is JobState.SUCCEEDED
-    assert done.attempt == 2
-    assert len(office.stages.calls["render"]) == 4
-    assert {call.segment for call in office.stages.calls["run_slice"]} == {0, 1, 2}
-    lost = [event for event in done.events if event.kind is EventKind.LOST]
-    assert [event.text for event in lost] == ["renderer: gone"]
-    path = await Segments(office.store, TENANT).path(done.segments[-1])
-    assert [manifest.depth for manifest in path] == [0, 1, 2]
-
-
-async def test_what_the_user_can_mend_fails_the_job_at_once_with_the_reason(office: Office) -> None:
-    office.stages.faults["write_prompt"].append(InvalidArgument("prompt", "it cannot be read"))
-    await office.director()
-
-    done = await office.ended(await office.job())
-
-    assert (done.state, done.attempt) == (JobState.FAILED, 1)
-    assert done.error is not None
-    assert (done.error.code, done.error.message) == ("INVALID_ARGUMENT", "prompt: it cannot be read")
-    await office.idle()
-
-
-async def test_a_fault_of_ours_is_tried_again_and_then_fails_with_an_incident(office: Office) -> None:
-    office.stages.faults["render"] = [RuntimeError("secret path")] * outcome.MAX_FAULTS
-    await office.director()
-
-    done = await office.ended(await office.job())
-
-    assert (done.state, done.attempt) == (JobState.FAILED, outcome.MAX_FAULTS)
-    assert done.error is not None
-    assert done.error.code == "INTERNAL"
-    assert "incident-2" in done.error.message
-    assert "secret" not in done.error.message
-
-
-async def test_attempts_that_are_lost_again_and_again_come_to_an_end(
-    office: Office, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(attempt, "MAX_CRASHES", 2)
-    office.stages.faults["render"] = [StageLost("gone"), StageLost("gone")]
-    await office.director()
-
-    done = await office.ended(await office.job())
-
-    assert (done.state, done.crashes) == (JobState.FAILED, 2)
-    assert done.error is not None
-    assert done.error.code == "WORKERS_CRASHED"
-    assert [dead async for dead in DeadLetters(office.store).of(TENANT)] == [done.id]
-
-
-async def test_an_input_that_keeps_killing_workers_is_quarantined(
-    office: Office, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(attempt, "MAX_CRASHES", 2)
-    office.stages.faults["ingest"] = [StageLost("gone"), StageLost("gone")]
-    blob = await Blobs(office.store, TENANT).put(b"a video that breaks decoders")
-    await office.director()
-
-    done = await office.ended(await office.job(ingests=ForeignSource(blob=blob, seconds=3.0, height=360, width=640)))
-
-    letters = DeadLetters(office.store)
-    assert done.error is not None
-    assert (done.error.code, "longtake jobs requeue" in done.error.message) == ("WORKERS_CRASHED", True)
-    assert await letters.quarantined(TENANT, blob) == {"job": done.id, "stage": "ingest", "crashes": 2}
-    assert await letters.quarantined("another", blob) is None
-    await letters.lift(done)
-    assert await letters.quarantined(TENANT, blob) is None
-    assert [dead async for dead in letters.of(TENANT)] == []
-
-
-async def test_a_record_that_cannot_be_read_is_left_alone_and_hinders_nobody(office: Office) -> None:
-    strange = await office.job()
-    key = f"t/{TENANT}/jobs/{strange.id}"
-    stored = await office.store.get(key)
-    await office.store.swap(key, stored.data.replace(b'"version"', b'"verse"', 1), stored.version)
-    director = await office.director()
-
-    sound = await office.ended(await office.job())
-
-    assert sound.state is JobState.SUCCEEDED
-    director.wake(TENANT, strange.id)
-    assert (await office.ended(await office.job())).state is JobState.SUCCEEDED
-    assert b'"verse"' in (await office.store.get(key)).data
-
-
-async def test_a_job_that_dies_with_its_worker_and_its_director_again_and_again_comes_to_an_end_too(
-    office: Office,
-) -> None:
-    job = await office.job(crashes=attempt.MAX_CRASHES - 1, attempt=3, state=JobState.RUNNING)
-    await Leases(office.store).take(job.id, 3, epoch=0, holder="replica-gone")
-    await office.director()
-
-    done = await office.ended(job)
-
-    assert (done.state, done.attempt, done.crashes) == (JobState.FAILED, 3, attempt.MAX_CRASHES)
-
-
-async def test_a_director_that_goes_away_counts_for_no_job(office: Office) -> None:
-    job = await office.job(crashes=attempt.MAX_CRASHES - 1, attempt=3, state=JobState.RUNNING)
-    await office.director()
-
-    done = await office.ended(job)
-
-    assert (done.state, done.attempt) == (JobState.SUCCEEDED, 4)
-
-
-async def test_a_job_of_a_model_that_was_taken_out_fails_and_ends_nothing_else(office: Office) -> None:
-    like = await office.job()
-    gone = like.model_copy(update={"id": new_id("vid_"), "plan": like.plan.model_copy(update={"model": "gone-1"})})
-    gone = (await office.jobs.create(gone)).record
-    await office.director()
-
-    done = await office.ended(gone)
-
-    assert (done.state, done.error.code if done.error else "") == (JobState.FAILED, "MODEL_UNKNOWN")
-    assert "gone-1" in (done.error.message if done.error else "")
-    assert (await office.ended(like)).state is JobState.SUCCEEDED
-
-
-async def test_an_undecodable_foreign_video_fails_with_the_reason(office: Office) -> None:
-    blob = await Blobs(office.store, TENANT).put(b"no video at all")
-    source = ForeignSource(blob=blob, seconds=3.0, height=360, width=640)
-    await office.director()
-
-    done = await office.ended(await office.job(ingests=source))
-
-    assert done.state is JobState.FAILED
-    assert done.error is not None
-    assert done.error.code == "INVALID_ARGUMENT"
-
-
-# ── cancelling, and other Directors ─────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_a_running_job_is_cancelled_between_two_steps_and_keeps_its_segments(office: Office) -> None:
