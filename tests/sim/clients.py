@@ -26,7 +26,7 @@ from serving.jobs.record import JobRecord, JobState
 from serving.requests import Kind
 from serving.stages.contracts import StageLost
 from tests.sim.doors import Door, caller
-from tests.sim.invariants import Violation
+from tests.sim.published import Violation
 from tests.sim.world import World
 
 T = TypeVar("T")

@@ -17,10 +17,10 @@ from safetensors.numpy import load
 from serving.jobs.lease import TTL_S, Lease
 from serving.jobs.record import JobRecord, JobState
 from serving.requests import Kind
-from serving.segments.manifest import SegmentManifest
 from serving.store.sweeping import STALE_S
 from tests.sim import model
 from tests.sim.loop import Process, SimLoop
+from tests.sim.published import Published, Violation, must
 from tests.sim.store import Disk
 
 _RECORD = re.compile(r"t/([^/]+)/jobs/([^/]+)\Z")
@@ -50,10 +50,6 @@ COLLECTOR = "collector"
 """The one kind of process that deletes what is immutable."""
 
 
-class Violation(AssertionError):
-    """A rule is broken."""
-
-
 @dataclass
 class Job:
     """What the ledger knows of one."""
@@ -81,8 +77,7 @@ class Ledger:
     ) -> None:
         """`losses`: how often something happened that may cost an attempt its worker."""
         self.jobs: dict[str, Job] = {}
-        self.made: dict[str, model.Made] = {}
-        """By segment digest: what an extension of it follows."""
+        self.published = Published(disk)
         self._loop = loop
         self._disk = disk
         self._epoch_of = epoch_of
@@ -111,31 +106,31 @@ class Ledger:
     def _record(self, by: Process, before: bytes | None, record: JobRecord) -> None:
         epoch = self._epoch_of(by)
         if before is None:
-            _must(record.version == 1, f"{record.id}: its first version is {record.version}")
+            must(record.version == 1, f"{record.id}: its first version is {record.version}")
             there = any(_is_active_key(key, record) for key in self._disk.objects)
-            _must(there, f"{record.id}: the record is there before its active/ key: no Director would ever see it")
+            must(there, f"{record.id}: the record is there before its active/ key: no Director would ever see it")
             self.jobs[record.id] = Job(record, self._loop.now)
             return
         was = JobRecord.decode(before)
         job = self.jobs[record.id]
         name = f"{record.id} v{record.version} by {by}"
-        _must(record.version == was.version + 1, f"{name}: follows v{was.version}: an update is lost")
-        _must(record.nonce != was.nonce, f"{name}: its nonce is that of the version before")
-        _must(record.state in _FOLLOWS[was.state], f"{name}: {was.state} became {record.state}")
-        _must(
+        must(record.version == was.version + 1, f"{name}: follows v{was.version}: an update is lost")
+        must(record.nonce != was.nonce, f"{name}: its nonce is that of the version before")
+        must(record.state in _FOLLOWS[was.state], f"{name}: {was.state} became {record.state}")
+        must(
             (was.request, was.plan, was.created_ms) == (record.request, record.plan, record.created_ms),
             f"{name}: the request or the plan changed",
         )
-        _must(record.attempt >= was.attempt, f"{name}: attempt {record.attempt} follows {was.attempt}")
-        _must(record.epoch >= was.epoch, f"{name}: epoch {record.epoch} follows {was.epoch}")
-        _must(record.cancel_requested or not was.cancel_requested, f"{name}: a cancellation is forgotten")
+        must(record.attempt >= was.attempt, f"{name}: attempt {record.attempt} follows {was.attempt}")
+        must(record.epoch >= was.epoch, f"{name}: epoch {record.epoch} follows {was.epoch}")
+        must(record.cancel_requested or not was.cancel_requested, f"{name}: a cancellation is forgotten")
         if was.state.terminal:
             left = {"state", "version", "nonce", "events", "expires_ms"}
-            _must(was.model_dump(exclude=left) == record.model_dump(exclude=left), f"{name}: a terminal record changed")
+            must(was.model_dump(exclude=left) == record.model_dump(exclude=left), f"{name}: a terminal record changed")
         if epoch is None:
             self._by_a_door(name, was, record)
         else:
-            _must(epoch >= was.epoch, f"{name}: a Director of epoch {epoch} writes after epoch {was.epoch} has")
+            must(epoch >= was.epoch, f"{name}: a Director of epoch {epoch} writes after epoch {was.epoch} has")
             self._by_a_director(name, epoch, job, was, record)
         if record.cancel_requested and not was.cancel_requested:
             job.asked_to_cancel_at = self._loop.now
@@ -146,116 +141,69 @@ class Ledger:
 
     def _collected(self, by: Process, key: str, before: bytes | None) -> None:
         state = JobRecord.decode(before).state if before is not None else None
-        _must(
+        must(
             state is JobState.DELETED and by.name.startswith(COLLECTOR), f"{key}: a record that is {state} was deleted"
         )
 
     def nothing_is_missing(self) -> None:
-        """Every living video is whole, up to its root."""
+        """Every living video is whole."""
         for job in self.jobs.values():
-            record, digest = job.record, job.record.head
-            if record.state is JobState.DELETED:
-                continue
-            for image in record.images:
-                self._blob(record.id, record.tenant, image)
-            while digest is not None:
-                manifest = self._manifest(record.id, record.tenant, digest)
-                self._blobs(record.id, manifest)
-                digest = manifest.parent
+            if job.record.state is not JobState.DELETED:
+                self.published.whole(job.record)
 
     def _in_time(self, name: str, job: Job) -> None:
         calm = self._calm_since()
         if calm is not None:
             took = self._loop.now - max(calm, job.created_at)
-            _must(took < CALM_S, f"{name}: in calm weather it took {took:.0f} s")
+            must(took < CALM_S, f"{name}: in calm weather it took {took:.0f} s")
 
     def _by_a_door(self, name: str, was: JobRecord, record: JobRecord) -> None:
         same = ("attempt", "epoch", "segments", "images", "steps_done", "phase", "crashes", "faults")
-        _must(
+        must(
             all(getattr(was, field) == getattr(record, field) for field in same),
             f"{name}: a door did a Director's work",
         )
-        _must(
+        must(
             record.state in (was.state, JobState.CANCELLED, JobState.DELETED), f"{name}: a door made it {record.state}"
         )
 
     def _by_a_director(self, name: str, epoch: int, job: Job, was: JobRecord, record: JobRecord) -> None:
         if record.state is JobState.RUNNING or record.segments != was.segments or record.images != was.images:
-            _must(record.epoch == epoch, f"{name}: it carries epoch {record.epoch}, its writer has {epoch}")
+            must(record.epoch == epoch, f"{name}: it carries epoch {record.epoch}, its writer has {epoch}")
         if record.attempt > was.attempt and was.state is JobState.RUNNING and was.epoch < epoch:
             self._alone(name, was)
-        _must(
+        must(
             record.segments[: len(was.segments)] == was.segments and record.images[: len(was.images)] == was.images,
             f"{name}: what was published is taken back",
         )
         new = (*record.segments[len(was.segments) :], *record.images[len(was.images) :])
-        _must(len(new) <= 1, f"{name}: {len(new)} segments in one write")
+        must(len(new) <= 1, f"{name}: {len(new)} segments in one write")
         if new:
-            self._published(name, job, record)
+            self.published.newest(name, record, self._expected(job))
         if record.state is JobState.SUCCEEDED:
             done = len(record.images) if record.request.kind is Kind.IMAGE else len(record.segments)
-            _must(done == len(record.plan.segments), f"{name}: it succeeded with {done} segments")
-            _must(record.steps_done == record.plan.total_steps, f"{name}: it succeeded after {record.steps_done} steps")
+            must(done == len(record.plan.segments), f"{name}: it succeeded with {done} segments")
+            must(record.steps_done == record.plan.total_steps, f"{name}: it succeeded after {record.steps_done} steps")
         if record.state is JobState.CANCELLED:
-            _must(record.cancel_requested, f"{name}: nobody asked to cancel it")
+            must(record.cancel_requested, f"{name}: nobody asked to cancel it")
         if record.state is JobState.EXPIRED:
             due = record.deadline_ms
-            _must(due is not None and due <= (record.finished_ms or 0), f"{name}: its deadline {due} is to come")
+            must(due is not None and due <= (record.finished_ms or 0), f"{name}: its deadline {due} is to come")
         if record.state is JobState.FAILED:
             code = record.error.code if record.error else "no reason"
-            _must(code == "WORKERS_CRASHED", f"{name}: it failed with {code}: {record.error}")
+            must(code == "WORKERS_CRASHED", f"{name}: it failed with {code}: {record.error}")
         lost = record.crashes - was.crashes
-        _must(
+        must(
             lost <= 0 or record.crashes <= self._losses(),
             f"{name}: {record.crashes} crashes, and nothing crashed",
         )
 
-    # ── what is published ───────────────────────────────────────────────────────────────────────────────────────
-
-    def _published(self, name: str, job: Job, record: JobRecord) -> None:
-        """The newest segment or image is whole, in its place, and what an undisturbed run makes."""
-        expected = self._expected(job)
-        if record.request.kind is Kind.IMAGE:
-            want = expected[len(record.images) - 1]
-            self._blob(name, record.tenant, record.images[-1])
-            _must(record.images[-1] == want.media, f"{name}: image {len(record.images)} is another than it must be")
-            return
-        digest = record.segments[-1]
-        manifest = self._manifest(name, record.tenant, digest)
-        at = len(record.segments) - 1
-        parent = record.segments[-2] if at else record.request.extends.segment if record.request.extends else None
-        planned, want = record.plan.segments[at], expected[at]
-        self._blobs(name, manifest)
-        got = (manifest.video, manifest.parent, manifest.depth, manifest.frames, manifest.total_frames)
-        wanted = (record.id, parent, planned.index, planned.frames, want.end_frame)
-        _must(got == wanted, f"{name}: segment {at} is {got}, not {wanted}")
-        _must(manifest.effective_prompt == want.caption, f"{name}: its caption is {manifest.effective_prompt!r}")
-        _must(
-            manifest.latents.blob == model.digest_of(want.latents),
-            f"{name}: segment {at} has other latents than an undisturbed run makes",
-        )
-        _must(
-            manifest.parts[-1].blob == want.media,
-            f"{name}: segment {at} has another film than an undisturbed run makes",
-        )
-        _must(len(manifest.parts) == planned.index + 1, f"{name}: it names {len(manifest.parts)} parts")
-        self.made[digest] = want
-
-    def _manifest(self, name: str, tenant: str, digest: str) -> SegmentManifest:
-        stored = self._disk.objects.get(f"t/{tenant}/segments/{digest}")
-        _must(stored is not None, f"{name}: manifest {digest} is not in the store")
-        assert stored is not None
-        return SegmentManifest.model_validate_json(stored.data)
-
-    def _blobs(self, name: str, manifest: SegmentManifest) -> None:
-        blobs = [manifest.latents.blob, manifest.anchor.blob, manifest.tail.blob, manifest.init, manifest.thumbnail]
-        for blob in (*blobs, *(part.blob for part in manifest.parts)):
-            self._blob(name, manifest.tenant, blob)
+    # ── other names ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _expected(self, job: Job) -> list[model.Made]:
         if job.expected is None:
             extends = job.record.request.extends
-            job.expected = model.expected(job.record, self.made[extends.segment] if extends else None)
+            job.expected = model.expected(job.record, self.published.made[extends.segment] if extends else None)
         return job.expected
 
     def _checkpoint(self, key: str, data: bytes) -> None:
@@ -264,25 +212,22 @@ class Ledger:
         job, tensors = self.jobs[job_id], load(data)
         made = self._expected(job)[int(segment) - job.record.plan.segments[0].index]
         right = made.steps[int(name.partition("-")[0])]
-        _must(np.array_equal(tensors["latents"], right), f"{key}: it holds other latents than its steps give")
-
-    def _blob(self, name: str, tenant: str, digest: str) -> None:
-        _must(f"t/{tenant}/blobs/{digest}" in self._disk.objects, f"{name}: blob {digest} is not in the store")
+        must(np.array_equal(tensors["latents"], right), f"{key}: it holds other latents than its steps give")
 
     def _immutable(self, by: Process, key: str, before: bytes | None, after: bytes | None) -> None:
         if after is None:
-            _must("/checkpoints/" in key or by.name.startswith(COLLECTOR), f"{key}: it was deleted")
+            must("/checkpoints/" in key or by.name.startswith(COLLECTOR), f"{key}: it was deleted")
             return
-        _must(before is None, f"{key}: it was replaced")
+        must(before is None, f"{key}: it was replaced")
         if "/checkpoints/" in key:
             self._checkpoint(key, after)
         if "/blobs/" in key or "/segments/" in key:
-            _must(hashlib.sha256(after).hexdigest() == key.rpartition("/")[2], f"{key}: its name is not its digest")
+            must(hashlib.sha256(after).hexdigest() == key.rpartition("/")[2], f"{key}: its name is not its digest")
 
     def _active(self, key: str, after: bytes | None) -> None:
         job = self.jobs.get(key.rpartition("/")[2])
         if after is None and job is not None and _is_active_key(key, job.record):
-            _must(
+            must(
                 job.record.state.terminal,
                 f"{key} was deleted while the job is {job.record.state}: nobody sees it any more",
             )
@@ -301,26 +246,26 @@ class Ledger:
         if stored is None or Lease.model_validate_json(stored.data).released:
             return
         held = self._loop.now - self._leases_since[key]
-        _must(held < 2.0, f"{name}: its attempt {was.attempt} is held since {held:.1f} s, and another one begins")
+        must(held < 2.0, f"{name}: its attempt {was.attempt} is held since {held:.1f} s, and another one begins")
 
     def stepped(self, process: Process, job_id: str) -> None:
         """A replica steps a job."""
         job, now = self.jobs[job_id], self._loop.now
         if job.ended_at is not None and process.stopped_for == 0:
             late = now - job.ended_at
-            _must(late < LATE_S, f"{process} steps {job_id} {late:.1f} s after it ended as {job.record.state}")
+            must(late < LATE_S, f"{process} steps {job_id} {late:.1f} s after it ended as {job.record.state}")
         began, last = job.workers.get(process, (now, now))
         job.workers[process] = (began if now - last < IDLE_S else now, now)
         for other, (other_began, other_last) in job.workers.items():
             if other is not process and now - other_last < IDLE_S:
                 both = now - max(began, other_began)
-                _must(both < OVERLAP_S, f"{process} and {other} have both worked on {job_id} for {both:.1f} s")
+                must(both < OVERLAP_S, f"{process} and {other} have both worked on {job_id} for {both:.1f} s")
 
     # ── clients, and the end ────────────────────────────────────────────────────────────────────────────────────
 
     def acknowledged(self, tenant: str, job: str) -> None:
         """A client has the id."""
-        _must(f"t/{tenant}/jobs/{job}" in self._disk.objects, f"{job} was acknowledged and is not in the store")
+        must(f"t/{tenant}/jobs/{job}" in self._disk.objects, f"{job} was acknowledged and is not in the store")
 
     def same(self, tenant: str, prompt: str) -> list[str]:
         """Jobs with this prompt: the same request, for every client asks for each but once."""
@@ -336,9 +281,9 @@ class Ledger:
         names = [record.id for record in records]
         there = [job.record for job in self.jobs.values()]
         want = {record.id for record in there if record.tenant == tenant and record.state is not JobState.DELETED}
-        _must(want == set(names), f"{tenant}: listed are {sorted(names)}, and there are {sorted(want)}")
+        must(want == set(names), f"{tenant}: listed are {sorted(names)}, and there are {sorted(want)}")
         twice = sorted({name for name in names if names.count(name) > 1})
-        _must(not twice, f"{tenant}: {twice} are listed twice")
+        must(not twice, f"{tenant}: {twice} are listed twice")
 
     def unheard(self, errors: list[tuple[Process, str, BaseException]]) -> None:
         """Tasks of living processes that have ended by these errors, and nobody ever looked at them."""
@@ -351,7 +296,7 @@ class Ledger:
         if record.state.terminal or job.ended_at is None or calm is None:
             return
         late = self._loop.now - max(job.ended_at, calm)
-        _must(
+        must(
             late < HEARD_S, f"{door} tells {record.id} is {record.state}, {late:.0f} s after it has {job.record.state}"
         )
 
@@ -382,13 +327,8 @@ class Ledger:
         """All has come to rest."""
         for job in self.jobs.values():
             record = job.record
-            _must(record.state.terminal, f"{record.id} is still {record.state} (attempt {record.attempt})")
-        _must(self.at_rest(), f"ended jobs are still listed as active: {self._left()}")
-
-
-def _must(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise Violation(otherwise)
+            must(record.state.terminal, f"{record.id} is still {record.state} (attempt {record.attempt})")
+        must(self.at_rest(), f"ended jobs are still listed as active: {self._left()}")
 
 
 def _is_active_key(key: str, record: JobRecord) -> bool:

@@ -14,8 +14,8 @@ from tests.sim.chance import drawn
 from tests.sim.chaos import Chaos
 from tests.sim.clients import Client
 from tests.sim.collector import DAYS_MS, start_collector
-from tests.sim.invariants import Violation
 from tests.sim.loop import Deadlock, OutOfTime
+from tests.sim.published import Violation
 from tests.sim.seams import collected, installed
 from tests.sim.world import World, shaped
 

@@ -24,9 +24,10 @@ from tests.sim.chance import KINDS, Chance, Faults
 from tests.sim.directors import Office
 from tests.sim.doors import Door
 from tests.sim.engine import TaskLoop
-from tests.sim.invariants import Ledger, Violation
+from tests.sim.invariants import Ledger
 from tests.sim.loop import Process, SimLoop
 from tests.sim.network import Network
+from tests.sim.published import Violation
 from tests.sim.stages import Pool, Renderer, Replica, SimStages, encoders, loaded
 from tests.sim.store import Disk, SimStore
 
