@@ -71,7 +71,9 @@ class Jobs:
         await self._store.put_if_absent(_active_key(fresh), b"")
         if await self._store.put_if_absent(keys.job(fresh.tenant, fresh.id), fresh.encode()):
             return Created(fresh, new=True)
-        return Created(await self._same_request(fresh), new=False)
+        there = await self._same_request(fresh)
+        # A proxy may send a write twice; then the store refuses the second one for the first, which was ours.
+        return Created(there, new=there.nonce == fresh.nonce)
 
     async def get(self, tenant: str, job: str) -> JobRecord:
         """A job of this tenant. Raises `NotFound`, also for a deleted one, and `Corrupt` for an unreadable one."""

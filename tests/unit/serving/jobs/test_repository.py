@@ -18,6 +18,7 @@ from serving.jobs.repository import Jobs, _active_key
 from serving.plan import plan
 from serving.requests import VideoRequest
 from serving.store.base import Store
+from serving.store.directory import DirectoryStore
 from serving.store.open import open_store
 
 pytestmark = pytest.mark.anyio
@@ -70,6 +71,17 @@ async def test_a_resent_create_returns_the_same_job_and_lists_it_once(jobs: Jobs
     assert (first.new, again.new) == (True, False)
     assert again.record == first.record
     assert [found.id for found in (await jobs.list("a", limit=5)).records] == [job]
+
+
+async def test_a_create_that_a_proxy_sent_twice_is_new(store: Store, tmp_path: Path) -> None:
+    class SentTwice(DirectoryStore):
+        async def put_if_absent(self, key: str, data: bytes | Path) -> bool:
+            await super().put_if_absent(key, data)
+            return await super().put_if_absent(key, data)
+
+    made = await Jobs(SentTwice(tmp_path)).create(record())
+    assert made.new
+    assert [found.id async for found in Jobs(store).active()] == [made.record.id]
 
 
 async def test_one_key_for_two_requests_names_the_difference(jobs: Jobs) -> None:
