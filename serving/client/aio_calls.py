@@ -99,8 +99,10 @@ class AioCalls:
             try:
                 async with aclosing(self.stream(following.call(), following.left_s())) as events:
                     async for event in events:
-                        following.saw(event)
+                        last = following.saw(event)
                         yield event
+                        if last:
+                            return
                 following.finished()
             except CallFailed as lost:
                 await asyncio.sleep(following.pause_after(lost))

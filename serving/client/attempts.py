@@ -77,11 +77,12 @@ class Following:
         """What remains of the deadline; None without one."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
-    def saw(self, event: WatchVideoResponse) -> None:
-        """Note an event before it is handed on."""
+    def saw(self, event: WatchVideoResponse) -> bool:
+        """Note an event before it is handed on. True for the last one: the stream's own end is not waited for."""
         self._cursor = event.cursor
         self._failures = 0
         self.ended = event.HasField("video") and event.video.state in ENDED
+        return self.ended
 
     def finished(self) -> None:
         """The server ended the stream by itself: nothing is to come after the cursor."""

@@ -96,8 +96,10 @@ class SyncCalls:
             try:
                 with closing(self.stream(following.call(), following.left_s())) as events:
                     for event in events:
-                        following.saw(event)
+                        last = following.saw(event)
                         yield event
+                        if last:
+                            return
                 following.finished()
             except CallFailed as lost:
                 time.sleep(following.pause_after(lost))

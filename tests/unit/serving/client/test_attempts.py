@@ -76,7 +76,8 @@ def test_a_watch_that_never_began_is_given_up_after_the_retries() -> None:
 
 def test_a_watch_ends_with_the_videos_last_state() -> None:
     watch = following()
-    watch.saw(WatchVideoResponse(cursor="c1", video=Video(state=Video.FAILED)))
+    assert not watch.saw(WatchVideoResponse(cursor="c1", video=Video(state=Video.RUNNING)))
+    assert watch.saw(WatchVideoResponse(cursor="c2", video=Video(state=Video.FAILED)))
     assert watch.ended
 
 
