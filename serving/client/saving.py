@@ -4,7 +4,7 @@
     cat.png.part            →   cat.png             files, by gRPC, from the beginning
 
 A part of HTTP stays when a download fails, and the next one to the same path goes on from it, unless the server has
-other bytes by then. One download to one path at a time.
+other bytes by then, or names them by no ETag. One download to one path at a time.
 """
 
 from __future__ import annotations
@@ -56,6 +56,10 @@ class Unfinished(Exception):
     """A try ended before its time; the next one goes on. It never leaves the client."""
 
 
+class Changed(Unfinished):
+    """What we had is of other bytes: no failure, all of it is asked for now."""
+
+
 class Download:
     """One download over HTTP, over as many tries as it takes. Each try is: `headers`, `answered`, `write`..., `whole`.
 
@@ -67,7 +71,9 @@ class Download:
         self._progress = progress
         self._retries = retries
         self._failures = 0
-        self._part: Path | None = next(iter(sorted(path.parent.glob(f"{_literal(path.name)}.{_TAGS}.part"))), None)
+        parts = sorted(path.parent.glob(f"{_literal(path.name)}.{_TAGS}.part"))
+        # Of bytes without a name nobody can tell whether they are still the same.
+        self._part = next((part for part in parts if part.name != _part_name(path, {})), None)
         self._done = self._part.stat().st_size if self._part else 0
         self._total = 0
         self._file: BinaryIO | None = None
@@ -91,7 +97,7 @@ class Download:
         where = unsigned(url)
         if status in _GONE:
             raise DownloadFailed(f"{where} answers {status}: it has expired, or what it stood for is deleted; ask anew")
-        part = self._path.with_name(f"{self._path.name}.{_tag(headers)}.part")
+        part = self._path.with_name(_part_name(self._path, headers))
         if status == 200:
             self._forget()
             self._done, self._total = 0, int(headers.get("content-length", 0))
@@ -99,13 +105,13 @@ class Download:
             if int(found[1]) != self._done:
                 raise DownloadFailed(f"{where} answers from byte {found[1]} and was asked from byte {self._done}")
             self._total = int(found[2])
-        elif status in (206, 416):  # our part is of other bytes
+        elif status in (206, 416) and self._done:  # our part is of other bytes
             self._forget()
-            raise Unfinished(f"{where} has changed")
+            raise Changed(f"{where} has changed")
         else:
             raise Unfinished(f"{where} answers {status}")
         self._part = part
-        self._file = part.open("ab")
+        self._file = part.open("ab" if self._done else "wb")
 
     def write(self, piece: bytes) -> None:
         """Keep a piece of the body, and tell of it."""
@@ -127,6 +133,8 @@ class Download:
     def pause_after(self, error: Exception) -> float:
         """Seconds before the next try. Raises `DownloadFailed` where several in a row brought nothing."""
         self._close()
+        if isinstance(error, Changed):
+            return 0.0
         self._failures += 1
         if self._failures > self._retries:
             raise DownloadFailed(f"{self._path.name}: {error or type(error).__name__}; what came is kept") from error
@@ -185,9 +193,9 @@ class FilePart:
         return self._done
 
 
-def _tag(headers: Mapping[str, str]) -> str:
-    """Names the bytes of an answer in a file's name."""
-    return hashlib.sha256(headers.get("etag", "").encode()).hexdigest()[:16]
+def _part_name(path: Path, headers: Mapping[str, str]) -> str:
+    """Of the part that holds an answer's bytes, until they are whole."""
+    return f"{path.name}.{hashlib.sha256(headers.get('etag', '').encode()).hexdigest()[:16]}.part"
 
 
 def _literal(name: str) -> str:

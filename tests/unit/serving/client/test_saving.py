@@ -58,6 +58,46 @@ def test_a_part_of_other_bytes_is_dropped_and_all_is_asked_for_again(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_bytes_that_changed_are_no_failure_the_first_time(tmp_path: Path) -> None:
+    path = tmp_path / "x.mp4"
+    half_done(path)
+    with Download(path, None, retries=0) as download:
+        with pytest.raises(Unfinished) as changed:
+            download.answered(416, {}, URL)
+        assert download.pause_after(changed.value) == 0.0
+        with pytest.raises(Unfinished) as broken:
+            download.answered(416, {}, URL)
+        with pytest.raises(DownloadFailed):
+            download.pause_after(broken.value)
+
+
+def test_a_part_of_bytes_without_a_name_is_not_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "x.mp4"
+    with Download(path, None, retries=0) as download:
+        download.answered(200, {"content-length": "6"}, URL)
+        download.write(b"abc")
+    with Download(path, None, retries=0) as download:
+        assert "range" not in download.headers()
+        download.answered(200, {"content-length": "2"}, URL)
+        download.write(b"xy")
+        assert download.whole() == 2
+    assert path.read_bytes() == b"xy"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_part_that_another_program_left_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "x.mp4"
+    half_done(path)
+    (tmp_path / f"x.mp4.{'0' * 16}.part").write_bytes(b"zz")
+    with Download(path, None, retries=0) as download:
+        with pytest.raises(Unfinished):
+            download.answered(206, rest(2), URL)
+        download.answered(200, whole(), URL)
+        download.write(b"abcdef")
+        download.whole()
+    assert path.read_bytes() == b"abcdef"
+
+
 def test_a_server_that_sends_all_again_is_taken_at_its_word(tmp_path: Path) -> None:
     path = tmp_path / "x.mp4"
     half_done(path)
