@@ -1,7 +1,8 @@
 """From Longtake's errors to a gRPC status with `google.rpc` details. `rpc.py` calls it; nothing else does.
 
-InvalidArgument → INVALID_ARGUMENT + BadRequest(field)    ResourceExhausted, Unavailable → + RetryInfo every error     →
-+ ErrorInfo(reason, domain `longtake.dev`)
+InvalidArgument                   → INVALID_ARGUMENT, + BadRequest(field)
+ResourceExhausted, Unavailable    → + RetryInfo
+every error                       → + ErrorInfo(reason, domain `longtake.dev`)
 """
 
 from __future__ import annotations
