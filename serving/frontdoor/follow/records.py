@@ -90,7 +90,7 @@ class RecordCache:
         key = (record.tenant, record.id)
         known = self._views.get(key)
         self._checked[key] = self._clock()
-        if known is not None and known.record.version >= record.version:
+        if known is not None and _age(known.record) >= _age(record):
             self._views.move_to_end(key)
             return known
         same_attempt = known is not None and known.record.attempt == record.attempt
@@ -182,6 +182,13 @@ class Records:
         except NotFound:
             self._cache.drop((tenant, job))
             raise
+
+
+def _age(record: JobRecord) -> tuple[int, int]:
+    """Newer records have greater ones. An idempotency key that is used again, long after its job was deleted, makes
+    another job under the same id, whose versions begin anew.
+    """
+    return record.created_ms, record.version
 
 
 def _present(view: View) -> View:

@@ -152,3 +152,12 @@ def test_progress_is_100_only_when_the_result_is_there() -> None:
     progress = progress_of(cache.put(done))
     assert (progress.percent, progress.stage) == (100, "")
     assert (progress.segments_done, progress.segments_total) == (2, 2)
+
+
+def test_a_job_that_is_made_anew_under_an_old_id_replaces_the_deleted_one(cache: RecordCache) -> None:
+    gone = record(state=JobState.DELETED, version=9, created_ms=1_000)
+    anew = record(version=1, created_ms=2_000)
+    assert key(gone) == key(anew)
+    cache.put(gone)
+    assert cache.put(anew).record == anew
+    assert cache.put(gone).record == anew
