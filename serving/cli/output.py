@@ -31,6 +31,8 @@ ApiKey = Annotated[
 Tls = Annotated[bool, typer.Option("--tls", envvar="LONGTAKE_TLS", help="Connect with TLS.")]
 Output = Annotated[str, typer.Option("--output", "-o", help="`text` or `json`.")]
 SERVER = "127.0.0.1:50051"
+CALL_S = 600.0
+"""A call may take so long: a create fetches and checks all its inputs before it answers."""
 
 
 @contextmanager
@@ -39,7 +41,7 @@ def connected(server: str, api_key: str | None, *, tls: bool) -> Iterator[Client
     from serving.client import Client, ClientError, InvalidArgument, NotFound, Unauthenticated, Unavailable
 
     try:
-        with Client(server, api_key=api_key, tls=tls) as client:
+        with Client(server, api_key=api_key, tls=tls, timeout_s=CALL_S) as client:
             yield client
     except Unavailable:
         fail(

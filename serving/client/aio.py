@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Self
 
@@ -92,7 +93,7 @@ class AsyncClient:
 
     def watch(
         self, video: str, *, cursor: str = "", previews: bool = False, timeout_s: float | None = None
-    ) -> AsyncIterator[WatchVideoResponse]:
+    ) -> AsyncGenerator[WatchVideoResponse]:
         """What happens to a video, from the start or from a cursor, until it has ended.
 
         A lost connection is opened again from the newest cursor, so no event is missed or told twice. Raises
@@ -103,7 +104,7 @@ class AsyncClient:
         """
         return self._calls.follow(video, cursor=cursor, previews=previews, timeout_s=timeout_s)
 
-    def list(self, *, limit: int = 20) -> AsyncIterator[Video]:
+    def list(self, *, limit: int = 20) -> AsyncGenerator[Video]:
         """Videos, newest first, as many pages as `limit` takes.
 
         >>> video in [found.id async for found in client.list(limit=1000)]
@@ -179,7 +180,7 @@ class AsyncClient:
         """
         return await self._calls.ask(calls.get_file(file))
 
-    def files(self, *, limit: int = 20) -> AsyncIterator[File]:
+    def files(self, *, limit: int = 20) -> AsyncGenerator[File]:
         """Files, newest first, as many pages as `limit` takes.
 
         >>> file in [found.id async for found in client.files(limit=1000)]
@@ -193,9 +194,11 @@ class AsyncClient:
         >>> await client.download_file(file, folder / "copy.png") == picture.stat().st_size
         True
         """
+        stream = self._calls.stream(calls.download_file(file), None)
         with FilePart(await self.file(file), path, progress) as part:
-            async for piece in self._calls.stream(calls.download_file(file), None):
-                part.write(piece.data)
+            async with aclosing(stream) as pieces:
+                async for piece in pieces:
+                    part.write(piece.data)
             return part.whole()
 
     async def delete_file(self, file: str) -> None:

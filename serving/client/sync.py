@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -92,7 +92,7 @@ class Client:
 
     def watch(
         self, video: str, *, cursor: str = "", previews: bool = False, timeout_s: float | None = None
-    ) -> Iterator[WatchVideoResponse]:
+    ) -> Generator[WatchVideoResponse]:
         """What happens to a video, from the start or from a cursor, until it has ended.
 
         A lost connection is opened again from the newest cursor, so no event is missed or told twice. Raises
@@ -103,7 +103,7 @@ class Client:
         """
         return self._calls.follow(video, cursor=cursor, previews=previews, timeout_s=timeout_s)
 
-    def list(self, *, limit: int = 20) -> Iterator[Video]:
+    def list(self, *, limit: int = 20) -> Generator[Video]:
         """Videos, newest first, as many pages as `limit` takes.
 
         >>> video in [found.id for found in client.list(limit=1000)]
@@ -179,7 +179,7 @@ class Client:
         """
         return self._calls.ask(calls.get_file(file))
 
-    def files(self, *, limit: int = 20) -> Iterator[File]:
+    def files(self, *, limit: int = 20) -> Generator[File]:
         """Files, newest first, as many pages as `limit` takes.
 
         >>> file in [found.id for found in client.files(limit=1000)]
