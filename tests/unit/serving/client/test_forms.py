@@ -31,7 +31,7 @@ def test_a_method_takes_and_returns_the_same_in_both(name: str) -> None:
     sync = inspect.signature(getattr(Client, name))
     other = inspect.signature(getattr(AsyncClient, SPECIAL.get(name, name)))
     assert list(sync.parameters.values()) == list(other.parameters.values())
-    assert sync.return_annotation == re.sub(r"^AsyncIterator\[", "Iterator[", other.return_annotation)
+    assert sync.return_annotation == re.sub(r"^AsyncGenerator\[", "Generator[", other.return_annotation)
 
 
 @pytest.mark.parametrize("name", sorted(public(Client)))
