@@ -32,8 +32,7 @@ def url_of(video: Video, number: int) -> str:
     """Where the video is, or its image `number` from 0. Raises `NothingToDownload`."""
     urls = list(video.image_urls) or ([video.url] if video.url else [])
     if not urls:
-        state = Video.State.Name(video.state).lower()
-        raise NothingToDownload(f"{video.id} has nothing to download: it is {state}")
+        raise NothingToDownload(f"{video.id} has nothing to download: it is {_state(video)}")
     if not 0 <= number < len(urls):
         raise NothingToDownload(f"{video.id} has no number {number}: give 0 to {len(urls) - 1}")
     return urls[number]
@@ -42,9 +41,14 @@ def url_of(video: Video, number: int) -> str:
 def image_urls_of(video: Video) -> Sequence[str]:
     """Where the images of an image job are. Raises `NothingToDownload`."""
     if not video.image_urls:
-        state = Video.State.Name(video.state).lower()
-        raise NothingToDownload(f"{video.id} has no images: it is {state}, of {Video.Kind.Name(video.kind)}")
+        raise NothingToDownload(f"{video.id} has no images: it is {_state(video)}, of {Video.Kind.Name(video.kind)}")
     return video.image_urls
+
+
+def _state(video: Video) -> str:
+    """In words; while it runs, with how far it is."""
+    state = Video.State.Name(video.state).lower()
+    return f"{state}, {video.progress.percent} %" if video.state == Video.RUNNING else state
 
 
 def unsigned(url: str) -> str:

@@ -105,8 +105,10 @@ class Feed:
         while not self._closed:
             events = self._after(at)
             if first or events is None or events or self._beats != beats:
+                if events is None:
+                    rankings = -1  # who missed something has forgotten the reasons too
                 whys = None
-                if rankings != self._rankings and (first or self._beats != beats):
+                if rankings != self._rankings and (first or events is None or self._beats != beats):
                     whys, rankings = self._whys, self._rankings
                 beats, first = self._beats, False
                 at = self._cursor

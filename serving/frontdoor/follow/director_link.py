@@ -140,8 +140,6 @@ class DirectorLink:
         if message.epoch != self._epoch or not message.continuous:
             self._cache.forget_running()
             self._log.info("watching the Director", epoch=message.epoch)
-        if message.epoch != self._epoch:
-            self._cache.ranked({})  # of an order that another Director made
         self._epoch, self._cursor = message.epoch, message.cursor
         for event in message.events:
             self._apply(event)

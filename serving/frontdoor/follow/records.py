@@ -115,6 +115,7 @@ class RecordCache:
     def forget_running(self) -> None:
         """Something may have been missed: forget all that is not final."""
         self._vouched_at = float("-inf")
+        self._whys = {}
         for key in [key for key, view in self._views.items() if not view.record.state.terminal]:
             self.drop(key)
 

@@ -119,3 +119,16 @@ async def test_however_often_the_queue_is_ordered_nothing_is_told_without_a_beat
     assert (await anext(watching)).whys is None
     feed.beat()
     assert (await anext(watching)).whys == {("studio", "vid_a"): "next"}
+
+
+async def test_a_watcher_that_missed_events_is_told_again_why_jobs_wait(record: JobRecord) -> None:
+    feed = Feed(epoch=1, capacity=2)
+    feed.ranked({("studio", "vid_a"): "next"})
+    watching = feed.watch(0, 1, seconds=5)
+    await anext(watching)
+    for step in range(3):
+        feed.progress(record, "denoising", step, 0)
+    behind = await anext(watching)
+
+    assert not behind.continuous
+    assert behind.whys == {("studio", "vid_a"): "next"}

@@ -69,6 +69,7 @@ def test_a_break_in_the_stream_forgets_all_that_is_not_final(cache: RecordCache)
     done = record(state=JobState.SUCCEEDED, version=5)
     cache.put(running)
     cache.put(done)
+    cache.ranked({key(running): "over its share"})
     cache.vouch()
 
     cache.forget_running()
@@ -76,6 +77,7 @@ def test_a_break_in_the_stream_forgets_all_that_is_not_final(cache: RecordCache)
 
     assert cache.lookup(key(running)) is None
     assert cache.lookup(key(done)) is not None
+    assert cache.why(key(running)) == "", "an earlier Director said so, and this one may not say at all"
 
 
 def test_steps_make_a_new_view_so_that_rendered_answers_never_lie(cache: RecordCache) -> None:
