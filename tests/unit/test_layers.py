@@ -49,8 +49,12 @@ BY_NAME = (
     Plant("serving", "serving.director.queue.order", "serving.frontdoor.videos"),
     Plant("serving", "serving.paging", "serving.director.director"),
     Plant("serving", "serving.store.blobs", "serving.frontdoor.server"),
+    Plant("families", "engines.families.planted", "engines.families.sprite.family"),
+    Plant("families", "engines.families.base", "engines.families.sprite.family"),
+    Plant("runtimes", "engines.runtimes", "engines.runtimes.torch"),
+    Plant("runtimes", "engines.runtimes.torch", "engines.runtimes.onnxruntime"),
 )
-"""Imports that earlier contracts let pass."""
+"""Imports that earlier contracts let pass, and rooms of their own for families and runtimes to come."""
 
 
 def plants() -> Iterator[Plant]:
