@@ -51,6 +51,8 @@ def test_a_new_field_a_new_method_and_a_new_message_break_nobody(copy: Path) -> 
     ("file", "before", "after", "wanted"),
     [
         (VIDEOS, "  int32 percent = 6;", "", 'field "6"'),
+        (VIDEOS, "  int32 percent = 6;", '  reserved 6;\n  reserved "percent";', 'field "6"'),
+        (VIDEOS, "    EXPIRED = 6;", '    reserved 6;\n    reserved "EXPIRED";', 'value "6"'),
         (VIDEOS, "  int32 percent = 6;", "  int32 per_cent = 6;", '"percent"'),
         (VIDEOS, "  int32 percent = 6;", "  string percent = 6;", "type"),
         (VIDEOS, "  int32 percent = 6;", "  int32 percent = 7;", 'field "6"'),
@@ -60,6 +62,8 @@ def test_a_new_field_a_new_method_and_a_new_message_break_nobody(copy: Path) -> 
     ],
     ids=[
         "field-gone",
+        "field-reserved",
+        "enum-value-reserved",
         "field-renamed",
         "type-changed",
         "number-changed",
