@@ -30,6 +30,7 @@ from serving.jobs.repository import Jobs
 from serving.local.embedded import Embedded
 from serving.settings import Grpc, Http, Settings, Stages
 from serving.stages.checkpoint import SHARE
+from serving.store import keys
 from serving.store.base import Store
 from serving.store.open import open_store
 
@@ -61,7 +62,7 @@ async def strike_all(root: int, store: Store, kills: int, random: Random) -> lis
 
 
 async def _committed(store: Store) -> int:
-    return sum([1 async for _ in store.list(f"t/{TENANT}/segments/")])
+    return sum([1 async for _ in store.list(keys.segments_of(TENANT))])
 
 
 async def undisturbed(server: str, store: Store) -> dict[Spec, str]:
