@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from serving.gen.longtake.internal.v1 import director_pb2
+from serving.gen.longtake.v1 import files_pb2, jobs_pb2, models_pb2, videos_pb2
+from serving.gen.xai.api.v1 import auth_pb2, batch_pb2, image_pb2, video_pb2
+from serving.gen.xai.api.v1 import files_pb2 as xai_files_pb2
+from serving.metrics import FRONT_DOOR, REPLICAS
 from serving.settings import Settings
 from tests.pages.markdown import ROOT, Page, pages
 
@@ -70,6 +75,31 @@ def test_variables_that_are_named_are_read(page: Page) -> None:
         known.add(f"LONGTAKE_{group}".upper())
         known |= {f"LONGTAKE_{group}__{name}".upper() for name in getattr(field.annotation, "model_fields", ())}
     named = set(re.findall(r"LONGTAKE_[A-Z0-9_]*[A-Z0-9]", page.text))
+    assert named - known == set()
+
+
+@every_page
+def test_settings_that_are_named_exist(page: Page) -> None:
+    groups = {name: getattr(field.annotation, "model_fields", None) for name, field in Settings.model_fields.items()}
+    named = [span.split(".") for span in page.spans if re.fullmatch(r"[a-z]+\.[a-z_]+", span)]
+    wrong = [".".join(parts) for parts in named if (fields := groups.get(parts[0])) and parts[1] not in fields]
+    assert [name for name in wrong if not name.endswith((".py", ".md"))] == []
+
+
+@every_page
+def test_metrics_that_are_named_exist(page: Page) -> None:
+    known = {metric.name for metric in FRONT_DOOR} | {f"ray_{metric.name}" for metric in REPLICAS}
+    named = {name for span in page.spans for name in re.findall(r"^(?:ray_)?longtake_\w+", span)}
+    assert named - known == set(), "serving/metrics.py has them; Ray puts `ray_` before its own"
+
+
+@every_page
+def test_methods_that_are_named_exist(page: Page) -> None:
+    ours = (director_pb2, files_pb2, jobs_pb2, models_pb2, videos_pb2)
+    files = (*ours, auth_pb2, batch_pb2, xai_files_pb2, image_pb2, video_pb2)
+    services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
+    known = {f"{service.full_name}/{method.name}" for service in services for method in service.methods}
+    named = {span for span in page.spans if re.fullmatch(r"(longtake\.|xai_api\.)[\w.]+/[A-Z]\w+", span)}
     assert named - known == set()
 
 
