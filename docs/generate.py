@@ -103,7 +103,9 @@ def entry(group: type[BaseModel], name: str) -> type[BaseModel]:
 
 
 def described(group: type[BaseModel]) -> str:
-    """Its docstring in one paragraph."""
+    """Its docstring in one paragraph. Raises `ValueError` where there is none."""
+    if not group.__doc__:
+        raise ValueError(f"the group {group.__name__} says nothing: write its docstring in serving/settings.py")
     return " ".join((group.__doc__ or "").split())
 
 
