@@ -95,5 +95,5 @@ def _tell(pieces: list[Piece], folder: Path, seconds: float) -> None:
 
     typer.echo(f"\nDone in {seconds:.0f} s. What was made, and what its pixels show:\n")
     for piece in pieces:
-        typer.echo(f"  {piece.files[0]}\n      {measure.told(piece.readings)}")
+        typer.echo(f"  {piece.files[0]}\n      {measure.in_words(piece.readings)}")
     typer.echo(f"\n  contact sheets  {folder}/*.png\n  the page        {(folder / 'index.html').resolve()}")

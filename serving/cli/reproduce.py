@@ -69,12 +69,12 @@ async def _found(video: str, url: str | None, tenant: str) -> list[Compared]:
     try:
         session = await engine_store.load(settings.model, store, threads=settings.stages.engine_threads)
         with session:
-            return await run(store, tenant, video, session, on_progress=_told)
+            return await run(store, tenant, video, session, on_progress=_say_what_is_made)
     finally:
         await store.close()
 
 
-def _told(record: JobRecord) -> None:
+def _say_what_is_made(record: JobRecord) -> None:
     if sys.stderr.isatty():
         made = len(record.segments) + len(record.images)
         typer.echo(f"\r  {made} of {len(record.plan.segments)} made again ", err=True, nl=False)

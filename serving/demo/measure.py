@@ -33,7 +33,7 @@ def readings(frames: NDArray[np.uint8], scale: int) -> dict[str, str]:
     return out
 
 
-def told(found: dict[str, str]) -> str:
+def in_words(found: dict[str, str]) -> str:
     """What `readings` found, on one line."""
     shown = {name.removeprefix("shows").strip(): value for name, value in found.items() if name.startswith("shows")}
     if len(shown) > 1 and len(set(shown.values())) == 1:

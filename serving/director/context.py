@@ -31,7 +31,7 @@ class OnWork(Protocol):
 
 @dataclass(frozen=True)
 class RunContext:
-    """See the module."""
+    """One per Director; its runs share it."""
 
     stages: Stages
     publisher: Publisher

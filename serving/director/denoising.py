@@ -14,7 +14,7 @@ from serving.director import chain
 from serving.director.attempt import Attempt
 from serving.director.conditions import Conditions
 from serving.director.context import RunContext
-from serving.jobs.history import EventKind, Span
+from serving.jobs.history import EventKind, WorkSpan
 from serving.jobs.lease import BEAT_EVERY_S, TTL_S, Verdict
 from serving.metrics import STEPS_RECOMPUTED
 from serving.plan import PlannedSegment
@@ -33,7 +33,7 @@ class Denoised:
 
     latents: LatentRef
     replica: str
-    span: Span
+    span: WorkSpan
 
 
 class SegmentDenoising:
@@ -83,7 +83,9 @@ class SegmentDenoising:
             self._on_slice(result)
             self._measure(result)
             if result.latents is not None:
-                span = Span(stage="denoising", start_ms=began, end_ms=self._context.now_ms(), replica=result.replica)
+                span = WorkSpan(
+                    stage="denoising", start_ms=began, end_ms=self._context.now_ms(), replica=result.replica
+                )
                 return Denoised(result.latents, result.replica, span)
 
     def _call(self, budget_s: float) -> SliceCall:

@@ -13,8 +13,9 @@ from serving.director.events import Feed
 from serving.director.queue.waiting import WaitingJobs
 from serving.director.running import RunningJobs
 from serving.errors import Corrupt, NotFound
+from serving.jobs.active import Active
 from serving.jobs.ids import JobKey
-from serving.jobs.repository import Active, Jobs
+from serving.jobs.repository import Jobs
 from serving.logs import logger
 
 LIST_EVERY_S = 2.0

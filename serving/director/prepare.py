@@ -6,7 +6,7 @@ from engines.families.base import Family, Subject
 from serving.director import chain
 from serving.director.attempt import Attempt
 from serving.director.context import RunContext
-from serving.jobs.history import EventKind, Span
+from serving.jobs.history import EventKind, WorkSpan
 from serving.jobs.record import JobRecord, Phase
 from serving.metrics import SEGMENTS_COMMITTED
 from serving.segments.lineage import Segments
@@ -116,8 +116,8 @@ class Preparation:
     def _record(self) -> JobRecord:
         return self._attempt.record
 
-    def _span(self, stage: str, began_ms: int) -> Span:
-        return Span(stage=stage, start_ms=began_ms, end_ms=self._context.now_ms())
+    def _span(self, stage: str, began_ms: int) -> WorkSpan:
+        return WorkSpan(stage=stage, start_ms=began_ms, end_ms=self._context.now_ms())
 
     def _tell(self, stage: str) -> None:
         self._context.feed.progress(self._record, stage, self._record.steps_done, 0)

@@ -16,7 +16,7 @@ from serving.director.context import RunContext
 from serving.director.denoising import Denoised, SegmentDenoising
 from serving.director.one_behind import OneBehind
 from serving.director.prepare import Preparation
-from serving.jobs.history import EventKind, Span
+from serving.jobs.history import EventKind, WorkSpan
 from serving.jobs.record import JobRecord, JobState, Phase
 from serving.metrics import SEGMENTS_COMMITTED
 from serving.plan import PlannedSegment
@@ -96,7 +96,7 @@ class JobRun:
 
     async def _render(
         self, planned: PlannedSegment, parent: SegmentManifest | None, made: Denoised, *, last: bool
-    ) -> tuple[RenderResult, Span]:
+    ) -> tuple[RenderResult, WorkSpan]:
         began = self._context.now_ms()
         call = chain.render_call(self._record, self._family, parent)
         take = chain.take_call(self._record, planned, made.latents, made.replica, last=last)
@@ -123,7 +123,7 @@ class JobRun:
             drawn, drawing = await self._draw(planned, made, last=last)
             await self._commit(planned, (made.span, drawing), last, images=(*self._record.images, drawn.image))
 
-    async def _draw(self, planned: PlannedSegment, made: Denoised, *, last: bool) -> tuple[ImageResult, Span]:
+    async def _draw(self, planned: PlannedSegment, made: Denoised, *, last: bool) -> tuple[ImageResult, WorkSpan]:
         began = self._context.now_ms()
         call = chain.image_call(self._record, self._family)
         take = chain.take_call(self._record, planned, made.latents, made.replica, last=last)
@@ -159,7 +159,7 @@ class JobRun:
         return await denoising.run(self._conditions)
 
     async def _commit(
-        self, planned: PlannedSegment, spans: tuple[Span, ...], last: bool, **made: tuple[str, ...]
+        self, planned: PlannedSegment, spans: tuple[WorkSpan, ...], last: bool, **made: tuple[str, ...]
     ) -> None:
         """Name what was made in the record; with the last of it the job ends."""
         self.attempt.note(EventKind.COMMITTED, segment=planned.index, spans=spans)
@@ -174,8 +174,8 @@ class JobRun:
     def _record(self) -> JobRecord:
         return self.attempt.record
 
-    def _span(self, stage: str, began_ms: int) -> Span:
-        return Span(stage=stage, start_ms=began_ms, end_ms=self._context.now_ms())
+    def _span(self, stage: str, began_ms: int) -> WorkSpan:
+        return WorkSpan(stage=stage, start_ms=began_ms, end_ms=self._context.now_ms())
 
     def _tell(self, stage: str, segment: int = 0) -> None:
         """Live progress. Steps only grow, though a record that is written meanwhile counts committed ones alone."""

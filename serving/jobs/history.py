@@ -34,7 +34,7 @@ class EventKind(StrEnum):
     ENDED = "ended"
 
 
-class Span(Frozen):
+class WorkSpan(Frozen):
     """One piece of work for a segment."""
 
     stage: str
@@ -59,7 +59,7 @@ class Event(Frozen):
     """Steps that had been done before and had to be done again."""
     replica: str = ""
     text: str = ""
-    spans: tuple[Span, ...] = ()
+    spans: tuple[WorkSpan, ...] = ()
     left_out: int = 0
     """Events between the one before and this one that are not kept any more."""
 

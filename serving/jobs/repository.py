@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from serving.errors import AlreadyExists, Conflict, Corrupt, FailedPrecondition, NotFound
+from serving.jobs.active import Active
 from serving.jobs.record import TRANSITIONS, JobRecord, JobState
 from serving.logs import logger
 from serving.requests import VideoRequest
@@ -25,16 +26,6 @@ from serving.store.base import Store
 _ID = re.compile(r"[a-z]+_[a-z0-9]{1,40}\Z")
 
 _log = logger("jobs")
-
-
-@dataclass(frozen=True)
-class Active:
-    """A job that waits or runs, as its key tells."""
-
-    tenant: str
-    id: str
-    priority: int
-    deadline_ms: int | None
 
 
 @dataclass(frozen=True)

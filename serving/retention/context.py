@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Collection:
-    """See the module."""
+    """One per run of the collector."""
 
     store: Store
     retention: Retention

@@ -14,7 +14,7 @@ from serving.stages import contracts
 from serving.stages.interface import Ref
 
 T = TypeVar("T")
-Work = Callable[..., Coroutine[Any, Any, T]]
+StageCall = Callable[..., Coroutine[Any, Any, T]]
 """Called with the stage, and with the values of the references that it needs."""
 
 
@@ -64,9 +64,9 @@ class StagesByName(ABC):
         return await self._answer(RENDERER, lambda renderer, taken: renderer.render_image(call, taken), latents)
 
     @abstractmethod
-    async def _answer(self, stage: CountedWork, work: Work[T], *given: Ref, replica: str | None = None) -> T:
+    async def _answer(self, stage: CountedWork, work: StageCall[T], *given: Ref, replica: str | None = None) -> T:
         """Wait for the references, do the work at the stage, on the replica of that id if it lives, and answer."""
 
     @abstractmethod
-    def _refer(self, stage: CountedWork, work: Work[Any], *given: Ref, replica: str | None = None) -> Ref:
+    def _refer(self, stage: CountedWork, work: StageCall[Any], *given: Ref, replica: str | None = None) -> Ref:
         """Begin to do so, and return at once what stands for the answer."""

@@ -21,7 +21,7 @@ from serving.store.blobs import Blobs
 
 
 class Conditioner:
-    """See the module."""
+    """One per replica."""
 
     def __init__(self, loaded: Loaded, decoder: Decoder) -> None:
         self._loaded = loaded

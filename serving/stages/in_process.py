@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from serving.media.sandbox import Decoder
 from serving.stage_names import CONDITIONER, DENOISER, INGEST, PROMPT_WRITER, RENDERER, TEXT_ENCODER, CountedWork
-from serving.stages.by_name import StagesByName, Work
+from serving.stages.by_name import StageCall, StagesByName
 from serving.stages.condition import Conditioner
 from serving.stages.denoise import Denoiser
 from serving.stages.ingest import Ingester
@@ -51,12 +51,12 @@ class InProcessStages(StagesByName):
     async def _answer(
         self,
         stage: CountedWork,
-        work: Work[T],
+        work: StageCall[T],
         *given: Ref,
         replica: str | None = None,  # noqa: ARG002  (there is one)
     ) -> T:
         values = [await cast(asyncio.Task[Any], reference) for reference in given]
         return await work(self._stages[stage], *values)
 
-    def _refer(self, stage: CountedWork, work: Work[Any], *given: Ref, replica: str | None = None) -> Ref:
+    def _refer(self, stage: CountedWork, work: StageCall[Any], *given: Ref, replica: str | None = None) -> Ref:
         return Ref(asyncio.create_task(self._answer(stage, work, *given, replica=replica)))

@@ -33,7 +33,7 @@ _FIELD = "video"
 
 
 class Ingester:
-    """See the module."""
+    """One per replica of the Conditioner's stage."""
 
     def __init__(self, loaded: Loaded, decoder: Decoder) -> None:
         self._loaded = loaded

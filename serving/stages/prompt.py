@@ -13,7 +13,7 @@ from serving.stages.contracts import PromptCall, PromptResult
 
 
 class PromptWriter:
-    """See the module."""
+    """One per replica."""
 
     def __init__(self, family: Callable[[str], Family]) -> None:
         self._family = family

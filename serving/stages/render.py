@@ -48,7 +48,7 @@ class Encoded:
 
 
 class Renderer:
-    """See the module."""
+    """One per replica."""
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded

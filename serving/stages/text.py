@@ -15,7 +15,7 @@ from serving.store.blobs import Blobs
 
 
 class TextEncoder:
-    """See the module."""
+    """One per replica."""
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded

@@ -18,7 +18,7 @@ from serving.media.sandbox import Decoder
 from serving.metrics import Unrecorded
 from serving.segments.manifest import MediaPart
 from serving.stage_names import CONDITIONER, PROMPT_WRITER, TEXT_ENCODER, CountedWork
-from serving.stages.by_name import StagesByName, Work
+from serving.stages.by_name import StageCall, StagesByName
 from serving.stages.condition import Conditioner
 from serving.stages.contracts import ImageCall, ImageResult, RenderCall, RenderResult, StageLost
 from serving.stages.interface import Ref
@@ -135,17 +135,17 @@ class SimStages(StagesByName):
         self._network = network
         self._pools = pools
 
-    async def _answer(self, stage: CountedWork, work: Work[T], *given: Ref, replica: str | None = None) -> T:
+    async def _answer(self, stage: CountedWork, work: StageCall[T], *given: Ref, replica: str | None = None) -> T:
         _, value = await self._made(stage, work, *given, replica=replica)
         return value
 
-    def _refer(self, stage: CountedWork, work: Work[Any], *given: Ref, replica: str | None = None) -> Ref:
+    def _refer(self, stage: CountedWork, work: StageCall[Any], *given: Ref, replica: str | None = None) -> Ref:
         made = asyncio.get_running_loop().create_task(self._made(stage, work, *given, replica=replica))
         made.add_done_callback(_looked_at)
         return Ref(_Promise(made))
 
     async def _made(
-        self, stage: CountedWork, work: Work[T], *given: Ref, replica: str | None = None
+        self, stage: CountedWork, work: StageCall[T], *given: Ref, replica: str | None = None
     ) -> tuple[Replica, T]:
         values = [await cast(_Promise, ref).value() for ref in given]
         chosen = await self._pools[stage].choose(replica)

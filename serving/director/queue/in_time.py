@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from serving.director.queue.shares import Shares
 
 
-class Kept:
+class Layout:
     """The work that is laid out. More urgent classes are laid out first and then stay."""
 
     def __init__(self, shares: Shares, servers: int) -> None:

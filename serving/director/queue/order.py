@@ -29,7 +29,7 @@ from enum import StrEnum
 from itertools import groupby, islice
 from typing import NamedTuple
 
-from serving.director.queue.in_time import Kept
+from serving.director.queue.in_time import Layout
 from serving.director.queue.shares import Shares
 from serving.jobs.record import URGENT
 from serving.stages.contracts import Rank
@@ -181,7 +181,7 @@ def _laid_out(due: list[_Due], now_ms: int, shares: Shares, servers: int) -> tup
     """
     kept: list[_Due] = []
     hopeless: list[_Due] = []
-    layout = Kept(shares, servers)
+    layout = Layout(shares, servers)
     for _, jobs in groupby(due, key=lambda job: job.priority):
         peers = list(jobs)
         out = layout.lay_out([(job.tenant, job.work.remaining_s, (job.due_ms - now_ms) / 1000) for job in peers])

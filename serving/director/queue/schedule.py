@@ -52,7 +52,7 @@ class Schedule:
         work = [*map(self._waiting_work, waiting), *map(self._running_work, running)]
         ranked = arrange(work, now_ms=self._now_ms(), shares=self._shares, servers=self._servers)
         self._ranks = {(place.work.tenant, place.work.job): place.rank for place in ranked}
-        self.whys = _told(ranked)
+        self.whys = _whys_of(ranked)
         return self._starting(to_start(ranked, slots=self._slots), waiting)
 
     def rank(self, record: JobRecord) -> Rank:
@@ -112,7 +112,7 @@ class Schedule:
         return sum(self.estimates.unit(RENDERER, record.plan, segment) for segment in record.plan.segments[done:])
 
 
-def _told(ranked: Collection[Ranked]) -> dict[JobKey, Why]:
+def _whys_of(ranked: Collection[Ranked]) -> dict[JobKey, Why]:
     each = max(1, MOST_TOLD // max(1, len({place.work.tenant for place in ranked})))
     seen: Counter[str] = Counter()
     whys: dict[JobKey, Why] = {}

@@ -26,7 +26,7 @@ REMEMBERED = 4096
 
 
 class Shares:
-    """See the module."""
+    """One Director's ledger."""
 
     def __init__(self, weights: Mapping[str, float] | None = None, *, lag_s: float = LAG_S) -> None:
         """`weights`: a tenant of weight 2 gets twice what one of weight 1 gets; the default is 1."""

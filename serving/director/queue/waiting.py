@@ -7,9 +7,9 @@ from bisect import insort
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from serving.jobs.active import Active
 from serving.jobs.ids import JobKey
 from serving.jobs.record import JobRecord
-from serving.jobs.repository import Active
 
 AHEAD = 64
 """So many jobs of each tenant are looked at when the next ones are chosen; the rest of a long line is behind them."""

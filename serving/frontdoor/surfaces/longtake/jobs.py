@@ -17,7 +17,7 @@ from serving.frontdoor.requeue import DeadJobs
 from serving.frontdoor.surfaces.longtake.messages import VideoMessages
 from serving.frontdoor.videos import Videos
 from serving.gen.longtake.v1 import jobs_pb2, videos_pb2
-from serving.jobs.history import Event, Span
+from serving.jobs.history import Event, WorkSpan
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs
 from serving.stage_names import DENOISER
@@ -95,7 +95,7 @@ def _happening(event: Event) -> jobs_pb2.JobHappening:
     )
 
 
-def _span(span: Span) -> jobs_pb2.WorkSpan:
+def _span(span: WorkSpan) -> jobs_pb2.WorkSpan:
     return jobs_pb2.WorkSpan(
         stage=span.stage,
         start_time=timestamp(span.start_ms),

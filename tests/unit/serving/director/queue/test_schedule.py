@@ -13,8 +13,8 @@ from serving.director.queue.order import OVERFULL, Why
 from serving.director.queue.schedule import LAST, Schedule
 from serving.director.queue.waiting import AHEAD, SOFT_MS, WaitingJobs
 from serving.estimates import Estimates
+from serving.jobs.active import Active
 from serving.jobs.record import JobRecord
-from serving.jobs.repository import Active
 from serving.plan import plan
 from serving.requests import VideoRequest
 from serving.stage_names import DENOISER, RENDERER

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from serving.director.queue import waiting as module
 from serving.director.queue.waiting import Waiting, WaitingJobs
-from serving.jobs.repository import Active
+from serving.jobs.active import Active
 
 _TENANTS = st.sampled_from(["a", "b"])
 _JOBS = st.sampled_from([f"vid_{number}" for number in range(9)])
