@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -21,6 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as UnparsedVariable
 
 from serving.errors import SettingsError
 from serving.frozen import Frozen
@@ -252,6 +254,10 @@ def load_settings(**flags: Any) -> Settings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise SettingsError(f"setting `{name}`: {first['msg']} (it is {first.get('input')!r})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{config} is no TOML: {error}") from error
+    except UnparsedVariable as error:
+        raise SettingsError(f"the environment, where a table is JSON: {error}: {error.__cause__}") from error
     _check(settings)
     return settings
 

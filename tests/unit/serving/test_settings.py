@@ -50,6 +50,20 @@ def test_a_missing_settings_file_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         load_settings()
 
 
+def test_a_settings_file_that_is_no_toml_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "longtake.toml"
+    file.write_text("slots = [")
+    monkeypatch.setenv("LONGTAKE_CONFIG", str(file))
+    with pytest.raises(SettingsError, match=r"longtake\.toml is no TOML: Invalid value"):
+        load_settings()
+
+
+def test_a_table_in_the_environment_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGTAKE_STAGES__SCALE", '{"denoiser": ')
+    with pytest.raises(SettingsError, match=r"JSON: .*stages.*Expecting value"):
+        load_settings()
+
+
 def test_a_reachable_address_demands_keys() -> None:
     with pytest.raises(SettingsError, match=r"auth\.keys_file"):
         load_settings(grpc={"address": "0.0.0.0:50051"})
