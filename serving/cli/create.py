@@ -172,7 +172,7 @@ def extend(
     from serving.gen.longtake.v1.videos_pb2 import Extension
 
     with connected(server, api_key, tls=tls) as client:
-        own = video.startswith("vid_")
+        own = video.startswith("vid_") and not Path(video).is_file()  # results are saved as <id>.mp4
         extends = (
             Extension(video_id=video, segment=segment)
             if own

@@ -40,6 +40,9 @@ def test_a_video_is_made_extended_and_saved(cli: Cli) -> None:
     assert "49" in said
     assert (cli.folder / "longer.mp4").exists()
 
+    own_copy = json.loads(cli.did("extend", f"{made['id']}.mp4", "-d", "1", "-o", "json"))  # the file as it was saved
+    assert (own_copy["parent_video_id"], own_copy["frames"]) == (made["id"], 33)
+
     path = json.loads(cli.did("lineage", made["id"], "-o", "json"))
     assert len(path["segments"]) == 1
     assert made["id"] in cli.did("lineage", made["id"])
@@ -52,6 +55,7 @@ def test_an_image_is_made_from_a_picture_of_the_user(cli: Cli) -> None:
 
     made = json.loads(cli.did("image", "a red circle", "-o", "json"))
     assert made["kind"] == "KIND_IMAGE"
+    assert "frames a second" not in cli.did("status", made["id"])
     assert list(cli.folder.glob(f"{made['id']}*.png"))
     other = json.loads(cli.did("generate", "like this", "-d", "1", "--reference", "mine.png", "-o", "json"))
     assert other["state"] == "SUCCEEDED"
@@ -159,3 +163,9 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     asked = f"import sys, serving.cli.main as m; m.build(); print([n for n in {heavy} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_no_command_is_imported_before_an_interrupt_is_met() -> None:
+    asked = "import sys, serving.cli.main; print([n for n in sys.modules if n.startswith('serving.cli.')])"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['serving.cli.main']"
