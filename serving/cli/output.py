@@ -86,13 +86,14 @@ def state_of(video: Video) -> str:
 
 def describe(video: Video) -> str:
     """A video in lines, for people."""
+    size = f"{video.width}x{video.height}"
     lines = {
         "video": f"{video.id}  ({state_of(video)})",
         "prompt": video.prompt,
         "understood as": video.effective_prompt,
         "reference": "; ".join(video.effective_references),
         "extends": video.parent_video_id,
-        "size": f"{video.width}x{video.height}, {video.fps} frames a second, {video.codec}",
+        "size": size + (f", {video.fps} frames a second, {video.codec}" if video.fps else ""),
         "frames": f"{video.frames} ({video.frames / video.fps:.1f} s)" if video.frames and video.fps else "",
         "seed": str(video.seed),
         "note": "\n               ".join(video.warnings),
