@@ -6,8 +6,6 @@ import sys
 
 import typer
 
-from serving.cli import create, demo, doctor, engines, gc, jobs, keys, models, reproduce, up, videos
-
 _HELP = """Longtake makes video: from text, from pictures, and by extending what is there.
 
 Begin with `longtake up` in one terminal, then in another:
@@ -20,7 +18,9 @@ Exit codes: 0 done, 1 the job failed, 2 wrong usage or settings, 3 not found, 4 
 
 
 def build() -> typer.Typer:
-    """The command with all its parts."""
+    """The command with all its parts. They are imported here, so that Ctrl-C meanwhile is met by `main`."""
+    from serving.cli import create, demo, doctor, engines, gc, jobs, keys, models, reproduce, up, videos
+
     app = typer.Typer(name="longtake", help=_HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
     app.command()(up.up)
     app.command()(create.generate)
