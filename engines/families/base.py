@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 Frames = NDArray[np.uint8]
+EngineCall = Literal["encode_text", "encode_video", "step", "decode"]
+"""The methods of a family that call engines; `encode_still` goes with `encode_video`."""
 Subject = Literal["named", "reference", "frame"]
 """What a video is of: a thing that the prompt names, a reference picture, or what a given frame shows."""
 
@@ -178,6 +180,8 @@ class Family(Protocol):
     capabilities: Capabilities
     components: tuple[str, ...]
     """Names of the engines it needs."""
+    uses: Mapping[EngineCall, tuple[str, ...]]
+    """Which of them each method calls, so that a stage loads no others."""
     lead_latents: int
     """Latents before a segment that the decoder must see again to rebuild its state."""
     history_latents: int

@@ -19,7 +19,7 @@ from ray.serve.grpc_util import RayServegRPCContext
 from ray.serve.handle import DeploymentHandle
 
 from engines import models
-from engines.families.base import Array, Conditions
+from engines.families.base import Array, Conditions, EngineCall
 from serving.clock import now_ms
 from serving.deployments.handles import HandleStages
 from serving.deployments.metrics_binding import RayRecorder
@@ -77,13 +77,14 @@ class _Replica:
         self.metrics = RayRecorder()
         self._loaded: Loaded | None = None
 
-    async def _load(self, settings: Settings, *components: str) -> Loaded:
+    async def _load(self, settings: Settings, call: EngineCall) -> Loaded:
+        """With those engines of the model alone that this method of its family calls."""
         store = await open_store(settings.store, probe=False)
         self._loaded = await load(
             settings.model,
             store,
             threads=settings.stages.engine_threads,
-            components=components,
+            components=models.family(settings.model).uses[call],
             metrics=self.metrics,
         )
         return self._loaded
@@ -125,7 +126,7 @@ class TextEncoderReplica(_Replica):
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits constructors
         super().__init__()
-        self._encoder = TextEncoder(await self._load(settings, "text_encoder"))
+        self._encoder = TextEncoder(await self._load(settings, "encode_text"))
 
     async def embed(self, call: TextCall) -> Array:
         """See `TextEncoder.embed`."""
@@ -139,7 +140,7 @@ class ConditionerReplica(_Replica):
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits constructors
         super().__init__()
-        loaded = await self._load(settings, "vae_encoder")
+        loaded = await self._load(settings, "encode_video")
         decoder = Decoder()
         self._conditioner = Conditioner(loaded, decoder)
         self._ingester = Ingester(loaded, decoder)
@@ -165,7 +166,7 @@ class DenoiserReplica(_Replica):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits constructors
         super().__init__()
         replica = serve.get_replica_context().replica_id.unique_id
-        self._denoiser = Denoiser(await self._load(settings, "dit"), replica)
+        self._denoiser = Denoiser(await self._load(settings, "step"), replica)
         self._denoiser.start()
 
     async def run_slice(self, call: SliceCall, conditions: Conditions) -> SliceResult:
@@ -194,7 +195,7 @@ class RendererReplica(_Replica):
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits constructors
         super().__init__()
-        self._renderer = Renderer(await self._load(settings, "vae_decoder_first", "vae_decoder_step"))
+        self._renderer = Renderer(await self._load(settings, "decode"))
 
     async def render(self, call: RenderCall, latents: Array) -> RenderResult:
         """See `Renderer.render`."""

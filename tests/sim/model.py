@@ -22,6 +22,7 @@ from engines.families.base import (
     Capabilities,
     Conditions,
     Denoising,
+    EngineCall,
     Engines,
     Frames,
     PromptReading,
@@ -62,6 +63,7 @@ class TinyFamily:
 
     capabilities = CAPABILITIES
     components: tuple[str, ...] = ()
+    uses: Mapping[EngineCall, tuple[str, ...]] = {"encode_text": (), "encode_video": (), "step": (), "decode": ()}
     lead_latents = 1
     history_latents = 2
 

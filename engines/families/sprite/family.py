@@ -17,6 +17,7 @@ from engines.families.base import (
     Array,
     Conditions,
     Denoising,
+    EngineCall,
     Engines,
     Frames,
     PromptReading,
@@ -49,6 +50,12 @@ class SpriteFamily:
         "vae_decoder_step",
         "dit",
     )
+    uses: Mapping[EngineCall, tuple[str, ...]] = {
+        "encode_text": ("text_encoder",),
+        "encode_video": ("vae_encoder",),
+        "step": ("dit",),
+        "decode": ("vae_decoder_first", "vae_decoder_step"),
+    }
     lead_latents = 1
     """The decoder's cache is made of the latest latent alone."""
     history_latents = packing.SHORT_LATENTS
