@@ -31,7 +31,7 @@ def export(name: str, graph: GraphSpec) -> tuple[bytes, ComponentSpec]:
         warnings.filterwarnings("ignore", "# The axis name", UserWarning)  # the same name on two inputs is meant
         warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # torch's own, within its exporter
         program = torch.onnx.export(
-            graph.module,
+            graph.module.eval(),
             graph.example_inputs,
             dynamo=True,
             opset_version=OPSET,
