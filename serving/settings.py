@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -251,15 +252,24 @@ def load_settings(**flags: Any) -> Settings:
     try:
         settings = Settings(**flags)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"setting `{name}`: {first['msg']} (it is {first.get('input')!r})") from error
+        raise SettingsError(_in_words(error.errors()[0])) from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{config} is no TOML: {error}") from error
     except UnparsedVariable as error:
         raise SettingsError(f"the environment, where a table is JSON: {error}: {error.__cause__}") from error
     _check(settings)
     return settings
+
+
+def _in_words(found: ErrorDetails) -> str:
+    """What is wrong with a setting, by its name."""
+    name = ".".join(str(part) for part in found["loc"] if part != "[key]")
+    match found["type"]:
+        case "extra_forbidden":
+            return f"setting `{name}`: there is no such setting; `docs/settings.md` has all that there are"
+        case "value_error":
+            return f"setting `{name}`: {found['msg'].removeprefix('Value error, ')}"
+    return f"setting `{name}`: {found['msg']} (it is {found['input']!r})"
 
 
 def _check(settings: Settings) -> None:

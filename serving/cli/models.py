@@ -34,7 +34,8 @@ def list_models(output: Output = "text") -> None:
         return
     for row in rows:
         digest = row["digest"][:12] if row["digest"] else "engines not built"
-        typer.echo(f"{row['model']:<12} {row['family']:<8} {digest:<18} also: {', '.join(row['aliases'])}")
+        also = f" also: {', '.join(row['aliases'])}" if row["aliases"] else ""
+        typer.echo(f"{row['model']:<12} {row['family']:<8} {digest:<18}{also}")
 
 
 @app.command()

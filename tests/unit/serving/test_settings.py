@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,3 +92,19 @@ def test_a_malformed_address_is_explained(address: str) -> None:
 )
 def test_loopback_is_recognised(address: str, want: bool) -> None:
     assert is_loopback(address) is want
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"stagez": {}}, "setting `stagez`: there is no such setting; `docs/settings.md`"),
+        ({"stages": {"slotz": 2}}, "setting `stages.slotz`: there is no such setting"),
+        ({"stages": {"scale": {"denoiser": {"min": 3, "max": 1}}}}, "setting `stages.scale.denoiser`: `min` is 3"),
+        ({"stages": {"scale": {"denoisr": {}}}}, "setting `stages.scale.denoisr`: Input should be"),
+        ({"http": {"url_ttl_s": 1}}, "setting `http.url_ttl_s`: Input should be greater than or equal to 60"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_named_with_the_fix(flags: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings(**flags)
+    assert str(refused.value).startswith(said)
