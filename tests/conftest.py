@@ -7,10 +7,15 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("SVT_LOG", "1")  # the encoder tells of every segment otherwise; it reads this once
 # Who runs us may ignore it (a shell does so for jobs in the background), and children inherit that; some tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A busy machine is no fault of the code: no test is timed.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 UNIT = Path(__file__).parent / "unit"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator
 
 from serving.director.claims import Claimed, Claims, Ended, Later
@@ -108,8 +109,7 @@ class Cycle:
 
         # 3. End what is overdue: to claim it is to end it, unless its record has come to say otherwise.
         with self._timed("end"):
-            for waiting in self._waiting.overdue(self._now_ms()):
-                await self._run(waiting, await self._claim(waiting))
+            await self._end_overdue()
 
         # 4. Order what waits and what runs: whom to start, best first.
         with self._timed("order"):
@@ -144,11 +144,26 @@ class Cycle:
         self._feed.ranked(self._schedule.whys)
         return chosen
 
+    async def _end_overdue(self) -> None:
+        """All of them. Where the store goes away meanwhile, the next turn goes on with those that are left."""
+        late = deque(self._waiting.overdue(self._now_ms()))
+        try:
+            while late:
+                waiting = late.popleft()
+                await self._run(waiting, await self._claim(waiting))
+        finally:
+            self._waiting.due_still(late)
+
     async def _claim(self, waiting: Waiting) -> Claimed | None:
         """Take it out of the line; None if it is not to be run now."""
         self._waiting.take(waiting.key)
         with self._edge_of(waiting.key):
-            match await self._claims.claim(*waiting.key):
+            try:
+                found = await self._claims.claim(*waiting.key)
+            except (Unavailable, StoreUnfit):  # nothing is known of it: its place is not lost
+                self._waiting.back(waiting)
+                raise
+            match found:
                 case Claimed() as claimed:
                     return claimed
                 case Later(seconds):

@@ -25,6 +25,8 @@ from serving.store.base import Store
 
 _ID = re.compile(r"[a-z]+_[a-z0-9]{1,40}\Z")
 
+MOST_STRAYS = 100
+"""Keys that are no job's are told of, so many in a process's life."""
 _log = logger("jobs")
 
 
@@ -50,6 +52,8 @@ class Jobs:
     def __init__(self, store: Store, nonce: Callable[[], str] = lambda: secrets.token_hex(8)) -> None:
         self._store = store
         self._nonce = nonce
+        self._strays: set[str] = set()
+        """Keys under `active/` that are no job's, as far as they were told of."""
 
     async def create(self, record: JobRecord) -> Created:
         """Make the record durable, or return the one that is there.
@@ -134,10 +138,17 @@ class Jobs:
         return Page(tuple(found), "")
 
     async def active(self) -> AsyncIterator[Active]:
-        """Every job that waits or runs, from the names of keys alone (some may have no record yet, or have ended)."""
+        """Every job that waits or runs, from the names of keys alone (some may have no record yet, or have ended).
+
+        A key that nobody of us made is passed over, and told of once.
+        """
         async for entry in self._store.list(keys.ACTIVE):
             name = keys.read_active(entry.key)
-            yield Active(name.tenant, name.job, name.priority, name.deadline_ms)
+            if name is not None:
+                yield Active(name.tenant, name.job, name.priority, name.deadline_ms)
+            elif len(self._strays) < MOST_STRAYS and entry.key not in self._strays:
+                self._strays.add(entry.key)
+                _log.warning("a key that is no job's", key=entry.key)
 
     async def newest_same(self, tenant: str, api_key_id: str, fingerprint: str, since_ms: int) -> JobRecord | None:
         """The newest job of this API key with this canonical request, made since then; for creates marked as resent."""

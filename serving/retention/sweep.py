@@ -84,7 +84,9 @@ class Sweep:
         waiting = KeySet()
         # Before the leases: a job that comes later has a young lease.
         async for entry in self._store.list(keys.ACTIVE):
-            waiting.add([keys.read_active(entry.key).job])
+            name = keys.read_active(entry.key)
+            if name is not None:
+                waiting.add([name.job])
         await self._sweep(Kind("lists", keys.ACTIVE, before, _never, self._judge_active))
         await self._sweep(Kind("leases", keys.LEASES, before, lambda key: keys.job_of_lease(key) in waiting))
         await self._sweep(Kind("leftovers", keys.PROBES, before, _never))
@@ -158,6 +160,8 @@ class Sweep:
     async def _judge_active(self, entry: Listed) -> Fate:
         """A job's key on the active list outlives the job only by a crash."""
         name = keys.read_active(entry.key)
+        if name is None:  # not ours to judge
+            return Fate.HELD
         try:
             record = JobRecord.decode((await self._store.get(keys.job(name.tenant, name.job))).data)
         except NotFound:

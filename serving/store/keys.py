@@ -198,10 +198,18 @@ def active(tenant: str, priority: int, deadline_ms: int | None, job_id: str) -> 
     return f"{ACTIVE}{shard:02x}/{tenant}/{priority}/{due:014d}/{job_id}"
 
 
-def read_active(key: str) -> ActiveKey:
-    """What `active` was made of."""
-    _, _, tenant, priority, due, job_id = key.split("/")
-    return ActiveKey(tenant, int(priority), None if int(due) == _NO_DEADLINE else int(due), job_id)
+def read_active(key: str) -> ActiveKey | None:
+    """What `active` was made of; None for a key that it never made.
+
+    People and their programs leave such: a folder's marker, a file of their browser's, half of a restore.
+    """
+    parts = key.removeprefix(ACTIVE).split("/")
+    if len(parts) != 5 or not (parts[2].isascii() and parts[2].isdigit() and parts[3].isascii() and parts[3].isdigit()):
+        return None
+    _, tenant, priority, due, job_id = parts
+    deadline_ms = None if int(due) == _NO_DEADLINE else int(due)
+    found = ActiveKey(tenant, int(priority), deadline_ms, job_id)
+    return found if job_id and active(*found) == key else None
 
 
 def dead_letter(tenant: str, job_id: str) -> str:

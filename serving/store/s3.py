@@ -12,6 +12,7 @@ import base64
 import hashlib
 import os
 import random
+import re
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlsplit
+from xml.etree.ElementTree import ParseError
 
 import certifi
 import urllib3
@@ -38,7 +40,13 @@ _PRESIGN = timedelta(minutes=10)
 _CONNECT_S, _READ_S = 5.0, 20.0
 _REFUSED = frozenset({400, 401, 403, 405, 411, 413, 501})
 """Answers to a conditional PUT that no second try changes."""
-_MISSING = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchObject"})
+_MISSING = frozenset({"NoSuchKey", "NoSuchObject"})
+_PASSING = frozenset(
+    {"RequestTimeout", "BadDigest", "IncompleteBody", "SlowDown", "TooManyRequests", "ThrottlingException"}
+)
+"""Error codes that a second try may not meet, whatever status they come with."""
+_TOO_MANY = 429
+_NO_BUCKET = "NoSuchBucket"
 
 T = TypeVar("T")
 
@@ -123,7 +131,7 @@ class S3Store:
     async def put_if_absent(self, key: str, data: bytes | Path) -> bool:
         status, _ = await self._conditional_put(key, data, {"If-None-Match": "*"})
         if status == 404:  # a create needs nothing but the bucket
-            raise StoreUnfit(f"store {self.url}: the bucket is gone; make it again, or name another with `store`")
+            raise self._bucket_gone()
         return status == 200
 
     async def swap(self, key: str, data: bytes, expected: str) -> str:
@@ -155,16 +163,7 @@ class S3Store:
 
     async def touch(self, key: str) -> None:
         # S3 has no touch: an object that is copied onto itself, with its metadata written anew, becomes young.
-        name = self._prefix + key
-        copy = partial(
-            self._client.copy_object,
-            self._bucket,
-            name,
-            CopySource(self._bucket, name),
-            metadata={"touched": "1"},
-            metadata_directive=REPLACE,
-        )
-        await self._retried(copy, key)
+        await self._retried(partial(self._copy_onto_itself, self._prefix + key), key)
 
     async def delete(self, key: str) -> None:
         await self._retried(partial(self._client.remove_object, self._bucket, self._prefix + key), key)
@@ -181,6 +180,13 @@ class S3Store:
             except S3Error as error:
                 if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                     raise
+
+    def _copy_onto_itself(self, name: str) -> None:
+        source = CopySource(self._bucket, name)
+        try:
+            self._client.copy_object(self._bucket, name, source, metadata={"touched": "1"}, metadata_directive=REPLACE)
+        except ValueError as error:  # a copy that begins well, and fails then, has its error in an answer of 200
+            raise MinioException("the copy was begun and not finished") from error
 
     def _get(self, key: str) -> Versioned:
         response = self._client.get_object(self._bucket, self._prefix + key)
@@ -256,9 +262,15 @@ class S3Store:
         else:
             response = self._http.request("PUT", url, body=data, headers=condition)
         status = response.status
-        if status in _REFUSED:
+        code = _error_code(response.data) if status >= 400 else ""
+        if code == _NO_BUCKET:
+            raise self._bucket_gone()
+        if status in _REFUSED and code not in _PASSING:
             raise StoreUnfit(f"store {self.url} refused a write with HTTP {status}: check keys and bucket policy")
         return (200 if status in (200, 201, 204) else status), response.headers.get("ETag", "").strip('"')
+
+    def _bucket_gone(self) -> StoreUnfit:
+        return StoreUnfit(f"store {self.url}: the bucket is gone; make it again, or name another with `store`")
 
     async def _wrote(self, key: str, data: bytes | Path) -> str | None:
         """The version, if the object holds exactly our bytes (records carry a nonce, blobs are named by digest)."""
@@ -280,15 +292,24 @@ class S3Store:
             except S3Error as error:
                 if error.code in _MISSING:
                     raise NotFound(f"no object {key}") from error
-                if error.response.status < 500:
+                if error.code == _NO_BUCKET:
+                    raise self._bucket_gone() from error
+                status = error.response.status
+                if status < 500 and status != _TOO_MANY and error.code not in _PASSING:
                     raise StoreUnfit(f"store {self.url}: {error.code}: {error.message}") from error
                 last: Exception = error
-            except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
-                last = error
+            except (MinioException, urllib3.exceptions.HTTPError, OSError, ParseError) as error:
+                last = error  # the last one: an answer of 200 that was cut, or that a proxy made
         raise Unavailable(f"the store {self.url} does not answer", retry_after_s=5) from last
 
     async def _run(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+
+def _error_code(body: bytes) -> str:
+    """Of an S3 error's XML; empty where it is something else's."""
+    found = re.search(rb"<Code>([A-Za-z]{1,64})</Code>", body[:4096])
+    return found[1].decode() if found else ""
 
 
 def _md5(data: bytes | Path) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import chain, combinations, permutations
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from tests.history.checker import check
@@ -170,13 +170,11 @@ def executions(draw: st.DrawFn, most: int, stretch: int) -> list[Operation]:
     return history
 
 
-@settings(deadline=None)
 @given(executions(most=50, stretch=40))
 def test_what_an_honest_object_answers_is_accepted(history: list[Operation]) -> None:
     assert check(history) == []
 
 
-@settings(deadline=None)
 @given(executions(most=6, stretch=15), st.data())
 def test_it_agrees_with_trying_out_every_order(history: list[Operation], data: st.DataObject) -> None:
     """Honest histories with some operations moved in time, so that many of them are wrong."""

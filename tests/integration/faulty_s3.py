@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 from typing import Self
@@ -27,6 +27,8 @@ class FaultyS3:
 
     def __init__(self, upstream: int, seed: int) -> None:
         self.faults: Counter[str] = Counter()
+        self.answers: deque[tuple[int, bytes]] = deque()
+        """Status and body of the next answers, which never reach the server behind."""
         self.calm = False
         self._upstream = upstream
         self._random = Random(seed)
@@ -64,6 +66,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.faulty.answers:
+            status, data = self.faulty.answers.popleft()
+            self._answer(status, {"Content-Type": "application/xml"}, data)
+            return
         kind = self.faulty.fault()
         if kind == "dropped":
             self.close_connection = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from serving.jobs.active import Active
@@ -103,8 +103,19 @@ class WaitingJobs:
                 self._add(replace(waiting, not_before=0.0))
         return [waiting for lane in self._lanes.values() for waiting in lane.front]
 
+    def back(self, waiting: Waiting) -> None:
+        """It was taken, and nothing came of it: it waits as it did."""
+        self.take(waiting.key)
+        self._add(waiting)
+
+    def due_still(self, waiting: Iterable[Waiting]) -> None:
+        """These were told to be overdue, and nobody came to end them: they will be told again."""
+        for late in waiting:
+            if late.deadline_ms is not None:
+                heapq.heappush(self._deadlines, (late.deadline_ms, late.key))
+
     def overdue(self, now_ms: int) -> list[Waiting]:
-        """Those whose deadline has passed."""
+        """Those whose deadline has passed, each told once; the caller ends them, or says that they are due still."""
         late: list[Waiting] = []
         while self._deadlines and self._deadlines[0][0] <= now_ms:
             deadline, key = heapq.heappop(self._deadlines)

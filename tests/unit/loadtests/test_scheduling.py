@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from statistics import mean
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtests.benchmarks.scheduling import ORDERS, goodput, quiet_times, urgent_waits
@@ -71,7 +71,6 @@ _small = st.lists(st.tuples(_eighths, _eighths, _eighths), min_size=1, max_size=
 )
 
 
-@settings(deadline=None)
 @given(_small)
 def test_no_choice_of_jobs_that_fits_is_larger_than_the_bound(jobs: list[Job]) -> None:
     best = max(len(chosen) for chosen in _choices(jobs) if _fits(chosen))

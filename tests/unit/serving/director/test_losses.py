@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from serving.director import attempt, outcome
-from serving.errors import InvalidArgument
+from serving.director.claims import Claims
+from serving.errors import InvalidArgument, Unavailable
 from serving.jobs.dead import DeadLetters
 from serving.jobs.history import EventKind
 from serving.jobs.ids import new_id
@@ -161,3 +164,33 @@ async def test_an_undecodable_foreign_video_fails_with_the_reason(office: Office
 
 
 # ── cancelling, and other Directors ─────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_every_deadline_holds_though_the_store_was_away_when_one_of_them_was_ended(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [await office.job(deadline_ms=1) for _ in range(5)]
+    away: list[str] = []
+    shipped = Claims.claim
+
+    async def claim(claims: Claims, tenant: str, job: str) -> object:
+        if not away:
+            away.append(job)
+            raise Unavailable("the store is away")
+        return await shipped(claims, tenant, job)
+
+    monkeypatch.setattr(Claims, "claim", claim)
+    await office.director()
+    async with asyncio.timeout(20):
+        ends = [await office.ended(job) for job in jobs]
+
+    assert len(away) == 1
+    assert {end.state for end in ends} == {JobState.EXPIRED}
+
+
+async def test_keys_that_are_no_jobs_hinder_nobody(office: Office) -> None:
+    for stray in ("active/.DS_Store", "active/00/notes.txt", "active/00/studio/high/0/vid_x", "active/a/b/c/d/e/f"):
+        await office.store.put_if_absent(stray, b"")
+    await office.director()
+
+    assert (await office.ended(await office.job())).state is JobState.SUCCEEDED

@@ -133,3 +133,21 @@ def table_of_the_code() -> list[tuple[str, str]]:
     lines = [line.strip() for line in (keys.__doc__ or "").splitlines() if line.startswith("    ")]
     rows = [tuple(re.split(r"  +", line)) for line in lines[1:]]
     return [(key, what) for key, what in rows]
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        "active/",
+        "active/.DS_Store",
+        "active/00/",
+        "active/00/studio/5/99999999999999/",
+        "active/00/studio/high/0/vid_x",
+        "active/00/studio/5/-1/vid_x",
+        "active/00/studio/5/99999999999999/vid_x",  # another's shard
+        "active/8a/studio/\u0665/99999999999999/vid_x",
+        "active/8a/studio/5/99999999999999/vid_x/more",
+    ],
+)
+def test_what_no_job_left_on_the_active_list_is_known_for_that(stray: str) -> None:
+    assert keys.read_active(stray) is None
