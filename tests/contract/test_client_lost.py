@@ -11,6 +11,7 @@ import pytest
 
 from serving.client import DownloadFailed, Unavailable, Video, create_request
 from serving.settings import Grpc, Http
+from tests.contract.certificates import self_signed
 from tests.contract.client_forms import FORMS, connected
 from tests.contract.longtake_door import Client as Door
 from tests.contract.longtake_door import opened, settings_for
@@ -152,13 +153,7 @@ async def test_a_file_that_is_cut_leaves_nothing_behind(form: str, door: Door, t
 
 
 async def test_tls_takes_an_authority_of_ones_own(form: str, tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    made = await asyncio.create_subprocess_exec(
-        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-        "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate,
-        stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    assert await made.wait() == 0
+    certificate, key = await asyncio.to_thread(self_signed, tmp_path)
     grpc = Grpc(address="127.0.0.1:0", tls_cert=certificate, tls_key=key)
     async with opened(settings_for(tmp_path, grpc=grpc)) as door:
         async with connected(form, door.door.grpc_address, ca_file=certificate) as client:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.contract.certificates import self_signed
 from tests.contract.fake_director import MODEL
 from tests.contract.xai_door import XaiDoor
 
@@ -96,16 +95,9 @@ def test_a_right_key_uploads_over_localhost(door: XaiDoor) -> None:
     assert seen["upload"]["code"] == seen["list"]["code"] == "OK"
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 @ASYNC
 def test_an_upload_over_tls_carries_its_key(tmp_path: Path, asynchronous: bool) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-keyout", str(key), "-out", str(certificate), "-subj", "/CN=longtake",
-         "-addext", "subjectAltName=IP:127.0.0.1"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    certificate, key = self_signed(tmp_path)
     with XaiDoor(tmp_path, keys_file=write_keys(tmp_path), tls=(certificate, key)) as door:
         seen = door.client(
             "account.py", "upload", asynchronous=asynchronous, key=KEY,
