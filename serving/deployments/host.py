@@ -14,7 +14,6 @@ import itertools
 import os
 import queue
 import random
-import shutil
 import signal
 import socket
 import time
@@ -67,9 +66,7 @@ def main() -> None:
         try:
             ray.shutdown()
         finally:
-            # Whatever lives on, even for a moment, writes into the folder again.
-            asyncio.run(tree.end(0))
-            shutil.rmtree(arguments.temp, ignore_errors=True)
+            asyncio.run(tree.end(0, arguments.temp))
 
 
 class DeploymentFailed(Exception):

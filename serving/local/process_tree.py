@@ -7,8 +7,10 @@ leaves is still found; children run in sessions of their own, so that a Ctrl-C r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,7 +19,7 @@ from typing import IO
 
 _SET_PDEATHSIG = 1
 _SET_CHILD_SUBREAPER = 36
-_KILL_ROUNDS = 50
+_KILL_ROUNDS = 100
 _ROUND_S = 0.1
 
 
@@ -52,21 +54,27 @@ class ProcessTree:
         """Do not wait for anybody any more: `end` kills at once."""
         self._forced.set()
 
-    async def end(self, grace_s: float) -> None:
-        """Ask the children to stop, the newest first, then kill whatever is left of the tree."""
+    async def end(self, grace_s: float, folder: Path) -> None:
+        """Ask the children to stop, the newest first, then kill whatever is left of the tree, and remove its `folder`.
+
+        Raises `RuntimeError` when something cannot be killed, or the folder not removed.
+        """
         for child in reversed(self._children):
             if child.returncode is None and not self._forced.is_set():
                 child.send_signal(signal.SIGTERM)
                 await self._wait(child, grace_s)
         for _ in range(_KILL_ROUNDS):
             left = descendants(os.getpid())
-            if not left:
-                return
             for pid in left:
                 _kill(pid)
+            # Whoever dies may write into the folder once more, and /proc is no snapshot: a child whose parent ends
+            # while we read may not be seen. So both are looked at until both are gone.
+            shutil.rmtree(folder, ignore_errors=True)
+            if not left and not folder.exists():
+                return
             await asyncio.sleep(_ROUND_S)
             self._reap_orphans()
-        raise RuntimeError(f"these processes could not be killed: {descendants(os.getpid())}")
+        raise RuntimeError(f"not killed: {descendants(os.getpid())}; or not removed: {folder}")
 
     async def end_orphans(self) -> None:
         """Kill what children left behind that have ended themselves."""
@@ -93,7 +101,8 @@ class ProcessTree:
         started = {child.pid for child in self._children}
         for pid, (parent, state) in _processes().items():
             if parent == os.getpid() and state == "Z" and pid not in started:
-                os.waitpid(pid, os.WNOHANG)
+                with contextlib.suppress(ChildProcessError):  # whoever started it was quicker
+                    os.waitpid(pid, os.WNOHANG)
 
     def _die_with_parent(self) -> None:
         assert self._libc is not None

@@ -12,7 +12,6 @@ Nothing here imports Ray: a Ctrl-C is heard at any moment, because this process 
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
 import tempfile
 from collections.abc import Callable
@@ -70,8 +69,7 @@ async def run_async(settings: Settings, say: Say, ready: Callable[[Ready], None]
         life.cancel()
         if stop.is_set():
             say("stopping (again Ctrl-C to force)")
-        await tree.end(GRACE_S)
-        shutil.rmtree(temp, ignore_errors=True)
+        await tree.end(GRACE_S, temp)
 
 
 async def _life(
