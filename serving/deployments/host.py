@@ -1,7 +1,7 @@
 """`python -m serving.deployments.host`: one process that runs a local Ray and the Serve application in it.
 
-`local/up.py` starts it and reads how far it is (`reports.py`); the process's own output, with that
-of all replicas, is the log. It ends on SIGTERM, and Ray with it; on SIGHUP it replaces every replica, the new ones
+`keeper.py` starts it, and `local/up.py` reads how far it is (`reports.py`); the process's own output, with that of all
+replicas, is the log. It ends on SIGTERM, and Ray with it; on SIGHUP it replaces every replica, the new ones
 first.
 """
 
@@ -28,7 +28,6 @@ from ray.serve.schema import ApplicationStatusOverview, ServeDeploySchema
 
 from serving.deployments.app import APPLICATION, config
 from serving.errors import SettingsError
-from serving.local.process_tree import ProcessTree
 from serving.logs import configure, logger
 from serving.reports import Reports
 from serving.runtime_keys import announce_director
@@ -49,11 +48,11 @@ def main() -> None:
     parser.add_argument("--temp", type=Path, required=True, help="folder for Ray's session")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _stop)
-    tree = ProcessTree()
     configure(service="host", format="json")
     reports = Reports(arguments.reports)
     settings = load_settings()
     try:
+        arguments.temp.mkdir(mode=0o700, exist_ok=True)
         _run(settings, reports, arguments.temp)
     except SettingsError as error:
         reports.failed(error.message, code=2)
@@ -62,11 +61,7 @@ def main() -> None:
         reports.failed(str(error), code=1)
         raise SystemExit(1) from error
     finally:
-        # `up` does the same; this is for the day that it is killed, perhaps in the middle of Ray's start.
-        try:
-            ray.shutdown()
-        finally:
-            asyncio.run(tree.end(0, arguments.temp))
+        ray.shutdown()
 
 
 class DeploymentFailed(Exception):
@@ -83,6 +78,7 @@ def _run(settings: Settings, reports: Reports, temp: Path) -> None:
         configure_logging=False,
         _temp_dir=str(temp),
     )
+    signal.signal(signal.SIGTERM, _stop)  # Ray has put its own in its place
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     refuse_shared_directory(settings.store, nodes=len(nodes))
     grpc_port, http_port = free_ports(2)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import sys
 import time
 from collections import deque
@@ -48,16 +47,13 @@ class Part:
         *,
         log: Path,
         tree: ProcessTree,
-        fresh: Callable[[], None] = lambda: None,
         extra: Mapping[str, str] | None = None,
     ) -> None:
-        """`fresh` cleans up after a part that died."""
         self.ready_with: Mapping[str, str] = {}
         self._name = name
         self._command = [*command, "--reports"]
         self._log = log
         self._tree = tree
-        self._fresh = fresh
         self._extra = dict(extra or {})
         self._child: asyncio.subprocess.Process | None = None
 
@@ -99,7 +95,6 @@ class Part:
             say(f"{self._name} ended unexpectedly (see {self._log}): starting it again")
             await asyncio.sleep(_FIRST_PAUSE_S * 2 ** (len(ends) - 1))
             await self._tree.end_orphans()
-            self._fresh()
             try:
                 await self.start(env, say)
             except StartFailed as error:  # counted as one more end
@@ -118,19 +113,14 @@ class Part:
 
 
 def stages_part(logs: Path, temp: Path, tree: ProcessTree) -> Part:
-    """Ray and the Serve application. `temp` is the folder for Ray's session."""
+    """Ray and the Serve application. `temp` will be the folder of Ray's session."""
 
-    def fresh() -> None:
-        shutil.rmtree(temp, ignore_errors=True)
-        temp.mkdir()
-
-    command = [sys.executable, "-m", "serving.deployments.host", "--temp", str(temp)]
+    command = [sys.executable, "-m", "serving.deployments.keeper", "--temp", str(temp)]
     return Part(
         "the stages (Ray)",
         command,
         log=_new(logs / "ray.log"),
         tree=tree,
-        fresh=fresh,
         extra=_RAY_ENVIRONMENT,
     )
 

@@ -12,8 +12,8 @@ Nothing here imports Ray: a Ctrl-C is heard at any moment, because this process 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import signal
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,8 @@ async def run_async(settings: Settings, say: Say, ready: Callable[[Ready], None]
     """`run`, in an event loop that there is already."""
     tree = ProcessTree()
     stop = _signals(tree)
-    temp = Path(tempfile.mkdtemp(prefix="longtake-", dir="/tmp"))
+    # Only a name: whoever uses the folder makes it, so that none is left when we are killed before that.
+    temp = Path(f"/tmp/longtake-{secrets.token_hex(8)}")  # noqa: S108  (a socket's path must be short)
     life = asyncio.create_task(_life(settings, say, ready, logs, temp, tree))
     stopped = asyncio.create_task(stop.wait())
     try:
