@@ -12,7 +12,7 @@ from serving.metrics import SEGMENTS_COMMITTED
 from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest
 from serving.stage_names import CONDITIONER, INGEST, PROMPT_WRITER
-from serving.stages.contracts import IngestCall, InputsCall, InputsResult, PromptCall
+from serving.stages.contracts import IngestCall, InputsCall, InputsResult, PromptCall, PromptResult
 
 
 class Preparation:
@@ -88,6 +88,18 @@ class Preparation:
 
     async def _understand(self, parent: SegmentManifest | None) -> None:
         """The prompt becomes the caption that the model sees; what was understood is published before work starts."""
+        written = await self._write_prompt(parent)
+        await self._attempt.write(
+            phase=Phase.DENOISING,
+            effective_prompt=written.effective_prompt,
+            effective_references=self._inputs.effective_references,
+            warnings=chain.merged(self._record.warnings, self._inputs.warnings, written.warnings),
+        )
+
+    async def _write_prompt(self, parent: SegmentManifest | None) -> PromptResult:
+        """Once per job: a model may word it otherwise the next time, and segments of one video share a caption."""
+        if self._record.effective_prompt:
+            return PromptResult(self._record.effective_prompt)
         self._tell(Phase.PROMPT)
         plan = self._record.plan
         call = PromptCall(
@@ -97,13 +109,7 @@ class Preparation:
             seed=plan.seed,
             inherited=(parent.effective_prompt or None) if parent else None,
         )
-        written = await self._attempt.surviving(PROMPT_WRITER, lambda: self._stages.write_prompt(call))
-        await self._attempt.write(
-            phase=Phase.DENOISING,
-            effective_prompt=written.effective_prompt,
-            effective_references=self._inputs.effective_references,
-            warnings=chain.merged(self._record.warnings, self._inputs.warnings, written.warnings),
-        )
+        return await self._attempt.surviving(PROMPT_WRITER, lambda: self._stages.write_prompt(call))
 
     def _subject(self, parent: SegmentManifest | None) -> Subject:
         if self._inputs.references:

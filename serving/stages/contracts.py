@@ -198,6 +198,8 @@ class CancelCall:
 
     job: str
     replica: str
+    epoch: int | None = None
+    """Of the Director that sends it: a replica that knows a newer one does nothing. None from an earlier version."""
 
 
 @dataclass(frozen=True)

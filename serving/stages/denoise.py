@@ -2,9 +2,10 @@
 
 The Director sends a segment's slices to the replica that holds its latents. A slice that comes elsewhere goes on from
 the newest checkpoint, or starts the segment again: noise is drawn from (seed, segment) alone, so the result is the
-same. Finished latents go to the store at once; a bounded number of them stays here, to be taken without a read. The
-replica holds the attempt's lease while it has slices of it (`lease_keeper.py`), and refuses those of a Director that
-was replaced.
+same. Finished latents go to the store at once; a bounded number of them stays here, to be taken without a read. What is
+held is found by the fingerprint of the work and by the digest of what came of it, never by a name alone. The replica
+holds the attempt's lease while it has slices of it (`lease_keeper.py`), and refuses slices and cancellations of a
+Director that was replaced.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class Denoiser:
         """Run steps until the segment is done or the slice's time is over."""
         if call.epoch < self._leases.epoch:
             return SliceResult(0, done=False, replica=self._replica, stale=True)
-        key = call.job, call.segment
+        key = _key(call)
         if key in self._finished:
             ref = self._finished[key][1]
             return SliceResult(call.steps, done=True, replica=self._replica, latents=ref, from_step=call.steps)
@@ -129,20 +130,26 @@ class Denoiser:
         try:
             return await put_latents(self._loaded.blobs(call.tenant), end.latents)
         except LongtakeError:
-            self._loop.keep((call.job, call.segment), end.state)
+            self._loop.keep(_key(call), end.state)
             raise
 
     async def take(self, call: TakeCall) -> Array:
         """A finished segment's latents [T, C, h, w]; from the store when they are not here."""
         if call.last:
             self._leases.let_go(call.job)
-        held = self._finished.get((call.job, call.segment))
-        if held is not None:
-            return held[0]
+        for latents, ref in self._finished.values():
+            if ref == call.stored:
+                return latents
         return await get_latents(self._loaded.blobs(call.tenant), call.stored)
 
     async def cancel(self, call: CancelCall) -> None:
-        """Stop a job's slices before their next step and forget what is held for it."""
+        """Stop a job's slices before their next step and forget what is held for it.
+
+        A Director that was replaced stops nothing: the slices are those of the newer one.
+        """
+        if call.epoch is not None and call.epoch < self._leases.epoch:
+            _log.info("cancellation of a Director that was replaced", job=call.job, epoch=call.epoch)
+            return
         self._loop.cancel(call.job)
         self._leases.let_go(call.job)
         for key in [key for key in self._finished if key[0] == call.job]:
@@ -150,7 +157,7 @@ class Denoiser:
 
     async def _state(self, call: SliceCall, conditions: Conditions) -> tuple[Denoising, bool]:
         """The segment as it is held, else from its newest checkpoint, else from noise; and whether it was read."""
-        held = self._loop.held((call.job, call.segment))
+        held = self._loop.held(_key(call))
         if held is not None:
             return held, False
         fresh = self._loaded.family(call.model).start(
@@ -159,7 +166,7 @@ class Denoiser:
         if call.resume:
             saved = await self._checkpoints.newest(self._work(call))
             # While it was read, another slice of the segment may have come.
-            held = self._loop.held((call.job, call.segment))
+            held = self._loop.held(_key(call))
             if held is not None:
                 return held, False
             if saved is not None and saved.restore(fresh):
@@ -171,7 +178,7 @@ class Denoiser:
 
         Also of a finished segment: until it is committed, only the Director knows where its latents are.
         """
-        key = call.job, call.segment
+        key = _key(call)
         self._unsaved[key] = self._unsaved.get(key, 0.0) + end.step_seconds
         self._unsaved.move_to_end(key)
         while len(self._unsaved) > COUNTED:  # of segments that went elsewhere or ended
@@ -209,3 +216,7 @@ class Denoiser:
         self._finished[key] = (latents, ref)
         while len(self._finished) > self._kept:
             self._finished.popitem(last=False)
+
+
+def _key(call: SliceCall) -> SegmentKey:
+    return call.job, call.segment, call.fingerprint

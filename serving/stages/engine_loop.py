@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from engines.families.base import Array, Denoising
 from serving.stages.contracts import Rank
 
-SegmentKey = tuple[str, int]
-"""Job and segment. Not the attempt: its steps give the same latents, so a later attempt goes on with them."""
+SegmentKey = tuple[str, int, str]
+"""Job, segment and fingerprint of the work. Not the attempt: its steps give the same latents, so a later attempt goes
+on with them. What has another fingerprint is other work, whatever its job is called."""
 
 HELD = 64
 """Unfinished segments whose states stay here."""

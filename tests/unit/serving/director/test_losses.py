@@ -16,9 +16,10 @@ from serving.jobs.lease import Leases
 from serving.jobs.record import JobState
 from serving.requests import ForeignSource
 from serving.segments.lineage import Segments
-from serving.stages.contracts import StageLost
+from serving.stages.contracts import PromptCall, PromptResult, StageLost
 from serving.store.blobs import Blobs
 from tests.unit.serving.director.conftest import TENANT, Office
+from tests.unit.serving.director.plain import PlainStages
 
 pytestmark = pytest.mark.anyio
 
@@ -40,6 +41,33 @@ async def test_a_lost_replica_costs_the_segment_that_it_worked_on_and_no_other(o
     assert [event.text for event in lost] == ["renderer: gone"]
     path = await Segments(office.store, TENANT).path(done.segments[-1])
     assert [manifest.depth for manifest in path] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["the same Director", "another Director"])
+async def test_a_caption_that_was_written_is_kept_by_every_later_attempt(
+    office: Office, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    colours = iter(("red", "blue", "green"))
+
+    async def write_prompt(stages: PlainStages, call: PromptCall) -> PromptResult:
+        return PromptResult(f"a {next(colours)} circle moves right over a white background middle")
+
+    monkeypatch.setattr(PlainStages, "write_prompt", write_prompt)
+    office.stages.faults["render"] = [RuntimeError("a fault of ours")]
+    first = await office.director()
+    job = await office.job(seconds=2)
+    if elsewhere:
+        await office.until(job, lambda found: found.effective_prompt != "")
+        await office.director()
+        first.wake(TENANT, job.id)
+
+    done = await office.ended(job)
+
+    assert (done.state, done.attempt > 1 or elsewhere) == (JobState.SUCCEEDED, True)
+    assert done.effective_prompt.startswith("a red circle")
+    path = await Segments(office.store, TENANT).path(done.segments[-1])
+    assert {manifest.effective_prompt for manifest in path} == {done.effective_prompt}
+    assert next(colours) == "blue"
 
 
 async def test_what_the_user_can_mend_fails_the_job_at_once_with_the_reason(office: Office) -> None:

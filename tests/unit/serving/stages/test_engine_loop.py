@@ -49,9 +49,9 @@ def bench() -> Iterator[Bench]:
 
 def test_the_next_step_goes_to_the_most_urgent_slice(bench: Bench) -> None:
     slow, urgent = _state(3), _state(2)
-    first = bench.loop.submit(("slow", 0), slow, rank=(2,), budget_s=60)
+    first = bench.loop.submit(("slow", 0, "f"), slow, rank=(2,), budget_s=60)
     assert bench.begun.acquire(timeout=10)
-    second = bench.loop.submit(("urgent", 0), urgent, rank=(1,), budget_s=60)
+    second = bench.loop.submit(("urgent", 0, "f"), urgent, rank=(1,), budget_s=60)
 
     bench.run(5)
 
@@ -64,14 +64,14 @@ def test_a_slice_without_budget_is_one_step(bench: Bench) -> None:
     state = _state(5)
     bench.run(1)
 
-    turned = bench.loop.submit(("job", 0), state, rank=(0,), budget_s=0).result(10)
+    turned = bench.loop.submit(("job", 0, "f"), state, rank=(0,), budget_s=0).result(10)
 
     assert (turned.state.step, turned.cancelled) == (1, False)
-    assert bench.loop.held(("job", 0)) is state
+    assert bench.loop.held(("job", 0, "f")) is state
 
 
 def test_cancelling_answers_before_the_next_step_and_forgets_the_state(bench: Bench) -> None:
-    answer = bench.loop.submit(("job", 0), _state(50), rank=(0,), budget_s=60)
+    answer = bench.loop.submit(("job", 0, "f"), _state(50), rank=(0,), budget_s=60)
     assert bench.begun.acquire(timeout=10)
 
     bench.loop.cancel("job")
@@ -79,13 +79,13 @@ def test_cancelling_answers_before_the_next_step_and_forgets_the_state(bench: Be
 
     turned = answer.result(10)
     assert (turned.cancelled, turned.state.step) == (True, 1)
-    assert bench.loop.held(("job", 0)) is None
+    assert bench.loop.held(("job", 0, "f")) is None
 
 
 def test_a_slice_that_gets_no_step_is_answered_all_the_same(bench: Bench) -> None:
-    urgent = bench.loop.submit(("urgent", 0), _state(2), rank=(0,), budget_s=60)
+    urgent = bench.loop.submit(("urgent", 0, "f"), _state(2), rank=(0,), budget_s=60)
     assert bench.begun.acquire(timeout=10)
-    starved = bench.loop.submit(("patient", 0), _state(2), rank=(9,), budget_s=0)
+    starved = bench.loop.submit(("patient", 0, "f"), _state(2), rank=(9,), budget_s=0)
 
     threading.Timer(1.1, bench.run, [1]).start()
 
@@ -102,8 +102,8 @@ def test_a_step_that_fails_fails_its_slice_and_no_other() -> None:
 
     loop = EngineLoop(step)
     loop.start()
-    broken = loop.submit(("broken", 0), _state(3), rank=(0,), budget_s=1)
-    sound = loop.submit(("sound", 0), _state(2), rank=(1,), budget_s=1)
+    broken = loop.submit(("broken", 0, "f"), _state(3), rank=(0,), budget_s=1)
+    sound = loop.submit(("sound", 0, "f"), _state(2), rank=(1,), budget_s=1)
 
     with pytest.raises(ArithmeticError):
         broken.result(10)
@@ -123,7 +123,7 @@ def test_a_step_of_several_that_fails_fails_only_the_guilty_one() -> None:
             state.step += 1
 
     loop = EngineLoop(step, kind=lambda _: "same", together=lambda _, waiting: waiting)
-    answers = [loop.submit((name, 0), state, rank=(1,), budget_s=60) for name, state in (("a", good), ("b", bad))]
+    answers = [loop.submit((name, 0, "f"), state, rank=(1,), budget_s=60) for name, state in (("a", good), ("b", bad))]
     loop.start()
     try:
         assert answers[0].result(10).state.done
@@ -146,9 +146,9 @@ def test_slices_of_one_kind_step_together_as_far_as_it_pays() -> None:
 
     loop = EngineLoop(step, kind=lambda state: state.steps % 2, together=lambda kind, waiting: min(waiting, 2))
     loop.start()
-    first = loop.submit(("alone", 0), _state(1), rank=(0,), budget_s=0)
+    first = loop.submit(("alone", 0, "f"), _state(1), rank=(0,), budget_s=0)
     assert entered.wait(10)
-    answers = [loop.submit((f"job-{n}", 0), _state(n), rank=(1, 5, n), budget_s=60) for n in (2, 3, 4, 6)]
+    answers = [loop.submit((f"job-{n}", 0, "f"), _state(n), rank=(1, 5, n), budget_s=60) for n in (2, 3, 4, 6)]
     begin.set()
     for answer in (first, *answers):
         assert answer.result(10).state.done
@@ -170,9 +170,9 @@ def test_slices_of_lesser_priority_do_not_come_along() -> None:
 
     loop = EngineLoop(step, kind=lambda _: "same", together=lambda kind, waiting: waiting)
     loop.start()
-    first = loop.submit(("first", 0), _state(1), rank=(0, 0, 0), budget_s=60)
+    first = loop.submit(("first", 0, "f"), _state(1), rank=(0, 0, 0), budget_s=60)
     assert entered.wait(10)
-    answers = [loop.submit((f"job-{n}", 0), _state(n), rank=(0, n, 0), budget_s=60) for n in (2, 3)]
+    answers = [loop.submit((f"job-{n}", 0, "f"), _state(n), rank=(0, n, 0), budget_s=60) for n in (2, 3)]
     begin.set()
     for answer in (first, *answers):
         assert answer.result(10).state.done
@@ -183,8 +183,8 @@ def test_slices_of_lesser_priority_do_not_come_along() -> None:
 def test_only_so_many_idle_states_are_kept(bench: Bench) -> None:
     bench.run(3)
     for number in range(3):
-        bench.loop.submit((f"job-{number}", 0), _state(5), rank=(0,), budget_s=0).result(10)
-    bench.loop.submit(("last", 0), _state(1), rank=(0,), budget_s=60)
+        bench.loop.submit((f"job-{number}", 0, "f"), _state(5), rank=(0,), budget_s=0).result(10)
+    bench.loop.submit(("last", 0, "f"), _state(1), rank=(0,), budget_s=60)
 
-    assert bench.loop.held(("job-0", 0)) is None
-    assert bench.loop.held(("job-2", 0)) is not None
+    assert bench.loop.held(("job-0", 0, "f")) is None
+    assert bench.loop.held(("job-2", 0, "f")) is not None

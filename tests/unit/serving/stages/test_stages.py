@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -154,9 +155,11 @@ def _slice(**fields: Any) -> SliceCall:
         "seed": 7,
         "steps": 4,
         "budget_s": 30.0,
+        "fingerprint": "f",
+        "epoch": 1,
         **fields,
     }
-    return SliceCall(tenant=TENANT, model=MODEL, epoch=1, fingerprint="f", **asked)
+    return SliceCall(tenant=TENANT, model=MODEL, **asked)
 
 
 async def test_slices_reach_the_same_latents_as_one_run(loaded: Loaded, denoiser: Denoiser) -> None:
@@ -257,6 +260,55 @@ async def test_a_finished_segment_is_not_run_again_and_is_handed_over(loaded: Lo
     assert _calls(loaded, "dit") == before
     taken = await denoiser.take(TakeCall(TENANT, "job", 1, 0, "one", done.latents))
     np.testing.assert_array_equal(taken, await get_latents(loaded.blobs(TENANT), done.latents))
+
+
+@pytest.mark.parametrize("budget_s", [0.0, 30.0], ids=["begun", "finished"])
+async def test_other_work_under_the_same_job_and_segment_is_done_anew(
+    loaded: Loaded, denoiser: Denoiser, budget_s: float
+) -> None:
+    conditions = await _conditions(loaded)
+    wanted = await denoiser.run_slice(_slice(job="fresh", seed=8), conditions)
+    before = await denoiser.run_slice(_slice(seed=7, fingerprint="before", budget_s=budget_s), conditions)
+
+    now = await denoiser.run_slice(_slice(seed=8, fingerprint="now"), conditions)
+
+    assert (now.done, now.from_step, now.latents) == (True, 0, wanted.latents)
+    assert now.latents != before.latents
+
+
+async def test_latents_are_handed_over_by_their_digest(loaded: Loaded, denoiser: Denoiser) -> None:
+    conditions = await _conditions(loaded)
+    results = [await denoiser.run_slice(_slice(seed=seed, fingerprint=f"{seed}"), conditions) for seed in (7, 8)]
+
+    for latents in [result.latents for result in results]:
+        assert latents is not None
+        taken = await denoiser.take(TakeCall(TENANT, "job", 1, 0, "one", latents))
+        np.testing.assert_array_equal(taken, await get_latents(loaded.blobs(TENANT), latents))
+
+
+@pytest.mark.parametrize(("epoch", "stops"), [(1, False), (2, True), (3, True), (None, True)])
+async def test_only_a_director_that_was_not_replaced_cancels(
+    loaded: Loaded, denoiser: Denoiser, epoch: int | None, stops: bool
+) -> None:
+    conditions = await _conditions(loaded)
+    begun = await denoiser.run_slice(_slice(epoch=2, steps=40, budget_s=0.0), conditions)
+    running = asyncio.create_task(denoiser.run_slice(_slice(epoch=2, steps=40), conditions))
+    await asyncio.sleep(0)  # it is handed to the loop before anything is cancelled
+
+    await denoiser.cancel(CancelCall("job", "one", epoch))
+    went_on = await running
+    again = await denoiser.run_slice(_slice(epoch=2, steps=40, budget_s=0.0), conditions)
+
+    assert begun.steps_done == 1
+    assert (went_on.cancelled, went_on.done) == (stops, not stops)
+    assert again.from_step == (0 if stops else 40)
+
+
+def test_a_cancellation_of_an_earlier_version_is_read() -> None:
+    earlier = CancelCall.__new__(CancelCall)
+    earlier.__dict__.update(job="job", replica="one")  # what unpickling does
+
+    assert pickle.loads(pickle.dumps(earlier)).epoch is None  # noqa: S301  (our own bytes)
 
 
 async def test_cancelling_forgets_what_was_finished(loaded: Loaded, denoiser: Denoiser) -> None:
