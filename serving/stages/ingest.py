@@ -7,6 +7,7 @@ shows; the model sees them averaged down to the canvas. Nothing of it is encoded
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -16,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from engines.families.base import Capabilities, Frames
-from serving.errors import InvalidArgument
+from serving.errors import Corrupt, InvalidArgument
 from serving.media.encode import Fragment, SegmentEncoder
+from serving.media.memory import give_back
 from serving.media.sandbox import Decoder
 from serving.media.still import png
 from serving.segments.manifest import LatentRef, ManifestCanvas
@@ -57,6 +59,7 @@ class Ingester:
             )
             async with aclosing(pictures):  # type: ignore[type-var]  # an async generator
                 encoded, small = await _encode(pictures, call, family.capabilities, self._loaded.watchdog)
+        await asyncio.to_thread(give_back)
         latents = await asyncio.to_thread(family.encode_video, self._loaded, small)
         ref = await put_latents(blobs, latents)
         kept = min(family.history_latents, ref.count)
@@ -124,9 +127,12 @@ async def _encode(
 
 
 async def _fetch(blobs: Blobs, digest: str, path: Path) -> None:
-    """Write a blob to a file, piece by piece."""
-    at = 0
+    """Write a blob to a file, piece by piece. Raises `Corrupt` when the bytes are not those of its name."""
+    at, sha256 = 0, hashlib.sha256()
     with path.open("wb") as file:
         while piece := await blobs.get_range(digest, at, _CHUNK):
             file.write(piece)
+            sha256.update(piece)
             at += len(piece)
+    if sha256.hexdigest() != digest:
+        raise Corrupt(f"blob {digest} holds other bytes than its name says: restore it from a copy of the store")

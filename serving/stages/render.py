@@ -13,6 +13,7 @@ import numpy as np
 
 from engines.families.base import Array, Family, Frames
 from serving.media.encode import Fragment, SegmentEncoder
+from serving.media.memory import give_back
 from serving.media.still import png, scale_to
 from serving.metrics import RENDER_SECONDS
 from serving.segments.manifest import MediaPart
@@ -58,6 +59,7 @@ class Renderer:
         family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)
         lead = await get_latents(blobs, call.lead) if call.lead else None
         encoded = await asyncio.to_thread(self._encode, family, call, latents, lead)
+        await asyncio.to_thread(give_back)
         began = time.monotonic()
         blob, init, thumbnail = await asyncio.gather(
             blobs.put(encoded.data), blobs.put(encoded.init), blobs.put(png(encoded.last_frame))
