@@ -8,8 +8,13 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from serving.gen.longtake.v1 import videos_pb2
+from serving.gen.longtake.v1 import files_pb2, jobs_pb2, models_pb2, videos_pb2
+from serving.gen.xai.api.v1 import files_pb2 as xai_files_pb2
+from serving.gen.xai.api.v1 import image_pb2, video_pb2
 from serving.settings import Admission
 from tests.contract.longtake_door import CAT_URL, Client, Video, opened, refused, settings_for
 
@@ -34,6 +39,12 @@ WRONG = [
     ({"first_frame": videos_pb2.Media(url="http://127.0.0.1:1/cat.png")}, "first_frame"),
     ({"references": [videos_pb2.Media(url=CAT_URL), videos_pb2.Media(url=CAT_URL[:-200])]}, "references[1]"),
     ({"extends": videos_pb2.Extension()}, "extends"),
+    ({"deadline": Timestamp(seconds=1 << 62)}, "deadline"),
+    ({"deadline": Timestamp(seconds=4_000_000_000, nanos=-1)}, "deadline"),
+    ({"deadline": Timestamp(seconds=200_000_000_000)}, "deadline"),
+    ({"ttl": Duration(seconds=1 << 62)}, "ttl"),
+    ({"ttl": Duration(seconds=3600, nanos=-1)}, "ttl"),
+    ({"ttl": Duration(seconds=300_000_000_000)}, "ttl"),
     ({"extends": videos_pb2.Extension(media=videos_pb2.Media(url=CAT_URL))}, "extends.media"),
 ]
 
@@ -42,6 +53,27 @@ WRONG = [
 async def test_a_wrong_field_is_named(client: Client, fields: dict[str, Any], field: str) -> None:
     async with refused(grpc.StatusCode.INVALID_ARGUMENT, field, field):
         await client.create(**{"prompt": "x", **fields})
+
+
+def _times(message: Descriptor, seen: tuple[str, ...] = ()) -> set[str]:
+    """The fields of a message, and of those in it, that are Timestamps or Durations."""
+    found: set[str] = set()
+    for field in message.fields:
+        kind = field.message_type
+        if kind is not None and kind.full_name in ("google.protobuf.Timestamp", "google.protobuf.Duration"):
+            found.add(field.full_name)
+        elif kind is not None and kind.full_name not in seen:
+            found |= _times(kind, (*seen, kind.full_name))
+    return found
+
+
+def test_every_time_that_a_client_can_send_is_among_the_wrong_fields() -> None:
+    files = (files_pb2, jobs_pb2, models_pb2, videos_pb2, xai_files_pb2, image_pb2, video_pb2)
+    services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
+    sent = {name for service in services for method in service.methods for name in _times(method.input_type)}
+
+    assert sent == {"longtake.v1.CreateVideoRequest.deadline", "longtake.v1.CreateVideoRequest.ttl"}
+    assert {name.rpartition(".")[2] for name in sent} <= {field for _, field in WRONG}
 
 
 async def test_unknown_things_are_not_found(client: Client) -> None:

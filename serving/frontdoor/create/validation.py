@@ -19,6 +19,8 @@ MAX_IMAGES = 10
 MAX_REQUEST_ID = 128
 MAX_SEED = 2**63 - 1
 MIN_TTL_MS = 60_000
+MAX_AHEAD_MS = 100 * 365 * 24 * 3_600_000
+"""How far from now a time may lie: keys and answers have room for it."""
 MAX_CROP = 0.10
 """Largest difference of aspect ratios between a foreign video and the canvas that it is cropped to."""
 SMALL_LINES = 480
@@ -36,10 +38,14 @@ def check_times(draft: Draft, now_ms: int) -> None:
     """When it must be done, how urgent it is, how long it stays. Raises `InvalidArgument`."""
     if draft.deadline_ms is not None and draft.deadline_ms <= now_ms:
         raise InvalidArgument(draft.name("deadline"), "it has passed already: give a time to come")
+    if draft.deadline_ms is not None and draft.deadline_ms > now_ms + MAX_AHEAD_MS:
+        raise InvalidArgument(draft.name("deadline"), "it is more than 100 years ahead: leave it out for none")
     if draft.priority is not None and not 0 <= draft.priority <= LOWEST_PRIORITY:
         raise InvalidArgument(draft.name("priority"), f"it is 0 (most urgent) to {LOWEST_PRIORITY}")
     if draft.ttl_ms is not None and draft.ttl_ms < MIN_TTL_MS:
         raise InvalidArgument(draft.name("ttl"), f"it is at least {MIN_TTL_MS // 1000} s")
+    if draft.ttl_ms is not None and draft.ttl_ms > MAX_AHEAD_MS:
+        raise InvalidArgument(draft.name("ttl"), "it is more than 100 years")
 
 
 def _check_text(draft: Draft, model: Capabilities) -> None:

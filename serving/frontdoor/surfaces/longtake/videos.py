@@ -17,6 +17,7 @@ from serving.errors import InvalidArgument
 from serving.frontdoor.create.create import Creator
 from serving.frontdoor.create.drafts import Draft, ExtensionDraft, MediaDraft
 from serving.frontdoor.edge.rpc import Call
+from serving.frontdoor.edge.timestamps import length_ms, moment_ms
 from serving.frontdoor.follow.watch import PreviewFrame, SegmentCommitted, WatchEvent
 from serving.frontdoor.surfaces.longtake.messages import VideoMessages, segment_message
 from serving.frontdoor.videos import Videos
@@ -127,9 +128,9 @@ def draft_of(request: videos_pb2.CreateVideoRequest, *, idempotency_key: str) ->
         references=tuple(_media(media, f"references[{place}]") for place, media in references),
         extends=_extension(request.extends) if request.HasField("extends") else None,
         images=request.images if request.HasField("images") else None,
-        deadline_ms=request.deadline.ToMilliseconds() if request.HasField("deadline") else None,
+        deadline_ms=moment_ms(request.deadline, "deadline") if request.HasField("deadline") else None,
         priority=request.priority if request.HasField("priority") else None,
-        ttl_ms=request.ttl.ToMilliseconds() if request.HasField("ttl") else None,
+        ttl_ms=length_ms(request.ttl, "ttl") if request.HasField("ttl") else None,
         request_id=request.request_id or idempotency_key,
     )
 
