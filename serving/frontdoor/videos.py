@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from google.protobuf.message import Message
 
 from serving.errors import Conflict, FailedPrecondition
 from serving.frontdoor.edge.auth import Caller
 from serving.frontdoor.follow.director_link import DirectorLink
-from serving.frontdoor.follow.records import RecordCache, Records, View
+from serving.frontdoor.follow.records import RecordCache, Records
+from serving.frontdoor.follow.views import View
 from serving.frontdoor.follow.watch import WatchEvent, watch
 from serving.jobs import history
 from serving.jobs.history import EventKind
@@ -50,6 +53,18 @@ class Videos:
     async def view(self, caller: Caller, video: str) -> View:
         """A video as it stands, from memory where that is safe."""
         return await self._records.view(caller.tenant, video)
+
+    async def poll(
+        self, caller: Caller, video: str, surface: str, render: Callable[[View], Awaitable[Message]]
+    ) -> bytes:
+        """A surface's answer to a poll: rendered once per change and minute, for URLs stay the same for a minute."""
+        view = await self.view(caller, video)
+        minute = self._now_ms() // 60_000
+        answer = view.answer(surface, minute)
+        if answer is None:
+            answer = (await render(view)).SerializeToString()
+            self._cache.answered((caller.tenant, video), view, surface, minute, answer)
+        return answer
 
     def why(self, record: JobRecord) -> str:
         """Why a job has its place in the queue, as the Director says; empty if it does not."""
@@ -130,7 +145,7 @@ class Videos:
         view = await self.view(caller, video)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while not view.record.state.terminal:
+                while not view.state.terminal:
                     await self._records.changed(view, 0.5)
                     view = await self.view(caller, video)
         return view

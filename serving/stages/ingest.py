@@ -19,7 +19,7 @@ import numpy as np
 from engines.families.base import Capabilities, Frames
 from serving.errors import Corrupt, InvalidArgument
 from serving.media.encode import Fragment, SegmentEncoder
-from serving.media.memory import give_back
+from serving.media.memory import few_arenas, give_back
 from serving.media.sandbox import Decoder
 from serving.media.still import png
 from serving.segments.manifest import LatentRef, ManifestCanvas
@@ -40,6 +40,7 @@ class Ingester:
     def __init__(self, loaded: Loaded, decoder: Decoder) -> None:
         self._loaded = loaded
         self._decoder = decoder
+        few_arenas()
 
     async def ingest(self, call: IngestCall) -> IngestResult:
         """Decode, encode into the track and into latents. Raises `InvalidArgument` for what cannot be decoded."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from engines.families.base import Array, Family, Frames
 from serving.media.encode import Fragment, SegmentEncoder
-from serving.media.memory import give_back
+from serving.media.memory import few_arenas, give_back
 from serving.media.still import png, scale_to
 from serving.metrics import RENDER_SECONDS
 from serving.segments.manifest import MediaPart
@@ -53,6 +53,7 @@ class Renderer:
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
+        few_arenas()
 
     async def render(self, call: RenderCall, latents: Array) -> RenderResult:
         """Decode and encode a segment; its media are in the store when this returns."""

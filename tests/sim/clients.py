@@ -21,7 +21,7 @@ from serving.errors import (
     Unavailable,
 )
 from serving.frontdoor.create.drafts import Draft, ExtensionDraft
-from serving.frontdoor.follow.records import View
+from serving.frontdoor.follow.views import View
 from serving.jobs.record import JobRecord, JobState
 from serving.requests import Kind
 from serving.stages.contracts import StageLost

@@ -7,7 +7,6 @@ another video with its own film, whose media bytes begin with those of its input
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from serving.errors import FailedPrecondition
 from serving.files.repository import PIECE
 from serving.frontdoor.content.ranges import ByteRange
 from serving.frontdoor.content.urls import UrlSigner
+from serving.frontdoor.follow.recent import Recent
 from serving.frontdoor.follow.records import Records
 from serving.jobs.record import JobRecord, JobState
 from serving.media.virtual import VirtualFile, signed_box, virtual_file
@@ -23,8 +23,10 @@ from serving.segments.lineage import Segments
 from serving.store.base import Store
 from serving.store.blobs import Blobs
 
-MOST_FILMS = 256
-"""Headers that are remembered. A player asks for many ranges of the same file."""
+MOST_BYTES = 16 * 1024 * 1024
+"""Of headers and pieces that are remembered: a player asks for many ranges of the same file."""
+_PIECE_BYTES = 320
+"""What one piece of a film costs in memory."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Films:
         self._store = store
         self._records = records
         self._signer = signer
-        self._films: OrderedDict[tuple[str, str, str], Film] = OrderedDict()
+        self._films: Recent[tuple[str, str, str], Film] = Recent(MOST_BYTES)
 
     async def of(self, record: JobRecord) -> Film:
         """The film of a finished video. Raises `FailedPrecondition` for anything else."""
@@ -57,12 +59,9 @@ class Films:
         key = (record.tenant, record.id, head)
         known = self._films.get(key)
         if known is not None:
-            self._films.move_to_end(key)
             return known
         film = await self._open(record, head)
-        self._films[key] = film
-        if len(self._films) > MOST_FILMS:
-            self._films.popitem(last=False)
+        self._films.put(key, film, len(film.file.header) + _PIECE_BYTES * len(film.file.pieces))
         return film
 
     async def _open(self, record: JobRecord, head: str) -> Film:

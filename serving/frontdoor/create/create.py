@@ -14,7 +14,8 @@ from serving.frontdoor.create.drafts import Draft
 from serving.frontdoor.create.settle import Settled, Settler
 from serving.frontdoor.edge.auth import Caller
 from serving.frontdoor.follow.director_link import DirectorLink
-from serving.frontdoor.follow.records import Records, View
+from serving.frontdoor.follow.records import Records
+from serving.frontdoor.follow.views import View, kept
 from serving.jobs import history
 from serving.jobs.history import EventKind
 from serving.jobs.ids import derived_id, new_id
@@ -113,7 +114,7 @@ class Creator:
         settled = await self._settler.settle(caller.tenant, draft)
         wanted = await self._wanted(caller, draft, settled, "")
         await self._admit(wanted, draft)
-        return View(wanted)
+        return View(kept(wanted), wanted)
 
     def _check_open(self) -> None:
         if self._draining:

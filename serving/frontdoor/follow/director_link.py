@@ -15,7 +15,8 @@ import grpc
 from pydantic import ValidationError
 
 from serving.errors import LongtakeError
-from serving.frontdoor.follow.records import LiveProgress, RecordCache
+from serving.frontdoor.follow.records import RecordCache
+from serving.frontdoor.follow.views import LiveProgress
 from serving.gen.longtake.internal.v1 import director_pb2, director_pb2_grpc
 from serving.jobs.record import JobRecord
 from serving.logs import logger

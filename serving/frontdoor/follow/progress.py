@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from serving.frontdoor.follow.records import View
+from serving.frontdoor.follow.views import View
 from serving.jobs.record import JobState
 
 

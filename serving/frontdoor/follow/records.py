@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 from serving.errors import NotFound
+from serving.frontdoor.follow.recent import Recent
+from serving.frontdoor.follow.views import Kept, LiveProgress, View, age_of, kept
 from serving.jobs.ids import JobKey
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
@@ -21,40 +22,17 @@ from serving.metrics import RECORD_READS, Recorder
 
 VOUCHED_S = 1.0
 TERMINAL_RECHECK_S = 30.0
-MOST_RECORDS = 20_000
-
-
-@dataclass(frozen=True)
-class LiveProgress:
-    """How far a running job is beyond its record."""
-
-    stage: str
-    steps_done: int
-    """Over the whole job."""
-    segment_index: int
-
-
-@dataclass(frozen=True)
-class View:
-    """A job as it stands. A change makes a new view, so whatever is kept in `rendered` is true as long as the
-    view is.
-    """
-
-    record: JobRecord
-    progress: LiveProgress | None = None
-    rendered: dict[str, tuple[int, bytes]] = field(default_factory=dict, compare=False)
-    """Serialised answers by surface, each with the minute of its URLs."""
+MOST_BYTES = 64 * 1024 * 1024
+"""Of records and answers: about 15,000 jobs that wait, or 5,000 videos of 15 segments."""
 
 
 class RecordCache:
-    """Bounded memory of views, newest version wins. All methods run on the event loop."""
+    """Memory of records, bounded in bytes; the newest version wins. All methods run on the event loop."""
 
-    def __init__(self, *, clock: Callable[[], float], most: int = MOST_RECORDS) -> None:
+    def __init__(self, *, clock: Callable[[], float], most_bytes: int = MOST_BYTES) -> None:
         """`clock` is monotonic, in seconds."""
         self._clock = clock
-        self._most = most
-        self._views: OrderedDict[JobKey, View] = OrderedDict()
-        self._checked: dict[JobKey, float] = {}
+        self._kept: Recent[JobKey, Kept] = Recent(most_bytes)
         self._vouched_at = float("-inf")
         self._whys: Mapping[JobKey, str] = {}
         self._waiting: dict[JobKey, set[asyncio.Future[None]]] = {}
@@ -78,50 +56,57 @@ class RecordCache:
 
     def lookup(self, key: JobKey) -> View | None:
         """The view, if it can be answered from memory now."""
-        view = self._views.get(key)
-        if view is None:
+        known = self._kept.get(key)
+        if known is None:
             return None
-        if view.record.state.terminal:
-            return view if self._clock() - self._checked[key] <= TERMINAL_RECHECK_S else None
-        return view if self.vouched else None
+        if known.state.terminal:
+            return View(known) if self._clock() - known.checked <= TERMINAL_RECHECK_S else None
+        return View(known) if self.vouched else None
 
     def put(self, record: JobRecord) -> View:
         """Remember a record that was read or written; the newest version's view."""
-        key = (record.tenant, record.id)
-        known = self._views.get(key)
-        self._checked[key] = self._clock()
-        if known is not None and _age(known.record) >= _age(record):
-            self._views.move_to_end(key)
-            return known
-        same_attempt = known is not None and known.record.attempt == record.attempt
-        return self._replace(key, View(record, known.progress if known and same_attempt else None))
+        known = self._kept.get(record.key)
+        if known is not None and known.age >= age_of(record):
+            known.checked = self._clock()
+            return View(known, record if known.age == age_of(record) else None)
+        same_attempt = known is not None and known.attempt == record.attempt
+        fresh = kept(record, checked=self._clock(), progress=known.progress if known and same_attempt else None)
+        self._replace(record.key, fresh)
+        return View(fresh, record)
 
     def advance(self, key: JobKey, version: int, progress: LiveProgress) -> None:
         """A step was counted. A record that is older than `version` is forgotten."""
-        known = self._views.get(key)
+        known = self._kept.get(key)
         if known is None:
             return
-        if known.record.version < version:
+        if known.age[1] < version:
             self.drop(key)
-        elif known.record.version == version and known.progress != progress:
-            self._replace(key, View(known.record, progress))
+        elif known.age[1] == version and known.progress != progress:
+            self._replace(key, replace(known, progress=progress, answers={}))
+
+    def answered(self, key: JobKey, view: View, surface: str, minute: int, answer: bytes) -> None:
+        """Remember what a surface made of a view, as long as it is the newest one."""
+        if self._kept.get(key) is view.kept:
+            view.kept.answers[surface] = (minute, answer)
+            self._kept.put(key, view.kept, view.kept.size)
 
     def drop(self, key: JobKey) -> None:
         """Forget one record; whoever waits for it reads it again."""
-        self._views.pop(key, None)
-        self._checked.pop(key, None)
+        self._kept.drop(key)
         self._wake(key)
 
     def forget_running(self) -> None:
         """Something may have been missed: forget all that is not final."""
         self._vouched_at = float("-inf")
         self._whys = {}
-        for key in [key for key, view in self._views.items() if not view.record.state.terminal]:
-            self.drop(key)
+        for key, known in self._kept.items():
+            if not known.state.terminal:
+                self.drop(key)
 
     async def changed(self, key: JobKey, seen: View, timeout_s: float) -> None:
         """Wait until there is another view than `seen`, at most `timeout_s`."""
-        if self._views.get(key, seen) is not seen:
+        known = self._kept.get(key)
+        if known is not None and known is not seen.kept:
             return
         waiter = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, set()).add(waiter)
@@ -135,15 +120,9 @@ class RecordCache:
             if not waiters:
                 self._waiting.pop(key, None)
 
-    def _replace(self, key: JobKey, view: View) -> View:
-        self._views[key] = view
-        self._views.move_to_end(key)
-        self._checked.setdefault(key, self._clock())
-        while len(self._views) > self._most:
-            oldest, _ = self._views.popitem(last=False)
-            self._checked.pop(oldest, None)
+    def _replace(self, key: JobKey, fresh: Kept) -> None:
+        self._kept.put(key, fresh, fresh.size)
         self._wake(key)
-        return view
 
     def _wake(self, key: JobKey) -> None:
         for waiter in self._waiting.get(key, ()):
@@ -174,7 +153,7 @@ class Records:
 
     async def changed(self, view: View, timeout_s: float) -> None:
         """Wait until `view` may be out of date, at most `timeout_s`."""
-        await self._cache.changed((view.record.tenant, view.record.id), view, timeout_s)
+        await self._cache.changed(view.record.key, view, timeout_s)
 
     async def _read(self, tenant: str, job: str) -> View:
         self._metrics.add(RECORD_READS, source="store")
@@ -185,14 +164,7 @@ class Records:
             raise
 
 
-def _age(record: JobRecord) -> tuple[int, int]:
-    """Newer records have greater ones. An idempotency key that is used again, long after its job was deleted, makes
-    another job under the same id, whose versions begin anew.
-    """
-    return record.created_ms, record.version
-
-
 def _present(view: View) -> View:
-    if view.record.state is JobState.DELETED:
+    if view.state is JobState.DELETED:
         raise NotFound(f"no video {view.record.id!r}", reason="VIDEO_NOT_FOUND")
     return view

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from serving.errors import InvalidArgument
 from serving.frontdoor.follow.progress import progress_of
-from serving.frontdoor.follow.records import Records, View
+from serving.frontdoor.follow.records import Records
+from serving.frontdoor.follow.views import View
 from serving.paging import opaque, read_opaque
 from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest

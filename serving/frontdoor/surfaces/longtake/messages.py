@@ -8,7 +8,7 @@ from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.create.catalog import Catalog
 from serving.frontdoor.edge.timestamps import timestamp
 from serving.frontdoor.follow.progress import progress_of
-from serving.frontdoor.follow.records import View
+from serving.frontdoor.follow.views import View
 from serving.gen.longtake.v1 import videos_pb2
 from serving.jobs.record import JobRecord, JobState
 from serving.requests import Kind

@@ -45,7 +45,7 @@ def register_longtake(
     """Serve all services of `longtake.v1`; their full names, for health and reflection."""
     messages = VideoMessages(catalog, signer, store, now_ms)
     services = (
-        (videos_pb2.DESCRIPTOR.services_by_name["Videos"], VideosService(creator, videos, messages, now_ms)),
+        (videos_pb2.DESCRIPTOR.services_by_name["Videos"], VideosService(creator, videos, messages)),
         (jobs_pb2.DESCRIPTOR.services_by_name["Jobs"], JobsService(jobs, videos, dead_jobs, forecast, messages)),
         (files_pb2.DESCRIPTOR.services_by_name["Files"], FilesService(files)),
         (models_pb2.DESCRIPTOR.services_by_name["Models"], ModelsService(catalog)),

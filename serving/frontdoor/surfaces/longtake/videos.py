@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -40,7 +40,6 @@ class VideosService:
     creator: Creator
     videos: Videos
     messages: VideoMessages
-    now_ms: Callable[[], int]
 
     async def CreateVideo(self, request: videos_pb2.CreateVideoRequest, call: Call) -> videos_pb2.Video:
         """Accept a job and return it as it stands."""
@@ -50,15 +49,8 @@ class VideosService:
         return await self.messages.of(await self.creator.create(call.caller, draft, resent=call.resent))
 
     async def GetVideo(self, request: videos_pb2.GetVideoRequest, call: Call) -> bytes:
-        """A poll: serialised once per change and minute, for URLs in it stay the same for a minute."""
-        view = await self.videos.view(call.caller, request.id)
-        minute = self.now_ms() // 60_000
-        known = view.rendered.get(SURFACE)
-        if known is not None and known[0] == minute:
-            return known[1]
-        rendered = (await self.messages.of(view)).SerializeToString()
-        view.rendered[SURFACE] = (minute, rendered)
-        return rendered
+        """A poll."""
+        return await self.videos.poll(call.caller, request.id, SURFACE, self.messages.of)
 
     async def ListVideos(self, request: videos_pb2.ListVideosRequest, call: Call) -> videos_pb2.ListVideosResponse:
         """Newest first."""

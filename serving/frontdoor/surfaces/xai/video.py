@@ -18,7 +18,7 @@ from serving.frontdoor.create.create import Creator
 from serving.frontdoor.create.drafts import Draft, ExtensionDraft
 from serving.frontdoor.edge.rpc import Call
 from serving.frontdoor.follow.progress import progress_of
-from serving.frontdoor.follow.records import View
+from serving.frontdoor.follow.views import View
 from serving.frontdoor.surfaces.xai.keep import Keeper, read_options
 from serving.frontdoor.surfaces.xai.words import film, no_usage, picture, pictures, video_aspect, video_resolution
 from serving.frontdoor.videos import Videos
@@ -93,14 +93,7 @@ class XaiVideo:
 
     async def GetDeferredVideo(self, request: video_pb2.GetDeferredVideoRequest, call: Call) -> bytes:
         """How a video stands; its URL when it is done."""
-        view = await self.videos.view(call.caller, request.request_id)
-        minute = self.now_ms() // 60_000
-        known = view.rendered.get(SURFACE)
-        if known is not None and known[0] == minute:
-            return known[1]
-        answer = (await self._answer(view)).SerializeToString()
-        view.rendered[SURFACE] = (minute, answer)
-        return answer
+        return await self.videos.poll(call.caller, request.request_id, SURFACE, self._answer)
 
     async def _answer(self, view: View) -> video_pb2.GetDeferredVideoResponse:
         record = view.record

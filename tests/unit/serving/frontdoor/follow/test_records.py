@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 
 import pytest
 
 from serving.errors import NotFound
 from serving.frontdoor.follow.progress import progress_of
-from serving.frontdoor.follow.records import LiveProgress, RecordCache, Records
+from serving.frontdoor.follow.recent import ENTRY_BYTES, Recent
+from serving.frontdoor.follow.records import RecordCache, Records
+from serving.frontdoor.follow.views import LiveProgress, kept
+from serving.jobs.history import Event, EventKind, WorkSpan
 from serving.jobs.record import JobRecord, JobState, Phase
 from serving.jobs.repository import Jobs
 from serving.metrics import Unrecorded
@@ -21,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def cache(clock: Clock) -> RecordCache:
-    return RecordCache(clock=clock.seconds, most=3)
+    return RecordCache(clock=clock.seconds)
 
 
 def key(of: JobRecord) -> tuple[str, str]:
@@ -84,13 +88,13 @@ def test_steps_make_a_new_view_so_that_rendered_answers_never_lie(cache: RecordC
     cache.vouch()
     running = record(state=JobState.RUNNING, phase=Phase.DENOISING, version=2)
     before = cache.put(running)
-    before.rendered["wire"] = (0, b"old")
+    cache.answered(key(running), before, "wire", 0, b"old")
 
     cache.advance(key(running), 2, LiveProgress("denoising", 3, 0))
 
     after = cache.lookup(key(running))
     assert after is not None
-    assert after.rendered == {}
+    assert (before.answer("wire", 0), after.answer("wire", 0)) == (b"old", None)
     assert (progress_of(after).steps_done, progress_of(after).percent) == (3, 37)
 
 
@@ -104,13 +108,71 @@ def test_progress_of_a_version_that_is_not_here_yet_forgets_the_old_one(cache: R
     assert cache.lookup(key(old)) is None
 
 
-def test_memory_is_bounded(cache: RecordCache) -> None:
+def test_an_answer_is_remembered_for_its_minute_and_only_of_the_newest_view(cache: RecordCache) -> None:
     cache.vouch()
-    made = [record(f"vid_{letter * 26}", version=1) for letter in "abcd"]
-    for one in made:
-        cache.put(one)
+    waiting = record(version=1)
+    old = cache.put(waiting)
+    cache.answered(key(waiting), old, "wire", 7, b"waits")
+    known = cache.lookup(key(waiting))
+    assert known is not None
+    assert (known.answer("wire", 7), known.answer("wire", 8), known.answer("other", 7)) == (b"waits", None, None)
 
-    assert [cache.lookup(key(one)) is not None for one in made] == [False, True, True, True]
+    running = cache.put(record(state=JobState.RUNNING, version=2))
+    cache.answered(key(waiting), old, "wire", 7, b"waits, said too late")
+
+    assert running.answer("wire", 7) is None
+
+
+def test_memory_is_bounded_in_bytes_and_keeps_what_is_used(clock: Clock) -> None:
+    cache = RecordCache(clock=clock.seconds, most_bytes=40_000)
+    cache.vouch()
+    small = [record(f"vid_{letter * 26}", version=1) for letter in "abcd"]
+    for one in small:
+        cache.put(one)
+    assert cache.lookup(key(small[0])) is not None
+
+    large = record("vid_" + "x" * 26, version=1, warnings=("w" * 30_000,))
+    cache.put(large)
+
+    there = [cache.lookup(key(one)) is not None for one in (*small, large)]
+    assert (there[0], there[4]) == (True, True), "the last used, and the newest"
+    assert not there[1]
+
+
+def test_answers_count_too(clock: Clock) -> None:
+    cache = RecordCache(clock=clock.seconds, most_bytes=40_000)
+    cache.vouch()
+    old, new = record("vid_" + "a" * 26, version=1), record("vid_" + "b" * 26, version=1)
+    cache.put(old)
+    view = cache.put(new)
+
+    cache.answered(key(new), view, "wire", 0, b"x" * (40_000 - kept(new).size - ENTRY_BYTES))
+
+    assert (cache.lookup(key(old)), cache.lookup(key(new)) is not None) == (None, True)
+
+
+@pytest.mark.parametrize("segments", [0, 15], ids=["waiting", "15 segments"])
+def test_what_is_counted_is_what_it_costs(segments: int) -> None:
+    """Of many jobs, with answers: Python's own count of the memory, within a fifth."""
+    span = WorkSpan(stage="denoising", start_ms=1_700_000_000_000, end_ms=1_700_000_009_000, replica="r" * 8)
+    event = Event(kind=EventKind.COMMITTED, at_ms=1_700_000_000_000, attempt=1, epoch=3, segment=1, spans=(span,) * 3)
+    like = record(events=(event,) * segments, segments=("ab" * 32,) * segments, warnings=("w" * 50,))
+    memory: Recent[tuple[str, str], object] = Recent(1 << 30)
+    data = like.encode()
+    tracemalloc.start()
+    try:
+        for number in range(2000):
+            one = JobRecord.decode(data.replace(b"a" * 26, f"{number:026d}".encode()))
+            view = kept(one)
+            view.answers["longtake.v1"] = (28_000_000 + number, bytes(bytearray(900)))
+            memory.put((one.tenant, one.id), view, view.size)
+        del one, view
+        real = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+    assert real < 1.2 * memory.size
+    assert memory.size < 1.3 * real
 
 
 async def test_whoever_waits_is_woken_by_the_change(cache: RecordCache) -> None:
