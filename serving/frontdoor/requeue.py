@@ -7,9 +7,9 @@ place. Its id is derived from the dead one's, so asking twice makes one job.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
-from serving.errors import FailedPrecondition, NotFound
+from serving.errors import FailedPrecondition
 from serving.frontdoor.follow.director_link import DirectorLink
 from serving.jobs.dead import DeadLetters
 from serving.jobs.history import Event, EventKind
@@ -30,13 +30,14 @@ class DeadJobs:
         self._link = link
         self._now_ms = now_ms
 
-    async def of(self, tenant: str) -> AsyncIterator[JobRecord]:
-        """A tenant's dead jobs."""
+    async def names(self, tenant: str, most: int) -> tuple[str, ...]:
+        """Ids of a tenant's dead jobs, at most so many; some may be deleted."""
+        found: list[str] = []
         async for job in self._letters.of(tenant):
-            try:
-                yield await self._jobs.get(tenant, job)
-            except NotFound:  # it was deleted
-                continue
+            found.append(job)
+            if len(found) == most:
+                break
+        return tuple(found)
 
     async def requeue(self, tenant: str, job: str) -> JobRecord:
         """Run it again. Raises `NotFound`, and `FailedPrecondition` for a job that is no dead letter."""

@@ -40,6 +40,7 @@ class Rooms:
     signer: UrlSigner
     files: Files
     content: Content
+    backlog: Backlog
     forecast: Forecast
     creator: Creator
     videos: Videos
@@ -81,7 +82,7 @@ async def build(
     forecast = _forecast(settings, store, backlog, now_ms)
     gate = Gate(settings.admission, backlog=backlog, forecast=forecast)
     creator = Creator(settler=settler, gate=gate, jobs=jobs, records=records, link=link, metrics=metrics, now_ms=now_ms)
-    return Rooms(jobs, link, signer, files, content, forecast, creator, videos, dead_jobs)
+    return Rooms(jobs, link, signer, files, content, backlog, forecast, creator, videos, dead_jobs)
 
 
 def _forecast(settings: Settings, store: Store, backlog: Backlog, now_ms: Callable[[], int]) -> Forecast:

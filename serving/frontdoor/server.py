@@ -116,6 +116,7 @@ class FrontDoor:
             dead_jobs=rooms.dead_jobs,
             files=rooms.files,
             catalog=self._catalog,
+            backlog=rooms.backlog,
             forecast=rooms.forecast,
             signer=rooms.signer,
             now_ms=now_ms,

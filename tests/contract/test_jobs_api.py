@@ -228,3 +228,18 @@ async def _dead(client: Client, store: Store, *, quarantine: bool = False, **fie
     await DeadLetters(store).bury(record, stage="conditioner", why="it crashed", quarantine=quarantine)
     error = JobError(code="WORKERS_CRASHED", message="it crashed")
     return await Jobs(store).transition(record, state=JobState.FAILED, error=error)
+
+
+async def test_a_record_that_cannot_be_read_hides_no_other_job(
+    client: Client, store: Store, jobs: jobs_pb2_grpc.JobsAsyncStub
+) -> None:
+    strange, sound = await _left_half_done(client, store), await _left_half_done(client, store)
+    key = f"t/{TENANT}/jobs/{strange.id}"
+    stored = await store.get(key)
+    broken = await store.swap(key, stored.data.replace(b'"version"', b'"verse"', 1), stored.version)
+
+    listed = [job.video.id for job in (await jobs.ListJobs(jobs_pb2.ListJobsRequest())).jobs]
+
+    await store.swap(key, stored.data + b" ", broken)
+    assert sound.id in listed
+    assert strange.id not in listed

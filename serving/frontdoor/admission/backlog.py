@@ -1,8 +1,9 @@
-"""How many jobs wait or run, and about how many seconds of work they are, by tenant and urgency.
+"""Which and how many jobs wait or run, and about how many seconds of work they are, by tenant and urgency.
 
-`gate.py` tells it what was accepted, `forecast.py` asks. The store is listed now and then; in between this front door
-adds what it accepted. Other front doors' creates are seen at the next listing, so a bound may be overrun by what they
-accept in one interval.
+`gate.py` tells it what was accepted, `forecast.py` and `surfaces/longtake/jobs.py` ask. Keys of `active/` lie by shard
+and not by tenant, so one listing serves all tenants and all who ask. The store is listed now and then; in between this
+front door adds what it accepted. Other front doors' creates are seen at the next listing, so a bound may be overrun by
+what they accept in one interval.
 
 A listing costs no reads of records: keys name tenant, priority and deadline, and not the work. So the work of a job is
 taken for the mean of what this front door accepted from its tenant lately (newer ones count more), of all tenants if it
@@ -12,6 +13,7 @@ is ahead is an estimate for that reason, and rather too much than too little.
 
 from __future__ import annotations
 
+import asyncio
 from array import array
 from bisect import bisect_right, insort
 from collections import Counter
@@ -26,6 +28,10 @@ SHARE = 20.0
 """A listing is repeated after at least so many times what it took, so that a huge queue is not listed all
 day.
 """
+MOST_NAMED = 1000
+"""Jobs of each tenant whose ids are remembered."""
+SMALL = 1000
+"""Keys that one call to the store lists: a queue so short is listed whenever somebody asks for names."""
 _GAIN = 0.1
 """How much a new job moves the mean work of its tenant's jobs."""
 ALL = ""
@@ -57,6 +63,21 @@ class Backlog:
         self._counts: Counter[str] = Counter()
         self._mean_s: dict[str, float] = {}
         self._due = float("-inf")
+        self._named: dict[str, list[str]] = {}
+        """Ids by tenant."""
+        self._stale_at = float("-inf")
+        """When names are listed again, should somebody ask."""
+        self._listing = asyncio.Lock()
+
+    async def names(self, tenant: str) -> tuple[str, ...]:
+        """Ids of a tenant's jobs that are queued or running, at most `MOST_NAMED`; some may have ended.
+
+        Of a short queue as it is now, of a long one as it was at the last listing.
+        """
+        async with self._listing:
+            if self._clock() >= self._stale_at:
+                await self._list()
+        return tuple(self._named.get(tenant, ()))
 
     async def active(self, tenant: str) -> int:
         """Jobs of a tenant that are queued or running."""
@@ -72,13 +93,15 @@ class Backlog:
         self,
         tenant: str,
         *,
+        job: str = "",
         priority: int = DEFAULT_PRIORITY,
         deadline_ms: int | None = None,
         work_s: float | None = None,
     ) -> None:
-        """One more. `work_s`: its predicted seconds at the Denoiser."""
+        """One more. `job`: its id. `work_s`: its predicted seconds at the Denoiser."""
         _add(self._lines, tenant, priority, deadline_ms)
         self._counts[tenant] += 1
+        _name(self._named, tenant, job)
         if work_s is not None:
             for name in (tenant, ALL):
                 mean = self._mean_s.get(name, work_s)
@@ -120,8 +143,10 @@ class Backlog:
         self._due = began + INTERVAL_S
         lines: dict[tuple[str, int], _Line] = {}
         unsorted: dict[tuple[str, int], list[int]] = {}
+        named: dict[str, list[str]] = {}
         async for entry in self._jobs.active():
             place = (entry.tenant, entry.priority)
+            _name(named, entry.tenant, entry.id)
             if entry.deadline_ms is None:
                 lines.setdefault(place, _Line()).open += 1
             else:
@@ -131,8 +156,11 @@ class Backlog:
         counts: Counter[str] = Counter()
         for (tenant, _), line in lines.items():
             counts[tenant] += line.before(None)
-        self._lines, self._counts = lines, counts
-        self._due = self._clock() + max(INTERVAL_S, SHARE * (self._clock() - began))
+        self._lines, self._counts, self._named = lines, counts, named
+        ended = self._clock()
+        pause_s = SHARE * (ended - began)
+        self._due = ended + max(INTERVAL_S, pause_s)
+        self._stale_at = ended + (0 if counts.total() < SMALL else pause_s)
 
 
 def _add(lines: dict[tuple[str, int], _Line], tenant: str, priority: int, deadline_ms: int | None) -> None:
@@ -141,3 +169,9 @@ def _add(lines: dict[tuple[str, int], _Line], tenant: str, priority: int, deadli
         line.open += 1
     else:
         insort(line.due, deadline_ms)
+
+
+def _name(named: dict[str, list[str]], tenant: str, job: str) -> None:
+    known = named.setdefault(tenant, [])
+    if job and len(known) < MOST_NAMED:
+        known.append(job)

@@ -60,6 +60,7 @@ class Gate:
         """One more job waits: count it until the store is listed again."""
         self._backlog.accepted(
             record.tenant,
+            job=record.id,
             priority=record.priority,
             deadline_ms=record.deadline_ms,
             work_s=_prediction(record).seconds[DENOISER],

@@ -7,23 +7,27 @@ Method names are the protos', hence their capitals.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from serving.errors import NotFound
+from serving.frontdoor.admission.backlog import MOST_NAMED, Backlog
 from serving.frontdoor.admission.forecast import Forecast
+from serving.frontdoor.edge.auth import Caller
 from serving.frontdoor.edge.rpc import Call
 from serving.frontdoor.edge.timestamps import timestamp
+from serving.frontdoor.follow.views import View
 from serving.frontdoor.requeue import DeadJobs
 from serving.frontdoor.surfaces.longtake.messages import VideoMessages
 from serving.frontdoor.videos import Videos
 from serving.gen.longtake.v1 import jobs_pb2, videos_pb2
-from serving.jobs.history import Event, WorkSpan
-from serving.jobs.record import JobRecord
+from serving.jobs.history import Event, Prediction, WorkSpan
 from serving.jobs.repository import Jobs
 from serving.stage_names import DENOISER
 
-MOST = 1000
-"""Jobs in one answer."""
+AT_ONCE = 16
+"""Records that are read side by side."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +37,23 @@ class JobsService:
     jobs: Jobs
     videos: Videos
     dead_jobs: DeadJobs
+    backlog: Backlog
     forecast: Forecast
     messages: VideoMessages
 
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, call: Call) -> jobs_pb2.ListJobsResponse:
-        """The caller's jobs that wait or run, oldest first, or its dead letters."""
-        tenant = call.caller.tenant
-        found: list[JobRecord] = []
-        async for record in self.dead_jobs.of(tenant) if request.dead else self._active(tenant):
-            found.append(record)
-            if len(found) == MOST:
-                break
-        expected = {} if request.dead else await self.forecast.expected(found)
-        found.sort(key=lambda record: record.created_ms)
+        """The caller's jobs that wait or run, oldest first, or its dead letters; at most `MOST_NAMED`."""
+        if request.dead:
+            views = await self._views(call.caller, await self.dead_jobs.names(call.caller.tenant, MOST_NAMED))
+            expected: dict[str, Prediction] = {}
+        else:
+            views = await self._views(call.caller, await self.backlog.names(call.caller.tenant))
+            views = [view for view in views if not view.state.terminal]
+            expected = await self.forecast.expected(view.record for view in views)
         jobs = []
-        for record in found:
-            video = await self.messages.of(await self.videos.view(call.caller, record.id))
+        for view in sorted(views, key=lambda view: view.kept.age):
+            record = view.record
+            video = await self.messages.of(view)
             job = jobs_pb2.Job(video=video, requeue_of=record.requeue_of)
             if record.id in expected:
                 prediction = expected[record.id]
@@ -71,12 +76,19 @@ class JobsService:
         record = await self.dead_jobs.requeue(call.caller.tenant, request.id)
         return await self.messages.of(await self.videos.view(call.caller, record.id))
 
-    async def _active(self, tenant: str) -> AsyncIterator[JobRecord]:
-        async for entry in self.jobs.active():
-            if entry.tenant == tenant:
-                record = await self.jobs.find(tenant, entry.id)
-                if record is not None and not record.state.terminal:
-                    yield record
+    async def _views(self, caller: Caller, names: Sequence[str]) -> list[View]:
+        """As these jobs stand: from memory where that is safe, else from the store, some at a time."""
+        views: list[View] = []
+        for at in range(0, len(names), AT_ONCE):
+            asked = (self._view(caller, name) for name in names[at : at + AT_ONCE])
+            views += [view for view in await asyncio.gather(*asked) if view is not None]
+        return views
+
+    async def _view(self, caller: Caller, name: str) -> View | None:
+        try:
+            return await self.videos.view(caller, name)
+        except NotFound:  # a key without a record, or a job that was deleted meanwhile
+            return None
 
 
 def _happening(event: Event) -> jobs_pb2.JobHappening:

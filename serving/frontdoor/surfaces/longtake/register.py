@@ -7,6 +7,7 @@ from collections.abc import Callable
 import grpc
 
 from serving.files.repository import Files
+from serving.frontdoor.admission.backlog import Backlog
 from serving.frontdoor.admission.forecast import Forecast
 from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.create.catalog import Catalog
@@ -38,6 +39,7 @@ def register_longtake(
     dead_jobs: DeadJobs,
     files: Files,
     catalog: Catalog,
+    backlog: Backlog,
     forecast: Forecast,
     signer: UrlSigner,
     now_ms: Callable[[], int],
@@ -46,7 +48,10 @@ def register_longtake(
     messages = VideoMessages(catalog, signer, store, now_ms)
     services = (
         (videos_pb2.DESCRIPTOR.services_by_name["Videos"], VideosService(creator, videos, messages)),
-        (jobs_pb2.DESCRIPTOR.services_by_name["Jobs"], JobsService(jobs, videos, dead_jobs, forecast, messages)),
+        (
+            jobs_pb2.DESCRIPTOR.services_by_name["Jobs"],
+            JobsService(jobs, videos, dead_jobs, backlog, forecast, messages),
+        ),
         (files_pb2.DESCRIPTOR.services_by_name["Files"], FilesService(files)),
         (models_pb2.DESCRIPTOR.services_by_name["Models"], ModelsService(catalog)),
     )

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import pytest
 
-from serving.frontdoor.admission.backlog import INTERVAL_S, Backlog
+from serving.frontdoor.admission import backlog as backlogs
+from serving.frontdoor.admission.backlog import INTERVAL_S, SHARE, Backlog
+from serving.jobs.active import Active
 from serving.jobs.record import JobState
 from serving.jobs.repository import Jobs
+from serving.store import keys
 from serving.store.base import Store
 from tests.unit.serving.conftest import Clock
 from tests.unit.serving.frontdoor.builders import record
@@ -65,3 +71,54 @@ async def test_the_next_look_is_told(store: Store, clock: Clock) -> None:
     assert await backlog.active("default") == 0
     clock.pass_s(2)
     assert backlog.seen_again_s() == pytest.approx(INTERVAL_S - 2)
+
+
+async def _many(store: Store, tenant: str, count: int) -> None:
+    for number in range(count):
+        await store.put_if_absent(keys.active(tenant, 5, None, f"vid_{number:026d}"), b"")
+
+
+class _Listed(Jobs):
+    """Counts how often all names are listed."""
+
+    listings = 0
+
+    async def active(self) -> AsyncIterator[Active]:
+        self.listings += 1
+        async for entry in super().active():
+            yield entry
+
+
+async def test_names_of_a_short_queue_are_those_of_now(store: Store, clock: Clock) -> None:
+    jobs = Jobs(store)
+    backlog = Backlog(jobs, clock=clock.seconds)
+    assert await backlog.names("default") == ()
+
+    made = (await jobs.create(record())).record
+    await jobs.create(record("vid_" + "b" * 26, tenant="other"))
+    assert await backlog.names("default") == (made.id,)
+
+    await jobs.retire(await jobs.transition(made, state=JobState.CANCELLED))
+    assert await backlog.names("default") == ()
+
+
+async def test_a_long_queue_is_not_listed_for_everyone_who_asks(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlogs, "SMALL", 20)
+    monkeypatch.setattr(backlogs, "MOST_NAMED", 10)
+    await _many(store, "busy", 30)
+    jobs = _Listed(store)
+    ticks = iter(range(1000))
+    # Each look at this clock is a second later: a listing takes one.
+    backlog = Backlog(jobs, clock=lambda: clock.seconds() + next(ticks))
+
+    asked = await asyncio.gather(*(backlog.names("busy") for _ in range(10)))
+    backlog.accepted("quiet", job="vid_" + "q" * 26)
+
+    assert jobs.listings == 1
+    assert {len(names) for names in asked} == {10}
+    assert await backlog.names("quiet") == ("vid_" + "q" * 26,)
+    clock.pass_s(SHARE * 1 + 1)
+    assert await backlog.names("quiet") == ()
+    assert jobs.listings == 2
