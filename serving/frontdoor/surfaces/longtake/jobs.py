@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serving.errors import NotFound
+from serving.errors import Corrupt, NotFound
 from serving.frontdoor.admission.backlog import MOST_NAMED, Backlog
 from serving.frontdoor.admission.forecast import Forecast
 from serving.frontdoor.edge.auth import Caller
@@ -87,7 +87,7 @@ class JobsService:
     async def _view(self, caller: Caller, name: str) -> View | None:
         try:
             return await self.videos.view(caller, name)
-        except NotFound:  # a key without a record, or a job that was deleted meanwhile
+        except (NotFound, Corrupt):  # a key without a record, one that was deleted meanwhile, or a later version's
             return None
 
 
