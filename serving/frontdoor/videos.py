@@ -63,7 +63,7 @@ class Videos:
         answer = view.answer(surface, minute)
         if answer is None:
             answer = (await render(view)).SerializeToString()
-            self._cache.answered((caller.tenant, video), view, surface, minute, answer)
+            self._cache.answered(view, surface, minute, answer)
         return answer
 
     def why(self, record: JobRecord) -> str:

@@ -23,7 +23,7 @@ from serving.metrics import RECORD_READS, Recorder
 VOUCHED_S = 1.0
 TERMINAL_RECHECK_S = 30.0
 MOST_BYTES = 64 * 1024 * 1024
-"""Of records and answers: about 15,000 jobs that wait, or 5,000 videos of 15 segments."""
+"""Of records and answers: about 20,000 jobs that wait, or 6,000 videos of 15 segments."""
 
 
 class RecordCache:
@@ -71,7 +71,7 @@ class RecordCache:
             return View(known, record if known.age == age_of(record) else None)
         same_attempt = known is not None and known.attempt == record.attempt
         fresh = kept(record, checked=self._clock(), progress=known.progress if known and same_attempt else None)
-        self._replace(record.key, fresh)
+        self._replace(fresh)
         return View(fresh, record)
 
     def advance(self, key: JobKey, version: int, progress: LiveProgress) -> None:
@@ -82,13 +82,13 @@ class RecordCache:
         if known.age[1] < version:
             self.drop(key)
         elif known.age[1] == version and known.progress != progress:
-            self._replace(key, replace(known, progress=progress, answers={}))
+            self._replace(replace(known, progress=progress, answers={}))
 
-    def answered(self, key: JobKey, view: View, surface: str, minute: int, answer: bytes) -> None:
+    def answered(self, view: View, surface: str, minute: int, answer: bytes) -> None:
         """Remember what a surface made of a view, as long as it is the newest one."""
-        if self._kept.get(key) is view.kept:
+        if self._kept.get(view.kept.key) is view.kept:
             view.kept.answers[surface] = (minute, answer)
-            self._kept.put(key, view.kept, view.kept.size)
+            self._keep(view.kept)
 
     def drop(self, key: JobKey) -> None:
         """Forget one record; whoever waits for it reads it again."""
@@ -103,8 +103,9 @@ class RecordCache:
             if not known.state.terminal:
                 self.drop(key)
 
-    async def changed(self, key: JobKey, seen: View, timeout_s: float) -> None:
+    async def changed(self, seen: View, timeout_s: float) -> None:
         """Wait until there is another view than `seen`, at most `timeout_s`."""
+        key = seen.kept.key
         known = self._kept.get(key)
         if known is not None and known is not seen.kept:
             return
@@ -120,9 +121,12 @@ class RecordCache:
             if not waiters:
                 self._waiting.pop(key, None)
 
-    def _replace(self, key: JobKey, fresh: Kept) -> None:
-        self._kept.put(key, fresh, fresh.size)
-        self._wake(key)
+    def _replace(self, fresh: Kept) -> None:
+        self._keep(fresh)
+        self._wake(fresh.key)
+
+    def _keep(self, known: Kept) -> None:
+        self._kept.put(known.key, known, known.size)
 
     def _wake(self, key: JobKey) -> None:
         for waiter in self._waiting.get(key, ()):
@@ -153,7 +157,7 @@ class Records:
 
     async def changed(self, view: View, timeout_s: float) -> None:
         """Wait until `view` may be out of date, at most `timeout_s`."""
-        await self._cache.changed(view.record.key, view, timeout_s)
+        await self._cache.changed(view, timeout_s)
 
     async def _read(self, tenant: str, job: str) -> View:
         self._metrics.add(RECORD_READS, source="store")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from serving.jobs.ids import JobKey
 from serving.jobs.record import JobRecord, JobState
 
 
@@ -25,6 +26,7 @@ class LiveProgress:
 class Kept:
     """What is remembered of a job. A change makes a new one, so its answers are true as long as it is there."""
 
+    key: JobKey
     data: bytes
     """The record as the store holds it."""
     state: JobState
@@ -50,7 +52,7 @@ _OBJECTS_BYTES = 512
 
 def kept(record: JobRecord, *, checked: float = 0.0, progress: LiveProgress | None = None) -> Kept:
     """What to remember of a record."""
-    return Kept(record.encode(), record.state, age_of(record), record.attempt, checked, progress)
+    return Kept(record.key, record.encode(), record.state, age_of(record), record.attempt, checked, progress)
 
 
 def age_of(record: JobRecord) -> tuple[int, int]:

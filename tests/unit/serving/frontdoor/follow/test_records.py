@@ -88,7 +88,7 @@ def test_steps_make_a_new_view_so_that_rendered_answers_never_lie(cache: RecordC
     cache.vouch()
     running = record(state=JobState.RUNNING, phase=Phase.DENOISING, version=2)
     before = cache.put(running)
-    cache.answered(key(running), before, "wire", 0, b"old")
+    cache.answered(before, "wire", 0, b"old")
 
     cache.advance(key(running), 2, LiveProgress("denoising", 3, 0))
 
@@ -112,13 +112,13 @@ def test_an_answer_is_remembered_for_its_minute_and_only_of_the_newest_view(cach
     cache.vouch()
     waiting = record(version=1)
     old = cache.put(waiting)
-    cache.answered(key(waiting), old, "wire", 7, b"waits")
+    cache.answered(old, "wire", 7, b"waits")
     known = cache.lookup(key(waiting))
     assert known is not None
     assert (known.answer("wire", 7), known.answer("wire", 8), known.answer("other", 7)) == (b"waits", None, None)
 
     running = cache.put(record(state=JobState.RUNNING, version=2))
-    cache.answered(key(waiting), old, "wire", 7, b"waits, said too late")
+    cache.answered(old, "wire", 7, b"waits, said too late")
 
     assert running.answer("wire", 7) is None
 
@@ -146,7 +146,7 @@ def test_answers_count_too(clock: Clock) -> None:
     cache.put(old)
     view = cache.put(new)
 
-    cache.answered(key(new), view, "wire", 0, b"x" * (40_000 - kept(new).size - ENTRY_BYTES))
+    cache.answered(view, "wire", 0, b"x" * (40_000 - kept(new).size - ENTRY_BYTES))
 
     assert (cache.lookup(key(old)), cache.lookup(key(new)) is not None) == (None, True)
 
@@ -165,7 +165,7 @@ def test_what_is_counted_is_what_it_costs(segments: int) -> None:
             one = JobRecord.decode(data.replace(b"a" * 26, f"{number:026d}".encode()))
             view = kept(one)
             view.answers["longtake.v1"] = (28_000_000 + number, bytes(bytearray(900)))
-            memory.put((one.tenant, one.id), view, view.size)
+            memory.put(view.key, view, view.size)
         del one, view
         real = tracemalloc.get_traced_memory()[0]
     finally:
@@ -177,7 +177,7 @@ def test_what_is_counted_is_what_it_costs(segments: int) -> None:
 
 async def test_whoever_waits_is_woken_by_the_change(cache: RecordCache) -> None:
     first = cache.put(record(version=1))
-    waiting = asyncio.create_task(cache.changed(key(first.record), first, 30))
+    waiting = asyncio.create_task(cache.changed(first, 30))
     await asyncio.sleep(0)
     cache.put(record(state=JobState.RUNNING, version=2))
 
@@ -188,7 +188,7 @@ async def test_waiting_for_what_has_changed_already_returns_at_once(cache: Recor
     first = cache.put(record(version=1))
     cache.put(record(state=JobState.RUNNING, version=2))
 
-    await asyncio.wait_for(cache.changed(key(first.record), first, 30), 5)
+    await asyncio.wait_for(cache.changed(first, 30), 5)
 
 
 async def test_a_cold_poll_reads_the_store_and_a_deleted_video_is_not_found(cache: RecordCache, store: Store) -> None:
