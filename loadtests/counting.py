@@ -66,10 +66,10 @@ class CountingStore:
         self.calls["touch"] += 1
         await self._store.touch(key)
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, *, by_ms: int | None = None) -> None:
         """See `Store`."""
         self.calls["delete"] += 1
-        await self._store.delete(key)
+        await self._store.delete(key, by_ms=by_ms)
 
     async def close(self) -> None:
         """See `Store`."""

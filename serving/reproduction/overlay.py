@@ -69,7 +69,7 @@ class Overlay:
     async def touch(self, key: str) -> None:
         """Everything here is young."""
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, *, by_ms: int | None = None) -> None:  # noqa: ARG002  (nothing here is collected)
         """Remove an own object."""
         self._own.pop(key, None)
 

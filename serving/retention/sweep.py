@@ -14,7 +14,7 @@ from enum import Enum
 
 from pydantic import ValidationError
 
-from serving.errors import NotFound, Unavailable
+from serving.errors import NotFound
 from serving.files.record import FileRecord
 from serving.jobs.record import JobRecord, JobState
 from serving.retention.context import Collection, chunks, together
@@ -131,10 +131,9 @@ class Sweep:
         if not kind.announced:
             await together(self._store.delete(entry.key) for entry in doomed)
             return doomed
-        async with sweeping.announced(self._store, [entry.key for entry in doomed]):
-            ends = asyncio.get_running_loop().time() + sweeping.BATCH_S
+        async with sweeping.announced(self._store, [entry.key for entry in doomed]) as by_ms:
             still = await self._still_old(kind, doomed)
-            await together(self._delete_in_time(entry.key, ends) for entry in still)
+            await together(self._store.delete(entry.key, by_ms=by_ms) for entry in still)
         renewed = {entry.key for entry in doomed} - {entry.key for entry in still}
         for entry in doomed:
             if entry.key in renewed:
@@ -151,11 +150,6 @@ class Sweep:
             if entry.key in wanted and entry.modified_ms is not None and entry.modified_ms < kind.before_ms:
                 still.append(entry)
         return still
-
-    async def _delete_in_time(self, key: str, ends: float) -> None:
-        if asyncio.get_running_loop().time() > ends:
-            raise Unavailable(f"the store {self._store.url} is too slow to collect from now", retry_after_s=60)
-        await self._store.delete(key)
 
     async def _judge_active(self, entry: Listed) -> Fate:
         """A job's key on the active list outlives the job only by a crash."""

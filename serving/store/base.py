@@ -76,8 +76,13 @@ class Store(Protocol):
     async def touch(self, key: str) -> None:
         """Make an immutable object young again: `modified_ms` becomes now, the bytes stay. Raises `NotFound`."""
 
-    async def delete(self, key: str) -> None:
-        """Remove the object; nothing happens if it is absent. See the rule above."""
+    async def delete(self, key: str, *, by_ms: int | None = None) -> None:
+        """Remove the object; nothing happens if it is absent. See the rule above.
+
+        With `by_ms`, milliseconds of the clock that `modified_ms` is told by, the store itself refuses to do it later:
+        whoever held the call up, be it a stopped process or a proxy. Raises `Unavailable`: it was done or not, and
+        from `by_ms` on it will not be.
+        """
 
     async def close(self) -> None:
-        """Let go of connections and threads."""
+        """Let go of connections and threads. Nothing may be asked of the store afterwards."""

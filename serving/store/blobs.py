@@ -35,7 +35,10 @@ class Blobs:
     async def keep(self, digest: str) -> bool:
         """Make a blob young again before its digest is named anew; False when it is gone."""
         key = self._key(digest)
-        return await self._renew(key) and await sweeping.undisturbed(self._store, key)
+        while await self._renew(key):
+            if await sweeping.undisturbed(self._store, key):
+                return True
+        return False
 
     async def get(self, digest: str) -> bytes:
         """The bytes. Raises `NotFound`, or `Corrupt` when they do not match their digest."""

@@ -242,6 +242,17 @@ def clock_probe(random: str) -> str:
     return f"{PROBES}{random}"
 
 
+def may_be_large(key: str) -> bool:
+    """Whether what lies there may take long to move: blobs, checkpoints, built engines. Of a prefix, too."""
+    parts = key.split("/")
+    return parts[0] == "engines" or (parts[0] == "t" and parts[2:3] in (["blobs"], ["checkpoints"]))
+
+
+def is_pulse(key: str) -> bool:
+    """Whether somebody is taken for dead when it is not written in time: leases, and what the installation runs by."""
+    return key.startswith((LEASES, "runtime/"))
+
+
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

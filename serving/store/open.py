@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from serving.errors import StoreUnfit
 from serving.store.base import Store
@@ -12,14 +12,14 @@ from serving.store.probe import probe as probe_store
 
 
 async def open_store(url: str, *, probe: bool = True) -> Store:
-    """A store from `/path`, `dir:///path` or `s3://host:port/bucket/prefix?secure=false&region=us-east-1`.
+    """A store from `/path`, `dir:///path?local=true` or `s3://host:port/bucket/prefix?secure=false&region=us-east-1`.
 
     Raises `StoreUnfit` when it cannot be reached, or fails the probe's races.
     """
     scheme = urlsplit(url).scheme
     store: Store
     if scheme in ("", "dir"):
-        directory = DirectoryStore(Path(url.removeprefix("dir://")).expanduser())
+        directory = _directory(url)
         await directory.open()
         store = directory
     elif scheme == "s3":
@@ -31,3 +31,14 @@ async def open_store(url: str, *, probe: bool = True) -> Store:
     if probe:
         await probe_store(store)
     return store
+
+
+def _directory(url: str) -> DirectoryStore:
+    """A path as it is, or a URL with its options. Raises `StoreUnfit` for one that there is not."""
+    if not url.startswith("dir://"):
+        return DirectoryStore(Path(url).expanduser())
+    path, _, query = url.removeprefix("dir://").partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if set(options) - {"local"}:
+        raise StoreUnfit(f"store {url!r}: the only option of a directory is ?local=true")
+    return DirectoryStore(Path(path).expanduser(), local=options.get("local", "").lower() == "true")

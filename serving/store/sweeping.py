@@ -12,9 +12,16 @@ bytes, finds them there, and names their digest a little later. So both sides fi
 
 If the writer does not see its key, then either the batch was announced after it looked, and the collector finds the
 blob young; or the batch had ended before, and then the writer sees whether the blob is there. Both are reads that
-follow a write in a linearizable store, so at least one side notices the other; no clocks are compared. A collector that
-dies in the middle of a batch leaves its announcement behind. It would have ended within `BATCH_S` and one request's
-time, so an announcement that an observer's own monotonic clock has seen unchanged for `STALE_S` holds nobody up.
+follow a write in a linearizable store, so at least one side notices the other.
+
+A collector may die in the middle of a batch, or be stopped, or a delete of its may be held up on its way, and then its
+announcement stays. So a batch has an end that the store itself keeps: `BATCH_S` after the announcement was written, by
+the store's own clock, it refuses the batch's deletes (`Store.delete` with `by_ms`), whoever sends them and whenever. An
+announcement that an observer's own monotonic clock has seen unchanged for `STALE_S`, which is `SLACK_S` more, holds
+nobody up: the writer takes it away, and puts the blob once more, as after any batch that has ended.
+
+What is assumed: that a delete which the store has accepted in time is carried out, and the clocks of a store's nodes
+differ and are set back, by less than `SLACK_S` all together. No clock of a client matters.
 """
 
 from __future__ import annotations
@@ -26,14 +33,16 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from serving.errors import Conflict, NotFound
+from serving.errors import Conflict, NotFound, Unavailable
 from serving.store.base import Store
 from serving.store.keys import SWEEP
 
 BATCH_S = 15.0
-"""No delete of a batch is begun later than this after its announcement."""
-STALE_S = 60.0
-"""More than `BATCH_S` and the longest request of a store's client."""
+"""No delete of a batch is accepted later than this after its announcement."""
+SLACK_S = 45.0
+"""What a store's clocks may be apart, and what a delete that was accepted may last."""
+STALE_S = BATCH_S + SLACK_S
+"""An announcement that has not changed for so long is a dead collector's."""
 _LOOK_EVERY_S = 0.05
 
 
@@ -50,21 +59,22 @@ async def undisturbed(store: Store, key: str) -> bool:
     if found is None:  # nothing was ever swept here
         return True
     if key in found.keys:
-        if not await _stale(store, found):
-            return False
-        with contextlib.suppress(Conflict, NotFound):  # so that nobody waits for the dead one again
-            await store.swap(SWEEP, _encode(()), found.version)
+        if await _stale(store, found):
+            with contextlib.suppress(Conflict, NotFound):  # so that nobody waits for the dead one again
+                await store.swap(SWEEP, _encode(()), found.version)
+        return False
     return await _exists(store, key)
 
 
 @contextlib.asynccontextmanager
-async def announced(store: Store, keys: Sequence[str]) -> AsyncIterator[None]:
+async def announced(store: Store, keys: Sequence[str]) -> AsyncIterator[int]:
     """Announce `keys` while the block runs. One batch at a time: waits for that of another collector.
 
-    When the block fails, the announcement stays until it is stale: a delete may still be on its way.
+    Yields the end of the batch, in milliseconds of the store's own clock: every delete is given it as `by_ms`. When
+    the block fails, the announcement stays until it is stale: a delete may still be on its way.
     """
     version = await _announce(store, keys)
-    yield
+    yield await _written_ms(store, version) + round(BATCH_S * 1000)
     with contextlib.suppress(Conflict):  # another collector took us for dead, and has announced its own
         await store.swap(SWEEP, _encode(()), version)
 
@@ -79,6 +89,15 @@ async def _announce(store: Store, keys: Sequence[str]) -> str:
             continue
         with contextlib.suppress(Conflict):
             return await store.swap(SWEEP, _encode(keys), found.version)
+
+
+async def _written_ms(store: Store, version: str) -> int:
+    """When our announcement was written, however late we ask. Raises `Unavailable` when it is ours no more."""
+    entry = await store.stat(SWEEP)
+    # In this order: what is ours now was ours a moment ago, when its time was told.
+    if entry is None or entry.modified_ms is None or (await store.get(SWEEP)).version != version:
+        raise Unavailable(f"the store {store.url} is too slow to collect from now", retry_after_s=60)
+    return entry.modified_ms
 
 
 async def _stale(store: Store, found: _Announcement) -> bool:

@@ -93,7 +93,9 @@ class Disk:
         """All that lies here becomes so much older."""
         self._modified = {key: when - milliseconds for key, when in self._modified.items()}
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, by_ms: int | None = None) -> None:
+        if by_ms is not None and self._now_ms() > by_ms:
+            raise Unavailable(f"it is too late now to delete {key}", retry_after_s=60)
         before = self.objects.get(key)
         if before is not None:
             self._tell(key, before.data, None)
@@ -152,8 +154,8 @@ class SimStore:
     async def touch(self, key: str) -> None:
         await self._call("touch", key, partial(self.disk.touch, key))
 
-    async def delete(self, key: str) -> None:
-        await self._call("delete", key, partial(self.disk.delete, key))
+    async def delete(self, key: str, *, by_ms: int | None = None) -> None:
+        await self._call("delete", key, partial(self.disk.delete, key, by_ms))
 
     async def close(self) -> None:
         """Nothing is held open."""
@@ -189,7 +191,7 @@ class SimStore:
         error: Exception | None = None
         try:
             result = effect()
-        except (NotFound, Conflict) as refused:
+        except (NotFound, Conflict, Unavailable) as refused:
             error = refused
         finally:
             disk.by = None
@@ -205,7 +207,7 @@ class SimStore:
         self.disk.by = self._process
         try:
             effect()
-        except (NotFound, Conflict):
+        except (NotFound, Conflict, Unavailable):
             pass  # nobody hears of it
         finally:
             self.disk.by = None

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from itertools import islice
 from pathlib import Path
 
+from serving.errors import Unavailable
 from serving.store.base import Listed, Versioned
 from serving.store.directory import DirectoryStore
+from serving.store.walking import walk
 
 HOUR_MS = 3_600_000
 Keys = list[str]
@@ -111,7 +113,7 @@ class ClockedStore(DirectoryStore):
         left = limit
         while left is None or left > 0:
             take = page if left is None else min(page, left)
-            found = list(islice(self._walk(self._objects, "", prefix, after), take))
+            found = list(islice(walk(self._objects, prefix, after, few=True), take))
             for entry in found:
                 yield entry
             if len(found) < take:
@@ -121,15 +123,17 @@ class ClockedStore(DirectoryStore):
             if left != 0:
                 await self._turn(f"list on {prefix}")
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, *, by_ms: int | None = None) -> None:
         await self._turn(f"delete {key}")
+        if by_ms is not None and self._clock.ms > by_ms:
+            raise Unavailable(f"it is too late now to delete {key}")
         if self.before_delete is not None:
             self.before_delete(key)
         self._delete(key)
 
     def keys(self, prefix: str = "") -> Keys:
         """All keys, at once."""
-        return [entry.key for entry in self._walk(self._objects, "", prefix, "")]
+        return [entry.key for entry in walk(self._objects, prefix, "", few=False)]
 
     def age(self, key: str, hours: float) -> None:
         """Make an object older."""
