@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.errors import Conflict, NotFound, StoreUnfit
+from serving.errors import Conflict, NotFound, StoreUnfit, Unavailable
 from serving.store.base import Store, Versioned
 from serving.store.probe import probe
 
@@ -22,6 +22,7 @@ async def check_store(store: Store, folder: Path) -> None:
     await _streams_files(store, folder)
     await _tells_of_one_key(store)
     await _forgets_what_was_deleted(store)
+    await _deletes_in_time_or_never(store)
     await _tells_ages(store)
     await _lets_one_of_many_writers_win(store)
     await probe(store)
@@ -66,7 +67,9 @@ async def _lists_in_byte_order(store: Store) -> None:
     assert [entry.size async for entry in store.list("list/")] == [len(key) for key in keys]
     assert [entry.key async for entry in store.list("list/a/")] == keys[:2]
     assert [entry.key async for entry in store.list("list/", after="list/b")] == keys[3:]
-    assert [entry.key async for entry in store.list("list/", limit=2)] == keys[:2]
+    for few in range(1, len(keys) + 1):
+        assert [entry.key async for entry in store.list("list/", limit=few)] == keys[:few]
+    assert [entry.key async for entry in store.list("list/", after="list/a/b", limit=2)] == keys[1:3]
     assert [entry.key async for entry in store.list("nothing/")] == []
 
 
@@ -96,6 +99,20 @@ async def _forgets_what_was_deleted(store: Store) -> None:
     await store.delete("gone/a")
     with pytest.raises(NotFound):
         await store.get("gone/a")
+
+
+async def _deletes_in_time_or_never(store: Store) -> None:
+    """By its own clock, which is the one that ages are told by."""
+    await store.put_if_absent("late/a", b"x")
+    written = await store.stat("late/a")
+    assert written is not None
+    assert written.modified_ms is not None
+    with pytest.raises(Unavailable, match="late"):
+        await store.delete("late/a", by_ms=written.modified_ms - 2000)
+    assert (await store.get("late/a")).data == b"x"
+    await store.delete("late/a", by_ms=written.modified_ms + 60_000)
+    await store.delete("late/a", by_ms=written.modified_ms + 60_000)
+    assert await store.stat("late/a") is None
 
 
 async def _tells_ages(store: Store) -> None:
@@ -164,8 +181,20 @@ class IgnoresVersions(IgnoresConditions):
                 continue
 
 
+class IgnoresEnds(IgnoresConditions):
+    """A store that deletes however late it is asked."""
+
+    async def put_if_absent(self, key: str, data: bytes | Path) -> bool:
+        return await self._store.put_if_absent(key, data)
+
+    async def delete(self, key: str, *, by_ms: int | None = None) -> None:
+        await self._store.delete(key)
+
+
 async def check_probe_refuses_broken_stores(store: Store) -> None:
-    """The probe finds both."""
+    """The probe finds all three."""
     for broken in (IgnoresConditions(store), IgnoresVersions(store)):
         with pytest.raises(StoreUnfit, match="one must win"):
             await probe(broken)  # type: ignore[arg-type]
+    with pytest.raises(StoreUnfit, match="had run out"):
+        await probe(IgnoresEnds(store))  # type: ignore[arg-type]

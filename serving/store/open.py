@@ -23,7 +23,7 @@ async def open_store(url: str, *, probe: bool = True) -> Store:
         await directory.open()
         store = directory
     elif scheme == "s3":
-        from serving.store.s3 import open_s3
+        from serving.store.s3.store import open_s3
 
         store = await open_s3(url)
     else:

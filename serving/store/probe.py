@@ -7,9 +7,10 @@ key was ignored. Nothing durable can be built on such a store, so it is better n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 
-from serving.errors import Conflict, LongtakeError, NotFound, StoreUnfit
+from serving.errors import Conflict, LongtakeError, NotFound, StoreUnfit, Unavailable
 from serving.store import keys
 from serving.store.base import Store
 
@@ -17,7 +18,7 @@ RACERS = 32
 
 
 async def probe(store: Store) -> None:
-    """Race for a create and for a swap, and check ranges and lists. Raises `StoreUnfit` naming what failed."""
+    """Race for a create and for a swap, check ranges, lists, a late delete. Raises `StoreUnfit` naming what failed."""
     mine = secrets.token_hex(8)
     race, other = keys.probe(mine, "race"), keys.probe(mine, "other")
     try:
@@ -25,6 +26,7 @@ async def probe(store: Store) -> None:
         await _swap_race(store, race)
         await _missing(store, keys.probe(mine, "missing"))
         await _ranges_and_lists(store, mine)
+        await _late_delete(store, other)
     except StoreUnfit:
         raise
     except LongtakeError as error:
@@ -68,6 +70,17 @@ async def _ranges_and_lists(store: Store, mine: str) -> None:
         raise StoreUnfit(f"store {store.url}: a range read returned other bytes")
     if [entry.key async for entry in store.list(keys.probes_of(mine))] != [other, race]:
         raise StoreUnfit(f"store {store.url}: a list does not show what was written, in order")
+
+
+async def _late_delete(store: Store, key: str) -> None:
+    """Of `key`, which is there."""
+    written = await store.stat(key)
+    if written is None or written.modified_ms is None:  # such a store is never collected
+        return
+    with contextlib.suppress(Unavailable):
+        await store.delete(key, by_ms=written.modified_ms - 5000)
+    if await store.stat(key) is None:
+        raise StoreUnfit(f"store {store.url}: a delete was done after its signature had run out")
 
 
 async def _missing(store: Store, key: str) -> None:

@@ -1,4 +1,4 @@
-"""A store behind the S3 API (MinIO, SeaweedFS, AWS S3 and others): the only file that imports minio.
+"""A store behind the S3 API: the calls themselves. `serving/store/open.py` opens it.
 
 minio's own `put_object` cannot carry a condition: it turns `If-None-Match` into user metadata and overwrites. So a
 conditional PUT goes through a presigned PUT URL that is made and used in here and never handed out, with the condition
@@ -7,21 +7,15 @@ as a header beside it. An answer that leaves the outcome open (time-out, 409, 41
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import os
-import random
-import re
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import parse_qsl, urlsplit
 from xml.etree.ElementTree import ParseError
 
 import certifi
@@ -32,54 +26,21 @@ from minio.error import MinioException, S3Error
 
 from serving.errors import Conflict, LongtakeError, NotFound, StoreUnfit, Unavailable
 from serving.store.base import Listed, Versioned
+from serving.store.lanes import THREADS, Lanes
+from serving.store.s3.answers import Answer, Refused
+from serving.store.s3.credentials import provider_of
+from serving.store.s3.location import S3Location
+from serving.store.s3.patience import Patience
 
-_THREADS = 32
 _PAGE = 1000
-_TRIES = 4
+_CHUNK = 1 << 20
 _PRESIGN = timedelta(minutes=10)
+_DELETE_SIGNED_FOR = timedelta(minutes=1)
 _CONNECT_S, _READ_S = 5.0, 20.0
-_REFUSED = frozenset({400, 401, 403, 405, 411, 413, 501})
-"""Answers to a conditional PUT that no second try changes."""
-_MISSING = frozenset({"NoSuchKey", "NoSuchObject"})
-_PASSING = frozenset(
-    {"RequestTimeout", "BadDigest", "IncompleteBody", "SlowDown", "TooManyRequests", "ThrottlingException"}
-)
-"""Error codes that a second try may not meet, whatever status they come with."""
-_TOO_MANY = 429
-_NO_BUCKET = "NoSuchBucket"
+_REFUSED = frozenset({301, 302, 307, 308, 400, 401, 403, 405, 411, 413, 501})
+"""Answers to a conditional PUT that no second try changes, unless their code says so."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class S3Location:
-    """Where a store is: `s3://host:port/bucket/prefix?secure=false&region=us-east-1`."""
-
-    endpoint: str
-    bucket: str
-    prefix: str
-    secure: bool
-    region: str
-
-    @classmethod
-    def parse(cls, url: str) -> S3Location:
-        """Raises `StoreUnfit` naming what is wrong."""
-        parts = urlsplit(url)
-        bucket, _, prefix = parts.path.lstrip("/").partition("/")
-        options = dict(parse_qsl(parts.query))
-        unknown = set(options) - {"secure", "region"}
-        if not parts.netloc or not bucket or unknown or "@" in parts.netloc:
-            raise StoreUnfit(
-                f"store {url!r}: write s3://host:port/bucket/prefix?secure=false&region=us-east-1; "
-                "keys come from LONGTAKE_S3_ACCESS_KEY and LONGTAKE_S3_SECRET_KEY"
-            )
-        return cls(
-            endpoint=parts.netloc,
-            bucket=bucket,
-            prefix=f"{prefix.strip('/')}/" if prefix.strip("/") else "",
-            secure=options.get("secure", "true").lower() != "false",
-            region=options.get("region", "us-east-1"),
-        )
 
 
 async def open_s3(url: str) -> S3Store:
@@ -96,19 +57,19 @@ class S3Store:
         self.url = url
         self._bucket = location.bucket
         self._prefix = location.prefix
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="s3")
+        self._lanes = Lanes("s3")
+        ca_certs = os.environ.get("SSL_CERT_FILE") or certifi.where()
         self._http = urllib3.PoolManager(
             num_pools=4,
-            maxsize=_THREADS,
+            maxsize=THREADS,
             timeout=urllib3.Timeout(connect=_CONNECT_S, read=_READ_S),
             retries=False,
             cert_reqs="CERT_REQUIRED",
-            ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
+            ca_certs=ca_certs,
         )
         self._client = Minio(
             location.endpoint,
-            access_key=_credential("ACCESS_KEY", "AWS_ACCESS_KEY_ID"),
-            secret_key=_credential("SECRET_KEY", "AWS_SECRET_ACCESS_KEY"),
+            credentials=provider_of(location, ca_certs),
             secure=location.secure,
             region=location.region,
             http_client=self._http,
@@ -120,7 +81,8 @@ class S3Store:
             # With patience: a server that starts beside us answers 503 for a moment.
             await self._retried(self._ensure_bucket, self._bucket)
         except LongtakeError as error:
-            raise StoreUnfit(f"store {self.url} cannot be used: {error.__cause__ or error}") from error
+            why = error if isinstance(error.__cause__, S3Error | Refused) else error.__cause__ or error
+            raise StoreUnfit(f"store {self.url} cannot be used: {why}") from error
 
     async def get(self, key: str) -> Versioned:
         return await self._retried(partial(self._get, key), key)
@@ -131,7 +93,7 @@ class S3Store:
     async def put_if_absent(self, key: str, data: bytes | Path) -> bool:
         status, _ = await self._conditional_put(key, data, {"If-None-Match": "*"})
         if status == 404:  # a create needs nothing but the bucket
-            raise self._bucket_gone()
+            raise Answer(404, "NoSuchBucket").refusal(self.url)
         return status == 200
 
     async def swap(self, key: str, data: bytes, expected: str) -> str:
@@ -165,12 +127,15 @@ class S3Store:
         # S3 has no touch: an object that is copied onto itself, with its metadata written anew, becomes young.
         await self._retried(partial(self._copy_onto_itself, self._prefix + key), key)
 
-    async def delete(self, key: str) -> None:
-        await self._retried(partial(self._client.remove_object, self._bucket, self._prefix + key), key)
+    async def delete(self, key: str, *, by_ms: int | None = None) -> None:
+        if by_ms is None:
+            await self._retried(partial(self._client.remove_object, self._bucket, self._prefix + key), key)
+        else:
+            await self._retried(partial(self._delete_by, key, by_ms), key)
 
     async def close(self) -> None:
         """End the threads and connections."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._lanes.close()
         self._http.clear()
 
     def _ensure_bucket(self) -> None:
@@ -180,6 +145,16 @@ class S3Store:
             except S3Error as error:
                 if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                     raise
+
+    def _delete_by(self, key: str, by_ms: int) -> None:
+        """The server keeps the end, by its own clock: from then on the signature has run out."""
+        begins = datetime.fromtimestamp(by_ms // 1000, UTC) - _DELETE_SIGNED_FOR
+        url = self._client.get_presigned_url(
+            "DELETE", self._bucket, self._prefix + key, expires=_DELETE_SIGNED_FOR, request_date=begins
+        )
+        answer = Answer.of_response(self._http.request("DELETE", url, redirect=False))
+        if answer.status >= 300 and not answer.missing:
+            raise Refused(answer)
 
     def _copy_onto_itself(self, name: str) -> None:
         source = CopySource(self._bucket, name)
@@ -228,111 +203,104 @@ class S3Store:
     async def _conditional_put(self, key: str, data: bytes | Path, condition: dict[str, str]) -> tuple[int, str]:
         """200, 404 or 412, and the new version. Raises `Unavailable` when the store does not answer for good."""
         open_before = False  # an earlier request of ours may have been done
-        condition = {**condition, "Content-MD5": await asyncio.to_thread(_md5, data)}
-        for attempt in range(_TRIES):
-            if attempt:
-                await _pause(attempt)
+        condition = {**condition, "Content-MD5": await self._lanes.run(key, partial(_md5, data))}
+        patience = Patience()
+        while True:
             try:
-                status, version = await self._run(partial(self._put, key, data, condition))
+                answer = await self._lanes.run(key, partial(self._put, key, data, condition))
             except (urllib3.exceptions.HTTPError, OSError):
-                status, version = 0, ""
-            if status in (200, 404):
-                return status, version
-            if status == 412 and attempt == 0 and "If-None-Match" in condition:
+                answer = Answer(0)
+            if answer.status in (200, 404):
+                return answer.status, answer.headers.get("ETag", "").strip('"')
+            if answer.status == 412 and patience.first and "If-None-Match" in condition:
                 # Nothing of ours came before, and a create that a proxy sent twice left our own bytes: no need to
                 # read a blob back.
-                return status, ""
+                return 412, ""
             # The outcome is open: an earlier request of ours, or a proxy's second sending, may have succeeded.
             written = await self._wrote(key, data)
             if written is not None:
                 return 200, written
-            if status == 412 and not open_before:
-                return status, ""
-            if status == 412:
+            if answer.status == 412 and not open_before:
+                return 412, ""
+            if answer.status == 412:
                 break  # ours may have been there, and overtaken
-            open_before = open_before or status not in (409, 412)
-        raise Unavailable(f"the store {self.url} does not answer; nothing is known of {key}", retry_after_s=5)
+            open_before = open_before or answer.status not in (409, 412)
+            if not await patience.again(answer.wait_s):
+                break
+        raise Unavailable(
+            f"the store {self.url} does not answer; nothing is known of {key}", retry_after_s=answer.wait_s or 5
+        )
 
-    def _put(self, key: str, data: bytes | Path, condition: dict[str, str]) -> tuple[int, str]:
+    def _put(self, key: str, data: bytes | Path, condition: dict[str, str]) -> Answer:
+        """An answer that another try may change, or one of 200, 404, 409 and 412. Raises what no try changes."""
         url = self._client.presigned_put_object(self._bucket, self._prefix + key, _PRESIGN)
         if isinstance(data, Path):
             with data.open("rb") as body:
                 headers = {**condition, "Content-Length": str(data.stat().st_size)}
-                response = self._http.request("PUT", url, body=body, headers=headers)
+                response = self._http.request("PUT", url, body=body, headers=headers, redirect=False)
         else:
-            response = self._http.request("PUT", url, body=data, headers=condition)
-        status = response.status
-        code = _error_code(response.data) if status >= 400 else ""
-        if code == _NO_BUCKET:
-            raise self._bucket_gone()
-        if status in _REFUSED and code not in _PASSING:
-            raise StoreUnfit(f"store {self.url} refused a write with HTTP {status}: check keys and bucket policy")
-        return (200 if status in (200, 201, 204) else status), response.headers.get("ETag", "").strip('"')
-
-    def _bucket_gone(self) -> StoreUnfit:
-        return StoreUnfit(f"store {self.url}: the bucket is gone; make it again, or name another with `store`")
+            response = self._http.request("PUT", url, body=data, headers=condition, redirect=False)
+        if response.status in (200, 201, 204):
+            return Answer(200, headers=response.headers)
+        answer = Answer.of_response(response)
+        if answer.code == "NoSuchBucket" or (answer.status in _REFUSED and not answer.passing):
+            raise answer.refusal(self.url)
+        return answer
 
     async def _wrote(self, key: str, data: bytes | Path) -> str | None:
         """The version, if the object holds exactly our bytes (records carry a nonce, blobs are named by digest)."""
         try:
-            there = await self.get(key)
+            return await self._retried(partial(self._version_if_equal, key, data), key)
         except NotFound:
             return None
-        ours = data if isinstance(data, bytes) else await asyncio.to_thread(data.read_bytes)
-        same = hashlib.sha256(there.data).digest() == hashlib.sha256(ours).digest()
-        return there.version if same else None
+
+    def _version_if_equal(self, key: str, data: bytes | Path) -> str | None:
+        """Piece by piece: an upload may be larger than the memory that there is for it."""
+        size = len(data) if isinstance(data, bytes) else data.stat().st_size
+        if self._stat(key).size != size:
+            return None
+        response = self._client.get_object(self._bucket, self._prefix + key)
+        try:
+            theirs = hashlib.sha256()
+            for piece in response.stream(_CHUNK):
+                theirs.update(piece)
+            version = response.headers["ETag"].strip('"')
+        finally:
+            response.close()
+            response.release_conn()
+        return version if theirs.digest() == _digest(data, "sha256") else None
 
     async def _retried(self, call: Callable[[], T], key: str) -> T:
         """Run an idempotent call, again after a fault. Raises `NotFound`, `Unavailable`, `StoreUnfit`."""
-        for attempt in range(_TRIES):
-            if attempt:
-                await _pause(attempt)
+        patience = Patience()
+        while True:
+            hint_s = None
             try:
-                return await self._run(call)
-            except S3Error as error:
-                if error.code in _MISSING:
+                return await self._lanes.run(key, call)
+            except (S3Error, Refused) as error:
+                answer = error.answer if isinstance(error, Refused) else Answer.of_error(error)
+                if answer.missing:
                     raise NotFound(f"no object {key}") from error
-                if error.code == _NO_BUCKET:
-                    raise self._bucket_gone() from error
-                status = error.response.status
-                if status < 500 and status != _TOO_MANY and error.code not in _PASSING:
-                    raise StoreUnfit(f"store {self.url}: {error.code}: {error.message}") from error
-                last: Exception = error
+                if not answer.passing:
+                    raise answer.refusal(self.url) from error
+                hint_s, last = answer.wait_s, error
             except (MinioException, urllib3.exceptions.HTTPError, OSError, ParseError) as error:
                 last = error  # the last one: an answer of 200 that was cut, or that a proxy made
-        raise Unavailable(f"the store {self.url} does not answer", retry_after_s=5) from last
-
-    async def _run(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
-
-
-def _error_code(body: bytes) -> str:
-    """Of an S3 error's XML; empty where it is something else's."""
-    found = re.search(rb"<Code>([A-Za-z]{1,64})</Code>", body[:4096])
-    return found[1].decode() if found else ""
+            if not await patience.again(hint_s):
+                raise Unavailable(f"the store {self.url} does not answer", retry_after_s=hint_s or 5) from last
 
 
 def _md5(data: bytes | Path) -> str:
     """For Content-MD5: without it SeaweedFS takes a request whose body never came for an empty object."""
+    return base64.b64encode(_digest(data, "md5")).decode()
+
+
+def _digest(data: bytes | Path, kind: str) -> bytes:
     if isinstance(data, bytes):
-        digest = hashlib.md5(data, usedforsecurity=False)
-    else:
-        with data.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
-    return base64.b64encode(digest.digest()).decode()
-
-
-async def _pause(attempt: int) -> None:
-    """Back off, with jitter: 0.1, 0.2, 0.4 s and half as much again at most."""
-    await asyncio.sleep(0.05 * 2**attempt * (1 + random.random() / 2))  # noqa: S311  (no secret)
+        return hashlib.new(kind, data, usedforsecurity=False).digest()
+    with data.open("rb") as file:
+        return hashlib.file_digest(file, partial(hashlib.new, kind, usedforsecurity=False)).digest()
 
 
 def _milliseconds(moment: datetime | None) -> int | None:
     return None if moment is None else round(moment.timestamp() * 1000)
-
-
-def _credential(name: str, fallback: str) -> str:
-    value = os.environ.get(f"LONGTAKE_S3_{name}") or os.environ.get(fallback)
-    if not value:
-        raise StoreUnfit(f"an s3:// store needs LONGTAKE_S3_{name} (or {fallback}) in the environment")
-    return value
