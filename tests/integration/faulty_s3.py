@@ -27,10 +27,10 @@ class FaultyS3:
 
     def __init__(self, upstream: int, seed: int) -> None:
         self.faults: Counter[str] = Counter()
-        self.answers: deque[tuple[int, bytes]] = deque()
-        """Status and body of the next answers, which never reach the server behind."""
+        self.answers: deque[tuple[int, bytes] | tuple[int, bytes, dict[str, str]]] = deque()
+        """Status, body and headers of the next answers, whose requests never reach the server behind."""
         self.calm = False
-        self._upstream = upstream
+        self.upstream = upstream
         self._random = Random(seed)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"faulty": self}))
         self._server.daemon_threads = True
@@ -55,7 +55,7 @@ class FaultyS3:
         return kind
 
     def forward(self, method: str, path: str, headers: dict[str, str], body: bytes) -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection("127.0.0.1", self._upstream, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.upstream, timeout=30)
         connection.request(method, path, body, headers)
         return connection.getresponse()
 
@@ -67,8 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.faulty.answers:
-            status, data = self.faulty.answers.popleft()
-            self._answer(status, {"Content-Type": "application/xml"}, data)
+            status, data, *headers = self.faulty.answers.popleft()
+            self._answer(status, {"Content-Type": "application/xml", **(headers[0] if headers else {})}, data)
             return
         kind = self.faulty.fault()
         if kind == "dropped":

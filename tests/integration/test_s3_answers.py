@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import email.utils
+import time
+import tracemalloc
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from serving.errors import StoreUnfit
+from serving.errors import StoreUnfit, Unavailable
 from serving.store.base import Store
 from serving.store.open import open_store
+from serving.store.s3.store import S3Store
 from tests import servers
 from tests.integration.faulty_s3 import FaultyS3
 
@@ -112,3 +116,88 @@ def test_a_bucket_that_is_gone_is_no_object_that_is_gone(relay: tuple[FaultyS3, 
     gone = [(404, error("NoSuchBucket"))] * 4
     with pytest.raises(StoreUnfit, match="the bucket is gone"):
         ask(url, use, lambda: faulty.answers.extend(gone))
+
+
+USES = [put, swap, get, listing]
+
+
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
+def test_a_clock_that_is_wrong_is_named(relay: tuple[FaultyS3, str], use: Use) -> None:
+    faulty, url = relay
+    hour_ago = email.utils.formatdate(time.time() - 3600, usegmt=True)
+    refused = [(403, error("RequestTimeTooSkewed"), {"Date": hour_ago})] * 4
+    with pytest.raises(Unavailable, match=r"this machine's clock, which is 3[56]\d\d s ahead of its own"):
+        ask(url, use, lambda: faulty.answers.extend(refused))
+    assert len(faulty.answers) == 3, "no second try helps"
+
+
+def test_a_clock_that_is_wrong_is_named_when_the_store_is_opened(relay: tuple[FaultyS3, str]) -> None:
+    """The first request is a HEAD, and its answer has no body to say why."""
+    faulty, url = relay
+    faulty.answers.append((403, b"", {"Date": email.utils.formatdate(time.time() + 3600, usegmt=True)}))
+    with pytest.raises(StoreUnfit, match="s behind its own"):
+        asyncio.run(open_store(url, probe=False))
+
+
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
+def test_the_region_of_a_bucket_that_is_elsewhere_is_named(relay: tuple[FaultyS3, str], use: Use) -> None:
+    faulty, url = relay
+    moved = [(301, error("PermanentRedirect"), {"x-amz-bucket-region": "eu-west-1"})] * 4
+    with pytest.raises(StoreUnfit, match="region=eu-west-1"):
+        ask(url, use, lambda: faulty.answers.extend(moved))
+    assert len(faulty.answers) == 3
+
+
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
+@pytest.mark.parametrize(
+    "hint", [{"Retry-After": "1"}, {"x-amz-retry-after": "1000"}], ids=lambda hint: next(iter(hint))
+)
+def test_the_time_that_a_server_asks_for_is_waited(relay: tuple[FaultyS3, str], use: Use, hint: dict[str, str]) -> None:
+    faulty, url = relay
+    began = 0.0
+
+    def plant() -> None:
+        nonlocal began
+        began = time.monotonic()
+        faulty.answers.append((503, error("SlowDown"), hint))
+
+    ask(url, use, plant)
+    assert time.monotonic() - began >= 1.0
+    assert not faulty.answers
+
+
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.__name__)
+def test_a_time_that_is_too_long_to_wait_is_handed_on(relay: tuple[FaultyS3, str], use: Use) -> None:
+    faulty, url = relay
+    with pytest.raises(Unavailable) as told:
+        ask(url, use, lambda: faulty.answers.extend([(503, error("SlowDown"), {"Retry-After": "120"})]))
+    assert told.value.retry_after_s == 120
+
+
+def test_an_upload_is_settled_without_being_held_in_memory(relay: tuple[FaultyS3, str], tmp_path: Path) -> None:
+    """Its answer is lost: is what lies there ours? Told by size and digest, piece by piece."""
+    faulty, url = relay
+    upload = tmp_path / "upload"
+    with upload.open("wb") as file:
+        for number in range(48):
+            file.write(bytes([number]) * (1 << 20))
+
+    async def run() -> bool:
+        store = await open_store(url.replace(f":{faulty.port}", f":{faulty.upstream}"), probe=False)
+        assert await store.put_if_absent("large", upload)  # the earlier request, whose answer nobody saw
+        assert isinstance(store, S3Store)
+        tracemalloc.start()
+        try:
+            version = await store._wrote("large", upload)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert version == (await store.get("large")).version
+        assert peak < 16 << 20, f"{peak >> 20} MB for an upload of 48 MB"
+        with upload.open("r+b") as file:
+            file.write(b"another")
+        assert await store._wrote("large", upload) is None
+        await store.close()
+        return True
+
+    assert asyncio.run(run())

@@ -274,7 +274,8 @@ class S3Store:
         """Run an idempotent call, again after a fault. Raises `NotFound`, `Unavailable`, `StoreUnfit`."""
         patience = Patience()
         while True:
-            hint_s = None
+            hint_s: float | None = None
+            last: Exception
             try:
                 return await self._lanes.run(key, call)
             except (S3Error, Refused) as error:

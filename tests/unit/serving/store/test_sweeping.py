@@ -14,9 +14,10 @@ from serving.retention.context import Collection
 from serving.retention.report import Report
 from serving.retention.sweep import Kind, Sweep
 from serving.settings import Retention
-from serving.store import sweeping
+from serving.store import directory, sweeping
 from serving.store.blobs import Blobs
 from serving.store.keys import SWEEP
+from serving.store.s3 import store as s3
 from tests.unit.serving.retention.clocked_store import IN_MEMORY, Clock, ClockedStore, Turns
 
 PREFIX = "t/a/blobs/"
@@ -157,3 +158,10 @@ def test_two_collectors_announce_one_after_the_other(folder: Path) -> None:
         assert most == 1
 
     asyncio.run(run())
+
+
+def test_the_times_of_stores_and_batches_fit_together() -> None:
+    longest_request_s = s3._CONNECT_S + s3._READ_S
+    assert sweeping.STALE_S == sweeping.BATCH_S + sweeping.SLACK_S
+    assert max(longest_request_s, directory._LOCK_WITHIN_S) < sweeping.SLACK_S
+    assert s3._DELETE_SIGNED_FOR.total_seconds() > sweeping.BATCH_S, "a signature must hold from the announcement on"
