@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import heapq
 import multiprocessing
 import os
 import time
@@ -15,6 +16,8 @@ import pytest
 from serving.errors import Conflict, StoreUnfit, Unavailable
 from serving.store import directory
 from serving.store.directory import DirectoryStore
+from serving.store.filesystems import LOCAL, filesystem_of
+from serving.store.lanes import THREADS
 from serving.store.open import open_store
 from tests.store_contract import check_probe_refuses_broken_stores, check_store
 
@@ -146,16 +149,212 @@ def test_a_lock_that_is_never_let_go_is_not_waited_for_for_ever(
     asyncio.run(run())
 
 
-def test_what_killed_writers_have_left_goes_after_a_day(tmp_path: Path) -> None:
-    asyncio.run(DirectoryStore(tmp_path).open())
-    old, new, folder = (tmp_path / "tmp" / name for name in ("old", "new", "folder"))
-    old.write_bytes(b"x")
-    new.write_bytes(b"x")
-    folder.mkdir()
-    for path in (old, folder):
-        os.utime(path, (time.time() - 90_000, time.time() - 90_000))
-    asyncio.run(DirectoryStore(tmp_path).open())
-    assert (old.exists(), new.exists(), folder.exists()) == (False, True, True)
+def test_what_killed_writers_have_left_goes_also_while_the_store_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_for_s = directory._LEFT_FOR_S
+
+    def leave() -> tuple[Path, Path, Path]:
+        old, new, folder = (tmp_path / "tmp" / name for name in ("old", "new", "folder"))
+        old.write_bytes(b"x")
+        new.write_bytes(b"x")
+        folder.mkdir(exist_ok=True)
+        for path in (old, folder):
+            os.utime(path, (time.time() - left_for_s - 60,) * 2)
+        return old, new, folder
+
+    async def run() -> None:
+        store = DirectoryStore(tmp_path)
+        await store.open()
+        leave()
+        await store.close()
+        store = DirectoryStore(tmp_path)
+        await store.open()
+        assert [path.exists() for path in leave()] == [True] * 3  # these were left after it was opened
+        later = time.monotonic() + left_for_s
+        with monkeypatch.context() as patched:
+            patched.setattr(directory.time, "monotonic", lambda: later)
+            await store.put_if_absent("a", b"x")
+        assert [(tmp_path / "tmp" / name).exists() for name in ("old", "new", "folder")] == [False, True, True]
+
+    asyncio.run(run())
+
+
+class Synced:
+    """Which folders were synced."""
+
+    def __init__(self, patched: pytest.MonkeyPatch, root: Path) -> None:
+        self.folders: list[str] = []
+        really = os.fsync
+
+        def fsync(descriptor: int) -> None:
+            path = Path(f"/proc/self/fd/{descriptor}").readlink()
+            if path.is_dir():
+                self.folders.append(str(path.relative_to(root)))
+            really(descriptor)
+
+        patched.setattr(os, "fsync", fsync)
+
+    def taken(self) -> list[str]:
+        """Since the last time."""
+        taken, self.folders = self.folders, []
+        return taken
+
+
+on_linux = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to see which folder is synced")
+
+
+@on_linux
+def test_a_create_syncs_what_is_new_and_no_folder_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        root = tmp_path / "store"
+        store = await open_store(str(root), probe=False)
+        synced = Synced(monkeypatch, root)
+        await store.put_if_absent("t/a/jobs/1", b"x")
+        assert synced.taken() == [f"objects{folder}" for folder in ("/t/a/jobs", "/t/a", "/t", "")] + ["."]
+        await store.put_if_absent("t/a/jobs/2", b"x")
+        assert synced.taken() == ["objects/t/a/jobs"]
+        await store.put_if_absent("t/a/keep/1", b"x")
+        assert synced.taken() == ["objects/t/a/keep", "objects/t/a"]
+        # Made anew, by another process, which may not have synced its name yet: it is another folder.
+        await store.delete("t/a/keep/1")
+        (root / "objects/t/a/keep").mkdir()
+        synced.taken()
+        await store.put_if_absent("t/a/keep/2", b"x")
+        assert synced.taken() == ["objects/t/a/keep", "objects/t/a"]
+        await store.close()
+
+    asyncio.run(run())
+
+
+@on_linux
+def test_who_finds_a_key_answers_for_it_after_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one who made it may have been killed before the folder was synced."""
+
+    async def run() -> None:
+        root = tmp_path / "store"
+        store = await open_store(str(root), probe=False)
+        (root / "objects" / "a").mkdir()
+        (root / "objects" / "a" / "b").write_bytes(b"x")
+        synced = Synced(monkeypatch, root)
+        assert not await store.put_if_absent("a/b", b"y")
+        assert synced.taken() == ["objects/a", "objects", "."]
+
+    asyncio.run(run())
+
+
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@on_linux
+def test_a_folder_that_is_remembered_holds_no_file_open_for_ever(tmp_path: Path) -> None:
+    async def run() -> None:
+        before = _open_files()
+        store = await open_store(str(tmp_path / "store"), probe=False)
+        for number in range(200):
+            await store.put_if_absent(f"leases/{number}/1", b"x")
+        assert _open_files() - before < 100
+        await store.close()
+        assert _open_files() - before < 20
+
+    asyncio.run(run())
+
+
+def test_a_page_of_a_folder_with_very_many_keys_puts_no_more_in_order_than_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = 0
+    pop = heapq.heappop
+
+    def counted(heap: list[object]) -> object:
+        nonlocal taken
+        taken += 1
+        return pop(heap)  # type: ignore[type-var]
+
+    async def run() -> None:
+        store = await open_store(str(tmp_path / "store"), probe=False)
+        folder = tmp_path / "store" / "objects" / "many"
+        folder.mkdir()
+        for number in range(2000):
+            (folder / f"{number:05d}").touch()
+        monkeypatch.setattr(heapq, "heappop", counted)
+        page = [entry.key async for entry in store.list("many/", after="many/00499", limit=20)]
+        assert page == [f"many/{number:05d}" for number in range(500, 520)]
+        assert taken <= 22
+
+    asyncio.run(run())
+
+
+MOUNTS = """/dev/sda1 / ext4 rw 0 0
+server:/home /home nfs4 rw 0 0
+bucket /mnt/gcs fuse.gcsfuse rw 0 0
+juice /mnt/j fuse.juicefs rw 0 0
+share /mnt/host virtiofs rw 0 0
+big /mnt/big gpfs rw 0 0
+tmpfs /mnt/with\\040space tmpfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "local"),
+    [
+        ("/var/lib/longtake", "ext4", True),
+        ("/mnt/with space/store", "tmpfs", True),
+        ("/home/user/store", "nfs4", False),
+        ("/mnt/gcs/store", "fuse.gcsfuse", False),
+        ("/mnt/j", "fuse.juicefs", False),
+        ("/mnt/host/store", "virtiofs", False),
+        ("/mnt/big/store", "gpfs", False),
+    ],
+)
+def test_only_file_systems_that_are_known_to_be_local_are_trusted(
+    path: str, kind: str, local: bool, tmp_path: Path
+) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(MOUNTS)
+    assert filesystem_of(Path(path), mounts) == kind
+    assert (kind in LOCAL) is local
+
+
+def test_who_knows_that_a_file_system_is_one_machines_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory, "filesystem_of", lambda _: "virtiofs")
+    with pytest.raises(StoreUnfit, match=r"lies on virtiofs.*dir:///.*\?local=true"):
+        asyncio.run(open_store(str(tmp_path)))
+    with pytest.raises(StoreUnfit, match="only option"):
+        asyncio.run(open_store(f"dir://{tmp_path}?remote=true"))
+
+    async def run() -> None:
+        store = await open_store(f"dir://{tmp_path}?local=true")
+        assert await store.put_if_absent("a", b"x")
+        await store.close()
+
+    asyncio.run(run())
+    assert (tmp_path / "objects" / "a").read_bytes() == b"x"
+
+
+def test_no_thread_waits_for_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process holds it: every call that needs no lock is answered meanwhile, however many wait."""
+    monkeypatch.setattr(directory, "_LOCK_WITHIN_S", 3600.0)
+
+    async def run() -> None:
+        store = await open_store(str(tmp_path / "store"), probe=False)
+        await store.put_if_absent("t/a/jobs/1", b"x")
+        version = await store.swap("t/a/jobs/1", b"y", (await store.get("t/a/jobs/1")).version)
+        (lock,) = (tmp_path / "store" / "locks").iterdir()
+        with lock.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            swaps = [asyncio.create_task(store.swap("t/a/jobs/1", b"z", version)) for _ in range(4 * THREADS)]
+            async with asyncio.timeout(30):
+                assert (await store.get("t/a/jobs/1")).data == b"y"
+                assert await store.put_if_absent("t/a/jobs/2", b"x")
+            assert not any(swap.done() for swap in swaps)
+        ended = await asyncio.gather(*swaps, return_exceptions=True)
+        assert sum(isinstance(result, str) for result in ended) == 1
+        assert sum(isinstance(result, Conflict) for result in ended) == len(swaps) - 1
+        await store.close()
+
+    asyncio.run(run())
 
 
 def test_a_store_whose_own_folder_was_removed_denies_no_object(tmp_path: Path) -> None:
