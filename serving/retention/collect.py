@@ -20,7 +20,8 @@ cache goes, all that it leads to is touched, so whoever found it there a moment 
 
 **Old garbage may come to life.** The same bytes may be written again (the header of a track, a picture that is uploaded
 once more, a video made again with its seed). Whoever finds a blob there touches it, and looks for a sweep that is going
-on (`store/sweeping.py`): either the sweep finds it young, or the writer finds that it went, and puts it again.
+on (`store/sweeping.py`): either the sweep finds it young, or the writer finds that it went, and puts it again. A delete
+of the sweep's has an end that the store keeps, so one that is held up does not come after that.
 
 **A parent lives as long as its children.** Paths are marked up to their roots, whatever became of the parents' records.
 A tombstone stays while a living video descends from its segments.

@@ -173,7 +173,7 @@ def test_what_killed_writers_have_left_goes_also_while_the_store_is_open(
         assert [path.exists() for path in leave()] == [True] * 3  # these were left after it was opened
         later = time.monotonic() + left_for_s
         with monkeypatch.context() as patched:
-            patched.setattr(directory.time, "monotonic", lambda: later)
+            patched.setattr(time, "monotonic", lambda: later)
             await store.put_if_absent("a", b"x")
         assert [(tmp_path / "tmp" / name).exists() for name in ("old", "new", "folder")] == [False, True, True]
 
