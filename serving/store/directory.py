@@ -92,7 +92,7 @@ class DirectoryStore:
         return await self._locked(key, partial(self._swap, key, data, expected))
 
     async def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> AsyncIterator[Listed]:
-        found = islice(walk(self._objects, prefix, after, few=limit is not None), limit)
+        found = islice(walk(str(self._objects), prefix, after), limit)
         while page := await self._do(prefix, lambda: list(islice(found, _PAGE))):
             for entry in page:
                 yield entry

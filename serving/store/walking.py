@@ -4,47 +4,46 @@ from __future__ import annotations
 
 import heapq
 import os
+import stat
 from collections.abc import Iterator
-from operator import itemgetter
-from pathlib import Path
 
 from serving.store.base import Listed
 
 
-def walk(folder: Path, prefix: str, after: str, *, few: bool, at: str = "") -> Iterator[Listed]:
+def walk(folder: str, prefix: str, after: str, at: str = "") -> Iterator[Listed]:
     """Keys that start with `prefix` and come behind `after`; `folder` is what the key `at` names.
 
-    `few`: the first ones only will be taken, so that what comes behind them need not be put in order.
+    Of a folder with very many files often the first page is all that is asked for. So no file is looked at, and
+    nothing is put in order, before it is its turn.
     """
     wanted, behind = prefix[len(at) :], after[len(at) :] if after.startswith(at) else ""
-    names: list[tuple[str, os.DirEntry[str]]] = []
     try:
-        for entry in os.scandir(folder):
-            # Before they are put in order: of a folder with very many files often a single one is asked for.
-            if entry.is_dir():
-                name = entry.name + "/"  # it sorts as the keys in it do
-                if (name.startswith(wanted) or wanted.startswith(name)) and (name > behind or behind.startswith(name)):
-                    names.append((name, entry))
-            elif (name := entry.name) > behind and name.startswith(wanted):
-                names.append((name, entry))
+        names = os.listdir(folder)  # noqa: PTH208  (names are all that is needed)
     except (FileNotFoundError, NotADirectoryError):
         return
-    for name, entry in _smallest_first(names) if few else sorted(names, key=itemgetter(0)):
+    if wanted:
+        names = [name for name in names if name.startswith(wanted) or wanted.startswith(name)]
+    if behind:
+        names = [name for name in names if name > behind or behind.startswith(name)]
+    heapq.heapify(names)
+    while names:
+        name = heapq.heappop(names)
         if name.endswith("/"):
-            yield from walk(folder / entry.name, prefix, after, few=few, at=at + name)
+            yield from walk(f"{folder}/{name[:-1]}", prefix, after, at + name)
             continue
         try:
-            yield listed(at + name, entry.stat())
+            found = os.stat(f"{folder}/{name}")  # noqa: PTH116  (a path object costs as much as the call)
         except FileNotFoundError:  # deleted while we listed
             continue
+        if not stat.S_ISDIR(found.st_mode):
+            if name > behind and name.startswith(wanted):
+                yield listed(at + name, found)
+            continue
+        name += "/"  # it sorts as the keys in it do, which may be behind others
+        if (name.startswith(wanted) or wanted.startswith(name)) and (name > behind or behind.startswith(name)):
+            heapq.heappush(names, name)
 
 
 def listed(key: str, found: os.stat_result) -> Listed:
     """What a listing tells of a file."""
     return Listed(key, found.st_size, found.st_mtime_ns // 1_000_000)
-
-
-def _smallest_first(names: list[tuple[str, os.DirEntry[str]]]) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    heapq.heapify(names)
-    while names:
-        yield heapq.heappop(names)

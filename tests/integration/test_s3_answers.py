@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import http.client
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Coroutine, Iterator
@@ -13,7 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from serving.errors import StoreUnfit, Unavailable
+from serving.store import keys
 from serving.store.base import Store
+from serving.store.lanes import LARGE
 from serving.store.open import open_store
 from serving.store.s3.store import S3Store
 from tests import servers
@@ -201,3 +205,43 @@ def test_an_upload_is_settled_without_being_held_in_memory(relay: tuple[FaultyS3
         return True
 
     assert asyncio.run(run())
+
+
+class Crawling(FaultyS3):
+    """Uploads of blobs are not answered until they may be."""
+
+    def __init__(self, upstream: int) -> None:
+        super().__init__(upstream, seed=0)
+        self.calm = True
+        self.let_go = threading.Event()
+
+    def forward(self, method: str, path: str, headers: dict[str, str], body: bytes) -> http.client.HTTPResponse:
+        if method == "PUT" and "/blobs/" in path:
+            self.let_go.wait(60)
+        return super().forward(method, path, headers, body)
+
+
+def test_uploads_that_crawl_keep_no_record_and_no_lease_waiting(relay: tuple[FaultyS3, str]) -> None:
+    faulty, url = relay
+    lease, record = keys.lease("vid_1", 1), keys.job("a", "vid_1")
+
+    async def run(crawling: Crawling) -> None:
+        store = await open_store(url.replace(f":{faulty.port}", f":{crawling.port}"), probe=False)
+        for key in (lease, record):
+            await store.put_if_absent(key, b"1")
+        uploads = [
+            asyncio.create_task(store.put_if_absent(keys.blob("a", f"{number:064d}"), b"x"))
+            for number in range(2 * LARGE)
+        ]
+        try:
+            async with asyncio.timeout(15):  # less than the time that a server has to answer an upload
+                assert (await store.get(record)).data == b"1"
+                await store.swap(lease, b"2", (await store.get(lease)).version)
+            assert not any(upload.done() for upload in uploads)
+        finally:
+            crawling.let_go.set()
+        assert all(await asyncio.gather(*uploads))
+        await store.close()
+
+    with Crawling(faulty.upstream) as crawling:
+        asyncio.run(run(crawling))

@@ -113,7 +113,7 @@ class ClockedStore(DirectoryStore):
         left = limit
         while left is None or left > 0:
             take = page if left is None else min(page, left)
-            found = list(islice(walk(self._objects, prefix, after, few=True), take))
+            found = list(islice(walk(str(self._objects), prefix, after), take))
             for entry in found:
                 yield entry
             if len(found) < take:
@@ -133,7 +133,7 @@ class ClockedStore(DirectoryStore):
 
     def keys(self, prefix: str = "") -> Keys:
         """All keys, at once."""
-        return [entry.key for entry in walk(self._objects, prefix, "", few=False)]
+        return [entry.key for entry in walk(str(self._objects), prefix, "")]
 
     def age(self, key: str, hours: float) -> None:
         """Make an object older."""

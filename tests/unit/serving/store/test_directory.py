@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
-import heapq
 import multiprocessing
 import os
 import time
@@ -261,16 +260,16 @@ def test_a_folder_that_is_remembered_holds_no_file_open_for_ever(tmp_path: Path)
     asyncio.run(run())
 
 
-def test_a_page_of_a_folder_with_very_many_keys_puts_no_more_in_order_than_it_shows(
+def test_a_page_of_a_folder_with_very_many_keys_looks_at_no_more_files_than_it_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken = 0
-    pop = heapq.heappop
+    looks = 0
+    really = os.stat
 
-    def counted(heap: list[object]) -> object:
-        nonlocal taken
-        taken += 1
-        return pop(heap)  # type: ignore[type-var]
+    def counted(path: str) -> os.stat_result:
+        nonlocal looks
+        looks += 1
+        return really(path)
 
     async def run() -> None:
         store = await open_store(str(tmp_path / "store"), probe=False)
@@ -278,10 +277,30 @@ def test_a_page_of_a_folder_with_very_many_keys_puts_no_more_in_order_than_it_sh
         folder.mkdir()
         for number in range(2000):
             (folder / f"{number:05d}").touch()
-        monkeypatch.setattr(heapq, "heappop", counted)
-        page = [entry.key async for entry in store.list("many/", after="many/00499", limit=20)]
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "stat", counted)
+            page = [entry.key async for entry in store.list("many/", after="many/00499", limit=20)]
         assert page == [f"many/{number:05d}" for number in range(500, 520)]
-        assert taken <= 22
+        assert looks <= 22
+
+    asyncio.run(run())
+
+
+def test_a_folder_is_listed_where_the_keys_in_it_belong(tmp_path: Path) -> None:
+    """A folder sorts as its name with a slash: behind `a-b` and `a.b`, and before `a0`."""
+    keys = sorted(["a-b", "a.b", "a/b", "a/c/d", "a/c.d", "a0", "a0-/x", "b/a"])
+
+    async def run() -> None:
+        store = await open_store(str(tmp_path / "store"), probe=False)
+        for key in keys:
+            await store.put_if_absent(key, b"x")
+        assert [entry.key async for entry in store.list("")] == keys
+        for number, after in enumerate(keys):
+            assert [entry.key async for entry in store.list("", after=after)] == keys[number + 1 :]
+        for prefix in ("a", "a/", "a/c", "a0", "a.", "b"):
+            want = [key for key in keys if key.startswith(prefix)]
+            assert [entry.key async for entry in store.list(prefix)] == want
+        await store.close()
 
     asyncio.run(run())
 
