@@ -44,8 +44,9 @@ class Folders:
         self._remember(made)
 
     def close(self) -> None:
-        """Hold nothing open."""
-        self._ended()
+        """Hold nothing open, now and later: a call may still be under way."""
+        with self._lock:
+            self._ended()
 
     def _is_durable(self, folder: Path) -> bool:
         with self._lock:
@@ -65,7 +66,7 @@ class Folders:
                 if before is not None:
                     os.close(before)
                 self._durable[folder] = descriptor
-            while len(self._durable) > _MOST:
+            while len(self._durable) > (_MOST if self._ended.alive else 0):
                 os.close(self._durable.popitem(last=False)[1])
 
 

@@ -15,7 +15,7 @@ from serving.store import keys
 
 T = TypeVar("T")
 
-PULSES, RECORDS, LARGE = 4, 16, 16
+PULSES, RECORDS, LARGE = 4, 16, 32
 """Threads of each lane: leases and the installation's own; records and index keys; blobs, checkpoints, engines."""
 THREADS = PULSES + RECORDS + LARGE
 
