@@ -1,4 +1,5 @@
-"""Who may work on a job: the Director claims what waits, adopts what lives, and ends what is over. `cycle.py` asks.
+"""Who may work on a job: the Director claims what waits, adopts what lives, and ends what is over. `cycle.py` asks, and
+`adoption.py` when a Director starts.
 
 A job that an earlier Director left RUNNING is looked at by its lease: while its replica beats, the attempt is adopted
 and nothing is done twice; when the lease has expired or was never taken, the next attempt begins.
@@ -15,7 +16,7 @@ from serving.director.context import RunContext
 from serving.director.outcome import expired
 from serving.director.publish import Superseded
 from serving.errors import NotFound
-from serving.jobs.lease import BEAT_EVERY_S, TTL_S, Verdict
+from serving.jobs.lease import BEAT_EVERY_S, TTL_S, Lease, Verdict
 from serving.jobs.record import JobError, JobRecord, JobState
 from serving.jobs.repository import Jobs
 
@@ -64,7 +65,30 @@ class Claims:
         if record.epoch > self._context.epoch.number:
             await self._context.epoch.check()
         try:
-            return await self._decide(record)
+            found = await self._decide(record)
+        except Superseded:
+            return Later(0.0)
+        if not isinstance(found, Later):
+            self._context.leases.forget(record.id)
+        return found
+
+    async def adopt(self, tenant: str, job: str) -> Claimed | Later | JobRecord | None:
+        """Go on with what a replica is doing for a Director before us. A record: it is to wait for its turn.
+
+        None: there is no such job. Raises `EpochLost`.
+        """
+        record = await self._jobs.find(tenant, job)
+        if record is None:
+            return None
+        if not self._left_running(record) or self._is_over(record):
+            return record
+        verdict, lease = await self._context.leases.look(record.id, record.attempt)
+        if verdict is Verdict.UNSURE:
+            return Later(BEAT_EVERY_S / 2)
+        if verdict is not Verdict.ALIVE or lease is None:
+            return record
+        try:
+            return await self._adopted(record, lease)
         except Superseded:
             return Later(0.0)
 
@@ -75,7 +99,7 @@ class Claims:
         if record.deadline_ms is not None and record.deadline_ms <= self._context.now_ms():
             await self._publisher.finish(record, JobState.EXPIRED, {"error": expired()})
             return Ended("expired")
-        if record.state is JobState.RUNNING and record.epoch != self._context.epoch.number:
+        if self._left_running(record):
             return await self._take_over(record)
         return Claimed(await self._publisher.claim(record))
 
@@ -84,10 +108,8 @@ class Claims:
         verdict, lease = await self._context.leases.look(record.id, record.attempt)
         if verdict is Verdict.UNSURE:
             return Later(BEAT_EVERY_S / 2)
-        self._context.leases.forget(record.id)
         if verdict is Verdict.ALIVE and lease is not None:
-            at = Reached(lease.segment, lease.step, lease.holder)
-            return Claimed(await self._publisher.adopt(record, lease.holder, lease.segment, lease.step), at)
+            return await self._adopted(record, lease)
         why = "its Director went away"
         if verdict is Verdict.EXPIRED and lease is not None:
             await self._context.leases.revoke(record.id, record.attempt)
@@ -99,6 +121,17 @@ class Claims:
             return Ended("buried")
         reached = Reached(lease.segment, lease.step) if lease is not None else None
         return Claimed(await self._publisher.claim(record, why, crashed=crashed), reached)
+
+    async def _adopted(self, record: JobRecord, lease: Lease) -> Claimed:
+        at = Reached(lease.segment, lease.step, lease.holder)
+        return Claimed(await self._publisher.adopt(record, lease.holder, lease.segment, lease.step), at)
+
+    def _left_running(self, record: JobRecord) -> bool:
+        return record.state is JobState.RUNNING and record.epoch != self._context.epoch.number
+
+    def _is_over(self, record: JobRecord) -> bool:
+        late = record.deadline_ms is not None and record.deadline_ms <= self._context.now_ms()
+        return late or record.cancel_requested
 
     async def _bury(self, record: JobRecord, why: str) -> None:
         message = (

@@ -9,21 +9,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 
 from engines.families.base import Family
+from serving.director.adoption import Adoption
 from serving.director.claims import Claims
 from serving.director.context import RunContext
 from serving.director.cycle import Cycle
+from serving.director.errands import Errands
 from serving.director.events import Batch, Feed
 from serving.director.lookout import Lookout
 from serving.director.publish import Publisher
 from serving.director.queue.schedule import Schedule
 from serving.director.queue.waiting import WaitingJobs
 from serving.director.running import RunningJobs
-from serving.director.upkeep import keep_house, sign, vouch
+from serving.director.steady import steadily
+from serving.director.upkeep import clean, keep, learn, sign, vouch
 from serving.estimates import Estimates
 from serving.jobs.dead import DeadLetters
 from serving.jobs.epoch import Epoch, EpochLost
+from serving.jobs.ids import JobKey
 from serving.jobs.lease import Leases, LeaseWatch
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs
@@ -58,22 +63,25 @@ class Director:
         incident: Callable[[], str],
         collect: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
-        """`collect` deletes what nobody needs any more; see `upkeep.keep_house`.
+        """`collect` deletes what nobody needs any more; see `upkeep.clean`.
 
         `slots`: jobs that run at once, urgent ones aside. `servers`: Denoisers. `weights`: fair shares by tenant.
         `slice_s`: the longest call to a Denoiser. `incident` makes a number for the logs.
         """
         self.feed = Feed(epoch.number)
+        self._store = store
         self._epoch = epoch
+        self._incident = incident
         self._collect = collect
         self._schedule = Schedule(
             weights=weights or {}, servers=servers, slots=slots, estimates=Estimates(), now_ms=now_ms
         )
+        leases = Leases(store)
         context = RunContext(
             stages=stages,
             publisher=Publisher(jobs, epoch, self.feed, metrics, now_ms),
             epoch=epoch,
-            leases=LeaseWatch(Leases(store), lambda: asyncio.get_running_loop().time()),
+            leases=LeaseWatch(leases, lambda: asyncio.get_running_loop().time()),
             dead=DeadLetters(store),
             feed=self.feed,
             metrics=metrics,
@@ -82,6 +90,7 @@ class Director:
             rank=self._rank,
             measured=self._schedule.measured,
         )
+        claims = Claims(jobs, context)
         self._waiting = WaitingJobs()
         self._running = RunningJobs(
             store=store,
@@ -91,13 +100,26 @@ class Director:
             incident=incident,
             on_end=self._hear,
         )
+        self._errands = Errands(metrics, on_fault=self._leave, on_place=self._start_next)
+        self._adoption = Adoption(leases, claims, self._waiting, self._running, self._errands, on_news=self._hear)
+        self._lookout = Lookout(
+            jobs,
+            self.feed,
+            self._waiting,
+            self._running,
+            self._adoption,
+            self._errands,
+            metrics=metrics,
+            now_ms=now_ms,
+            on_news=self._hear,
+        )
         self._cycle = Cycle(
-            store=store,
             waiting=self._waiting,
             running=self._running,
-            lookout=Lookout(jobs, self.feed, self._waiting, self._running, now_ms=now_ms),
+            lookout=self._lookout,
+            errands=self._errands,
             schedule=self._schedule,
-            claims=Claims(jobs, context),
+            claims=claims,
             feed=self.feed,
             metrics=metrics,
             now_ms=now_ms,
@@ -107,7 +129,7 @@ class Director:
 
     def wake(self, tenant: str, job: str) -> int:
         """A job is new, or is to be cancelled. Returns the epoch that heard it."""
-        self._cycle.hear((tenant, job))
+        self._lookout.follow((tenant, job))
         return self._epoch.number
 
     def watch(self, cursor: int, epoch: int) -> AsyncIterator[Batch]:
@@ -123,23 +145,43 @@ class Director:
     async def run(self) -> None:
         """Work until cancelled. Raises `EpochLost` when a newer Director has started; its attempts stop unwritten."""
         _log.info("director started", epoch=self._epoch.number)
-        await self._cycle.learn()
+        await learn(self._store, self._schedule)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(vouch(self._epoch, self.feed))
-                group.create_task(sign(self._epoch))
-                group.create_task(self._cycle.work())
-                group.create_task(self._running.end_overdue())
-                if self._collect is not None:
-                    group.create_task(keep_house(self._collect))
+                self._errands.open(group)
+                for what, step in self._loops().items():
+                    group.create_task(steadily(what, step, self._incident), name=what)
         except* EpochLost as lost:
             raise lost.exceptions[0] from None
         finally:
             self.feed.close()
             await self._running.stop()
 
+    def _loops(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What is done for ever, each beside the others."""
+        loops: dict[str, Callable[[], Awaitable[None]]] = {
+            "vouch": partial(vouch, self._epoch, self.feed),
+            "sign": partial(sign, self._epoch),
+            "list": self._lookout.watch,
+            "adopt": self._adoption.watch,
+            "turn": self._cycle.turn,
+            "end what runs": self._running.end_overdue,
+            "keep estimates": partial(keep, self._store, self._schedule),
+        }
+        if self._collect is not None:
+            loops["collect"] = partial(clean, self._collect)
+        return loops
+
     def _hear(self) -> None:
         self._cycle.hear()
+
+    def _start_next(self) -> None:
+        self._cycle.start_next()
+
+    def _leave(self, key: JobKey, error: Exception) -> None:
+        _log.error("job left alone for a while", incident=self._incident(), job=key[1], exc_info=error)
+        self._adoption.drop(key)
+        self._lookout.leave(key)
 
     def _rank(self, record: JobRecord) -> Rank:
         return self._cycle.rank(record)

@@ -12,7 +12,7 @@ it has changed.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
@@ -52,7 +52,10 @@ class Feed:
 
     def __init__(self, epoch: int, capacity: int = 8192) -> None:
         self.epoch = epoch
+        self._capacity = capacity
         self._ring: deque[FeedEvent] = deque(maxlen=capacity)
+        self._told: OrderedDict[JobKey, int] = OrderedDict()
+        """The versions that were told last, of so many jobs."""
         self._cursor = 0
         self._beats = 0
         self._whys: Mapping[JobKey, str] = {}
@@ -61,7 +64,13 @@ class Feed:
         self._news = asyncio.Event()
 
     def wrote(self, record: JobRecord) -> None:
-        """A record was stored."""
+        """A record was stored, or read. What was told already is not told again."""
+        if self._told.get(record.key) == record.version:
+            return
+        self._told[record.key] = record.version
+        self._told.move_to_end(record.key)
+        if len(self._told) > self._capacity:
+            self._told.popitem(last=False)
         self._tell(FeedEvent(record.tenant, record.id, record.version, record.encode(), steps_done=record.steps_done))
 
     def progress(self, record: JobRecord, stage: str, steps_done: int, segment_index: int) -> None:

@@ -1,14 +1,19 @@
-"""Finds work: reads the records that hints name, and lists `active/`, for hints get lost. `cycle.py` asks each turn.
+"""Finds work: reads the records that hints name, and lists `active/`, for hints get lost. `director.py` has it list.
 
-What waits is put into `WaitingJobs`, what runs and is to be cancelled is stopped, what ended is retired.
+What waits is put into `WaitingJobs`, what runs and is to be cancelled is stopped, what ended is retired. A listing
+compares keys alone: a record is read when somebody spoke of its job, when its key is new or gone, or in its turn.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable
+import heapq
+from collections.abc import Callable, Collection
+from functools import partial
 
+from serving.director.adoption import Adoption
+from serving.director.aside import Aside
+from serving.director.errands import Errands
 from serving.director.events import Feed
 from serving.director.queue.waiting import WaitingJobs
 from serving.director.running import RunningJobs
@@ -17,6 +22,7 @@ from serving.jobs.active import Active
 from serving.jobs.ids import JobKey
 from serving.jobs.repository import Jobs
 from serving.logs import logger
+from serving.metrics import DIRECTOR_STEP_SECONDS, Recorder
 
 LIST_EVERY_S = 2.0
 """Wakes are only hints: `active/` is listed this often."""
@@ -25,9 +31,10 @@ LIST_SHARE = 20.0
 LIST_AT_LEAST_EVERY_S = 20.0
 """but not later than this: a single slow answer of the store must leave nobody waiting."""
 READ_AHEAD = 64
-"""New jobs of one listing whose records are read for their age; the rest count from when they were first seen."""
-HINT_S = 5.0
-"""A hint whose record takes longer to read waits for the next listing: others are not to wait for it."""
+"""New jobs of one listing whose records are read before their turn comes: their work is known then."""
+RUNNING_AT_ONCE = 16
+RUNNING_ROUND = 15
+"""With each listing so many running jobs are read, or this part of all: a hint to cancel may have been lost."""
 
 _log = logger("director")
 
@@ -36,55 +43,91 @@ class Lookout:
     """Of one Director."""
 
     def __init__(
-        self, jobs: Jobs, feed: Feed, waiting: WaitingJobs, running: RunningJobs, *, now_ms: Callable[[], int]
+        self,
+        jobs: Jobs,
+        feed: Feed,
+        waiting: WaitingJobs,
+        running: RunningJobs,
+        adoption: Adoption,
+        errands: Errands,
+        *,
+        metrics: Recorder,
+        now_ms: Callable[[], int],
+        on_news: Callable[[], None],
     ) -> None:
+        """`on_news`: somebody came into the line, or left it."""
         self._jobs = jobs
         self._feed = feed
         self._waiting = waiting
         self._running = running
+        self._adoption = adoption
+        self._errands = errands
+        self._aside = Aside()
+        self._metrics = metrics
         self._now_ms = now_ms
-        self._damaged: set[JobKey] = set()
-        """Jobs whose records cannot be read."""
-        self.list_at = 0.0
-        """When the next listing is due, in the loop's seconds."""
+        self._on_news = on_news
+        self._round: list[JobKey] = []
+        """Running jobs that are still to be read in this round."""
 
-    async def follow(self, hint: JobKey) -> None:
-        """Look at the job that somebody spoke of."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HINT_S):
-                await self._look(hint)
+    def follow(self, hint: JobKey) -> None:
+        """Look at the job that somebody spoke of, soon."""
+        self._aside.clear(hint)
+        self._errands.ask(hint, "hear", partial(self._hear, hint))
 
-    async def list(self) -> None:
-        """Read the `active/` keys; and look after running jobs that may be cancelled."""
+    async def watch(self) -> None:
+        """One listing, and the pause after it."""
         began = _now()
-        seen: set[JobKey] = set()
-        unread = READ_AHEAD
-        async for active in self._jobs.active():
-            key = active.tenant, active.id
-            seen.add(key)
-            if key in self._waiting or key in self._running or key in self._damaged:
-                continue
-            self._waiting.found(active, self._now_ms())
-            if unread > 0:
-                unread -= 1
-                await self._look_or_retire(active)
-        for key in [waiting.key for waiting in self._waiting if waiting.key not in seen]:
-            await self._look(key)
-        for key in self._running:
-            await self._look(key)
-        pause = max(LIST_EVERY_S, LIST_SHARE * (_now() - began))
-        self.list_at = _now() + min(pause, LIST_AT_LEAST_EVERY_S)
+        await self._list()
+        took = _now() - began
+        self._metrics.observe(DIRECTOR_STEP_SECONDS, took, step="list")
+        await asyncio.sleep(min(max(LIST_EVERY_S, LIST_SHARE * took), LIST_AT_LEAST_EVERY_S))
 
-    def leave_alone(self, key: JobKey, error: Exception) -> None:
-        """A record that this version cannot read or run stays for one that can."""
-        self._damaged.add(key)
-        self._waiting.take(key)
-        _log.error("job left alone", job=key[1], message=str(error), exc_info=error)
+    async def _list(self) -> None:
+        """Compare the `active/` keys with what is known."""
+        held = await self._adoption.held()
+        before = {waiting.key for waiting in self._waiting}
+        listed: set[JobKey] = set()
+        new: list[Active] = []
+        async for active in self._jobs.active():
+            key = active.key
+            listed.add(key)
+            if self._known(key):
+                continue
+            if active.id in held:
+                self._adoption.add(key)
+                continue
+            new.append(active)
+            if key not in self._aside:
+                now_ms = self._now_ms()
+                self._waiting.found(active, now_ms if active.since_ms is None else min(active.since_ms, now_ms))
+        for active in heapq.nsmallest(READ_AHEAD, new, key=_urgency):
+            self._errands.ask(active.key, "hear", partial(self._look_or_retire, active))
+        gone = [key for key in before if key not in listed and key in self._waiting]
+        for key in (*gone, *self._next_running()):
+            self._errands.ask(key, "hear", partial(self._hear, key))
+        self._aside.keep(listed)
+        if new:
+            self._on_news()
+
+    def _known(self, key: JobKey) -> bool:
+        rooms = (self._waiting, self._running, self._adoption)
+        return any(key in room for room in rooms) or self._errands.busy(key) or self._aside.holds(key, _now())
+
+    def _next_running(self) -> Collection[JobKey]:
+        """Those whose turn it is to be read."""
+        if not self._round:
+            self._round = list(self._running)
+        count = max(RUNNING_AT_ONCE, len(self._running) // RUNNING_ROUND)
+        now, self._round = self._round[:count], self._round[count:]
+        return now
 
     async def _look_or_retire(self, active: Active) -> None:
         """Whoever ended a job may have died before its `active/` key was taken away."""
-        if not await self._look((active.tenant, active.id)):
+        if not await self._look(active.key):
             await self._jobs.retire(active)
+
+    async def _hear(self, key: JobKey) -> None:
+        await self._look(key)
 
     async def _look(self, key: JobKey) -> bool:
         """Read one job's record: a new one is put in line, one that is to be cancelled is stopped.
@@ -94,21 +137,34 @@ class Lookout:
         try:
             record = await self._jobs.get(*key)
         except NotFound:
-            self._waiting.take(key)
+            self.leave(key)
             return not await self._jobs.deleted(*key)
-        except Corrupt as error:
-            self.leave_alone(key, error)
+        except Corrupt as error:  # it stays for a version that can read it
+            self.leave(key)
+            _log.error("record cannot be read", job=key[1], message=error.message)
             return True
-        # What one front door wrote (a create, a cancellation) reaches the others; older versions are ignored there.
+        # What one front door wrote (a create, a cancellation) reaches the others.
         self._feed.wrote(record)
         if key in self._running:
             self._running.cancel_if_asked(record)
         elif record.state.terminal:
             self._waiting.take(key)
+            self._on_news()
             return False
-        else:
+        elif key not in self._adoption:
             self._waiting.put(record)
+            self._on_news()
         return True
+
+    def leave(self, key: JobKey) -> None:
+        """Set a job aside for a while: it has no record, or its record can be neither read nor run."""
+        if self._waiting.take(key) is not None:
+            self._on_news()
+        self._aside.put(key, _now())
+
+
+def _urgency(active: Active) -> tuple[int, int]:
+    return active.priority, active.since_ms or 0
 
 
 def _now() -> float:

@@ -89,14 +89,13 @@ class RunningJobs:
             running.stop(JobState.CANCELLED)
 
     async def end_overdue(self) -> None:
-        """For ever: stop what runs and is overdue; no slow answer of the store is in the way."""
-        while True:
-            now_ms = self._context.now_ms()
-            for running in self._running.values():
-                deadline = running.record.deadline_ms
-                if deadline is not None and deadline <= now_ms and running.stopped_as is None:
-                    running.stop(JobState.EXPIRED)
-            await asyncio.sleep(OVERDUE_EVERY_S)
+        """Stop what runs and is overdue, and pause; no slow answer of the store is in the way."""
+        now_ms = self._context.now_ms()
+        for running in self._running.values():
+            deadline = running.record.deadline_ms
+            if deadline is not None and deadline <= now_ms and running.stopped_as is None:
+                running.stop(JobState.EXPIRED)
+        await asyncio.sleep(OVERDUE_EVERY_S)
 
     async def stop(self) -> None:
         """End all tasks, unwritten: the records say RUNNING, and the next Director goes on with them."""
@@ -115,6 +114,7 @@ class RunningJobs:
             _log.warning("attempt stopped: a newer Director has started", job=running.record.id)
         finally:
             del self._running[key]
+            self._context.leases.forget(key[1])
             self._on_end()
         if not again:
             self._losses.pop(key, None)

@@ -21,6 +21,8 @@ SIGN_EVERY_S = 10.0
 SILENT = 6
 """Looks in a row, `SIGN_EVERY_S` apart, that find no new nonce: then nobody works. Looks and not seconds are counted,
 for whoever looks may have been stopped itself."""
+GATHER_S = 0.02
+"""Who asks while the epoch is being read waits for the next read, which begins so much later at the latest."""
 
 
 class EpochLost(LongtakeError):
@@ -35,10 +37,25 @@ class Epoch:
     def __init__(self, store: Store, number: int) -> None:
         self._store = store
         self.number = number
+        self._reading: asyncio.Task[int] | None = None
+        self._next: asyncio.Task[int] | None = None
+        """A read that has not begun, and that all who ask now wait for."""
 
     async def check(self) -> None:
-        """Raises `EpochLost` when a newer Director has taken over."""
-        self._compare(await newest_epoch(self._store))
+        """Raises `EpochLost` when a newer Director has taken over.
+
+        One read answers all who asked before it began: hundreds of writes a second need no read each.
+        """
+        if self._next is None:
+            self._next = asyncio.create_task(self._read(self._reading), name="epoch")
+            self._next.add_done_callback(_heard)  # who asked may have been cancelled
+        self._compare(await asyncio.shield(self._next))
+
+    async def _read(self, before: asyncio.Task[int] | None) -> int:
+        if before is not None and not before.done():
+            await asyncio.wait([before], timeout=GATHER_S)
+        self._reading, self._next = self._next, None
+        return await newest_epoch(self._store)
 
     async def sign(self) -> None:
         """Show in the store that this Director works. Raises `EpochLost`."""
@@ -88,6 +105,11 @@ async def take_epoch(store: Store) -> Epoch:
         except (Conflict, NotFound):
             continue
         return Epoch(store, number)
+
+
+def _heard(read: asyncio.Task[int]) -> None:
+    if not read.cancelled():
+        read.exception()
 
 
 def _record(number: int) -> bytes:

@@ -10,7 +10,7 @@ under the Director's epoch.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -63,6 +63,11 @@ class Leases:
             return Lease.model_validate_json((await self._store.get(keys.lease(job, attempt))).data)
         except NotFound:
             return None
+
+    async def jobs(self) -> AsyncIterator[str]:
+        """The ids of jobs for which a replica once took a lease; those that have ended long ago are collected."""
+        async for entry in self._store.list(keys.LEASES):
+            yield keys.job_of_lease(entry.key)
 
     async def take(self, job: str, attempt: int, *, epoch: int, holder: str, segment: int = 0) -> Lease:
         """Make the lease the holder's, from whoever had it: the Director of this epoch sent it this segment.
@@ -130,6 +135,7 @@ class Verdict(Enum):
 
 @dataclass
 class _Seen:
+    attempt: int
     nonce: str
     since: float
     beaten: bool = False
@@ -142,22 +148,22 @@ class LeaseWatch:
         self._leases = leases
         self._clock = clock
         self._ttl_s = ttl_s
-        self._seen: dict[tuple[str, int], _Seen] = {}
+        self._seen: dict[str, _Seen] = {}
+        """By job, of the attempt that was asked for last."""
 
     async def look(self, job: str, attempt: int) -> tuple[Verdict, Lease | None]:
         """What is known of the lease now; ask again after a beat's time while it is `UNSURE`."""
         lease = await self._leases.read(job, attempt)
-        key = job, attempt
         if lease is None or lease.released:
-            self._seen.pop(key, None)
+            self._seen.pop(job, None)
             return Verdict.NOBODY, lease
-        seen = self._seen.get(key)
+        seen = self._seen.get(job)
         now = self._clock()
-        if seen is None:
-            self._seen[key] = _Seen(lease.nonce, now)
+        if seen is None or seen.attempt != attempt:
+            self._seen[job] = _Seen(attempt, lease.nonce, now)
             return Verdict.UNSURE, lease
         if seen.nonce != lease.nonce:
-            self._seen[key] = _Seen(lease.nonce, now, beaten=True)
+            self._seen[job] = _Seen(attempt, lease.nonce, now, beaten=True)
             return Verdict.ALIVE, lease
         if now - seen.since >= self._ttl_s:
             return Verdict.EXPIRED, lease
@@ -168,9 +174,8 @@ class LeaseWatch:
         await self._leases.revoke(job, attempt)
 
     def forget(self, job: str) -> None:
-        """The job is settled."""
-        for key in [key for key in self._seen if key[0] == job]:
-            del self._seen[key]
+        """The job is settled, or its run has ended."""
+        self._seen.pop(job, None)
 
 
 def _encode(lease: Lease) -> bytes:

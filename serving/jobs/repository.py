@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from serving.store.base import Store
 
 _ID = re.compile(r"[a-z]+_[a-z0-9]{1,40}\Z")
 
+MOST_SEEN = 4096
 MOST_STRAYS = 100
 """Keys that are no job's are told of, so many in a process's life."""
 _log = logger("jobs")
@@ -46,6 +48,13 @@ class Created(NamedTuple):
     """False: the record was there already, made by an earlier create with the same id."""
 
 
+class _Seen(NamedTuple):
+    """A record, and the store's version of the object that holds it."""
+
+    nonce: str
+    version: str
+
+
 class Jobs:
     """All jobs of an installation; every read names the tenant."""
 
@@ -54,6 +63,8 @@ class Jobs:
         self._nonce = nonce
         self._strays: set[str] = set()
         """Keys under `active/` that are no job's, as far as they were told of."""
+        self._seen: OrderedDict[str, _Seen] = OrderedDict()
+        """What was read or written last: a transition from it needs no read. A bounded part of it is kept."""
 
     async def create(self, record: JobRecord) -> Created:
         """Make the record durable, or return the one that is there.
@@ -94,13 +105,16 @@ class Jobs:
         if after not in TRANSITIONS[record.state]:
             raise FailedPrecondition(f"video {record.id} is {record.state}, and cannot become {after}")
         key = keys.job(record.tenant, record.id)
-        stored = await self._store.get(key)
-        current = JobRecord.decode(stored.data)
-        if (current.version, current.nonce) != (record.version, record.nonce):
-            raise Conflict(f"video {record.id} was changed by another writer")
+        seen = self._seen.pop(key, None)
+        if seen is None or seen.nonce != record.nonce:
+            stored = await self._store.get(key)
+            current = JobRecord.decode(stored.data)
+            if (current.version, current.nonce) != (record.version, record.nonce):
+                raise Conflict(f"video {record.id} was changed by another writer")
+            seen = _Seen(record.nonce, stored.version)
         update = {**changes, "version": record.version + 1, "nonce": self._nonce()}
         changed = JobRecord.model_validate({**dict(record), **update})
-        await self._store.swap(key, changed.encode(), stored.version)
+        self._saw(key, changed, await self._store.swap(key, changed.encode(), seen.version))
         return changed
 
     async def retire(self, ended: JobRecord | Active) -> None:
@@ -145,7 +159,7 @@ class Jobs:
         async for entry in self._store.list(keys.ACTIVE):
             name = keys.read_active(entry.key)
             if name is not None:
-                yield Active(name.tenant, name.job, name.priority, name.deadline_ms)
+                yield Active(name.tenant, name.job, name.priority, name.deadline_ms, entry.modified_ms)
             elif len(self._strays) < MOST_STRAYS and entry.key not in self._strays:
                 self._strays.add(entry.key)
                 _log.warning("a key that is no job's", key=entry.key)
@@ -178,12 +192,22 @@ class Jobs:
     async def _read(self, tenant: str, job: str) -> JobRecord | None:
         if not _ID.match(job):  # a user's text is never made into a key
             return None
+        key = keys.job(tenant, job)
         try:
-            return JobRecord.decode((await self._store.get(keys.job(tenant, job))).data)
+            stored = await self._store.get(key)
+            record = JobRecord.decode(stored.data)
         except NotFound:
             return None
         except ValidationError as error:
             raise Corrupt(f"the record of {job} cannot be read by this version: {error.errors()[0]['msg']}") from error
+        self._saw(key, record, stored.version)
+        return record
+
+    def _saw(self, key: str, record: JobRecord, version: str) -> None:
+        self._seen[key] = _Seen(record.nonce, version)
+        self._seen.move_to_end(key)
+        if len(self._seen) > MOST_SEEN:
+            self._seen.popitem(last=False)
 
     async def _same_request(self, fresh: JobRecord) -> JobRecord:
         there = await self._read(fresh.tenant, fresh.id)

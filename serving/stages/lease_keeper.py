@@ -17,6 +17,10 @@ from serving.jobs.lease import BEAT_EVERY_S, TTL_S, Lease, LeaseLost, Leases
 from serving.logs import logger
 from serving.store.base import Store
 
+IDLE_S = 30.0
+"""Without a slice for so long, the attempt is let go: a Director that died takes some time to be followed by one that
+adopts what is done here."""
+
 _log = logger("lease")
 
 
@@ -110,7 +114,7 @@ class LeaseKeeper:
                 self._end(job, held)
                 return
             await asyncio.sleep(BEAT_EVERY_S)
-            if not held.slices and self._now() - held.touched > TTL_S:
+            if not held.slices and self._now() - held.touched > IDLE_S:
                 if self._held.get(job) is held:  # first this: a slice that comes meanwhile takes it anew
                     del self._held[job]
                 await self._release(held)

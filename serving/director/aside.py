@@ -1,0 +1,55 @@
+"""Jobs that are set aside for a while: keys without a record, records that cannot be read or run. Pure.
+
+Each time for longer, so that thousands of them cost nothing; a hint (`lookout.py`) brings a job back at once. For ever
+it is never: the create may be under way, the record's reader may be installed tomorrow, and the fault may have passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+
+from serving.jobs.ids import JobKey
+
+FIRST_S = 2.0
+LONGEST_S = 300.0
+
+
+@dataclass(frozen=True)
+class _Pause:
+    ends: float
+    seconds: float
+
+
+class Aside:
+    """One Director's. Times are the loop's seconds."""
+
+    def __init__(self) -> None:
+        self._pauses: dict[JobKey, _Pause] = {}
+
+    def __len__(self) -> int:
+        return len(self._pauses)
+
+    def __contains__(self, key: JobKey) -> bool:
+        """Whether it was set aside, also when its pause is over."""
+        return key in self._pauses
+
+    def put(self, key: JobKey, now: float) -> None:
+        """For `FIRST_S`, and each time twice as long as the last time, to `LONGEST_S`."""
+        last = self._pauses.get(key)
+        seconds = FIRST_S if last is None else min(LONGEST_S, 2 * last.seconds)
+        self._pauses[key] = _Pause(now + seconds, seconds)
+
+    def holds(self, key: JobKey, now: float) -> bool:
+        """Whether it is not to be looked at yet."""
+        pause = self._pauses.get(key)
+        return pause is not None and now < pause.ends
+
+    def clear(self, key: JobKey) -> None:
+        """It is looked at again, and counts as never set aside."""
+        self._pauses.pop(key, None)
+
+    def keep(self, listed: Container[JobKey]) -> None:
+        """The others are gone from the store."""
+        for key in [key for key in self._pauses if key not in listed]:
+            del self._pauses[key]
