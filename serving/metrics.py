@@ -104,7 +104,7 @@ JOBS_RUNNING = Metric("longtake_jobs_running", "gauge", "Jobs that are being mad
 DIRECTOR_STEP_SECONDS = Metric(
     "longtake_director_step_seconds",
     "histogram",
-    "The Director's turn, step by step: hear, list, end (what is overdue), order; claim and run for each job.",
+    "What the Director does, by step: hear, end (what is overdue), claim, adopt, for each job; list and order.",
     ("step",),
     _CALL_SECONDS,
 )

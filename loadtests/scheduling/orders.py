@@ -32,7 +32,7 @@ class Static:
         self._jobs[job.name] = job
         self._first = None
 
-    def pick(self, now_s: float) -> Job | None:  # noqa: ARG002
+    def pick(self, now_s: float) -> Job | None:
         """The lowest key."""
         if self._first is None and self._jobs:
             self._first = min(self._jobs.values(), key=lambda job: (self._key(job), job.arrives_s))

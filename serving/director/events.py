@@ -63,6 +63,11 @@ class Feed:
         self._closed = False
         self._news = asyncio.Event()
 
+    @property
+    def cursor(self) -> int:
+        """How many events were told so far."""
+        return self._cursor
+
     def wrote(self, record: JobRecord) -> None:
         """A record was stored, or read. What was told already is not told again."""
         if self._told.get(record.key) == record.version:

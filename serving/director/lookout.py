@@ -17,9 +17,10 @@ from serving.director.errands import Errands
 from serving.director.events import Feed
 from serving.director.queue.waiting import WaitingJobs
 from serving.director.running import RunningJobs
-from serving.errors import Corrupt, NotFound
+from serving.errors import Corrupt
 from serving.jobs.active import Active
 from serving.jobs.ids import JobKey
+from serving.jobs.record import JobState
 from serving.jobs.repository import Jobs
 from serving.logs import logger
 from serving.metrics import DIRECTOR_STEP_SECONDS, Recorder
@@ -135,14 +136,17 @@ class Lookout:
         False when it has ended, and is to be retired.
         """
         try:
-            record = await self._jobs.get(*key)
-        except NotFound:
-            self.leave(key)
-            return not await self._jobs.deleted(*key)
+            record = await self._jobs.newest(*key)
         except Corrupt as error:  # it stays for a version that can read it
             self.leave(key)
             _log.error("record cannot be read", job=key[1], message=error.message)
             return True
+        if record is None:  # its create may be under way
+            self.leave(key)
+            return True
+        if record.state is JobState.DELETED:
+            self._waiting.take(key)
+            return False
         # What one front door wrote (a create, a cancellation) reaches the others.
         self._feed.wrote(record)
         if key in self._running:

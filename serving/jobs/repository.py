@@ -1,12 +1,14 @@
 """Jobs in the store: created once, moved by compare-and-swap, listed newest first.
 
-Two empty keys stand for a job beside its record: one lists it, one says that it waits or runs. Both are written before
+Two keys stand for a job beside its record: one lists it, one says that it waits or runs. Both are written before
 the record and tolerated without one, so that a crash between the writes loses nothing that was acknowledged; the
 second goes after the terminal swap. The front door creates, cancels and deletes, the Director does the rest.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import secrets
 from collections import OrderedDict
@@ -16,7 +18,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from serving.errors import AlreadyExists, Conflict, Corrupt, FailedPrecondition, NotFound
+from serving.errors import AlreadyExists, Conflict, Corrupt, FailedPrecondition, NotFound, StoreUnfit
 from serving.jobs.active import Active
 from serving.jobs.record import TRANSITIONS, JobRecord, JobState
 from serving.logs import logger
@@ -26,6 +28,10 @@ from serving.store.base import Store
 
 _ID = re.compile(r"[a-z]+_[a-z0-9]{1,40}\Z")
 
+SENT_ONCE = b"once"
+"""In the `active/` key of a job whose id no other create will ever use: without a record, it is soon garbage."""
+LONG_S = 60.0
+"""A create that took longer makes sure that its key is still there."""
 MOST_SEEN = 4096
 MOST_STRAYS = 100
 """Keys that are no job's are told of, so many in a process's life."""
@@ -73,10 +79,15 @@ class Jobs:
         request, and `FailedPrecondition` when that job was deleted.
         """
         fresh = record.model_copy(update={"version": 1, "nonce": self._nonce()})
-        await self._store.put_if_absent(_by_time_key(fresh), b"")
-        await self._store.put_if_absent(_active_key(fresh), b"")
-        if await self._store.put_if_absent(keys.job(fresh.tenant, fresh.id), fresh.encode()):
-            return Created(fresh, new=True)
+        try:
+            if await self._put(fresh):
+                return Created(fresh, new=True)
+        except StoreUnfit:
+            # The write was refused, nobody was promised anything, and nobody sends this id again: nothing is left.
+            # (Of an idempotency key, the index keys may be those of an earlier create.)
+            if not fresh.idempotency_key:
+                await self._unlist(fresh)
+            raise
         there = await self._same_request(fresh)
         # A proxy may send a write twice; then the store refuses the second one for the first, which was ours.
         return Created(there, new=there.nonce == fresh.nonce)
@@ -127,13 +138,11 @@ class Jobs:
     async def delete(self, record: JobRecord) -> None:
         """Swap in the tombstone of an ended job. Raises as `transition` does."""
         await self.transition(record, state=JobState.DELETED)
-        await self._store.delete(_active_key(record))
-        await self._store.delete(_by_time_key(record))
+        await self._unlist(record)
 
-    async def deleted(self, tenant: str, job: str) -> bool:
-        """Whether there was such a job. One without any record may be one whose create is under way."""
-        record = await self._read(tenant, job)
-        return record is not None and record.state is JobState.DELETED
+    async def newest(self, tenant: str, job: str) -> JobRecord | None:
+        """The record as it is, a tombstone too; None where there is none yet. Raises `Corrupt`."""
+        return await self._read(tenant, job)
 
     async def list(self, tenant: str, *, limit: int, token: str = "") -> Page:
         """Records of a tenant, newest first, those behind `token` only."""
@@ -180,6 +189,23 @@ class Jobs:
             ):
                 return record
         return None
+
+    async def _put(self, fresh: JobRecord) -> bool:
+        """The index keys, then the record. False: there is one of this id."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        active, body = _active_key(fresh), b"" if fresh.idempotency_key else SENT_ONCE
+        await self._store.put_if_absent(_by_time_key(fresh), b"")
+        await self._store.put_if_absent(active, body)
+        new = await self._store.put_if_absent(keys.job(fresh.tenant, fresh.id), fresh.encode())
+        if clock() - began > LONG_S:  # the collector may have taken the key for one that was left behind
+            await self._store.put_if_absent(active, body)
+        return new
+
+    async def _unlist(self, record: JobRecord) -> None:
+        with contextlib.suppress(StoreUnfit):  # a store that refuses this too: the collector finds them
+            await self._store.delete(_active_key(record))
+            await self._store.delete(_by_time_key(record))
 
     async def _listed(self, tenant: str, job: str) -> JobRecord | None:
         """As `_read`; a record that cannot be read must not hide all others."""

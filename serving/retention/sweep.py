@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from serving.errors import NotFound
 from serving.files.record import FileRecord
 from serving.jobs.record import JobRecord, JobState
+from serving.jobs.repository import SENT_ONCE
 from serving.retention.context import Collection, chunks, together
 from serving.retention.mark import KeySet, Mark, cached_blobs
 from serving.store import keys, sweeping
@@ -160,6 +161,8 @@ class Sweep:
             record = JobRecord.decode((await self._store.get(keys.job(name.tenant, name.job))).data)
         except NotFound:
             # A create that died before its record. Sent again with the same idempotency key, it uses this very key.
+            if (await self._store.get(entry.key)).data == SENT_ONCE:
+                return Fate.GARBAGE
             return after_its_key(self._collection, entry)
         except ValidationError:
             return Fate.HELD

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from engines.models import family
-from serving.errors import AlreadyExists, Conflict, FailedPrecondition, NotFound
+from serving.errors import AlreadyExists, Conflict, FailedPrecondition, NotFound, StoreUnfit
 from serving.jobs.epoch import EpochLost, take_epoch
 from serving.jobs.ids import derived_id, new_id
 from serving.jobs.record import TRANSITIONS, JobRecord, JobState
 from serving.jobs.repository import Jobs, _active_key
 from serving.plan import plan
 from serving.requests import VideoRequest
-from serving.store.base import Store
+from serving.store.base import Store, Versioned
 from serving.store.directory import DirectoryStore
 from serving.store.open import open_store
 
@@ -204,7 +204,63 @@ async def test_a_key_that_no_record_tells_of_leaves_the_active_list(jobs: Jobs) 
 
 async def test_a_deleted_job_is_told_from_one_that_never_was(jobs: Jobs) -> None:
     made = (await jobs.create(record())).record
-    assert not await jobs.deleted("a", made.id)
+    assert await jobs.newest("a", made.id) == made
     await jobs.delete(await jobs.transition(made, state=JobState.CANCELLED))
-    assert await jobs.deleted("a", made.id)
-    assert not await jobs.deleted("a", new_id("vid_"))
+    tombstone = await jobs.newest("a", made.id)
+    assert tombstone is not None
+    assert tombstone.state is JobState.DELETED
+    assert await jobs.newest("a", new_id("vid_")) is None
+
+
+async def test_a_transition_reads_nothing_that_was_just_read_or_written(jobs: Jobs, store: Store) -> None:
+    made = (await jobs.create(record())).record
+    found = await jobs.get("a", made.id)
+    reads = 0
+    get = store.get
+
+    async def counted(key: str) -> Versioned:
+        nonlocal reads
+        reads += 1
+        return await get(key)
+
+    store.get = counted  # type: ignore[method-assign]
+    running = await jobs.transition(found, state=JobState.RUNNING)
+    await jobs.transition(running, steps_done=1)
+    assert reads == 0
+
+    with pytest.raises(Conflict):
+        await jobs.transition(running, steps_done=2)
+    assert reads == 1
+
+
+async def test_what_another_writer_changed_since_it_was_read_is_a_conflict(jobs: Jobs, store: Store) -> None:
+    made = (await jobs.create(record())).record
+    found = await jobs.get("a", made.id)
+    await Jobs(store).transition(made, cancel_requested=True)
+
+    with pytest.raises(Conflict):
+        await jobs.transition(found, state=JobState.RUNNING)
+
+    assert (await jobs.get("a", made.id)).cancel_requested
+
+
+class Refusing(DirectoryStore):
+    """Refuses to write records."""
+
+    async def put_if_absent(self, key: str, data: bytes | Path) -> bool:
+        if "/jobs/" in key:
+            raise StoreUnfit("refused")
+        return await super().put_if_absent(key, data)
+
+
+@pytest.mark.parametrize(("key", "left"), [("", 0), ("mine", 2)])
+async def test_a_create_that_is_refused_leaves_nothing_unless_its_id_may_be_used_again(
+    tmp_path: Path, key: str, left: int
+) -> None:
+    store = Refusing(tmp_path)
+    await store.open()
+
+    with pytest.raises(StoreUnfit):
+        await Jobs(store).create(record(idempotency_key=key))
+
+    assert len([entry async for entry in store.list("")]) == left

@@ -124,15 +124,15 @@ async def test_an_attempt_keeps_what_it_took_from_a_cache(
 async def test_names_that_lead_nowhere_go(
     videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect
 ) -> None:
-    lost = await videos.accept()
-    await store.delete(f"t/{TENANT}/jobs/{lost.id}")  # as if the create had died before its record
+    for lost in (await videos.accept(), await videos.accept(key="mine")):
+        await store.delete(f"t/{TENANT}/jobs/{lost.id}")  # as if the create had died before its record
     file = await videos.keep_file(b"file")
     await store.delete(f"t/{TENANT}/files/{file.id}")
     await store.put_if_absent("probe/a/race", b"left by a probe that was killed")
     clock.advance(2)
     await collect()
     assert store.keys("t/") == store.keys("probe/") == []
-    assert len(store.keys("active/")) == 1, "a create sent again would use this very key"
+    assert len(store.keys("active/")) == 1, "a create sent again with its idempotency key would use this very key"
     clock.advance(WEEK)
     await collect()
     assert store.keys() == ["runtime/sweep"]

@@ -1,0 +1,258 @@
+"""Nobody waits for anybody: a Director over a store that is some milliseconds away, on a simulated clock.
+
+The clock stands still while anything can go on, so a wait that is seen here is a wait for the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import Any, TypeVar
+
+from loadtests.paced import PacedOffice
+from serving.director.lookout import LIST_EVERY_S, RUNNING_ROUND
+from serving.errors import Unavailable
+from serving.jobs.lease import BEAT_EVERY_S, Lease
+from serving.jobs.record import JobRecord, JobState
+from serving.store import keys
+from tests.sim.loop import SimLoop
+
+T = TypeVar("T")
+HOUR_S = 3600.0
+SOON_S = 0.3
+
+
+def simulated(scene: Callable[[PacedOffice], Coroutine[Any, Any, T]], *, slice_s: float = HOUR_S) -> T:
+    """Play a scene on a clock of its own."""
+    loop = SimLoop(Random(0))  # type: ignore[abstract]
+    office = PacedOffice(lambda: 1_700_000_000_000 + round(loop.now * 1000), slice_s=slice_s)
+    try:
+        return loop.run(scene(office), limit_s=2 * HOUR_S)
+    finally:
+        loop.forget()
+
+
+async def _starts(office: PacedOffice, wake: Callable[[str, str], int]) -> float:
+    """Seconds from the wake of a quiet tenant's new job to its first slice."""
+    job = office.lay("quiet")
+    wake(*job.key)
+    return await office.wait_until(lambda: job.id in office.stages.began)
+
+
+def test_a_new_job_starts_beside_thousands_of_a_neighbours_deadlines() -> None:
+    async def scene(office: PacedOffice) -> float:
+        late = office.now_ms() + 8000
+        crowd = [office.lay("noisy", deadline_ms=late, priority=9) for _ in range(2000)]
+        director = await office.open(slots=4)
+        await asyncio.sleep(8.01)
+
+        waited = await _starts(office, director.wake)
+
+        await office.wait_until(lambda: office.active() <= 1 + 4, seconds=2.0)
+        assert {_state(office, job) for job in crowd} <= {JobState.EXPIRED, JobState.RUNNING}
+        return waited
+
+    assert simulated(scene) < SOON_S
+
+
+def test_a_new_job_starts_beside_thousands_of_a_neighbours_cancellations() -> None:
+    async def scene(office: PacedOffice) -> float:
+        crowd = [office.lay("noisy", priority=9) for _ in range(2000)]
+        director = await office.open(slots=4)
+        await asyncio.sleep(8)
+        for job in crowd:
+            office.write(job.model_copy(update={"state": JobState.CANCELLED, "version": 2, "nonce": "2"}))
+            director.wake(*job.key)
+        await asyncio.sleep(0.02)
+        return await _starts(office, director.wake)
+
+    assert simulated(scene) < SOON_S
+
+
+def test_a_new_job_starts_beside_hundreds_of_creates_a_second() -> None:
+    async def scene(office: PacedOffice) -> float:
+        director = await office.open(slots=4)
+
+        async def flood() -> None:
+            while True:
+                director.wake(*office.lay("noisy", priority=9).key)
+                await asyncio.sleep(1 / 300)
+
+        flooding = asyncio.create_task(flood())
+        await asyncio.sleep(2)
+        waited = await _starts(office, director.wake)
+        flooding.cancel()
+        return waited
+
+    assert simulated(scene) < SOON_S
+
+
+def test_calls_that_hang_hold_up_no_other_jobs_end() -> None:
+    """Each holds one place; a deadline of another job holds to a second."""
+
+    async def scene(office: PacedOffice) -> None:
+        due = office.now_ms() + 5000
+        stuck = [office.lay("a", deadline_ms=due, priority=9) for _ in range(8)]
+        late = [office.lay("a", deadline_ms=due + 1, priority=9) for _ in range(8)]
+        for _ in range(4):
+            office.lay("b")
+        await office.open(slots=4)
+        await office.wait_until(lambda: len(office.stages.began) == 4)
+        office.store.hangs = {keys.job(*job.key) for job in stuck}
+        await asyncio.sleep(5)
+
+        await office.wait_until(lambda: all(_state(office, job) is JobState.EXPIRED for job in late), seconds=1.0)
+
+        office.store.hangs = set()  # those calls are never answered, and are given up
+        await office.wait_until(lambda: all(_state(office, job) is JobState.EXPIRED for job in stuck))
+
+    simulated(scene)
+
+
+def test_a_store_that_is_away_loses_no_deadline_and_no_hint() -> None:
+    async def scene(office: PacedOffice) -> None:
+        late = [office.lay("a", deadline_ms=office.now_ms() + 3000) for _ in range(100)]
+        for _ in range(2):
+            office.lay("b", priority=0)
+        director = await office.open(slots=2)
+        await asyncio.sleep(2.9)
+        office.store.fault = lambda _call, _key: Unavailable("planted", retry_after_s=1)
+        waiting = [job for job in late if _state(office, job) is JobState.QUEUED]
+        for job in late[:50]:
+            director.wake(*job.key)
+        await asyncio.sleep(5)
+        office.store.fault = lambda _call, _key: None
+
+        await office.wait_until(lambda: all(_state(office, job) is JobState.EXPIRED for job in waiting), seconds=3.0)
+
+    simulated(scene)
+
+
+def test_what_runs_and_does_not_change_is_read_seldom_and_told_once() -> None:
+    async def scene(office: PacedOffice) -> None:
+        running = [office.lay(f"tenant-{number % 20}") for number in range(300)]
+        director = await office.open(slots=300, servers=300)
+        await office.wait_until(lambda: len(office.stages.began) == len(running))
+        await asyncio.sleep(2 * LIST_EVERY_S)
+        told = director.feed.cursor
+        office.store.calls.clear()
+
+        await asyncio.sleep(10 * LIST_EVERY_S)
+
+        listings = office.store.calls["list", "active"]
+        assert listings >= 9
+        assert office.store.calls["get", "t"] <= listings * len(running) / RUNNING_ROUND
+        assert director.feed.cursor == told
+
+    simulated(scene)
+
+
+def test_a_cancellation_of_which_no_hint_came_is_found() -> None:
+    async def scene(office: PacedOffice) -> None:
+        jobs = [office.lay(f"tenant-{number % 20}") for number in range(300)]
+        await office.open(slots=300, servers=300)
+        await office.wait_until(lambda: len(office.stages.began) == len(jobs))
+        record = JobRecord.decode(office.store.data[keys.job(*jobs[7].key)])
+        office.write(record.model_copy(update={"cancel_requested": True, "version": 9, "nonce": "9"}))
+
+        await office.wait_until(
+            lambda: _state(office, record) is JobState.CANCELLED, seconds=(RUNNING_ROUND + 2) * LIST_EVERY_S
+        )
+
+    simulated(scene)
+
+
+def test_all_that_a_dead_directors_replicas_do_is_adopted() -> None:
+    """However many there are, and though as many wait whose turn would come first."""
+
+    async def scene(office: PacedOffice) -> None:
+        alive = [office.lay(f"tenant-{number % 20}", **_LEFT) for number in range(500)]
+        silent = [office.lay("silent", **_LEFT) for _ in range(20)]
+        for job in silent:
+            office.store.lay(keys.lease(job.id, 1), _lease(job, 0))
+        for _ in range(500):
+            office.lay("urgent", priority=0)
+
+        async def beat() -> None:
+            for number in range(3):
+                for job in alive:
+                    office.store.lay(keys.lease(job.id, 1), _lease(job, number))
+                await asyncio.sleep(BEAT_EVERY_S)
+            for job in alive:
+                if job.id not in office.stages.began:
+                    office.store.lay(keys.lease(job.id, 1), _lease(job, 9, released=True))
+
+        beating = asyncio.create_task(beat())
+        await asyncio.sleep(0.1)
+        await office.open(slots=100, servers=100)
+        await beating
+
+        assert [_attempt(office, job) for job in alive] == [1] * len(alive)
+        assert {_attempt(office, job) for job in silent} == {1}, "they wait for their turn"
+
+    simulated(scene)
+
+
+def test_keys_without_a_record_keep_nobody_from_starting() -> None:
+    async def scene(office: PacedOffice) -> None:
+        for number in range(200):
+            office.store.lay(keys.active("noisy", 0, None, f"vid_orphan{number}"), b"")
+        director = await office.open(slots=4)
+        await asyncio.sleep(20)
+        office.store.calls.clear()
+        await asyncio.sleep(20)
+        assert office.store.calls["get", "t"] < 2 * 200, "they are read ever more seldom"
+
+        job = office.lay("noisy")
+        director.wake(*job.key)
+
+        assert await office.wait_until(lambda: job.id in office.stages.began) < SOON_S
+
+    simulated(scene)
+
+
+def test_a_record_that_comes_after_its_key_was_found_empty_is_started_by_its_hint() -> None:
+    async def scene(office: PacedOffice) -> None:
+        director = await office.open(slots=4)
+        job = office.lay("slow")
+        record = office.store.data[keys.job(*job.key)]
+        await office.store.delete(keys.job(*job.key))
+        await asyncio.sleep(60)
+        office.store.lay(keys.job(*job.key), record)
+        director.wake(*job.key)
+
+        assert await office.wait_until(lambda: job.id in office.stages.began) < SOON_S
+
+    simulated(scene)
+
+
+def test_of_a_long_line_that_nobody_has_read_the_oldest_start_first() -> None:
+    async def scene(office: PacedOffice) -> None:
+        jobs = []
+        for _ in range(200):
+            jobs.append(office.lay("a"))
+            await asyncio.sleep(1)
+        await office.open(slots=8)
+        await office.wait_until(lambda: len(office.stages.began) >= 8)
+        assert set(office.stages.began) == {job.id for job in jobs[:8]}
+
+    simulated(scene)
+
+
+_LEFT: dict[str, Any] = {"state": JobState.RUNNING, "attempt": 1, "epoch": 0, "started_ms": 1}
+
+
+def _lease(job: JobRecord, beat: int, *, released: bool = False) -> bytes:
+    lease = Lease(
+        job=job.id, attempt=1, epoch=0, holder="replica-1", term="t", nonce=str(beat), beat=beat, released=released
+    )
+    return lease.model_dump_json().encode()
+
+
+def _state(office: PacedOffice, job: JobRecord) -> JobState:
+    return JobRecord.decode(office.store.data[keys.job(*job.key)]).state
+
+
+def _attempt(office: PacedOffice, job: JobRecord) -> int:
+    return JobRecord.decode(office.store.data[keys.job(*job.key)]).attempt
