@@ -22,15 +22,15 @@ from loadtests.table import Row, markdown
 from serving.errors import LongtakeError
 from serving.local.parts import StartFailed
 
-BENCHMARKS = ("frontdoor", "overhead", "stages", "dit_flops", "bytes_moved", "history", "scheduling")
+BENCHMARKS = ("frontdoor", "overhead", "stages", "dit_flops", "bytes_moved", "history", "scheduling", "director")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtests",
-        description="Measure this machine: front door polls, overhead, stages, DiT FLOP/s, bytes moved, history; and, "
-        "on a simulated clock, the order of work.",
+        description="Measure this machine: front door polls, overhead, stages, DiT FLOP/s, bytes moved, history, "
+        "the Director alone; and, on a simulated clock, the order of work.",
         epilog="Values read `median (middle half)`; ratios are medians of paired ratios, arms interleaved. "
         "Let nothing else run meanwhile.",
     )

@@ -17,7 +17,9 @@ class Scale:
     """Videos per measurement, after the warm-up."""
     history: int
     """Segments of the long video."""
+    jobs: int
+    """Jobs that a Director meets at once."""
 
 
-FULL = Scale(rounds=10, polls=500, videos=6, history=64)
-QUICK = Scale(rounds=2, polls=250, videos=2, history=8)
+FULL = Scale(rounds=10, polls=500, videos=6, history=64, jobs=2000)
+QUICK = Scale(rounds=2, polls=250, videos=2, history=8, jobs=100)

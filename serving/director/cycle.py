@@ -30,8 +30,8 @@ from serving.stages.contracts import Rank
 RANKS_LIVE_S = 0.25
 TURN_AT_LEAST_EVERY_S = 2.0
 """Places change by themselves: what was served counts, and what waits grows older."""
-ORDER_SHARE = 4.0
-"""After an order that took long there is a pause of so many times what it took: all else needs the loop too."""
+ORDER_SHARE, LONGEST_PAUSE_S = 4.0, 0.1
+"""After an order there is a pause of so many times what it took, to a limit: all else needs the loop too."""
 
 _log = logger("director")
 
@@ -97,7 +97,7 @@ class Cycle:
 
         self._metrics.set(JOBS_WAITING, len(self._waiting))
         self._metrics.set(JOBS_RUNNING, len(self._running))
-        await asyncio.sleep(ORDER_SHARE * took)
+        await asyncio.sleep(min(ORDER_SHARE * took, LONGEST_PAUSE_S))
 
     def start_next(self) -> None:
         """A start is done: go on with those who come next, and when none is left, order anew."""
