@@ -105,5 +105,39 @@ async def test_one_that_cost_too_many_workers_is_buried(office: Office, claims: 
     assert [dead async for dead in DeadLetters(office.store).of(TENANT)] == [job.id]
 
 
+@pytest.mark.parametrize("ends", ["claimed", "cancelled"])
+async def test_of_a_job_that_is_settled_no_lease_is_watched_any_more(
+    office: Office, claims: Claims, clock: Clock, ends: str
+) -> None:
+    job = await office.job(state=JobState.RUNNING, attempt=3)
+    await Leases(office.store).take(job.id, 3, epoch=0, holder="replica-gone")
+    assert isinstance(await claims.claim(*job.key), Later)
+    clock.now += TTL_S
+    if ends == "cancelled":
+        await office.jobs.transition(await _stored(office, job), cancel_requested=True)
+
+    await claims.claim(*job.key)
+
+    assert claims._context.leases._seen == {}
+
+
+async def test_only_an_attempt_whose_replica_beats_is_adopted_and_the_others_wait_for_their_turn(
+    office: Office, claims: Claims, clock: Clock
+) -> None:
+    leases = Leases(office.store)
+    alive, silent, none = [await office.job(state=JobState.RUNNING, attempt=1) for _ in range(3)]
+    lease = await leases.take(alive.id, 1, epoch=0, holder="replica-1")
+    await leases.take(silent.id, 1, epoch=0, holder="replica-2")
+    for job in (alive, silent):
+        assert isinstance(await claims.adopt(*job.key), Later)
+    await leases.beat(lease, segment=0, step=1)
+    clock.now += TTL_S
+
+    assert isinstance(await claims.adopt(*alive.key), Claimed)
+    for job in (silent, none):
+        assert await claims.adopt(*job.key) == await _stored(office, job)
+    assert await claims.adopt(TENANT, "vid_nothing") is None
+
+
 async def _stored(office: Office, job: JobRecord) -> JobRecord:
     return await office.jobs.get(*job.key)
