@@ -86,7 +86,6 @@ class Lookout:
     async def _list(self) -> None:
         """Compare the `active/` keys with what is known."""
         held = await self._adoption.held()
-        before = {waiting.key for waiting in self._waiting}
         listed: set[JobKey] = set()
         new: list[Active] = []
         async for active in self._jobs.active():
@@ -103,7 +102,7 @@ class Lookout:
                 self._waiting.found(active, now_ms if active.since_ms is None else min(active.since_ms, now_ms))
         for active in heapq.nsmallest(READ_AHEAD, new, key=_urgency):
             self._errands.ask(active.key, "hear", partial(self._look_or_retire, active))
-        gone = [key for key in before if key not in listed and key in self._waiting]
+        gone = [waiting.key for waiting in self._waiting if waiting.key not in listed]
         for key in (*gone, *self._next_running()):
             self._errands.ask(key, "hear", partial(self._hear, key))
         self._aside.keep(listed)
