@@ -64,7 +64,7 @@ class Cycle:
         self._news = asyncio.Event()
         self._first: deque[Waiting] = deque()
         """Whom to start, best first, as they were last ordered."""
-        self._starting: dict[JobKey, Waiting] = {}
+        self._starting: set[JobKey] = set()
         self._ranked_at = float("-inf")
 
     def hear(self) -> None:
@@ -84,7 +84,7 @@ class Cycle:
 
         # 2. End what is overdue: to claim it is to end it, unless its record has come to say otherwise.
         for late in self._waiting.overdue(self._now_ms()):
-            self._errands.ask(late.key, "end", partial(self._end, late.key))
+            self._errands.ask(late.key, "end", partial(self._claim, late))
 
         # 3. Order what waits and what runs.
         began = _now()
@@ -107,36 +107,30 @@ class Cycle:
 
     # ── errands ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _start(self, key: JobKey) -> None:
-        """Claim a job and run it. It keeps its place in the order meanwhile, and so does its slot."""
-        waiting = self._waiting.take(key)
-        if waiting is None:
-            return
-        self._starting[key] = waiting
+    async def _start(self, waiting: Waiting) -> None:
+        self._starting.add(waiting.key)
         try:
             await self._claim(waiting)
         finally:
-            del self._starting[key]
-
-    async def _end(self, key: JobKey) -> None:
-        waiting = self._waiting.take(key)
-        if waiting is not None:
-            await self._claim(waiting)
+            self._starting.discard(waiting.key)
 
     async def _claim(self, waiting: Waiting) -> None:
-        """The record says from now on that we run it, and a task of its own runs it; or it is told why not."""
-        found: Claimed | Later | Ended | None = None
-        try:
-            found = await self._claims.claim(*waiting.key)
-        finally:
-            if found is None:  # nothing is known of it: its place is not lost
-                self._waiting.back(waiting)
+        """The record says from now on that we run it, and a task of its own runs it; or it is told why not.
+
+        It stays in line until that is known: so it keeps its place and its slot, whatever the store does.
+        """
+        if waiting.key not in self._waiting:
+            return
+        found = await self._claims.claim(*waiting.key)
+        if isinstance(found, Later):
+            self._waiting.again(waiting, _now() + found.seconds)
+            self.hear()
+            return
+        self._waiting.take(waiting.key)
         match found:
-            case Claimed() as claimed:
-                await self._running.start(claimed)
+            case Claimed():
+                await self._running.start(found)
                 return
-            case Later(seconds):
-                self._waiting.again(waiting, _now() + seconds)
             case Ended("gone"):
                 self._lookout.leave(waiting.key)
             case Ended(why):
@@ -147,9 +141,9 @@ class Cycle:
 
     def _start_first(self) -> None:
         while self._first and self._errands.may_start():
-            key = self._first.popleft().key
-            if key in self._waiting:
-                self._errands.start(key, partial(self._start, key))
+            waiting = self._first.popleft()
+            if waiting.key in self._waiting:
+                self._errands.start(waiting.key, partial(self._start, waiting))
 
     async def _wait(self) -> None:
         """Until there is news, or something is due."""
@@ -163,8 +157,7 @@ class Cycle:
 
     def _order(self) -> None:
         self._ranked_at = _now()
-        waiting = [*self._waiting.ahead(_now()), *self._starting.values()]
-        chosen = self._schedule.choose(waiting, self._running.records())
+        chosen = self._schedule.choose(self._waiting.ahead(_now()), self._running.records())
         self._first = deque(job for job in chosen if job.key not in self._starting)
         self._feed.ranked(self._schedule.whys)
 
