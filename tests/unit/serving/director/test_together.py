@@ -227,6 +227,29 @@ def test_a_record_that_comes_after_its_key_was_found_empty_is_started_by_its_hin
     simulated(scene)
 
 
+def test_a_job_that_met_a_fault_is_left_for_a_while_and_done_when_the_fault_has_passed() -> None:
+    async def scene(office: PacedOffice) -> None:
+        job, other = office.lay("a"), office.lay("a")
+        faulty = keys.job(*job.key)
+        met = 0
+
+        def fault(_call: str, key: str) -> Exception | None:
+            nonlocal met
+            met += key == faulty
+            return ZeroDivisionError() if key == faulty else None
+
+        office.store.fault = fault
+        await office.open(slots=2)
+        await asyncio.sleep(60)
+        assert set(office.stages.began) == {other.id}
+        assert 3 < met < 10
+        office.store.fault = lambda _call, _key: None
+
+        await office.wait_until(lambda: job.id in office.stages.began, seconds=70)
+
+    simulated(scene)
+
+
 def test_of_a_long_line_that_nobody_has_read_the_oldest_start_first() -> None:
     async def scene(office: PacedOffice) -> None:
         jobs = []
