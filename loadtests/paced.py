@@ -18,7 +18,7 @@ from typing import Any
 
 from engines import models
 from serving.director.director import Director
-from serving.errors import Conflict, NotFound
+from serving.errors import Conflict, NotFound, Unavailable
 from serving.jobs.epoch import take_epoch
 from serving.jobs.ids import new_id
 from serving.jobs.record import JobRecord
@@ -124,8 +124,10 @@ class PacedStore:
         self._there(key)
         self._modified[key] = self._now_ms()
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, *, by_ms: int | None = None) -> None:
         await self._travel("delete", key)
+        if by_ms is not None and self._now_ms() > by_ms:
+            raise Unavailable(f"it is too late now to delete {key}", retry_after_s=1.0)
         if self.data.pop(key, None) is not None:
             del self._keys[bisect_left(self._keys, key)]
 
