@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from serving.errors import Conflict, NotFound
 from serving.plan import Plan, PlannedSegment
@@ -26,6 +27,27 @@ _PRIOR_S: dict[StageName, float] = {DENOISER: 2e-7, RENDERER: 2e-6}
 
 Name = tuple[str, str, int]
 """Stage, model digest, size."""
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Course:
+    """A plan and how far it has come, as far as time goes. Equal ones are many: those who keep jobs share them."""
+
+    model_digest: str
+    sizes: tuple[int, ...]
+    """Of all its segments."""
+    steps: int
+    """Of each segment."""
+    steps_done: int
+
+    @classmethod
+    def of(cls, plan: Plan, steps_done: int) -> Course:
+        """`steps_done`: of the whole plan."""
+        return cls(plan.model_digest, tuple(_size(plan, segment) for segment in plan.segments), plan.steps, steps_done)
+
+    def at(self, steps_done: int) -> Course:
+        """The same, so far."""
+        return Course(self.model_digest, self.sizes, self.steps, steps_done)
 
 
 class Estimates:
@@ -46,15 +68,7 @@ class Estimates:
 
     def unit(self, stage: StageName, plan: Plan, segment: PlannedSegment) -> float:
         """Seconds that a unit will take."""
-        size = _size(plan, segment)
-        exact = self._known.get((stage, plan.model_digest, size))
-        if exact is not None:
-            return exact
-        others = [(name[2], s) for name, s in self._known.items() if name[:2] == (stage, plan.model_digest)]
-        if not others:
-            return _PRIOR_S[stage] * size
-        nearest, seconds = min(others, key=lambda other: abs(other[0] - size))
-        return seconds * size / nearest
+        return self._unit(stage, plan.model_digest, _size(plan, segment))
 
     def predict(self, plan: Plan) -> dict[str, float]:
         """Engine seconds of a whole plan, by stage."""
@@ -63,14 +77,32 @@ class Estimates:
             RENDERER: sum(self.unit(RENDERER, plan, segment) for segment in plan.segments),
         }
 
-    def remaining(self, plan: Plan, steps_done: int) -> float:
+    def remaining(self, course: Course) -> float:
         """Denoiser seconds that are left of a job."""
-        left, done = 0.0, steps_done
-        for segment in plan.segments:
-            steps = plan.steps - min(done, plan.steps)
-            done -= plan.steps - steps
-            left += steps * self.unit(DENOISER, plan, segment)
-        return left
+        segments, steps = divmod(course.steps_done, course.steps)
+        left = sum(course.steps * self._unit(DENOISER, course.model_digest, size) for size in course.sizes[segments:])
+        return left - steps * self._unit(DENOISER, course.model_digest, course.sizes[segments]) if steps else left
+
+    def rendering(self, course: Course) -> float:
+        """Renderer seconds that are left of a job whose denoised segments are all rendered."""
+        return sum(
+            self._unit(RENDERER, course.model_digest, size)
+            for size in course.sizes[course.steps_done // course.steps :]
+        )
+
+    def last_rendering(self, course: Course) -> float:
+        """Renderer seconds of a job's last segment."""
+        return self._unit(RENDERER, course.model_digest, course.sizes[-1])
+
+    def _unit(self, stage: StageName, model_digest: str, size: int) -> float:
+        exact = self._known.get((stage, model_digest, size))
+        if exact is not None:
+            return exact
+        others = [(name[2], s) for name, s in self._known.items() if name[:2] == (stage, model_digest)]
+        if not others:
+            return _PRIOR_S[stage] * size
+        nearest, seconds = min(others, key=lambda other: abs(other[0] - size))
+        return seconds * size / nearest
 
     def encode(self) -> bytes:
         """For the store."""

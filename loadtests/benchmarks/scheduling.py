@@ -1,7 +1,7 @@
 """What the order of work is worth: jobs done by their deadlines, an urgent job's wait, a quiet tenant's wait.
 
-A discrete-event world on a simulated clock (`loadtests/scheduling`) runs the functions of
-`serving/director/queue/order.py` and `shares.py`; how the Director and the Denoiser call them is mirrored there. One
+A discrete-event world on a simulated clock (`loadtests/scheduling`) runs the `Schedule` and the line of waiting jobs of
+`serving/director/queue`; how the Director and the Denoiser call them is mirrored there. One
 engine, a seeded mix of videos of 1 to 15 s by several tenants that arrive by chance. Nothing sleeps and nothing is
 timed, so the numbers are the same on every machine. FIFO is what the peers do: in order of arrival, nothing preempted,
 nothing dropped. At full load its queue only grows, so it fares the worse the longer the run; that is why it also stands
@@ -21,7 +21,6 @@ from loadtests.scheduling.orders import Longtake, edf, fifo
 from loadtests.scheduling.workload import STEP_S, Job, poisson, video
 from loadtests.scheduling.world import Order, Outcome, simulate
 from loadtests.table import Row, paired, spread
-from serving.director.queue.shares import Shares
 
 NAME = "scheduling"
 LOADS = (0.7, 1.0, 1.3)
@@ -36,7 +35,7 @@ TIMES_QUIET = 100
 
 Orders = dict[str, Callable[[], Order]]
 ORDERS: Orders = {
-    "Longtake": lambda: Longtake(Shares()),
+    "Longtake": Longtake,
     "FIFO": fifo,
     "FIFO that drops the overdue": lambda: fifo(expires=True),
     "EDF": edf,

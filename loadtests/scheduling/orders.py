@@ -1,4 +1,4 @@
-"""The orders that are compared: Longtake's, by the functions of `serving/director`, and two that everybody knows."""
+"""The orders that are compared: Longtake's, by the Director's own `Schedule`, and two that everybody knows."""
 
 from __future__ import annotations
 
@@ -6,14 +6,23 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
-from loadtests.scheduling.workload import Job
+from engines import models
+from loadtests.scheduling.workload import ROOT_STEP_S, STEP_S, STEPS_PER_SEGMENT, Job
+from serving.director.cycle import RANKS_LIVE_S
 from serving.director.denoising import LONGEST_SLICE_S
-from serving.director.queue.order import Ranked, Work, arrange, to_start
-from serving.director.queue.shares import Shares
+from serving.director.queue.schedule import InHand, Schedule
+from serving.director.queue.waiting import WaitingJobs
+from serving.estimates import Course, Estimates
+from serving.jobs.record import JobRecord
+from serving.plan import Plan, plan
+from serving.requests import VideoRequest
+from serving.stage_names import DENOISER, RENDERER
 from serving.stages.contracts import Rank
 from serving.stages.engine_loop import PATIENCE_S
 
+_MODEL = "sprite-1"
 SLOTS = 4
 """As in the default settings: the first so many are given to the Denoiser."""
 
@@ -64,82 +73,125 @@ class _Slice:
     ends_s: float
     gives_up_s: float
     seconds: float = 0.0
+    steps: int = 0
 
 
 class Longtake:
-    """`serving/director/queue/order.py`, asked as the Director asks it, and the Denoiser's rule for the next step.
+    """The Director's line and `Schedule`, asked as `director/cycle.py` asks them, and the Denoiser's rule for a step.
 
-    The Director arranges all jobs when something changes, starts the first few, and gives a slice its rank when it
-    sends it. A slice lasts half a second; until it ends its rank is what it was.
+    The Director chooses when a job has come or gone, and gives a slice its rank when it sends it. A slice lasts half a
+    second, a segment's first one a step, and none goes beyond its segment; until it ends its rank is what it was.
     """
 
     expires = True
 
-    def __init__(self, shares: Shares) -> None:
-        self._shares = shares
+    def __init__(self) -> None:
+        self._now_s = 0.0
+        self._schedule = Schedule(weights={}, servers=1, slots=SLOTS, estimates=_learnt(), now_ms=self._now_ms)
+        self._waiting = WaitingJobs()
         self._jobs: dict[str, Job] = {}
-        self._left_s: dict[str, float] = {}
-        """Predicted seconds left."""
+        self._running: dict[str, InHand] = {}
         self._done: Counter[str] = Counter()
-        self._started: set[str] = set()
         self._slices: dict[str, _Slice] = {}
         self._numbers = itertools.count()
         self._changed = False
+        self._ranked_s = 0.0
 
     def arrived(self, job: Job) -> None:
         """It waits."""
         self._jobs[job.name] = job
-        self._left_s[job.name] = sum(job.predicted)
+        self._waiting.put(_record(job))
         self._changed = True
 
     def pick(self, now_s: float) -> Job | None:
         """`min(rank, order)` over the slices that are there."""
+        self._now_s = now_s
         for name, piece in list(self._slices.items()):
             if now_s >= (piece.ends_s if piece.seconds else piece.gives_up_s):
                 self._answer(name)
         if self._changed:
             self._changed = False
-            self._direct(now_s)
+            self._start()
+        for name in self._running:
+            if name not in self._slices:
+                self._send(name)
         if not self._slices:
             return None
         return self._jobs[min(self._slices, key=lambda name: (self._slices[name].rank, self._slices[name].order))]
 
     def stepped(self, job: Job, seconds: float) -> None:
         """One step fewer to go."""
-        self._slices[job.name].seconds += seconds
-        self._left_s[job.name] -= job.predicted[self._done[job.name]]
+        piece = self._slices[job.name]
+        piece.seconds += seconds
+        piece.steps += 1
         self._done[job.name] += 1
+        if self._done[job.name] % STEPS_PER_SEGMENT == 0:
+            piece.ends_s = 0.0
 
     def left(self, job: Job) -> None:
         """It is gone."""
         if job.name in self._slices:
             self._answer(job.name)
-        del self._jobs[job.name], self._left_s[job.name]
-        self._started.discard(job.name)
+        self._waiting.take((job.tenant, job.name))
+        self._running.pop(job.name, None)
+        del self._jobs[job.name]
         self._changed = True
 
-    def _direct(self, now_s: float) -> None:
-        """One cycle of a Director that arranges, starts by `to_start`, and gives each new slice its rank."""
-        self._shares.present({job.tenant for job in self._jobs.values()})
-        works = map(self._work, self._jobs.values())
-        ranked = arrange(works, now_ms=round(1000 * now_s), shares=self._shares)
-        for place in to_start(ranked, slots=SLOTS):
-            self._started.add(place.work.job)
-            self._send(place, 0.0, now_s)  # the first slice is one step
-        for place in ranked:
-            if place.work.job in self._started and place.work.job not in self._slices:
-                self._send(place, LONGEST_SLICE_S, now_s)
+    def _start(self) -> None:
+        """One turn of the Director."""
+        self._ranked_s = self._now_s
+        for chosen in self._schedule.choose(self._waiting, self._running.values()):
+            self._waiting.take(chosen.key)
+            record = _record(self._jobs[chosen.job])
+            self._running[chosen.job] = InHand(record, Course.of(record.plan, 0))
 
-    def _send(self, place: Ranked, budget_s: float, now_s: float) -> None:
-        gives_up = now_s + max(budget_s, PATIENCE_S)
-        self._slices[place.work.job] = _Slice(place.rank, next(self._numbers), now_s + budget_s, gives_up)
-
-    def _work(self, job: Job) -> Work:
-        deadline = None if job.deadline_s is None else round(1000 * job.deadline_s)
-        created = round(1000 * job.arrives_s)
-        left = max(0.0, self._left_s[job.name])
-        return Work(job.tenant, job.name, job.priority, deadline, created, left, job.name in self._started)
+    def _send(self, name: str) -> None:
+        if self._now_s - self._ranked_s > RANKS_LIVE_S:
+            self._ranked_s = self._now_s
+            self._schedule.rerank(self._running.values())
+        rank = self._schedule.rank(self._running[name].record)
+        budget_s = LONGEST_SLICE_S if self._done[name] % STEPS_PER_SEGMENT else 0.0
+        gives_up_s = self._now_s + max(budget_s, PATIENCE_S)
+        self._slices[name] = _Slice(rank, next(self._numbers), self._now_s + budget_s, gives_up_s)
 
     def _answer(self, name: str) -> None:
-        self._shares.charge(self._jobs[name].tenant, self._slices.pop(name).seconds)
-        self._changed = True
+        piece, running = self._slices.pop(name), self._running[name]
+        self._running[name] = InHand(running.record, running.course.at(self._done[name]))
+        if piece.steps:
+            segment = running.record.plan.segments[(self._done[name] - 1) // STEPS_PER_SEGMENT]
+            self._schedule.measured(DENOISER, running.record, segment, piece.steps, piece.seconds)
+
+    def _now_ms(self) -> int:
+        return round(1000 * self._now_s)
+
+
+def _learnt() -> Estimates:
+    """What steps take is known; nothing is rendered here."""
+    estimates, like = Estimates(), _plan(2)
+    for segment, seconds in zip(like.segments, (ROOT_STEP_S, STEP_S), strict=True):
+        estimates.observe(DENOISER, like, segment, seconds)
+        estimates.observe(RENDERER, like, segment, 0.0)
+    return estimates
+
+
+def _record(job: Job) -> JobRecord:
+    planned = _plan(len(job.steps) // STEPS_PER_SEGMENT)
+    return JobRecord(
+        id=job.name,
+        tenant=job.tenant,
+        request=_request(len(planned.segments)),
+        plan=planned,
+        priority=job.priority,
+        created_ms=round(1000 * job.arrives_s),
+        deadline_ms=None if job.deadline_s is None else round(1000 * job.deadline_s),
+    )
+
+
+@cache
+def _plan(segments: int) -> Plan:
+    return plan(_request(segments), models.family(_MODEL).capabilities, model_digest="0" * 64, seed=1)
+
+
+@cache
+def _request(segments: int) -> VideoRequest:
+    return VideoRequest(model=_MODEL, seconds=segments, aspect_ratio="16:9", resolution="480p", steps=STEPS_PER_SEGMENT)

@@ -18,8 +18,9 @@ from serving.director.claims import Claimed, Claims, Ended, Later
 from serving.director.errands import Errands
 from serving.director.events import Feed
 from serving.director.lookout import Lookout
+from serving.director.queue.lines import Waiting
 from serving.director.queue.schedule import Schedule
-from serving.director.queue.waiting import Waiting, WaitingJobs
+from serving.director.queue.waiting import WaitingJobs
 from serving.director.running import RunningJobs
 from serving.jobs.ids import JobKey
 from serving.jobs.record import JobRecord
@@ -74,7 +75,8 @@ class Cycle:
     def rank(self, record: JobRecord) -> Rank:
         """A slice's rank; ranks age, for what was served since counts."""
         if _now() - self._ranked_at > RANKS_LIVE_S:
-            self._order()
+            self._ranked_at = _now()
+            self._schedule.rerank(self._running.in_hand())
         return self._schedule.rank(record)
 
     async def turn(self) -> None:
@@ -157,7 +159,8 @@ class Cycle:
 
     def _order(self) -> None:
         self._ranked_at = _now()
-        chosen = self._schedule.choose(self._waiting.ahead(_now()), self._running.records())
+        self._waiting.resume(_now())
+        chosen = self._schedule.choose(self._waiting, self._running.in_hand())
         self._first = deque(job for job in chosen if job.key not in self._starting)
         self._feed.ranked(self._schedule.whys)
 

@@ -138,7 +138,7 @@ class Director:
 
     def backlog(self) -> dict[str, float]:
         """Seconds of predicted work that waits or runs, by stage: what the stages are scaled by."""
-        return self._schedule.backlog(list(self._waiting), self._running.records())
+        return self._schedule.backlog(self._waiting, self._running.in_hand())
 
     # ── its life ────────────────────────────────────────────────────────────────────────────────────────────────
 

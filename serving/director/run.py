@@ -16,6 +16,7 @@ from serving.director.context import RunContext
 from serving.director.denoising import Denoised, SegmentDenoising
 from serving.director.one_behind import OneBehind
 from serving.director.prepare import Preparation
+from serving.estimates import Course
 from serving.jobs.history import EventKind, WorkSpan
 from serving.jobs.record import JobRecord, JobState, Phase
 from serving.metrics import SEGMENTS_COMMITTED
@@ -50,6 +51,12 @@ class JobRun:
         self._denoiser = adopted.replica if adopted else None
         self._reached = adopted or chain.reached(record)
         self._counted = record.steps_done
+        self._course = Course.of(record.plan, record.steps_done)
+
+    @property
+    def course(self) -> Course:
+        """How far it has come, steps of segments that are not committed yet included."""
+        return self._course.at(self._counted)
 
     async def run(self) -> None:
         """Carry the job's plan out, from where its record stands. Raises what a stage raised, and `Superseded`."""

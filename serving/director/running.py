@@ -12,6 +12,7 @@ from serving.director.claims import Claimed
 from serving.director.context import RunContext
 from serving.director.outcome import Running, carry_out
 from serving.director.publish import Superseded
+from serving.director.queue.schedule import InHand
 from serving.director.queue.waiting import WaitingJobs
 from serving.director.run import JobRun
 from serving.jobs.epoch import EpochLost
@@ -63,9 +64,9 @@ class RunningJobs:
     def __iter__(self) -> Iterator[JobKey]:
         return iter(list(self._running))
 
-    def records(self) -> list[JobRecord]:
-        """As their runs last wrote them."""
-        return [running.record for running in self._running.values()]
+    def in_hand(self) -> list[InHand]:
+        """As their runs last wrote them, and how far they have come."""
+        return [InHand(running.record, running.run.course) for running in self._running.values()]
 
     async def start(self, claimed: Claimed) -> None:
         """Run a job from here on; returns at once. Raises `EpochLost`."""

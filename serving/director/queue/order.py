@@ -1,8 +1,8 @@
 """The order of work: which job runs next, and which can no longer be in time. Pure; no clock, no store.
 
-The Director arranges all jobs that could run (`arrange`), starts the first few, and gives each of their slices its
-rank; the Denoiser's loop takes its next step from the slice of lowest rank. That is all there is of preemption: a job
-that ranks better than the running one waits for a step.
+The Director arranges the jobs that it looks at (`arrange`; `window.py` says which), starts the first few, and gives
+each of their slices its rank; the Denoiser's loop takes its next step from the slice of lowest rank. That is all there
+is of preemption: a job that ranks better than the running one waits for a step.
 
 1. **Fairness between tenants** (`shares.py`). A tenant that is further ahead than the lag is not eligible while another
    one has work that can be in time; it yields unless its job would miss a deadline by that, or is urgent, and further

@@ -1,20 +1,24 @@
 """Which jobs start, and how urgent each running one is: the order of `order.py`, fed with what the Director knows.
 
-The Director asks it once per cycle whom to start, and each slice for its rank. More jobs run than the Denoisers can
-step at once: those of worse rank are there to fill gaps, and a job that ranks among the first starts even when all
-slots are taken (`order.to_start`), for rank alone decides whose step is next.
+The Director asks it once per cycle whom to start (`choose`), and each slice for its rank; ranks age, so those of what
+runs are made anew now and then (`rerank`). Of what waits only a window is looked at (`window.py`). More jobs run than
+the Denoisers can step at once: those of worse rank are there to fill gaps, and a job that ranks among the first starts
+even when all slots are taken (`order.to_start`), for rank alone decides whose step is next.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
 
+from serving.director.queue.lines import Waiting
 from serving.director.queue.order import Ranked, Why, Work, arrange, to_start
 from serving.director.queue.shares import Shares
-from serving.director.queue.waiting import Waiting
-from serving.estimates import Estimates
+from serving.director.queue.waiting import WaitingJobs
+from serving.director.queue.window import window
+from serving.estimates import Course, Estimates
 from serving.jobs.ids import JobKey
 from serving.jobs.record import JobRecord
 from serving.plan import PlannedSegment
@@ -28,6 +32,17 @@ MOST_TOLD = 1000
 """Of so many jobs it is told why they have their places, and of each tenant's as many as of another's."""
 JOBS = "jobs"
 LAST: Rank = (float("inf"),)
+UNREAD_S = 1.0
+"""What a job whose record is unread is taken to need at the Denoiser."""
+
+
+@dataclass(frozen=True, slots=True)
+class InHand:
+    """A job that runs."""
+
+    record: JobRecord
+    course: Course
+    """As of now: the record counts the steps of committed segments alone."""
 
 
 class Schedule:
@@ -43,17 +58,23 @@ class Schedule:
         self._slots = slots
         self._now_ms = now_ms
         self._ranks: dict[JobKey, Rank] = {}
+        self._busy: set[str] = set()
+        """Tenants with running jobs."""
         self.whys: dict[JobKey, Why] = {}
         """Why jobs have their places, as they were last chosen from: of each tenant the first ones."""
 
-    def choose(self, waiting: Collection[Waiting], running: Collection[JobRecord]) -> list[Waiting]:
-        """The jobs to start now, best first; the ranks of all are fresh afterwards."""
-        self._shares.present({job.tenant for job in waiting} | {record.tenant for record in running})
-        work = [*map(self._waiting_work, waiting), *map(self._running_work, running)]
-        ranked = arrange(work, now_ms=self._now_ms(), shares=self._shares, servers=self._servers)
-        self._ranks = {(place.work.tenant, place.work.job): place.rank for place in ranked}
+    def choose(self, waiting: WaitingJobs, running: Collection[InHand]) -> list[Waiting]:
+        """The jobs to start now, best first; the ranks of all that were looked at are fresh afterwards."""
+        self._note_who_has_work(waiting, running)
+        seen = {job.key: job for job in window(waiting, self._shares, self._slots)}
+        ranked = self._arranged([*map(self._waiting_work, seen.values()), *map(self._running_work, running)])
+        self._ranks = _ranks_of(ranked)
         self.whys = _whys_of(ranked)
-        return self._starting(to_start(ranked, slots=self._slots), waiting)
+        return [seen[place.work.tenant, place.work.job] for place in to_start(ranked, slots=self._slots)]
+
+    def rerank(self, running: Collection[InHand]) -> None:
+        """Compare the running jobs with each other anew: what was served since counts."""
+        self._ranks |= _ranks_of(self._arranged(map(self._running_work, running)))
 
     def rank(self, record: JobRecord) -> Rank:
         """A running job's place at the Denoiser."""
@@ -64,52 +85,61 @@ class Schedule:
     ) -> None:
         """So many units of a segment, steps or the whole of it, took so many engine seconds."""
         self.estimates.observe(stage, record.plan, segment, seconds / units)
-        if stage == DENOISER:
-            self._shares.charge(record.tenant, seconds)
+        self._shares.charge(record.tenant, seconds)
 
-    def backlog(self, waiting: Collection[Waiting], running: Collection[JobRecord]) -> dict[str, float]:
+    def backlog(self, waiting: WaitingJobs, running: Collection[InHand]) -> dict[str, float]:
         """Seconds of predicted work that waits or runs, by stage, and under `JOBS` how many jobs have it.
 
         Of a long line a part is looked at.
         """
-        known = itertools.chain(running, (job.record for job in waiting if job.record is not None))
-        records = list(itertools.islice(known, MOST_LOOKED_AT))
+        known = [job.course for job in islice(waiting, MOST_LOOKED_AT) if job.course is not None]
+        denoised = [*(job.course for job in running), *known]
+        # A segment is denoised some time before it is rendered, and only then does the record count it.
+        rendered = [*(Course.of(job.record.plan, job.record.steps_done) for job in running), *known]
         count = len(waiting) + len(running)
-        if not records:
+        if not denoised:
             return {**dict.fromkeys(STAGES, float(count)), JOBS: float(count)}
-        more = count / len(records)
-        small = SMALL_STAGES_S * sum(len(record.plan.segments) - len(record.segments) for record in records)
+        more = count / len(denoised)
+        small = SMALL_STAGES_S * sum(len(course.sizes) - course.steps_done // course.steps for course in rendered)
         seconds = {
             **dict.fromkeys(STAGES, small),
-            DENOISER: sum(self.estimates.remaining(record.plan, record.steps_done) for record in records),
-            RENDERER: sum(self._rendering(record) for record in records),
+            DENOISER: sum(map(self.estimates.remaining, denoised)),
+            RENDERER: sum(map(self.estimates.rendering, rendered)),
         }
         return {**{stage: work * more for stage, work in seconds.items()}, JOBS: float(count)}
 
-    def _starting(self, places: Iterable[Ranked], waiting: Iterable[Waiting]) -> list[Waiting]:
-        by_key = {job.key: job for job in waiting}
-        return [by_key[place.work.tenant, place.work.job] for place in places]
+    def _note_who_has_work(self, waiting: WaitingJobs, running: Iterable[InHand]) -> None:
+        before, self._busy = self._busy, {job.record.tenant for job in running}
+        changed = waiting.changed() | (before ^ self._busy)
+        with_work = {tenant for tenant in changed if tenant in self._busy or waiting.in_line(tenant)}
+        for tenant in with_work:
+            self._shares.arrived(tenant)
+        for tenant in changed - with_work:
+            self._shares.left(tenant)
+
+    def _arranged(self, work: Iterable[Work]) -> list[Ranked]:
+        return arrange(work, now_ms=self._now_ms(), shares=self._shares, servers=self._servers)
 
     def _waiting_work(self, job: Waiting) -> Work:
-        remaining = self.estimates.remaining(job.record.plan, job.record.steps_done) if job.record else 1.0
-        deadline = self._steps_due(job.record) if job.record else job.deadline_ms
-        return Work(job.tenant, job.job, job.priority, deadline, job.since_ms, remaining)
+        remaining = UNREAD_S if job.course is None else self.estimates.remaining(job.course)
+        due = self._steps_due(job.deadline_ms, job.course)
+        return Work(job.tenant, job.job, job.priority, due, job.since_ms, remaining)
 
-    def _running_work(self, record: JobRecord) -> Work:
-        remaining = self.estimates.remaining(record.plan, record.steps_done)
-        due = self._steps_due(record)
+    def _running_work(self, job: InHand) -> Work:
+        record, course = job.record, job.course
+        remaining = self.estimates.remaining(course)
+        due = self._steps_due(record.deadline_ms, course)
         return Work(record.tenant, record.id, record.priority, due, record.created_ms, remaining, running=True)
 
-    def _steps_due(self, record: JobRecord) -> int | None:
+    def _steps_due(self, deadline_ms: int | None, course: Course | None) -> int | None:
         """When the steps must be done for the last segment to be rendered in time."""
-        if record.deadline_ms is None:
-            return None
-        last = self.estimates.unit(RENDERER, record.plan, record.plan.segments[-1])
-        return record.deadline_ms - round(1000 * last)
+        if deadline_ms is None or course is None:
+            return deadline_ms
+        return deadline_ms - round(1000 * self.estimates.last_rendering(course))
 
-    def _rendering(self, record: JobRecord) -> float:
-        done = len(record.segments) + len(record.images)
-        return sum(self.estimates.unit(RENDERER, record.plan, segment) for segment in record.plan.segments[done:])
+
+def _ranks_of(ranked: Iterable[Ranked]) -> dict[JobKey, Rank]:
+    return {(place.work.tenant, place.work.job): place.rank for place in ranked}
 
 
 def _whys_of(ranked: Collection[Ranked]) -> dict[JobKey, Why]:

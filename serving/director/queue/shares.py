@@ -5,14 +5,15 @@ Whoever is furthest behind has the best claim. A tenant that comes back begins a
 minimum: its first work goes first, but nobody saves up claims while away, and nobody who had an idle machine to himself
 pays for it later.
 
-The Director keeps one, tells it who has work (`present`) and what each step cost (`charge`); `order.py` reads it. It is
-not stored: a new Director begins with everybody equal.
+The Director keeps one, tells it who has work (`arrived`, `left`) and what each piece of work cost (`charge`);
+`order.py` and `window.py` read it. What a call costs does not grow with the number of tenants. It is not stored: a new
+Director begins with everybody equal.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 LAG_S = 2.0
 """How far one tenant may get ahead of another that waits, in engine seconds at weight 1: some jobs' worth. Less would
@@ -38,6 +39,11 @@ class Shares:
         self._weights = dict(weights or {})
         self._virtual: dict[str, float] = {}
         self._present: set[str] = set()
+        self._order: list[tuple[float, str]] = []
+        """A heap with an entry for each of those present, and for some that have left. The virtual time in it may be
+        an earlier one: it only grows, so the entry comes up soon enough to be set right."""
+        self._listed: set[str] = set()
+        """Who has an entry there."""
         self._floor = 0.0
         """The present minimum. It only grows: the credit of one newcomer is no reason to give the next one more."""
 
@@ -64,27 +70,69 @@ class Shares:
 
     def arrived(self, tenant: str) -> None:
         """It has work, again or still."""
-        if tenant not in self._present:
-            self._virtual[tenant] = self.virtual(tenant)
-            self._present.add(tenant)
+        if tenant in self._present:
+            return
+        self._virtual[tenant] = self.virtual(tenant)
+        self._present.add(tenant)
+        if tenant not in self._listed:
+            self._listed.add(tenant)
+            heapq.heappush(self._order, (self._virtual[tenant], tenant))
+        if len(self._present) == 1:  # one more of several can only lower the minimum
+            self._advance()
 
     def left(self, tenant: str) -> None:
         """It has no more work."""
-        self.present(self._present - {tenant})
+        if tenant not in self._present:
+            return
+        self._present.discard(tenant)
+        if not self._present:  # the machine is idle: all that is past is forgiven
+            self._floor = max(self._floor, self._virtual[tenant])
+        self._advance()
 
     def present(self, tenants: Collection[str]) -> None:
-        """Exactly these have work now: the others have left, the new ones arrive."""
+        """Exactly these have work now: new ones arrive, then the others leave."""
         now = set(tenants)
         for tenant in now - self._present:
             self.arrived(tenant)
-        if self._present != now:
-            if not now:  # the machine is idle: all that is past is forgiven
-                self._floor = max(self._floor, *(self._virtual[tenant] for tenant in self._present))
-            self._present = now
-        self._advance()
+        for tenant in self._present - now:
+            self.left(tenant)
+
+    def least(self, count: int, among: Callable[[str], bool]) -> list[str]:
+        """So many of those present, the least served first."""
+        found: list[str] = []
+        passed: list[tuple[float, str]] = []
+        while len(found) < count and (entry := self._least()) is not None:
+            passed.append(heapq.heappop(self._order))
+            if among(entry[1]):
+                found.append(entry[1])
+        for entry in passed:
+            heapq.heappush(self._order, entry)
+        return found
+
+    def lowest(self) -> float:
+        """The virtual time of the least served of those present, or the floor if there are none."""
+        entry = self._least()
+        return self._floor if entry is None else entry[0]
+
+    def _least(self) -> tuple[float, str] | None:
+        """The first entry, after all before it that are no longer true."""
+        while self._order:
+            virtual, tenant = self._order[0]
+            if tenant not in self._present:
+                heapq.heappop(self._order)
+                self._listed.discard(tenant)
+            elif virtual < self._virtual[tenant]:
+                heapq.heapreplace(self._order, (self._virtual[tenant], tenant))
+            else:
+                return virtual, tenant
+        return None
 
     def _advance(self) -> None:
-        self._floor = max(self._floor, min((self._virtual[tenant] for tenant in self._present), default=self._floor))
+        self._floor = max(self._floor, self.lowest())
+        if len(self._order) > 2 * len(self._present) + REMEMBERED:
+            self._order = [(self._virtual[tenant], tenant) for tenant in self._present]
+            self._listed = set(self._present)
+            heapq.heapify(self._order)
         if len(self._virtual) - len(self._present) > REMEMBERED:
             self._forget()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from serving.estimates import Estimates, load
+from serving.estimates import Course, Estimates, load
 from serving.frontdoor.admission.backlog import ALL, Backlog
 from serving.frontdoor.admission.bounds import Occupancy, served_after
 from serving.jobs.history import Prediction
@@ -68,7 +68,7 @@ class Forecast:
         found: dict[str, Prediction] = {}
         ahead_s = 0.0
         for record in sorted(records, key=_turn):
-            left = known.remaining(record.plan, record.steps_done)
+            left = known.remaining(Course.of(record.plan, record.steps_done))
             start_s, end_s = self._times(record.tenant, record.priority, ahead_s, left)
             ahead_s += left
             end = now + round(1000 * (end_s + _last_rendered_s(known.predict(record.plan), record.plan)))

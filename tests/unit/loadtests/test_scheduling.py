@@ -16,7 +16,6 @@ from loadtests.scheduling.bound import most_in_time
 from loadtests.scheduling.orders import Longtake, edf, fifo
 from loadtests.scheduling.workload import Job, mean_work_s, poisson
 from loadtests.scheduling.world import simulate
-from serving.director.queue.shares import Shares
 
 SEEDS = range(3)
 
@@ -128,7 +127,7 @@ def test_at_full_load_twice_as_many_jobs_are_in_time_as_first_in_first_out() -> 
 
 
 def test_an_urgent_job_waits_for_a_step() -> None:
-    waits = [wait for seed in SEEDS for wait in urgent_waits(150, seed, lambda: Longtake(Shares()))]
+    waits = [wait for seed in SEEDS for wait in urgent_waits(150, seed, Longtake)]
 
     assert len(waits) >= 15
     assert max(waits) <= 1.2
@@ -136,7 +135,7 @@ def test_an_urgent_job_waits_for_a_step() -> None:
 
 
 def test_a_quiet_tenant_waits_at_most_twice_as_long_as_alone() -> None:
-    found = [quiet_times(6, seed, lambda: Longtake(Shares())) for seed in SEEDS]
+    found = [quiet_times(6, seed, Longtake) for seed in SEEDS]
 
     assert mean(beside for _, beside in found) <= 2 * mean(alone for alone, _ in found)
     alone, beside = quiet_times(6, 0, fifo)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines import models
-from serving.estimates import Estimates, load, save
+from serving.estimates import Course, Estimates, load, save
 from serving.plan import Plan, plan
 from serving.requests import VideoRequest
 from serving.stage_names import DENOISER, RENDERER
@@ -30,9 +30,9 @@ def test_a_plan_costs_its_steps_and_segments() -> None:
     estimates.observe(RENDERER, planned, further, 0.2)
 
     assert estimates.predict(planned) == pytest.approx({DENOISER: 8 * 0.05, RENDERER: 0.5})
-    assert estimates.remaining(planned, 0) == pytest.approx(8 * 0.05)
-    assert estimates.remaining(planned, 10) == pytest.approx(6 * 0.02 + 8 * 0.02)
-    assert estimates.remaining(planned, 24) == 0
+    assert estimates.remaining(Course.of(planned, 0)) == pytest.approx(8 * 0.05)
+    assert estimates.remaining(Course.of(planned, 10)) == pytest.approx(6 * 0.02 + 8 * 0.02)
+    assert estimates.remaining(Course.of(planned, 24)) == 0
 
 
 def test_one_outlier_moves_little_and_a_lasting_change_is_followed() -> None:

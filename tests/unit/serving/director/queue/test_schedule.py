@@ -10,14 +10,14 @@ import pytest
 from engines import models
 from serving.director.queue import schedule as module
 from serving.director.queue.order import OVERFULL, Why
-from serving.director.queue.schedule import LAST, Schedule
-from serving.director.queue.waiting import AHEAD, SOFT_MS, WaitingJobs
-from serving.estimates import Estimates
+from serving.director.queue.schedule import LAST, InHand, Schedule
+from serving.director.queue.waiting import WaitingJobs
+from serving.estimates import Course, Estimates
 from serving.jobs.active import Active
 from serving.jobs.record import JobRecord
 from serving.plan import plan
 from serving.requests import VideoRequest
-from serving.stage_names import DENOISER, RENDERER
+from serving.stage_names import DENOISER, RENDERER, StageName
 
 NOW = 1_700_000_000_000
 _numbers = itertools.count()
@@ -43,6 +43,11 @@ def schedule(*, slots: int = 2, weights: dict[str, float] | None = None) -> Sche
     return Schedule(weights=weights or {}, servers=1, slots=slots, estimates=learnt(), now_ms=lambda: NOW)
 
 
+def in_hand(*records: JobRecord, steps: int = 0) -> list[InHand]:
+    """Jobs that run, so many steps after what their records count."""
+    return [InHand(record, Course.of(record.plan, record.steps_done + steps)) for record in records]
+
+
 def line(*records: JobRecord) -> WaitingJobs:
     waiting = WaitingJobs()
     for record in records:
@@ -52,43 +57,66 @@ def line(*records: JobRecord) -> WaitingJobs:
 
 def test_only_so_many_start_as_there_are_slots() -> None:
     waiting = line(*(job() for _ in range(5)))
-    assert len(schedule().choose(waiting.ahead(0), [])) == 2
-    assert schedule().choose(waiting.ahead(0), [job(), job()]) == []
+    assert len(schedule().choose(waiting, [])) == 2
+    assert schedule().choose(line(*(job() for _ in range(5))), in_hand(job(), job())) == []
 
 
 def test_an_urgent_job_starts_though_the_slots_are_taken_and_ranks_first() -> None:
     running, urgent = [job(seconds=15), job(seconds=15)], job(priority=0)
     order = schedule()
 
-    (first,) = order.choose(line(urgent).ahead(0), running)
+    (first,) = order.choose(line(urgent), in_hand(*running))
 
     assert first.key == (urgent.tenant, urgent.id)
     assert order.rank(urgent) < min(order.rank(record) for record in running)
 
 
 def test_what_a_tenant_has_running_is_bounded_and_keeps_no_other_out() -> None:
-    running = [job("greedy", seconds=15) for _ in range(2 * OVERFULL)]
-    assert schedule().choose(line(job("greedy", seconds=1)).ahead(0), running) == []
-    (first,) = schedule().choose(line(job("greedy", seconds=1), job("modest", seconds=1)).ahead(0), running)
+    running = in_hand(*(job("greedy", seconds=15) for _ in range(2 * OVERFULL)))
+    assert schedule().choose(line(job("greedy", seconds=1)), running) == []
+    (first,) = schedule().choose(line(job("greedy", seconds=1), job("modest", seconds=1)), running)
     assert first.tenant == "modest"
-    (first,) = schedule().choose(line(job("greedy", priority=0)).ahead(0), running)
+    (first,) = schedule().choose(line(job("greedy", priority=0)), running)
     assert first.priority == 0
 
 
 def test_a_deadline_leaves_room_for_rendering_the_last_segment() -> None:
     """2 s of steps and 0.5 s of rendering: 2.4 s are too short, and then it does not stand in the other's way."""
     order, late, sound = schedule(slots=1), job(deadline_ms=NOW + 2400), job(deadline_ms=NOW + 4900)
-    (first,) = order.choose(line(late, sound).ahead(0), [])
+    (first,) = order.choose(line(late, sound), [])
     assert first.job == sound.id
 
 
-def test_a_heavy_user_steps_back_behind_one_that_got_less() -> None:
+@pytest.mark.parametrize("stage", [DENOISER, RENDERER])
+def test_a_heavy_user_of_any_stage_steps_back_behind_one_that_got_less(stage: StageName) -> None:
     order, greedy, modest = schedule(slots=2), job("greedy", seconds=15), job("modest")
-    order.choose([], [greedy])
+    order.choose(line(), in_hand(greedy))
     for _ in range(10):
-        order.measured(DENOISER, greedy, greedy.plan.segments[0], 10, 1.0)
-    order.choose(line(modest).ahead(0), [greedy])
+        order.measured(stage, greedy, greedy.plan.segments[0], 10, 1.0)
+    order.choose(line(modest), in_hand(greedy))
     assert order.rank(modest) < order.rank(greedy)
+
+
+def test_ranks_that_are_made_anew_compare_with_those_of_jobs_that_were_just_chosen() -> None:
+    order, begun, urgent, late = schedule(slots=3), job(seconds=4), job(priority=0), job(deadline_ms=NOW + 1000)
+    order.choose(line(urgent, late), in_hand(begun))
+
+    order.rerank(in_hand(begun))
+
+    assert order.rank(urgent) < order.rank(begun) < order.rank(late) < LAST
+
+
+def test_a_job_that_is_nearly_done_is_not_taken_for_one_that_cannot_be_in_time() -> None:
+    """4 s of steps, of which the record counts none while 0.5 s are left, in time for a deadline in 1.5 s."""
+    order, nearly, other = schedule(), job(seconds=4, deadline_ms=NOW + 1500), job(deadline_ms=NOW + 60_000)
+
+    order.choose(line(), in_hand(nearly, steps=35))
+    assert order.whys[nearly.key] is Why.RUNNING
+    order.rerank([*in_hand(nearly, steps=35), *in_hand(other)])
+    assert order.rank(nearly) < order.rank(other)
+
+    order.choose(line(), in_hand(nearly))
+    assert order.whys[nearly.key] is Why.LATE, "untouched it could not be"
 
 
 def test_a_job_that_was_never_ordered_ranks_last() -> None:
@@ -96,33 +124,35 @@ def test_a_job_that_was_never_ordered_ranks_last() -> None:
 
 
 def test_the_backlog_is_what_waits_and_what_is_left_of_what_runs() -> None:
-    running = job(steps_done=10, segments=("a" * 64,))
-    found = schedule().backlog(list(line(job())), [running])
-    assert found["denoiser"] == pytest.approx(2.0 + 1.0)
+    """A running job has 13 of 20 steps, and a segment of two that is not rendered."""
+    running = in_hand(job(steps_done=10, segments=("a" * 64,)), steps=3)
+    found = schedule().backlog(line(job()), running)
+    assert found["denoiser"] == pytest.approx(2.0 + 0.7)
     assert found["renderer"] == pytest.approx(1.0 + 0.5)
     assert all(seconds > 0 for seconds in found.values())
-    assert not any(schedule().backlog([], []).values())
+    assert not any(schedule().backlog(line(), []).values())
 
 
 def test_unread_jobs_count_like_the_others() -> None:
     waiting = line(job())
     waiting.found(Active("studio", "vid_unread", 5, None), NOW)
-    assert schedule().backlog(list(waiting), [])["denoiser"] == pytest.approx(4.0)
+    assert schedule().backlog(waiting, [])["denoiser"] == pytest.approx(4.0)
 
 
-def test_of_a_long_line_each_tenants_first_ones_are_looked_at() -> None:
-    waiting = line(*(job("crowd") for _ in range(AHEAD + 20)), job("quiet"))
-    waiting.put(job("paused"), not_before=10.0)
-    ahead = waiting.ahead(5.0)
-    assert {entry.tenant for entry in ahead} == {"crowd", "quiet"}
-    assert len(ahead) == AHEAD + 1
-    assert waiting.next_change(5.0, NOW) == pytest.approx(5.0)
+def test_a_tenant_whose_jobs_all_pause_or_are_gone_has_no_work() -> None:
+    """While it has none, another one's lead over it holds nobody back."""
+    order, quiet, busy = schedule(), job("quiet"), job("busy")
+    waiting = line(quiet, busy)
+    order.choose(waiting, [])
+    order.measured(DENOISER, busy, busy.plan.segments[0], 10, 9.0)
+    order.choose(waiting, [])
+    assert order.whys[busy.key] is Why.OVER_SHARE
 
-
-def test_a_stream_of_jobs_with_deadlines_does_not_hide_an_old_one_without() -> None:
-    old = job("crowd").model_copy(update={"created_ms": NOW - 2 * SOFT_MS})
-    waiting = line(*(job("crowd", deadline_ms=NOW + 60_000) for _ in range(AHEAD + 20)), old)
-    assert waiting.ahead(0)[0].job == old.id
+    paused = waiting.take(quiet.key)
+    assert paused is not None
+    waiting.again(paused, 10.0)
+    order.choose(waiting, [])
+    assert order.whys == {busy.key: Why.NEXT}
 
 
 def test_why_jobs_wait_is_told_of_as_many_of_each_tenant_and_of_a_bounded_number(
@@ -132,7 +162,7 @@ def test_why_jobs_wait_is_told_of_as_many_of_each_tenant_and_of_a_bounded_number
     crowd, quiet = [job("crowd") for _ in range(20)], [job("quiet") for _ in range(2)]
     order = schedule()
 
-    order.choose(line(*crowd, *quiet).ahead(0), [])
+    order.choose(line(*crowd, *quiet), [])
 
     assert sum(tenant == "crowd" for tenant, _ in order.whys) == 3
     assert {key for key in order.whys if key[0] == "quiet"} == {record.key for record in quiet}
