@@ -28,7 +28,7 @@ from serving.logs import logger
 from serving.metrics import DIRECTOR_STEP_SECONDS, JOBS_RUNNING, JOBS_WAITING, Recorder
 from serving.stages.contracts import Rank
 
-RANKS_LIVE_S = 0.25
+RANKS_LIVE_S = 0.1
 TURN_AT_LEAST_EVERY_S = 2.0
 """Places change by themselves: what was served counts, and what waits grows older."""
 ORDER_SHARE, LONGEST_PAUSE_S = 4.0, 0.1

@@ -35,8 +35,6 @@ class Waiting:
     """When it was created, or first seen while its record is unread."""
     course: Course | None = None
     """None for a job that only the listing told of."""
-    not_before: float = 0.0
-    """Monotonic seconds: a failed attempt waits a while. 0: no pause."""
 
     @property
     def key(self) -> JobKey:

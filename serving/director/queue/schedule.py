@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from serving.director.queue.lines import Waiting
@@ -63,11 +63,21 @@ class Schedule:
         self.whys: dict[JobKey, Why] = {}
         """Why jobs have their places, as they were last chosen from: of each tenant the first ones."""
 
-    def choose(self, waiting: WaitingJobs, running: Collection[InHand]) -> list[Waiting]:
-        """The jobs to start now, best first; the ranks of all that were looked at are fresh afterwards."""
-        self._note_who_has_work(waiting, running)
+    def choose(
+        self, waiting: WaitingJobs, running: Collection[InHand], starting: Collection[Waiting] = ()
+    ) -> list[Waiting]:
+        """The jobs to start now, best first; the ranks of all that were looked at are fresh afterwards.
+
+        `starting`: those that were chosen before and are being claimed; they have their slots.
+        """
+        self._note_who_has_work(waiting, [*(job.record.tenant for job in running), *(job.tenant for job in starting)])
         seen = {job.key: job for job in window(waiting, self._shares, self._slots)}
-        ranked = self._arranged([*map(self._waiting_work, seen.values()), *map(self._running_work, running)])
+        work = [
+            *map(self._waiting_work, seen.values()),
+            *map(self._running_work, running),
+            *(replace(self._waiting_work(job), running=True) for job in starting),
+        ]
+        ranked = self._arranged(work)
         self._ranks = _ranks_of(ranked)
         self.whys = _whys_of(ranked)
         return [seen[place.work.tenant, place.work.job] for place in to_start(ranked, slots=self._slots)]
@@ -108,8 +118,8 @@ class Schedule:
         }
         return {**{stage: work * more for stage, work in seconds.items()}, JOBS: float(count)}
 
-    def _note_who_has_work(self, waiting: WaitingJobs, running: Iterable[InHand]) -> None:
-        before, self._busy = self._busy, {job.record.tenant for job in running}
+    def _note_who_has_work(self, waiting: WaitingJobs, busy: Iterable[str]) -> None:
+        before, self._busy = self._busy, set(busy)
         changed = waiting.changed() | (before ^ self._busy)
         with_work = {tenant for tenant in changed if tenant in self._busy or waiting.in_line(tenant)}
         for tenant in with_work:

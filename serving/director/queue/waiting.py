@@ -32,6 +32,8 @@ class WaitingJobs:
         self.undated = Lines(self._stands)
         self._changed: set[str] = set()
         self._courses: WeakValueDictionary[Course, Course] = WeakValueDictionary()
+        self._pauses: dict[JobKey, float] = {}
+        """Monotonic seconds, by job: a failed attempt waits a while."""
         self._paused: list[tuple[float, Waiting]] = []
         self._deadlines: dict[int, list[Waiting]] = {}
         """A heap for each priority, whose order is that of the deadlines."""
@@ -56,12 +58,12 @@ class WaitingJobs:
 
     def put(self, record: JobRecord, not_before: float = 0.0) -> None:
         """A job that waits, as its record tells; a pause that it has stays."""
-        known = self.take(record.key)
-        pause = not_before or (known.not_before if known else 0.0)
+        pause = not_before or self._pauses.get(record.key, 0.0)
+        self.take(record.key)
         course = Course.of(record.plan, record.steps_done)
         course = self._courses.setdefault(course, course)
         tenant, job = intern(record.tenant), record.id
-        self._add(Waiting(tenant, job, record.priority, record.deadline_ms, record.created_ms, course, pause))
+        self._add(Waiting(tenant, job, record.priority, record.deadline_ms, record.created_ms, course), pause)
 
     def take(self, key: JobKey) -> Waiting | None:
         """It waits no more."""
@@ -74,7 +76,7 @@ class WaitingJobs:
             del self._jobs[tenant]
         self._count -= 1
         self._with_deadline -= waiting.deadline_ms is not None
-        if not waiting.not_before:
+        if self._pauses.pop(key, None) is None:
             self._line(waiting).remove(waiting)
             if not self.in_line(tenant):
                 self._changed.add(tenant)
@@ -83,11 +85,11 @@ class WaitingJobs:
     def again(self, waiting: Waiting, not_before: float) -> None:
         """It waits on, until then at least."""
         self.take(waiting.key)
-        self._add(replace(waiting, not_before=not_before))
+        self._add(replace(waiting), not_before)
 
     def back(self, waiting: Waiting) -> None:
         """It was taken, and nothing came of it: it waits as it did."""
-        self.again(waiting, waiting.not_before)
+        self.again(waiting, 0.0)
 
     def resume(self, now: float) -> None:
         """Jobs whose pause is over stand in line again."""
@@ -123,14 +125,15 @@ class WaitingJobs:
         due = [(_due(heap[0]) - now_ms) / 1000 for heap in self._deadlines.values() if heap]
         return min((*pause, *due), default=None)
 
-    def _add(self, waiting: Waiting) -> None:
+    def _add(self, waiting: Waiting, not_before: float = 0.0) -> None:
         self._jobs.setdefault(waiting.tenant, {})[waiting.job] = waiting
         self._count += 1
         if waiting.deadline_ms is not None:
             self._with_deadline += 1
             self._watch(waiting)
-        if waiting.not_before:
-            heapq.heappush(self._paused, (waiting.not_before, waiting))
+        if not_before:
+            self._pauses[waiting.key] = not_before
+            heapq.heappush(self._paused, (not_before, waiting))
             return
         if not self.in_line(waiting.tenant):
             self._changed.add(waiting.tenant)
