@@ -14,6 +14,7 @@ from ray.serve.schema import ServeDeploySchema
 from serving.deployments import replicas
 from serving.settings import Scale, Settings
 from serving.stage_names import CONDITIONER, DENOISER, PROMPT_WRITER, RENDERER, TEXT_ENCODER, StageName
+from serving.stages.contracts import RENDERS_AT_ONCE
 
 APPLICATION = "longtake"
 _SERVICER = "serving.gen.longtake.internal.v1.director_pb2_grpc.add_DirectorServicer_to_server"
@@ -25,9 +26,9 @@ _CONCURRENCY: dict[StageName, int] = {
     TEXT_ENCODER: 16,
     CONDITIONER: 8,
     DENOISER: 1000,
-    RENDERER: 2,
+    RENDERER: RENDERS_AT_ONCE,
 }
-"""Calls that a replica has at once. The Denoiser's slices wait for their turn inside; a Renderer uses all cores."""
+"""Calls that a replica has at once. The Denoiser's slices wait for their turn inside."""
 _POLICY = "serving.deployments.autoscale:BacklogPolicy"
 
 

@@ -37,6 +37,7 @@ from serving.settings import Settings
 from serving.stage_names import CONDITIONER, DENOISER, PROMPT_WRITER, RENDERER, TEXT_ENCODER
 from serving.stages.condition import Conditioner
 from serving.stages.contracts import (
+    RENDERS_AT_ONCE,
     CancelCall,
     ConditionCall,
     ImageCall,
@@ -231,6 +232,7 @@ class DirectorReplica(_Replica):
             family=models.family,
             slots=settings.stages.slots,
             servers=settings.stages.scale_of(DENOISER).max,
+            renders=settings.stages.scale_of(RENDERER).max * RENDERS_AT_ONCE,
             weights=settings.admission.weights,
             slice_s=settings.stages.slice_s,
             metrics=self.metrics,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from serving.director.events import Feed
+from serving.director.places import Places
 from serving.director.publish import Publisher
 from serving.director.suspects import Suspects
 from serving.jobs.dead import DeadLetters
@@ -44,6 +45,8 @@ class RunContext:
     """Longest call to the Denoiser."""
     now_ms: Callable[[], int]
     rank: Callable[[JobRecord], Rank]
-    """A running job's place at the Denoiser as of now."""
+    """A running job's rank as of now: the lowest goes first."""
     measured: OnWork
+    renderers: Places
+    """Segments and pictures that are rendered at once."""
     suspects: Suspects = field(default_factory=Suspects)

@@ -19,6 +19,7 @@ from serving.director.cycle import Cycle
 from serving.director.errands import Errands
 from serving.director.events import Batch, Feed
 from serving.director.lookout import Lookout
+from serving.director.places import Places
 from serving.director.publish import Publisher
 from serving.director.queue.schedule import Schedule
 from serving.director.queue.waiting import WaitingJobs
@@ -34,7 +35,7 @@ from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs
 from serving.logs import logger
 from serving.metrics import Recorder
-from serving.stages.contracts import Rank
+from serving.stages.contracts import RENDERS_AT_ONCE, Rank
 from serving.stages.interface import Stages
 from serving.store.base import Store
 
@@ -56,6 +57,7 @@ class Director:
         family: Callable[[str], Family],
         slots: int,
         servers: int = 1,
+        renders: int = RENDERS_AT_ONCE,
         weights: Mapping[str, float] | None = None,
         slice_s: float,
         metrics: Recorder,
@@ -65,7 +67,8 @@ class Director:
     ) -> None:
         """`collect` deletes what nobody needs any more; see `upkeep.clean`.
 
-        `slots`: jobs that run at once, urgent ones aside. `servers`: Denoisers. `weights`: fair shares by tenant.
+        `slots`: jobs that run at once, urgent ones aside. `servers`: Denoisers. `renders`: calls that all Renderers
+        together work on at once. `weights`: fair shares by tenant.
         `slice_s`: the longest call to a Denoiser. `incident` makes a number for the logs.
         """
         self.feed = Feed(epoch.number)
@@ -89,6 +92,7 @@ class Director:
             now_ms=now_ms,
             rank=self._rank,
             measured=self._schedule.measured,
+            renderers=Places(renders),
         )
         claims = Claims(jobs, context)
         self._waiting = WaitingJobs()

@@ -8,6 +8,9 @@ committed behind while segment n+1 is denoised. Whatever a replica that goes awa
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 from engines.families.base import Family
 from serving.director import chain
 from serving.director.attempt import Attempt
@@ -26,6 +29,8 @@ from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest
 from serving.stage_names import RENDERER
 from serving.stages.contracts import CancelCall, ImageResult, InputsResult, RenderResult, SliceResult
+
+T = TypeVar("T")
 
 
 class JobRun:
@@ -104,15 +109,9 @@ class JobRun:
     async def _render(
         self, planned: PlannedSegment, parent: SegmentManifest | None, made: Denoised, *, last: bool
     ) -> tuple[RenderResult, WorkSpan]:
-        began = self._context.now_ms()
         call = chain.render_call(self._record, self._family, parent)
         take = chain.take_call(self._record, planned, made.latents, made.replica, last=last)
-
-        async def render() -> RenderResult:
-            return await self._stages.render(call, self._stages.take_latents(take))
-
-        rendered = await self.attempt.surviving(RENDERER, render)
-        span = self._span("rendering", began)
+        rendered, span = await self._at_a_renderer(lambda: self._stages.render(call, self._stages.take_latents(take)))
         seconds = sum(rendered.seconds.values())
         if seconds:
             self._context.measured(RENDERER, self._record, planned, 1, seconds)
@@ -131,15 +130,9 @@ class JobRun:
             await self._commit(planned, (made.span, drawing), last, images=(*self._record.images, drawn.image))
 
     async def _draw(self, planned: PlannedSegment, made: Denoised, *, last: bool) -> tuple[ImageResult, WorkSpan]:
-        began = self._context.now_ms()
         call = chain.image_call(self._record, self._family)
         take = chain.take_call(self._record, planned, made.latents, made.replica, last=last)
-
-        async def draw() -> ImageResult:
-            return await self._stages.render_image(call, self._stages.take_latents(take))
-
-        drawn = await self.attempt.surviving(RENDERER, draw)
-        return drawn, self._span("rendering", began)
+        return await self._at_a_renderer(lambda: self._stages.render_image(call, self._stages.take_latents(take)))
 
     # ── both ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -164,6 +157,16 @@ class JobRun:
             on_slice=on_slice,
         )
         return await denoising.run(self._conditions)
+
+    async def _at_a_renderer(self, call: Callable[[], Awaitable[T]]) -> tuple[T, WorkSpan]:
+        """Call a Renderer when it is this job's turn, and tell how long that took."""
+
+        async def work() -> tuple[T, WorkSpan]:
+            async with self._context.renderers.place(lambda: self._context.rank(self._record)):
+                began = self._context.now_ms()
+                return await call(), self._span("rendering", began)
+
+        return await self.attempt.surviving(RENDERER, work)
 
     async def _commit(
         self, planned: PlannedSegment, spans: tuple[WorkSpan, ...], last: bool, **made: tuple[str, ...]

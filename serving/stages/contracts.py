@@ -30,6 +30,9 @@ from serving.segments.manifest import LatentRef, ManifestCanvas, MediaPart
 Rank = tuple[float, ...]
 """The Denoiser's loop takes its next step from the slice of lowest rank."""
 
+RENDERS_AT_ONCE = 2
+"""Calls that a Renderer works on: while one decodes and encodes on all cores, another one's media are stored."""
+
 
 class StageLost(LongtakeError):
     """The replica that ran a call, or what it held, is gone: nothing is wrong with the work, so do it again."""

@@ -10,6 +10,7 @@ from serving.director.attempt import MAX_CRASHES
 from serving.director.claims import Claimed, Claims, Ended, Later
 from serving.director.context import RunContext
 from serving.director.events import Feed
+from serving.director.places import Places
 from serving.director.publish import Publisher
 from serving.jobs.dead import DeadLetters
 from serving.jobs.epoch import take_epoch
@@ -52,6 +53,7 @@ async def claims(office: Office, clock: Clock) -> Claims:
         now_ms=lambda: NOW_MS,
         rank=lambda _record: (0.0,),
         measured=lambda *_work: None,
+        renderers=Places(1),
     )
     return Claims(office.jobs, context)
 

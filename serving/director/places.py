@@ -1,0 +1,65 @@
+"""Places at a stage that serves its calls in the order in which they come: the Director gives them by rank.
+
+The Renderers take what they are sent first come, first served. So no more segments are sent than they work on at once;
+the next place goes to the waiting job that ranks best when it is free. An urgent job waits for a segment's rendering at
+most, and where the Renderers are what is scarce, tenants share them as they share the Denoisers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from serving.stages.contracts import Rank
+
+
+@dataclass(eq=False)
+class _Waiter:
+    rank: Callable[[], Rank]
+    called: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Places:
+    """So many; one Director's."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiters: list[_Waiter] = []
+        """In the order in which they came, which decides between equals."""
+
+    @asynccontextmanager
+    async def place(self, rank: Callable[[], Rank]) -> AsyncIterator[None]:
+        """Wait for a place, and have it within the block. `rank` is asked whenever a place is given."""
+        await self._take(rank)
+        try:
+            yield
+        finally:
+            self._give()
+
+    async def _take(self, rank: Callable[[], Rank]) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        waiter = _Waiter(rank)
+        self._waiters.append(waiter)
+        try:
+            await waiter.called
+        except asyncio.CancelledError:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            else:  # it was called, and cannot come any more
+                self._give()
+            raise
+
+    def _give(self) -> None:
+        if not self._waiters:
+            self._free += 1
+            return
+        best = min(self._waiters, key=lambda waiter: waiter.rank())
+        self._waiters.remove(best)
+        if best.called.done():  # it was cancelled a moment ago, and has not left yet
+            self._give()
+        else:
+            best.called.set_result(None)
