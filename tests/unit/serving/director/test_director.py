@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 
 from serving.errors import Conflict
+from serving.estimates import Course
 from serving.jobs.epoch import EpochLost
 from serving.jobs.history import EventKind
 from serving.jobs.record import JobRecord, JobState
 from serving.media.still import png
 from serving.requests import Kind
 from serving.segments.lineage import Segments
+from serving.stage_names import DENOISER, RENDERER
+from serving.stages.contracts import RENDERS_AT_ONCE, RenderCall, RenderResult, SliceCall, SliceResult
+from serving.stages.interface import Ref
 from serving.store.blobs import Blobs
 from tests.unit.serving.director.conftest import TENANT, Office
 
@@ -248,3 +252,62 @@ async def _ask_to_cancel(office: Office, job: JobRecord) -> None:
         except Conflict:  # the Director was faster
             continue
         return
+
+
+async def test_steps_of_a_segment_that_is_not_committed_yet_are_no_longer_left(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first slice is one step; the second one is held."""
+    director, run_slice, held = await office.director(), office.stages.run_slice, asyncio.Event()
+
+    async def until_held(call: SliceCall, conditions: Ref) -> SliceResult:
+        if office.stages.calls["run_slice"]:
+            held.set()
+            await asyncio.Event().wait()
+        return await run_slice(call, conditions)
+
+    monkeypatch.setattr(office.stages, "run_slice", until_held)
+    job = await office.job(seconds=2, steps=4)
+    async with asyncio.timeout(60):
+        await held.wait()
+
+    left = director.backlog()
+    estimates = director._schedule.estimates
+    assert left[DENOISER] == pytest.approx(estimates.remaining(Course.of(job.plan, 1)))
+    assert left[RENDERER] == pytest.approx(estimates.rendering(Course.of(job.plan, 0)))
+
+
+async def test_an_urgent_job_waits_for_one_rendering_and_not_for_those_that_wait_for_it(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_slice, render = office.stages.run_slice, office.stages.render
+    denoised, rendering = asyncio.Queue[str](), asyncio.Queue[str]()
+    end = asyncio.Event()
+
+    async def told(call: SliceCall, conditions: Ref) -> SliceResult:
+        result = await run_slice(call, conditions)
+        if result.done:
+            denoised.put_nowait(call.job)
+        return result
+
+    async def one_by_one(call: RenderCall, latents: Ref) -> RenderResult:
+        rendering.put_nowait(call.job)
+        await end.wait()
+        end.clear()
+        return await render(call, latents)
+
+    monkeypatch.setattr(office.stages, "run_slice", told)
+    monkeypatch.setattr(office.stages, "render", one_by_one)
+    await office.director(slots=5)
+    usual = [await office.job() for _ in range(RENDERS_AT_ONCE + 2)]
+    async with asyncio.timeout(60):
+        done = {await denoised.get() for _ in usual}
+        urgent = await office.job(priority=0)
+        assert await denoised.get() == urgent.id
+        first = {await rendering.get() for _ in range(RENDERS_AT_ONCE)}
+        assert first < done == {job.id for job in usual}
+        assert rendering.empty(), "no more than the Renderers work on"
+
+        end.set()
+
+        assert await rendering.get() == urgent.id
