@@ -12,10 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtests.benchmarks.scheduling import ORDERS, goodput, quiet_times, urgent_waits
+from loadtests.scheduling import workload
 from loadtests.scheduling.bound import most_in_time
-from loadtests.scheduling.orders import Longtake, edf, fifo
+from loadtests.scheduling.orders import SLOTS, Longtake, edf, fifo
 from loadtests.scheduling.workload import Job, mean_work_s, poisson
 from loadtests.scheduling.world import simulate
+from serving.director.queue import schedule, window
+from serving.director.queue.lines import Waiting
+from serving.director.queue.shares import Shares
+from serving.director.queue.waiting import WaitingJobs
 
 SEEDS = range(3)
 
@@ -118,6 +123,30 @@ def test_nearly_all_that_could_be_in_time_is(load: float) -> None:
 
     assert mean(one["Longtake"] / one["bound"] for one in found) >= 0.9
     assert all(one["bound"] >= one[name] for one in found for name in ORDERS), "the bound is one for every order"
+
+
+@pytest.mark.parametrize("tenants", [{"a": 1.0}, {"a": 4.0, "b": 3.0, "c": 2.0, "d": 1.0}])
+def test_as_many_are_in_time_as_if_all_that_waits_were_looked_at(
+    tenants: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At twice what the engine can do, loose deadlines, and so few places that most of the queue is out of sight."""
+    monkeypatch.setattr(workload, "STRETCH", (3.0, 30.0))
+    monkeypatch.setattr(window, "ROOM", 0)
+    monkeypatch.setattr(window, "ROOM_PER_SLOT", 2)
+    jobs = [poisson(random.Random(seed), tenants, 300, load=2.0) for seed in range(2)]
+    longest = 0
+
+    def all_of_it(waiting: WaitingJobs, _shares: Shares, _slots: int) -> list[Waiting]:
+        nonlocal longest
+        longest = max(longest, len(waiting))
+        return list(waiting)
+
+    windowed = [mean(done.in_time for done in simulate(some, Longtake())) for some in jobs]
+    monkeypatch.setattr(schedule, "window", all_of_it)
+    whole = [mean(done.in_time for done in simulate(some, Longtake())) for some in jobs]
+
+    assert mean(windowed) >= mean(whole) - 0.01
+    assert longest > 4 * window.ROOM_PER_SLOT * SLOTS
 
 
 def test_at_full_load_twice_as_many_jobs_are_in_time_as_first_in_first_out() -> None:
