@@ -5,8 +5,8 @@
 1. the jobs that come first by priority and deadline, and as many by priority and age, of all tenants that have not
    had more than the others;
 2. a few of the tenants that have, as they may overdraw their share: with a deadline, or urgent;
-3. the first jobs of the tenants that were served least, the more of each the fewer there are; of the very least
-   served also the oldest without a deadline of each priority, for the turn of the overdue.
+3. the first jobs of the tenants that were served least, the more of each the fewer there are and the less it was
+   served; of the very least served also the oldest without a deadline of each priority, for the turn of the overdue.
 
 What starts is what would start if all were looked at, as long as the first jobs in line can all be in time and their
 tenants are within the lag. What the window may change:
@@ -66,7 +66,7 @@ def window(waiting: WaitingJobs, shares: Shares, slots: int) -> list[Waiting]:
 def _of_the_least_served(waiting: WaitingJobs, shares: Shares, room: int, slots: int) -> Iterator[Waiting]:
     tenants = shares.least(room, waiting.in_line)
     for place, tenant in enumerate(tenants):
-        each = -(-room // len(tenants))
+        each = max(-(-room // len(tenants)), slots // (place + 1))
         yield from islice(waiting.dated.of(tenant), each)
         yield from islice(waiting.undated.of(tenant), each)
         if place < slots:

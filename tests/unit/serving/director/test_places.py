@@ -76,14 +76,16 @@ async def test_equals_are_let_in_as_they_came_and_a_rank_counts_as_it_is_when_a_
     assert renderers.let_in == ["at work", "third", "first", "second"]
 
 
-async def test_a_place_that_was_given_to_one_who_was_cancelled_meanwhile_goes_on() -> None:
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_place_that_was_given_to_one_who_is_cancelled_meanwhile_goes_on(turns: int) -> None:
+    """Before it was called, when it was called but does not know, and when it has the place."""
     renderers = Renderers(1)
     for name in ("at work", "cancelled", "next"):
         await renderers.call(name, 5.0)
 
     renderers.ends["at work"].set()
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
     renderers.cancel("cancelled")
     await _settle()
 

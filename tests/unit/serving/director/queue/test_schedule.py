@@ -97,8 +97,9 @@ def test_a_deadline_leaves_room_for_rendering_the_last_segment() -> None:
 
 @pytest.mark.parametrize("stage", [DENOISER, RENDERER])
 def test_a_heavy_user_of_any_stage_steps_back_behind_one_that_got_less(stage: StageName) -> None:
-    order, greedy, modest = schedule(slots=2), job("greedy", seconds=15), job("modest")
-    order.choose(line(), in_hand(greedy))
+    order, greedy, modest = schedule(slots=2), job("greedy"), job("modest", seconds=15)
+    order.choose(line(modest), in_hand(greedy))
+    assert order.rank(greedy) < order.rank(modest), "it is due sooner"
     for _ in range(10):
         order.measured(stage, greedy, greedy.plan.segments[0], 10, 1.0)
     order.choose(line(modest), in_hand(greedy))

@@ -80,7 +80,7 @@ def test_where_all_can_be_in_time_the_same_jobs_start_as_if_all_were_looked_at(
 
 def _most(slots: int) -> int:
     room = module.ROOM + module.ROOM_PER_SLOT * slots
-    return 2 * room + 2 * slots + 4 * room + 10 * slots
+    return 2 * room + 2 * slots + 4 * room + 18 * slots
 
 
 @pytest.mark.parametrize("tenants", [1, 10, 1000, 5000])
@@ -151,6 +151,28 @@ def test_one_tenants_hopeless_jobs_hide_nobody_elses() -> None:
 
     assert set(started(seen, shares, 4)) <= sound
     assert len(started(seen, shares, 4)) == 4
+
+
+def test_many_tenants_hopeless_jobs_do_not_hide_those_of_the_least_served() -> None:
+    line, flood = WaitingJobs(), [f"flood-{number}" for number in range(100)]
+    for number in range(3000):
+        add(line, flood[number % 100], due=WORK_S / 2 + number / 10_000)
+    sound = {add(line, "quiet", due=60.0) for _ in range(4)}
+    shares = shares_of(line, dict.fromkeys(flood, 1.0))
+
+    seen = window(line, shares, slots=4)
+
+    assert set(started(seen, shares, 4)) == sound
+
+
+def test_the_oldest_of_every_priority_of_the_least_served_is_looked_at_however_many_tenants_are_before_it() -> None:
+    line, crowd = WaitingJobs(), [f"tenant-{number}" for number in range(100)]
+    for number in range(3000):
+        add(line, crowd[number % 100], since=-60.0)
+    old = add(line, "quiet", priority=9, since=-3600.0)
+    for _ in range(100):
+        add(line, "quiet", since=-30.0)
+    assert old in names(window(line, shares_of(line, dict.fromkeys(crowd, 1.0)), slots=4))
 
 
 def test_a_flood_of_a_tenants_own_better_jobs_does_not_hide_its_oldest_without_a_deadline() -> None:
