@@ -65,7 +65,7 @@ class Cycle:
         self._news = asyncio.Event()
         self._first: deque[Waiting] = deque()
         """Whom to start, best first, as they were last ordered."""
-        self._starting: set[JobKey] = set()
+        self._starting: dict[JobKey, Waiting] = {}
         self._ranked_at = float("-inf")
 
     def hear(self) -> None:
@@ -110,11 +110,11 @@ class Cycle:
     # ── errands ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _start(self, waiting: Waiting) -> None:
-        self._starting.add(waiting.key)
+        self._starting[waiting.key] = waiting
         try:
             await self._claim(waiting)
         finally:
-            self._starting.discard(waiting.key)
+            del self._starting[waiting.key]
 
     async def _claim(self, waiting: Waiting) -> None:
         """The record says from now on that we run it, and a task of its own runs it; or it is told why not.
@@ -160,8 +160,7 @@ class Cycle:
     def _order(self) -> None:
         self._ranked_at = _now()
         self._waiting.resume(_now())
-        chosen = self._schedule.choose(self._waiting, self._running.in_hand())
-        self._first = deque(job for job in chosen if job.key not in self._starting)
+        self._first = deque(self._schedule.choose(self._waiting, self._running.in_hand(), self._starting))
         self._feed.ranked(self._schedule.whys)
 
 

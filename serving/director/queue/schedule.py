@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
+from types import MappingProxyType
 
 from serving.director.queue.lines import Waiting
 from serving.director.queue.order import Ranked, Why, Work, arrange, to_start
@@ -32,6 +33,7 @@ MOST_TOLD = 1000
 """Of so many jobs it is told why they have their places, and of each tenant's as many as of another's."""
 JOBS = "jobs"
 LAST: Rank = (float("inf"),)
+_NOBODY: Mapping[JobKey, Waiting] = MappingProxyType({})
 UNREAD_S = 1.0
 """What a job whose record is unread is taken to need at the Denoiser."""
 
@@ -64,18 +66,18 @@ class Schedule:
         """Why jobs have their places, as they were last chosen from: of each tenant the first ones."""
 
     def choose(
-        self, waiting: WaitingJobs, running: Collection[InHand], starting: Collection[Waiting] = ()
+        self, waiting: WaitingJobs, running: Collection[InHand], starting: Mapping[JobKey, Waiting] = _NOBODY
     ) -> list[Waiting]:
         """The jobs to start now, best first; the ranks of all that were looked at are fresh afterwards.
 
-        `starting`: those that were chosen before and are being claimed; they have their slots.
+        `starting`: those that were chosen before and are being claimed: they have their slots, in line or not.
         """
-        self._note_who_has_work(waiting, [*(job.record.tenant for job in running), *(job.tenant for job in starting)])
-        seen = {job.key: job for job in window(waiting, self._shares, self._slots)}
+        self._note_who_has_work(waiting, [*(job.record.tenant for job in running), *(tenant for tenant, _ in starting)])
+        seen = {job.key: job for job in window(waiting, self._shares, self._slots) if job.key not in starting}
         work = [
             *map(self._waiting_work, seen.values()),
             *map(self._running_work, running),
-            *(replace(self._waiting_work(job), running=True) for job in starting),
+            *(replace(self._waiting_work(job), running=True) for job in starting.values()),
         ]
         ranked = self._arranged(work)
         self._ranks = _ranks_of(ranked)

@@ -63,10 +63,15 @@ def test_only_so_many_start_as_there_are_slots() -> None:
 
 def test_a_job_that_is_being_claimed_has_its_slot_and_is_chosen_no_more() -> None:
     order, waiting = schedule(), line(*(job() for _ in range(5)))
-    starting = [taken for chosen in order.choose(waiting, []) if (taken := waiting.take(chosen.key))]
+    starting = {chosen.key: chosen for chosen in order.choose(waiting, [])}
     assert len(starting) == 2
     assert order.choose(waiting, [], starting) == []
-    assert set(order.choose(waiting, [], starting[1:])).isdisjoint(starting)
+    (first, _) = starting
+    waiting.take(first)
+    assert order.choose(waiting, [], starting) == []
+    del starting[first]
+    (other,) = order.choose(waiting, [], starting)
+    assert other.key not in starting
 
 
 def test_an_urgent_job_starts_though_the_slots_are_taken_and_ranks_first() -> None:
