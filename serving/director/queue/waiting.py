@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from sys import intern
@@ -87,10 +87,6 @@ class WaitingJobs:
         self.take(waiting.key)
         self._add(replace(waiting), not_before)
 
-    def back(self, waiting: Waiting) -> None:
-        """It was taken, and nothing came of it: it waits as it did."""
-        self.again(waiting, 0.0)
-
     def resume(self, now: float) -> None:
         """Jobs whose pause is over stand in line again."""
         while self._paused and self._paused[0][0] <= now:
@@ -103,14 +99,8 @@ class WaitingJobs:
         changed, self._changed = self._changed, set()
         return changed
 
-    def due_still(self, waiting: Iterable[Waiting]) -> None:
-        """These were told to be overdue, and nobody came to end them: they will be told again."""
-        for late in waiting:
-            if late.deadline_ms is not None and self._stands(late):
-                self._watch(late)
-
     def overdue(self, now_ms: int) -> list[Waiting]:
-        """Those whose deadline has passed, each told once; the caller ends them, or says that they are due still."""
+        """Those whose deadline has passed, each told once; the caller ends them."""
         late: list[Waiting] = []
         for heap in self._deadlines.values():
             while heap and _due(heap[0]) <= now_ms:

@@ -114,20 +114,6 @@ def test_it_is_what_a_search_through_all_jobs_says(monkeypatch: pytest.MonkeyPat
     run_state_machine_as_test(Line, settings=settings(max_examples=150, stateful_step_count=40, deadline=None))
 
 
-def test_a_job_that_nobody_came_to_end_is_overdue_still() -> None:
-    line = WaitingJobs()
-    for job in ("vid_1", "vid_2"):
-        line.found(Active("a", job, 5, 10), 0)
-    first, second = line.overdue(20)
-    assert line.overdue(20) == []
-
-    line.take(first.key)
-    line.back(first)
-    line.due_still([second])
-
-    assert {late.job for late in line.overdue(20)} == {"vid_1", "vid_2"}
-
-
 _ids = itertools.count()
 
 
