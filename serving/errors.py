@@ -19,7 +19,8 @@ Rooms raise these; the edges (`frontdoor/edge`, CLI) turn them into a status, a 
      ├─ SettingsError        a setting is wrong: one line that names it and the fix
      │
      │  raised and caught inside, each defined in its room:
-     ├─ StageLost            the replica that ran a call is gone: the same work is done again       stages/contracts.py
+     ├─ StageLost            the replica that ran a call died: the same work is done again          stages/contracts.py
+     ├─ StageAway            no replica took a call: it waits, and counts against nobody            stages/contracts.py
      ├─ LeaseLost            another replica has the attempt: stop without a word                   jobs/lease.py
      └─ EpochLost            a newer Director has started: this one stops without a word            jobs/epoch.py
 

@@ -129,6 +129,15 @@ CHECKPOINT_SECONDS = Metric(
 WORKERS_LOST = Metric(
     "longtake_workers_lost_total", "counter", "Calls that ended with their replica, by stage.", ("stage",)
 )
+STAGE_AWAY = Metric(
+    "longtake_stage_away",
+    "gauge",
+    "1 while a stage does no work, by why: no_replica, full, unreachable or keeps_ending.",
+    ("stage", "reason"),
+)
+STAGE_AWAY_SECONDS = Metric(
+    "longtake_stage_away_seconds_total", "counter", "Time that a stage was away, as far as it was tried.", ("stage",)
+)
 STEPS_RECOMPUTED = Metric(
     "longtake_steps_recomputed_total", "counter", "Denoising steps that were done again after a loss."
 )
@@ -179,6 +188,8 @@ REPLICAS: tuple[Metric, ...] = (
     STEP_SECONDS,
     CHECKPOINT_SECONDS,
     WORKERS_LOST,
+    STAGE_AWAY,
+    STAGE_AWAY_SECONDS,
     STEPS_RECOMPUTED,
     RENDER_SECONDS,
     CACHE_LOOKUPS,

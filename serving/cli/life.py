@@ -94,7 +94,7 @@ def _sentence(event: JobHappening) -> str:
             return f"Director {event.epoch} goes on with attempt {event.attempt}{on},{step}{where}"
         case "resumed":
             source = f" {event.text}" if event.text else " from the start"
-            return f"goes on{source},{step}{where}{on}{again}"
+            return f"goes on{source}{',' if step else ''}{step}{where}{on}{again}"
         case "lost":
             return f"attempt {event.attempt} lost its worker{step}{where}{on}{why}"
         case "committed" | "ingested":

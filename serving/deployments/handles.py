@@ -1,4 +1,4 @@
-"""The stages behind Serve handles, as the Director calls them. The one place that knows what Serve raises.
+"""The stages behind Serve handles, as the Director calls them. `outcomes.py` says what its errors mean.
 
 Made in the Director's replica and used from its background loop only: calls that are made while a request is handled
 would share that request's id, and the router would mix them up.
@@ -6,15 +6,20 @@ would share that request's id, and the router would mix them up.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import asyncio
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, TaskCancelledError
+from ray import serve
+from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ReplicaState
 
-from serving.errors import LongtakeError
+from serving.deployments.outcomes import told
+from serving.logs import logger
+from serving.stage_names import CONDITIONER, DENOISER, PROMPT_WRITER, RENDERER, STAGES, StageName
 from serving.stages.contracts import (
     CancelCall,
     ConditionCall,
@@ -30,13 +35,12 @@ from serving.stages.contracts import (
     RenderResult,
     SliceCall,
     SliceResult,
-    StageLost,
     TakeCall,
     TextCall,
 )
 from serving.stages.interface import Ref
 
-_GONE = (RayActorError, ObjectLostError, TaskCancelledError, RayServeException)
+_log = logger("stages")
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class HandleStages:
 
     async def write_prompt(self, call: PromptCall) -> PromptResult:
         """Understand the prompt."""
-        return cast(PromptResult, await _answer(self.prompt_writer.write.remote(call)))
+        return cast(PromptResult, await _answer(PROMPT_WRITER, self.prompt_writer.write.remote(call)))
 
     def embed_text(self, call: TextCall) -> Ref:
         """The caption's embedding."""
@@ -59,11 +63,11 @@ class HandleStages:
 
     async def read_inputs(self, call: InputsCall) -> InputsResult:
         """Encode the job's pictures."""
-        return cast(InputsResult, await _answer(self.conditioner.read_inputs.remote(call)))
+        return cast(InputsResult, await _answer(CONDITIONER, self.conditioner.read_inputs.remote(call)))
 
     async def ingest(self, call: IngestCall) -> IngestResult:
         """Make a foreign video a root segment."""
-        return cast(IngestResult, await _answer(self.conditioner.ingest.remote(call)))
+        return cast(IngestResult, await _answer(CONDITIONER, self.conditioner.ingest.remote(call)))
 
     def condition(self, call: ConditionCall, text: Ref) -> Ref:
         """All that a segment is conditioned on."""
@@ -71,7 +75,7 @@ class HandleStages:
 
     async def run_slice(self, call: SliceCall, conditions: Ref) -> SliceResult:
         """Some denoising steps."""
-        return cast(SliceResult, await _answer(self.denoiser.run_slice.remote(call, conditions)))
+        return cast(SliceResult, await _answer(DENOISER, self.denoiser.run_slice.remote(call, conditions)))
 
     def take_latents(self, call: TakeCall) -> Ref:
         """A finished segment's latents."""
@@ -79,39 +83,33 @@ class HandleStages:
 
     async def cancel(self, call: CancelCall) -> None:
         """Stop a job's slices before their next step."""
-        await _answer(self.denoiser.cancel.remote(call))
+        await _answer(DENOISER, self.denoiser.cancel.remote(call))
 
     async def render(self, call: RenderCall, latents: Ref) -> RenderResult:
         """Decode and encode a segment."""
-        return cast(RenderResult, await _answer(self.renderer.render.remote(call, latents)))
+        return cast(RenderResult, await _answer(RENDERER, self.renderer.render.remote(call, latents)))
 
     async def render_image(self, call: ImageCall, latents: Ref) -> ImageResult:
         """Decode a frame into a PNG."""
-        return cast(ImageResult, await _answer(self.renderer.render_image.remote(call, latents)))
+        return cast(ImageResult, await _answer(RENDERER, self.renderer.render_image.remote(call, latents)))
+
+    async def replicas(self) -> Mapping[StageName, int]:
+        """How many of each stage are up, as Serve's controller has it; nothing while it does not answer."""
+        try:
+            status = await asyncio.to_thread(serve.status)
+        except (RayError, RayServeException, ValueError, TimeoutError) as error:
+            _log.info("the replicas are not known", reason=str(error))
+            return {}
+        application = status.applications.get(self.renderer.deployment_id.app_name)
+        if application is None:
+            return {}
+        found = application.deployments
+        return {stage: found[stage].replica_states.get(ReplicaState.RUNNING, 0) for stage in STAGES if stage in found}
 
 
-async def _answer(response: Awaitable[Any]) -> Any:
-    """What a stage returned, or its own error instead of Ray's wrapping of it."""
+async def _answer(stage: StageName, response: Awaitable[Any]) -> Any:
+    """What a stage returned. Raises what `outcomes.told` makes of Serve's errors."""
     try:
         return await response
-    except RayTaskError as error:
-        raise _own(error) from error
-    except _GONE as error:
-        raise _lost(error) from error
-
-
-def _own(error: RayTaskError) -> Exception:
-    """The stage's error; through as many stages as a reference carried it."""
-    cause: BaseException | None = error
-    while isinstance(cause, RayTaskError):
-        if isinstance(cause.cause, LongtakeError):
-            return cause.cause
-        if isinstance(cause.cause, _GONE):
-            return _lost(cause.cause)
-        cause = cause.cause
-    return error
-
-
-def _lost(error: BaseException) -> StageLost:
-    first_line = str(error).strip().partition("\n")[0]
-    return StageLost(f"a replica went away ({type(error).__name__}: {first_line})")
+    except Exception as error:
+        raise told(error, stage) from error

@@ -1,22 +1,30 @@
-"""One attempt's record, and what it does when a worker goes away: count it, write it down, give the work to another.
+"""One attempt's record, its calls to the stages, and what it does when one does not do its part.
 
 `prepare.py`, `run.py` and `outcome.py` write through it. Denoising ahead and rendering behind write the same record,
-one after the other. Losses are counted since the job last got further, so a long video may outlive many workers, and a
-job that ends its workers without getting anywhere comes to an end; `suspects.py` sees that it takes no other with it.
+one after the other.
+
+    the stage is away   → the call waits at `stage_gate.py`, and nothing is counted
+    a worker died       → the next attempt begins, and that is counted since the job last got further: so a long video
+                          may outlive many workers, and a job that ends its workers without getting anywhere comes to an
+                          end; `suspects.py` sees that it takes no other with it
+    the stage keeps ending everybody's workers → it counts as away, and what was counted for it is taken back
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from serving.director.context import RunContext
+from serving.director.stage_gate import LOOK_EVERY_S, Caller
+from serving.jobs.dead import inputs_of
 from serving.jobs.history import Event, EventKind
 from serving.jobs.record import JobRecord, JobState
 from serving.metrics import WORKERS_LOST
 from serving.stage_names import CONDITIONER, INGEST, CountedWork
-from serving.stages.contracts import StageLost
+from serving.stages.contracts import StageAway, StageLost
 
 MAX_CRASHES = 6
 """Workers that a job may lose without getting further in between."""
@@ -29,14 +37,24 @@ T = TypeVar("T")
 class Crashed(Exception):
     """The job lost its workers again and again at this stage."""
 
-    def __init__(self, stage: CountedWork, why: str) -> None:
+    def __init__(self, stage: CountedWork, why: str, *, read_inputs: bool) -> None:
         super().__init__(f"{MAX_CRASHES} workers went away at the stage {stage}; the last one: {why}")
         self.stage = stage
-
-    @property
-    def read_inputs(self) -> bool:
+        self.read_inputs = read_inputs
         """Whether the stage was reading what the user handed in."""
-        return self.stage in _READS_INPUTS
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far a job had come when a stage failed it."""
+
+    segment: int
+    step: int
+    replica: str = ""
+
+
+class NotDone(Exception):
+    """A call was not done, and is to be made again: at once, for `Attempt.call` waits where that is needed."""
 
 
 class Attempt:
@@ -49,6 +67,10 @@ class Attempt:
         self._notes: list[Event] = []
         self._reached = (0, 0)
         """Segment and step at the losses so far, the furthest."""
+        self._before = record.crashes
+        """Crashes that are no loss of this row: what remains when the stage is at fault."""
+        self._waits = False
+        """The record says that it waits for a stage."""
 
     def note(self, kind: EventKind, **fields: object) -> None:
         """Something that happened; it is stored with the next write."""
@@ -66,41 +88,130 @@ class Attempt:
             notes = self._taken()
             self.record = await self._context.publisher.finish(self.record, state, changes, *notes)
 
-    async def surviving(self, stage: CountedWork, work: Callable[[], Awaitable[T]]) -> T:
-        """Do a piece of work, on another replica if the one that does it goes away. Raises `Crashed` in the end."""
+    async def surviving(self, stages: Sequence[CountedWork], work: Callable[[], Awaitable[T]]) -> T:
+        """Do a piece of work, again if it must be, until it is done. Raises `Crashed` in the end."""
         while True:
             try:
-                async with self._context.suspects.apart(stage, self.record.crashes):
-                    return await work()
-            except StageLost as gone:
-                await self.lost(stage, gone)
+                return await self.call(stages, work)
+            except NotDone:
+                continue
 
-    async def lost(
+    async def call(
+        self,
+        stages: Sequence[CountedWork],
+        work: Callable[[], Awaitable[T]],
+        *,
+        finished: Callable[[T], bool] = lambda _: True,
+        at: Reached | None = None,
+    ) -> T:
+        """Make one call to the last of these stages, which needs the others' results, once all of them work.
+
+        Raises what the stage raised, `NotDone` when it was away or its worker died, and `Crashed` when too many did.
+        `finished`: whether a result ends a piece of work; `at`: how far the job is, where that is told.
+        """
+        called, caller, alone = stages[-1], Caller(self.record.key, self._suspect(stages[-1])), False
+        gates = self._context.gates
+        try:
+            while True:
+                await self._enter(stages, caller)
+                async with self._context.suspects.apart(called, self.record.crashes) as alone:
+                    if not gates.passes(stages, caller):
+                        gates.left(stages, caller)
+                        continue
+                    result = await self._answer(stages, work)
+                    gates.answered(stages, finished=finished(result))
+                    self._go_on(called)
+                    return result
+        except StageAway as away:
+            stage = _at_fault(called, away.stage)
+            gates.refused(stage, away)
+            if away.may_have_begun:  # its lease may still be held: nobody else may work under it
+                await self._next(stage, away.message, at)
+            raise NotDone from away
+        except StageLost as gone:
+            await self._lost(_at_fault(called, gone.stage), called, caller, gone, at, alone=alone)
+            raise NotDone from gone
+        finally:
+            gates.left(stages, caller)
+
+    async def _enter(self, stages: Sequence[CountedWork], caller: Caller) -> None:
+        """Wait for the stages; the record says so, once when that begins and once when it is over."""
+        gates = self._context.gates
+        why = gates.closed(stages)
+        if not why:
+            await gates.enter(stages, caller)
+            return
+        if not self._waits:
+            self._waits = True
+            self.note(EventKind.REQUEUED, text=why)
+            await self.write()
+        await gates.enter(stages, caller)
+
+    async def _answer(self, stages: Sequence[CountedWork], work: Callable[[], Awaitable[T]]) -> T:
+        """The result; where it takes long, see whether there is anybody to give it."""
+        asked = asyncio.ensure_future(work())
+        try:
+            while not (await asyncio.wait({asked}, timeout=LOOK_EVERY_S))[0]:
+                await self._context.gates.look(stages)
+        finally:
+            asked.cancel()
+        try:
+            return asked.result()
+        except (StageAway, StageLost):
+            raise
+        except Exception:  # it is there, and says what is wrong
+            self._context.gates.answered(stages, finished=False)
+            raise
+
+    async def _lost(
         self,
         stage: CountedWork,
+        called: CountedWork,
+        caller: Caller,
         gone: StageLost,
+        at: Reached | None,
         *,
-        segment: int | None = None,
-        step: int | None = None,
-        replica: str = "",
+        alone: bool,
     ) -> None:
-        """A worker went away: the next attempt begins, after a pause. Raises `Crashed` when there were too many."""
+        """A worker of `stage` died: the next attempt begins, after a pause. Raises `Crashed` after too many."""
         self._context.metrics.add(WORKERS_LOST, stage=stage)
-        self.note(EventKind.LOST, segment=segment, step=step, replica=replica, text=f"{stage}: {gone.message}")
-        await self._count_loss(segment, step)
-        if self.record.crashes >= MAX_CRASHES:
-            raise Crashed(stage, gone.message)
-        await asyncio.sleep(_PAUSE_S * self.record.crashes)
+        reached = (len(self.record.segments), 0) if at is None else (at.segment, at.step)
+        if reached > self._reached:
+            self._reached, self._before, counted = reached, 0, 1
+        else:
+            self._before, counted = min(self._before, self.record.crashes), self.record.crashes + 1
+        if not self._context.gates.lost(stage, caller, alone=alone):
+            await self._next(stage, gone.message, at, crashes=self._before)
+            return
+        await self._next(stage, gone.message, at, crashes=counted)
+        if counted >= MAX_CRASHES:
+            raise Crashed(stage, gone.message, read_inputs=called in _READS_INPUTS)
+        await asyncio.sleep(_PAUSE_S * counted)
 
-    async def _count_loss(self, segment: int | None, step: int | None) -> None:
+    async def _next(self, stage: CountedWork, why: str, at: Reached | None, **changes: object) -> None:
+        """The attempt is over, and the next one begins here and now."""
+        where = {} if at is None else {"segment": at.segment, "step": at.step, "replica": at.replica}
+        self.note(EventKind.LOST, text=f"{stage}: {why}", **where)
         async with self._writing:
             record, notes = self.record, self._taken()
-            reached = (len(record.segments) if segment is None else segment, step or 0)
-            crashes = 1 if reached > self._reached else record.crashes + 1
-            self._reached = max(reached, self._reached)
-            changes = {"attempt": record.attempt + 1, "crashes": crashes}
+            changes["attempt"] = record.attempt + 1
             self.record = await self._context.publisher.write(record, *notes, **changes)
+
+    def _go_on(self, stage: CountedWork) -> None:
+        if self._waits:
+            self._waits = False
+            self.note(EventKind.RESUMED, text=f"now that the stage {stage} answers")
+
+    def _suspect(self, called: CountedWork) -> str:
+        """Who is to blame if this call ends its worker: what it reads, for others may read the same; or the job."""
+        read = inputs_of(self.record) if called in _READS_INPUTS else ()
+        return "/".join((self.record.tenant, *(read or (self.record.id,))))
 
     def _taken(self) -> list[Event]:
         notes, self._notes = self._notes, []
         return notes
+
+
+def _at_fault(called: CountedWork, named: CountedWork | None) -> CountedWork:
+    """The stage that failed. Ingesting is the Conditioner's work, and told apart."""
+    return called if named is None or (called, named) == (INGEST, CONDITIONER) else named

@@ -9,6 +9,7 @@ from typing import Protocol
 from serving.director.events import Feed
 from serving.director.places import Places
 from serving.director.publish import Publisher
+from serving.director.stage_gate import StageGates
 from serving.director.suspects import Suspects
 from serving.jobs.dead import DeadLetters
 from serving.jobs.epoch import Epoch
@@ -49,4 +50,5 @@ class RunContext:
     measured: OnWork
     renderers: Places
     """Segments and pictures that are rendered at once."""
+    gates: StageGates
     suspects: Suspects = field(default_factory=Suspects)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from serving.director import chain
-from serving.director.attempt import Attempt
+from serving.director.attempt import Attempt, NotDone, Reached
 from serving.director.conditions import Conditions
 from serving.director.context import RunContext
 from serving.jobs.history import EventKind, WorkSpan
@@ -19,10 +20,12 @@ from serving.jobs.lease import BEAT_EVERY_S, TTL_S, Verdict
 from serving.metrics import STEPS_RECOMPUTED
 from serving.plan import PlannedSegment
 from serving.segments.manifest import LatentRef
-from serving.stage_names import DENOISER
+from serving.stage_names import CONDITIONER, DENOISER, TEXT_ENCODER, CountedWork
 from serving.stages.contracts import ConditionCall, SliceCall, SliceResult, StageLost
 from serving.stages.interface import Ref
 
+_TO_BEGIN: tuple[CountedWork, ...] = (TEXT_ENCODER, CONDITIONER, DENOISER)
+"""What the first slice after `Conditions.gather` waits for."""
 LONGEST_SLICE_S = 0.5
 """Progress is told once per slice, so slices stay short even where settings allow longer ones."""
 
@@ -66,18 +69,23 @@ class SegmentDenoising:
         self._resume = reached > 0 or replica is not None or attempt.record.attempt > 1
 
     async def run(self, conditions: Conditions) -> Denoised:
-        """Slices until the latents are clean. Raises what the Denoiser raised, and as `Attempt.lost` does."""
+        """Slices until the latents are clean. Raises as `Attempt.call` does, but for `NotDone`."""
         began, budget_s = self._context.now_ms(), 0.0  # the first slice is one step, to tell of it soon
-        given = conditions.gather(self._conditions)
+        given, needed = conditions.gather(self._conditions), _TO_BEGIN
         while True:
             try:
-                async with self._context.suspects.apart(DENOISER, self._attempt.record.crashes):
-                    result = await self._slice(self._call(budget_s), given)
-            except StageLost as gone:
+                result = await self._attempt.call(
+                    needed,
+                    partial(self._slice, budget_s, given),
+                    finished=lambda result: result.done,
+                    at=Reached(self._planned.index, self._done, self._replica or ""),
+                )
+            except NotDone:
                 conditions.forget()
-                await self._lost(gone)
-                given = conditions.gather(self._conditions)
+                self._reached, self._resume, self._replica = max(self._reached, self._done), True, None
+                given, needed = conditions.gather(self._conditions), _TO_BEGIN
                 continue
+            needed = (DENOISER,)
             self._note_move(result)
             self._done, self._replica, budget_s = result.steps_done, result.replica, self._budget_s()
             self._on_slice(result)
@@ -110,11 +118,6 @@ class SegmentDenoising:
     def _budget_s(self) -> float:
         return min(self._context.slice_s, LONGEST_SLICE_S)
 
-    async def _lost(self, gone: StageLost) -> None:
-        at = {"segment": self._planned.index, "step": self._done}
-        await self._attempt.lost(DENOISER, gone, **at, replica=self._replica or "")
-        self._reached, self._resume, self._replica = max(self._reached, self._done), True, None
-
     def _note_move(self, result: SliceResult) -> None:
         """Note when a slice began elsewhere than where the last one ended."""
         known = max(self._done, self._reached)
@@ -136,8 +139,9 @@ class SegmentDenoising:
         if steps > 0:
             self._context.measured(DENOISER, self._attempt.record, self._planned, steps, result.step_seconds)
 
-    async def _slice(self, call: SliceCall, conditions: Ref) -> SliceResult:
+    async def _slice(self, budget_s: float, conditions: Ref) -> SliceResult:
         """One slice. Raises `StageLost` also for a replica that says nothing for longer than its lease."""
+        call = self._call(budget_s)
         slice_ = asyncio.ensure_future(self._context.stages.run_slice(call, conditions))
         patience = call.budget_s + TTL_S
         try:

@@ -24,6 +24,7 @@ from serving.director.publish import Publisher
 from serving.director.queue.schedule import Schedule
 from serving.director.queue.waiting import WaitingJobs
 from serving.director.running import RunningJobs
+from serving.director.stage_gate import StageGates
 from serving.director.steady import steadily
 from serving.director.upkeep import clean, keep, learn, sign, vouch
 from serving.estimates import Estimates
@@ -93,6 +94,7 @@ class Director:
             rank=self._rank,
             measured=self._schedule.measured,
             renderers=Places(renders),
+            gates=StageGates(self.feed, metrics, stages.replicas, now_ms=now_ms),
         )
         claims = Claims(jobs, context)
         self._waiting = WaitingJobs()

@@ -19,6 +19,9 @@ from dataclasses import dataclass
 from serving.jobs.ids import JobKey
 from serving.jobs.record import JobRecord
 
+_RUNNING = "running"
+"""The place of a job that waits for nobody (`queue/order.py`)."""
+
 
 @dataclass(frozen=True)
 class FeedEvent:
@@ -44,7 +47,7 @@ class Batch:
     """False when events between the asked cursor and this batch are gone."""
     events: tuple[FeedEvent, ...]
     whys: Mapping[JobKey, str] | None = None
-    """Why jobs have their places in the queue, all that is told of that; None: as it was told last."""
+    """Why jobs have their places in the queue, or do not go on; all that is told of that; None: as it was told last."""
 
 
 class Feed:
@@ -58,6 +61,9 @@ class Feed:
         """The versions that were told last, of so many jobs."""
         self._cursor = 0
         self._beats = 0
+        self._places: Mapping[JobKey, str] = {}
+        self._held_up: Mapping[JobKey, str] = {}
+        self._away = ""
         self._whys: Mapping[JobKey, str] = {}
         self._rankings = 0
         self._closed = False
@@ -93,6 +99,19 @@ class Feed:
 
     def ranked(self, whys: Mapping[JobKey, str]) -> None:
         """The queue was ordered anew. It is told with the next beat, so however often that is, it costs little."""
+        self._places = whys
+        self._explain()
+
+    def held_up(self, jobs: Mapping[JobKey, str], away: str) -> None:
+        """Why running jobs do not go on, and which stages are away: told as the places in the queue are."""
+        if (jobs, away) != (self._held_up, self._away):
+            self._held_up, self._away = jobs, away
+            self._explain()
+
+    def _explain(self) -> None:
+        behind = f"; {self._away}" if self._away else ""
+        whys = {job: why if why == _RUNNING else why + behind for job, why in self._places.items()}
+        whys.update(self._held_up)
         if whys != self._whys:
             self._whys, self._rankings = whys, self._rankings + 1
 

@@ -5,6 +5,7 @@ cancelled by the user                  → CANCELLED            committed segmen
 its deadline passed                    → EXPIRED              committed segments stay
 the user's fault, or bytes are corrupt → FAILED               with the reason
 workers died again and again           → FAILED               a dead letter; inputs that were being read: quarantined
+a stage is away                        → nothing              the run waits for it (`stage_gate.py`)
 the store went away                    → QUEUED, later again
 a fault of ours                        → QUEUED, later again  at most `MAX_FAULTS` times, then FAILED and a dead letter
 superseded                             → nothing              the job is another attempt's
@@ -24,7 +25,7 @@ from serving.errors import LongtakeError
 from serving.jobs.epoch import EpochLost
 from serving.jobs.record import JobError, JobRecord, JobState
 from serving.logs import job_context, logger
-from serving.stages.contracts import StageLost
+from serving.stages.contracts import StageAway, StageLost
 
 MAX_FAULTS = 3
 """Attempts of one job that may end in an unexpected error."""
@@ -57,7 +58,7 @@ class Running:
     async def _tell_the_stages(self) -> None:
         try:
             await self.run.cancel()
-        except StageLost:  # then there is nothing to stop
+        except (StageAway, StageLost):  # then there is nothing to stop
             _log.info("the replica of a stopped job is gone", job=self.record.id)
 
 

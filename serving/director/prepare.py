@@ -52,7 +52,7 @@ class Preparation:
             canvas=chain.canvas_of(self._record),
             track=self._record.plan.track,
         )
-        result = await self._attempt.surviving(INGEST, lambda: self._stages.ingest(call))
+        result = await self._attempt.surviving((INGEST,), lambda: self._stages.ingest(call))
         manifest = chain.ingested(self._record, result)
         digest = await self._segments.commit(manifest)
         self._attempt.note(EventKind.INGESTED, segment=0, spans=(self._span("ingesting", began),))
@@ -78,7 +78,7 @@ class Preparation:
                 first_frame=request.first_frame,
                 references=request.references,
             )
-            self._inputs = await self._attempt.surviving(CONDITIONER, lambda: self._stages.read_inputs(call))
+            self._inputs = await self._attempt.surviving((CONDITIONER,), lambda: self._stages.read_inputs(call))
         if parent is not None and not request.references:
             self._inputs = InputsResult(
                 references=parent.references,
@@ -109,7 +109,7 @@ class Preparation:
             seed=plan.seed,
             inherited=(parent.effective_prompt or None) if parent else None,
         )
-        return await self._attempt.surviving(PROMPT_WRITER, lambda: self._stages.write_prompt(call))
+        return await self._attempt.surviving((PROMPT_WRITER,), lambda: self._stages.write_prompt(call))
 
     def _subject(self, parent: SegmentManifest | None) -> Subject:
         if self._inputs.references:

@@ -27,8 +27,11 @@ from serving.plan import PlannedSegment
 from serving.requests import Kind
 from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest
-from serving.stage_names import RENDERER
+from serving.stage_names import DENOISER, RENDERER, CountedWork
 from serving.stages.contracts import CancelCall, ImageResult, InputsResult, RenderResult, SliceResult
+
+_TO_RENDER: tuple[CountedWork, ...] = (DENOISER, RENDERER)
+"""The Denoiser hands the latents over."""
 
 T = TypeVar("T")
 
@@ -166,7 +169,7 @@ class JobRun:
                 began = self._context.now_ms()
                 return await call(), self._span("rendering", began)
 
-        return await self.attempt.surviving(RENDERER, work)
+        return await self.attempt.surviving(_TO_RENDER, work)
 
     async def _commit(
         self, planned: PlannedSegment, spans: tuple[WorkSpan, ...], last: bool, **made: tuple[str, ...]

@@ -2,7 +2,8 @@
 
 A worker that dies takes the work of several jobs with it, and nobody knows which of them it was. Those that lost two in
 a row are suspects: they go on one at a time at each stage. Whoever is innocent then gets further and is a suspect no
-more; the one that is not dies alone, until `attempt.MAX_CRASHES` ends it. Every run of one Director asks here.
+more; the one that is not dies alone, until `attempt.MAX_CRASHES` ends it. When several die so, each alone, it is the
+stage (`stage_health.py`). Every run of one Director asks here.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ class Suspects:
         self._alone: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @asynccontextmanager
-    async def apart(self, stage: CountedWork, crashes: int) -> AsyncIterator[None]:
-        """Around a call to a stage by a job that lost so many workers in a row."""
+    async def apart(self, stage: CountedWork, crashes: int) -> AsyncIterator[bool]:
+        """Around a call to a stage by a job that lost so many workers in a row. Gives whether it is kept apart."""
         if crashes < SUSPECT_FROM:
-            yield
+            yield False
             return
         async with self._alone[stage]:
-            yield
+            yield True

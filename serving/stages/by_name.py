@@ -6,10 +6,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from serving.stage_names import CONDITIONER, DENOISER, INGEST, PROMPT_WRITER, RENDERER, TEXT_ENCODER, CountedWork
+from serving.stage_names import (
+    CONDITIONER,
+    DENOISER,
+    INGEST,
+    PROMPT_WRITER,
+    RENDERER,
+    TEXT_ENCODER,
+    CountedWork,
+    StageName,
+)
 from serving.stages import contracts
 from serving.stages.interface import Ref
 
@@ -62,6 +71,10 @@ class StagesByName(ABC):
     async def render_image(self, call: contracts.ImageCall, latents: Ref) -> contracts.ImageResult:
         """See `Stages`."""
         return await self._answer(RENDERER, lambda renderer, taken: renderer.render_image(call, taken), latents)
+
+    async def replicas(self) -> Mapping[StageName, int]:
+        """See `Stages`: nobody counts them here."""
+        return {}
 
     @abstractmethod
     async def _answer(self, stage: CountedWork, work: StageCall[T], *given: Ref, replica: str | None = None) -> T:

@@ -21,11 +21,13 @@ T, C, h and w are those of `engines.families.base`: latents, their channels, and
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from engines.families.base import Subject
 from serving.errors import LongtakeError
 from serving.media.track import Track
 from serving.segments.manifest import LatentRef, ManifestCanvas, MediaPart
+from serving.stage_names import StageName
 
 Rank = tuple[float, ...]
 """The Denoiser's loop takes its next step from the slice of lowest rank."""
@@ -34,10 +36,40 @@ RENDERS_AT_ONCE = 2
 """Calls that a Renderer works on: while one decodes and encodes on all cores, another one's media are stored."""
 
 
+AwayCause = Literal["no_replica", "full", "unreachable", "keeps_ending"]
+"""Why a stage does no work: none of its replicas is up; all their places are taken; a call or its answer was lost on
+the way; the replicas end under whatever they are given (`director/stage_health.py` finds that out)."""
+
+
 class StageLost(LongtakeError):
-    """The replica that ran a call, or what it held, is gone: nothing is wrong with the work, so do it again."""
+    """The replica that ran this very call died. Perhaps by the work, perhaps not: do it again, and count."""
 
     reason = "STAGE_LOST"
+
+    def __init__(self, message: str, *, stage: StageName | None = None) -> None:
+        """`stage`: whose replica it was, where that is known; a stage may have asked for another one's result."""
+        super().__init__(message)
+        self.stage = stage
+
+
+class StageAway(LongtakeError):
+    """The stage did not do a call, and that says nothing of the work: wait, do it again, and count nothing."""
+
+    reason = "STAGE_AWAY"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        cause: AwayCause = "unreachable",
+        stage: StageName | None = None,
+        may_have_begun: bool = False,
+    ) -> None:
+        """`stage`: as of `StageLost`. `may_have_begun`: perhaps it is still being done, under this attempt's lease."""
+        super().__init__(message)
+        self.cause: AwayCause = cause
+        self.stage = stage
+        self.may_have_begun = may_have_begun
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,16 @@
 A `Ref` stands for an array that lies with a replica: the Director hands it from one stage to the next and never reads
 it. Calls that return one return at once; what goes wrong inside shows where the reference is used.
 
-Every call raises `LongtakeError` kinds for what the user can mend, `StageLost` when a replica went away, anything else
-for a fault of ours.
+Every call raises `LongtakeError` kinds for what the user can mend, `StageLost` when the replica that did it died,
+`StageAway` when none did it, anything else for a fault of ours. Where no replica is up a call may also wait for one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NewType, Protocol
 
+from serving.stage_names import StageName
 from serving.stages.contracts import (
     CancelCall,
     ConditionCall,
@@ -68,3 +70,6 @@ class Stages(Protocol):
 
     async def render_image(self, call: ImageCall, latents: Ref) -> ImageResult:
         """Decode a frame into a PNG."""
+
+    async def replicas(self) -> Mapping[StageName, int]:
+        """How many replicas of each stage are up, as far as that is known."""

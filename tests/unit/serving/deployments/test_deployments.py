@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.exceptions import RayTaskError
 
 from serving.deployments.app import config
-from serving.deployments.handles import _own
 from serving.deployments.host import free_ports, refuse_shared_directory
 from serving.deployments.metrics_binding import RayRecorder, _make
 from serving.deployments.router import NamedReplicaRouter
@@ -20,7 +18,7 @@ from serving.errors import InvalidArgument, SettingsError
 from serving.metrics import REPLICAS, RPC_SECONDS, STEPS_RECOMPUTED
 from serving.runtime_keys import announce_director, director_address
 from serving.settings import Settings
-from serving.stages.contracts import CancelCall, StageLost, TextCall
+from serving.stages.contracts import CancelCall, TextCall
 from serving.store.open import open_store
 
 
@@ -83,22 +81,6 @@ def test_a_users_error_survives_the_way_between_processes() -> None:
 
     assert (error.field, error.description, error.reason) == ("first_frame", "it is no picture", "NO_PICTURE")
     assert str(error) == "first_frame: it is no picture"
-
-
-def _wrapped(function: str, error: Exception) -> RayTaskError:
-    return RayTaskError(function, "trace", error)  # type: ignore[no-untyped-call]  # Ray tells no types
-
-
-def test_a_stages_own_error_comes_out_of_rays_wrapping() -> None:
-    error = InvalidArgument("image", "broken")
-    wrapped = _wrapped("read_inputs", error)
-    passed_on = _wrapped("condition", wrapped)
-
-    assert _own(wrapped) is error
-    assert _own(passed_on) is error
-    unknown = _wrapped("render", ZeroDivisionError("x"))
-    assert _own(unknown) is unknown
-    assert isinstance(_own(_wrapped("render", StageLost("gone"))), StageLost)
 
 
 # ── the router ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,6 +12,7 @@ from serving.director.context import RunContext
 from serving.director.events import Feed
 from serving.director.places import Places
 from serving.director.publish import Publisher
+from serving.director.stage_gate import StageGates
 from serving.jobs.dead import DeadLetters
 from serving.jobs.epoch import take_epoch
 from serving.jobs.lease import TTL_S, Leases, LeaseWatch
@@ -54,6 +55,7 @@ async def claims(office: Office, clock: Clock) -> Claims:
         rank=lambda _record: (0.0,),
         measured=lambda *_work: None,
         renderers=Places(1),
+        gates=StageGates(feed, Unrecorded(), office.stages.replicas, now_ms=lambda: NOW_MS),
     )
     return Claims(office.jobs, context)
 

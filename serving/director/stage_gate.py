@@ -1,0 +1,249 @@
+"""Holds calls back while their stage is away: one tries it, the others wait for what becomes of that.
+
+`attempt.py` passes through here with every call. Whether a stage is away says `stage_health.py`; that it is, and who
+waits for it, is told here: to the log, the metrics, and, by the feed, to the front doors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from serving.director.events import Feed
+from serving.director.stage_health import Away, StageHealth
+from serving.jobs.ids import JobKey
+from serving.logs import logger
+from serving.metrics import STAGE_AWAY, STAGE_AWAY_SECONDS, Recorder
+from serving.stage_names import CONDITIONER, INGEST, CountedWork, StageName
+from serving.stages.contracts import AwayCause, StageAway
+
+LOOK_EVERY_S = 5.0
+"""A call that is not answered for so long is a reason to count the stage's replicas: Serve lets it wait for one."""
+_WORDS: Mapping[AwayCause, str] = {
+    "no_replica": "no replica is up",
+    "full": "it is full",
+    "unreachable": "it is not reached",
+    "keeps_ending": "its workers keep ending",
+}
+
+_log = logger("director")
+
+
+@dataclass(eq=False)
+class Caller:
+    """One call of a job, from when it is to be made until it is over."""
+
+    job: JobKey
+    who: str
+    """What is suspected when it loses its worker: the job, or what it reads."""
+
+
+@dataclass
+class _Gate:
+    """One stage. Whoever waits is let through in turn."""
+
+    health: StageHealth
+    waiting: dict[Caller, None] = field(default_factory=dict)
+    inside: dict[Caller, None] = field(default_factory=dict)
+    trying: Caller | None = None
+    since: str = ""
+    """The time of day since which it is away, for people."""
+    counted_to: float = 0.0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def change(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    def passes(self, caller: Caller) -> bool:
+        """Whether this call may be made now."""
+        return self.health.away is None or self.trying is caller
+
+    def is_next(self, caller: Caller, now: float) -> bool:
+        """Whether this call is the one that tries the stage."""
+        if self.trying is not None:
+            return False
+        for other in self.waiting:
+            if self.health.prefers(other.who):
+                return other is caller
+        return next(iter(self.waiting)) is caller and now >= self.health.next_try
+
+
+class StageGates:
+    """Of one Director; used from its event loop only."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        metrics: Recorder,
+        replicas: Callable[[], Awaitable[Mapping[StageName, int]]],
+        *,
+        now_ms: Callable[[], int],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """`replicas`: see `Stages`."""
+        self._feed = feed
+        self._metrics = metrics
+        self._replicas = replicas
+        self._now_ms = now_ms
+        self._chance = chance
+        self._gates: dict[CountedWork, _Gate] = {}
+        self._proven: set[StageName] = set()
+        self._looked_at = float("-inf")
+
+    # ── before a call ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def closed(self, stages: Sequence[CountedWork]) -> str:
+        """Why a call that needs these stages would have to wait; empty when it would not."""
+        return next((_sentence(stage, self._gate(stage)) for stage in stages if self._gate(stage).health.away), "")
+
+    async def enter(self, stages: Sequence[CountedWork], caller: Caller) -> None:
+        """Wait until the stages work, or until it is this call's turn to try them. `left` follows, whatever happens."""
+        for stage in stages:
+            gate = self._gate(stage)
+            gate.waiting[caller] = None
+            try:
+                while not gate.passes(caller) and not gate.is_next(caller, _now()):
+                    self._tell()
+                    await self._change_of(gate)
+            finally:
+                del gate.waiting[caller]
+                gate.change()  # it may be another one's turn now
+                self._tell()
+            if gate.health.away is not None:
+                gate.trying = caller
+            gate.inside[caller] = None
+
+    def passes(self, stages: Sequence[CountedWork], caller: Caller) -> bool:
+        """Whether it still may be made: something may have happened since `enter`."""
+        return all(self._gate(stage).passes(caller) for stage in stages)
+
+    def left(self, stages: Sequence[CountedWork], caller: Caller) -> None:
+        """The call is over, or will not be made."""
+        for stage in stages:
+            gate = self._gate(stage)
+            gate.inside.pop(caller, None)
+            if gate.trying is caller:
+                gate.trying = None
+                gate.change()
+        self._tell()
+
+    # ── what became of it ───────────────────────────────────────────────────────────────────────────────────────
+
+    def answered(self, stages: Sequence[CountedWork], *, finished: bool) -> None:
+        """They did what was asked of them. `finished`: to its end, and not only a part of it."""
+        for stage in stages:
+            gate = self._gate(stage)
+            if finished:
+                self._proven.add(_deployment(stage))
+                gate.health.finished()
+            self._back(stage, gate)
+
+    def refused(self, stage: CountedWork, away: StageAway) -> None:
+        """No replica of it did a call."""
+        with self._telling(stage) as gate:
+            gate.health.refused(away.cause, away.message, _now())
+
+    def lost(self, stage: CountedWork, caller: Caller, *, alone: bool) -> bool:
+        """A replica of it died under this call; True when that is to be held against the caller."""
+        with self._telling(stage) as gate:
+            alone, proven = alone or gate.trying is caller, _deployment(stage) in self._proven
+            return gate.health.lost(caller.who, _now(), alone=alone, proven=proven)
+
+    async def look(self, stages: Sequence[CountedWork]) -> None:
+        """A call to these waits long: see whether there is anybody to answer it."""
+        if _now() - self._looked_at < LOOK_EVERY_S / 2:
+            return
+        self._looked_at = _now()
+        up = await self._replicas()
+        for stage in stages:
+            gate, count = self._gate(stage), up.get(_deployment(stage))
+            if count == 0 and gate.inside:
+                with self._telling(stage):
+                    gate.health.refused("no_replica", "calls wait for one", _now())
+                gate.trying = gate.trying or next(iter(gate.inside))  # its call goes on waiting, and is the try
+            elif count and gate.health.away is not None and gate.health.away.cause == "no_replica":
+                self._back(stage, gate)
+
+    # ── telling ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @contextlib.contextmanager
+    def _telling(self, stage: CountedWork) -> Iterator[_Gate]:
+        """Around what may find the stage away."""
+        gate = self._gate(stage)
+        before = gate.health.away
+        yield gate
+        away = gate.health.away
+        if away is None:
+            return
+        if before is None:
+            gate.since, gate.counted_to = (
+                f"{datetime.fromtimestamp(self._now_ms() / 1000, UTC):%H:%M:%S} UTC",
+                away.since,
+            )
+            _log.warning(
+                "a stage is away", stage=stage, cause=away.cause, why=away.text, by=sorted(gate.health.suspected)
+            )
+        elif before.cause != away.cause:
+            self._metrics.set(STAGE_AWAY, 0, stage=stage, reason=before.cause)
+        self._metrics.set(STAGE_AWAY, 1, stage=stage, reason=away.cause)
+        self._count(stage, gate)
+        gate.change()
+        self._tell()
+
+    def _back(self, stage: CountedWork, gate: _Gate) -> None:
+        if gate.health.away is None:
+            return
+        self._count(stage, gate)
+        over = gate.health.up()
+        assert over is not None
+        self._metrics.set(STAGE_AWAY, 0, stage=stage, reason=over.cause)
+        _log.warning("a stage is back", stage=stage, cause=over.cause, away_s=round(_now() - over.since, 1))
+        gate.trying = None
+        gate.change()
+        self._tell()
+
+    def _count(self, stage: CountedWork, gate: _Gate) -> None:
+        passed, gate.counted_to = _now() - gate.counted_to, _now()
+        if passed > 0:
+            self._metrics.add(STAGE_AWAY_SECONDS, passed, stage=stage)
+
+    def _tell(self) -> None:
+        """Who waits for a stage that is away, and which are."""
+        closed = {stage: gate for stage, gate in self._gates.items() if gate.health.away is not None}
+        waits = {
+            caller.job: _sentence(stage, gate)
+            for stage, gate in closed.items()
+            for caller in (*gate.waiting, *gate.inside)
+        }
+        self._feed.held_up(waits, "; ".join(_sentence(stage, gate) for stage, gate in closed.items()))
+
+    async def _change_of(self, gate: _Gate) -> None:
+        pause = None if gate.trying is not None else max(0.0, gate.health.next_try - _now())
+        if pause == 0.0:
+            pause = None  # it is another call's turn, which is about to take it
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await gate.changed.wait()
+
+    def _gate(self, stage: CountedWork) -> _Gate:
+        if stage not in self._gates:
+            self._gates[stage] = _Gate(StageHealth(self._chance))
+        return self._gates[stage]
+
+
+def _deployment(stage: CountedWork) -> StageName:
+    return CONDITIONER if stage == INGEST else stage
+
+
+def _sentence(stage: CountedWork, gate: _Gate) -> str:
+    away: Away | None = gate.health.away
+    return f"the stage {_deployment(stage)} is away: {_WORDS[away.cause]}, since {gate.since}" if away else ""
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,89 @@
+"""Is it the job or the stage? What the calls to one stage tell of it, judged by rules. Pure.
+
+`stage_gate.py` keeps one of these for each stage, and holds calls back while it is away.
+
+    no replica takes calls      → the stage is away
+    a job loses its worker      → the job is blamed, unless the stage is at fault:
+      it has done nothing since the Director started, or `DIFFERENT` jobs, each of them alone, have lost their workers
+      since it last finished something → it is away, for it keeps ending its workers, and no job is blamed
+    a call is finished          → the stage is sound, and nobody is suspected of anything
+
+An away stage is tried by one call at a time, after pauses that grow. Of one that keeps ending its workers, a job that
+has lost none there tries at once: if it gets through, the others are to blame after all.
+
+What cannot be told: one job that always dies on a stage that worked before is ended by `attempt.MAX_CRASHES`, though
+the stage may have broken just then; several such jobs and no other one wait until an operator or another job comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from serving.stages.contracts import AwayCause
+
+DIFFERENT = 2
+"""Jobs that lost their workers alone, one after the other."""
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Away:
+    """The stage does no work."""
+
+    cause: AwayCause
+    text: str
+    since: float
+    """In seconds of the clock that is handed in."""
+
+
+@dataclass
+class StageHealth:
+    """Of one stage. `chance`: 0 to 1, so that many Directors and stages do not try all at once."""
+
+    chance: Callable[[], float]
+    away: Away | None = None
+    suspected: set[str] = field(default_factory=set)
+    """Who lost a worker here, alone, since the stage last finished something."""
+    next_try: float = 0.0
+    _tries: int = 0
+
+    def refused(self, cause: AwayCause, text: str, now: float) -> None:
+        """No replica did a call."""
+        self._hold(cause, text, now)
+
+    def lost(self, who: str, now: float, *, alone: bool, proven: bool) -> bool:
+        """`who` lost a worker; True when that is to be held against him.
+
+        `alone`: nobody else can have ended it, as far as is known. `proven`: the stage has worked before.
+        """
+        if alone:
+            self.suspected.add(who)
+        if self.away is None and not (alone and (len(self.suspected) >= DIFFERENT or not proven)):
+            return True
+        self._hold("keeps_ending", f"the workers of {len(self.suspected)} jobs ended one after the other", now)
+        return False
+
+    def up(self) -> Away | None:
+        """A replica takes calls, or gave an answer. Returns what is over, if anything is."""
+        over, self.away = self.away, None
+        return over
+
+    def finished(self) -> None:
+        """A piece of work was done from its beginning to its end."""
+        self.suspected.clear()
+        self._tries = 0
+
+    def prefers(self, who: str) -> bool:
+        """Whether a try by `who` tells more than one by those who lost here."""
+        return self.away is not None and self.away.cause == "keeps_ending" and who not in self.suspected
+
+    def _hold(self, cause: AwayCause, text: str, now: float) -> None:
+        self._tries += 1
+        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._tries - 1, 16))
+        self.next_try = now + pause * (0.5 + self.chance() / 2)
+        if self.away is None:
+            self.away = Away(cause, text, now)
+        elif self.away.cause != "keeps_ending":  # between two of its ends no replica is up; that explains nothing
+            self.away = replace(self.away, cause=cause, text=text)
