@@ -15,7 +15,6 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
-from ray.serve.schema import ReplicaState
 
 from serving.deployments.outcomes import told
 from serving.logs import logger
@@ -103,8 +102,12 @@ class HandleStages:
         application = status.applications.get(self.renderer.deployment_id.app_name)
         if application is None:
             return {}
-        found = application.deployments
-        return {stage: found[stage].replica_states.get(ReplicaState.RUNNING, 0) for stage in STAGES if stage in found}
+        states = {name: found.replica_states for name, found in application.deployments.items()}
+        return {
+            stage: sum(count for state, count in states[stage].items() if state == "RUNNING")
+            for stage in STAGES
+            if stage in states
+        }
 
 
 async def _answer(stage: StageName, response: Awaitable[Any]) -> Any:

@@ -64,7 +64,8 @@ class Feed:
         self._places: Mapping[JobKey, str] = {}
         self._held_up: Mapping[JobKey, str] = {}
         self._away = ""
-        self._whys: Mapping[JobKey, str] = {}
+        self.whys: Mapping[JobKey, str] = {}
+        """As they will be told next."""
         self._rankings = 0
         self._closed = False
         self._news = asyncio.Event()
@@ -112,8 +113,8 @@ class Feed:
         behind = f"; {self._away}" if self._away else ""
         whys = {job: why if why == _RUNNING else why + behind for job, why in self._places.items()}
         whys.update(self._held_up)
-        if whys != self._whys:
-            self._whys, self._rankings = whys, self._rankings + 1
+        if whys != self.whys:
+            self.whys, self._rankings = whys, self._rankings + 1
 
     def beat(self) -> None:
         """Vouch for all that was told, to every watcher."""
@@ -142,7 +143,7 @@ class Feed:
                     rankings = -1  # who missed something has forgotten the reasons too
                 whys = None
                 if rankings != self._rankings and (first or events is None or self._beats != beats):
-                    whys, rankings = self._whys, self._rankings
+                    whys, rankings = self.whys, self._rankings
                 beats, first = self._beats, False
                 at = self._cursor
                 yield Batch(self.epoch, at, continuous and events is not None, events or (), whys)

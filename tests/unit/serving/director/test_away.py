@@ -1,0 +1,237 @@
+"""Stages that are away, or that end whoever works there: nobody's job fails by that; and jobs that end sound stages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from serving.director.attempt import MAX_CRASHES
+from serving.director.stage_health import LONGEST_PAUSE_S
+from serving.jobs.history import EventKind
+from serving.jobs.record import JobState
+from serving.stage_names import CONDITIONER, DENOISER, RENDERER, TEXT_ENCODER, StageName
+from serving.stages.contracts import StageAway, StageLost
+from tests.unit.serving.director.simulated import Bureau
+
+PICTURE = "a" * 64
+AWAY_S = 600.0
+Trouble = Callable[[StageName, str], Awaitable[None]]
+
+
+def refuses(stage: StageName) -> Trouble:
+    """Its deployment failed: every call raises at once."""
+
+    async def trouble(called: StageName, whose: str) -> None:
+        if called == stage:
+            raise StageAway("failed to deploy", cause="no_replica", stage=stage)
+
+    return trouble
+
+
+def kills(stage: StageName) -> Trouble:
+    """Its machine's driver ends every process at its first call."""
+
+    async def trouble(called: StageName, whose: str) -> None:
+        if called == stage:
+            await asyncio.sleep(0.1)
+            raise StageLost("the worker died", stage=stage)
+
+    return trouble
+
+
+def kills_for(stage: StageName, *poison: str) -> Trouble:
+    """These jobs, or what they hand in, end their workers; all others are done."""
+
+    async def trouble(called: StageName, whose: str) -> None:
+        if called == stage:
+            await asyncio.sleep(0.2)
+            if whose in poison:
+                raise StageLost("the worker died", stage=stage)
+
+    return trouble
+
+
+@pytest.mark.parametrize("stage", [RENDERER, CONDITIONER, DENOISER, TEXT_ENCODER])
+@pytest.mark.parametrize("trouble", [refuses, kills])
+@pytest.mark.parametrize("worked_before", [False, True])
+def test_a_stage_that_is_away_for_everybody_costs_no_job(
+    stage: StageName, trouble: Callable[[StageName], Trouble], *, worked_before: bool
+) -> None:
+    bureau = Bureau()
+
+    async def play(bureau: Bureau) -> None:
+        if worked_before:
+            first = await bureau.job(references=(PICTURE,))
+            assert await bureau.all_ended([first], within_s=30) == {JobState.SUCCEEDED: 1}
+        bureau.stages.trouble = trouble(stage)
+        jobs = [await bureau.job(tenant=f"t{number % 6}", references=(PICTURE,)) for number in range(60)]
+        bureau.stages.calls.clear()
+        await asyncio.sleep(AWAY_S)
+
+        assert set(await bureau.states(jobs)) == {JobState.QUEUED, JobState.RUNNING}
+        assert bureau.quarantined == 0
+        assert bureau.stages.calls[stage] < 2.5 * AWAY_S / LONGEST_PAUSE_S
+        running = [found for job in jobs if (found := await bureau.now_of(job)).state is JobState.RUNNING]
+        assert all(record.crashes < MAX_CRASHES / 2 + 1 for record in running)
+        assert any(f"the stage {stage} is away" in why for why in bureau.whys().values())
+
+        bureau.stages.trouble = None
+        assert await bureau.all_ended(jobs, within_s=LONGEST_PAUSE_S + 60) == {JobState.SUCCEEDED: 60}
+        assert not any("away" in why for why in bureau.whys().values())
+
+    bureau.run(play)
+
+
+def test_while_a_stage_is_away_nothing_is_written_but_that_a_job_waits_and_goes_on() -> None:
+    async def play(bureau: Bureau) -> None:
+        bureau.stages.trouble = refuses(RENDERER)
+        job = await bureau.job()
+        await asyncio.sleep(30)
+        before = (await bureau.now_of(job)).version
+        await asyncio.sleep(AWAY_S)
+        waiting = await bureau.now_of(job)
+        assert (waiting.version, waiting.attempt, waiting.crashes) == (before, 1, 0)
+        assert waiting.events[-1].kind is EventKind.REQUEUED
+        assert "the stage renderer is away: no replica is up, since" in waiting.events[-1].text
+        assert bureau.gauges.values["longtake_stage_away", "renderer", "no_replica"] == 1
+
+        bureau.stages.trouble = None
+        await bureau.all_ended([job], within_s=2 * LONGEST_PAUSE_S)
+        kinds = [event.kind for event in (await bureau.now_of(job)).events]
+        assert kinds[-3:] == [EventKind.RESUMED, EventKind.COMMITTED, EventKind.ENDED]
+        assert bureau.gauges.values["longtake_stage_away", "renderer", "no_replica"] == 0
+        assert bureau.gauges.values["longtake_stage_away_seconds_total", "renderer"] >= AWAY_S
+
+    Bureau().run(play)
+
+
+def test_a_call_that_waits_for_a_replica_is_told_as_that() -> None:
+    """Serve raises nothing where replicas are being started: the call waits inside."""
+    up = asyncio.Event()
+
+    async def trouble(stage: StageName, whose: str) -> None:
+        if stage == RENDERER:
+            await up.wait()
+
+    async def play(bureau: Bureau) -> None:
+        bureau.stages.trouble, bureau.stages.up = trouble, {RENDERER: 0}
+        jobs = [await bureau.job() for _ in range(12)]
+        await asyncio.sleep(AWAY_S)
+        assert bureau.stages.calls[RENDERER] <= 4
+        assert all("the stage renderer is away: no replica is up" in why for why in bureau.whys().values())
+        assert bureau.gauges.values["longtake_stage_away", "renderer", "no_replica"] == 1
+        bureau.stages.up = {RENDERER: 1}
+        up.set()
+        assert await bureau.all_ended(jobs, within_s=30) == {JobState.SUCCEEDED: 12}
+
+    Bureau().run(play)
+
+
+def test_a_full_stage_that_has_replicas_is_not_away_however_long_it_takes() -> None:
+    async def trouble(stage: StageName, whose: str) -> None:
+        if stage == RENDERER:
+            await asyncio.sleep(90)
+
+    async def play(bureau: Bureau) -> None:
+        bureau.stages.trouble, bureau.stages.up = trouble, {RENDERER: 1, DENOISER: 1}
+        job = await bureau.job()
+        await bureau.all_ended([job], within_s=100)
+        assert not [name for name, *_ in bureau.gauges.values if name == "longtake_stage_away"]
+
+    Bureau().run(play)
+
+
+def test_a_job_that_waits_for_a_stage_can_be_cancelled_and_expires() -> None:
+    async def play(bureau: Bureau) -> None:
+        bureau.stages.trouble = refuses(DENOISER)
+        urgent, job = await bureau.job(deadline_s=60), await bureau.job()
+        await asyncio.sleep(30)
+        await bureau.jobs.transition(await bureau.now_of(job), cancel_requested=True)
+        assert bureau.director is not None
+        bureau.director.wake(*job.key)
+        await asyncio.sleep(1)
+        assert (await bureau.now_of(job)).state is JobState.CANCELLED
+        await asyncio.sleep(31)
+        assert (await bureau.now_of(urgent)).state is JobState.EXPIRED
+
+    Bureau().run(play)
+
+
+def test_a_call_that_may_have_begun_is_made_again_under_an_attempt_of_its_own_and_counts_for_nothing() -> None:
+    async def trouble(stage: StageName, whose: str) -> None:
+        if stage == DENOISER and lost:
+            raise lost.pop()
+
+    lost = [StageAway("the connection is gone", may_have_begun=True) for _ in range(MAX_CRASHES + 1)]
+
+    async def play(bureau: Bureau) -> None:
+        bureau.stages.trouble = trouble
+        job = await bureau.job()
+        await bureau.all_ended([job], within_s=120)
+        done = await bureau.now_of(job)
+        assert (done.state, done.attempt, done.crashes) == (JobState.SUCCEEDED, MAX_CRASHES + 2, 0)
+
+    Bureau().run(play)
+
+
+# ── the job or the stage ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_jobs_that_end_their_workers_on_a_sound_stage_fail_and_no_others(count: int) -> None:
+    async def play(bureau: Bureau) -> None:
+        jobs = [await bureau.job(tenant=f"t{number % 6}") for number in range(60)]
+        poison = jobs[:count]
+        bureau.stages.trouble = kills_for(RENDERER, *(job.id for job in poison))
+        ends = await bureau.all_ended(jobs, within_s=600)
+        assert ends == {JobState.FAILED: count, JobState.SUCCEEDED: 60 - count}
+        assert await bureau.states(poison) == {JobState.FAILED: count}
+
+    Bureau().run(play)
+
+
+def test_a_picture_that_ends_its_workers_is_quarantined_while_others_are_read() -> None:
+    async def play(bureau: Bureau) -> None:
+        bureau.stages.trouble = kills_for(CONDITIONER, "f" * 64)
+        jobs = [await bureau.job(references=(PICTURE,)) for _ in range(20)]
+        poison = [await bureau.job(references=("f" * 64,)) for _ in range(2)]
+        await bureau.all_ended([*jobs, *poison], within_s=600)
+        assert await bureau.states(jobs) == {JobState.SUCCEEDED: 20}
+        assert await bureau.states(poison) == {JobState.FAILED: 2}
+        assert bureau.quarantined == 1
+
+    Bureau().run(play)
+
+
+def test_one_job_on_a_stage_that_worked_before_comes_to_an_end_and_on_one_that_never_did_it_waits() -> None:
+    async def play(bureau: Bureau) -> None:
+        bureau.stages.trouble = kills(RENDERER)
+        job = await bureau.job()
+        await asyncio.sleep(AWAY_S)
+        assert (await bureau.now_of(job)).state is JobState.RUNNING
+        bureau.stages.trouble = None
+        await bureau.all_ended([job], within_s=60)
+        assert (await bureau.now_of(job)).state is JobState.SUCCEEDED
+
+        another = await bureau.job()
+        bureau.stages.trouble = kills_for(RENDERER, another.id)
+        await bureau.all_ended([another], within_s=60)
+        assert (await bureau.now_of(another)).state is JobState.FAILED
+        assert len(bureau.letters()) == 1
+
+    Bureau().run(play)
+
+
+def test_a_death_that_a_reference_brought_counts_for_the_stage_that_died() -> None:
+    async def play(bureau: Bureau) -> None:
+        bureau.stages.trouble = kills(CONDITIONER)
+        await bureau.job()
+        await asyncio.sleep(60)
+        away = {stage for (name, stage, *_), value in bureau.gauges.values.items() if "stage_away" in name and value}
+        assert away == {CONDITIONER}
+        assert Counter(bureau.whys().values())
+
+    Bureau().run(play)
