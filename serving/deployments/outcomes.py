@@ -25,6 +25,7 @@ from ray.exceptions import (
     ObjectLostError,
     OutOfMemoryError,
     RayActorError,
+    RayError,
     RayTaskError,
     TaskCancelledError,
     WorkerCrashedError,
@@ -54,7 +55,7 @@ def told(error: BaseException, called: StageName) -> BaseException:
     for inner in _through_wrappings(error):
         if isinstance(inner, LongtakeError):
             return inner
-        if isinstance(inner, _DIED):
+        if isinstance(inner, _DIED) or _is_told_of_death(inner):
             return _dead(inner, called)
         if isinstance(inner, BackPressureError):
             return _away(inner, called, "full")
@@ -74,9 +75,14 @@ def _through_wrappings(error: BaseException) -> Iterator[BaseException]:
         inner = inner.cause if isinstance(inner, RayTaskError) else inner.__cause__
 
 
+def _is_told_of_death(error: BaseException) -> bool:
+    """Ray cannot pickle an `ActorDiedError` that a reference brings to a stage, and puts its text into this instead."""
+    return type(error) is RayError and ActorDiedError.__name__ in str(error)
+
+
 def _dead(error: BaseException, called: StageName) -> LongtakeError:
     if not isinstance(error, ActorDiedError):
-        return StageLost(f"its worker died ({_line(error)})", stage=called)
+        return StageLost(f"its worker died ({_line(error)})", stage=_stage_in(error) or called)
     if error.actor_init_failed or _NEVER_RAN in str(error):
         return _away(error, called, "no_replica")
     if error.preempted:

@@ -69,6 +69,8 @@ class Attempt:
         """Segment and step at the losses so far, the furthest."""
         self._before = record.crashes
         """Crashes that are no loss of this row: what remains when the stage is at fault."""
+        self._excused: dict[CountedWork, int] = {}
+        """Where a loss was not counted, and how often the stage was found sound until then."""
         self._waits = False
         """The record says that it waits for a stage."""
 
@@ -118,8 +120,8 @@ class Attempt:
                     if not gates.passes(stages, caller):
                         gates.left(stages, caller)
                         continue
-                    result = await self._answer(stages, work)
-                    gates.answered(stages, finished=finished(result))
+                    result = await self._answer(stages, caller, work)
+                    gates.answered(stages, caller, finished=finished(result))
                     self._go_on(called)
                     return result
         except StageAway as away:
@@ -147,7 +149,7 @@ class Attempt:
             await self.write()
         await gates.enter(stages, caller)
 
-    async def _answer(self, stages: Sequence[CountedWork], work: Callable[[], Awaitable[T]]) -> T:
+    async def _answer(self, stages: Sequence[CountedWork], caller: Caller, work: Callable[[], Awaitable[T]]) -> T:
         """The result; where it takes long, see whether there is anybody to give it."""
         asked = asyncio.ensure_future(work())
         try:
@@ -160,7 +162,7 @@ class Attempt:
         except (StageAway, StageLost):
             raise
         except Exception:  # it is there, and says what is wrong
-            self._context.gates.answered(stages, finished=False)
+            self._context.gates.answered(stages, caller, finished=False)
             raise
 
     async def _lost(
@@ -180,7 +182,10 @@ class Attempt:
             self._reached, self._before, counted = reached, 0, 1
         else:
             self._before, counted = min(self._before, self.record.crashes), self.record.crashes + 1
+        acquittals = self._context.gates.acquittals(stage)
+        self._before += self._excused.get(stage, acquittals) < acquittals
         if not self._context.gates.lost(stage, caller, alone=alone):
+            self._excused[stage] = acquittals
             await self._next(stage, gone.message, at, crashes=self._before)
             return
         await self._next(stage, gone.message, at, crashes=counted)

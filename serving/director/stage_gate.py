@@ -134,13 +134,13 @@ class StageGates:
 
     # ── what became of it ───────────────────────────────────────────────────────────────────────────────────────
 
-    def answered(self, stages: Sequence[CountedWork], *, finished: bool) -> None:
+    def answered(self, stages: Sequence[CountedWork], caller: Caller, *, finished: bool) -> None:
         """They did what was asked of them. `finished`: to its end, and not only a part of it."""
         for stage in stages:
             gate = self._gate(stage)
             if finished:
                 self._proven.add(_deployment(stage))
-                gate.health.finished()
+                gate.health.finished(caller.who)
             self._back(stage, gate)
 
     def refused(self, stage: CountedWork, away: StageAway) -> None:
@@ -153,6 +153,10 @@ class StageGates:
         with self._telling(stage) as gate:
             alone, proven = alone or gate.trying is caller, _deployment(stage) in self._proven
             return gate.health.lost(caller.who, _now(), alone=alone, proven=proven)
+
+    def acquittals(self, stage: CountedWork) -> int:
+        """See `StageHealth`."""
+        return self._gate(stage).health.acquittals
 
     async def look(self, stages: Sequence[CountedWork]) -> None:
         """A call to these waits long: see whether there is anybody to answer it."""

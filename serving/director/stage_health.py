@@ -9,10 +9,10 @@
     a call is finished          → the stage is sound, and nobody is suspected of anything
 
 An away stage is tried by one call at a time, after pauses that grow. Of one that keeps ending its workers, a job that
-has lost none there tries at once: if it gets through, the others are to blame after all.
+has lost none there tries at once. If it gets through, the others are to blame after all: one loss of theirs counts.
 
 What cannot be told: one job that always dies on a stage that worked before is ended by `attempt.MAX_CRASHES`, though
-the stage may have broken just then; several such jobs and no other one wait until an operator or another job comes.
+the stage may have broken just then; several such jobs and no other one wait until an operator or other jobs come.
 """
 
 from __future__ import annotations
@@ -47,6 +47,9 @@ class StageHealth:
     suspected: set[str] = field(default_factory=set)
     """Who lost a worker here, alone, since the stage last finished something."""
     next_try: float = 0.0
+    acquittals: int = 0
+    """How often it was held to be at fault, and then somebody who had lost nothing there got through."""
+    _at_fault: bool = False
     _tries: int = 0
 
     def refused(self, cause: AwayCause, text: str, now: float) -> None:
@@ -62,6 +65,7 @@ class StageHealth:
             self.suspected.add(who)
         if self.away is None and not (alone and (len(self.suspected) >= DIFFERENT or not proven)):
             return True
+        self._at_fault = True
         self._hold("keeps_ending", f"the workers of {len(self.suspected)} jobs ended one after the other", now)
         return False
 
@@ -70,8 +74,10 @@ class StageHealth:
         over, self.away = self.away, None
         return over
 
-    def finished(self) -> None:
+    def finished(self, who: str) -> None:
         """A piece of work was done from its beginning to its end."""
+        self.acquittals += self._at_fault and who not in self.suspected
+        self._at_fault = False
         self.suspected.clear()
         self._tries = 0
 

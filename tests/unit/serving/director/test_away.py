@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 
 import pytest
 
@@ -12,7 +11,7 @@ from serving.director.attempt import MAX_CRASHES
 from serving.director.stage_health import LONGEST_PAUSE_S
 from serving.jobs.history import EventKind
 from serving.jobs.record import JobState
-from serving.stage_names import CONDITIONER, DENOISER, RENDERER, TEXT_ENCODER, StageName
+from serving.stage_names import CONDITIONER, DENOISER, RENDERER, StageName
 from serving.stages.contracts import StageAway, StageLost
 from tests.unit.serving.director.simulated import Bureau
 
@@ -42,7 +41,7 @@ def kills(stage: StageName) -> Trouble:
     return trouble
 
 
-def kills_for(stage: StageName, *poison: str) -> Trouble:
+def kills_for(stage: StageName, poison: Container[str]) -> Trouble:
     """These jobs, or what they hand in, end their workers; all others are done."""
 
     async def trouble(called: StageName, whose: str) -> None:
@@ -54,18 +53,14 @@ def kills_for(stage: StageName, *poison: str) -> Trouble:
     return trouble
 
 
-@pytest.mark.parametrize("stage", [RENDERER, CONDITIONER, DENOISER, TEXT_ENCODER])
+@pytest.mark.parametrize("stage", [RENDERER, CONDITIONER, DENOISER])
 @pytest.mark.parametrize("trouble", [refuses, kills])
-@pytest.mark.parametrize("worked_before", [False, True])
 def test_a_stage_that_is_away_for_everybody_costs_no_job(
-    stage: StageName, trouble: Callable[[StageName], Trouble], *, worked_before: bool
+    stage: StageName, trouble: Callable[[StageName], Trouble]
 ) -> None:
-    bureau = Bureau()
-
     async def play(bureau: Bureau) -> None:
-        if worked_before:
-            first = await bureau.job(references=(PICTURE,))
-            assert await bureau.all_ended([first], within_s=30) == {JobState.SUCCEEDED: 1}
+        first = await bureau.job(references=(PICTURE,))  # so it has worked before
+        assert await bureau.all_ended([first], within_s=30) == {JobState.SUCCEEDED: 1}
         bureau.stages.trouble = trouble(stage)
         jobs = [await bureau.job(tenant=f"t{number % 6}", references=(PICTURE,)) for number in range(60)]
         bureau.stages.calls.clear()
@@ -82,7 +77,7 @@ def test_a_stage_that_is_away_for_everybody_costs_no_job(
         assert await bureau.all_ended(jobs, within_s=LONGEST_PAUSE_S + 60) == {JobState.SUCCEEDED: 60}
         assert not any("away" in why for why in bureau.whys().values())
 
-    bureau.run(play)
+    Bureau().run(play)
 
 
 def test_while_a_stage_is_away_nothing_is_written_but_that_a_job_waits_and_goes_on() -> None:
@@ -120,7 +115,7 @@ def test_a_call_that_waits_for_a_replica_is_told_as_that() -> None:
         bureau.stages.trouble, bureau.stages.up = trouble, {RENDERER: 0}
         jobs = [await bureau.job() for _ in range(12)]
         await asyncio.sleep(AWAY_S)
-        assert bureau.stages.calls[RENDERER] <= 4
+        assert bureau.stages.calls[RENDERER] <= len(jobs)
         assert all("the stage renderer is away: no replica is up" in why for why in bureau.whys().values())
         assert bureau.gauges.values["longtake_stage_away", "renderer", "no_replica"] == 1
         bureau.stages.up = {RENDERER: 1}
@@ -183,11 +178,16 @@ def test_a_call_that_may_have_begun_is_made_again_under_an_attempt_of_its_own_an
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_jobs_that_end_their_workers_on_a_sound_stage_fail_and_no_others(count: int) -> None:
     async def play(bureau: Bureau) -> None:
+        guilty: set[str] = set()
+        bureau.stages.trouble = kills_for(RENDERER, guilty)
         jobs = [await bureau.job(tenant=f"t{number % 6}") for number in range(60)]
-        poison = jobs[:count]
-        bureau.stages.trouble = kills_for(RENDERER, *(job.id for job in poison))
-        ends = await bureau.all_ended(jobs, within_s=600)
-        assert ends == {JobState.FAILED: count, JobState.SUCCEEDED: 60 - count}
+        poison = jobs[-count:]
+        guilty.update(job.id for job in poison)
+        for _ in range(40):
+            await asyncio.sleep(15)
+            jobs.append(await bureau.job(tenant="t7"))
+        ends = await bureau.all_ended(jobs, within_s=60)
+        assert ends == {JobState.FAILED: count, JobState.SUCCEEDED: 100 - count}
         assert await bureau.states(poison) == {JobState.FAILED: count}
 
     Bureau().run(play)
@@ -195,7 +195,7 @@ def test_jobs_that_end_their_workers_on_a_sound_stage_fail_and_no_others(count: 
 
 def test_a_picture_that_ends_its_workers_is_quarantined_while_others_are_read() -> None:
     async def play(bureau: Bureau) -> None:
-        bureau.stages.trouble = kills_for(CONDITIONER, "f" * 64)
+        bureau.stages.trouble = kills_for(CONDITIONER, ("f" * 64,))
         jobs = [await bureau.job(references=(PICTURE,)) for _ in range(20)]
         poison = [await bureau.job(references=("f" * 64,)) for _ in range(2)]
         await bureau.all_ended([*jobs, *poison], within_s=600)
@@ -217,7 +217,7 @@ def test_one_job_on_a_stage_that_worked_before_comes_to_an_end_and_on_one_that_n
         assert (await bureau.now_of(job)).state is JobState.SUCCEEDED
 
         another = await bureau.job()
-        bureau.stages.trouble = kills_for(RENDERER, another.id)
+        bureau.stages.trouble = kills_for(RENDERER, (another.id,))
         await bureau.all_ended([another], within_s=60)
         assert (await bureau.now_of(another)).state is JobState.FAILED
         assert len(bureau.letters()) == 1
@@ -230,8 +230,8 @@ def test_a_death_that_a_reference_brought_counts_for_the_stage_that_died() -> No
         bureau.stages.trouble = kills(CONDITIONER)
         await bureau.job()
         await asyncio.sleep(60)
-        away = {stage for (name, stage, *_), value in bureau.gauges.values.items() if "stage_away" in name and value}
+        gauges = bureau.gauges.values.items()
+        away = {labels[0] for (name, *labels), value in gauges if name == "longtake_stage_away" and value}
         assert away == {CONDITIONER}
-        assert Counter(bureau.whys().values())
 
     Bureau().run(play)

@@ -1,0 +1,91 @@
+"""Is it the job or the stage? The rules, one by one."""
+
+from __future__ import annotations
+
+import pytest
+
+from serving.director.stage_health import FIRST_PAUSE_S, LONGEST_PAUSE_S, StageHealth
+
+
+def _health(chance: float = 1.0) -> StageHealth:
+    return StageHealth(lambda: chance)
+
+
+def test_the_pauses_grow_to_a_bound_and_begin_anew_once_something_is_finished() -> None:
+    health, pauses = _health(), []
+    for _ in range(100):
+        health.refused("no_replica", "none", now=5.0)
+        pauses.append(health.next_try - 5.0)
+    assert pauses[:4] == pytest.approx([FIRST_PAUSE_S * 2**tries for tries in range(4)])
+    assert pauses[-1] == pytest.approx(LONGEST_PAUSE_S)
+    health.up()
+    health.finished("a")
+    health.refused("no_replica", "none", now=5.0)
+    assert health.next_try - 5.0 == pytest.approx(FIRST_PAUSE_S)
+
+
+def test_pauses_are_shortened_by_chance_by_half_at_most() -> None:
+    for chance in (0.0, 0.5, 1.0):
+        health = _health(chance)
+        health.refused("full", "", now=0.0)
+        assert health.next_try == pytest.approx(FIRST_PAUSE_S * (0.5 + chance / 2))
+
+
+def test_one_job_that_dies_on_a_stage_that_has_worked_is_to_blame() -> None:
+    health = _health()
+    assert all(health.lost("a", 0.0, alone=True, proven=True) for _ in range(10))
+    assert health.away is None
+
+
+def test_several_that_die_alone_in_a_row_show_that_it_is_the_stage() -> None:
+    health = _health()
+    assert health.lost("a", 0.0, alone=True, proven=True)
+    assert not health.lost("b", 1.0, alone=True, proven=True)
+    assert health.away is not None
+    assert (health.away.cause, health.away.since) == ("keeps_ending", 1.0)
+    assert not health.lost("a", 2.0, alone=True, proven=True)
+
+
+def test_a_success_in_between_clears_it() -> None:
+    health = _health()
+    for who in "abcdef":
+        assert health.lost(who, 0.0, alone=True, proven=True)
+        health.finished(who)
+
+
+def test_jobs_that_died_together_prove_nothing() -> None:
+    health = _health()
+    assert all(health.lost(who, 0.0, alone=False, proven=True) for who in "abcdef")
+
+
+def test_one_that_dies_on_a_stage_that_never_worked_cannot_be_blamed() -> None:
+    health = _health()
+    assert health.lost("a", 0.0, alone=False, proven=False)
+    assert not health.lost("a", 0.0, alone=True, proven=False)
+
+
+def test_who_lost_nothing_there_is_the_better_try() -> None:
+    health = _health()
+    health.lost("a", 0.0, alone=True, proven=False)
+    assert (health.prefers("a"), health.prefers("b")) == (False, True)
+    health.up()
+    assert not health.prefers("b")
+
+
+def test_between_two_ends_of_its_workers_no_replica_is_up_and_that_explains_nothing() -> None:
+    health = _health()
+    health.lost("a", 0.0, alone=True, proven=False)
+    health.refused("no_replica", "none", 1.0)
+    assert health.away is not None
+    assert health.away.cause == "keeps_ending"
+
+
+@pytest.mark.parametrize(("who", "acquittals"), [("c", 1), ("a", 0)])
+def test_the_stage_is_acquitted_by_one_who_gets_through_and_had_lost_nothing(who: str, acquittals: int) -> None:
+    health = _health()
+    for lost in "ab":
+        health.lost(lost, 0.0, alone=True, proven=True)
+    health.up()
+    for finished in (who, "d"):
+        health.finished(finished)
+    assert health.acquittals == acquittals
