@@ -22,6 +22,7 @@ from serving.cli.output import (
     describe_plan,
     fail,
     print_json,
+    seconds_of,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ Ttl = Annotated[str, typer.Option(help="Delete it after this time, like 12h, 7d.
 PlanOnly = Annotated[bool, typer.Option("--plan", help="Only check and plan: say what it would take, make nothing.")]
 Save = Annotated[Path | None, typer.Option("--save", help="Where to save the result.", show_default="<id>.mp4 or .png")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the id and return; `longtake watch ID` follows it.")]
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def generate(
@@ -185,17 +185,7 @@ def extend(
 
 def _times(deadline: str, priority: int | None, ttl: str) -> dict[str, Any]:
     """The options as arguments of `create_request`."""
-    return {"deadline_s": _seconds("deadline", deadline), "priority": priority, "ttl_s": _seconds("ttl", ttl)}
-
-
-def _seconds(name: str, text: str) -> float | None:
-    """`90s`, `5m`, `2h`, `7d`."""
-    if not text:
-        return None
-    number, unit = text[:-1], _UNITS.get(text[-1])
-    if unit is None or not number.replace(".", "", 1).isdigit():
-        fail(f"--{name} {text!r}: write a number and s, m, h or d, like 90s or 7d", USAGE)
-    return float(number) * (unit or 0)
+    return {"deadline_s": seconds_of("deadline", deadline), "priority": priority, "ttl_s": seconds_of("ttl", ttl)}
 
 
 def _media(client: Client, source: str) -> Media:

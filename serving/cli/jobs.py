@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.cli.output import SERVER, ApiKey, Output, Server, Tls, as_dict, connected, describe, print_json, state_of
+from serving.cli.output import (
+    SERVER,
+    USAGE,
+    ApiKey,
+    Output,
+    Server,
+    Tls,
+    as_dict,
+    connected,
+    describe,
+    fail,
+    print_json,
+    seconds_of,
+    state_of,
+)
 
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    from serving.gen.longtake.v1.jobs_pb2 import Job
+    from serving.gen.longtake.v1.jobs_pb2 import Job, RequeuedJob, RequeueJobsRequest
 
 app = typer.Typer(name="jobs", help="The queue, the life of a job, dead letters.", no_args_is_help=True)
 JobId = Annotated[str, typer.Argument(help="A video's id; its job has the same one.")]
@@ -71,12 +85,55 @@ def explain(
 
 @app.command()
 def requeue(
-    job: JobId, server: Server = SERVER, api_key: ApiKey = None, tls: Tls = False, output: Output = "text"
+    jobs: Annotated[list[str] | None, typer.Argument(help="Dead letters by their ids; or `--all`.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All dead letters that the options below leave.")] = False,
+    code: Annotated[str, typer.Option(help="Failed with this code, like WORKERS_CRASHED.", show_default="any")] = "",
+    stage: Annotated[str, typer.Option(help="Failed at this stage, like renderer.", show_default="any")] = "",
+    since: Annotated[str, typer.Option(help="Failed within this time, like 2h.", show_default="ever")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="Run so many again, at most.")] = 1000,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell which ones, and do nothing.")] = False,
+    server: Server = SERVER,
+    api_key: ApiKey = None,
+    tls: Tls = False,
+    output: Output = "text",
 ) -> None:
-    """Run a dead letter again: a new video with the same request and seed. Asking twice gives the same one."""
+    """Run dead letters again: new videos with the same requests and seeds. Asking twice gives the same ones.
+
+    Pictures that were refused because of them are taken again. `--all` can be stopped and asked for again at any time.
+    The dead letters are those of the API key's tenant.
+
+    Example: longtake jobs requeue --all --code WORKERS_CRASHED --since 2h --dry-run
+    """
+    if all_ == bool(jobs) or (jobs and (code or stage or since or dry_run)):
+        fail("name jobs by their ids, or say --all, which --code, --stage, --since and --dry-run narrow", USAGE)
     with connected(server, api_key, tls=tls) as client:
-        again = client.requeue(job)
-    print_json(as_dict(again)) if output == "json" else typer.echo(describe(again))
+        if jobs:
+            for job in jobs:
+                again = client.requeue(job)
+                print_json(as_dict(again)) if output == "json" else typer.echo(describe(again))
+            return
+        seconds = seconds_of("since", since)
+        done = [*_each(client.requeue_all(_wanted(code, stage, seconds, dry_run=dry_run), limit=limit), output)]
+    would = "would be run again: leave out --dry-run" if dry_run else "run again"
+    typer.echo(
+        f"{len(done)} dead letters {would}" + (f"; stopped at --limit {limit}" if len(done) == limit else ""), err=True
+    )
+
+
+def _wanted(code: str, stage: str, since_s: float | None, *, dry_run: bool) -> RequeueJobsRequest:
+    from serving.gen.longtake.v1.jobs_pb2 import RequeueJobsRequest
+
+    wanted = RequeueJobsRequest(code=code, stage=stage, validate_only=dry_run)
+    if since_s is not None:
+        wanted.since.FromDatetime(datetime.now(UTC) - timedelta(seconds=since_s))
+    return wanted
+
+
+def _each(found: Iterable[RequeuedJob], output: str) -> Iterator[RequeuedJob]:
+    """Told as they come: there may be many."""
+    for job in found:
+        print_json(as_dict(job)) if output == "json" else typer.echo(f"{job.id}  {job.again}".rstrip())
+        yield job
 
 
 def _line(job: Job) -> str:

@@ -34,6 +34,8 @@ SERVER = "127.0.0.1:50051"
 CALL_S = 600.0
 """A call may take so long: a create fetches and checks all its inputs before it answers."""
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
 
 @contextmanager
 def connected(server: str, api_key: str | None, *, tls: bool) -> Iterator[Client]:
@@ -120,3 +122,13 @@ def describe_plan(video: Video) -> str:
         "note": "\n               ".join(video.warnings),
     }
     return "\n".join(f"{name:<14} {value}" for name, value in lines.items() if value)
+
+
+def seconds_of(name: str, text: str) -> float | None:
+    """The time that an option says, like `90s`, `5m`, `2h`, `7d`; None for an empty one. Ends the command else."""
+    if not text:
+        return None
+    number, unit = text[:-1], _UNITS.get(text[-1])
+    if unit is None or not number.replace(".", "", 1).isdigit():
+        fail(f"--{name} {text!r}: write a number and s, m, h or d, like 90s or 7d", USAGE)
+    return float(number) * (unit or 0)

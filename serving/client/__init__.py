@@ -54,6 +54,7 @@ from serving.client.errors import (
 from serving.client.options import DEFAULT_SERVER
 from serving.client.requests import create_request
 from serving.client.sync import Client
+from serving.gen.longtake.v1.jobs_pb2 import RequeueJobsRequest
 from serving.gen.longtake.v1.videos_pb2 import Extension, Media, Video
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "NotFound",
     "NothingToDownload",
     "PermissionDenied",
+    "RequeueJobsRequest",
     "ResourceExhausted",
     "Unauthenticated",
     "Unavailable",

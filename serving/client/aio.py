@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +17,7 @@ from serving.client.options import DEFAULT_SERVER, RETRIES, TIMEOUT_S, Options
 from serving.client.requests import named_media
 from serving.client.saving import FilePart, Progress, image_urls_of, url_of
 from serving.gen.longtake.v1.files_pb2 import File
-from serving.gen.longtake.v1.jobs_pb2 import Job, JobHistory
+from serving.gen.longtake.v1.jobs_pb2 import Job, JobHistory, RequeuedJob, RequeueJobsRequest
 from serving.gen.longtake.v1.models_pb2 import Model
 from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Lineage, Media, Video, WatchVideoResponse
 
@@ -232,6 +233,16 @@ class AsyncClient:
         serving.client.errors.FailedPrecondition: ...no dead letter...
         """
         return await self._calls.ask(calls.requeue(video))
+
+    def requeue_all(self, which: RequeueJobsRequest, *, limit: int) -> AsyncGenerator[RequeuedJob]:
+        """Run dead letters again that `which` describes, `limit` at most; or, by its `validate_only`, tell them.
+
+        Who stops halfway, or is stopped, begins anew: what was run again is no dead letter any more.
+
+        >>> [again.id async for again in client.requeue_all(RequeueJobsRequest(code="INTERNAL"), limit=100)]
+        []
+        """
+        return self._calls.items(partial(calls.requeue_page, which), calls.requeued_in, limit)
 
     async def models(self) -> Sequence[Model]:
         """What the server can make.

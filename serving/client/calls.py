@@ -114,6 +114,18 @@ def requeue(video: str) -> Call[videos_pb2.Video]:
     return Call("/longtake.v1.Jobs/RequeueJob", jobs_pb2.RequeueJobRequest(id=video), videos_pb2.Video)
 
 
+def requeue_page(request: jobs_pb2.RequeueJobsRequest, size: int, token: str) -> Call[jobs_pb2.RequeueJobsResponse]:
+    """A second one does nothing twice, but would not tell of what the first one did."""
+    page = jobs_pb2.RequeueJobsRequest(page_size=min(size, MOST), page_token=token)
+    page.MergeFrom(request)
+    return Call("/longtake.v1.Jobs/RequeueJobs", page, jobs_pb2.RequeueJobsResponse, repeatable=False)
+
+
+def requeued_in(page: jobs_pb2.RequeueJobsResponse) -> tuple[Sequence[jobs_pb2.RequeuedJob], str]:
+    """As `videos_in`."""
+    return page.jobs, page.next_page_token
+
+
 def list_models() -> Call[models_pb2.ListModelsResponse]:
     return Call("/longtake.v1.Models/ListModels", models_pb2.ListModelsRequest(), models_pb2.ListModelsResponse)
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -15,7 +16,7 @@ from serving.client.requests import named_media
 from serving.client.saving import FilePart, Progress, image_urls_of, url_of
 from serving.client.sync_calls import SyncCalls
 from serving.gen.longtake.v1.files_pb2 import File
-from serving.gen.longtake.v1.jobs_pb2 import Job, JobHistory
+from serving.gen.longtake.v1.jobs_pb2 import Job, JobHistory, RequeuedJob, RequeueJobsRequest
 from serving.gen.longtake.v1.models_pb2 import Model
 from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Lineage, Media, Video, WatchVideoResponse
 
@@ -229,6 +230,16 @@ class Client:
         serving.client.errors.FailedPrecondition: ...no dead letter...
         """
         return self._calls.ask(calls.requeue(video))
+
+    def requeue_all(self, which: RequeueJobsRequest, *, limit: int) -> Generator[RequeuedJob]:
+        """Run dead letters again that `which` describes, `limit` at most; or, by its `validate_only`, tell them.
+
+        Who stops halfway, or is stopped, begins anew: what was run again is no dead letter any more.
+
+        >>> [again.id for again in client.requeue_all(RequeueJobsRequest(code="INTERNAL"), limit=100)]
+        []
+        """
+        return self._calls.items(partial(calls.requeue_page, which), calls.requeued_in, limit)
 
     def models(self) -> Sequence[Model]:
         """What the server can make.

@@ -8,8 +8,9 @@ place. Its id is derived from the dead one's, so asking twice makes one job.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from serving.errors import FailedPrecondition
+from serving.errors import FailedPrecondition, InvalidArgument
 from serving.frontdoor.follow.director_link import DirectorLink
 from serving.jobs.dead import DeadLetters
 from serving.jobs.history import Event, EventKind
@@ -17,8 +18,40 @@ from serving.jobs.ids import derived_id
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 
-REQUEUED = ("WORKERS_CRASHED", "INTERNAL")
+REQUEUED = ("WORKERS_CRASHED", "INTERNAL", "MODEL_UNKNOWN")
 """Error codes of failures that were no fault of the caller."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which dead letters."""
+
+    code: str = ""
+    """One of `REQUEUED`; empty: any."""
+    stage: str = ""
+    """Where the workers died; empty: anywhere."""
+    since_ms: int = 0
+    """When the job failed, at the earliest."""
+
+    def __post_init__(self) -> None:
+        if self.code and self.code not in REQUEUED:
+            raise InvalidArgument("code", f"jobs are run again that failed with one of {', '.join(REQUEUED)}")
+
+
+@dataclass(frozen=True)
+class Again:
+    """A dead letter, and the job that does it again; None where it would be one."""
+
+    dead: str
+    job: str | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of them, and the last dead letter that was looked at; empty when there are no more."""
+
+    found: tuple[Again, ...]
+    after: str
 
 
 class DeadJobs:
@@ -42,13 +75,39 @@ class DeadJobs:
     async def requeue(self, tenant: str, job: str) -> JobRecord:
         """Run it again. Raises `NotFound`, and `FailedPrecondition` for a job that is no dead letter."""
         dead = await self._jobs.get(tenant, job)
-        if dead.state is not JobState.FAILED or dead.error is None or dead.error.code not in REQUEUED:
+        if not _is_dead(dead):
             raise FailedPrecondition(
                 f"{job} is no dead letter: only jobs that failed by crashed workers or an internal error are run "
                 "again; make a new video instead",
                 reason="NO_DEAD_LETTER",
             )
-        now = self._now_ms()
+        return await self._again(dead)
+
+    async def requeue_page(self, tenant: str, wanted: Wanted, *, after: str, size: int, only_told: bool) -> Page:
+        """Run the wanted ones of the next `size` dead letters again. `only_told`: say which, and do nothing."""
+        found, last, seen = [], "", 0
+        async for job in self._letters.of(tenant, after=after, limit=size):
+            last, seen = job, seen + 1
+            dead = await self._jobs.find(tenant, job)
+            if dead is None or not await self._is_wanted(dead, wanted):
+                continue
+            try:
+                again = None if only_told else await self._again(dead)
+            except FailedPrecondition:  # it was run again before, and that video was deleted
+                await self._letters.lift(dead)
+                continue
+            found.append(Again(dead.id, again.id if again else None))
+        return Page(tuple(found), last if seen == size else "")
+
+    async def _is_wanted(self, dead: JobRecord, wanted: Wanted) -> bool:
+        if not _is_dead(dead) or (dead.finished_ms or 0) < wanted.since_ms:
+            return False
+        if wanted.code and (dead.error is None or dead.error.code != wanted.code):
+            return False
+        return not wanted.stage or await self._letters.stage_of(dead.tenant, dead.id) == wanted.stage
+
+    async def _again(self, dead: JobRecord) -> JobRecord:
+        tenant, job, now = dead.tenant, dead.id, self._now_ms()
         again = JobRecord(
             id=derived_id("vid_", tenant, f"requeue/{job}"),
             tenant=tenant,
@@ -65,3 +124,7 @@ class DeadJobs:
         await self._letters.lift(dead)
         self._link.wake(tenant, record.id)
         return record
+
+
+def _is_dead(record: JobRecord) -> bool:
+    return record.state is JobState.FAILED and record.error is not None and record.error.code in REQUEUED

@@ -32,11 +32,19 @@ class DeadLetters:
         letter = json.dumps({"job": record.id, "stage": stage, "why": why}).encode()
         await self._store.put_if_absent(keys.dead_letter(record.tenant, record.id), letter)
 
-    async def of(self, tenant: str) -> AsyncIterator[str]:
-        """Ids of a tenant's dead letters."""
+    async def of(self, tenant: str, *, after: str = "", limit: int | None = None) -> AsyncIterator[str]:
+        """Ids of a tenant's dead letters, behind that one, in their order."""
         prefix = keys.dead_letters_of(tenant)
-        async for entry in self._store.list(prefix):
+        async for entry in self._store.list(prefix, after=prefix + after if after else "", limit=limit):
             yield entry.key.removeprefix(prefix)
+
+    async def stage_of(self, tenant: str, job: str) -> str:
+        """The stage at which its workers died; empty where it was none, or there is no letter any more."""
+        try:
+            letter = json.loads((await self._store.get(keys.dead_letter(tenant, job))).data)
+        except NotFound:
+            return ""
+        return str(letter["stage"])
 
     async def quarantined(self, tenant: str, digest: str) -> dict[str, object] | None:
         """Who found the input harmful, or None."""

@@ -124,6 +124,10 @@ def test_a_job_that_fails_is_exit_code_1_with_the_reason(cli: Cli) -> None:
         (("status", "vid_x", "--server", "127.0.0.1:1"), UNREACHABLE, "longtake up"),
         (("generate", "x", "--deadline", "soon"), USAGE, "--deadline"),
         (("jobs", "requeue", "vid_nothing"), NOT_FOUND, "vid_nothing"),
+        (("jobs", "requeue"), USAGE, "--all"),
+        (("jobs", "requeue", "vid_x", "--all"), USAGE, "--all"),
+        (("jobs", "requeue", "--all", "--code", "EXPIRED"), USAGE, "WORKERS_CRASHED"),
+        (("jobs", "requeue", "--all", "--since", "soon"), USAGE, "--since"),
         (("no-such-command",), USAGE, "no-such-command"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -134,6 +138,12 @@ def test_what_is_wrong_is_one_line_and_a_code(cli: Cli, words: tuple[str, ...], 
     assert says.lower() in done.stderr.lower()
     assert "Traceback" not in done.stderr
     assert not done.stdout
+
+
+def test_dead_letters_are_run_again_by_what_they_have_in_common(cli: Cli) -> None:
+    done = cli.run("jobs", "requeue", "--all", "--code", "INTERNAL", "--since", "2h", "--dry-run")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "0 dead letters would be run again" in done.stderr
 
 
 def test_ctrl_c_stops_the_watching_and_not_the_video(cli: Cli) -> None:

@@ -192,6 +192,37 @@ async def test_a_dead_letter_is_run_again_once(client: Client, store: Store, job
     assert dead.id not in [job.video.id for job in (await jobs.ListJobs(jobs_pb2.ListJobsRequest(dead=True))).jobs]
 
 
+async def test_many_dead_letters_are_run_again_page_by_page_as_they_are_described(
+    client: Client, store: Store, jobs: jobs_pb2_grpc.JobsAsyncStub
+) -> None:
+    async def asked(**fields: Any) -> list[str]:
+        found, token = [], ""
+        while True:
+            request = jobs_pb2.RequeueJobsRequest(page_size=2, page_token=token, **fields)
+            page = await jobs.RequeueJobs(request)
+            assert len(page.jobs) <= 2
+            found += [job.id for job in page.jobs if bool(job.again) is not fields.get("validate_only", False)]
+            token = page.next_page_token
+            if not token:
+                return found
+
+    await asked()  # those of other tests
+    dead = [(await _dead(client, store)).id for _ in range(5)]
+    late = Timestamp()
+    late.FromMilliseconds(round(1000 * time.time()) + 3_600_000)
+
+    assert sorted(await asked(validate_only=True)) == sorted(dead)
+    assert await asked(code="INTERNAL") == await asked(stage="renderer") == await asked(since=late) == []
+    assert sorted(await asked(code="WORKERS_CRASHED", stage="conditioner", since=Timestamp(seconds=1))) == sorted(dead)
+    assert await asked() == []
+    waiting = [job.requeue_of for job in (await jobs.ListJobs(jobs_pb2.ListJobsRequest())).jobs]
+    assert set(dead) <= set(waiting)
+    async with refused(grpc.StatusCode.INVALID_ARGUMENT, "WORKERS_CRASHED", field="code"):
+        await jobs.RequeueJobs(jobs_pb2.RequeueJobsRequest(code="EXPIRED"))
+    async with refused(grpc.StatusCode.INVALID_ARGUMENT, "token", field="page_token"):
+        await jobs.RequeueJobs(jobs_pb2.RequeueJobsRequest(page_token="x"))
+
+
 async def test_what_failed_by_its_callers_fault_is_not_run_again(
     client: Client, jobs: jobs_pb2_grpc.JobsAsyncStub
 ) -> None:
@@ -227,7 +258,8 @@ async def _dead(client: Client, store: Store, *, quarantine: bool = False, **fie
     record = await _left_half_done(client, store, **fields)
     await DeadLetters(store).bury(record, stage="conditioner", why="it crashed", quarantine=quarantine)
     error = JobError(code="WORKERS_CRASHED", message="it crashed")
-    return await Jobs(store).transition(record, state=JobState.FAILED, error=error)
+    now_ms = round(1000 * time.time())
+    return await Jobs(store).transition(record, state=JobState.FAILED, error=error, finished_ms=now_ms)
 
 
 async def test_a_record_that_cannot_be_read_hides_no_other_job(

@@ -18,16 +18,18 @@ from serving.frontdoor.edge.auth import Caller
 from serving.frontdoor.edge.rpc import Call
 from serving.frontdoor.edge.timestamps import timestamp
 from serving.frontdoor.follow.views import View
-from serving.frontdoor.requeue import DeadJobs
+from serving.frontdoor.requeue import DeadJobs, Wanted
 from serving.frontdoor.surfaces.longtake.messages import VideoMessages
 from serving.frontdoor.videos import Videos
 from serving.gen.longtake.v1 import jobs_pb2, videos_pb2
 from serving.jobs.history import Event, Prediction, WorkSpan
 from serving.jobs.repository import Jobs
+from serving.paging import decode_token, encode_token, page_size
 from serving.stage_names import DENOISER
 
 AT_ONCE = 16
 """Records that are read side by side."""
+_DEAD = "dead"
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,21 @@ class JobsService:
         """Run a dead letter again."""
         record = await self.dead_jobs.requeue(call.caller.tenant, request.id)
         return await self.messages.of(await self.videos.view(call.caller, record.id))
+
+    async def RequeueJobs(self, request: jobs_pb2.RequeueJobsRequest, call: Call) -> jobs_pb2.RequeueJobsResponse:
+        """Run a page of dead letters again."""
+        since_ms = request.since.ToMilliseconds() if request.HasField("since") else 0
+        page = await self.dead_jobs.requeue_page(
+            call.caller.tenant,
+            Wanted(request.code, request.stage, since_ms),
+            after=decode_token(request.page_token, _DEAD) if request.page_token else "",
+            size=page_size(request.page_size),
+            only_told=request.validate_only,
+        )
+        return jobs_pb2.RequeueJobsResponse(
+            jobs=[jobs_pb2.RequeuedJob(id=found.dead, again=found.job or "") for found in page.found],
+            next_page_token=encode_token(page.after, _DEAD) if page.after else "",
+        )
 
     async def _views(self, caller: Caller, names: Sequence[str]) -> list[View]:
         """As these jobs stand: from memory where that is safe, else from the store, some at a time."""

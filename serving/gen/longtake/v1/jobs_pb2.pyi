@@ -74,8 +74,9 @@ class Job(_message.Message):
     """Engine seconds that the job still needs, as learnt from earlier ones; 0 while nothing is known."""
     why: _builtins.str
     """Why it has its place in the queue: "running", "next", "waits its turn", "over its share" (others that had less go
-    first) or "cannot be in time" (those that can go first). Empty for dead letters, for jobs far back in a long queue
-    or in a pause after a fault, and while the front door does not hear the Director.
+    first) or "cannot be in time" (those that can go first). While a stage is away it says so and since when, instead
+    for a job that waits for it, behind "; " for one that is queued. Empty for dead letters, for jobs far back in a
+    long queue or in a pause after a fault, and while the front door does not hear the Director.
     """
     requeue_of: _builtins.str
     """The dead letter that this job does again; empty for all others."""
@@ -273,3 +274,93 @@ class RequeueJobRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RequeueJobRequest: _TypeAlias = RequeueJobRequest  # noqa: Y015
+
+@_typing.final
+class RequeueJobsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """Only those that failed with this code: WORKERS_CRASHED, INTERNAL or MODEL_UNKNOWN. Empty: all of them."""
+    stage: _builtins.str
+    """Only those that failed at this stage, e.g. renderer, or ingest. Empty: at any."""
+    page_size: _builtins.int
+    """Dead letters that are looked at: 20 when unset, 100 at most. Fewer may match, or none."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before, with the same filter."""
+    validate_only: _builtins.bool
+    """Tell which ones would be run again, and do nothing."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Only those that failed then or later."""
+
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        stage: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "page_size", b"page_size", "page_token", b"page_token", "since", b"since", "stage", b"stage", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequeueJobsRequest: _TypeAlias = RequeueJobsRequest  # noqa: Y015
+
+@_typing.final
+class RequeueJobsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOBS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty when all have been looked at."""
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequeuedJob]: ...
+    def __init__(
+        self,
+        *,
+        jobs: _abc.Iterable[Global___RequeuedJob] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequeueJobsResponse: _TypeAlias = RequeueJobsResponse  # noqa: Y015
+
+@_typing.final
+class RequeuedJob(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    AGAIN_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The dead letter."""
+    again: _builtins.str
+    """The video that takes its place; empty with `validate_only`."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        again: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["again", b"again", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequeuedJob: _TypeAlias = RequeuedJob  # noqa: Y015

@@ -52,6 +52,11 @@ class JobsStub:
                 request_serializer=longtake_dot_v1_dot_jobs__pb2.RequeueJobRequest.SerializeToString,
                 response_deserializer=longtake_dot_v1_dot_videos__pb2.Video.FromString,
                 _registered_method=True)
+        self.RequeueJobs = channel.unary_unary(
+                '/longtake.v1.Jobs/RequeueJobs',
+                request_serializer=longtake_dot_v1_dot_jobs__pb2.RequeueJobsRequest.SerializeToString,
+                response_deserializer=longtake_dot_v1_dot_jobs__pb2.RequeueJobsResponse.FromString,
+                _registered_method=True)
 
 
 class JobsServicer:
@@ -81,6 +86,14 @@ class JobsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RequeueJobs(self, request, context):
+        """The same for many of the caller's dead letters, a page at a time. Those that were run again are dead letters no more,
+        so who begins anew after a lost answer does nothing twice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -98,6 +111,11 @@ def add_JobsServicer_to_server(servicer, server):
                     servicer.RequeueJob,
                     request_deserializer=longtake_dot_v1_dot_jobs__pb2.RequeueJobRequest.FromString,
                     response_serializer=longtake_dot_v1_dot_videos__pb2.Video.SerializeToString,
+            ),
+            'RequeueJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequeueJobs,
+                    request_deserializer=longtake_dot_v1_dot_jobs__pb2.RequeueJobsRequest.FromString,
+                    response_serializer=longtake_dot_v1_dot_jobs__pb2.RequeueJobsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -183,6 +201,33 @@ class Jobs:
             '/longtake.v1.Jobs/RequeueJob',
             longtake_dot_v1_dot_jobs__pb2.RequeueJobRequest.SerializeToString,
             longtake_dot_v1_dot_videos__pb2.Video.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequeueJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/longtake.v1.Jobs/RequeueJobs',
+            longtake_dot_v1_dot_jobs__pb2.RequeueJobsRequest.SerializeToString,
+            longtake_dot_v1_dot_jobs__pb2.RequeueJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

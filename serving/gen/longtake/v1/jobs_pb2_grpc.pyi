@@ -44,6 +44,10 @@ class JobsStub:
     """The life of a job, in order."""
     RequeueJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RequeueJobRequest, _videos_pb2.Video]
     """Run a dead letter again: a new video with the same request and seed. Asking twice returns the same video."""
+    RequeueJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RequeueJobsRequest, _jobs_pb2.RequeueJobsResponse]
+    """The same for many of the caller's dead letters, a page at a time. Those that were run again are dead letters no more,
+    so who begins anew after a lost answer does nothing twice.
+    """
 
 @_typing.type_check_only
 class JobsAsyncStub(JobsStub):
@@ -60,6 +64,10 @@ class JobsAsyncStub(JobsStub):
     """The life of a job, in order."""
     RequeueJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RequeueJobRequest, _videos_pb2.Video]  # type: ignore[assignment]
     """Run a dead letter again: a new video with the same request and seed. Asking twice returns the same video."""
+    RequeueJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RequeueJobsRequest, _jobs_pb2.RequeueJobsResponse]  # type: ignore[assignment]
+    """The same for many of the caller's dead letters, a page at a time. Those that were run again are dead letters no more,
+    so who begins anew after a lost answer does nothing twice.
+    """
 
 class JobsServicer(metaclass=_abc_1.ABCMeta):
     """The work behind videos: what waits and runs, what happened to a job, and jobs that failed for no fault of the caller.
@@ -91,5 +99,15 @@ class JobsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_videos_pb2.Video, _abc.Awaitable[_videos_pb2.Video]]:
         """Run a dead letter again: a new video with the same request and seed. Asking twice returns the same video."""
+
+    @_abc_1.abstractmethod
+    def RequeueJobs(
+        self,
+        request: _jobs_pb2.RequeueJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.RequeueJobsResponse, _abc.Awaitable[_jobs_pb2.RequeueJobsResponse]]:
+        """The same for many of the caller's dead letters, a page at a time. Those that were run again are dead letters no more,
+        so who begins anew after a lost answer does nothing twice.
+        """
 
 def add_JobsServicer_to_server(servicer: JobsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
