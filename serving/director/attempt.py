@@ -29,6 +29,8 @@ from serving.stages.contracts import StageAway, StageLost
 MAX_CRASHES = 6
 """Workers that a job may lose without getting further in between."""
 _PAUSE_S = 0.2
+_NOTED_AFTER_S = 2.0
+"""Most of what goes away is back by then."""
 _READS_INPUTS: tuple[CountedWork, ...] = (CONDITIONER, INGEST)
 
 T = TypeVar("T")
@@ -137,16 +139,17 @@ class Attempt:
             gates.left(stages, caller)
 
     async def _enter(self, stages: Sequence[CountedWork], caller: Caller) -> None:
-        """Wait for the stages; the record says so, once when that begins and once when it is over."""
+        """Wait for the stages; where that takes long, the record says so once, and once when it is over."""
         gates = self._context.gates
-        why = gates.closed(stages)
-        if not why:
-            await gates.enter(stages, caller)
-            return
-        if not self._waits:
-            self._waits = True
-            self.note(EventKind.REQUEUED, text=why)
-            await self.write()
+        try:
+            async with asyncio.timeout(None if self._waits else _NOTED_AFTER_S):
+                await gates.enter(stages, caller)
+                return
+        except TimeoutError:
+            gates.left(stages, caller)
+        self._waits = True
+        self.note(EventKind.REQUEUED, text=gates.closed(stages))
+        await self.write()
         await gates.enter(stages, caller)
 
     async def _answer(self, stages: Sequence[CountedWork], caller: Caller, work: Callable[[], Awaitable[T]]) -> T:
@@ -188,6 +191,7 @@ class Attempt:
             self._excused[stage] = acquittals
             await self._next(stage, gone.message, at, crashes=self._before)
             return
+        self._excused.pop(stage, None)
         await self._next(stage, gone.message, at, crashes=counted)
         if counted >= MAX_CRASHES:
             raise Crashed(stage, gone.message, read_inputs=called in _READS_INPUTS)

@@ -93,6 +93,8 @@ class StageGates:
         self._chance = chance
         self._gates: dict[CountedWork, _Gate] = {}
         self._proven: set[StageName] = set()
+        self._up: Mapping[StageName, int] = {}
+        """Replicas of each stage, as they were when that was looked at last."""
         self._looked_at = float("-inf")
 
     # ── before a call ───────────────────────────────────────────────────────────────────────────────────────────
@@ -160,12 +162,11 @@ class StageGates:
 
     async def look(self, stages: Sequence[CountedWork]) -> None:
         """A call to these waits long: see whether there is anybody to answer it."""
-        if _now() - self._looked_at < LOOK_EVERY_S / 2:
-            return
-        self._looked_at = _now()
-        up = await self._replicas()
+        if _now() - self._looked_at > LOOK_EVERY_S / 2:
+            self._looked_at = _now()
+            self._up = await self._replicas()
         for stage in stages:
-            gate, count = self._gate(stage), up.get(_deployment(stage))
+            gate, count = self._gate(stage), self._up.get(_deployment(stage))
             if count == 0 and gate.inside:
                 with self._telling(stage):
                     gate.health.refused("no_replica", "calls wait for one", _now())
@@ -185,10 +186,8 @@ class StageGates:
         if away is None:
             return
         if before is None:
-            gate.since, gate.counted_to = (
-                f"{datetime.fromtimestamp(self._now_ms() / 1000, UTC):%H:%M:%S} UTC",
-                away.since,
-            )
+            gate.since = f"{datetime.fromtimestamp(self._now_ms() / 1000, UTC):%H:%M:%S} UTC"
+            gate.counted_to = away.since
             _log.warning(
                 "a stage is away", stage=stage, cause=away.cause, why=away.text, by=sorted(gate.health.suspected)
             )
