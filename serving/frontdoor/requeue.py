@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from serving.errors import FailedPrecondition, InvalidArgument
+from serving.errors import Corrupt, FailedPrecondition, InvalidArgument, NotFound
 from serving.frontdoor.follow.director_link import DirectorLink
 from serving.jobs.dead import DeadLetters
 from serving.jobs.history import Event, EventKind
@@ -88,8 +88,11 @@ class DeadJobs:
         found, last, seen = [], "", 0
         async for job in self._letters.of(tenant, after=after, limit=size):
             last, seen = job, seen + 1
-            dead = await self._jobs.find(tenant, job)
-            if dead is None or not await self._is_wanted(dead, wanted):
+            try:
+                dead = await self._jobs.get(tenant, job)
+            except (NotFound, Corrupt):  # it was deleted, or a later version wrote it
+                continue
+            if not await self._is_wanted(dead, wanted):
                 continue
             try:
                 again = None if only_told else await self._again(dead)
