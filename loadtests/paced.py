@@ -12,7 +12,7 @@ import hashlib
 import itertools
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from serving.metrics import Unrecorded
 from serving.plan import plan
 from serving.requests import VideoRequest
 from serving.segments.manifest import LatentRef, MediaPart
+from serving.stage_names import StageName
 from serving.stages.contracts import (
     CancelCall,
     ConditionCall,
@@ -196,6 +197,9 @@ class PacedStages:
 
     async def render_image(self, call: ImageCall, latents: Ref) -> ImageResult:
         raise NotImplementedError
+
+    async def replicas(self) -> Mapping[StageName, int]:
+        return {}
 
 
 class PacedOffice:
