@@ -84,7 +84,9 @@ async def moved_by(made: Studio, record: JobRecord) -> Moved:
 
 
 async def _path(made: Studio, record: JobRecord) -> list[SegmentManifest]:
-    return await Segments(made.store, TENANT).path(record.segments[-1])
+    segments = Segments(made.store, TENANT)
+    path = await segments.path(await segments.get(record.segments[-1]))
+    return [await segments.get(segment.digest) for segment in path]
 
 
 def _latents_of(manifest: SegmentManifest) -> tuple[str, str, str]:

@@ -13,7 +13,7 @@ from engines.families.base import Family
 from serving.jobs.history import EventKind
 from serving.jobs.record import JobRecord
 from serving.plan import PlannedSegment
-from serving.segments.manifest import LatentRef, ManifestCanvas, SegmentManifest
+from serving.segments.manifest import Earlier, LatentRef, ManifestCanvas, SegmentManifest
 from serving.stages.contracts import (
     ConditionCall,
     ImageCall,
@@ -103,7 +103,7 @@ def render_call(record: JobRecord, family: Family, parent: SegmentManifest | Non
         model=record.plan.model,
         track=record.plan.track,
         start_frame=parent.total_frames if parent else 0,
-        sequence_start=sum(len(part.fragment_sizes) for part in parent.parts) if parent else 0,
+        sequence_start=parent.fragments if parent else 0,
         lead=history_of(parent).lead(family) if parent else None,
     )
 
@@ -119,11 +119,12 @@ def generated(
     family: Family,
     *,
     parent: SegmentManifest | None,
+    earlier: Earlier | None,
     inputs: InputsResult,
     latents: LatentRef,
     rendered: RenderResult,
 ) -> SegmentManifest:
-    """The manifest of a segment that was just made after `parent`."""
+    """The manifest of a segment that was just made after `parent`; `earlier` is what `Segments.after` says of it."""
     after = grown(history_of(parent) if parent else None, latents, family)
     start_frame = parent.total_frames if parent else 0
     return SegmentManifest(
@@ -149,8 +150,9 @@ def generated(
         effective_references=inputs.effective_references,
         history_left_out=_left_out(start_frame, family),
         init=rendered.init,
-        parts=(*(parent.parts if parent else ()), rendered.media),
+        parts=(rendered.media,),
         thumbnail=rendered.thumbnail,
+        earlier=earlier,
     )
 
 

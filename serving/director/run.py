@@ -100,10 +100,16 @@ class JobRun:
         if last:
             self._tell(Phase.RENDERING, planned.index)
         rendered, rendering = await self._render(planned, parent, made, last=last)
-        manifest = chain.generated(
-            self._record, self._family, parent=parent, inputs=self._inputs, latents=made.latents, rendered=rendered
-        )
         began = self._context.now_ms()
+        manifest = chain.generated(
+            self._record,
+            self._family,
+            parent=parent,
+            earlier=await self._segments.after(parent) if parent else None,
+            inputs=self._inputs,
+            latents=made.latents,
+            rendered=rendered,
+        )
         digest = await self._segments.commit(manifest)
         spans = (made.span, rendering, self._span("committing", began))
         await self._commit(planned, spans, last, segments=(*self._record.segments, digest))

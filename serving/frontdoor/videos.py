@@ -26,6 +26,7 @@ from serving.logs import job_context, logger
 from serving.paging import decode_token, encode_token
 from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest
+from serving.segments.page import PathSegment
 from serving.store.base import Store
 
 
@@ -129,10 +130,14 @@ class Videos:
                     self._log.info("deleted")
                 return
 
-    async def lineage(self, caller: Caller, video: str) -> list[SegmentManifest]:
-        """The segments from the root to a video's head. Empty while nothing is committed, and for images."""
+    async def lineage(self, caller: Caller, video: str) -> tuple[list[PathSegment], SegmentManifest | None]:
+        """The segments from the root to a video's head, and the head. None of them for images, or before the first."""
         record = await self.get(caller, video)
-        return await Segments(self._store, caller.tenant).path(record.head) if record.head else []
+        if record.head is None:
+            return [], None
+        segments = Segments(self._store, caller.tenant)
+        head = await segments.get(record.head)
+        return await segments.path(head), head
 
     def watch(
         self, caller: Caller, video: str, *, cursor: str = "", previews: bool = False

@@ -13,3 +13,8 @@ class MediaPart(Frozen):
     """Bytes of the blob."""
     fragment_sizes: tuple[int, ...]
     fragment_frames: tuple[int, ...]
+
+    @property
+    def frames(self) -> int:
+        """Of all its fragments."""
+        return sum(self.fragment_frames)

@@ -13,18 +13,37 @@ import hashlib
 import hmac
 import json
 import struct
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Protocol
 
 from serving.media.boxes import box as make_box
 from serving.media.boxes import boxes, find, full_box, segment_index
-from serving.media.part import MediaPart
 from serving.media.track import TICKS_PER_FRAME, Track
 
 _MARK = bytes.fromhex("6c6f6e6774616b65a1b84d0c9e5d4f21")
 """The extended type of our `uuid` box."""
 _MOVIE_TIMESCALE_AT = 12
 """Offset of the timescale in a version-0 `mvhd`, behind version, flags and two times."""
+
+
+class StoredMedia(Protocol):
+    """One segment's media in the store: a blob of `moof`+`mdat` pairs."""
+
+    @property
+    def blob(self) -> str:
+        """Its digest."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def frames(self) -> int:
+        """Frames."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +57,31 @@ class BlobPiece:
 
 @dataclass(frozen=True)
 class VirtualFile:
-    """Bytes that are there (`header`), and where the rest is."""
+    """Bytes that are there (`header`), and the blobs behind them."""
 
     header: bytes
-    pieces: tuple[BlobPiece, ...]
+    blobs: tuple[str, ...]
+    sizes: tuple[int, ...]
 
     @property
     def size(self) -> int:
         """Bytes of the whole file."""
-        return len(self.header) + sum(piece.length for piece in self.pieces)
+        return self._ends[-1]
+
+    def pieces(self, start: int, stop: int) -> Iterator[BlobPiece]:
+        """What of the blobs lies between these bytes of the file, in order."""
+        first = max(0, bisect_right(self._ends, start) - 1)
+        for number in range(first, len(self.blobs)):
+            at, end = self._ends[number], self._ends[number + 1]
+            if at >= stop:
+                return
+            begin = max(start, at)
+            yield BlobPiece(self.blobs[number], begin - at, min(stop, end) - begin)
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """Where the header ends, and each blob."""
+        return list(accumulate((len(self.header), *self.sizes)))
 
 
 @dataclass(frozen=True)
@@ -57,14 +92,14 @@ class Mark:
     manifest: str
 
 
-def virtual_file(track: Track, init: bytes, parts: Sequence[MediaPart], *, box: bytes = b"") -> VirtualFile:
+def virtual_file(track: Track, init: bytes, parts: Sequence[StoredMedia], *, box: bytes = b"") -> VirtualFile:
     """The file of a video. `init` is the track's `ftyp`+`moov`, `box` what `signed_box` made."""
-    frames = sum(sum(part.fragment_frames) for part in parts)
+    frames = sum(part.frames for part in parts)
     # One index entry a segment: each starts with a keyframe.
-    references = [(part.size, sum(part.fragment_frames) * TICKS_PER_FRAME, True) for part in parts]
+    references = [(part.size, part.frames * TICKS_PER_FRAME, True) for part in parts]
     index = segment_index(references, timescale=track.timescale)
     header = _with_duration(init, frames, track) + box + index
-    return VirtualFile(header, tuple(BlobPiece(part.blob, 0, part.size) for part in parts))
+    return VirtualFile(header, tuple(part.blob for part in parts), tuple(part.size for part in parts))
 
 
 def signed_box(video: str, manifest: str, key: bytes) -> bytes:

@@ -157,11 +157,25 @@ class Mark:
             except (NotFound, Corrupt) as error:
                 self._damage(key, error.message)
                 return
-            except ValidationError as error:
-                self._damage(key, _first(error))
-                return
             self._need(references.blobs_of_segment(manifest))
+            if manifest.earlier is not None:
+                await self._pages(manifest.earlier.page)
             digest = manifest.parent
+
+    async def _pages(self, digest: str | None) -> None:
+        """A page, and those before it up to one that is marked."""
+        while digest is not None:
+            walked = bytes.fromhex(digest)
+            if walked in self._walked:
+                return
+            self._walked.add(walked)
+            key = keys.page(self.tenant, digest)
+            self.live.add([key])
+            try:
+                digest = (await self._segments.page(digest)).before
+            except (NotFound, Corrupt) as error:
+                self._damage(key, error.message)
+                return
 
     def _need(self, digests: Iterable[str]) -> None:
         self.live.add(keys.blob(self.tenant, digest) for digest in digests)

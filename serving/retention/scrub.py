@@ -24,7 +24,7 @@ from serving.store import keys
 from serving.store.base import Listed, Store
 
 _PIECE = 4 * 1024 * 1024
-_CONTENT = (keys.segments_of, keys.blobs_of)
+_CONTENT = (keys.segments_of, keys.pages_of, keys.blobs_of)
 
 
 @dataclass
@@ -136,6 +136,8 @@ class Owners:
         self._segments = Segments(store, tenant)
         self._of_segment: dict[str, frozenset[str]] = {}
         """Manifest → what is wrong on its path: bounded by the tenant's segments, and most of them have none."""
+        self._of_page: dict[str, frozenset[str]] = {}
+        """The same of pages."""
 
     async def find(self) -> None:
         """Fill in the findings."""
@@ -171,11 +173,12 @@ class Owners:
             if not own:
                 try:
                     manifest = await self._segments.get(digest)
-                except (NotFound, Corrupt, ValidationError) as error:
-                    self._wrong.setdefault(key, Finding(self._tenant, key, f"it cannot be read: {error}"))
+                except (NotFound, Corrupt) as error:
+                    self._wrong.setdefault(key, Finding(self._tenant, key, f"it cannot be read: {error.message}"))
                     own = frozenset([key])
                 else:
                     parent = manifest.parent
+                    own |= await self._pages(manifest.earlier.page if manifest.earlier else None)
                     for blob in set(references.blobs_of_segment(manifest)):
                         own |= await self._seen(keys.blob(self._tenant, blob))
             path.append((digest, own))
@@ -184,6 +187,26 @@ class Owners:
         for walked, own in reversed(path):
             wrong |= own
             self._of_segment[walked] = wrong
+        return wrong
+
+    async def _pages(self, newest: str | None) -> frozenset[str]:
+        """What is wrong among a page and those before it."""
+        read: list[str] = []
+        wrong: frozenset[str] = frozenset()
+        digest = newest
+        while digest is not None and digest not in self._of_page and not wrong:
+            key = keys.page(self._tenant, digest)
+            read.append(digest)
+            wrong = await self._seen(key)
+            if not wrong:
+                try:
+                    digest = (await self._segments.page(digest)).before
+                except (NotFound, Corrupt) as error:
+                    self._wrong.setdefault(key, Finding(self._tenant, key, f"it cannot be read: {error.message}"))
+                    wrong = frozenset([key])
+        if digest in self._of_page:
+            wrong |= self._of_page[digest]
+        self._of_page.update(dict.fromkeys(read, wrong))
         return wrong
 
     async def _seen(self, key: str) -> frozenset[str]:

@@ -196,7 +196,8 @@ class TenantKinds:
             # Writing a checkpoint removes older ones; here go those of jobs that have ended.
             Kind("checkpoints", keys.checkpoints_of(tenant), before, self._is_of_unfinished_job),
             Kind("caches", keys.caches_of(tenant), before, live, prepare=self._renew_cached),
-            Kind("segments", keys.segments_of(tenant), content, live),
+            Kind("segments", keys.segments_of(tenant), content, live, announced=True),
+            Kind("pages", keys.pages_of(tenant), content, live, announced=True),
             Kind("blobs", keys.blobs_of(tenant), content, live, announced=True),
             Kind("files", keys.files_of(tenant), before, live, self._judge_file),
             Kind("videos", keys.jobs_of(tenant), before, live, self._judge_job),

@@ -1,8 +1,9 @@
 """A segment's manifest: what was made, from what, and all that the next extension needs.
 
 A manifest names its parent by digest, so a video is a path in a Merkle DAG: it can branch, and cannot form a cycle.
-One manifest and a bounded number of blobs are read to extend a video, however long it is. The Director writes it (after
-the blobs, before the job record); the front door serves media from it.
+One manifest and a bounded number of blobs are read to extend a video, and a manifest is no larger, however long the
+video is: what was before lies in pages (`page.py`). The Director writes it (after the blobs, before the job record);
+the front door serves media from it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from serving.frozen import Digest, Frozen
 from serving.media.part import MediaPart
 from serving.media.track import Track
 
-__all__ = ["LatentRef", "ManifestCanvas", "MediaPart", "SegmentManifest"]
+__all__ = ["Earlier", "LatentRef", "ManifestCanvas", "MediaPart", "SegmentManifest"]
 
 
 class LatentRef(Frozen):
@@ -33,6 +34,17 @@ class ManifestCanvas(Frozen):
     aspect_ratio: str
     height: int
     width: int
+
+
+class Earlier(Frozen):
+    """What a manifest says of the segments before its own."""
+
+    fragments: int = Field(ge=1)
+    """Fragments of their media: the number of the first one behind them."""
+    paged: int = Field(ge=0)
+    """So many segments, from the root on, are found by `page`. The others are found by the parents."""
+    page: Digest | None
+    """The newest page of the path; None while there is none."""
 
 
 class SegmentManifest(Frozen):
@@ -70,18 +82,25 @@ class SegmentManifest(Frozen):
     init: Digest
     """The track's `ftyp`+`moov`."""
     parts: tuple[MediaPart, ...]
-    """Media of the whole video, root first, this segment last."""
+    """This segment's media. Without `earlier`: of the whole video, root first, this segment last."""
     thumbnail: Digest
     """A small PNG of the segment's last frame."""
+    earlier: Earlier | None = None
+    """None for a root, and in what an earlier version wrote: that names all `parts` itself."""
 
     @property
     def total_frames(self) -> int:
         """Frames of the video up to and including this segment."""
         return self.start_frame + self.frames
 
+    @property
+    def fragments(self) -> int:
+        """Fragments of the video's media up to and including this segment's."""
+        return (self.earlier.fragments if self.earlier else 0) + sum(len(part.fragment_sizes) for part in self.parts)
+
     def encode(self) -> bytes:
-        """Canonical bytes."""
-        return self.model_dump_json().encode()
+        """Canonical bytes: without `earlier`, those that an earlier version wrote."""
+        return self.model_dump_json(exclude=None if self.earlier else {"earlier"}).encode()
 
     def digest(self) -> str:
         """SHA-256 of the canonical bytes: the segment's name."""

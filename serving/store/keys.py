@@ -10,6 +10,7 @@ outside, takes them from here too; so the two cannot drift apart. `docs/store.md
     t/<tenant>/files/<file>                                                    a file's record
     t/<tenant>/files-by-time/<inverted ms>-<file>                              lists a tenant's files, newest first
     t/<tenant>/segments/<digest>                                               a manifest
+    t/<tenant>/pages/<digest>                                                  lists segments of a path
     t/<tenant>/blobs/<digest>                                                  bytes
     t/<tenant>/cache/<kind>/<content>                                          the digest of what was computed of it
     t/<tenant>/checkpoints/<job>/<segment>/<work>/<step>-<attempt>-<digest>    a segment's denoising state
@@ -124,6 +125,16 @@ def segment(tenant: str, digest: str) -> str:
 def segments_of(tenant: str) -> str:
     """Begins every key of `segment`."""
     return f"t/{tenant}/segments/"
+
+
+def page(tenant: str, digest: str) -> str:
+    """A page of a video's path."""
+    return f"{pages_of(tenant)}{digest}"
+
+
+def pages_of(tenant: str) -> str:
+    """Begins every key of `page`."""
+    return f"t/{tenant}/pages/"
 
 
 def blob(tenant: str, digest: str) -> str:

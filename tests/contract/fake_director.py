@@ -93,11 +93,10 @@ class FakeDirector:
     async def _segment(self, record: JobRecord, segment: PlannedSegment) -> str:
         segments, blobs = Segments(self._store, record.tenant), Blobs(self._store, record.tenant)
         parent = await segments.get(record.head) if record.head else None
-        before = parent.parts if parent else ()
         encoder = SegmentEncoder(
             record.plan.track,
             start_frame=parent.total_frames if parent else 0,
-            sequence_start=sum(len(part.fragment_frames) for part in before),
+            sequence_start=parent.fragments if parent else 0,
         )
         frames = frames_of(record, segment)
         fragments = encoder.push(frames[:1]) if segment.root else []
@@ -118,8 +117,8 @@ class FakeDirector:
             effective_prompt=record.request.prompt, seed=plan.seed, steps=plan.steps,
             canvas=ManifestCanvas(aspect_ratio=plan.aspect_ratio, height=plan.height, width=plan.width),
             track=plan.track, frames=segment.frames, start_frame=parent.total_frames if parent else 0,
-            latents=latents, anchor=latents, tail=latents, init=await blobs.put(encoder.init), parts=(*before, part),
-            thumbnail=await blobs.put(png(frames[-1])),
+            latents=latents, anchor=latents, tail=latents, init=await blobs.put(encoder.init), parts=(part,),
+            thumbnail=await blobs.put(png(frames[-1])), earlier=await segments.after(parent) if parent else None,
         )  # fmt: skip
         return await segments.commit(manifest)
 

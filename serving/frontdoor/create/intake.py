@@ -139,9 +139,8 @@ class Intake:
         head = await segments.get(record.head)
         if not segment or segment == record.head:
             return OwnParent(OwnSource(video=video, segment=record.head), head)
-        for manifest in await segments.path(record.head):
-            if manifest.digest() == segment:
-                return OwnParent(OwnSource(video=video, segment=segment), manifest)
+        if any(known.digest == segment for known in await segments.path(head)):
+            return OwnParent(OwnSource(video=video, segment=segment), await segments.get(segment))
         raise InvalidArgument(f"{field}.segment", f"{segment!r} is no segment of {video}: GetLineage lists them")
 
     async def _finished(self, tenant: str, video: str, field: str) -> JobRecord:
@@ -234,4 +233,5 @@ def _is_copy(path: Path, film: VirtualFile) -> bool:
     with path.open("rb") as file:
         if file.read(len(film.header)) != film.header:
             return False
-        return all(hashlib.sha256(file.read(piece.length)).hexdigest() == piece.blob for piece in film.pieces)
+        parts = zip(film.blobs, film.sizes, strict=True)
+        return all(hashlib.sha256(file.read(size)).hexdigest() == blob for blob, size in parts)

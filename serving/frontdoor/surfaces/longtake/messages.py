@@ -13,7 +13,7 @@ from serving.gen.longtake.v1 import videos_pb2
 from serving.jobs.record import JobRecord, JobState
 from serving.requests import Kind
 from serving.segments.lineage import Segments
-from serving.segments.manifest import SegmentManifest
+from serving.segments.page import PathSegment
 from serving.store.base import Store
 
 _STATES = {
@@ -147,16 +147,16 @@ def _progress(view: View) -> videos_pb2.Progress:
     )
 
 
-def segment_message(digest: str, manifest: SegmentManifest) -> videos_pb2.Segment:
+def segment_message(segment: PathSegment) -> videos_pb2.Segment:
     """One committed segment."""
     return videos_pb2.Segment(
-        digest=digest,
-        index=manifest.depth,
-        frames=manifest.frames,
-        start_frame=manifest.start_frame,
-        parent=manifest.parent or "",
-        video_id=manifest.video,
-        effective_prompt=manifest.effective_prompt,
-        ingested=manifest.kind == "ingested",
-        media_bytes=manifest.parts[-1].size,
+        digest=segment.digest,
+        index=segment.depth,
+        frames=segment.frames,
+        start_frame=segment.start_frame,
+        parent=segment.parent or "",
+        video_id=segment.video,
+        effective_prompt=segment.effective_prompt,
+        ingested=segment.ingested,
+        media_bytes=segment.size,
     )

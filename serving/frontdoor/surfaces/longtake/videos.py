@@ -24,6 +24,7 @@ from serving.frontdoor.videos import Videos
 from serving.gen.longtake.v1 import videos_pb2
 from serving.paging import page_size
 from serving.requests import Kind
+from serving.segments.page import PathSegment
 
 SURFACE = "longtake.v1"
 _KINDS = {
@@ -70,7 +71,7 @@ class VideosService:
 
     async def _event(self, event: WatchEvent) -> videos_pb2.WatchVideoResponse:
         if isinstance(event, SegmentCommitted):
-            segment = segment_message(event.digest, event.manifest)
+            segment = segment_message(PathSegment.of(event.digest, event.manifest))
             return videos_pb2.WatchVideoResponse(cursor=event.cursor, segment=segment)
         if isinstance(event, PreviewFrame):
             preview = videos_pb2.Preview(segment_index=event.segment_index, png=event.png)
@@ -89,10 +90,9 @@ class VideosService:
 
     async def GetLineage(self, request: videos_pb2.GetLineageRequest, call: Call) -> videos_pb2.Lineage:
         """Root first."""
-        manifests = await self.videos.lineage(call.caller, request.id)
-        lineage = videos_pb2.Lineage(segments=[segment_message(m.digest(), m) for m in manifests])
-        if manifests:
-            head = manifests[-1]
+        path, head = await self.videos.lineage(call.caller, request.id)
+        lineage = videos_pb2.Lineage(segments=[segment_message(segment) for segment in path])
+        if head is not None:
             length = Duration()
             length.FromMilliseconds(head.total_frames * 1000 // head.track.fps)
             lineage.duration.CopyFrom(length)

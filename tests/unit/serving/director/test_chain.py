@@ -11,6 +11,7 @@ from serving.segments.lineage import Segments
 from serving.segments.manifest import LatentRef
 from serving.stages.contracts import InputsResult
 from tests.unit.serving.director.conftest import TENANT, Office
+from tests.unit.serving.segments.manifests import manifests_of
 
 FAMILY = models.family("sprite-1")
 ROOT = LatentRef(blob="a" * 64, start=0, count=5)
@@ -63,6 +64,6 @@ async def test_the_history_that_found_no_room_is_counted(office: Office) -> None
     done = await office.ended(await office.job(seconds=3))
 
     assert done.state is JobState.SUCCEEDED
-    path = await Segments(office.store, TENANT).path(done.segments[-1])
+    path = await manifests_of(Segments(office.store, TENANT), done.segments[-1])
     # 5 latents in the root and 4 in each segment after it; one anchor and two newest are seen.
     assert [manifest.history_left_out for manifest in path] == [0, 2, 6]

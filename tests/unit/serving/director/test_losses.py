@@ -20,6 +20,7 @@ from serving.stages.contracts import PromptCall, PromptResult, StageLost
 from serving.store.blobs import Blobs
 from tests.unit.serving.director.conftest import TENANT, Office
 from tests.unit.serving.director.plain import PlainStages
+from tests.unit.serving.segments.manifests import manifests_of
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +40,7 @@ async def test_a_lost_replica_costs_the_segment_that_it_worked_on_and_no_other(o
     assert {call.segment for call in office.stages.calls["run_slice"]} == {0, 1, 2}
     lost = [event for event in done.events if event.kind is EventKind.LOST]
     assert [event.text for event in lost] == ["renderer: gone"]
-    path = await Segments(office.store, TENANT).path(done.segments[-1])
+    path = await manifests_of(Segments(office.store, TENANT), done.segments[-1])
     assert [manifest.depth for manifest in path] == [0, 1, 2]
 
 

@@ -71,7 +71,8 @@ class Film:
 
     def read(self) -> bytes:
         file = self.file()
-        return file.header + b"".join(self.blobs[s.blob][s.offset : s.offset + s.length] for s in file.pieces)
+        pieces = file.pieces(0, file.size)
+        return file.header + b"".join(self.blobs[s.blob][s.offset : s.offset + s.length] for s in pieces)
 
 
 @pytest.fixture(params=["av1", "h264"])

@@ -164,7 +164,8 @@ class StoredVideos:
             tail=latents,
             references=tuple(references),
             init=await self.blobs.put(b"init"),
-            parts=(*(parent.parts if parent else ()), part),
+            parts=(part,),
+            earlier=await self.segments.after(parent) if parent else None,
             thumbnail=await self.blobs.put(b"thumbnail " + made[:1]),
         )
         await self.segments.commit(manifest)
@@ -181,7 +182,9 @@ class StoredVideos:
             await self.blobs.get(record.request.first_frame)
         if record.head is None:
             return
-        for manifest in await self.segments.path(record.head):
+        head = await self.segments.get(record.head)
+        for segment in await self.segments.path(head):
+            manifest = await self.segments.get(segment.digest)
             latents = (manifest.latents, manifest.anchor, manifest.tail, *manifest.references)
             parts = (part.blob for part in manifest.parts)
             for blob in (*(ref.blob for ref in latents), *parts, manifest.init, manifest.thumbnail):

@@ -22,6 +22,7 @@ SPELLED = [
     (keys.file("acme", FILE), f"t/acme/files/{FILE}"),
     (keys.file_by_time("acme", MS, FILE), f"t/acme/files-by-time/998209999999876-{FILE}"),
     (keys.segment("acme", DIGEST), f"t/acme/segments/{DIGEST}"),
+    (keys.page("acme", DIGEST), f"t/acme/pages/{DIGEST}"),
     (keys.blob("acme", DIGEST), f"t/acme/blobs/{DIGEST}"),
     (keys.cached("acme", "first-frame", DIGEST), f"t/acme/cache/first-frame/{DIGEST}"),
     (

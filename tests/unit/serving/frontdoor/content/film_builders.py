@@ -22,9 +22,9 @@ async def commit(store: Store, parent: SegmentManifest | None) -> SegmentManifes
     blobs = Blobs(store, "default")
     root = parent is None
     start = 0 if parent is None else parent.total_frames
-    before = () if parent is None else parent.parts
-    encoder = SegmentEncoder(TRACK, start_frame=start, sequence_start=sum(len(part.fragment_frames) for part in before))
-    frames = np.full((5 if root else 4, 64, 64, 3), 40 * (1 + len(before)), np.uint8)
+    depth = 0 if parent is None else parent.depth + 1
+    encoder = SegmentEncoder(TRACK, start_frame=start, sequence_start=parent.fragments if parent else 0)
+    frames = np.full((5 if root else 4, 64, 64, 3), 40 * (1 + depth), np.uint8)
     fragments = [*(encoder.push(frames[:1]) if root else []), *encoder.push(frames[1 if root else 0 :])]
     fragments += encoder.finish()
     data = b"".join(fragment.data for fragment in fragments)
@@ -40,7 +40,7 @@ async def commit(store: Store, parent: SegmentManifest | None) -> SegmentManifes
         tenant="default",
         video="vid_" + "a" * 26,
         parent=parent.digest() if parent else None,
-        depth=len(before),
+        depth=depth,
         model="sprite-1",
         model_digest="ab" * 32,
         prompt="",
@@ -55,8 +55,9 @@ async def commit(store: Store, parent: SegmentManifest | None) -> SegmentManifes
         anchor=nothing,
         tail=nothing,
         init=await blobs.put(encoder.init),
-        parts=(*before, part),
+        parts=(part,),
         thumbnail=await blobs.put(b"png"),
+        earlier=await Segments(store, "default").after(parent) if parent else None,
     )
     await Segments(store, "default").commit(manifest)
     return manifest
