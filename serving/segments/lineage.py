@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from serving.errors import Corrupt, NotFound
 from serving.frozen import Frozen
 from serving.segments.manifest import Earlier, MediaPart, SegmentManifest
-from serving.segments.page import STEP, Page, PathSegment, page_of
+from serving.segments.page import STEP, Page, PagedSegment, PathSegment, page_of
 from serving.segments.shape import VideoShape
 from serving.store import keys, sweeping
 from serving.store.base import Store
@@ -58,20 +58,20 @@ class Segments:
 
     async def path(self, head: SegmentManifest) -> list[PathSegment]:
         """The segments from the root to this one."""
-        whole, found = await self._listed(head)
+        whole, pages, behind = await self._listed(head)
         before: list[PathSegment] = []
         while whole is not None:  # of an earlier version, whose segments are in no page
             before.append(PathSegment.of(whole.digest(), whole))
             whole = await self.get(whole.parent) if whole.parent else None
-        return before[::-1] + found
+        return [*before[::-1], *(segment for page in pages for segment in page.path()), *behind]
 
-    async def media(self, head: SegmentManifest) -> Sequence[MediaPart | PathSegment]:
+    async def media(self, head: SegmentManifest) -> Sequence[MediaPart | PagedSegment | PathSegment]:
         """Where the media of the video up to this segment lie, root first."""
-        whole, found = await self._listed(head)
-        return [*(whole.parts if whole else ()), *found]
+        whole, pages, behind = await self._listed(head)
+        return [*(whole.parts if whole else ()), *(line for page in pages for line in page.segments), *behind]
 
-    async def _listed(self, head: SegmentManifest) -> tuple[SegmentManifest | None, list[PathSegment]]:
-        """The path, oldest first, and what it continues: a manifest that stands for its video's beginning itself."""
+    async def _listed(self, head: SegmentManifest) -> tuple[SegmentManifest | None, list[Page], list[PathSegment]]:
+        """A manifest that stands for the video's beginning by itself; the pages behind it; the segments in no page."""
         whole, page, behind = await self._since_page(head)
         pages: list[Page] = []
         while page is not None:
@@ -79,7 +79,7 @@ class Segments:
             page = pages[-1].before
         if pages and pages[-1].parent is not None:
             whole = await self.get(pages[-1].parent)
-        return whole, [segment for found in reversed(pages) for segment in found.path()] + behind
+        return whole, pages[::-1], behind
 
     async def _since_page(self, head: SegmentManifest) -> tuple[SegmentManifest | None, str | None, list[PathSegment]]:
         """The segments that no page lists, oldest first. Before them: a manifest without a page, or a page."""
