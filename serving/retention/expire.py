@@ -13,6 +13,7 @@ from serving.jobs.ids import derived_id
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.retention.context import Collection
+from serving.retention.known import Reach
 from serving.settings import Retention
 from serving.store import keys
 
@@ -21,9 +22,17 @@ def past_its_time(record: JobRecord, retention: Retention, now_ms: int) -> bool:
     """Whether the video's own end, or the end that the settings give it, is past. A job must have ended first."""
     if not record.state.terminal or record.state is JobState.DELETED:
         return False
-    ttl_s = retention.tenants.get(record.tenant, retention.video_ttl_s)
-    finished = record.finished_ms or record.created_ms
-    ends = (record.expires_ms, None if ttl_s is None else finished + ttl_s * 1000)
+    return _is_over(record.finished_ms or record.created_ms, record.expires_ms, record.tenant, retention, now_ms)
+
+
+def is_past(reach: Reach, tenant: str, retention: Retention, now_ms: int) -> bool:
+    """The same of a job or file of which no more is known than this."""
+    return _is_over(reach.finished_ms or None, reach.expires_ms or None, tenant, retention, now_ms)
+
+
+def _is_over(finished_ms: int | None, expires_ms: int | None, tenant: str, retention: Retention, now_ms: int) -> bool:
+    ttl_s = retention.tenants.get(tenant, retention.video_ttl_s)
+    ends = (expires_ms, None if ttl_s is None or finished_ms is None else finished_ms + ttl_s * 1000)
     return any(end is not None and end <= now_ms for end in ends)
 
 

@@ -1,11 +1,17 @@
 """Mark: from the records of one tenant's jobs, files and caches, find every key that is needed.
 
-`collect.py` has the argument why nothing that is needed is missed. Of each key 64 bits are kept: should two keys agree
-in them, the one is spared for the other's sake, so an error there can only keep garbage.
+`collect.py` has the argument why nothing that is needed is missed. What was read by an earlier collection and cannot
+have changed is not read again (`known.py`):
+
+* A manifest or page goes by its digest. All that it reaches is named by digests too.
+* A record of a job that has ended, of a file or of a cache goes by its key, size and age. That is sure only for one
+  that was older than the margin when it was read: whoever writes it after that gives it another age, for the store's
+  clock has long gone past the old one. What is younger, unfinished or deleted is read in every collection.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 from pydantic import ValidationError
@@ -15,7 +21,9 @@ from serving.files.record import FileRecord
 from serving.jobs.record import JobRecord, JobState
 from serving.retention import references
 from serving.retention.context import Collection
-from serving.retention.expire import expire_file, expire_video
+from serving.retention.expire import expire_file, expire_video, is_past
+from serving.retention.key_set import KeySet, id_of
+from serving.retention.known import Known, Reach
 from serving.retention.report import Damage
 from serving.segments.lineage import Segments
 from serving.segments.picture import EncodedPicture
@@ -23,22 +31,8 @@ from serving.store import keys
 from serving.store.base import Listed
 from serving.store.blobs import Blobs
 
-
-class KeySet:
-    """A set of keys, by their hashes."""
-
-    def __init__(self) -> None:
-        self._hashes: set[int] = set()
-
-    def add(self, added: Iterable[str]) -> None:
-        """Put them in."""
-        self._hashes.update(map(hash, added))
-
-    def __contains__(self, key: object) -> bool:
-        return hash(key) in self._hashes
-
-    def __len__(self) -> int:
-        return len(self._hashes)
+_SEGMENT, _PAGE, _RECORD = b"s", b"p", b"r"
+"""What kind of name: its first byte."""
 
 
 class Mark:
@@ -58,10 +52,12 @@ class Mark:
         self._store = collection.store
         self._segments = Segments(collection.store, tenant)
         self._blobs = Blobs(collection.store, tenant)
+        self._known = Known(collection.store, tenant)
         self._walked: set[bytes] = set()
 
     async def run(self) -> None:
         """Read the roots, and follow them. Those whose time is over are deleted on the way."""
+        await self._known.load()
         roots = (
             ("jobs", keys.jobs_of, self._job),
             ("files", keys.files_of, self._file),
@@ -70,10 +66,16 @@ class Mark:
         for what, prefix_of, work in roots:
             found = self._store.list(prefix_of(self.tenant))
             await self._collection.each(f"{self.tenant}: marking {what}", found, work)
+        if not self.damaged and not self._collection.dry_run:
+            await self._known.save()
 
     # ── roots ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _job(self, entry: Listed) -> None:
+        known = self._known_record(entry)
+        if known is not None:
+            await self._follow(known)
+            return
         try:
             record = JobRecord.decode((await self._store.get(entry.key)).data)
         except NotFound:
@@ -81,17 +83,24 @@ class Mark:
         except ValidationError as error:
             self._damage(entry.key, _first(error))
             return
+        needs = (*references.names_of_job(record), *self._keys_of(references.blobs_of_job(record)))
+        reach = Reach(
+            needs=_ids(needs),
+            leads_to=tuple(_SEGMENT + bytes.fromhex(digest) for digest in references.segments_of_job(record)),
+            finished_ms=record.finished_ms or record.created_ms,
+            expires_ms=record.expires_ms or 0,
+        )
         if record.state is JobState.DELETED:
             if not await self._deleted_lately(entry):
                 return
         elif record.state.terminal:
-            await expire_video(self._collection, record)  # all of it stays until its tombstone is older than the margin
+            if not await expire_video(
+                self._collection, record
+            ):  # it stays until its tombstone is older than the margin
+                self._learn_record(entry, reach)
         else:
             self._note_unfinished(record)
-        self.live.add(references.names_of_job(record))
-        self._need(references.blobs_of_job(record))
-        for digest in references.segments_of_job(record):
-            await self._path(digest)
+        await self._follow(reach)
 
     def _note_unfinished(self, record: JobRecord) -> None:
         self.unfinished.add([record.id])
@@ -100,6 +109,10 @@ class Mark:
             self.content_before_ms = min(self.content_before_ms, record.started_ms - margin_ms)
 
     async def _file(self, entry: Listed) -> None:
+        known = self._known_record(entry)
+        if known is not None:
+            await self._follow(known)
+            return
         try:
             stored = await self._store.get(entry.key)
             record = FileRecord.model_validate_json(stored.data)
@@ -108,26 +121,44 @@ class Mark:
         except ValidationError as error:
             self._damage(entry.key, _first(error))
             return
+        content = self._keys_of([record.sha256] if record.sha256 is not None else [])
+        reach = Reach(_ids((*references.names_of_file(record), *content)), expires_ms=record.expires_ms or 0)
         if record.deleted:
             if not await self._deleted_lately(entry):
                 return
-        else:
-            await expire_file(self._collection, record, stored.version)
-        self.live.add(references.names_of_file(record))
-        if record.sha256 is not None:
-            self._need([record.sha256])
+        elif not await expire_file(self._collection, record, stored.version):
+            self._learn_record(entry, reach)
+        await self._follow(reach)
 
     async def _cached(self, entry: Listed) -> None:
         """What a cache names is needed; also when the entry is old, and goes in this collection."""
-        try:
-            digest = (await self._store.get(entry.key)).data.decode()
-        except NotFound:
-            return
+        reach = self._known_record(entry)
+        if reach is None:
+            try:
+                digest = (await self._store.get(entry.key)).data.decode()
+            except NotFound:
+                return
+            reach = Reach(_ids(self._keys_of(await cached_blobs(self._blobs, entry.key, digest))))
+            self._learn_record(entry, reach)
         if entry.modified_ms is None or entry.modified_ms >= self._collection.before(
             self._collection.retention.cache_ttl_s
         ):
             self.live.add([entry.key])
-        self._need(await cached_blobs(self._blobs, entry.key, digest))
+        await self._follow(reach)
+
+    def _known_record(self, entry: Listed) -> Reach | None:
+        """What a record needs, if an earlier collection has read it as it is, and its time is not over."""
+        reach = self._known.get(_record_name(entry)) if self._settled(entry) else None
+        if reach is None or is_past(reach, self.tenant, self._collection.retention, self._collection.now_ms()):
+            return None
+        return reach
+
+    def _learn_record(self, entry: Listed, reach: Reach) -> None:
+        if self._settled(entry):
+            self._known.learn(_record_name(entry), reach)
+
+    def _settled(self, entry: Listed) -> bool:
+        return entry.modified_ms is not None and entry.modified_ms < self.before_ms
 
     async def _deleted_lately(self, entry: Listed) -> bool:
         """Whether a tombstone is younger than the margin: until then, whoever saw the living record may name its parts.
@@ -143,46 +174,56 @@ class Mark:
 
     # ── paths ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _path(self, digest: str | None) -> None:
-        """A segment, and its parents up to one that is marked."""
-        while digest is not None:
-            walked = bytes.fromhex(digest)  # exact: two that are mixed up here would cost the one its parents
-            if walked in self._walked:
-                return
-            self._walked.add(walked)
-            key = keys.segment(self.tenant, digest)
-            self.live.add([key])
-            try:
-                manifest = await self._segments.get(digest)
-            except (NotFound, Corrupt) as error:
-                self._damage(key, error.message)
-                return
-            self._need(references.blobs_of_segment(manifest))
-            if manifest.earlier is not None:
-                await self._pages(manifest.earlier.page)
-            digest = manifest.parent
+    async def _follow(self, reach: Reach) -> None:
+        """All that it needs, and all that this leads to, up to what is marked."""
+        self.live.add_ids(reach.needs)
+        names = list(reach.leads_to)
+        while names:
+            name = names.pop()  # exact: two that are mixed up here would cost the one its parents
+            if name in self._walked:
+                continue
+            self._walked.add(name)
+            found = self._known.get(name) or await self._read(name)
+            self.live.add_ids(found.needs)
+            names += found.leads_to
 
-    async def _pages(self, digest: str | None) -> None:
-        """A page, and those before it up to one that is marked."""
-        while digest is not None:
-            walked = bytes.fromhex(digest)
-            if walked in self._walked:
-                return
-            self._walked.add(walked)
-            key = keys.page(self.tenant, digest)
-            self.live.add([key])
-            try:
-                digest = (await self._segments.page(digest)).before
-            except (NotFound, Corrupt) as error:
-                self._damage(key, error.message)
-                return
+    async def _read(self, name: bytes) -> Reach:
+        """What a manifest or page needs, from the store."""
+        kind, digest = name[:1], name[1:].hex()
+        key = keys.segment(self.tenant, digest) if kind == _SEGMENT else keys.page(self.tenant, digest)
+        try:
+            reach = await (self._segment(key, digest) if kind == _SEGMENT else self._page(key, digest))
+        except (NotFound, Corrupt) as error:
+            self._damage(key, error.message)
+            return Reach(id_of(key))
+        self._known.learn(name, reach)
+        return reach
 
-    def _need(self, digests: Iterable[str]) -> None:
-        self.live.add(keys.blob(self.tenant, digest) for digest in digests)
+    async def _segment(self, key: str, digest: str) -> Reach:
+        manifest = await self._segments.get(digest)
+        names = [_SEGMENT + bytes.fromhex(manifest.parent)] if manifest.parent is not None else []
+        if manifest.earlier is not None and manifest.earlier.page is not None:
+            names.append(_PAGE + bytes.fromhex(manifest.earlier.page))
+        return Reach(_ids((key, *self._keys_of(set(references.blobs_of_segment(manifest))))), tuple(names))
+
+    async def _page(self, key: str, digest: str) -> Reach:
+        before = (await self._segments.page(digest)).before
+        return Reach(id_of(key), (_PAGE + bytes.fromhex(before),) if before is not None else ())
+
+    def _keys_of(self, blobs: Iterable[str]) -> list[str]:
+        return [keys.blob(self.tenant, digest) for digest in blobs]
 
     def _damage(self, key: str, why: str) -> None:
         self.damaged = True
         self._collection.report.damaged.append(Damage(self.tenant, key, why))
+
+
+def _ids(needed: Iterable[str]) -> bytes:
+    return b"".join(map(id_of, needed))
+
+
+def _record_name(entry: Listed) -> bytes:
+    return _RECORD + hashlib.sha256(f"{entry.key} {entry.size} {entry.modified_ms}".encode()).digest()
 
 
 async def cached_blobs(blobs: Blobs, key: str, digest: str) -> list[str]:

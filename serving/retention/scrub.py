@@ -18,7 +18,7 @@ from serving.jobs.record import JobRecord, JobState
 from serving.retention import references
 from serving.retention.collect import tenants
 from serving.retention.context import chunks, together
-from serving.retention.mark import KeySet
+from serving.retention.key_set import KeySet
 from serving.segments.lineage import Segments
 from serving.store import keys
 from serving.store.base import Listed, Store

@@ -19,7 +19,8 @@ from serving.files.record import FileRecord
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import SENT_ONCE
 from serving.retention.context import Collection, chunks, together
-from serving.retention.mark import KeySet, Mark, cached_blobs
+from serving.retention.key_set import KeySet
+from serving.retention.mark import Mark, cached_blobs
 from serving.store import keys, sweeping
 from serving.store.base import Listed
 from serving.store.blobs import Blobs

@@ -14,6 +14,7 @@ outside, takes them from here too; so the two cannot drift apart. `docs/store.md
     t/<tenant>/blobs/<digest>                                                  bytes
     t/<tenant>/cache/<kind>/<content>                                          the digest of what was computed of it
     t/<tenant>/checkpoints/<job>/<segment>/<work>/<step>-<attempt>-<digest>    a segment's denoising state
+    t/<tenant>/marks/<digest>                                                  what collections learned
     t/<tenant>/quarantine/<digest>                                             an input that ended its workers
     active/<shard>/<tenant>/<priority>/<deadline ms>/<job>                     a job that waits or runs
     dead/<tenant>/<job>                                                        a dead letter
@@ -183,6 +184,16 @@ def quarantined(tenant: str, digest: str) -> str:
 def quarantine_of(tenant: str) -> str:
     """Begins every key of `quarantined`."""
     return f"t/{tenant}/quarantine/"
+
+
+def mark(tenant: str, digest: str) -> str:
+    """What a collection learned."""
+    return f"{marks_of(tenant)}{digest}"
+
+
+def marks_of(tenant: str) -> str:
+    """Begins every key of `mark`."""
+    return f"t/{tenant}/marks/"
 
 
 def behind(tenant: str) -> str:

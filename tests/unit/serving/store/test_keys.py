@@ -29,6 +29,7 @@ SPELLED = [
         keys.checkpoint(WORK, 12, 2, DIGEST),
         f"t/acme/checkpoints/{JOB}/00003/0123456789abcdef/000012-2-{DIGEST}",
     ),
+    (keys.mark("acme", DIGEST), f"t/acme/marks/{DIGEST}"),
     (keys.quarantined("acme", DIGEST), f"t/acme/quarantine/{DIGEST}"),
     (keys.active("acme", 5, MS, JOB), f"active/7c/acme/5/01790000000123/{JOB}"),
     (keys.dead_letter("acme", JOB), f"dead/acme/{JOB}"),
