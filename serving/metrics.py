@@ -157,6 +157,12 @@ ENGINE_SECONDS = Metric(
 COLLECTED_KEYS = Metric(
     "longtake_collected_keys_total", "counter", "Keys that the collector deleted, by what they were.", ("kind",)
 )
+COLLECTIONS = Metric(
+    "longtake_collections_total",
+    "counter",
+    "Collections by outcome: done; failed, and tried again; crashed, the collector was started again.",
+    ("outcome",),
+)
 COLLECTED_BYTES = Metric("longtake_collected_bytes_total", "counter", "Bytes of those keys.", ("kind",))
 
 FRONT_DOOR: tuple[Metric, ...] = (
@@ -196,6 +202,7 @@ REPLICAS: tuple[Metric, ...] = (
     ENGINE_SECONDS,
     COLLECTED_KEYS,
     COLLECTED_BYTES,
+    COLLECTIONS,
 )
 """What Director and stages expose through Ray."""
 

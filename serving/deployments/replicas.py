@@ -10,7 +10,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable
-from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -21,6 +20,7 @@ from ray.serve.handle import DeploymentHandle
 from engines import models
 from engines.families.base import Array, Conditions, EngineCall
 from serving.clock import now_ms
+from serving.deployments.collector import CollectorProcess
 from serving.deployments.handles import HandleStages
 from serving.deployments.metrics_binding import RayRecorder
 from serving.director.director import Director
@@ -28,10 +28,10 @@ from serving.director.messages import watch_response
 from serving.gen.longtake.internal.v1 import director_pb2
 from serving.jobs.epoch import EpochLost, abandoned, take_epoch
 from serving.jobs.repository import Jobs
+from serving.local.parts import environment_of
 from serving.logs import configure, logger
 from serving.media.sandbox import Decoder
 from serving.metrics import STAGE_FAILURES, STAGE_SECONDS
-from serving.retention.collect import collect_once
 from serving.runtime_keys import TOKEN_METADATA, shared_secret
 from serving.settings import Settings
 from serving.stage_names import CONDITIONER, DENOISER, PROMPT_WRITER, RENDERER, TEXT_ENCODER
@@ -238,7 +238,7 @@ class DirectorReplica(_Replica):
             metrics=self.metrics,
             now_ms=now_ms,
             incident=lambda: secrets.token_hex(6),
-            collect=partial(collect_once, store, settings.retention, now_ms=now_ms, metrics=self.metrics),
+            collect=CollectorProcess(environment_of(settings), self.metrics).keep,
         )
         self._life = asyncio.create_task(self._director.run(), name="director")
         self._abandoned = asyncio.create_task(self._wait_idle(store), name="idle")

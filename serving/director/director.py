@@ -26,7 +26,7 @@ from serving.director.queue.waiting import WaitingJobs
 from serving.director.running import RunningJobs
 from serving.director.stage_gate import StageGates
 from serving.director.steady import steadily
-from serving.director.upkeep import clean, keep, learn, sign, vouch
+from serving.director.upkeep import keep, learn, sign, vouch
 from serving.estimates import Estimates
 from serving.jobs.dead import DeadLetters
 from serving.jobs.epoch import Epoch, EpochLost
@@ -64,9 +64,9 @@ class Director:
         metrics: Recorder,
         now_ms: Callable[[], int],
         incident: Callable[[], str],
-        collect: Callable[[], Awaitable[object]] | None = None,
+        collect: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`collect` deletes what nobody needs any more; see `upkeep.clean`.
+        """`collect` has deleted what nobody needs any more, for as long as this Director works.
 
         `slots`: jobs that run at once, urgent ones aside. `servers`: Denoisers. `renders`: calls that all Renderers
         together work on at once. `weights`: fair shares by tenant.
@@ -175,7 +175,7 @@ class Director:
             "keep estimates": partial(keep, self._store, self._schedule),
         }
         if self._collect is not None:
-            loops["collect"] = partial(clean, self._collect)
+            loops["collect"] = self._collect
         return loops
 
     def _hear(self) -> None:

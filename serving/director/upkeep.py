@@ -1,4 +1,4 @@
-"""What a Director does beside its jobs: it shows that it works, keeps what it learnt, and has others clean up.
+"""What a Director does beside its jobs: it shows that it works, and keeps what it learnt.
 
 Each of these is one step and the pause after it; `director.py` has them done steadily, each in a task of its own.
 """
@@ -6,7 +6,6 @@ Each of these is one step and the pause after it; `director.py` has them done st
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from serving.director.events import Feed
 from serving.director.queue.schedule import Schedule
@@ -19,7 +18,6 @@ from serving.store.base import Store
 VOUCH_EVERY_S = 0.4
 """A front door waits a second for it at most."""
 SAVE_EVERY_S = 10.0
-COLLECT_EVERY_S = 1800.0
 
 _log = logger("director")
 
@@ -49,9 +47,3 @@ async def keep(store: Store, schedule: Schedule) -> None:
     """Save what was measured."""
     await save(store, schedule.estimates)
     await asyncio.sleep(SAVE_EVERY_S)
-
-
-async def clean(collect: Callable[[], Awaitable[object]]) -> None:
-    """Delete what nobody needs any more, once in `COLLECT_EVERY_S`."""
-    await asyncio.sleep(COLLECT_EVERY_S)
-    _log.info("collected", report=str(await collect()))

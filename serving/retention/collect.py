@@ -1,4 +1,4 @@
-"""The collector: what nobody needs any more is deleted. `longtake gc` runs it, and a Director may do so now and then.
+"""The collector: what nobody needs any more is deleted. `longtake gc` runs it, and a process beside the Director (`__main__.py`).
 
     expire → mark → sweep, tenant by tenant
 
@@ -33,7 +33,10 @@ was deleted. Blobs are written again, hence the announcements; entries of caches
 
 Two collectors may run at once: each is right by itself. One that is interrupted leaves garbage, never a hole: names go
 before what they name. A record that cannot be read might need anything, so its whole tenant is left alone and told of.
-Memory holds 64 bits for each living key of one tenant.
+
+**What is remembered cannot have changed.** What an earlier collection found of a manifest, a page or an old record is
+not read again; `mark.py` says why that is the same as reading it. Memory holds 64 bits for each living key of one
+tenant.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ outside, takes them from here too; so the two cannot drift apart. `docs/store.md
     runtime/epoch                                                              the number of the newest Director
     runtime/estimates                                                          how long work takes
     runtime/sweep                                                              what is being deleted now
+    runtime/collector                                                          whose turn it is to collect
     runtime/director                                                           where the Director listens
     runtime/director-token                                                     the secret of calls to the Director
     runtime/url-key                                                            the secret that signs media URLs
@@ -46,6 +47,7 @@ PROBES = "probe/"
 EPOCH = "runtime/epoch"
 ESTIMATES = "runtime/estimates"
 SWEEP = "runtime/sweep"
+COLLECTOR = "runtime/collector"
 DIRECTOR_ADDRESS = "runtime/director"
 DIRECTOR_TOKEN = "runtime/director-token"  # noqa: S105  (a key's name)
 URL_KEY = "runtime/url-key"

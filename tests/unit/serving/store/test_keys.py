@@ -37,6 +37,7 @@ SPELLED = [
     (keys.EPOCH, "runtime/epoch"),
     (keys.ESTIMATES, "runtime/estimates"),
     (keys.SWEEP, "runtime/sweep"),
+    (keys.COLLECTOR, "runtime/collector"),
     (keys.DIRECTOR_ADDRESS, "runtime/director"),
     (keys.DIRECTOR_TOKEN, "runtime/director-token"),
     (keys.URL_KEY, "runtime/url-key"),
