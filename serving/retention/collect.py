@@ -1,4 +1,5 @@
-"""The collector: what nobody needs any more is deleted. `longtake gc` runs it, and a process beside the Director (`__main__.py`).
+"""The collector: what nobody needs any more is deleted. `longtake gc` runs it, and a process beside the Director
+(`__main__.py`).
 
     expire → mark → sweep, tenant by tenant
 

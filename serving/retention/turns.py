@@ -46,7 +46,7 @@ class Turns:
 
     @contextlib.asynccontextmanager
     async def next(self) -> AsyncIterator[None]:
-        """Wait until a collection is due and nobody else does it. The block collects; one that raises does not count."""
+        """Wait until a collection is due and nobody collects. The block collects; if it raises, it does not count."""
         version = await self._take()
         beating = asyncio.create_task(self._beat())
         ended_ms = None
