@@ -17,6 +17,7 @@ import sys
 from serving.clock import now_ms
 from serving.errors import LongtakeError
 from serving.logs import configure, logger
+from serving.retention.clocks import CheckedClock, running_ms
 from serving.retention.collect import collect_once
 from serving.retention.report import Report
 from serving.retention.turns import LOOK_EVERY_S, Turns
@@ -64,11 +65,12 @@ async def _orphaned(parent: int) -> None:
 async def _collect(settings: Settings) -> None:
     store = await open_store(settings.store, probe=False)
     turns = Turns(store, now_ms)
+    checked = CheckedClock(now_ms, running_ms, allowed_s=settings.retention.margin_s)
     try:
         while True:
             try:
                 async with turns.next():
-                    report = await collect_once(store, settings.retention, now_ms=now_ms)
+                    report = await collect_once(store, settings.retention, now_ms=checked)
             except LongtakeError as error:
                 logger("collector").warning("nothing collected", reason=error.reason, message=error.message)
                 _tell({"failed": error.message})

@@ -9,6 +9,10 @@ margin. Jobs are created, extended and finished meanwhile, and nobody waits for 
 **One moment counts.** Every age is compared with the moment before anything was read, by the store's own clock. However
 long a collection takes, what was written or touched since that moment, less the margin, stays.
 
+**No clock is believed alone.** Ages are the store's, and times to live ours. When the two differ by more than the
+margin, or ours was set while the collector ran (`clocks.py`), nothing is collected, and that is said: what goes by its
+age does not come back.
+
 **A reference is made to what is living.** An extension names the segment of a video that it has just read. Should the
 video be deleted in that instant, its tombstone is young, and a tombstone younger than the margin is still a root: the
 new job's record is durable long before (a call to the front door is shorter than the margin), and the next collection
@@ -46,6 +50,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 
 from serving.metrics import COLLECTED_BYTES, COLLECTED_KEYS, Recorder, Unrecorded
+from serving.retention.clocks import agreed
 from serving.retention.context import Collection
 from serving.retention.mark import Mark
 from serving.retention.report import Report
@@ -71,8 +76,11 @@ async def collect_once(
     """Expire, mark and sweep once. With `dry_run` nothing is written, and the report tells what would have gone.
 
     `now_ms` decides whose time to live is over. Raises `Unavailable` when the store goes away; call it again later.
+    Raises `FailedPrecondition` when the clocks are not to be believed: it and the store's differ by more than the
+    margin, or `now_ms` says so.
     """
     snapshot = now_ms() if dry_run else await _now_of(store, now_ms)
+    agreed(now_ms(), snapshot, allowed_s=retention.margin_s)
     report = Report(snapshot, dry_run)
     collection = Collection(store, retention, now_ms, report, on_progress)
     sweep = Sweep(collection)
@@ -88,16 +96,29 @@ async def collect_once(
 
 
 async def tenants(store: Store) -> AsyncIterator[str]:
-    """Every tenant that has a key; a listing of one key for each."""
-    after = ""
-    while True:
-        tenant = None
-        async for entry in store.list(keys.TENANTS, after=after, limit=1):
-            tenant = keys.tenant_of(entry.key)
-        if tenant is None:
-            return
-        yield tenant
-        after = keys.behind(tenant)
+    """Every tenant that has a key; a few listings of one key for each.
+
+    Some servers walk folder by folder, and have `acme` before `acme-2`; by the bytes of their keys it is behind. So
+    those whose names begin with another's are looked for by that, and the order of a listing does not matter.
+    """
+    seen: set[str] = set()
+    prefixes = [keys.TENANTS]
+    while prefixes:
+        prefix, after = prefixes.pop(), ""
+        met: set[str] = set()
+        while (tenant := await _first_tenant(store, prefix, after)) is not None and tenant not in met:
+            met.add(tenant)
+            after = keys.behind(tenant)
+            if tenant not in seen:
+                seen.add(tenant)
+                prefixes += keys.tenants_like(tenant)
+                yield tenant
+
+
+async def _first_tenant(store: Store, prefix: str, after: str) -> str | None:
+    async for entry in store.list(prefix, after=after, limit=1):
+        return keys.tenant_of(entry.key)
+    return None
 
 
 async def _now_of(store: Store, now_ms: Callable[[], int]) -> int:

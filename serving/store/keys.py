@@ -58,6 +58,8 @@ _FILES_UNTIL_MS = 10**15 - 1
 """The same for files, in 15 digits."""
 _NO_DEADLINE = 10**14 - 1
 _SHARDS = 256
+_BEFORE_SLASH = "-."
+"""Characters of a name that sort before the slash behind it."""
 _BEHIND = "~"
 """Sorts behind every character that a key may have."""
 
@@ -201,6 +203,11 @@ def marks_of(tenant: str) -> str:
 def behind(tenant: str) -> str:
     """In a listing of all tenants, behind all that this one has."""
     return f"t/{tenant}/{_BEHIND}"
+
+
+def tenants_like(tenant: str) -> tuple[str, ...]:
+    """Begin the keys of tenants whose names are this one's and more, and that come before it by the bytes of keys."""
+    return tuple(f"{TENANTS}{tenant}{more}" for more in _BEFORE_SLASH)
 
 
 # ── the installation's ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -18,6 +18,7 @@ import pytest
 from engines import models
 from engines.session import load_session
 from loadtests.studio import MODEL, TENANT, studio
+from serving.clock import now_ms
 from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.server import FrontDoor
 from serving.gen.longtake.v1 import files_pb2, files_pb2_grpc, jobs_pb2, jobs_pb2_grpc, videos_pb2, videos_pb2_grpc
@@ -152,7 +153,7 @@ async def test_the_collector_takes_what_nobody_needs_alone_and_a_scrub_finds_all
 async def _collect(store: Store) -> set[str]:
     """Collect all that is old, which all of it is; what went."""
     before = await all_keys(store)
-    report = await collect_once(store, Retention(cache_ttl_s=100 * 365 * 86_400), now_ms=lambda: 0)
+    report = await collect_once(store, Retention(cache_ttl_s=100 * 365 * 86_400), now_ms=now_ms)
     assert report.damaged == []
     return before - await all_keys(store)
 

@@ -284,3 +284,33 @@ async def test_every_tenant_is_found(tmp_path: Path) -> None:
     assert sorted([tenant async for tenant in tenants(store)]) == names
     with pytest.raises(NotFound):
         await store.get("runtime/sweep")
+
+
+class FolderByFolder(ClockedStore):
+    """Walks as some servers do: `acme/` before `acme-2/`."""
+
+    by_bytes = False
+    """Whether it leaves out what is before `after` by the bytes of the keys, as others do."""
+
+    async def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> AsyncIterator[Listed]:
+        def place(key: str) -> tuple[str, ...]:
+            return tuple(key.split("/"))
+
+        found = sorted([entry async for entry in super().list(prefix)], key=lambda entry: place(entry.key))
+        behind = [e for e in found if (e.key > after if self.by_bytes else place(e.key) > place(after))]
+        for entry in behind[:limit]:
+            yield entry
+
+
+@pytest.mark.parametrize("by_bytes", [False, True])
+async def test_every_tenant_is_found_whatever_order_a_server_lists_in(
+    store: ClockedStore, clock: Clock, by_bytes: bool
+) -> None:
+    names = ["a", "a-", "a-b", "a-b-c", "acme", "acme-2", "acme-2-3", "acme2", "b", "zeta", "zeta-1"]
+    for name in names:
+        await store.put_if_absent(f"t/{name}/blobs/1", b"")
+    walking = FolderByFolder(store._root, clock)
+    walking.by_bytes = by_bytes
+    for each in (store, walking):
+        found = [tenant async for tenant in tenants(each)]
+        assert sorted(found) == names
