@@ -3,8 +3,8 @@
 What is remembered goes by names that stand for bytes that cannot change: a manifest or page by its digest, a record by
 its key, size and age (`mark.py` says when that is sure). A run of them is one object, `t/<tenant>/marks/<digest>`,
 checked against its digest when it is read; one that is lost or damaged costs reading again and nothing else. A
-collection adds a run of what it learned. When there are many runs, or half of what they hold was not met again, they
-become one.
+collection adds a run of what it learned. Many small runs become one; a run is written anew when half of what it holds
+was not met again.
 
     LONGTAKE MARKS 1 | count | names, sorted | where each begins | what it reaches …
 """
@@ -15,7 +15,7 @@ import hashlib
 import struct
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from serving.errors import NotFound
@@ -25,8 +25,9 @@ from serving.store.base import Store
 NAME_BYTES = 33
 """Of a name: one byte for its kind, and a SHA-256."""
 MOST_RUNS = 8
-MOST_ENTRIES = 100_000
-"""Of one run: some 20 MB."""
+"""That are not full."""
+MOST_ENTRIES = 200_000
+"""Of a full run: some 25 MB."""
 _MAGIC = b"LONGTAKE MARKS 1"
 """Its number grows with every change of what `references.py` finds: what was learned before is then forgotten."""
 _HEAD = struct.Struct("<16sQ")
@@ -124,20 +125,21 @@ class Known:
         """Write what was learned, after a collection that met all that there is."""
         for key in self._useless:
             await self._store.delete(key)
-        met, held = sum(sum(run.met) for run in self._runs), sum(run.count for run in self._runs)
-        gone: list[str] = []
-        entries: Iterator[tuple[bytes, Reach]] = iter(self._learned.items())
-        if len(self._runs) >= MOST_RUNS or 2 * met < held:
-            gone += [run.key for run in self._runs]
-            entries = self._all()
-        written = {await self._put(run) for run in _batches(entries)}
-        for key in gone:
-            if key not in written:
-                await self._store.delete(key)
+        small = [run for run in self._runs if run.count < MOST_ENTRIES]
+        joined = [
+            run
+            for run in self._runs
+            if 2 * sum(run.met) < run.count or (run.count < MOST_ENTRIES and len(small) >= MOST_RUNS)
+        ]
+        written = {await self._put(run) for run in _batches(self._entries(joined))}
+        for run in joined:
+            if run.key not in written:
+                await self._store.delete(run.key)
 
-    def _all(self) -> Iterator[tuple[bytes, Reach]]:
+    def _entries(self, joined: Sequence[_Run]) -> Iterator[tuple[bytes, Reach]]:
+        """What was learned now, and what these runs hold that was met again."""
         yield from self._learned.items()
-        for run in self._runs:
+        for run in joined:
             for number in range(run.count):
                 if run.met[number]:
                     yield run.name(number), run.reach(number)

@@ -102,6 +102,10 @@ def test_parts_that_are_killed_come_back_and_the_job_goes_on(tmp_path: Path) -> 
     house = House(address, store=str(tmp_path / "store"), metrics="", pid=child.pid)
     video = house.create(seconds=3, steps=50)
 
+    collector = _collector(child.pid)
+    os.kill(collector, signal.SIGKILL)
+    assert _collector(child.pid, but=collector) != collector
+
     for module, name in (("serving.frontdoor", "the front door"), ("serving.deployments.host", "the stages (Ray)")):
         (pid,) = [pid for pid in descendants(child.pid) if module in _command(pid)]
         os.kill(pid, signal.SIGKILL)
@@ -109,6 +113,17 @@ def test_parts_that_are_killed_come_back_and_the_job_goes_on(tmp_path: Path) -> 
 
     assert house.made(video).frames == 49
     _interrupt(child, tmp_path)
+
+
+def _collector(root: int, but: int = 0) -> int:
+    """The collector's process, when there is one."""
+    ends = time.monotonic() + 60
+    while True:
+        found = [pid for pid in descendants(root) if "serving.retention" in _command(pid) and pid != but]
+        if found:
+            return found[0]
+        assert time.monotonic() < ends, "no collector"
+        time.sleep(0.1)
 
 
 def _command(pid: int) -> str:

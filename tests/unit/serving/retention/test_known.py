@@ -132,6 +132,23 @@ async def test_a_damaged_memory_is_forgotten_and_nothing_is_deleted_for_it(
         assert hashlib.sha256((await store.get(key)).data).hexdigest() == keys.name_of(key)
 
 
+async def test_full_runs_stay_as_they_are(
+    videos: StoredVideos, clock: Clock, collect: Collect, store: ClockedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "MOST_ENTRIES", 2)
+    for seed in range(known.MOST_RUNS + 1):
+        await videos.finished(seed=seed)
+    clock.advance(24)
+    await collect()
+    full = store.keys(f"t/{TENANT}/marks/")
+    assert len(full) == known.MOST_RUNS + 1
+    await videos.finished(seed=99)
+    clock.advance(24)
+    await collect()
+    assert len(set(store.keys(f"t/{TENANT}/marks/")) - set(full)) == 1
+    assert set(full) <= set(store.keys(f"t/{TENANT}/marks/"))
+
+
 async def test_many_runs_become_one(
     videos: StoredVideos, clock: Clock, collect: Collect, store: ClockedStore, reads: Counter[str]
 ) -> None:
