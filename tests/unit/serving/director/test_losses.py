@@ -66,7 +66,7 @@ async def test_a_caption_that_was_written_is_kept_by_every_later_attempt(
 
     assert (done.state, done.attempt > 1 or elsewhere) == (JobState.SUCCEEDED, True)
     assert done.effective_prompt.startswith("a red circle")
-    path = await Segments(office.store, TENANT).path(done.segments[-1])
+    path = await manifests_of(Segments(office.store, TENANT), done.segments[-1])
     assert {manifest.effective_prompt for manifest in path} == {done.effective_prompt}
     assert next(colours) == "blue"
 
