@@ -56,6 +56,7 @@ class Office:
             stages=self.stages,
             family=models.family,
             slots=slots,
+            renders=slots,
             slice_s=5.0,
             metrics=metrics or Unrecorded(),
             now_ms=lambda: next(self._times),

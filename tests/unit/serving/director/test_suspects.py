@@ -57,7 +57,9 @@ async def test_of_jobs_whose_worker_dies_again_and_again_only_the_guilty_one_fai
 
     guilty, *innocent = [await office.ended(job) for job in jobs]
 
-    assert (guilty.state, worker.deaths) == (JobState.FAILED, attempt.MAX_CRASHES)
+    assert guilty.state is JobState.FAILED
+    # Until the first innocent one gets through, nobody can tell that it is not the stage: those deaths do not count.
+    assert attempt.MAX_CRASHES <= worker.deaths <= 2 * attempt.MAX_CRASHES
     assert [record.state for record in innocent] == [JobState.SUCCEEDED] * 3
     letters = DeadLetters(office.store)
     assert [job.tenant for job in jobs if [dead async for dead in letters.of(job.tenant)]] == [TENANT]
