@@ -221,6 +221,8 @@ async def test_many_dead_letters_are_run_again_page_by_page_as_they_are_describe
         await jobs.RequeueJobs(jobs_pb2.RequeueJobsRequest(code="EXPIRED"))
     async with refused(grpc.StatusCode.INVALID_ARGUMENT, "token", field="page_token"):
         await jobs.RequeueJobs(jobs_pb2.RequeueJobsRequest(page_token="x"))
+    async with refused(grpc.StatusCode.INVALID_ARGUMENT, "Timestamp", field="since"):
+        await jobs.RequeueJobs(jobs_pb2.RequeueJobsRequest(since=Timestamp(seconds=1 << 62)))
 
 
 async def test_what_failed_by_its_callers_fault_is_not_run_again(

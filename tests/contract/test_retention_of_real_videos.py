@@ -49,5 +49,5 @@ async def test_real_videos_survive_and_can_be_extended(tmp_path: Path) -> None:
         grow_old(tmp_path)
         await collect(made)
         left = {entry.key.split("/")[2] async for entry in made.store.list(f"t/{TENANT}/")}
-        assert left == {"blobs", "cache"}
+        assert left == {"blobs", "cache", "marks"}
         assert [entry.key async for entry in made.store.list("leases/")] == []

@@ -16,7 +16,7 @@ from serving.frontdoor.admission.backlog import MOST_NAMED, Backlog
 from serving.frontdoor.admission.forecast import Forecast
 from serving.frontdoor.edge.auth import Caller
 from serving.frontdoor.edge.rpc import Call
-from serving.frontdoor.edge.timestamps import timestamp
+from serving.frontdoor.edge.timestamps import moment_ms, timestamp
 from serving.frontdoor.follow.views import View
 from serving.frontdoor.requeue import DeadJobs, Wanted
 from serving.frontdoor.surfaces.longtake.messages import VideoMessages
@@ -80,7 +80,7 @@ class JobsService:
 
     async def RequeueJobs(self, request: jobs_pb2.RequeueJobsRequest, call: Call) -> jobs_pb2.RequeueJobsResponse:
         """Run a page of dead letters again."""
-        since_ms = request.since.ToMilliseconds() if request.HasField("since") else 0
+        since_ms = moment_ms(request.since, "since") if request.HasField("since") else 0
         page = await self.dead_jobs.requeue_page(
             call.caller.tenant,
             Wanted(request.code, request.stage, since_ms),
