@@ -108,7 +108,6 @@ async def _life(world: World) -> list[JobRecord]:
     video = await client.made(Draft(prompt="a life", seconds=2, steps=3, seed=7, request_id="video"))
     source = ExtensionDraft(video_id=video.id)
     more = await client.made(Draft(prompt="on", seconds=1, steps=2, seed=8, extends=source, request_id="extension"))
-    while not world.ledger.at_rest():  # noqa: ASYNC110  (nobody tells)
-        await asyncio.sleep(0.5)
+    await world.rest()
     world.ledger.at_the_end()
     return [video, more]

@@ -70,12 +70,12 @@ async def _lived(world: World) -> None:
         await _past(world, clients)
     trouble = asyncio.create_task(chaos.run(world.shape.troubled_s), name="chaos")
     await asyncio.gather(trouble, *(client.live() for client in clients))
-    while not world.ledger.at_rest():  # noqa: ASYNC110  (nobody tells)
-        await asyncio.sleep(0.5)
+    await world.rest()
     if world.faults.collections:
         collector = start_collector(world)
         while collector.alive:  # noqa: ASYNC110  (nobody tells)
             await asyncio.sleep(0.5)
+        await world.rest()
         world.ledger.nothing_is_missing()
     world.ledger.at_the_end()
     await _listed(world)
@@ -85,8 +85,7 @@ async def _lived(world: World) -> None:
 async def _past(world: World, clients: list[Client]) -> None:
     """Some videos, made forty days ago."""
     await asyncio.gather(*(client.live() for client in clients[:2]))
-    while not world.ledger.at_rest():  # noqa: ASYNC110  (nobody tells)
-        await asyncio.sleep(0.5)
+    await world.rest()
     records = [job.record for job in world.ledger.jobs.values()]
     world.library = [record for record in records if record.state is JobState.SUCCEEDED and record.segments]
     world.disk.age(DAYS_MS)

@@ -31,6 +31,8 @@ from tests.sim.loop import Process, SimLoop
 T = TypeVar("T")
 PAGE = 4
 """Keys of a listing that are read at one instant."""
+SLOW_S = 0.1
+"""Longer than an undisturbed call is on its way."""
 
 
 class Killed(BaseException):
@@ -55,6 +57,8 @@ class Disk:
         self.note: Callable[[str], None] | None = None
         self.by: Process | None = None
         """Whose call takes effect now."""
+        self.still_until = 0.0
+        """In the world's seconds: until then a slow call may take effect, whoever asked for it may be dead."""
         self._keys: list[str] = []
 
     def get(self, key: str) -> Versioned:
@@ -170,6 +174,8 @@ class SimStore:
             if not self._process.alive:
                 return await future  # for ever: it is dead
         fate = self._chance.store_call()
+        if fate.there_s + fate.late_s > SLOW_S:
+            disk.still_until = max(disk.still_until, self._loop.now + fate.there_s + fate.late_s)
         self._loop.after(fate.there_s, self._arrive, future, name, key, effect, fate)
         return await future
 

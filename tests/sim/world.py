@@ -6,6 +6,7 @@ end. What ships runs unchanged, on clocks and an engine's loop that it is handed
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections import deque
 from collections.abc import Coroutine
@@ -216,6 +217,19 @@ class World:
     def any_door(self) -> Door | None:
         """Where a client's call ends up."""
         return self.random.choice(self.doors) if self.doors else None
+
+    async def rest(self) -> None:
+        """Until every job has ended, and nothing is on its way that may begin another one."""
+        while not self.ledger.at_rest() or self.loop.now < self.disk.still_until or self._asked():  # noqa: ASYNC110
+            await asyncio.sleep(0.5)
+
+    def _asked(self) -> bool:
+        """Whether a front door still works for a client, who may have given it up."""
+        doors = {door.process for door in self.doors}
+        return any(
+            process in doors and task.get_name() == f"call from {self.loop.world}" and not task.done()
+            for process, task in self.loop.tasks
+        )
 
     def stopped(self) -> bool:
         """Whether a process still is."""
