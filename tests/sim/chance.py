@@ -6,6 +6,8 @@ hides what one kind of fault alone would show. `calm` ends them all.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
@@ -56,6 +58,8 @@ class Faults:
     """Wall clocks jump by up to a minute."""
 
 
+NOTICED_S = 40.0
+"""A loss is noticed within this: a process may be stopped for 30 s, and holds a lease after that."""
 KINDS = ("door", "director", "denoiser", "renderer", "encoder")
 
 
@@ -87,14 +91,18 @@ def drawn(random: Random) -> Faults:
 class Chance:
     """Draws what happens next. One per world."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, now: Callable[[], float]) -> None:
+        """`now`: the world's seconds."""
         self.random = random
+        self._now = now
+        self.disturbed_until = float("-inf")
+        """In the world's seconds: the end of the newest thing that went wrong so far."""
         self.faults = Faults()
         self.store_is_down = False
         self.cut_off: set[str] = set()
         """Names of the processes that cannot reach the store."""
-        self.losses = 0
-        """Whatever happened that may cost an attempt its worker."""
+        self.losses: list[float] = []
+        """When something happened that may cost an attempt its worker."""
         self._bad = 0.0
 
     def trouble(self, faults: Faults) -> None:
@@ -112,6 +120,19 @@ class Chance:
         """An outage has ended."""
         self.store_is_down = False
 
+    def disturb(self, seconds: float = 0.0) -> None:
+        """Something goes wrong for so long."""
+        self.disturbed_until = max(self.disturbed_until, self._now() + seconds)
+
+    def lose(self, seconds: float = 0.0) -> None:
+        """The same, and it may cost an attempt its worker."""
+        self.losses.append(self._now())
+        self.disturb(seconds)
+
+    def lost_since(self, moment: float) -> int:
+        """How often something did. What began a while before may be noticed only then."""
+        return len(self.losses) - bisect_left(self.losses, moment - NOTICED_S)
+
     def _set(self) -> None:
         faults = self.faults
         self._bad = faults.refused + faults.unanswered + faults.late + faults.stalled
@@ -122,7 +143,12 @@ class Chance:
         there, back = 0.001 + 0.004 * draw(), 0.001 + 0.004 * draw()
         if not self._bad or draw() >= self._bad:
             return CallFate(there, back)
-        faults = self.faults
+        fate = self._bad_call(there, back)
+        self.disturb(fate.there_s + fate.back_s + fate.late_s)
+        return fate
+
+    def _bad_call(self, there: float, back: float) -> CallFate:
+        faults, draw = self.faults, self.random.random
         at = draw() * self._bad
         if at < faults.refused:
             return CallFate(there, back + 2.0 * draw() ** 3, refused=True)
@@ -140,7 +166,7 @@ class Chance:
         """A lease that cannot be renewed for a while is lost; a lost answer alone must not cost it."""
         failed = self.store_is_down or caller in self.cut_off or fate.there_s + fate.back_s > 1.0
         if failed or (fate.refused and not fate.late_s):
-            self.losses += 1
+            self.lose()
 
     def hop_s(self) -> float:
         """How long a message between two processes travels."""

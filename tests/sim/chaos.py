@@ -71,7 +71,7 @@ class Chaos:
         process = self._some(kind)
         if process is not None:
             self._world.note(f"kill {process}")
-            self._chance.losses += 1
+            self._chance.lose()
             process.kill()
 
     def _stop(self, kind: str) -> None:
@@ -80,7 +80,7 @@ class Chaos:
             short = self._chance.random.random() < 0.5
             seconds = self._chance.pause_s(*((0.3, 5.0) if short else (5.0, 30.0)))
             self._world.note(f"stop {process} for {seconds:.1f} s")
-            self._chance.losses += 1
+            self._chance.lose(seconds)
             process.stop()
             self._world.loop.after(seconds, process.go_on)
 
@@ -91,8 +91,9 @@ class Chaos:
             return
         self._world.note(f"a second Director beside {old[0]}")
         self._leaving.add(old[0].name)
-        self._chance.losses += 1
-        self._world.loop.after(self._chance.pause_s(0.5, 8.0), old[0].kill)
+        seconds = self._chance.pause_s(0.5, 8.0)
+        self._chance.lose(seconds)
+        self._world.loop.after(seconds, old[0].kill)
         self._again("director")
 
     def _outage(self) -> None:
@@ -100,6 +101,7 @@ class Chaos:
             return
         seconds = self._chance.pause_s(0.2, 8.0)
         self._world.note(f"the store is away for {seconds:.1f} s")
+        self._chance.disturb(seconds)
         self._chance.store_is_down = True
         self._world.loop.after(seconds, self._chance.store_is_back)
 
@@ -108,7 +110,7 @@ class Chaos:
         if process is not None:
             seconds = self._chance.pause_s(0.5, 20.0)
             self._world.note(f"{process} cannot reach the store for {seconds:.1f} s")
-            self._chance.losses += 1
+            self._chance.lose(seconds)
             self._chance.cut_off.add(process.name)
             self._world.loop.after(seconds, self._chance.cut_off.discard, process.name)
 

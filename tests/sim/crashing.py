@@ -6,7 +6,6 @@ answered. `live` counts them and kills processes at the ones that are named. Wha
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -19,7 +18,8 @@ from tests.sim.clients import Client
 from tests.sim.loop import Deadlock, OutOfTime, Process
 from tests.sim.published import Violation
 from tests.sim.seams import collected, installed
-from tests.sim.world import Shape, World
+from tests.sim.shape import Shape
+from tests.sim.world import World
 
 SHAPE = Shape(clients=1, doors=1, denoisers=1, slots=2, checkpoint_share=0.5)
 LIMIT_S = 120.0
@@ -50,6 +50,7 @@ def live(crashes: Crashes, *, seed: str = "life") -> Lived:
         kind = crashes.get(len(boundaries))
         boundaries.append(f"{moment} {by.name} {call} {key}")
         for process in list(world.up(kind)) if kind is not None else ():
+            world.chance.lose()
             process.kill()
 
     world.disk.gate = gate
@@ -103,7 +104,6 @@ async def _life(world: World) -> list[JobRecord]:
     chaos = Chaos(world)
     for kind, process in world.begin():
         chaos.supervise(kind, process)
-    world.chance.losses = len(world.loop.tasks)  # every kill may cost an attempt
     client = Client(world, 0)
     video = await client.made(Draft(prompt="a life", seconds=2, steps=3, seed=7, request_id="video"))
     source = ExtensionDraft(video_id=video.id)

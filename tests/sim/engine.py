@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
 
-from engines.families.base import Denoising
-from serving.stages.engine_loop import EngineLoop
+from engines.families.base import Conditions, Denoising
+from serving.stages.contracts import Rank, SliceCall, SliceResult
+from serving.stages.denoise import Denoiser
+from serving.stages.engine_loop import EngineLoop, SegmentKey, SliceEnd
+from tests.sim.loop import Process
+from tests.sim.workers import Workers
 
 
 class _Nothing(Exception):
@@ -43,11 +48,16 @@ class _Bell:
 class TaskLoop(EngineLoop):
     """See the module. `denoise.py` makes one as it would the shipped one."""
 
-    def __init__(self, *args: Any, stepped: Callable[[str], None], step_s: Callable[[], float], **kwargs: Any) -> None:
-        """`stepped` is told the job of every step, `step_s` says how long the next one takes."""
+    def __init__(
+        self, *args: Any, process: Process, workers: Workers, step_s: Callable[[], float], **kwargs: Any
+    ) -> None:
+        """`workers` is told of every step, `step_s` says how long the next one takes."""
         super().__init__(*args, **kwargs)
-        self._stepped_job = stepped
+        self._process = process
+        self._workers = workers
         self._step_s = step_s
+        self._looked: dict[SegmentKey, int] = {}
+        """Segments that were not here when a slice came: the newest checkpoint that there was."""
         self._bell = _Bell()
         self._changed = self._bell  # type: ignore[assignment]
         self._task: asyncio.Task[None] | None = None
@@ -62,6 +72,20 @@ class TaskLoop(EngineLoop):
     @property
     def alive(self) -> bool:
         return self._task is not None and not self._task.done()
+
+    def held(self, key: SegmentKey) -> Denoising | None:
+        found = super().held(key)
+        if found is not None:
+            self._looked.pop(key, None)
+        elif key not in self._looked:
+            self._looked[key] = self._workers.checkpointed(*key)
+        return found
+
+    def submit(self, key: SegmentKey, state: Denoising, *, rank: Rank, budget_s: float) -> Future[SliceEnd]:
+        saved = self._looked.pop(key, None)
+        if saved is not None:
+            self._workers.begins(self._process, *key, step=state.step, saved=saved)
+        return super().submit(key, state, rank=rank, budget_s=budget_s)
 
     async def _life(self) -> None:
         loop = asyncio.get_running_loop()
@@ -78,7 +102,7 @@ class TaskLoop(EngineLoop):
             began = loop.time()
             await asyncio.sleep(self._step_s())
             for work in works:
-                self._stepped_job(work.key[0])
+                self._workers.stepped(self._process, *work.key, work.state.step + 1, (loop.time() - began) / len(works))
             await self._torn([work.state for work in works])
             seconds = loop.time() - began
             self._took(kind, len(works), seconds)
@@ -97,3 +121,18 @@ class TaskLoop(EngineLoop):
         await asyncio.sleep(0)
         for state, step in zip(states, after, strict=True):
             state.step = step
+
+
+class WatchedDenoiser(Denoiser):
+    """The shipped one; `workers` is told of every slice."""
+
+    def __init__(self, *args: Any, process: Process, workers: Workers, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._process = process
+        self._workers = workers
+
+    async def run_slice(self, call: SliceCall, conditions: Conditions) -> SliceResult:
+        outdated = self._workers.outdated(self._process, call)
+        result = await super().run_slice(call, conditions)
+        self._workers.answered(self._process, call, result, outdated=outdated)
+        return result

@@ -9,19 +9,22 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 from safetensors.numpy import load
 
-from serving.jobs.lease import TTL_S, Lease
 from serving.jobs.record import JobRecord, JobState
 from serving.requests import Kind
 from serving.store.sweeping import STALE_S
 from tests.sim import model
+from tests.sim.chance import Chance
+from tests.sim.known import Job
 from tests.sim.loop import Process, SimLoop
+from tests.sim.prompt import Prompt
 from tests.sim.published import Published, Violation, must
+from tests.sim.shape import Shape
 from tests.sim.store import Disk
+from tests.sim.workers import Workers
 
 _RECORD = re.compile(r"t/([^/]+)/jobs/([^/]+)\Z")
 _IMMUTABLE = re.compile(r"t/[^/]+/(blobs|segments|cache|checkpoints)/")
@@ -34,12 +37,6 @@ _FOLLOWS = {
     JobState.EXPIRED: {JobState.DELETED},
     JobState.DELETED: set[JobState](),
 }
-OVERLAP_S = TTL_S + 4.0
-"""Two replicas may work on one job for so long: until a lease is over, and a little for its slice and its store."""
-IDLE_S = 2.0
-"""A replica that stepped a job within this time works on it."""
-LATE_S = 4.0
-"""Steps may go on for so long after the job has ended."""
 CALM_S = STALE_S + 60.0
 """In calm weather, a job ends within this. A dead collector may have announced that late."""
 HEARD_S = 10.0
@@ -48,19 +45,6 @@ HEARD_S = 10.0
 
 COLLECTOR = "collector"
 """The one kind of process that deletes what is immutable."""
-
-
-@dataclass
-class Job:
-    """What the ledger knows of one."""
-
-    record: JobRecord
-    created_at: float
-    expected: list[model.Made] | None = None
-    ended_at: float | None = None
-    asked_to_cancel_at: float | None = None
-    workers: dict[Process, tuple[float, float]] = field(default_factory=dict)
-    """When each replica began to step it, and its newest step."""
 
 
 class Ledger:
@@ -72,19 +56,33 @@ class Ledger:
         disk: Disk,
         *,
         epoch_of: Callable[[Process], int | None],
-        losses: Callable[[], int],
+        chance: Chance,
         calm_since: Callable[[], float | None],
+        true_ms: Callable[[], int],
+        shape: Shape,
+        clocks_jump: bool,
     ) -> None:
-        """`losses`: how often something happened that may cost an attempt its worker."""
         self.jobs: dict[str, Job] = {}
         self.published = Published(disk)
         self._loop = loop
         self._disk = disk
         self._epoch_of = epoch_of
-        self._losses = losses
+        self._chance = chance
         self._calm_since = calm_since
-        self._leases_since: dict[str, float] = {}
-        """When the present holder took the lease, by key."""
+        longest_s = shape.step_s[1]
+        self.prompt = Prompt(
+            loop, chance, true_ms=true_ms, calm_since=calm_since, clocks_jump=clocks_jump, step_s=longest_s
+        )
+        self.workers = Workers(
+            loop,
+            disk,
+            chance,
+            self.jobs,
+            self.prompt,
+            step_s=longest_s,
+            roomy=shape.roomy,
+            checkpoint_share=shape.checkpoint_share,
+        )
 
     # ── writes ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -99,7 +97,7 @@ class Ledger:
         elif key.startswith("active/"):
             self._active(key, after)
         elif key.startswith("leases/") and after is not None:
-            self._lease(key, after)
+            self.workers.lease(key, after)
         elif _IMMUTABLE.match(key):
             self._immutable(by, key, before, after)
 
@@ -109,7 +107,7 @@ class Ledger:
             must(record.version == 1, f"{record.id}: its first version is {record.version}")
             there = any(_is_active_key(key, record) for key in self._disk.objects)
             must(there, f"{record.id}: the record is there before its active/ key: no Director would ever see it")
-            self.jobs[record.id] = Job(record, self._loop.now)
+            self.jobs[record.id] = Job(record, self._loop.now, self._loop.now)
             return
         was = JobRecord.decode(before)
         job = self.jobs[record.id]
@@ -136,6 +134,7 @@ class Ledger:
             job.asked_to_cancel_at = self._loop.now
         if record.state.terminal and not was.state.terminal:
             self._in_time(name, job)
+            self.prompt.ended(name, job, record)
             job.ended_at = self._loop.now
         job.record = record
 
@@ -171,7 +170,7 @@ class Ledger:
         if record.state is JobState.RUNNING or record.segments != was.segments or record.images != was.images:
             must(record.epoch == epoch, f"{name}: it carries epoch {record.epoch}, its writer has {epoch}")
         if record.attempt > was.attempt and was.state is JobState.RUNNING and was.epoch < epoch:
-            self._alone(name, was)
+            self.workers.alone(name, was)
         must(
             record.segments[: len(was.segments)] == was.segments and record.images[: len(was.images)] == was.images,
             f"{name}: what was published is taken back",
@@ -194,9 +193,11 @@ class Ledger:
             must(code == "WORKERS_CRASHED", f"{name}: it failed with {code}: {record.error}")
         lost = record.crashes - was.crashes
         must(
-            lost <= 0 or record.crashes <= self._losses(),
-            f"{name}: {record.crashes} crashes, and nothing crashed",
+            lost <= 0 or record.crashes <= self._chance.lost_since(job.further_at),
+            f"{name}: {record.crashes} crashes since it got further, and nothing crashed",
         )
+        if new:
+            job.further_at = self._loop.now
 
     # ── other names ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -213,6 +214,7 @@ class Ledger:
         made = self._expected(job)[int(segment) - job.record.plan.segments[0].index]
         right = made.steps[int(name.partition("-")[0])]
         must(np.array_equal(tensors["latents"], right), f"{key}: it holds other latents than its steps give")
+        self.workers.saved(job, int(segment))
 
     def _immutable(self, by: Process, key: str, before: bytes | None, after: bytes | None) -> None:
         if after is None:
@@ -231,35 +233,6 @@ class Ledger:
                 job.record.state.terminal,
                 f"{key} was deleted while the job is {job.record.state}: nobody sees it any more",
             )
-
-    # ── who works ───────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _lease(self, key: str, after: bytes) -> None:
-        lease = Lease.model_validate_json(after)
-        if lease.beat == 0 and not lease.released:
-            self._leases_since[key] = self._loop.now
-
-    def _alone(self, name: str, was: JobRecord) -> None:
-        """A new Director begins another attempt: nobody may hold the one before."""
-        key = f"leases/{was.id}/{was.attempt}"
-        stored = self._disk.objects.get(key)
-        if stored is None or Lease.model_validate_json(stored.data).released:
-            return
-        held = self._loop.now - self._leases_since[key]
-        must(held < 2.0, f"{name}: its attempt {was.attempt} is held since {held:.1f} s, and another one begins")
-
-    def stepped(self, process: Process, job_id: str) -> None:
-        """A replica steps a job."""
-        job, now = self.jobs[job_id], self._loop.now
-        if job.ended_at is not None and process.stopped_for == 0:
-            late = now - job.ended_at
-            must(late < LATE_S, f"{process} steps {job_id} {late:.1f} s after it ended as {job.record.state}")
-        began, last = job.workers.get(process, (now, now))
-        job.workers[process] = (began if now - last < IDLE_S else now, now)
-        for other, (other_began, other_last) in job.workers.items():
-            if other is not process and now - other_last < IDLE_S:
-                both = now - max(began, other_began)
-                must(both < OVERLAP_S, f"{process} and {other} have both worked on {job_id} for {both:.1f} s")
 
     # ── clients, and the end ────────────────────────────────────────────────────────────────────────────────────
 

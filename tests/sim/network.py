@@ -46,8 +46,9 @@ class Network:
             running.append(task)
             task.add_done_callback(back)
             if chance.faults.lost_answers and chance.random.random() < chance.faults.lost_answers:
-                chance.losses += 1
-                loop.after(chance.pause_s(0.01, 1.0), lost)
+                seconds = chance.pause_s(0.01, 1.0)
+                chance.lose(seconds)
+                loop.after(seconds, lost)
 
         def back(task: asyncio.Task[T]) -> None:
             if gone in callee.on_death:

@@ -17,7 +17,8 @@ from tests.sim.collector import DAYS_MS, start_collector
 from tests.sim.loop import Deadlock, OutOfTime
 from tests.sim.published import Violation
 from tests.sim.seams import collected, installed
-from tests.sim.world import World, shaped
+from tests.sim.shape import shaped
+from tests.sim.world import World
 
 LIMIT_S = 300.0
 """After the trouble every job must have ended within this."""

@@ -111,6 +111,11 @@ class Disk:
         keys = self._keys[start : start + limit]
         return [Listed(key, len(self.objects[key].data), self._modified[key]) for key in keys if key.startswith(prefix)]
 
+    def names(self, prefix: str) -> list[str]:
+        """All keys that begin so."""
+        start = bisect_left(self._keys, prefix)
+        return self._keys[start : bisect_left(self._keys, prefix + "\x7f", start)]
+
     def _tell(self, key: str, before: bytes | None, after: bytes | None) -> None:
         if self.watch is not None and self.by is not None:
             self.watch(self.by, key, before, after)

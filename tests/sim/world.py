@@ -10,7 +10,6 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any
@@ -19,60 +18,20 @@ from serving.errors import LongtakeError
 from serving.jobs.record import JobRecord
 from serving.stage_names import CONDITIONER, DENOISER, PROMPT_WRITER, RENDERER, TEXT_ENCODER, CountedWork
 from serving.stages.checkpoint import CheckpointPolicy
-from serving.stages.denoise import Denoiser
 from serving.store.keys import DIRECTOR_ADDRESS
 from tests.sim.chance import KINDS, Chance, Faults
 from tests.sim.directors import Office
 from tests.sim.doors import Door
-from tests.sim.engine import TaskLoop
+from tests.sim.engine import TaskLoop, WatchedDenoiser
 from tests.sim.invariants import Ledger
 from tests.sim.loop import Process, SimLoop
 from tests.sim.network import Network
 from tests.sim.published import Violation
+from tests.sim.shape import Shape
 from tests.sim.stages import Pool, Renderer, Replica, SimStages, encoders, loaded
 from tests.sim.store import Disk, SimStore
 
 STARTED_MS = 1_700_000_000_000
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How large a world is."""
-
-    clients: int = 4
-    doors: int = 2
-    denoisers: int = 2
-    slots: int = 3
-    troubled_s: float = 8.0
-    """Faults end after so long."""
-    watching: bool = True
-    """Whether front doors hold Watch streams."""
-    shuffle: bool = False
-    checkpoint_share: float = 0.02
-    """Of the compute time."""
-    kept: int = 32
-    """Finished segments that a Denoiser holds."""
-    held: int = 64
-    """Unfinished ones."""
-    step_s: tuple[float, float] = (0.01, 0.2)
-    """How long a denoising step takes; some take no time at all."""
-
-
-def shaped(random: Random) -> Shape:
-    """The shape of a world."""
-    return Shape(
-        clients=random.randint(2, 6),
-        doors=random.randint(1, 2),
-        denoisers=random.randint(1, 3),
-        slots=random.choice((1, 3, 6)),
-        troubled_s=random.uniform(2, 12),
-        watching=random.random() < 0.3,
-        shuffle=random.random() < 0.2,
-        checkpoint_share=random.choice((0.02, 0.2, 10.0)),
-        kept=random.choice((1, 32)),
-        held=random.choice((1, 64)),
-        step_s=random.choice(((0.01, 0.2), (0.1, 1.0))),
-    )
 
 
 class World:
@@ -85,7 +44,7 @@ class World:
         self.loop = SimLoop(Random(f"{seed}/order"), shuffle=shape.shuffle)  # type: ignore[abstract]
         self.faults = faults
         """What goes wrong in it, from when on `chaos.py` begins."""
-        self.chance = Chance(Random(f"{seed}/chance"))
+        self.chance = Chance(Random(f"{seed}/chance"), lambda: self.loop.now)
         self.disk = Disk(self.true_ms)
         self.network = Network(self.loop, self.chance)
         self.office = Office(self.chance)
@@ -93,8 +52,11 @@ class World:
             self.loop,
             self.disk,
             epoch_of=self.office.epochs.get,
-            losses=lambda: self.chance.losses,
+            chance=self.chance,
             calm_since=lambda: self.calm_since,
+            true_ms=self.true_ms,
+            shape=shape,
+            clocks_jump=faults.clock_jumps > 0,
         )
         self.disk.watch = self.ledger.wrote
         self.doors: list[Door] = []
@@ -188,10 +150,12 @@ class World:
         self.renderers.add(Replica(process, process.name, {RENDERER: Renderer(self.store(process), self.chance)}))
 
     async def _denoiser(self, process: Process) -> None:
-        denoiser = Denoiser(
+        denoiser = WatchedDenoiser(
             loaded(self.store(process)),
             process.name,
-            loop=partial(TaskLoop, stepped=self._stepped, step_s=self._step_s),
+            process=process,
+            workers=self.ledger.workers,
+            loop=partial(TaskLoop, process=process, workers=self.ledger.workers, step_s=self._step_s),
             policy=CheckpointPolicy(share=self.shape.checkpoint_share),
             clock=self.loop.time,
             held=self.shape.held,
@@ -205,9 +169,6 @@ class World:
         self.disk.put_if_absent(DIRECTOR_ADDRESS, b'{"address": "director:9000"}')
         kinds = {"door": self.shape.doors, "denoiser": self.shape.denoisers}
         return [(kind, self.start(kind)) for kind in KINDS for _ in range(kinds.get(kind, 1))]
-
-    def _stepped(self, job: str) -> None:
-        self.ledger.stepped(self.loop.current, job)
 
     def _step_s(self) -> float:
         return 0.0 if self.chance.random.random() < 0.1 else self.chance.pause_s(*self.shape.step_s)
@@ -239,6 +200,8 @@ class World:
         """Nothing is wrong any more."""
         self.note("all is calm")
         self.calm_since = self.loop.now
+        self.chance.disturb()
+        self._wall = dict.fromkeys(self._wall, 0)
 
     def note(self, event: str) -> None:
         """Something happened."""

@@ -1,0 +1,30 @@
+"""What the ledger knows of a job: the store's record, and when what happened to it. The rules share it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from serving.jobs.record import JobRecord
+from tests.sim import model
+from tests.sim.loop import Process
+
+
+@dataclass
+class Job:
+    """One job. Times are the world's seconds."""
+
+    record: JobRecord
+    created_at: float
+    further_at: float
+    """When it was created, or last published something."""
+    expected: list[model.Made] | None = None
+    ended_at: float | None = None
+    asked_to_cancel_at: float | None = None
+    workers: dict[Process, tuple[float, float]] = field(default_factory=dict)
+    """When each replica began to step it, and its newest step."""
+    steps: set[tuple[int, int]] = field(default_factory=set)
+    """Segment and step of all that was ever done for it."""
+    unsaved_s: dict[tuple[Process, int], float] = field(default_factory=dict)
+    """Compute seconds of a replica since the newest checkpoint of a segment."""
+    killed: int = 0
+    """Workers that it ended itself."""
