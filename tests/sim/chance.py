@@ -54,28 +54,40 @@ class Faults:
     drift: float = 0.0
     """Processes' monotonic clocks are off by up to this share."""
     collections: float = 0.0
+    late_deletes: float = 0.0
+    """Share of deletes that are refused, and take effect long after that."""
+    flips: float = 0.0
+    """Share of reads of content that come with a wrong bit."""
     clock_jumps: float = 0.0
     """Wall clocks jump by up to a minute."""
+
+    @property
+    def orphans(self) -> bool:
+        """Whether a create may die between its writes."""
+        calls = self.refused + self.unanswered + self.late + self.stalled
+        return bool(calls + self.outages + self.partitions) or "door" in self.kills
 
 
 NOTICED_S = 40.0
 """A loss is noticed within this: a process may be stopped for 30 s, and holds a lease after that."""
+DELETED_LATE_S = 40.0
+"""A delete that nobody waits for any more may take effect so late: less than an announcement is good for."""
 KINDS = ("door", "director", "denoiser", "renderer", "encoder")
 
 
-def drawn(random: Random) -> Faults:
-    """The faults of a world."""
+def drawn(random: Random, *, slow: bool) -> Faults:
+    """The faults of a world. Where jobs outlast the collector's margin, a call to a front door must not (`slow`)."""
 
     def perhaps(chance: float, low: float, high: float) -> float:
         return low * (high / low) ** random.random() if random.random() < chance else 0.0
 
-    if random.random() < 0.05:
-        return Faults()
+    if random.random() < 0.1:
+        return Faults(collections=perhaps(0.2, 0.3, 3.0))
     return Faults(
         refused=perhaps(0.4, 0.002, 0.1),
         unanswered=perhaps(0.5, 0.002, 0.1),
         late=perhaps(0.3, 0.002, 0.05),
-        stalled=perhaps(0.3, 0.002, 0.03),
+        stalled=0.0 if slow else perhaps(0.3, 0.002, 0.03),
         outages=perhaps(0.2, 0.02, 0.2),
         partitions=perhaps(0.3, 0.02, 0.3),
         kills={kind: rate for kind in KINDS if (rate := perhaps(0.35, 0.02, 1.0))},
@@ -84,7 +96,9 @@ def drawn(random: Random) -> Faults:
         lost_answers=perhaps(0.2, 0.005, 0.1),
         drift=perhaps(0.5, 0.001, 0.1),
         clock_jumps=perhaps(0.3, 0.05, 0.5),
-        collections=perhaps(0.3, 0.3, 3.0),
+        collections=perhaps(1.0 if slow else 0.3, 0.3, 3.0),
+        late_deletes=perhaps(0.3, 0.01, 0.3),
+        flips=perhaps(0.05, 0.002, 0.05),
     )
 
 
@@ -98,11 +112,15 @@ class Chance:
         self.disturbed_until = float("-inf")
         """In the world's seconds: the end of the newest thing that went wrong so far."""
         self.faults = Faults()
-        self.store_is_down = False
+        self.store_is_down = self.store_is_unfit = False
         self.cut_off: set[str] = set()
         """Names of the processes that cannot reach the store."""
         self.losses: list[float] = []
-        """When something happened that may cost an attempt its worker."""
+        """When something happened that may cost an attempt its worker, and was no job's fault."""
+        self.died_of_work = 0
+        """Workers that a job ended."""
+        self.flips = 0
+        """How often something was read wrong."""
         self._bad = 0.0
 
     def trouble(self, faults: Faults) -> None:
@@ -113,12 +131,12 @@ class Chance:
     def calm(self) -> None:
         """From now on nothing new goes wrong."""
         self.faults = Faults()
-        self.store_is_down = False
+        self.store_is_back()
         self._set()
 
     def store_is_back(self) -> None:
         """An outage has ended."""
-        self.store_is_down = False
+        self.store_is_down = self.store_is_unfit = False
 
     def disturb(self, seconds: float = 0.0) -> None:
         """Something goes wrong for so long."""
@@ -129,6 +147,11 @@ class Chance:
         self.losses.append(self._now())
         self.disturb(seconds)
 
+    def die_of_work(self) -> None:
+        """A job ends its worker."""
+        self.died_of_work += 1
+        self.disturb()
+
     def lost_since(self, moment: float) -> int:
         """How often something did. What began a while before may be noticed only then."""
         return len(self.losses) - bisect_left(self.losses, moment - NOTICED_S)
@@ -137,10 +160,12 @@ class Chance:
         faults = self.faults
         self._bad = faults.refused + faults.unanswered + faults.late + faults.stalled
 
-    def store_call(self) -> CallFate:
+    def store_call(self, name: str) -> CallFate:
         """How a call goes: mostly well, in a few milliseconds."""
         draw = self.random.random
         there, back = 0.001 + 0.004 * draw(), 0.001 + 0.004 * draw()
+        if name == "delete" and self.faults.late_deletes and draw() < self.faults.late_deletes:
+            return CallFate(there, back + 2.0 * draw(), refused=True, late_s=DELETED_LATE_S * draw())
         if not self._bad or draw() >= self._bad:
             return CallFate(there, back)
         fate = self._bad_call(there, back)
@@ -167,6 +192,12 @@ class Chance:
         failed = self.store_is_down or caller in self.cut_off or fate.there_s + fate.back_s > 1.0
         if failed or (fate.refused and not fate.late_s):
             self.lose()
+
+    def flipped(self) -> bool:
+        """Whether what is read has a wrong bit."""
+        wrong = bool(self.faults.flips) and self.random.random() < self.faults.flips
+        self.flips += wrong
+        return wrong
 
     def hop_s(self) -> float:
         """How long a message between two processes travels."""

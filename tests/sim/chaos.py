@@ -103,6 +103,7 @@ class Chaos:
         self._world.note(f"the store is away for {seconds:.1f} s")
         self._chance.disturb(seconds)
         self._chance.store_is_down = True
+        self._chance.store_is_unfit = self._chance.random.random() < 0.3
         self._world.loop.after(seconds, self._chance.store_is_back)
 
     def _partition(self) -> None:
@@ -116,8 +117,12 @@ class Chaos:
 
     def _collection(self) -> None:
         collector = start_collector(self._world)
-        if self._chance.random.random() < 0.3:
-            self._world.loop.after(self._chance.pause_s(0.05, 5.0), collector.kill)
+        begins, fate = self._chance.pause_s(0.05, 5.0), self._chance.random.random()
+        if fate < 0.3:
+            self._world.loop.after(begins, collector.kill)
+        elif fate < 0.5:
+            self._world.loop.after(begins, collector.stop)
+            self._world.loop.after(begins + self._chance.pause_s(1.0, 120.0), collector.go_on)
 
     def _clock_jump(self) -> None:
         process = self._some(self._chance.random.choice(("door", "director")))

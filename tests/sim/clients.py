@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from serving.errors import (
     AlreadyExists,
+    Corrupt,
     FailedPrecondition,
     InvalidArgument,
     LongtakeError,
@@ -20,12 +21,13 @@ from serving.errors import (
     StoreUnfit,
     Unavailable,
 )
-from serving.frontdoor.create.drafts import Draft, ExtensionDraft
+from serving.frontdoor.create.drafts import Draft, ExtensionDraft, MediaDraft
 from serving.frontdoor.follow.views import View
 from serving.jobs.record import JobRecord, JobState
 from serving.requests import Kind
 from serving.stages.contracts import StageLost
 from tests.sim.doors import Door, caller
+from tests.sim.pictures import DEADLY, GOOD
 from tests.sim.published import Violation
 from tests.sim.world import World
 
@@ -41,7 +43,7 @@ class Client:
         self._world = world
         self._random = world.random
         self._number = number
-        self._tenant = f"tenant{number % 2}"
+        self._tenant = f"tenant{number % world.shape.tenants}"
         self._caller = caller(self._tenant, f"key{number}")
         self.videos = 0
         """How many it asked for."""
@@ -71,9 +73,17 @@ class Client:
         image = extends is None and draw.random() < 0.1
         named = draw.random() < 0.5
         hurried = draw.random() < 0.15
+        deadly = self._number == 0 and draw.random() < 0.04
+        pictured = not image and draw.random() < 0.25
+        picture = MediaDraft("picture", data=DEADLY if deadly else draw.choice(GOOD)) if pictured else None
+        starts = picture is not None and extends is None and draw.random() < 0.5
+        scene = f"{'deadly ' if deadly and not pictured else ''}scene {draw.randrange(3)}"
         return Draft(
             kind=Kind.IMAGE if image else Kind.VIDEO,
-            prompt=f"client {self._number} video {self.videos}",
+            prompt=f"{scene} | client {self._number} video {self.videos}",
+            first_frame=picture if starts else None,
+            references=(picture,) if picture is not None and not starts else (),
+            ttl_ms=60_000 if draw.random() < 0.1 else None,
             seconds=None if image else draw.choice((1, 1, 2, 3)),
             steps=draw.choice((1, 2, 3, 4, 8)),
             seed=draw.choice((None, 7)),
@@ -90,12 +100,15 @@ class Client:
         record = await self._create(draft)
         if record is None:
             return None
-        if draft.request_id and draft.deadline_ms is None and draw.random() < 0.2:
+        lasting = draft.deadline_ms is None and draft.ttl_ms is None
+        if draft.request_id and lasting and draw.random() < 0.2:
             await self._create_again(draft, record)
         if draw.random() < 0.2:
             await asyncio.sleep(self._world.chance.pause_s(0.01, 3.0))
             await self._cancel(record.id)
         record = await self._ended(record.id)
+        if record.state is JobState.FAILED and draw.random() < 0.5:
+            await self._requeue(record)
         old = self._old()
         if old is not None and draw.random() < 0.3:
             await self._delete(old.id)
@@ -118,13 +131,18 @@ class Client:
                 await self._pause()
                 continue
             except (FailedPrecondition, NotFound):
-                if draft.extends is None and draft.deadline_ms is None:
+                if draft.extends is None and draft.deadline_ms is None and draft.ttl_ms is None:
                     raise
                 return None
-            except InvalidArgument:
-                if draft.deadline_ms is None:
+            except InvalidArgument as refused:
+                if draft.deadline_ms is None and refused.reason != "QUARANTINED":
                     raise
                 return None
+            except Corrupt:
+                if not self._world.chance.flips:
+                    raise
+                await self._pause()
+                continue
             self._world.ledger.acknowledged(self._tenant, record.id)
             if there and record.id not in there and not self._world.clocks_jump:
                 raise Violation(f"a create that was marked as resent made {record.id}, and there was {there} already")
@@ -155,7 +173,13 @@ class Client:
         while True:
             await asyncio.sleep(pause)
             pause = min(2.0, pause * 1.5)
-            record = await self._view(job)
+            try:
+                record = await self._view(job)
+            except NotFound:  # its time was over before we looked
+                known = self._world.ledger.jobs[job].record
+                if known.expires_ms is None or known.state is not JobState.DELETED:
+                    raise
+                return known
             if record is not None and record.state.terminal:
                 return record
 
@@ -187,6 +211,22 @@ class Client:
             if not view.record.cancel_requested and not view.record.state.terminal:
                 raise Violation(f"{job}: the cancellation was acknowledged, and the record knows nothing of it")
             return
+
+    async def _requeue(self, dead: JobRecord) -> None:
+        """As an operator would: the job is made again as another one."""
+        while True:
+            try:
+                again = await self._ask(lambda door: door.dead_jobs.requeue(self._tenant, dead.id))
+            except (FailedPrecondition, NotFound):  # it failed for another reason, or is gone
+                return
+            except _AWAY:
+                await self._pause()
+                continue
+            break
+        self._world.ledger.acknowledged(self._tenant, again.id)
+        if (again.request, again.plan, again.requeue_of) != (dead.request, dead.plan, dead.id):
+            raise Violation(f"{dead.id} was requeued as {again.id}, which is another job")
+        await self._ended(again.id)
 
     async def forget_past(self) -> None:
         """Delete every old video of the tenant."""

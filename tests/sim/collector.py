@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from serving.errors import LongtakeError
 from serving.retention.collect import collect_once
-from serving.settings import Retention
 from tests.sim.loop import Process
 from tests.sim.world import World
 
-DAYS_MS = 40 * 86_400_000
-_RETENTION = Retention(margin_s=600, cache_ttl_s=3600)
+DAYS = 40
+"""So long is nothing needed any more by an idempotency key or a cache."""
 
 
 def start_collector(world: World) -> Process:
@@ -23,7 +22,7 @@ def start_collector(world: World) -> Process:
 
     async def life() -> None:
         try:
-            await collect_once(world.store(process), _RETENTION, now_ms=lambda: world.now_ms(process))
+            await collect_once(world.store(process), world.retention, now_ms=lambda: world.now_ms(process))
         except LongtakeError:  # it is called again later
             world.note(f"{process} gives up")
         process.kill()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from serving.director.director import Director
@@ -49,6 +49,7 @@ class Office:
         stages: SimStages,
         *,
         slots: int,
+        weights: Mapping[str, float],
         now_ms: Callable[[], int],
         incident: Callable[[], str],
     ) -> None:
@@ -66,6 +67,7 @@ class Office:
             stages=stages,
             family=lambda name: model.FAMILY,
             slots=slots,
+            weights=weights,
             slice_s=5.0,
             metrics=Unrecorded(),
             now_ms=now_ms,

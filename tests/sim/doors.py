@@ -24,7 +24,9 @@ from serving.frontdoor.create.settle import Settler
 from serving.frontdoor.edge.auth import Caller
 from serving.frontdoor.follow.director_link import DirectorLink
 from serving.frontdoor.follow.records import RecordCache, Records
+from serving.frontdoor.requeue import DeadJobs
 from serving.frontdoor.videos import Videos
+from serving.jobs.dead import DeadLetters
 from serving.jobs.repository import Jobs
 from serving.metrics import Unrecorded
 from serving.requests import Codec
@@ -36,8 +38,8 @@ from tests.sim import model
 from tests.sim.directors import Office
 from tests.sim.loop import Process
 from tests.sim.network import Network
+from tests.sim.pictures import SimDecoder
 
-MOST_JOBS = 50
 _CATALOG = Catalog([ServedModel(model.CAPABILITIES, model.DIGEST)], default=model.MODEL)
 
 
@@ -45,7 +47,13 @@ class Door:
     """One front-door process."""
 
     def __init__(
-        self, process: Process, store: Store, network: Network, office: Office, now_ms: Callable[[], int]
+        self,
+        process: Process,
+        store: Store,
+        network: Network,
+        office: Office,
+        now_ms: Callable[[], int],
+        admission: Admission,
     ) -> None:
         self.process = process
         clock = process.loop.time
@@ -57,12 +65,19 @@ class Door:
         self.videos = Videos(store=store, jobs=jobs, cache=cache, records=records, link=self.link, now_ms=now_ms)
         nothing = cast(Any, None)
         intake = Intake(
-            store=store, files=nothing, films=nothing, records=records, signer=nothing, fetcher=nothing, decoder=nothing
+            store=store,
+            files=nothing,
+            films=nothing,
+            records=records,
+            signer=nothing,
+            fetcher=nothing,
+            decoder=SimDecoder(process.kill),
         )
         forecast = Forecast(store, backlog, servers=1, now_ms=now_ms)
+        self.dead_jobs = DeadJobs(jobs, DeadLetters(store), self.link, now_ms)
         self.creator = Creator(
             settler=Settler(store=store, intake=intake, catalog=_CATALOG, codec=Codec.AV1, now_ms=now_ms),
-            gate=Gate(Admission(max_active_jobs=MOST_JOBS, most_urgent=0), backlog=backlog, forecast=forecast),
+            gate=Gate(admission, backlog=backlog, forecast=forecast, clock=clock),
             jobs=jobs,
             records=records,
             link=self.link,

@@ -17,6 +17,7 @@ from serving.stages.contracts import Rank, SliceCall, SliceResult
 from serving.stages.denoise import Denoiser
 from serving.stages.engine_loop import EngineLoop, SegmentKey, SliceEnd
 from tests.sim.loop import Process
+from tests.sim.published import Violation
 from tests.sim.workers import Workers
 
 
@@ -88,6 +89,12 @@ class TaskLoop(EngineLoop):
         return super().submit(key, state, rank=rank, budget_s=budget_s)
 
     async def _life(self) -> None:
+        try:
+            await self._turns()
+        except Violation as broken:  # nobody waits for this task
+            self._workers.broke(broken)
+
+    async def _turns(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             self._bell.rung.clear()
@@ -98,6 +105,9 @@ class TaskLoop(EngineLoop):
                 continue
             if not works:
                 return
+            if any(self._workers.deadly(work.key[0]) for work in works):
+                self._process.kill()
+                await asyncio.Event().wait()  # nothing of a dead process runs
             kind = self._kind(works[0].state)
             began = loop.time()
             await asyncio.sleep(self._step_s())

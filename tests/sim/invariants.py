@@ -7,6 +7,7 @@ The rules are written down here once more, from the design and not from the code
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 
@@ -18,10 +19,12 @@ from serving.requests import Kind
 from serving.store.sweeping import STALE_S
 from tests.sim import model
 from tests.sim.chance import Chance
+from tests.sim.crashes import Crashes
 from tests.sim.known import Job
 from tests.sim.loop import Process, SimLoop
 from tests.sim.prompt import Prompt
 from tests.sim.published import Published, Violation, must
+from tests.sim.reach import Reach
 from tests.sim.shape import Shape
 from tests.sim.store import Disk
 from tests.sim.workers import Workers
@@ -39,6 +42,8 @@ _FOLLOWS = {
 }
 CALM_S = STALE_S + 60.0
 """In calm weather, a job ends within this. A dead collector may have announced that late."""
+SLOWEST = 12
+"""Steps, and films, that a slow job may wait for."""
 HEARD_S = 10.0
 """In calm weather, a front door tells of an end after so long at the latest."""
 
@@ -69,16 +74,21 @@ class Ledger:
         self._epoch_of = epoch_of
         self._chance = chance
         self._calm_since = calm_since
+        self._true_ms = true_ms
         longest_s = shape.step_s[1]
+        self._calm_s = CALM_S + SLOWEST * (longest_s + shape.render_s[1]) * shape.slow
         self.prompt = Prompt(
             loop, chance, true_ms=true_ms, calm_since=calm_since, clocks_jump=clocks_jump, step_s=longest_s
         )
+        self.crashes = Crashes(disk, chance, self.jobs)
+        self.reach = Reach(disk, self.jobs)
         self.workers = Workers(
             loop,
             disk,
             chance,
             self.jobs,
             self.prompt,
+            self.crashes,
             step_s=longest_s,
             roomy=shape.roomy,
             checkpoint_share=shape.checkpoint_share,
@@ -88,6 +98,8 @@ class Ledger:
 
     def wrote(self, by: Process, key: str, before: bytes | None, after: bytes | None) -> None:
         """A write is about to take effect."""
+        if after is None:
+            self.reach.deleted(key, by_collector=by.name.startswith(COLLECTOR))
         found = _RECORD.match(key)
         if found is not None:
             if after is None:
@@ -98,6 +110,8 @@ class Ledger:
             self._active(key, after)
         elif key.startswith("leases/") and after is not None:
             self.workers.lease(key, after)
+        elif "/quarantine/" in key and after is not None:
+            self.crashes.quarantined(key, json.loads(after)["job"])
         elif _IMMUTABLE.match(key):
             self._immutable(by, key, before, after)
 
@@ -108,6 +122,7 @@ class Ledger:
             there = any(_is_active_key(key, record) for key in self._disk.objects)
             must(there, f"{record.id}: the record is there before its active/ key: no Director would ever see it")
             self.jobs[record.id] = Job(record, self._loop.now, self._loop.now)
+            self.reach.wrote(record)
             return
         was = JobRecord.decode(before)
         job = self.jobs[record.id]
@@ -125,7 +140,11 @@ class Ledger:
         if was.state.terminal:
             left = {"state", "version", "nonce", "events", "expires_ms"}
             must(was.model_dump(exclude=left) == record.model_dump(exclude=left), f"{name}: a terminal record changed")
-        if epoch is None:
+        if by.name.startswith(COLLECTOR):
+            due = record.expires_ms
+            must(record.state is JobState.DELETED, f"{name}: the collector made it {record.state}")
+            must(due is not None and due <= self._true_ms(), f"{name}: its time is not over, {due} is to come")
+        elif epoch is None:
             self._by_a_door(name, was, record)
         else:
             must(epoch >= was.epoch, f"{name}: a Director of epoch {epoch} writes after epoch {was.epoch} has")
@@ -135,8 +154,10 @@ class Ledger:
         if record.state.terminal and not was.state.terminal:
             self._in_time(name, job)
             self.prompt.ended(name, job, record)
+            self.crashes.ended(name, job, record)
             job.ended_at = self._loop.now
         job.record = record
+        self.reach.wrote(record)
 
     def _collected(self, by: Process, key: str, before: bytes | None) -> None:
         state = JobRecord.decode(before).state if before is not None else None
@@ -144,8 +165,16 @@ class Ledger:
             state is JobState.DELETED and by.name.startswith(COLLECTOR), f"{key}: a record that is {state} was deleted"
         )
 
+    def only_garbage_went(self) -> None:
+        """After two margins in which nothing happened: nothing is there that nobody needs, and nothing else went."""
+        left = self.reach.garbage()
+        must(not left, f"{len(left)} keys that nobody needs are still there: {left[:4]}")
+        self.nothing_is_missing()
+
     def nothing_is_missing(self) -> None:
         """Every living video is whole."""
+        gone = self.reach.missing()
+        must(not gone, f"{len(gone)} keys are gone that are needed: {gone[:4]}")
         for job in self.jobs.values():
             if job.record.state is not JobState.DELETED:
                 self.published.whole(job.record)
@@ -154,7 +183,7 @@ class Ledger:
         calm = self._calm_since()
         if calm is not None:
             took = self._loop.now - max(calm, job.created_at)
-            must(took < CALM_S, f"{name}: in calm weather it took {took:.0f} s")
+            must(took < self._calm_s, f"{name}: in calm weather it took {took:.0f} s")
 
     def _by_a_door(self, name: str, was: JobRecord, record: JobRecord) -> None:
         same = ("attempt", "epoch", "segments", "images", "steps_done", "phase", "crashes", "faults")
@@ -188,14 +217,8 @@ class Ledger:
         if record.state is JobState.EXPIRED:
             due = record.deadline_ms
             must(due is not None and due <= (record.finished_ms or 0), f"{name}: its deadline {due} is to come")
-        if record.state is JobState.FAILED:
-            code = record.error.code if record.error else "no reason"
-            must(code == "WORKERS_CRASHED", f"{name}: it failed with {code}: {record.error}")
-        lost = record.crashes - was.crashes
-        must(
-            lost <= 0 or record.crashes <= self._chance.lost_since(job.further_at),
-            f"{name}: {record.crashes} crashes since it got further, and nothing crashed",
-        )
+        if record.crashes > was.crashes:
+            self.crashes.counted(name, job, record)
         if new:
             job.further_at = self._loop.now
 
@@ -204,8 +227,12 @@ class Ledger:
     def _expected(self, job: Job) -> list[model.Made]:
         if job.expected is None:
             extends = job.record.request.extends
-            job.expected = model.expected(job.record, self.published.made[extends.segment] if extends else None)
+            parent = self.published.made[extends.segment] if extends else None
+            job.expected = model.expected(job.record, parent, self._picture)
         return job.expected
+
+    def _picture(self, tenant: str, digest: str) -> bytes:
+        return self._disk.objects[f"t/{tenant}/blobs/{digest}"].data
 
     def _checkpoint(self, key: str, data: bytes) -> None:
         """It holds what the steps that it names give."""

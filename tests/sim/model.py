@@ -8,7 +8,7 @@ Director, no store and no slices.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,16 +68,17 @@ class TinyFamily:
     history_latents = 2
 
     def read_prompt(self, prompt: str, *, subject: Subject, seed: int, inherited: str | None = None) -> PromptReading:
-        return PromptReading(inherited or f"{subject} {prompt} {seed}")
+        scene, _, _ = prompt.partition(" | ")  # what stands behind it tells requests apart, and is not seen
+        return PromptReading(inherited or f"{subject} {scene} {seed}")
 
     def read_reference(self, picture: Frames) -> ReferenceReading:
-        raise NotImplementedError
+        return ReferenceReading(picture[::-1], description=f"{len(picture)} bytes")
 
     def encode_text(self, engines: Engines, effective_prompt: str) -> Array:
         return _numbers(effective_prompt.encode(), (2, 4))
 
     def encode_still(self, engines: Engines, picture: Frames) -> Array:
-        raise NotImplementedError
+        return _numbers(picture.tobytes(), (2, 1, 1))
 
     def encode_video(self, engines: Engines, frames: Frames) -> Array:
         raise NotImplementedError
@@ -149,6 +150,7 @@ class Made:
     steps: tuple[Array, ...]
     """The latents after each step, noise first."""
     anchor: Array
+    references: tuple[Array, ...]
     caption: str
     media: str
     """Digest of the film or picture."""
@@ -160,22 +162,32 @@ class Made:
         return self.steps[-1]
 
 
-def expected(record: JobRecord, parent: Made | None) -> list[Made]:
-    """What the job must make, if it follows `parent`."""
-    plan = record.plan
-    subject: Subject = "named"
+def expected(record: JobRecord, parent: Made | None, picture_of: Callable[[str, str], bytes]) -> list[Made]:
+    """What the job must make, if it follows `parent`. `picture_of` finds a picture by tenant and digest."""
+    plan, request = record.plan, record.request
+    pictures = [np.frombuffer(picture_of(record.tenant, digest), np.uint8) for digest in request.references]
+    references = tuple(FAMILY.encode_still(TinySession(), FAMILY.read_reference(one).picture) for one in pictures)
+    if parent is not None and not references:
+        references = parent.references
+    first = None
+    if request.first_frame:
+        still = np.frombuffer(picture_of(record.tenant, request.first_frame), np.uint8)
+        first = FAMILY.encode_still(TinySession(), still)[None]
+    subject: Subject = "reference" if references else "frame" if request.first_frame else "named"
     caption = FAMILY.read_prompt(
-        record.request.prompt, subject=subject, seed=plan.seed, inherited=parent.caption if parent else None
+        request.prompt, subject=subject, seed=plan.seed, inherited=parent.caption if parent else None
     ).effective_prompt
     made: list[Made] = []
     before = parent
     for planned in plan.segments:
-        if record.request.kind is Kind.IMAGE:
+        if request.kind is Kind.IMAGE:
             before = None
         short = before.latents[-2:] if before else None
         conditions = Conditions(
             canvas=CAPABILITIES.canvases[0],
             text=FAMILY.encode_text(TinySession(), caption),
+            references=references,
+            first=None if before else first,
             anchor=before.anchor if before else None,
             short=short,
         )
@@ -185,13 +197,13 @@ def expected(record: JobRecord, parent: Made | None) -> list[Made]:
             FAMILY.step(None, [state])
             steps.append(state.latents)
         lead = before.latents[-1:] if before else None
-        if record.request.kind is Kind.IMAGE:
+        if request.kind is Kind.IMAGE:
             media = picture(state.latents)
         else:
             media = film(state.latents, lead, before.end_frame if before else 0, planned.index)
         anchor = before.anchor if before else state.latents[:1]
         end_frame = (before.end_frame if before else 0) + planned.frames
-        before = Made(tuple(steps), anchor, caption, hashlib.sha256(media).hexdigest(), end_frame)
+        before = Made(tuple(steps), anchor, references, caption, hashlib.sha256(media).hexdigest(), end_frame)
         made.append(before)
     return made
 

@@ -13,8 +13,9 @@ from serving.jobs.repository import Jobs
 from tests.sim.chance import drawn
 from tests.sim.chaos import Chaos
 from tests.sim.clients import Client
-from tests.sim.collector import DAYS_MS, start_collector
+from tests.sim.collector import DAYS, start_collector
 from tests.sim.loop import Deadlock, OutOfTime
+from tests.sim.prompt import SETTLED_S
 from tests.sim.published import Violation
 from tests.sim.seams import collected, installed
 from tests.sim.shape import shaped
@@ -22,7 +23,13 @@ from tests.sim.world import World
 
 LIMIT_S = 300.0
 """After the trouble every job must have ended within this."""
+SLOW_LIMIT_S = 6000.0
+"""The same, in a world whose jobs are slow."""
+SLOW = 0.03
+"""Share of such worlds."""
 TRACED = 4000
+AFTERWARDS = 0.2
+"""Share of worlds whose clients come again when all is calm."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,10 @@ class Played:
 def play(seed: str, *, traced: bool = False) -> Played:
     """One world. The same seed goes the same way, step by step."""
     draw = Random(seed)
-    world = World(seed, shaped(draw), drawn(draw))
+    slow = draw.random() < SLOW
+    faults = drawn(draw, slow=slow)
+    shape = shaped(draw, slow=slow, orphans=faults.orphans)
+    world = World(seed, shape, faults)
     if traced:
         world.trace = deque(maxlen=TRACED)
         world.disk.note = world.note
@@ -51,7 +61,7 @@ def play(seed: str, *, traced: bool = False) -> Played:
     broken = ""
     with installed(world.loop, seed):
         try:
-            world.loop.run(_lived(world), limit_s=world.shape.troubled_s + LIMIT_S)
+            world.loop.run(_lived(world), limit_s=SLOW_LIMIT_S if shape.slow else shape.troubled_s + LIMIT_S)
         except (Violation, Deadlock, OutOfTime) as error:
             broken = f"{type(error).__name__}: {error}"
             if isinstance(error, Deadlock | OutOfTime):
@@ -70,14 +80,18 @@ async def _lived(world: World) -> None:
     if world.faults.collections:
         await _past(world, clients)
     trouble = asyncio.create_task(chaos.run(world.shape.troubled_s), name="chaos")
+    keeping = asyncio.create_task(_keep_house(world), name="house") if world.shape.slow else None
     await asyncio.gather(trouble, *(client.live() for client in clients))
     await world.rest()
+    if keeping is not None:
+        keeping.cancel()
+    if world.random.random() < AFTERWARDS:
+        await _afterwards(world, clients)
     if world.faults.collections:
-        collector = start_collector(world)
-        while collector.alive:  # noqa: ASYNC110  (nobody tells)
-            await asyncio.sleep(0.5)
-        await world.rest()
+        await _collected(world)
         world.ledger.nothing_is_missing()
+        if world.random.random() < 0.5:
+            await _only_garbage_went(world)
     world.ledger.at_the_end()
     await _listed(world)
     world.ledger.unheard(world.loop.unheard())
@@ -89,10 +103,43 @@ async def _past(world: World, clients: list[Client]) -> None:
     await world.rest()
     records = [job.record for job in world.ledger.jobs.values()]
     world.library = [record for record in records if record.state is JobState.SUCCEEDED and record.segments]
-    world.disk.age(DAYS_MS)
-    world.note("forty days go by")
+    world.pass_days(DAYS)
     if world.random.random() < 0.5:  # what is made next needs again what nobody needs any more
         await asyncio.gather(*(client.forget_past() for client in clients[:2]))
+
+
+async def _afterwards(world: World, clients: list[Client]) -> None:
+    """A second visit, with nothing wrong; what was made in the trouble may be old by then, and is being collected."""
+    if world.faults.collections:
+        world.pass_days(DAYS)
+        start_collector(world)
+    else:
+        await asyncio.sleep(SETTLED_S)
+    await asyncio.gather(*(client.live() for client in clients))
+    await world.rest()
+
+
+async def _collected(world: World) -> None:
+    collector = start_collector(world)
+    while collector.alive:  # noqa: ASYNC110  (nobody tells)
+        await asyncio.sleep(0.5)
+    await world.rest()
+
+
+async def _keep_house(world: World) -> None:
+    """Collections as long as somebody works."""
+    while True:
+        await asyncio.sleep(world.chance.pause_s(20.0, 100.0))
+        start_collector(world)
+
+
+async def _only_garbage_went(world: World) -> None:
+    """What expires in the first of two collections goes in the second."""
+    await asyncio.sleep(SETTLED_S)  # until every lease is let go
+    for _ in range(2):
+        world.pass_days(DAYS)
+        await _collected(world)
+    world.ledger.only_garbage_went()
 
 
 async def _listed(world: World) -> None:

@@ -27,6 +27,17 @@ class Shape:
     """Unfinished ones."""
     step_s: tuple[float, float] = (0.01, 0.2)
     """How long a denoising step takes; some take no time at all."""
+    render_s: tuple[float, float] = (0.02, 0.3)
+    margin_s: float = 600.0
+    """Of the collector."""
+    tenants: int = 2
+    quota: int = 50
+    """Jobs that the first tenant may have at a time."""
+
+    @property
+    def slow(self) -> bool:
+        """Whether its jobs last longer than the collector's margin."""
+        return self.render_s[1] > self.margin_s
 
     @property
     def roomy(self) -> bool:
@@ -34,12 +45,16 @@ class Shape:
         return self.held > 1
 
 
-def shaped(random: Random) -> Shape:
-    """The shape of a world."""
+def shaped(random: Random, *, slow: bool, orphans: bool) -> Shape:
+    """The shape of a world. `slow`: jobs outlast the collector's margin.
+
+    `orphans`: creates may die before their record. What they leave on the active list counts against a quota for a
+    week, so a small one would shut its tenant out.
+    """
     return Shape(
-        clients=random.randint(2, 6),
+        clients=random.randint(1, 3) if slow else random.randint(2, 6),
         doors=random.randint(1, 2),
-        denoisers=random.randint(1, 3),
+        denoisers=random.randint(1, 3) if random.random() < 0.9 else random.randint(4, 10),
         slots=random.choice((1, 3, 6)),
         troubled_s=random.uniform(2, 12),
         watching=random.random() < 0.3,
@@ -47,5 +62,9 @@ def shaped(random: Random) -> Shape:
         checkpoint_share=random.choice((0.02, 0.2, 10.0)),
         kept=random.choice((1, 32)),
         held=random.choice((1, 64)),
-        step_s=random.choice(((0.01, 0.2), (0.1, 1.0))),
+        step_s=(0.5, 20.0) if slow else random.choice(((0.01, 0.2), (0.1, 1.0))),
+        render_s=(1.0, 400.0) if slow else (0.02, 0.3),
+        margin_s=120.0 if slow else 600.0,
+        tenants=random.randint(2, 5),
+        quota=random.choice((1, 2)) if not orphans and random.random() < 0.5 else 50,
     )

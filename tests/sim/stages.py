@@ -34,7 +34,6 @@ from tests.sim.loop import Process, SimLoop
 from tests.sim.network import Network
 
 T = TypeVar("T")
-RENDER_S = (0.02, 0.3)
 
 
 def loaded(store: Store) -> Loaded:
@@ -42,26 +41,27 @@ def loaded(store: Store) -> Loaded:
     return Loaded(cast(Session, model.TinySession()), store, Unrecorded())
 
 
-def encoders(store: Store) -> dict[CountedWork, Any]:
+def encoders(store: Store, decoder: Decoder) -> dict[CountedWork, Any]:
     """The light stages of one replica."""
     return {
         PROMPT_WRITER: PromptWriter(lambda name: model.FAMILY),
         TEXT_ENCODER: TextEncoder(loaded(store)),
-        CONDITIONER: Conditioner(loaded(store), cast(Decoder, None)),
+        CONDITIONER: Conditioner(loaded(store), decoder),
     }
 
 
 class Renderer:
     """A few bytes for a film."""
 
-    def __init__(self, store: Store, chance: Chance) -> None:
+    def __init__(self, store: Store, chance: Chance, render_s: tuple[float, float]) -> None:
         self._store = store
         self._chance = chance
+        self._render_s = render_s
 
     async def render(self, call: RenderCall, latents: Array) -> RenderResult:
         blobs = Blobs(self._store, call.tenant)
         lead = await get_latents(blobs, call.lead) if call.lead else None
-        await asyncio.sleep(self._chance.pause_s(*RENDER_S))
+        await asyncio.sleep(self._chance.pause_s(*self._render_s))
         film = model.film(latents, lead, call.start_frame, call.sequence_start)
         frames = model.frames_of(latents, lead)
         blob, init, thumbnail = await asyncio.gather(
@@ -71,7 +71,7 @@ class Renderer:
         return RenderResult(frames=frames, init=init, media=part, thumbnail=thumbnail)
 
     async def render_image(self, call: ImageCall, latents: Array) -> ImageResult:
-        await asyncio.sleep(self._chance.pause_s(*RENDER_S))
+        await asyncio.sleep(self._chance.pause_s(*self._render_s))
         return ImageResult(await Blobs(self._store, call.tenant).put(model.picture(latents)), 8, 8)
 
 

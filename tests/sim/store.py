@@ -7,6 +7,9 @@ its answer travels back; each of the three may be slow. Faults (`chance.py` draw
 * unanswered  it took effect, and the caller gets `Unavailable` all the same
 * late        the caller gets `Unavailable`, and after that the call takes effect
 * stalled     it takes seconds
+* unfit       during an outage, the server answers that there is no such store (`StoreUnfit`)
+
+A delete may be late by much more than other calls, and content is sometimes read with a wrong bit.
 
 A write in flight when its process is killed takes effect or does not, as it would have. What a dead process asks for
 afterwards (a `finally` block that runs when its coroutine is collected) raises `Killed`. Objects are never seen torn:
@@ -23,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from serving.errors import Conflict, NotFound, Unavailable
+from serving.errors import Conflict, NotFound, StoreUnfit, Unavailable
 from serving.store.base import Listed, Versioned
 from tests.sim.chance import CallFate, Chance
 from tests.sim.loop import Process, SimLoop
@@ -93,10 +96,6 @@ class Disk:
         self.get(key)
         self._modified[key] = self._now_ms()
 
-    def age(self, milliseconds: int) -> None:
-        """All that lies here becomes so much older."""
-        self._modified = {key: when - milliseconds for key, when in self._modified.items()}
-
     def delete(self, key: str, by_ms: int | None = None) -> None:
         if by_ms is not None and self._now_ms() > by_ms:
             raise Unavailable(f"it is too late now to delete {key}", retry_after_s=60)
@@ -133,7 +132,10 @@ class SimStore:
         self._loop: SimLoop = process.loop
 
     async def get(self, key: str) -> Versioned:
-        return await self._call("get", key, partial(self.disk.get, key))
+        found = await self._call("get", key, partial(self.disk.get, key))
+        if ("/blobs/" in key or "/checkpoints/" in key) and self._chance.flipped():
+            return Versioned(found.data[:-1] + bytes([found.data[-1] ^ 1]), found.version)
+        return found
 
     async def get_range(self, key: str, start: int, length: int) -> bytes:
         return (await self.get(key)).data[start : start + length]
@@ -178,7 +180,7 @@ class SimStore:
             disk.gate(process, "before", name, key)
             if not self._process.alive:
                 return await future  # for ever: it is dead
-        fate = self._chance.store_call()
+        fate = self._chance.store_call(name)
         if fate.there_s + fate.late_s > SLOW_S:
             disk.still_until = max(disk.still_until, self._loop.now + fate.there_s + fate.late_s)
         self._loop.after(fate.there_s, self._arrive, future, name, key, effect, fate)
@@ -192,7 +194,7 @@ class SimStore:
         if key.startswith("leases/"):
             chance.lease_call(fate, self._process.name)
         if fate.refused or chance.store_is_down or self._process.name in chance.cut_off:
-            self._answer(future, fate, None, _away(key))
+            self._answer(future, fate, None, _away(key) if not chance.store_is_unfit else StoreUnfit("no bucket"))
             if fate.late_s:
                 self._loop.after(fate.late_s, self._late, effect)
             return

@@ -11,10 +11,11 @@ from serving.jobs.lease import TTL_S, Lease
 from serving.jobs.record import JobRecord
 from serving.stages.contracts import SliceCall, SliceResult
 from tests.sim.chance import Chance
+from tests.sim.crashes import Crashes
 from tests.sim.known import Job
 from tests.sim.loop import Process, SimLoop
 from tests.sim.prompt import Prompt
-from tests.sim.published import must
+from tests.sim.published import Violation, must
 from tests.sim.store import Disk
 
 OVERLAP_S = TTL_S + 4.0
@@ -39,6 +40,7 @@ class Workers:
         chance: Chance,
         jobs: Mapping[str, Job],
         prompt: Prompt,
+        crashes: Crashes,
         *,
         step_s: float,
         roomy: bool,
@@ -50,6 +52,7 @@ class Workers:
         self._chance = chance
         self._jobs = jobs
         self._prompt = prompt
+        self._crashes = crashes
         self._step_s = step_s
         self._roomy = roomy
         self._unsaved_s = CHECKPOINT_COST_S / checkpoint_share + SLICE_S + 2 * step_s
@@ -87,6 +90,17 @@ class Workers:
         must(not outdated or result.stale, f"{name} was done after one of epoch {self._epochs.get(process)}")
         if not result.stale and result.from_step < call.steps:
             self._epochs[process] = max(call.epoch, self._epochs.get(process, 0))
+
+    def broke(self, violation: Violation) -> None:
+        """A rule was broken where nobody hears of it."""
+        self._loop.after(0, _raise, violation)
+
+    def deadly(self, job: str) -> bool:
+        """Whether the job ends its worker, and has just done so."""
+        if self._crashes.deadly(job):
+            self._crashes.killed(job)
+            return True
+        return False
 
     def checkpointed(self, job: str, segment: int) -> int:
         """The step of the newest good checkpoint of a segment."""
@@ -141,3 +155,7 @@ class Workers:
         for process, of in list(job.unsaved_s):
             if of == segment:
                 job.unsaved_s[process, of] = 0.0
+
+
+def _raise(violation: Violation) -> None:
+    raise violation

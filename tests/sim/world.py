@@ -16,6 +16,7 @@ from typing import Any
 
 from serving.errors import LongtakeError
 from serving.jobs.record import JobRecord
+from serving.settings import Admission, Retention, TenantAdmission
 from serving.stage_names import CONDITIONER, DENOISER, PROMPT_WRITER, RENDERER, TEXT_ENCODER, CountedWork
 from serving.stages.checkpoint import CheckpointPolicy
 from serving.store.keys import DIRECTOR_ADDRESS
@@ -26,12 +27,14 @@ from tests.sim.engine import TaskLoop, WatchedDenoiser
 from tests.sim.invariants import Ledger
 from tests.sim.loop import Process, SimLoop
 from tests.sim.network import Network
+from tests.sim.pictures import SimDecoder
 from tests.sim.published import Violation
 from tests.sim.shape import Shape
 from tests.sim.stages import Pool, Renderer, Replica, SimStages, encoders, loaded
 from tests.sim.store import Disk, SimStore
 
 STARTED_MS = 1_700_000_000_000
+RETENTION: dict[str, Any] = {"video_ttl_s": None, "tenants": {}, "cache_ttl_s": 3600}
 
 
 class World:
@@ -66,9 +69,13 @@ class World:
         self.calm_since: float | None = None
         self.library: list[JobRecord] = []
         """Videos of the world's past."""
+        few = TenantAdmission(max_active_jobs=shape.quota, weight=3.0)
+        self.admission = Admission(max_active_jobs=50, most_urgent=0, tenants={"tenant0": few})
+        self.retention = Retention.model_construct(**RETENTION, margin_s=shape.margin_s)
         self.clocks_jump = faults.clock_jumps > 0
         self._wall: dict[Process, int] = {}
         self._started = 0
+        self._passed_ms = 0
         self._processes: dict[str, list[Process]] = {}
 
     # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -94,7 +101,12 @@ class World:
 
     def true_ms(self) -> int:
         """The time of day."""
-        return STARTED_MS + int(self.loop.now * 1000)
+        return STARTED_MS + self._passed_ms + int(self.loop.now * 1000)
+
+    def pass_days(self, days: int) -> None:
+        """So many days go by in which nothing happens."""
+        self.note(f"{days} days go by")
+        self._passed_ms += days * 86_400_000
 
     def jump(self, process: Process, ms: int) -> None:
         """Its wall clock is set."""
@@ -117,7 +129,9 @@ class World:
             self._broke(error)
 
     async def _door(self, process: Process) -> None:
-        door = Door(process, self.store(process), self.network, self.office, lambda: self.now_ms(process))
+        door = Door(
+            process, self.store(process), self.network, self.office, lambda: self.now_ms(process), self.admission
+        )
         if self.shape.watching:
             try:
                 await door.link.start()
@@ -138,16 +152,23 @@ class World:
             process,
             self.store(process),
             SimStages(process, self.network, pools),
-            slots=self.shape.slots,
+            slots=self.shape.slots if self.chance.random.random() < 0.8 else 2,  # of another version's settings
+            weights=self.admission.weights,
             now_ms=lambda: self.now_ms(process),
             incident=self._incident,
         )
 
     async def _encoder(self, process: Process) -> None:
-        self.encoders.add(Replica(process, process.name, encoders(self.store(process))))
+        def die() -> None:
+            self.chance.die_of_work()
+            process.kill()
+
+        self.encoders.add(Replica(process, process.name, encoders(self.store(process), SimDecoder(die))))
 
     async def _renderer(self, process: Process) -> None:
-        self.renderers.add(Replica(process, process.name, {RENDERER: Renderer(self.store(process), self.chance)}))
+        self.renderers.add(
+            Replica(process, process.name, {RENDERER: Renderer(self.store(process), self.chance, self.shape.render_s)})
+        )
 
     async def _denoiser(self, process: Process) -> None:
         denoiser = WatchedDenoiser(
@@ -194,7 +215,7 @@ class World:
 
     def stopped(self) -> bool:
         """Whether a process still is."""
-        return any(process.stopped for processes in self._processes.values() for process in processes)
+        return any(process.stopped for kind in KINDS for process in self.up(kind))
 
     def calm(self) -> None:
         """Nothing is wrong any more."""

@@ -1,0 +1,79 @@
+"""What a job costs its workers: a job that ends them comes to an end itself, and no other job does because of it.
+
+Deadly work is modelled: a prompt that ends the Denoiser that steps it, a picture that ends the Conditioner that reads
+it (`DEADLY` here and in `pictures.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from serving.director.attempt import MAX_CRASHES
+from serving.jobs.record import JobRecord, JobState
+from tests.sim.chance import Chance
+from tests.sim.known import Job
+from tests.sim.pictures import DEADLY_DIGEST
+from tests.sim.published import must
+from tests.sim.store import Disk
+
+DEADLY = "deadly"
+"""Such a prompt ends whoever steps it."""
+BESIDE = 3
+"""Workers that a job may lose to another one's fault: after the second it is kept apart from it."""
+
+
+class Crashes:
+    """Of one world."""
+
+    def __init__(self, disk: Disk, chance: Chance, jobs: Mapping[str, Job]) -> None:
+        self._disk = disk
+        self._chance = chance
+        self._jobs = jobs
+
+    def deadly(self, job: str) -> bool:
+        """Whether its steps end a Denoiser."""
+        return self._jobs[job].record.request.prompt.startswith(DEADLY)
+
+    def killed(self, job: str) -> None:
+        """It has just ended its worker."""
+        of = self._jobs[job]
+        of.killed += 1
+        self._chance.die_of_work()
+        others = len(self._chance.losses)
+        must(
+            of.killed <= MAX_CRASHES + others,
+            f"{job} has ended {of.killed} workers, and its record counts {of.record.crashes}",
+        )
+
+    def counted(self, name: str, job: Job, record: JobRecord) -> None:
+        """Its record tells of a lost worker more than before."""
+        lost = self._chance.lost_since(job.further_at) + self._chance.died_of_work
+        must(record.crashes <= lost, f"{name}: {record.crashes} crashes since it got further, and nothing crashed")
+
+    def ended(self, name: str, job: Job, record: JobRecord) -> None:
+        """A job has come to its end."""
+        harmful = self._harmful(record)
+        must(record.state is not JobState.SUCCEEDED or not harmful, f"{name}: it succeeded, and ends all its workers")
+        if record.state is not JobState.FAILED:
+            return
+        code = record.error.code if record.error else "no reason"
+        if code == "CORRUPT" and self._chance.flips:
+            return
+        must(code == "WORKERS_CRASHED", f"{name}: it failed with {code}: {record.error}")
+        letter = f"dead/{record.tenant}/{record.id}"
+        must(letter in self._disk.objects, f"{name}: it failed, and left no dead letter")
+        must(harmful or self._unlucky(job), f"{name}: it failed with {code}, and nothing is wrong with it")
+
+    def quarantined(self, key: str, job: str) -> None:
+        """A picture is refused from now on, because of this job."""
+        harmful = key.endswith(f"/{DEADLY_DIGEST}")
+        must(harmful or self._unlucky(self._jobs[job]), f"{key}: a good picture is in quarantine")
+
+    def _harmful(self, record: JobRecord) -> bool:
+        if record.request.first_frame == DEADLY_DIGEST or DEADLY_DIGEST in record.request.references:
+            return True
+        return record.request.prompt.startswith(DEADLY)
+
+    def _unlucky(self, job: Job) -> bool:
+        """Whether so many workers went in so short a time that any job may fail."""
+        return self._chance.lost_since(job.further_at) + BESIDE * bool(self._chance.died_of_work) >= MAX_CRASHES
