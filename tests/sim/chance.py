@@ -119,6 +119,8 @@ class Chance:
         """When something happened that may cost an attempt its worker, and was no job's fault."""
         self.died_of_work = 0
         """Workers that a job ended."""
+        self.bad_calls = 0
+        """Calls to the store that went wrong."""
         self.flips = 0
         """How often something was read wrong."""
         self._bad = 0.0
@@ -169,6 +171,7 @@ class Chance:
         if not self._bad or draw() >= self._bad:
             return CallFate(there, back)
         fate = self._bad_call(there, back)
+        self.bad_calls += 1
         self.disturb(fate.there_s + fate.back_s + fate.late_s)
         return fate
 

@@ -39,7 +39,7 @@ class Crashes:
         of = self._jobs[job]
         of.killed += 1
         self._chance.die_of_work()
-        others = len(self._chance.losses)
+        others = len(self._chance.losses) + self._chance.bad_calls  # a loss may go uncounted by either
         must(
             of.killed <= MAX_CRASHES + others,
             f"{job} has ended {of.killed} workers, and its record counts {of.record.crashes}",

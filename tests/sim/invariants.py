@@ -217,7 +217,11 @@ class Ledger:
         if record.state is JobState.EXPIRED:
             due = record.deadline_ms
             must(due is not None and due <= (record.finished_ms or 0), f"{name}: its deadline {due} is to come")
+        if was.state is JobState.QUEUED and record.state is JobState.RUNNING:
+            must(record.attempt > was.attempt, f"{name}: it is claimed again, and it is attempt {record.attempt} still")
         if record.crashes > was.crashes:
+            another = record.attempt > was.attempt or record.state is JobState.FAILED
+            must(another, f"{name}: a crash is counted, and its attempt goes on")
             self.crashes.counted(name, job, record)
         if new:
             job.further_at = self._loop.now

@@ -16,8 +16,9 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 
+from tests.sim import hunt
 from tests.sim.crashing import Crashes, first_broken, live, pairs
-from tests.sim.planted import BUGS, planted
+from tests.sim.plants import BUGS, planted
 from tests.sim.play import Played, play
 from tests.sim.seams import prepare
 
@@ -37,6 +38,8 @@ def main() -> int:
             [sys.executable, "-m", "tests.sim", *sys.argv[1:]],
             {**os.environ, "PYTHONHASHSEED": HASH_SEED},
         )
+    if options.plants is not None:
+        return hunt.plants(options.plants or sorted(BUGS), options.seeds, options.lives, options.processes)
     if options.crashes is not None:
         return _one_life(options.crashes)
     if options.seed_only is not None:
@@ -46,10 +49,12 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
-    parser.add_argument("--lives", type=int, default=20_000, help="how many jobs live, at least")
+    parser.add_argument("--lives", type=int, default=20_000, help="how many jobs live, at least (--plants: at most)")
     parser.add_argument("--seed", type=int, default=0, help="of the first world")
     parser.add_argument("--seed-only", help="play this one world and show its trace")
     parser.add_argument("--plant", choices=sorted(BUGS), help="break the shipped code in this way first")
+    parser.add_argument("--plants", nargs="*", choices=sorted(BUGS), help="find each of these, or every one; a table")
+    parser.add_argument("--seeds", type=_seeds, default=hunt.SEEDS, help="where --plants begins: 0,1000000,2000000")
     parser.add_argument("--pairs", type=int, default=0, help="how many pairs of crashes are tried after that")
     parser.add_argument("--crashes", type=_crashes, help="live one life with these crashes: 12:director,40:denoiser")
     parser.add_argument("--processes", type=int, default=2)
@@ -106,6 +111,10 @@ def _again(seed: str, options: argparse.Namespace) -> Played:
     prepare()
     with planted(options.plant):
         return play(seed, traced=True)
+
+
+def _seeds(text: str) -> list[int]:
+    return [int(seed) for seed in text.split(",")]
 
 
 def _crashes(text: str) -> Crashes:

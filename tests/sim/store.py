@@ -194,6 +194,7 @@ class SimStore:
         if key.startswith("leases/"):
             chance.lease_call(fate, self._process.name)
         if fate.refused or chance.store_is_down or self._process.name in chance.cut_off:
+            chance.bad_calls += 1
             self._answer(future, fate, None, _away(key) if not chance.store_is_unfit else StoreUnfit("no bucket"))
             if fate.late_s:
                 self._loop.after(fate.late_s, self._late, effect)

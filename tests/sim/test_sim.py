@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.planted import BUGS
+from tests.sim.plants import BUGS
 from tests.sim.play import play
 from tests.sim.seams import prepared
 
