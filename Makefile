@@ -43,7 +43,7 @@ bench: $(DEV)/ready ## Run the benchmarks and print their table.
 	$(DEV)/bin/python -m loadtests
 
 kills: $(DEV)/ready ## Kill and stop processes of a real Longtake while it works, 200 times; nothing may be lost.
-	$(DEV)/bin/python -m loadtests.kills --kills $(or $(KILLS),200)
+	$(DEV)/bin/python -m loadtests.kills --blows $(or $(KILLS),200)
 
 sim: $(DEV)/ready ## Simulate 20,000 jobs whose processes, clocks and store fail in every way; LIVES=200000 for longer.
 	$(DEV)/bin/python -m tests.sim --lives $(or $(LIVES),20000) --seed $(or $(SEED),0) --pairs $(or $(PAIRS),4000)

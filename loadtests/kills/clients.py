@@ -1,94 +1,119 @@
-"""Clients that keep a Longtake busy while it is struck, and note all that they see of it."""
+"""Clients that keep a Longtake busy while it is struck, and note all that they see of it.
+
+Each is one of several tenants. Some of their videos they cancel, and some that have ended they delete.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from random import Random
+from typing import Literal, TypeVar
 
-from serving.client import ENDED, AsyncClient, CallFailed, Unavailable
+from loadtests.kills.specs import SPECS, Base, Spec
+from serving.client import ENDED, AsyncClient, CallFailed, FailedPrecondition, NotFound, Unavailable
 from serving.gen.longtake.v1 import videos_pb2
 
-PROMPT = "a red circle moves right over a white background"
 _PAUSE_S = 0.3
+_CANCELLED, _DELETED = 0.1, 0.1
+"""Shares of the videos that are."""
+Then = Literal["kept", "cancelled", "deleted"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Spec:
-    """A job that is made again and again: equal specs must give equal bytes."""
+@dataclass
+class Ours:
+    """A job that was acknowledged."""
 
-    seconds: int
-    steps: int
-    seed: int
-
-    def request(self, key: str) -> videos_pb2.CreateVideoRequest:
-        """A create under this idempotency key."""
-        return videos_pb2.CreateVideoRequest(
-            request_id=key, prompt=PROMPT, aspect_ratio="1:1", seconds=self.seconds, steps=self.steps, seed=self.seed
-        )
-
-
-SPECS = (Spec(1, 50, 11), Spec(2, 50, 12), Spec(4, 40, 13), Spec(6, 50, 14))
+    tenant: str
+    spec: Spec
+    then: Then = "kept"
+    ended: bool = False
 
 
 @dataclass
 class Seen:
     """What the clients saw."""
 
-    acknowledged: dict[str, Spec] = field(default_factory=dict)
-    ended: dict[str, videos_pb2.Video] = field(default_factory=dict)
+    jobs: dict[str, Ours] = field(default_factory=dict)
     reconnects: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     """By status: answers that no client should see."""
 
 
 class Clients:
-    """`count` clients in a closed loop: create, wait, create."""
+    """`count` clients in a closed loop: create, wait, create. `keys` are the tenants' API keys."""
 
-    def __init__(self, server: str, count: int) -> None:
+    def __init__(
+        self, server: str, count: int, keys: Mapping[str, str], bases: Mapping[str, Base], random: Random
+    ) -> None:
         self.seen = Seen()
         self._server = server
         self._count = count
+        self._keys = keys
+        self._bases = bases
+        self._random = random
         self._numbers = itertools.count()
         self._closing = False
 
     async def run(self) -> None:
         """Until `close`; every job that was acknowledged is waited for."""
-        async with AsyncClient(self._server, retries=0) as client:
-            await asyncio.gather(*(self._one(client) for _ in range(self._count)))
+        tenants = list(self._keys)
+        await asyncio.gather(*(self._live(tenants[number % len(tenants)]) for number in range(self._count)))
 
     def close(self) -> None:
         """Create no more."""
         self._closing = True
 
-    async def _one(self, client: AsyncClient) -> None:
-        while not self._closing:
-            spec = SPECS[next(self._numbers) % len(SPECS)]
-            request = spec.request(secrets.token_hex(8))
-            video = await self._insist(partial(client.create, request))
-            if video is None:
-                continue
-            self.seen.acknowledged[video.id] = spec
-            while video is not None and video.state not in ENDED:
-                await asyncio.sleep(_PAUSE_S)
-                video = await self._insist(partial(client.get, video.id))
-            if video is not None:
-                self.seen.ended[video.id] = video
+    async def _live(self, tenant: str) -> None:
+        async with AsyncClient(self._server, api_key=self._keys[tenant], retries=0) as client:
+            while not self._closing:
+                await self._one(client, tenant)
+
+    async def _one(self, client: AsyncClient, tenant: str) -> None:
+        spec = SPECS[next(self._numbers) % len(SPECS)]
+        video = await self._insist(partial(client.create, spec.request(self._bases[tenant])))
+        if video is None:
+            return
+        ours = self.seen.jobs[video.id] = Ours(tenant, spec)
+        if self._random.random() < _CANCELLED:
+            await asyncio.sleep(self._random.uniform(0.0, 3.0))
+            ours.then = "cancelled"
+            await self._insist(partial(client.cancel, video.id))
+        ended = await self._ended(client, video)
+        ours.ended = ended is not None
+        if ours.ended and ours.then == "kept" and self._random.random() < _DELETED:
+            ours.then = "deleted"
+            await self._insist(partial(client.delete, video.id))
+
+    async def _ended(self, client: AsyncClient, video: videos_pb2.Video | None) -> videos_pb2.Video | None:
+        while video is not None and video.state not in ENDED:
+            await asyncio.sleep(_PAUSE_S)
+            video = await self._insist(partial(client.get, video.id))
+        return video
 
     async def _insist(self, call: Callable[[], Awaitable[T]]) -> T | None:
         """The answer, over as many reconnects as it takes; None when the server refused."""
+        again = False
         while True:
             try:
                 return await call()
             except Unavailable:
                 self.seen.reconnects += 1
+                again = True
                 await asyncio.sleep(_PAUSE_S)
+            except FailedPrecondition as error:
+                if error.reason != "VIDEO_ENDED":  # a cancellation that came too late
+                    self.seen.failures[f"{error.code().name}: {error}"] += 1
+                return None
+            except NotFound as error:
+                if not again:  # else an earlier try deleted it
+                    self.seen.failures[f"{error.code().name}: {error}"] += 1
+                return None
             except CallFailed as error:
                 self.seen.failures[f"{error.code().name}: {error}"] += 1
                 return None

@@ -1,14 +1,17 @@
-"""Afterwards: is every acknowledged job there, once, whole, and equal to one that nobody disturbed?"""
+"""Afterwards: is every acknowledged job there, once, whole, and equal to one that nobody disturbed?
+
+What was cancelled has ended by that or before it, what was deleted is gone, and nothing that is needed went with it.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
-from loadtests.kills.clients import Spec
-from serving.errors import LongtakeError
+from loadtests.kills.clients import Ours
+from loadtests.kills.parts import Part
+from loadtests.kills.specs import Spec
+from serving.errors import LongtakeError, NotFound
 from serving.jobs.history import EventKind
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
@@ -16,35 +19,9 @@ from serving.segments.lineage import Segments
 from serving.store.base import Store
 from serving.store.blobs import Blobs
 
-TENANT = "default"
-
-
-@dataclass
-class Findings:
-    """What was found in the store."""
-
-    jobs: int = 0
-    lost: list[str] = field(default_factory=list)
-    not_succeeded: list[str] = field(default_factory=list)
-    different: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-    """Jobs that met errors of ours, though they were made."""
-    attempts: Counter[int] = field(default_factory=Counter)
-    events: Counter[str] = field(default_factory=Counter)
-    steps: int = 0
-    recomputed: list[int] = field(default_factory=list)
-    """Steps, by loss."""
-    step_s: list[float] = field(default_factory=list)
-    """Of every segment, the time from its first to its last step, by step."""
-
-    @property
-    def good(self) -> bool:
-        """Whether all that must hold does."""
-        return not (self.lost or self.not_succeeded or self.different or self.faults)
-
 
 async def digest(store: Store, record: JobRecord) -> str:
-    """Of all that a video is made of, read back and verified: latents, media, frames. Raises `LongtakeError`."""
+    """Of all that a job made, read back and verified: latents, media, frames. Raises `LongtakeError`."""
     sum_ = hashlib.sha256()
     blobs = Blobs(store, record.tenant)
     for name in record.segments:
@@ -53,35 +30,50 @@ async def digest(store: Store, record: JobRecord) -> str:
         for blob in (manifest.latents.blob, manifest.init, part.blob, manifest.thumbnail):
             sum_.update(await blobs.get(blob))
         sum_.update(f"{manifest.frames} {manifest.start_frame} {part}".encode())
+    for image in record.images:
+        sum_.update(await blobs.get(image))
     return sum_.hexdigest()
 
 
-async def verify(store: Store, acknowledged: Mapping[str, Spec], undisturbed: Mapping[Spec, str]) -> Findings:
+async def verify(store: Store, jobs: Mapping[str, Ours], undisturbed: Mapping[Spec, str], found: Part) -> None:
     """Look at every acknowledged job."""
-    found = Findings()
-    for job, spec in acknowledged.items():
+    for job, ours in jobs.items():
         found.jobs += 1
+        found.kinds[ours.spec.kind] += 1
+        found.then[ours.then] += 1
         try:
-            record = await Jobs(store).get(TENANT, job)
+            await _look(store, job, ours, undisturbed, found)
         except LongtakeError as error:
             found.lost.append(f"{job}: {error.message}")
-            continue
-        if record.faults:
-            found.faults.append(f"{job}: {record.faults} times")
-        if record.state is not JobState.SUCCEEDED or len(record.segments) != spec.seconds:
-            found.not_succeeded.append(f"{job}: {record.state} {record.error}, {len(record.segments)} segments")
-            continue
-        if await digest(store, record) != undisturbed[spec]:
-            found.different.append(f"{job}: {spec}")
-        _history(found, record)
-    return found
 
 
-def _history(found: Findings, record: JobRecord) -> None:
-    found.attempts[record.attempt] += 1
+async def _look(store: Store, job: str, ours: Ours, undisturbed: Mapping[Spec, str], found: Part) -> None:
+    try:
+        record = await Jobs(store).get(ours.tenant, job)
+    except NotFound:
+        if ours.then == "deleted":
+            return
+        raise
+    if ours.then == "deleted":
+        found.not_made.append(f"{job}: it was deleted, and is {record.state}")
+        return
+    if record.faults:
+        found.faults.append(f"{job}: {record.faults} times")
+    if ours.then == "cancelled" and record.state is JobState.CANCELLED:
+        return
+    made = len(record.images) if record.images else len(record.segments)
+    if record.state is not JobState.SUCCEEDED or made != len(record.plan.segments):
+        found.not_made.append(f"{job}: {record.state} {record.error}, {made} of {len(record.plan.segments)} made")
+        return
+    if await digest(store, record) != undisturbed[ours.spec]:
+        found.different.append(f"{job}: {ours.spec}")
+    _history(found, record)
+
+
+def _history(found: Part, record: JobRecord) -> None:
     found.steps += record.steps_done
     for event in record.events:
-        found.events[event.kind] += 1
+        found.events[event.kind.value] += 1
         found.step_s += [
             (span.end_ms - span.start_ms) / 1000 / record.plan.steps
             for span in event.spans

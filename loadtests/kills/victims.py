@@ -26,9 +26,13 @@ KINDS: dict[str, str] = {
     "proxy": "ray::ProxyActor",
     "front door": "serving.frontdoor",
     "roll-out": "serving.deployments.host",
+    "host": "serving.deployments.host",
+    "Ray's head": "gcs_server",
 }
-"""What a victim's command line holds. A roll-out replaces every replica, as deploying anew does."""
-_WEIGHTS = {"denoiser": 4, "renderer": 3, "director": 3}
+"""What a victim's command line holds. A roll-out replaces every replica, as deploying anew does; with the host or with
+Ray's head all of Ray goes, and is started again.
+"""
+_WEIGHTS = {"denoiser": 4, "renderer": 3, "director": 3, "host": 0.5, "Ray's head": 0.5}
 _STOPPABLE = ("denoiser", "renderer", "director")
 
 

@@ -1,0 +1,125 @@
+"""One part of a campaign on a running Longtake: make each kind of job in peace, strike while clients work, compare."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping
+from random import Random
+
+from loadtests.kills.clients import Clients
+from loadtests.kills.parts import Part
+from loadtests.kills.specs import BASE_PICTURE, BASE_VIDEO, SPECS, Base, Spec
+from loadtests.kills.verify import digest, verify
+from loadtests.kills.victims import Blow, choose, strike
+from serving.client import AsyncClient
+from serving.errors import LongtakeError
+from serving.jobs.repository import Jobs
+from serving.local.embedded import Embedded
+from serving.retention.collect import collect_once
+from serving.settings import Retention
+from serving.store import keys
+from serving.store.base import Store
+
+RECOVERED_WITHIN_S = 120.0
+"""If nothing is committed for so long after a blow, the run has failed."""
+END_WITHIN_S = 300.0
+TWICE = 0.25
+"""Share of blows that hit two processes at once."""
+COLLECT_EVERY_S = 20.0
+MARGIN_S = 180.0
+"""Less than is allowed in settings, so that something is old in a short run; longer than a client waits for a call."""
+
+
+class Stuck(Exception):
+    """No segment was committed for too long."""
+
+
+class Campaign:
+    """Of one part. `tenants`: their API keys, by name."""
+
+    def __init__(self, embedded: Embedded, store: Store, tenants: Mapping[str, str], part: Part) -> None:
+        self._embedded = embedded
+        self._store = store
+        self._tenants = tenants
+        self._part = part
+        self._random = Random(part.seed)
+
+    async def run(self, blows: int, clients: int) -> None:
+        """All of it; what was found is in the part then."""
+        bases = {tenant: await self._base(tenant) for tenant in self._tenants}
+        calm = await self._undisturbed(next(iter(self._tenants)), bases)
+        crowd = Clients(self._embedded.ready.grpc, clients, self._tenants, bases, self._random)
+        working = asyncio.create_task(crowd.run())
+        collecting = asyncio.create_task(self._collect())
+        try:
+            await self._strike_all(blows)
+            crowd.close()
+            async with asyncio.timeout(END_WITHIN_S):
+                await working
+        except (Stuck, TimeoutError) as stuck:
+            self._part.stuck.append(str(stuck) or f"not all jobs had ended after {END_WITHIN_S:.0f} s")
+        finally:
+            working.cancel()
+            collecting.cancel()
+        seen = crowd.seen
+        self._part.reconnects, self._part.failures = seen.reconnects, seen.failures
+        await verify(self._store, seen.jobs, calm, self._part)
+
+    async def _base(self, tenant: str) -> Base:
+        async with self._client(tenant) as client:
+            video = await client.wait((await client.create(BASE_VIDEO.request(None))).id)
+            picture = await client.wait((await client.create(BASE_PICTURE.request(None))).id)
+            return Base(video.id, picture.image_urls[0])
+
+    async def _undisturbed(self, tenant: str, bases: Mapping[str, Base]) -> dict[Spec, str]:
+        """Every spec made in peace."""
+        found = {}
+        async with self._client(tenant) as client:
+            for spec in SPECS:
+                video = await client.wait((await client.create(spec.request(bases[tenant]))).id)
+                found[spec] = await digest(self._store, await Jobs(self._store).get(tenant, video.id))
+        return found
+
+    async def _strike_all(self, blows: int) -> None:
+        """Blow after blow, each once a segment was committed after the one before. Raises `Stuck`."""
+        struck = self._part.struck
+        while len(struck) < blows:
+            await asyncio.sleep(self._random.uniform(0.1, 1.5))
+            both = [choose(self._random) for _ in range(2 if self._random.random() < TWICE else 1)]
+            if not await self._strike(both):
+                continue
+            name = " and ".join(sorted(blow.name for blow in both))
+            began, before = time.monotonic(), await self._committed()
+            while await self._committed() <= before:
+                if time.monotonic() - began > RECOVERED_WITHIN_S:
+                    raise Stuck(f"nothing was committed in {RECOVERED_WITHIN_S:.0f} s after {name}")
+                await asyncio.sleep(0.25)
+            struck.append((name, time.monotonic() - began))
+            print(f"{len(struck):4d}  {name:48s} back after {struck[-1][1]:5.1f} s", file=sys.stderr, flush=True)
+
+    async def _strike(self, blows: list[Blow]) -> bool:
+        hit = await asyncio.gather(*(strike(self._embedded.pid, blow, self._random) for blow in blows))
+        return all(hit)
+
+    async def _committed(self) -> int:
+        """Segments that were ever committed, as far as they are there; collections take few."""
+        counts = [sum([1 async for _ in self._store.list(keys.segments_of(tenant))]) for tenant in self._tenants]
+        return sum(counts) + self._part.collected
+
+    async def _collect(self) -> None:
+        """Collections beside the work."""
+        retention = Retention.model_construct(video_ttl_s=None, tenants={}, margin_s=MARGIN_S, cache_ttl_s=3600)
+        while True:
+            await asyncio.sleep(COLLECT_EVERY_S)
+            try:
+                report = await collect_once(self._store, retention, now_ms=lambda: time.time_ns() // 1_000_000)
+            except LongtakeError as error:
+                print(f"collection given up: {error}", file=sys.stderr, flush=True)
+                continue
+            self._part.collections += 1
+            self._part.collected += sum(kind.collected.keys for kind in report.kinds.values())
+
+    def _client(self, tenant: str) -> AsyncClient:
+        return AsyncClient(self._embedded.ready.grpc, api_key=self._tenants[tenant])
