@@ -81,7 +81,7 @@ def drawn(random: Random, *, slow: bool) -> Faults:
     def perhaps(chance: float, low: float, high: float) -> float:
         return low * (high / low) ** random.random() if random.random() < chance else 0.0
 
-    if random.random() < 0.1:
+    if random.random() < 0.15:
         return Faults(collections=perhaps(0.2, 0.3, 3.0))
     return Faults(
         refused=perhaps(0.4, 0.002, 0.1),

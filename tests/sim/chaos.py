@@ -94,7 +94,8 @@ class Chaos:
         seconds = self._chance.pause_s(0.5, 8.0)
         self._chance.lose(seconds)
         self._world.loop.after(seconds, old[0].kill)
-        self._again("director")
+        for _ in range(2 if self._chance.random.random() < 0.2 else 1):  # a roll-out may start one too many
+            self._again("director")
 
     def _outage(self) -> None:
         if self._chance.store_is_down:

@@ -14,6 +14,7 @@ from serving.store.base import Store
 from tests.sim import model
 from tests.sim.chance import Chance
 from tests.sim.loop import Process
+from tests.sim.published import must
 from tests.sim.stages import SimStages
 
 
@@ -59,6 +60,7 @@ class Office:
         except LongtakeError:  # Serve starts the replica again
             process.kill()
             return
+        must(epoch.number not in self.epochs.values(), f"{process}: epoch {epoch.number} was another Director's")
         self.epochs[process] = epoch.number
         director = Director(
             store=store,

@@ -103,9 +103,9 @@ async def _past(world: World, clients: list[Client]) -> None:
     await world.rest()
     records = [job.record for job in world.ledger.jobs.values()]
     world.library = [record for record in records if record.state is JobState.SUCCEEDED and record.segments]
-    world.pass_days(DAYS)
     if world.random.random() < 0.5:  # what is made next needs again what nobody needs any more
         await asyncio.gather(*(client.forget_past() for client in clients[:2]))
+    world.pass_days(DAYS)
 
 
 async def _afterwards(world: World, clients: list[Client]) -> None:

@@ -6,16 +6,33 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from serving.errors import Unavailable
+from tests.sim.chance import Chance, Faults
 from tests.sim.plants import BUGS
+from tests.sim.plants.plant import told
 from tests.sim.play import play
 from tests.sim.seams import prepared
+from tests.sim.shape import Shape
+from tests.sim.store import SimStore
+from tests.sim.world import World
 
 ROOT = Path(__file__).parents[2]
-SOON = 6000
-"""Lives within which every planted bug is found."""
+SOON = 1500
+"""Lives within which each of these is found; `python -m tests.sim --plants` looks for every one."""
+QUICK = (
+    "attempts-not-counted",
+    "deletes-the-running",
+    "expires-early",
+    "forgets-references",
+    "ignores-cancel",
+    "ignores-conflict",
+    "never-checkpoints",
+    "retires-first",
+)
 
 
 def _simulate(*arguments: str) -> tuple[int, str]:
@@ -38,7 +55,7 @@ def test_five_hundred_lives_keep_every_rule() -> None:
     assert code == 0, told
 
 
-@pytest.mark.parametrize("bug", sorted(BUGS))
+@pytest.mark.parametrize("bug", QUICK)
 def test_a_planted_bug_is_found_and_its_seed_is_clean_without_it(bug: str) -> None:
     code, told = _simulate("--lives", str(SOON), "--plant", bug)
 
@@ -46,6 +63,40 @@ def test_a_planted_bug_is_found_and_its_seed_is_clean_without_it(bug: str) -> No
     (seed,) = re.findall(r"--seed-only (\d+)", told)
     assert _broken_rule(_simulate("--seed-only", seed, "--plant", bug)[1]) == _broken_rule(told)
     assert _simulate("--seed-only", seed)[0] == 0
+
+
+def test_the_page_of_the_simulation_tells_of_every_planted_bug() -> None:
+    rows = re.findall(r"^\| ([a-z-]+) \| (.+?) \| (?:\d|\*)", (ROOT / "docs/simulation.md").read_text(), re.MULTILINE)
+
+    assert dict(rows) == {name: told(bug) for name, bug in BUGS.items()}
+
+
+def test_a_world_is_not_at_rest_while_a_create_may_still_take_effect() -> None:
+    world = World("late", Shape(), Faults())
+    world.chance.trouble(Faults(late=1.0))
+
+    async def late_create() -> tuple[float, bool]:
+        with pytest.raises(Unavailable):
+            await SimStore(world.disk, world.process("door"), world.chance).put_if_absent("late", b"")
+        there = "late" in world.disk.objects
+        await world.rest()
+        return world.loop.now, there
+
+    _, there = world.loop.run(late_create(), limit_s=60.0)
+
+    assert not there
+    assert "late" in world.disk.objects
+
+
+def test_a_disturbance_lasts_as_long_as_what_goes_wrong() -> None:
+    now = [5.0]
+    chance = Chance(Random(1), lambda: now[0])
+
+    chance.lose(3.0)
+    chance.disturb(1.0)
+
+    assert chance.disturbed_until == 8.0
+    assert chance.lost_since(5.0) == 1
 
 
 def test_the_same_seed_goes_the_same_way() -> None:

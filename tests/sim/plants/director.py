@@ -15,7 +15,7 @@ from serving.director.lookout import Lookout
 from serving.director.queue.waiting import WaitingJobs
 from serving.director.running import RunningJobs
 from serving.director.suspects import Suspects
-from serving.jobs.lease import Lease, LeaseWatch, Verdict
+from serving.jobs.lease import LeaseWatch
 from serving.jobs.record import JobRecord
 from serving.plan import PlannedSegment
 from serving.stages.contracts import SliceCall
@@ -73,17 +73,6 @@ def never_lists(stack: ExitStack) -> None:
     put(stack, Lookout, "list", once)
 
 
-def adopts_the_dead(stack: ExitStack) -> None:
-    """A Director that starts adopts every attempt that has a lease, without waiting for a beat."""
-    look = LeaseWatch.look
-
-    async def trusting(self: LeaseWatch, job: str, number: int) -> tuple[Verdict, Lease | None]:
-        verdict, lease = await look(self, job, number)
-        return (Verdict.ALIVE if lease is not None and not lease.released else verdict), lease
-
-    put(stack, LeaseWatch, "look", trusting)
-
-
 def never_resumes(stack: ExitStack) -> None:
     """A lost segment begins at its noise again, whatever checkpoint there is."""
     call = SegmentDenoising._call
@@ -128,7 +117,6 @@ BUGS: dict[str, Plant] = {
     "cap-of-two": cap_of_two,
     "suspects-together": suspects_together,
     "never-lists": never_lists,
-    "adopts-the-dead": adopts_the_dead,
     "never-resumes": never_resumes,
     "renders-twice": renders_twice,
     "takes-over-unlooked": takes_over_unlooked,
