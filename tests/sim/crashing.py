@@ -15,7 +15,7 @@ from serving.jobs.record import JobRecord, JobState
 from tests.sim.chance import KINDS, Faults
 from tests.sim.chaos import Chaos
 from tests.sim.clients import Client
-from tests.sim.loop import Deadlock, OutOfTime, Process
+from tests.sim.loop import Busy, Deadlock, OutOfTime, Process
 from tests.sim.published import Violation
 from tests.sim.seams import collected, installed
 from tests.sim.shape import Shape
@@ -66,7 +66,7 @@ def broken(crashes: Crashes, undisturbed: Lived) -> str:
     """What is wrong after these crashes; empty if nothing is."""
     try:
         lived = live(crashes)
-    except (Violation, Deadlock, OutOfTime) as error:
+    except (Violation, Deadlock, Busy, OutOfTime) as error:
         return f"{type(error).__name__}: {error}"
     if lived.segments != undisturbed.segments:
         return f"it made {lived.segments}, and undisturbed {undisturbed.segments}"

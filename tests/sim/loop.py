@@ -22,11 +22,17 @@ from typing import Any, TypeVar, TypeVarTuple
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 _Work = Coroutine[Any, Any, T] | Generator[Any, None, T]
+MOST_AT_ONCE = 50_000
+"""Callbacks that run at one instant of the world."""
 _PROCESS: ContextVar[Process] = ContextVar("process")
 
 
 class Deadlock(Exception):
     """Nothing is ready and no timer runs: whoever waits, waits for ever."""
+
+
+class Busy(Exception):
+    """So much is done without time going by that somebody goes round and round."""
 
 
 class OutOfTime(Exception):
@@ -148,6 +154,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._timers: list[tuple[float, int, _Handle]] = []
         self._numbers = itertools.count(1)
         self._closed = False
+        self._busy_at = MOST_AT_ONCE
+        """Turns, after which time should have gone on."""
         self.world = Process(self, "world")
         """What is in no process: the store's servers, the network, clients, who starts and kills."""
         self._current = self.world
@@ -155,7 +163,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     # ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def run(self, work: Coroutine[Any, Any, T], *, limit_s: float) -> T:
-        """Run the world's own task to its end. Raises what it raises, `Deadlock`, `OutOfTime`."""
+        """Run the world's own task to its end. Raises what it raises, `Deadlock`, `Busy`, `OutOfTime`."""
         asyncio._set_running_loop(self)
         try:
             main = self.world.spawn(work, "main")
@@ -193,6 +201,8 @@ class SimLoop(asyncio.AbstractEventLoop):
             self._unqueue(at)
         self._current = process
         self.turns += 1
+        if self.turns > self._busy_at:
+            raise Busy(f"{MOST_AT_ONCE} turns, and no time goes by; {process} goes on and on")
         handle.run()
 
     def queue(self, process: Process) -> None:
@@ -213,7 +223,9 @@ class SimLoop(asyncio.AbstractEventLoop):
             heapq.heappop(timers)
         if not timers:
             raise Deadlock("nobody will ever go on:\n" + self.waiting())
-        self.now = max(self.now, timers[0][0])
+        if timers[0][0] > self.now:
+            self.now = timers[0][0]
+            self._busy_at = self.turns + MOST_AT_ONCE
         if self.now > limit_s:
             raise OutOfTime(f"not at the end after {limit_s:.0f} s; still there:\n" + self.waiting())
         while timers and timers[0][0] <= self.now:

@@ -14,7 +14,7 @@ from tests.sim.chance import drawn
 from tests.sim.chaos import Chaos
 from tests.sim.clients import Client
 from tests.sim.collector import DAYS, start_collector
-from tests.sim.loop import Deadlock, OutOfTime
+from tests.sim.loop import Busy, Deadlock, OutOfTime
 from tests.sim.prompt import SETTLED_S
 from tests.sim.published import Violation
 from tests.sim.seams import collected, installed
@@ -62,9 +62,9 @@ def play(seed: str, *, traced: bool = False) -> Played:
     with installed(world.loop, seed):
         try:
             world.loop.run(_lived(world), limit_s=SLOW_LIMIT_S if shape.slow else shape.troubled_s + LIMIT_S)
-        except (Violation, Deadlock, OutOfTime) as error:
+        except (Violation, Deadlock, Busy, OutOfTime) as error:
             broken = f"{type(error).__name__}: {error}"
-            if isinstance(error, Deadlock | OutOfTime):
+            if not isinstance(error, Violation):
                 broken += f"\nunfinished:\n{world.ledger.unrest()}"
         except Exception:  # noqa: BLE001  (whatever a client or a part of the world raised, it is found)
             broken = traceback.format_exc()

@@ -64,15 +64,6 @@ def claims_without_compare(stack: ExitStack) -> None:
     put(stack, Publisher, "_take", take)
 
 
-def again_any(stack: ExitStack) -> None:
-    """A Director whose write lost against another puts it on top of whatever lies there."""
-
-    async def again(self: Publisher, ours: JobRecord) -> JobRecord:
-        return await self._jobs.get(ours.tenant, ours.id)
-
-    put(stack, Publisher, "_again", again)
-
-
 def retires_first(stack: ExitStack) -> None:
     """The active/ key goes before the terminal swap."""
     finish = Publisher.finish
@@ -200,7 +191,6 @@ BUGS: dict[str, Plant] = {
     "publishes-first": publishes_first,
     "ignores-conflict": ignores_conflict,
     "claims-without-compare": claims_without_compare,
-    "again-any": again_any,
     "retires-first": retires_first,
     "never-retires": never_retires,
     "attempts-not-counted": attempts_not_counted,
