@@ -118,17 +118,6 @@ def reads_no_lease(stack: ExitStack) -> None:
     put(stack, LeaseWatch, "look", look)
 
 
-def lease_never_expires(stack: ExitStack) -> None:
-    """A lease that stands still is taken for one that is beaten."""
-    look = LeaseWatch.look
-
-    async def patient(self: LeaseWatch, job: str, attempt: int) -> tuple[Verdict, Lease | None]:
-        verdict, lease = await look(self, job, attempt)
-        return (Verdict.ALIVE if verdict is Verdict.EXPIRED else verdict), lease
-
-    put(stack, LeaseWatch, "look", patient)
-
-
 def lease_expires_at_once(stack: ExitStack) -> None:
     """A lease that was not beaten between two looks has expired."""
     look = LeaseWatch.look
@@ -197,7 +186,6 @@ BUGS: dict[str, Plant] = {
     "adoption-counts": adoption_counts,
     "requeue-loses-segments": requeue_loses_segments,
     "reads-no-lease": reads_no_lease,
-    "lease-never-expires": lease_never_expires,
     "lease-expires-at-once": lease_expires_at_once,
     "no-letter": no_letter,
     "record-before-index": record_before_index,
