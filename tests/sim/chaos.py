@@ -12,7 +12,7 @@ from functools import partial
 
 from tests.sim.chance import KINDS
 from tests.sim.collector import start_collector
-from tests.sim.loop import Process
+from tests.sim.process import Process
 from tests.sim.world import World
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from serving.errors import LongtakeError
 from serving.retention.collect import collect_once
-from tests.sim.loop import Process
+from tests.sim.process import Process
 from tests.sim.world import World
 
 DAYS = 40

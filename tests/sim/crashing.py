@@ -15,7 +15,8 @@ from serving.jobs.record import JobRecord, JobState
 from tests.sim.chance import KINDS, Faults
 from tests.sim.chaos import Chaos
 from tests.sim.clients import Client
-from tests.sim.loop import Busy, Deadlock, OutOfTime, Process
+from tests.sim.loop import Busy, Deadlock, OutOfTime
+from tests.sim.process import Process
 from tests.sim.published import Violation
 from tests.sim.seams import collected, installed
 from tests.sim.shape import Shape

@@ -13,7 +13,7 @@ from serving.metrics import Unrecorded
 from serving.store.base import Store
 from tests.sim import model
 from tests.sim.chance import Chance
-from tests.sim.loop import Process
+from tests.sim.process import Process
 from tests.sim.published import must
 from tests.sim.stages import SimStages
 

@@ -36,9 +36,9 @@ from serving.stages.contracts import StageLost
 from serving.store.base import Store
 from tests.sim import model
 from tests.sim.directors import Office
-from tests.sim.loop import Process
 from tests.sim.network import Network
 from tests.sim.pictures import SimDecoder
+from tests.sim.process import Process
 
 _CATALOG = Catalog([ServedModel(model.CAPABILITIES, model.DIGEST)], default=model.MODEL)
 

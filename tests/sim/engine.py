@@ -16,7 +16,7 @@ from engines.families.base import Conditions, Denoising
 from serving.stages.contracts import Rank, SliceCall, SliceResult
 from serving.stages.denoise import Denoiser
 from serving.stages.engine_loop import EngineLoop, SegmentKey, SliceEnd
-from tests.sim.loop import Process
+from tests.sim.process import Process
 from tests.sim.published import Violation
 from tests.sim.workers import Workers
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from serving.jobs.record import JobRecord
 from tests.sim import model
-from tests.sim.loop import Process
+from tests.sim.process import Process
 
 
 @dataclass

@@ -4,8 +4,7 @@ Several simulated processes share the loop. What is ready runs in an order that 
 processes any, within one process first come first served as asyncio promises (or any, with `shuffle`). When nothing is
 ready, time jumps to the next timer. No thread and no file is ever waited for: what asks for one is done at once.
 
-A process can be killed (nothing of it ever runs again, no `finally` either) and stopped (what is ready waits, timers
-too, as after SIGSTOP). Each has a monotonic clock of its own rate.
+`process.py` has the processes.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from contextvars import Context, ContextVar, copy_context
+from contextvars import Context, copy_context
 from random import Random
 from typing import Any, TypeVar, TypeVarTuple
+
+from tests.sim.process import PROCESS, Handle, Process
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 _Work = Coroutine[Any, Any, T] | Generator[Any, None, T]
 MOST_AT_ONCE = 50_000
 """Callbacks that run at one instant of the world."""
-_PROCESS: ContextVar[Process] = ContextVar("process")
 
 
 class Deadlock(Exception):
@@ -37,86 +36,6 @@ class Busy(Exception):
 
 class OutOfTime(Exception):
     """The world has not come to its end within its limit."""
-
-
-class Process:
-    """One simulated process: all that runs in its context."""
-
-    def __init__(self, loop: SimLoop, name: str, *, rate: float = 1.0, started: float = 0.0) -> None:
-        """`rate`: seconds of its monotonic clock in a second. `started`: what that clock showed at the loop's start."""
-        self.name = name
-        self.loop = loop
-        self.rate = rate
-        self.started = started
-        self.alive = True
-        self.stopped = False
-        self.stopped_for = 0.0
-        """Seconds that it was stopped so far."""
-        self.ready: deque[_Handle] = deque()
-        self.queued = False
-        """Whether it stands in the loop's list of the busy."""
-        self.on_death: list[Callable[[], None]] = []
-        self._stopped_at = 0.0
-        self.context = copy_context()
-        self.context.run(_PROCESS.set, self)
-
-    def __repr__(self) -> str:
-        return self.name
-
-    def spawn(self, work: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
-        """Start a task in this process."""
-        return self.context.copy().run(self.loop.create_task, work, name=name)
-
-    def kill(self) -> None:
-        """As SIGKILL: nothing of it runs any more. Those who watch it are told."""
-        if not self.alive:
-            return
-        self.alive = False
-        self.ready.clear()
-        watching, self.on_death = self.on_death, []
-        for tell in watching:
-            tell()
-
-    def stop(self) -> None:
-        """As SIGSTOP."""
-        if not self.stopped:
-            self.stopped, self._stopped_at = True, self.loop.now
-
-    def go_on(self) -> None:
-        """As SIGCONT."""
-        if self.stopped:
-            self.stopped = False
-            self.stopped_for += self.loop.now - self._stopped_at
-            self.loop.queue(self)
-
-
-class _Handle:
-    """A callback that is ready, or a timer. What asyncio asks of `Handle` and `TimerHandle`."""
-
-    __slots__ = ("_args", "_callback", "_cancelled", "_context", "_when", "process")
-
-    def __init__(
-        self, process: Process, callback: Callable[..., object], args: tuple[Any, ...], context: Context, when: float
-    ) -> None:
-        self.process = process
-        self._callback = callback
-        self._args = args
-        self._context = context
-        self._when = when
-        self._cancelled = False
-
-    def cancel(self) -> None:
-        self._cancelled = True
-
-    def cancelled(self) -> bool:
-        return self._cancelled
-
-    def when(self) -> float:
-        return self._when
-
-    def run(self) -> None:
-        if not self._cancelled:
-            self._context.run(self._callback, *self._args)
 
 
 class _Task(asyncio.Task[T]):
@@ -151,7 +70,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         `finally` blocks at a moment that nobody chose."""
         self._random = random.random
         self._shuffle = shuffle
-        self._timers: list[tuple[float, int, _Handle]] = []
+        self._timers: list[tuple[float, int, Handle]] = []
         self._numbers = itertools.count(1)
         self._closed = False
         self._busy_at = MOST_AT_ONCE
@@ -231,7 +150,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         while timers and timers[0][0] <= self.now:
             self._make_ready(heapq.heappop(timers)[2])
 
-    def _make_ready(self, handle: _Handle) -> None:
+    def _make_ready(self, handle: Handle) -> None:
         process = handle.process
         if process.alive:
             process.ready.append(handle)
@@ -270,7 +189,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> Any:
         if context is None:
             context = copy_context()
-        handle = _Handle(context.get(_PROCESS, self.world), callback, args, context, self.now)
+        handle = Handle(context.get(PROCESS, self.world), callback, args, context, self.now)
         if not self._closed:
             self._make_ready(handle)
         return handle
@@ -282,8 +201,8 @@ class SimLoop(asyncio.AbstractEventLoop):
     ) -> Any:
         if context is None:
             context = copy_context()
-        process = context.get(_PROCESS, self.world)
-        handle = _Handle(process, callback, args, context, when)
+        process = context.get(PROCESS, self.world)
+        handle = Handle(process, callback, args, context, when)
         due = (when - process.started) / process.rate
         if not self._closed:
             heapq.heappush(self._timers, (due, next(self._numbers), handle))
@@ -294,13 +213,13 @@ class SimLoop(asyncio.AbstractEventLoop):
     ) -> Any:
         if context is None:
             context = copy_context()
-        process = context.get(_PROCESS, self.world)
+        process = context.get(PROCESS, self.world)
         return self.call_at(process.started + self.now * process.rate + delay, callback, *args, context=context)
 
     def after(self, delay: float, callback: Callable[..., object], *args: Any, process: Process | None = None) -> None:
         """Call it in a process (the world, if none is named) so many seconds of the world from now."""
         process = process or self.world
-        handle = _Handle(process, callback, args, process.context, 0.0)
+        handle = Handle(process, callback, args, process.context, 0.0)
         if delay <= 0:
             self._make_ready(handle)
         else:
@@ -313,7 +232,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         task: _Task[T] = _Task.__new__(_Task)
         task.number = number
         task.__init__(work, loop=self, name=name or f"task {number}", context=context)  # type: ignore[misc]
-        self.tasks.append(((context or copy_context()).get(_PROCESS, self.world), task))
+        self.tasks.append(((context or copy_context()).get(PROCESS, self.world), task))
         return task
 
     def create_future(self) -> asyncio.Future[Any]:

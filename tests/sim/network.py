@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from serving.stages.contracts import StageLost
 from tests.sim.chance import Chance
-from tests.sim.loop import Process, SimLoop
+from tests.sim.loop import SimLoop
+from tests.sim.process import Process
 
 T = TypeVar("T")
 NOTICED_S = (0.05, 1.5)

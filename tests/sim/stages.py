@@ -30,8 +30,9 @@ from serving.store.base import Store
 from serving.store.blobs import Blobs
 from tests.sim import model
 from tests.sim.chance import Chance
-from tests.sim.loop import Process, SimLoop
+from tests.sim.loop import SimLoop
 from tests.sim.network import Network
+from tests.sim.process import Process
 
 T = TypeVar("T")
 

@@ -29,7 +29,8 @@ from typing import Any, TypeVar
 from serving.errors import Conflict, NotFound, StoreUnfit, Unavailable
 from serving.store.base import Listed, Versioned
 from tests.sim.chance import CallFate, Chance
-from tests.sim.loop import Process, SimLoop
+from tests.sim.loop import SimLoop
+from tests.sim.process import Process
 
 T = TypeVar("T")
 PAGE = 4

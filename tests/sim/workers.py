@@ -13,7 +13,8 @@ from serving.stages.contracts import SliceCall, SliceResult
 from tests.sim.chance import Chance
 from tests.sim.crashes import Crashes
 from tests.sim.known import Job
-from tests.sim.loop import Process, SimLoop
+from tests.sim.loop import SimLoop
+from tests.sim.process import Process
 from tests.sim.prompt import Prompt
 from tests.sim.published import Violation, must
 from tests.sim.store import Disk

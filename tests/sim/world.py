@@ -25,9 +25,10 @@ from tests.sim.directors import Office
 from tests.sim.doors import Door
 from tests.sim.engine import TaskLoop, WatchedDenoiser
 from tests.sim.invariants import Ledger
-from tests.sim.loop import Process, SimLoop
+from tests.sim.loop import SimLoop
 from tests.sim.network import Network
 from tests.sim.pictures import SimDecoder
+from tests.sim.process import Process
 from tests.sim.published import Violation
 from tests.sim.shape import Shape
 from tests.sim.stages import Pool, Renderer, Replica, SimStages, encoders, loaded
