@@ -97,7 +97,7 @@ def drawn(random: Random, *, slow: bool) -> Faults:
         drift=perhaps(0.5, 0.001, 0.1),
         clock_jumps=perhaps(0.3, 0.05, 0.5),
         collections=perhaps(1.0 if slow else 0.3, 0.3, 3.0),
-        late_deletes=perhaps(0.3, 0.01, 0.3),
+        late_deletes=perhaps(0.4, 0.03, 0.5),
         flips=perhaps(0.05, 0.002, 0.05),
     )
 

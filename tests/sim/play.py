@@ -103,7 +103,7 @@ async def _past(world: World, clients: list[Client]) -> None:
     await world.rest()
     records = [job.record for job in world.ledger.jobs.values()]
     world.library = [record for record in records if record.state is JobState.SUCCEEDED and record.segments]
-    if world.random.random() < 0.5:  # what is made next needs again what nobody needs any more
+    if world.random.random() < 0.6:  # what is made next needs again what nobody needs any more
         await asyncio.gather(*(client.forget_past() for client in clients[:2]))
     world.pass_days(DAYS)
 

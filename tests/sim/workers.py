@@ -105,7 +105,7 @@ class Workers:
 
     def checkpointed(self, job: str, segment: int) -> int:
         """The step of the newest good checkpoint of a segment."""
-        prefix = f"t/{self._jobs[job].record.tenant}/checkpoints/{job}/{segment}/"
+        prefix = f"t/{self._jobs[job].record.tenant}/checkpoints/{job}/{segment:05d}/"
         steps = [int(key.rpartition("/")[2].partition("-")[0]) for key in self._disk.names(prefix)]
         return max(steps, default=0)
 
