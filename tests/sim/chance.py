@@ -54,6 +54,8 @@ class Faults:
     drift: float = 0.0
     """Processes' monotonic clocks are off by up to this share."""
     collections: float = 0.0
+    lags: float = 0.0
+    """Share of a Director's messages to front doors that are on their way for seconds, and all behind them."""
     late_deletes: float = 0.0
     """Share of deletes that are refused, and take effect long after that."""
     flips: float = 0.0
@@ -97,6 +99,7 @@ def drawn(random: Random, *, slow: bool) -> Faults:
         drift=perhaps(0.5, 0.001, 0.1),
         clock_jumps=perhaps(0.3, 0.05, 0.5),
         collections=perhaps(1.0 if slow else 0.3, 0.3, 3.0),
+        lags=perhaps(0.3, 0.005, 0.1),
         late_deletes=perhaps(0.4, 0.03, 0.5),
         flips=perhaps(0.05, 0.002, 0.05),
     )
@@ -195,6 +198,11 @@ class Chance:
         failed = self.store_is_down or caller in self.cut_off or fate.there_s + fate.back_s > 1.0
         if failed or (fate.refused and not fate.late_s):
             self.lose()
+
+    def lag_s(self) -> float:
+        """How much longer than `hop_s` a message to a front door travels."""
+        lagging = bool(self.faults.lags) and self.random.random() < self.faults.lags
+        return 3.0 * self.random.random() if lagging else 0.0
 
     def flipped(self) -> bool:
         """Whether what is read has a wrong bit."""

@@ -134,7 +134,7 @@ class _Line:
         places = itertools.count(1)
 
         def send(message: object) -> None:
-            loop.after(self._network.hop_s(), stream.put, message, next(places), process=self._process)
+            loop.after(self._network.streamed_s(), stream.put, message, next(places), process=self._process)
 
         async def pump() -> None:
             async for batch in seat.director.watch(request.cursor, request.epoch):

@@ -32,6 +32,10 @@ class Network:
         """How long a message travels."""
         return self._chance.hop_s()
 
+    def streamed_s(self) -> float:
+        """How long a message of a stream does."""
+        return self._chance.hop_s() + self._chance.lag_s()
+
     async def call(self, caller: Process, callee: Process, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run `work` in the callee; its result or error. Raises `StageLost` when the callee goes away."""
         loop, chance = self._loop, self._chance
