@@ -51,11 +51,13 @@ class SegmentDenoising:
         *,
         reached: int,
         replica: str | None,
+        adopted: bool,
         on_slice: Callable[[SliceResult], None],
     ) -> None:
         """`reached`: steps of this segment that an earlier attempt is known to have done; it may be resumed.
 
-        `replica`: where they were done, if that is known. `on_slice` is told how every slice ended.
+        `replica`: where they were done, if that is known. `adopted`: another Director may have begun this segment, and
+        even ended it: it denoised ahead of what it committed. `on_slice` is told how every slice ended.
         """
         self._attempt = attempt
         self._context = context
@@ -66,7 +68,7 @@ class SegmentDenoising:
         self._replica = replica
         self._on_slice = on_slice
         self._done = 0
-        self._resume = reached > 0 or replica is not None or attempt.record.attempt > 1
+        self._resume = adopted or reached > 0 or replica is not None or attempt.record.attempt > 1
 
     async def run(self, conditions: Conditions) -> Denoised:
         """Slices until the latents are clean. Raises as `Attempt.call` does, but for `NotDone`."""

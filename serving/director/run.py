@@ -57,6 +57,7 @@ class JobRun:
         self._inputs = InputsResult()
         self._conditions = Conditions(self.attempt, context.stages)
         self._denoiser = adopted.replica if adopted else None
+        self._adopted = adopted is not None
         self._reached = adopted or chain.reached(record)
         self._counted = record.steps_done
         self._course = Course.of(record.plan, record.steps_done)
@@ -163,6 +164,7 @@ class JobRun:
             reached=reached.step if reached else 0,
             # A new segment may begin on any replica: that is how a long job finds those that were started since.
             replica=self._denoiser if reached else None,
+            adopted=self._adopted,
             on_slice=on_slice,
         )
         return await denoising.run(self._conditions)
