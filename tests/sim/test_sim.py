@@ -21,16 +21,16 @@ from tests.sim.store import SimStore
 from tests.sim.world import World
 
 ROOT = Path(__file__).parents[2]
-SOON = 1500
+SOON = 500
 """Lives within which each of these is found; `python -m tests.sim --plants` looks for every one."""
 QUICK = (
     "attempts-not-counted",
     "deletes-the-running",
     "expires-early",
     "forgets-references",
-    "ignores-cancel",
     "ignores-conflict",
-    "never-checkpoints",
+    "no-cap",
+    "refuses-checkpoints",
     "retires-first",
 )
 
