@@ -79,13 +79,13 @@ class TaskLoop(EngineLoop):
         if found is not None:
             self._looked.pop(key, None)
         elif key not in self._looked:
-            self._looked[key] = self._workers.checkpointed(*key)
+            self._looked[key] = self._workers.checkpointed(*key[:2])
         return found
 
     def submit(self, key: SegmentKey, state: Denoising, *, rank: Rank, budget_s: float) -> Future[SliceEnd]:
         saved = self._looked.pop(key, None)
         if saved is not None:
-            self._workers.begins(self._process, *key, step=state.step, saved=saved)
+            self._workers.begins(self._process, *key[:2], step=state.step, saved=saved)
         return super().submit(key, state, rank=rank, budget_s=budget_s)
 
     async def _life(self) -> None:
@@ -112,7 +112,9 @@ class TaskLoop(EngineLoop):
             began = loop.time()
             await asyncio.sleep(self._step_s())
             for work in works:
-                self._workers.stepped(self._process, *work.key, work.state.step + 1, (loop.time() - began) / len(works))
+                self._workers.stepped(
+                    self._process, *work.key[:2], work.state.step + 1, (loop.time() - began) / len(works)
+                )
             await self._torn([work.state for work in works])
             seconds = loop.time() - began
             self._took(kind, len(works), seconds)

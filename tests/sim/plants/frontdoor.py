@@ -11,7 +11,8 @@ from serving.frontdoor.admission.backlog import Backlog
 from serving.frontdoor.create import create
 from serving.frontdoor.create.create import Creator
 from serving.frontdoor.edge.auth import Caller
-from serving.frontdoor.follow.records import RecordCache, View
+from serving.frontdoor.follow.records import RecordCache
+from serving.frontdoor.follow.views import View, kept
 from serving.frontdoor.requeue import DeadJobs
 from serving.frontdoor.videos import Videos
 from serving.jobs.ids import new_id
@@ -32,7 +33,7 @@ def cancels_the_ended(stack: ExitStack) -> None:
         changed = record.model_copy(update={**changes, "nonce": "cancelled"})
         await self._store.swap(key, changed.encode(), stored.version)
         await self._jobs.retire(changed)
-        return View(changed)
+        return View(kept(changed), changed)
 
     put(stack, Videos, "cancel", cancel)
 
@@ -76,9 +77,9 @@ def old_as_new(stack: ExitStack) -> None:
     """What a front door hears last it takes for the newest."""
 
     def remember(self: RecordCache, record: JobRecord) -> View:
-        key = (record.tenant, record.id)
-        self._checked[key] = self._clock()
-        return self._replace(key, View(record, None))
+        fresh = kept(record, checked=self._clock())
+        self._replace(fresh)
+        return View(fresh, record)
 
     put(stack, RecordCache, "put", remember)
 
@@ -115,7 +116,8 @@ def cancels_unheard(stack: ExitStack) -> None:
         asyncio.get_running_loop().create_task(self._jobs.transition(record, cancel_requested=True)).add_done_callback(
             lambda done: done.cancelled() or done.exception()
         )
-        return View(record.model_copy(update={"cancel_requested": True}))
+        asked = record.model_copy(update={"cancel_requested": True})
+        return View(kept(asked), asked)
 
     put(stack, Videos, "_cancel", cancel)
 

@@ -46,8 +46,8 @@ def unannounced(stack: ExitStack) -> None:
     """The collector deletes without saying what."""
 
     @contextlib.asynccontextmanager
-    async def announced(store: Store, names: Sequence[str]) -> AsyncIterator[None]:
-        yield
+    async def announced(store: Store, names: Sequence[str]) -> AsyncIterator[int]:
+        yield 10**15
 
     put(stack, sweeping, "announced", announced)
 
