@@ -10,6 +10,7 @@ from random import Random
 
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
+from serving.stages.lease_keeper import IDLE_S
 from tests.sim.chance import drawn
 from tests.sim.chaos import Chaos
 from tests.sim.clients import Client
@@ -135,7 +136,7 @@ async def _keep_house(world: World) -> None:
 
 async def _only_garbage_went(world: World) -> None:
     """What expires in the first of two collections goes in the second."""
-    await asyncio.sleep(SETTLED_S)  # until every lease is let go
+    await asyncio.sleep(IDLE_S + SETTLED_S)  # until every lease is let go
     for _ in range(2):
         world.pass_days(DAYS)
         await _collected(world)

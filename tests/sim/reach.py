@@ -70,7 +70,7 @@ class Reach:
                 wanted |= {f"{home}/quarantine/{digest}" for digest in _inputs(record)}
             elif any(self._needed.get(f"{home}/segments/{digest}") for digest in record.segments):
                 wanted.add(head)  # a tombstone from whose segments a living video descends
-        return [key for key in self._disk.objects if key not in wanted and not key.startswith("runtime/")]
+        return [key for key in self._disk.objects if key not in wanted and not _is_a_note(key)]
 
     def _content(self, record: JobRecord) -> Iterator[str]:
         home = f"t/{record.tenant}"
@@ -100,6 +100,11 @@ class Reach:
         if parts[0] == "t" and parts[2] == "checkpoints":
             return self._jobs.get(parts[3])
         return self._jobs.get(key.rpartition("/")[2]) if parts[0] == "dead" else None
+
+
+def _is_a_note(key: str) -> bool:
+    """Of the installation's own, or what collections learned."""
+    return key.startswith("runtime/") or "/marks/" in key
 
 
 def _inputs(record: JobRecord) -> tuple[str, ...]:

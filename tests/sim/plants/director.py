@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from typing import Any
 
 from serving.director import attempt, chain, claims
 from serving.director.claims import Claims
@@ -18,6 +17,7 @@ from serving.director.suspects import Suspects
 from serving.jobs.lease import LeaseWatch
 from serving.jobs.record import JobRecord
 from serving.plan import PlannedSegment
+from serving.stage_names import CountedWork
 from serving.stages.contracts import SliceCall
 from tests.sim.plants.plant import Plant, nothing, put
 
@@ -50,27 +50,28 @@ def no_cap(stack: ExitStack) -> None:
 def cap_of_two(stack: ExitStack) -> None:
     """A job fails after two lost workers."""
     put(stack, attempt, "MAX_CRASHES", 2)
+    put(stack, claims, "MAX_CRASHES", 2)
 
 
 def suspects_together(stack: ExitStack) -> None:
     """A job that loses its workers is not kept apart from others."""
 
     @contextlib.asynccontextmanager
-    async def apart(self: Suspects, stage: Any, crashes: int) -> AsyncIterator[None]:
-        yield
+    async def apart(self: Suspects, stage: CountedWork, crashes: int) -> AsyncIterator[bool]:
+        yield False
 
     put(stack, Suspects, "apart", apart)
 
 
 def never_lists(stack: ExitStack) -> None:
     """A Director lists the jobs when it starts, and never again."""
-    list_once = Lookout.list
+    list_once = Lookout._list
 
     async def once(self: Lookout) -> None:
         await list_once(self)
-        self.list_at = float("inf")
+        await asyncio.Event().wait()
 
-    put(stack, Lookout, "list", once)
+    put(stack, Lookout, "_list", once)
 
 
 def never_resumes(stack: ExitStack) -> None:
@@ -101,7 +102,11 @@ def takes_over_unlooked(stack: ExitStack) -> None:
     async def take_over(self: Claims, record: JobRecord) -> claims.Claimed:
         return claims.Claimed(await self._publisher.claim(record, "its Director went away"))
 
+    async def adopt(self: Claims, tenant: str, job: str) -> JobRecord | None:
+        return await self._jobs.find(tenant, job)
+
     put(stack, Claims, "_take_over", take_over)
+    put(stack, Claims, "adopt", adopt)
 
 
 def revokes_nothing(stack: ExitStack) -> None:

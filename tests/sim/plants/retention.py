@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from serving.jobs.record import JobRecord
 from serving.retention import expire, references
 from serving.retention.context import Collection
+from serving.retention.known import Reach
 from serving.retention.mark import Mark
 from serving.retention.sweep import Fate, Kind, Sweep, TenantKinds
 from serving.segments.manifest import SegmentManifest
 from serving.settings import Retention
-from serving.store import keys, sweeping
+from serving.store import sweeping
 from serving.store.base import Listed, Store
 from serving.store.blobs import Blobs
 from tests.sim.plants.plant import Plant, put
@@ -88,14 +90,13 @@ def forgets_latents(stack: ExitStack) -> None:
 
 def forgets_parents(stack: ExitStack) -> None:
     """The collector does not know that a job needs the video that it extends."""
-    put(stack, references, "segments_of_job", lambda record: record.segments[-1:])
+    put(stack, references, "segments_of_job", lambda record: reversed(record.segments))
+    of_segment = Mark._segment
 
-    async def path(self: Mark, digest: str | None) -> None:
-        if digest is not None:
-            self.live.add([keys.segment(self.tenant, digest)])
-            self._need(references.blobs_of_segment(await self._segments.get(digest)))
+    async def alone(self: Mark, key: str, digest: str) -> Reach:
+        return replace(await of_segment(self, key, digest), leads_to=())
 
-    put(stack, Mark, "_path", path)
+    put(stack, Mark, "_segment", alone)
 
 
 def leaves_orphans(stack: ExitStack) -> None:

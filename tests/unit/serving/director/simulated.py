@@ -135,7 +135,7 @@ class Bureau:
     def __init__(self) -> None:
         self.loop = SimLoop(Random("away"))  # type: ignore[abstract]  # what it lacks nobody asks for
         self.disk = Disk(self.now_ms)
-        self.store = SimStore(self.disk, self.loop.world, Chance(Random("calm")))
+        self.store = SimStore(self.disk, self.loop.world, Chance(Random("calm"), lambda: self.loop.now))
         self.jobs = Jobs(self.store)
         self.stages = ToldStages()
         self.gauges = Gauges()
