@@ -212,9 +212,12 @@ class Attempt:
             self.note(EventKind.RESUMED, text=f"now that the stage {stage} answers")
 
     def _suspect(self, called: CountedWork) -> str:
-        """Who is to blame if this call ends its worker: what it reads, for others may read the same; or the job."""
+        """Who is to blame if this call ends its worker: what it reads, for others may read the same; or the job.
+
+        One that is made again in place of a dead one is the same: two that die must not look like the stage's fault.
+        """
         read = inputs_of(self.record) if called in _READS_INPUTS else ()
-        return "/".join((self.record.tenant, *(read or (self.record.id,))))
+        return "/".join((self.record.tenant, *(read or (self.record.requeue_of or self.record.id,))))
 
     def _taken(self) -> list[Event]:
         notes, self._notes = self._notes, []

@@ -10,6 +10,7 @@ import pytest
 from serving.director.attempt import MAX_CRASHES
 from serving.director.stage_health import LONGEST_PAUSE_S
 from serving.jobs.history import EventKind
+from serving.jobs.ids import new_id
 from serving.jobs.record import JobState
 from serving.stage_names import CONDITIONER, DENOISER, RENDERER, StageName
 from serving.stages.contracts import StageAway, StageLost
@@ -221,6 +222,23 @@ def test_one_job_on_a_stage_that_worked_before_comes_to_an_end_and_on_one_that_n
         await bureau.all_ended([another], within_s=60)
         assert (await bureau.now_of(another)).state is JobState.FAILED
         assert len(bureau.letters()) == 1
+
+    Bureau().run(play)
+
+
+def test_a_dead_job_that_is_made_again_ends_as_it_did_and_does_not_look_like_another() -> None:
+    async def play(bureau: Bureau) -> None:
+        await bureau.all_ended([await bureau.job()], within_s=30.0)
+        dead = await bureau.job()
+        poison = [dead.id]
+        bureau.stages.trouble = kills_for(DENOISER, poison)
+        assert await bureau.all_ended([dead], within_s=60.0) == {JobState.FAILED: 1}
+
+        again = dead.model_copy(update={"id": new_id("vid_"), "requeue_of": dead.id})
+        poison.append(again.id)
+        await bureau.jobs.create(again)
+
+        assert await bureau.all_ended([again], within_s=60.0) == {JobState.FAILED: 1}
 
     Bureau().run(play)
 
