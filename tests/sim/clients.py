@@ -55,6 +55,10 @@ class Client:
         while parent is not None and self._random.random() < 0.4:
             parent = await self._make(self._draft(extends=parent))
 
+    async def visit(self, number: int) -> None:
+        """A video that harms nobody."""
+        await self.made(Draft(prompt=f"visit | {number}", seconds=1, steps=1, request_id=f"visit {number}"))
+
     def _old(self) -> JobRecord | None:
         """A video of the past, sometimes."""
         ours = [record for record in self._world.library if record.tenant == self._tenant]

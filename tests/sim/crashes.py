@@ -18,6 +18,8 @@ from tests.sim.store import Disk
 
 DEADLY = "deadly"
 """Such a prompt ends whoever steps it."""
+EXCUSED = 60
+"""Workers that a job may end while it may be the stage's fault: until others have come often enough."""
 BESIDE = 3
 """Workers that a job may lose to another one's fault: after the second it is kept apart from it."""
 
@@ -40,10 +42,18 @@ class Crashes:
         of.killed += 1
         self._chance.die_of_work()
         others = len(self._chance.losses) + self._chance.bad_calls  # a loss may go uncounted by either
+        of.blamed += self._is_alone(of)
         must(
-            of.killed <= MAX_CRASHES + others,
+            of.blamed <= MAX_CRASHES + others and of.killed <= EXCUSED + others,
             f"{job} has ended {of.killed} workers, and its record counts {of.record.crashes}",
         )
+
+    def _is_alone(self, job: Job) -> bool:
+        """Whether nobody else ends workers, and all Directors of late have seen the stage work for others."""
+        lost_at = self._chance.losses[-1] if self._chance.losses else float("-inf")
+        proven = any(other.further_at > max(lost_at, other.created_at) for other in self._jobs.values())
+        deadly = {other.record.requeue_of or other.record.id for other in self._jobs.values() if other.killed}
+        return proven and deadly == {job.record.requeue_of or job.record.id}
 
     def counted(self, name: str, job: Job, record: JobRecord) -> None:
         """Its record tells of a lost worker more than before."""

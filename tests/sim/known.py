@@ -28,3 +28,5 @@ class Job:
     """Compute seconds of a replica since the newest checkpoint of a segment."""
     killed: int = 0
     """Workers that it ended itself."""
+    blamed: int = 0
+    """The same, when the stage was known to work for others."""

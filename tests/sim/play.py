@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from random import Random
 
@@ -29,6 +31,8 @@ SLOW_LIMIT_S = 6000.0
 SLOW = 0.03
 """Share of such worlds."""
 TRACED = 4000
+VISIT_EVERY_S = 10.0
+"""Where jobs end their workers, others come now and then: by these it shows that the stage is sound."""
 AFTERWARDS = 0.2
 """Share of worlds whose clients come again when all is calm."""
 
@@ -82,8 +86,8 @@ async def _lived(world: World) -> None:
         await _past(world, clients)
     trouble = asyncio.create_task(chaos.run(world.shape.troubled_s), name="chaos")
     keeping = asyncio.create_task(_keep_house(world), name="house") if world.shape.slow else None
-    await asyncio.gather(trouble, *(client.live() for client in clients))
-    await world.rest()
+    async with _visited(world):
+        await asyncio.gather(trouble, *(client.live() for client in clients))
     if keeping is not None:
         keeping.cancel()
     if world.random.random() < AFTERWARDS:
@@ -98,10 +102,32 @@ async def _lived(world: World) -> None:
     world.ledger.unheard(world.loop.unheard())
 
 
+@asynccontextmanager
+async def _visited(world: World) -> AsyncIterator[None]:
+    """Around clients' lives: others come now and then, and every job has ended after it."""
+    over = asyncio.Event()
+    visiting = asyncio.create_task(_visits(world, over), name="visits")
+    yield
+    await world.rest()
+    over.set()
+    await visiting
+    await world.rest()
+
+
+async def _visits(world: World, over: asyncio.Event) -> None:
+    visitor = Client(world, 1 + 10 * world.shape.tenants)
+    while not over.is_set():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(VISIT_EVERY_S):
+                await over.wait()
+        if world.chance.died_of_work and not world.ledger.at_rest():
+            await visitor.visit(len(world.ledger.jobs))
+
+
 async def _past(world: World, clients: list[Client]) -> None:
     """Some videos, made forty days ago."""
-    await asyncio.gather(*(client.live() for client in clients[:2]))
-    await world.rest()
+    async with _visited(world):
+        await asyncio.gather(*(client.live() for client in clients[:2]))
     records = [job.record for job in world.ledger.jobs.values()]
     world.library = [record for record in records if record.state is JobState.SUCCEEDED and record.segments]
     if world.random.random() < 0.6:  # what is made next needs again what nobody needs any more
@@ -116,8 +142,8 @@ async def _afterwards(world: World, clients: list[Client]) -> None:
         start_collector(world)
     else:
         await asyncio.sleep(SETTLED_S)
-    await asyncio.gather(*(client.live() for client in clients))
-    await world.rest()
+    async with _visited(world):
+        await asyncio.gather(*(client.live() for client in clients))
 
 
 async def _collected(world: World) -> None:
