@@ -62,6 +62,8 @@ class Faults:
     """Share of reads of content that come with a wrong bit."""
     clock_jumps: float = 0.0
     """Wall clocks jump by up to a minute."""
+    aways: float = 0.0
+    """A stage is away for everybody for a while."""
 
     @property
     def orphans(self) -> bool:

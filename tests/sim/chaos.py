@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+from serving.stages.contracts import AwayCause
 from tests.sim.chance import KINDS
 from tests.sim.collector import start_collector
 from tests.sim.process import Process
@@ -45,6 +46,7 @@ class Chaos:
             *((faults.stops.get(kind, 0.0), partial(self._stop, kind)) for kind in KINDS),
             (faults.second_directors, self._second_director),
             (faults.outages, self._outage),
+            (faults.aways, self._stage_away),
             (faults.partitions, self._partition),
             (faults.clock_jumps, self._clock_jump),
             (faults.collections, self._collection),
@@ -59,7 +61,7 @@ class Chaos:
             act()
         await asyncio.sleep(max(0.0, ends - world.loop.now))
         self._chance.calm()
-        while self._chance.cut_off or world.stopped():  # noqa: ASYNC110  (nobody tells)
+        while self._chance.cut_off or world.stopped() or world.is_away():  # noqa: ASYNC110  (nobody tells)
             await asyncio.sleep(0.5)
         world.calm()
 
@@ -106,6 +108,17 @@ class Chaos:
         self._chance.store_is_down = True
         self._chance.store_is_unfit = self._chance.random.random() < 0.3
         self._world.loop.after(seconds, self._chance.store_is_back)
+
+    def _stage_away(self) -> None:
+        """No call is done by its replicas, which live; calls that they have go on."""
+        stages = self._chance.random.choice((self._world.encoders, self._world.denoisers, self._world.renderers))
+        if stages.away is not None:
+            return
+        causes: tuple[AwayCause, ...] = ("no_replica", "full", "unreachable")
+        stages.away, seconds = self._chance.random.choice(causes), self._chance.pause_s(0.3, 30.0)
+        self._world.note(f"{[replica.id for replica in stages.up]} are away for {seconds:.1f} s: {stages.away}")
+        self._chance.disturb(seconds)
+        self._world.loop.after(seconds, stages.come_back)
 
     def _partition(self) -> None:
         process = self._some(self._chance.random.choice(KINDS))

@@ -36,6 +36,10 @@ class Network:
         """How long a message of a stream does."""
         return self._chance.hop_s() + self._chance.lag_s()
 
+    def loses(self) -> bool:
+        """Whether a call to whoever is not reached is lost on its way there, and not its answer on the way back."""
+        return self._chance.random.random() < 0.5
+
     async def call(self, caller: Process, callee: Process, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run `work` in the callee; its result or error. Raises `StageLost` when the callee goes away."""
         loop, chance = self._loop, self._chance

@@ -30,6 +30,8 @@ SLOW_LIMIT_S = 6000.0
 """The same, in a world whose jobs are slow."""
 SLOW = 0.03
 """Share of such worlds."""
+AWAYS = 0.2
+"""Share of worlds in which stages are away now and then."""
 TRACED = 4000
 VISIT_EVERY_S = 10.0
 """Where jobs end their workers, others come now and then: by these it shows that the stage is sound."""
@@ -58,6 +60,7 @@ def play(seed: str, *, traced: bool = False) -> Played:
     slow = draw.random() < SLOW
     faults = drawn(draw, slow=slow)
     shape = shaped(draw, slow=slow, orphans=faults.orphans)
+    faults.aways = draw.uniform(0.05, 0.5) if draw.random() < AWAYS else 0.0
     world = World(seed, shape, faults)
     if traced:
         world.trace = deque(maxlen=TRACED)

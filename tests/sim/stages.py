@@ -17,10 +17,18 @@ from engines.session import Session
 from serving.media.sandbox import Decoder
 from serving.metrics import Unrecorded
 from serving.segments.manifest import MediaPart
-from serving.stage_names import CONDITIONER, PROMPT_WRITER, TEXT_ENCODER, CountedWork
+from serving.stage_names import CONDITIONER, INGEST, PROMPT_WRITER, TEXT_ENCODER, CountedWork, StageName
 from serving.stages.by_name import StageCall, StagesByName
 from serving.stages.condition import Conditioner
-from serving.stages.contracts import ImageCall, ImageResult, RenderCall, RenderResult, StageLost
+from serving.stages.contracts import (
+    AwayCause,
+    ImageCall,
+    ImageResult,
+    RenderCall,
+    RenderResult,
+    StageAway,
+    StageLost,
+)
 from serving.stages.interface import Ref
 from serving.stages.latents import get_latents
 from serving.stages.loaded import Loaded
@@ -90,6 +98,8 @@ class Pool:
 
     def __init__(self, loop: SimLoop, chance: Chance) -> None:
         self.up: list[Replica] = []
+        self.away: AwayCause | None = None
+        """Why no call is done, whoever is up."""
         self._loop = loop
         self._chance = chance
         self._waiting: list[asyncio.Future[None]] = []
@@ -102,6 +112,10 @@ class Pool:
         for future in waiting:
             if not future.done():
                 future.set_result(None)
+
+    def come_back(self) -> None:
+        """Calls are done again."""
+        self.away = None
 
     async def choose(self, named: str | None = None) -> Replica:
         """The named one, else any; waits while there is none."""
@@ -149,9 +163,20 @@ class SimStages(StagesByName):
         self, stage: CountedWork, work: StageCall[T], *given: Ref, replica: str | None = None
     ) -> tuple[Replica, T]:
         values = [await cast(_Promise, ref).value() for ref in given]
-        chosen = await self._pools[stage].choose(replica)
+        pool = self._pools[stage]
+        if pool.away is not None and (pool.away != "unreachable" or self._network.loses()):
+            raise await self._refused(stage, pool.away)
+        chosen = await pool.choose(replica)
         value = await self._network.call(self._director, chosen.process, lambda: work(chosen.stages[stage], *values))
+        if pool.away == "unreachable":
+            raise await self._refused(stage, pool.away)
         return chosen, value
+
+    async def _refused(self, stage: CountedWork, cause: AwayCause) -> StageAway:
+        """What `deployments/outcomes.py` makes of Serve's errors."""
+        await asyncio.sleep(self._network.hop_s())
+        deployment: StageName = CONDITIONER if stage == INGEST else stage
+        return StageAway("away", cause=cause, stage=deployment, may_have_begun=cause == "unreachable")
 
 
 def _looked_at(task: asyncio.Task[Any]) -> None:

@@ -25,6 +25,7 @@ SOON = 500
 """Lives within which each of these is found; `python -m tests.sim --plants` looks for every one."""
 QUICK = (
     "attempts-not-counted",
+    "counts-away",
     "deletes-the-running",
     "expires-early",
     "forgets-references",

@@ -214,6 +214,10 @@ class World:
             for process, task in self.loop.tasks
         )
 
+    def is_away(self) -> bool:
+        """Whether a stage is, for everybody."""
+        return any(pool.away for pool in (self.encoders, self.denoisers, self.renderers))
+
     def stopped(self) -> bool:
         """Whether a process still is."""
         return any(process.stopped for kind in KINDS for process in self.up(kind))

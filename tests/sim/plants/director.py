@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from typing import Any
 
 from serving.director import attempt, chain, claims
+from serving.director.attempt import Attempt
 from serving.director.claims import Claims
 from serving.director.denoising import SegmentDenoising
 from serving.director.lookout import Lookout
@@ -18,7 +20,7 @@ from serving.jobs.lease import LeaseWatch
 from serving.jobs.record import JobRecord
 from serving.plan import PlannedSegment
 from serving.stage_names import CountedWork
-from serving.stages.contracts import SliceCall
+from serving.stages.contracts import SliceCall, StageAway, StageLost
 from tests.sim.plants.plant import Plant, nothing, put
 
 
@@ -114,6 +116,19 @@ def revokes_nothing(stack: ExitStack) -> None:
     put(stack, LeaseWatch, "revoke", nothing)
 
 
+def counts_away(stack: ExitStack) -> None:
+    """That a stage is away counts as a crash of every job that calls it."""
+    answer = Attempt._answer
+
+    async def lost(self: Attempt, stages: Any, caller: Any, work: Any) -> Any:
+        try:
+            return await answer(self, stages, caller, work)
+        except StageAway as away:
+            raise StageLost(away.message, stage=away.stage) from away
+
+    put(stack, Attempt, "_answer", lost)
+
+
 BUGS: dict[str, Plant] = {
     "ignores-cancel": ignores_cancel,
     "ignores-deadline": ignores_deadline,
@@ -126,4 +141,5 @@ BUGS: dict[str, Plant] = {
     "renders-twice": renders_twice,
     "takes-over-unlooked": takes_over_unlooked,
     "revokes-nothing": revokes_nothing,
+    "counts-away": counts_away,
 }
