@@ -212,6 +212,11 @@ class Chance:
         self.flips += wrong
         return wrong
 
+    def flip(self, data: bytes) -> bytes:
+        """With one wrong bit."""
+        at = self.random.randrange(len(data))
+        return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
     def hop_s(self) -> float:
         """How long a message between two processes travels."""
         return 0.0005 + 0.002 * self.random.random()

@@ -11,10 +11,15 @@ from collections.abc import Callable
 from functools import partial
 
 from serving.stages.contracts import AwayCause
+from serving.store.keys import SWEEP
+from serving.store.sweeping import BATCH_S
 from tests.sim.chance import KINDS
 from tests.sim.collector import start_collector
 from tests.sim.process import Process
 from tests.sim.world import World
+
+SWEEP_CALLS = 7
+"""From the first call of an announcement to the first delete."""
 
 
 class Chaos:
@@ -134,9 +139,31 @@ class Chaos:
         begins, fate = self._chance.pause_s(0.05, 5.0), self._chance.random.random()
         if fate < 0.3:
             self._world.loop.after(begins, collector.kill)
+        elif fate > 0.75:
+            self._stop_at_a_sweep(collector)
         elif fate < 0.5:
             self._world.loop.after(begins, collector.stop)
             self._world.loop.after(begins + self._chance.pause_s(1.0, 120.0), collector.go_on)
+
+    def _stop_at_a_sweep(self, collector: Process) -> None:
+        """Somewhere between its look at what is old and the deletes, for no longer than these may last."""
+        left = self._chance.random.randint(1, SWEEP_CALLS)
+        seconds = self._chance.pause_s(0.5, BATCH_S)
+        swept = False
+
+        def gate(by: Process, moment: str, call: str, key: str) -> None:
+            nonlocal left, swept
+            if by is not collector or moment != "after":
+                return
+            swept = swept or key == SWEEP
+            left -= swept
+            if not left:
+                self._world.note(f"stop {collector} for {seconds:.1f} s")
+                self._world.disk.gate = None
+                collector.stop()
+                self._world.loop.after(seconds, collector.go_on)
+
+        self._world.disk.gate = gate
 
     def _clock_jump(self) -> None:
         process = self._some(self._chance.random.choice(("door", "director")))

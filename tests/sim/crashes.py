@@ -57,8 +57,11 @@ class Crashes:
 
     def counted(self, name: str, job: Job, record: JobRecord) -> None:
         """Its record tells of a lost worker more than before."""
-        lost = self._chance.lost_since(job.further_at) + self._chance.died_of_work
-        must(record.crashes <= lost, f"{name}: {record.crashes} crashes since it got further, and nothing crashed")
+        of_work = self._chance.died_of_work
+        if not self._harmful(record):
+            of_work = min(BESIDE, of_work)
+        lost = self._chance.lost_since(job.further_at) + of_work
+        must(record.crashes <= lost, f"{name}: {record.crashes} crashes since it got further, and {lost} crashed")
 
     def ended(self, name: str, job: Job, record: JobRecord) -> None:
         """A job has come to its end."""

@@ -135,7 +135,7 @@ class SimStore:
     async def get(self, key: str) -> Versioned:
         found = await self._call("get", key, partial(self.disk.get, key))
         if ("/blobs/" in key or "/checkpoints/" in key) and self._chance.flipped():
-            return Versioned(found.data[:-1] + bytes([found.data[-1] ^ 1]), found.version)
+            return Versioned(self._chance.flip(found.data), found.version)
         return found
 
     async def get_range(self, key: str, start: int, length: int) -> bytes:

@@ -129,6 +129,17 @@ def lease_expires_at_once(stack: ExitStack) -> None:
     put(stack, LeaseWatch, "look", hasty)
 
 
+def lease_never_expires(stack: ExitStack) -> None:
+    """A Director waits for ever for the replica of an attempt that it finds."""
+    look = LeaseWatch.look
+
+    async def patient(self: LeaseWatch, job: str, attempt: int) -> tuple[Verdict, Lease | None]:
+        verdict, lease = await look(self, job, attempt)
+        return (Verdict.UNSURE if verdict is Verdict.EXPIRED else verdict), lease
+
+    put(stack, LeaseWatch, "look", patient)
+
+
 def no_letter(stack: ExitStack) -> None:
     """A job whose workers crashed leaves no dead letter."""
     put(stack, DeadLetters, "bury", nothing)
@@ -187,6 +198,7 @@ BUGS: dict[str, Plant] = {
     "requeue-loses-segments": requeue_loses_segments,
     "reads-no-lease": reads_no_lease,
     "lease-expires-at-once": lease_expires_at_once,
+    "lease-never-expires": lease_never_expires,
     "no-letter": no_letter,
     "record-before-index": record_before_index,
     "unlisted": unlisted,
