@@ -33,6 +33,8 @@ class _Held:
     step: int = 0
     slices: int = 0
     """That run now."""
+    needed: bool = True
+    """False: no slice is to come."""
     lease: Lease | None = None
     """None until the store has it."""
     task: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -69,6 +71,7 @@ class LeaseKeeper:
             held.lease = None
         held.segment, held.step = segment, step
         held.slices += 1
+        held.needed = True
 
     def end(self, job: str, attempt: int, *, step: int) -> None:
         """A slice has ended, `step` steps into its segment."""
@@ -81,7 +84,7 @@ class LeaseKeeper:
         """The attempt needs this replica no more."""
         held = self._held.get(job)
         if held is not None:
-            held.touched = float("-inf")
+            held.needed = False  # slices of it may still be about to end
 
     async def stop(self) -> None:
         """Let every lease go."""
@@ -114,7 +117,7 @@ class LeaseKeeper:
                 self._end(job, held)
                 return
             await asyncio.sleep(BEAT_EVERY_S)
-            if not held.slices and self._now() - held.touched > IDLE_S:
+            if not held.slices and (not held.needed or self._now() - held.touched > IDLE_S):
                 if self._held.get(job) is held:  # first this: a slice that comes meanwhile takes it anew
                     del self._held[job]
                 await self._release(held)
