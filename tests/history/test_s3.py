@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from serving.errors import NotFound, Unavailable
-from serving.store import s3
 from serving.store.base import Store
 from serving.store.open import open_store
+from serving.store.s3 import store as s3
 from tests import servers
 from tests.history.checker import assert_linearizable
 from tests.history.lossy import LosesAnswers
