@@ -63,14 +63,14 @@ class _Gate:
         """Whether this call may be made now."""
         return self.health.away is None or self.trying is caller
 
-    def is_next(self, caller: Caller, now: float) -> bool:
-        """Whether this call is the one that tries the stage."""
-        if self.trying is not None:
+    def holds_back(self, caller: Caller, now: float) -> bool:
+        """Whether this call has to wait: for the stage, or for its turn to try it."""
+        if self.passes(caller):
             return False
-        for other in self.waiting:
-            if self.health.prefers(other.who):
-                return other is caller
-        return next(iter(self.waiting)) is caller and now >= self.health.next_try
+        if self.trying is not None or not self.health.may_try(caller.who, now):
+            return True
+        line = [*self.waiting] if caller in self.waiting else [*self.waiting, caller]
+        return next((other for other in line if self.health.prefers(other.who)), line[0]) is not caller
 
 
 class StageGates:
@@ -104,18 +104,24 @@ class StageGates:
         return next((_sentence(stage, self._gate(stage)) for stage in stages if self._gate(stage).health.away), "")
 
     async def enter(self, stages: Sequence[CountedWork], caller: Caller) -> None:
-        """Wait until the stages work, or until it is this call's turn to try them. `left` follows, whatever happens."""
+        """Wait until the stages work, or until it is this call's turn to try those that do not. `left` follows,
+        whatever happens.
+
+        Whoever waits for one stage holds no other: that may be back, and those who need it alone can go on.
+        """
+        waits_at: _Gate | None = None
+        try:
+            while (gate := self._first_closed(stages, caller)) is not None:
+                if gate is not waits_at:
+                    self._leave(waits_at, caller)
+                    waits_at = gate
+                    gate.waiting[caller] = None
+                    self._tell()
+                await self._change_of(gate)
+        finally:
+            self._leave(waits_at, caller)
         for stage in stages:
             gate = self._gate(stage)
-            gate.waiting[caller] = None
-            try:
-                while not gate.passes(caller) and not gate.is_next(caller, _now()):
-                    self._tell()
-                    await self._change_of(gate)
-            finally:
-                del gate.waiting[caller]
-                gate.change()  # it may be another one's turn now
-                self._tell()
             if gate.health.away is not None:
                 gate.trying = caller
             gate.inside[caller] = None
@@ -218,12 +224,20 @@ class StageGates:
     def _tell(self) -> None:
         """Who waits for a stage that is away, and which are."""
         closed = {stage: gate for stage, gate in self._gates.items() if gate.health.away is not None}
-        waits = {
-            caller.job: _sentence(stage, gate)
-            for stage, gate in closed.items()
-            for caller in (*gate.waiting, *gate.inside)
-        }
-        self._feed.held_up(waits, "; ".join(_sentence(stage, gate) for stage, gate in closed.items()))
+        told = {stage: _sentence(stage, gate) for stage, gate in closed.items()}
+        waits = {caller.job: told[stage] for stage, gate in closed.items() for caller in (*gate.waiting, *gate.inside)}
+        self._feed.held_up(waits, "; ".join(told.values()))
+
+    def _first_closed(self, stages: Sequence[CountedWork], caller: Caller) -> _Gate | None:
+        now = _now()
+        return next((gate for gate in map(self._gate, stages) if gate.holds_back(caller, now)), None)
+
+    def _leave(self, gate: _Gate | None, caller: Caller) -> None:
+        """It waits there no more."""
+        if gate is not None:
+            del gate.waiting[caller]
+            gate.change()  # it may be another one's turn now
+            self._tell()
 
     async def _change_of(self, gate: _Gate) -> None:
         pause = None if gate.trying is not None else max(0.0, gate.health.next_try - _now())

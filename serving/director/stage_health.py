@@ -9,7 +9,8 @@
     a call is finished          → the stage is sound, and nobody is suspected of anything
 
 An away stage is tried by one call at a time, after pauses that grow. Of one that keeps ending its workers, a job that
-has lost none there tries at once. If it gets through, the others are to blame after all: one loss of theirs counts.
+has lost none there tries at once, if the last try met a worker at all. If it gets through, the others are to blame
+after all: one loss of theirs counts.
 
 What cannot be told: one job that always dies on a stage that worked before is ended by `attempt.MAX_CRASHES`, though
 the stage may have broken just then; several such jobs and no other one wait until an operator or other jobs come.
@@ -51,9 +52,12 @@ class StageHealth:
     """How often it was held to be at fault, and then somebody who had lost nothing there got through."""
     _at_fault: bool = False
     _tries: int = 0
+    _refused: bool = False
+    """Nobody took the last try, and so it told nothing of whose it was."""
 
     def refused(self, cause: AwayCause, text: str, now: float) -> None:
         """No replica did a call."""
+        self._refused = True
         self._hold(cause, text, now)
 
     def lost(self, who: str, now: float, *, alone: bool, proven: bool) -> bool:
@@ -61,6 +65,7 @@ class StageHealth:
 
         `alone`: nobody else can have ended it, as far as is known. `proven`: the stage has worked before.
         """
+        self._refused = False
         if alone:
             self.suspected.add(who)
         if self.away is None and not (alone and (len(self.suspected) >= DIFFERENT or not proven)):
@@ -80,6 +85,10 @@ class StageHealth:
         self._at_fault = False
         self.suspected.clear()
         self._tries = 0
+
+    def may_try(self, who: str, now: float) -> bool:
+        """Whether it is time for a try by `who`, if nobody else tries."""
+        return now >= self.next_try or (self.prefers(who) and not self._refused)
 
     def prefers(self, who: str) -> bool:
         """Whether a try by `who` tells more than one by those who lost here."""

@@ -126,6 +126,70 @@ def test_a_call_that_waits_for_a_replica_is_told_as_that() -> None:
     Bureau().run(play)
 
 
+def test_a_stage_that_is_back_works_though_another_one_stays_away() -> None:
+    """A call that needs both waits for the one, and keeps nobody from trying the other."""
+    gone = asyncio.Event()
+    first: set[str] = set()
+    denoisers = True
+
+    async def trouble(stage: StageName, whose: str) -> None:
+        if stage == RENDERER and whose in first:
+            await gone.wait()
+        elif stage == RENDERER:
+            await asyncio.sleep(2 * AWAY_S)  # Serve lets it wait for a replica
+        if stage == RENDERER or (stage == DENOISER and not denoisers):
+            raise StageAway("failed to deploy", cause="no_replica", stage=stage)
+
+    async def play(bureau: Bureau) -> None:
+        nonlocal denoisers
+        bureau.stages.trouble, bureau.stages.up = trouble, {RENDERER: 0}
+        first.add((await bureau.job()).id)
+        await bureau.job()
+        await asyncio.sleep(30)
+        denoisers = False
+        await bureau.job()
+        await asyncio.sleep(30)
+        gone.set()
+        await asyncio.sleep(60)
+
+        denoisers = True
+        bureau.stages.calls.clear()
+        await asyncio.sleep(2 * LONGEST_PAUSE_S)
+        assert bureau.stages.calls[DENOISER]
+        waits = [why for why in bureau.whys().values() if why.startswith("the stage")]
+        assert all("the stage renderer is away" in why for why in waits)
+        assert len(waits) == 3
+
+    Bureau().run(play)
+
+
+def test_a_stage_that_ends_its_workers_and_then_takes_no_calls_is_tried_ever_more_seldom() -> None:
+    """Also by jobs that lost nothing there."""
+    full = False
+
+    async def trouble(stage: StageName, whose: str) -> None:
+        if stage == RENDERER and full:
+            raise StageAway("all places are taken", cause="full", stage=RENDERER)
+        if stage == RENDERER:
+            await asyncio.sleep(0.1)
+            raise StageLost("the worker died", stage=RENDERER)
+
+    async def play(bureau: Bureau) -> None:
+        nonlocal full
+        bureau.stages.trouble = trouble
+        for number in range(4):
+            await bureau.job(tenant=f"t{number}")
+        await asyncio.sleep(60)
+        full = True
+        for number in range(4):
+            await bureau.job(tenant=f"u{number}")
+        bureau.stages.calls.clear()
+        await asyncio.sleep(AWAY_S)
+        assert bureau.stages.calls[RENDERER] < 2.5 * AWAY_S / LONGEST_PAUSE_S
+
+    Bureau().run(play, slots=8)
+
+
 def test_a_full_stage_that_has_replicas_is_not_away_however_long_it_takes() -> None:
     async def trouble(stage: StageName, whose: str) -> None:
         if stage == RENDERER:

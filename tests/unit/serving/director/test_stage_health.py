@@ -72,6 +72,17 @@ def test_who_lost_nothing_there_is_the_better_try() -> None:
     assert not health.prefers("b")
 
 
+def test_who_lost_nothing_tries_at_once_but_not_again_and_again_while_nobody_takes_the_call() -> None:
+    health = _health()
+    health.lost("a", 0.0, alone=True, proven=False)
+    assert (health.may_try("a", 0.0), health.may_try("b", 0.0)) == (False, True)
+    health.refused("full", "", 0.0)
+    assert not health.may_try("b", 0.0)
+    assert health.may_try("b", health.next_try)
+    health.lost("c", 0.0, alone=True, proven=False)
+    assert health.may_try("b", 0.0)
+
+
 def test_between_two_ends_of_its_workers_no_replica_is_up_and_that_explains_nothing() -> None:
     health = _health()
     health.lost("a", 0.0, alone=True, proven=False)
