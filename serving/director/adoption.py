@@ -40,7 +40,7 @@ class Adoption:
         self._running = running
         self._errands = errands
         self._on_news = on_news
-        self._listed = False
+        self._held: frozenset[str] | None = None
         self._unsure: set[JobKey] = set()
 
     def __contains__(self, key: JobKey) -> bool:
@@ -48,12 +48,14 @@ class Adoption:
         return key in self._unsure
 
     async def held(self) -> frozenset[str]:
-        """The ids of jobs that have a lease, when it is asked for the first time; nobody later."""
-        if self._listed:
-            return frozenset()
-        found = frozenset([job async for job in self._leases.jobs()])
-        self._listed = True
-        return found
+        """The ids of jobs that had a lease when this Director started; nobody once all of them were listed."""
+        if self._held is None:
+            self._held = frozenset([job async for job in self._leases.jobs()])
+        return self._held
+
+    def listed(self) -> None:
+        """A listing has come to its end: whoever comes later was started by this Director."""
+        self._held = frozenset()
 
     def add(self, key: JobKey) -> None:
         """A job that may be at work."""

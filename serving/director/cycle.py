@@ -1,7 +1,7 @@
 """The Director's turns: wait, end, order, start. `director.py` makes the parts, and has this loop run.
 
 No turn waits for the store. What is to be done there for one job is an errand (`errands.py`), many at once: jobs that
-somebody spoke of are looked at (`lookout.py`), the overdue are ended, the first in order are started. An errand that
+somebody spoke of are looked at (`lookout.py`), what is over is ended, the first in order are started. An errand that
 changes the line begins the next turn. Jobs that wait stand in `queue/waiting.py`, their order is made by
 `queue/schedule.py`, and each that runs is a task of `running.py`.
 """
@@ -84,9 +84,9 @@ class Cycle:
         # 1. Wait until there is something to do.
         await self._wait()
 
-        # 2. End what is overdue: to claim it is to end it, unless its record has come to say otherwise.
-        for late in self._waiting.overdue(self._now_ms()):
-            self._errands.ask(late.key, "end", partial(self._claim, late))
+        # 2. End what is overdue or cancelled: to claim it is to end it, unless its record has come to say otherwise.
+        for over in (*self._waiting.overdue(self._now_ms()), *self._waiting.cancelled()):
+            self._errands.ask(over.key, "end", partial(self._claim, over))
 
         # 3. Order what waits and what runs.
         began = _now()

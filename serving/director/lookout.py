@@ -100,6 +100,7 @@ class Lookout:
             if key not in self._aside:
                 now_ms = self._now_ms()
                 self._waiting.found(active, now_ms if active.since_ms is None else min(active.since_ms, now_ms))
+        self._adoption.listed()
         for active in heapq.nsmallest(READ_AHEAD, new, key=_urgency):
             self._errands.ask(active.key, "hear", partial(self._look_or_retire, active))
         gone = [waiting.key for waiting in self._waiting if waiting.key not in listed]

@@ -38,6 +38,7 @@ class WaitingJobs:
         self._deadlines: dict[int, list[Waiting]] = {}
         """A heap for each priority, whose order is that of the deadlines."""
         self._with_deadline = 0
+        self._cancelled: set[JobKey] = set()
 
     def __len__(self) -> int:
         return self._count
@@ -64,6 +65,8 @@ class WaitingJobs:
         course = self._courses.setdefault(course, course)
         tenant, job = intern(record.tenant), record.id
         self._add(Waiting(tenant, job, record.priority, record.deadline_ms, record.created_ms, course), pause)
+        if record.cancel_requested:
+            self._cancelled.add(record.key)
 
     def take(self, key: JobKey) -> Waiting | None:
         """It waits no more."""
@@ -75,6 +78,7 @@ class WaitingJobs:
         if not jobs:
             del self._jobs[tenant]
         self._count -= 1
+        self._cancelled.discard(key)
         self._with_deadline -= waiting.deadline_ms is not None
         if self._pauses.pop(key, None) is None:
             self._line(waiting).remove(waiting)
@@ -84,8 +88,11 @@ class WaitingJobs:
 
     def again(self, waiting: Waiting, not_before: float) -> None:
         """It waits on, until then at least."""
+        cancelled = waiting.key in self._cancelled
         self.take(waiting.key)
         self._add(replace(waiting), not_before)
+        if cancelled:
+            self._cancelled.add(waiting.key)
 
     def resume(self, now: float) -> None:
         """Jobs whose pause is over stand in line again."""
@@ -108,6 +115,11 @@ class WaitingJobs:
                 if self._stands(waiting):
                     late.append(waiting)
         return late
+
+    def cancelled(self) -> list[Waiting]:
+        """Those that their users do not want any more, told until they are taken. They ran once, or they would have
+        been ended by whoever asked for it."""
+        return [self._jobs[tenant][job] for tenant, job in sorted(self._cancelled)]
 
     def next_change(self, now: float, now_ms: int) -> float | None:
         """Seconds until a pause or a deadline ends, None if there is none."""

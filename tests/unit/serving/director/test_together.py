@@ -50,7 +50,8 @@ def test_a_new_job_starts_beside_thousands_of_a_neighbours_deadlines() -> None:
         waited = await _starts(office, director.wake)
 
         await office.wait_until(lambda: office.active() <= 1 + 4, seconds=2.0)
-        assert {_state(office, job) for job in crowd} <= {JobState.EXPIRED, JobState.RUNNING}
+        ends = {JobState.EXPIRED, JobState.RUNNING}
+        await office.wait_until(lambda: all(_state(office, job) in ends for job in crowd), seconds=0.1)
         return waited
 
     assert simulated(scene) < SOON_S
@@ -190,6 +191,59 @@ def test_all_that_a_dead_directors_replicas_do_is_adopted() -> None:
 
         assert [_attempt(office, job) for job in alive] == [1] * len(alive)
         assert {_attempt(office, job) for job in silent} == {1}, "they wait for their turn"
+
+    simulated(scene)
+
+
+def test_all_that_lives_is_adopted_though_the_first_listing_fails() -> None:
+    async def scene(office: PacedOffice) -> None:
+        alive = [office.lay(f"tenant-{number % 20}", **_LEFT) for number in range(50)]
+        for _ in range(50):
+            office.lay("urgent", priority=0)
+
+        async def beat() -> None:
+            for number in range(1000):
+                for job in alive:
+                    office.store.lay(keys.lease(job.id, 1), _lease(job, number))
+                await asyncio.sleep(BEAT_EVERY_S)
+
+        beating = asyncio.create_task(beat())
+        failed = 0
+
+        def fault(call: str, key: str) -> Exception | None:
+            nonlocal failed
+            if failed or (call, key) != ("list", keys.ACTIVE):
+                return None
+            failed += 1
+            return Unavailable("planted", retry_after_s=1)
+
+        office.store.fault = fault
+        await office.open(slots=10, servers=10)
+        await office.wait_until(lambda: all(job.id in office.stages.began for job in alive), seconds=10)
+        beating.cancel()
+        assert failed
+        assert {_attempt(office, job) for job in alive} == {1}
+
+    simulated(scene)
+
+
+def test_a_cancelled_job_that_nobody_runs_ends_before_its_turn() -> None:
+    """Its Director went away; its user is asked to wait for no turn."""
+
+    async def scene(office: PacedOffice) -> None:
+        heard = office.lay("a", **_LEFT, priority=9)
+        cancelled = [office.lay("a", **_LEFT, priority=9, cancel_requested=True) for _ in range(2)]
+        office.store.lay(keys.lease(cancelled[0].id, 1), _lease(cancelled[0], 0))
+        for _ in range(50):
+            office.lay("urgent", priority=0)
+        director = await office.open(slots=4)
+
+        await office.wait_until(lambda: {_state(office, job) for job in cancelled} == {JobState.CANCELLED}, seconds=5)
+
+        assert heard.id not in office.stages.began
+        office.write(heard.model_copy(update={"cancel_requested": True, "version": 2, "nonce": "2"}))
+        director.wake(*heard.key)
+        await office.wait_until(lambda: _state(office, heard) is JobState.CANCELLED, seconds=SOON_S)
 
     simulated(scene)
 
