@@ -129,6 +129,12 @@ class JobRecord(Frozen):
         return self.tenant, self.id
 
     @property
+    def may_come_again(self) -> bool:
+        """Whether another create may use its id, which then is no random one: the same key is sent, or the same dead
+        letter is run, once more."""
+        return bool(self.idempotency_key or self.requeue_of)
+
+    @property
     def head(self) -> str | None:
         """The newest manifest of this job's video: its own, else the one it extends."""
         if self.segments:

@@ -84,8 +84,8 @@ class Jobs:
                 return Created(fresh, new=True)
         except StoreUnfit:
             # The write was refused, nobody was promised anything, and nobody sends this id again: nothing is left.
-            # (Of an idempotency key, the index keys may be those of an earlier create.)
-            if not fresh.idempotency_key:
+            # (Where it may be, the index keys may be those of an earlier create.)
+            if not fresh.may_come_again:
                 await self._unlist(fresh)
             raise
         there = await self._same_request(fresh)
@@ -194,7 +194,7 @@ class Jobs:
         """The index keys, then the record. False: there is one of this id."""
         clock = asyncio.get_running_loop().time
         began = clock()
-        active, body = _active_key(fresh), b"" if fresh.idempotency_key else SENT_ONCE
+        active, body = _active_key(fresh), b"" if fresh.may_come_again else SENT_ONCE
         await self._store.put_if_absent(_by_time_key(fresh), b"")
         await self._store.put_if_absent(active, body)
         new = await self._store.put_if_absent(keys.job(fresh.tenant, fresh.id), fresh.encode())

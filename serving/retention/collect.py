@@ -32,9 +32,10 @@ of the sweep's has an end that the store keeps, so one that is held up does not 
 A tombstone stays while a living video descends from its segments.
 
 **A deleted key stays unwritten.** Ids are random, and a deleted one never comes again, except those made of an
-idempotency key: a create sent again after its tombstone is gone would make the video anew. So such tombstones, and
-index keys that such a create would use, stay for a week, which is how long an idempotency key is good after its video
-was deleted. Blobs are written again, hence the announcements; entries of caches are hints and may be lost at any time.
+idempotency key or of a dead letter: a create sent again after its tombstone is gone would make the video anew. So such
+tombstones, and index keys that such a create would use, stay for a week, which is how long an idempotency key is good
+after its video was deleted. Blobs are written again, hence the announcements; entries of caches are hints and may be
+lost at any time.
 
 Two collectors may run at once: each is right by itself. One that is interrupted leaves garbage, never a hole: names go
 before what they name. A record that cannot be read might need anything, so its whole tenant is left alone and told of.

@@ -227,13 +227,13 @@ class TenantKinds:
         return Fate.GARBAGE if record.deleted else Fate.HELD
 
     async def _judge_job(self, entry: Listed) -> Fate:
-        """A tombstone goes when nothing descends from its segments, and no idempotency key leads to it any more."""
+        """A tombstone goes when nothing descends from its segments, and no create leads to its id any more."""
         record = JobRecord.decode((await self._store.get(entry.key)).data)
         if record.state is not JobState.DELETED:
             return Fate.HELD
         if any(keys.segment(record.tenant, digest) in self._mark.live for digest in record.segments):
             return Fate.HELD
-        return after_its_key(self._collection, entry) if record.idempotency_key else Fate.GARBAGE
+        return after_its_key(self._collection, entry) if record.may_come_again else Fate.GARBAGE
 
     async def _judge_quarantine(self, entry: Listed) -> Fate:
         """It stands as long as the job that showed it is known: until then an operator can lift it."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -253,14 +254,16 @@ class Refusing(DirectoryStore):
         return await super().put_if_absent(key, data)
 
 
-@pytest.mark.parametrize(("key", "left"), [("", 0), ("mine", 2)])
+@pytest.mark.parametrize(
+    ("made_of", "left"), [({}, 0), ({"idempotency_key": "mine"}, 2), ({"requeue_of": "vid_dead"}, 2)]
+)
 async def test_a_create_that_is_refused_leaves_nothing_unless_its_id_may_be_used_again(
-    tmp_path: Path, key: str, left: int
+    tmp_path: Path, made_of: dict[str, Any], left: int
 ) -> None:
     store = Refusing(tmp_path)
     await store.open()
 
     with pytest.raises(StoreUnfit):
-        await Jobs(store).create(record(idempotency_key=key))
+        await Jobs(store).create(record(**made_of))
 
     assert len([entry async for entry in store.list("")]) == left

@@ -124,7 +124,7 @@ async def test_an_attempt_keeps_what_it_took_from_a_cache(
 async def test_names_that_lead_nowhere_go(
     videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect
 ) -> None:
-    for lost in (await videos.accept(), await videos.accept(key="mine")):
+    for lost in (await videos.accept(), await videos.accept(key="mine"), await videos.accept(requeue_of="vid_dead")):
         await store.delete(f"t/{TENANT}/jobs/{lost.id}")  # as if the create had died before its record
     file = await videos.keep_file(b"file")
     await store.delete(f"t/{TENANT}/files/{file.id}")
@@ -132,7 +132,9 @@ async def test_names_that_lead_nowhere_go(
     clock.advance(2)
     await collect()
     assert store.keys("t/") == store.keys("probe/") == []
-    assert len(store.keys("active/")) == 1, "a create sent again with its idempotency key would use this very key"
+    assert len(store.keys("active/")) == 2, (
+        "a create sent again, and a dead letter run again, would use these very keys"
+    )
     clock.advance(WEEK)
     await collect()
     assert store.keys() == ["runtime/sweep"]
