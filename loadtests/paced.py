@@ -12,7 +12,7 @@ import hashlib
 import itertools
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +212,9 @@ class PacedOffice:
         self.jobs = Jobs(self.store)
         self._life: asyncio.Task[None] | None = None
 
-    async def open(self, *, slots: int, servers: int = 1) -> Director:
+    async def open(
+        self, *, slots: int, servers: int = 1, collect: Callable[[], Awaitable[None]] | None = None
+    ) -> Director:
         """Start a Director."""
         numbers = itertools.count()
         director = Director(
@@ -227,6 +229,7 @@ class PacedOffice:
             metrics=Unrecorded(),
             now_ms=self.now_ms,
             incident=lambda: f"incident-{next(numbers)}",
+            collect=collect,
         )
         self._life = asyncio.create_task(director.run())
         return director
@@ -236,6 +239,11 @@ class PacedOffice:
         if self._life is not None:
             self._life.cancel()
             await asyncio.wait([self._life])
+
+    async def ended(self) -> None:
+        """Wait until the Director has ended by itself."""
+        assert self._life is not None
+        await asyncio.wait([self._life])
 
     def lay(self, tenant: str, **fields: Any) -> JobRecord:
         """A job of a second in two steps, as it lies in the store, at once."""

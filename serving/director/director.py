@@ -152,6 +152,7 @@ class Director:
         """Work until cancelled. Raises `EpochLost` when a newer Director has started; its attempts stop unwritten."""
         _log.info("director started", epoch=self._epoch.number)
         await learn(self._store, self._schedule)
+        collecting = asyncio.create_task(self._collect_beside(), name="collect")
         try:
             async with asyncio.TaskGroup() as group:
                 self._errands.open(group)
@@ -162,10 +163,13 @@ class Director:
         finally:
             self.feed.close()
             await self._running.stop()
+            # Last: a batch of deletes that has begun is waited for, and holds up nobody who goes to the next Director.
+            collecting.cancel()
+            await asyncio.wait({collecting})
 
     def _loops(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """What is done for ever, each beside the others."""
-        loops: dict[str, Callable[[], Awaitable[None]]] = {
+        return {
             "vouch": partial(vouch, self._epoch, self.feed),
             "sign": partial(sign, self._epoch),
             "list": self._lookout.watch,
@@ -174,9 +178,10 @@ class Director:
             "end what runs": self._running.end_overdue,
             "keep estimates": partial(keep, self._store, self._schedule),
         }
+
+    async def _collect_beside(self) -> None:
         if self._collect is not None:
-            loops["collect"] = self._collect
-        return loops
+            await steadily("collect", self._collect, self._incident)
 
     def _hear(self) -> None:
         self._cycle.hear()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from loadtests.paced import PacedOffice
 from serving.director.lookout import LIST_EVERY_S, RUNNING_ROUND
 from serving.errors import Unavailable
+from serving.jobs.epoch import take_epoch
 from serving.jobs.lease import BEAT_EVERY_S, Lease
 from serving.jobs.record import JobRecord, JobState
 from serving.store import keys
@@ -244,6 +245,31 @@ def test_a_cancelled_job_that_nobody_runs_ends_before_its_turn() -> None:
         office.write(heard.model_copy(update={"cancel_requested": True, "version": 2, "nonce": "2"}))
         director.wake(*heard.key)
         await office.wait_until(lambda: _state(office, heard) is JobState.CANCELLED, seconds=SOON_S)
+
+    simulated(scene)
+
+
+def test_a_director_that_was_replaced_goes_at_once_though_its_collector_ends_slowly() -> None:
+    async def scene(office: PacedOffice) -> None:
+        ended = asyncio.Event()
+
+        async def collect() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(8)  # a batch of deletes that it has begun
+                ended.set()
+
+        director = await office.open(slots=2, collect=collect)
+        await asyncio.sleep(1)
+        await take_epoch(office.store)
+        async with asyncio.timeout(1):
+            async for _ in director.watch(0, 0):
+                pass
+        assert not ended.is_set()
+        async with asyncio.timeout(9):
+            await office.ended()
+        assert ended.is_set()
 
     simulated(scene)
 
