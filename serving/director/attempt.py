@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
+from serving.director.chain import Reached
 from serving.director.context import RunContext
 from serving.director.stage_gate import LOOK_EVERY_S, Caller
 from serving.jobs.dead import inputs_of
@@ -44,15 +44,6 @@ class Crashed(Exception):
         self.stage = stage
         self.read_inputs = read_inputs
         """Whether the stage was reading what the user handed in."""
-
-
-@dataclass(frozen=True)
-class Reached:
-    """How far a job had come when a stage failed it."""
-
-    segment: int
-    step: int
-    replica: str = ""
 
 
 class NotDone(Exception):
@@ -199,7 +190,7 @@ class Attempt:
 
     async def _next(self, stage: CountedWork, why: str, at: Reached | None, **changes: object) -> None:
         """The attempt is over, and the next one begins here and now."""
-        where = {} if at is None else {"segment": at.segment, "step": at.step, "replica": at.replica}
+        where = {} if at is None else {"segment": at.segment, "step": at.step, "replica": at.replica or ""}
         self.note(EventKind.LOST, text=f"{stage}: {why}", **where)
         async with self._writing:
             record, notes = self.record, self._taken()

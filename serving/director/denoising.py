@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from serving.director import chain
-from serving.director.attempt import Attempt, NotDone, Reached
+from serving.director.attempt import Attempt, NotDone
 from serving.director.conditions import Conditions
 from serving.director.context import RunContext
 from serving.jobs.history import EventKind, WorkSpan
@@ -80,7 +80,7 @@ class SegmentDenoising:
                     needed,
                     partial(self._slice, budget_s, given),
                     finished=lambda result: result.done,
-                    at=Reached(self._planned.index, self._done, self._replica or ""),
+                    at=chain.Reached(self._planned.index, self._done, self._replica),
                 )
             except NotDone:
                 conditions.forget()
