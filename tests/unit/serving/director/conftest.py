@@ -46,7 +46,9 @@ class Office:
     directors: list[Director] = field(default_factory=list)
     _times: itertools.count[int] = field(default_factory=lambda: itertools.count(1_700_000_000_000))
 
-    async def director(self, *, slots: int = 2, metrics: Recorder | None = None) -> Director:
+    async def director(
+        self, *, slots: int = 2, renders: int | None = None, metrics: Recorder | None = None
+    ) -> Director:
         """Start one more Director; it takes the next epoch."""
         numbers = itertools.count()
         director = Director(
@@ -56,7 +58,7 @@ class Office:
             stages=self.stages,
             family=models.family,
             slots=slots,
-            renders=slots,
+            renders=slots if renders is None else renders,
             slice_s=5.0,
             metrics=metrics or Unrecorded(),
             now_ms=lambda: next(self._times),

@@ -298,7 +298,7 @@ async def test_an_urgent_job_waits_for_one_rendering_and_not_for_those_that_wait
 
     monkeypatch.setattr(office.stages, "run_slice", told)
     monkeypatch.setattr(office.stages, "render", one_by_one)
-    await office.director(slots=5)
+    await office.director(slots=5, renders=RENDERS_AT_ONCE)
     usual = [await office.job() for _ in range(RENDERS_AT_ONCE + 2)]
     async with asyncio.timeout(60):
         done = {await denoised.get() for _ in usual}
