@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate, groupby
 
 from serving.errors import Conflict, NotFound
 from serving.plan import Plan, PlannedSegment
@@ -34,8 +35,8 @@ class Course:
     """A plan and how far it has come, as far as time goes. Equal ones are many: those who keep jobs share them."""
 
     model_digest: str
-    sizes: tuple[int, ...]
-    """Of all its segments."""
+    runs: tuple[tuple[int, int], ...]
+    """A size, and how many segments of it follow one another: a film of an hour has hundreds, and few sizes."""
     steps: int
     """Of each segment."""
     steps_done: int
@@ -43,11 +44,20 @@ class Course:
     @classmethod
     def of(cls, plan: Plan, steps_done: int) -> Course:
         """`steps_done`: of the whole plan."""
-        return cls(plan.model_digest, tuple(_size(plan, segment) for segment in plan.segments), plan.steps, steps_done)
+        sizes = groupby(_size(plan, segment) for segment in plan.segments)
+        return cls(plan.model_digest, tuple((size, len(list(run))) for size, run in sizes), plan.steps, steps_done)
 
     def at(self, steps_done: int) -> Course:
         """The same, so far."""
-        return Course(self.model_digest, self.sizes, self.steps, steps_done)
+        return Course(self.model_digest, self.runs, self.steps, steps_done)
+
+    def ahead(self) -> list[tuple[int, int]]:
+        """The runs of the segments that are not done; the first segment may be begun."""
+        done = self.steps_done // self.steps
+        if not done:
+            return list(self.runs)
+        ends = accumulate(count for _, count in self.runs)
+        return [(size, min(count, end - done)) for (size, count), end in zip(self.runs, ends, strict=True) if end > done]
 
 
 class Estimates:
@@ -79,20 +89,20 @@ class Estimates:
 
     def remaining(self, course: Course) -> float:
         """Denoiser seconds that are left of a job."""
-        segments, steps = divmod(course.steps_done, course.steps)
-        left = sum(course.steps * self._unit(DENOISER, course.model_digest, size) for size in course.sizes[segments:])
-        return left - steps * self._unit(DENOISER, course.model_digest, course.sizes[segments]) if steps else left
+        ahead, begun = course.ahead(), course.steps_done % course.steps
+        left = course.steps * self._units(DENOISER, course.model_digest, ahead)
+        return left - begun * self._unit(DENOISER, course.model_digest, ahead[0][0]) if begun else left
 
     def rendering(self, course: Course) -> float:
         """Renderer seconds that are left of a job whose denoised segments are all rendered."""
-        return sum(
-            self._unit(RENDERER, course.model_digest, size)
-            for size in course.sizes[course.steps_done // course.steps :]
-        )
+        return self._units(RENDERER, course.model_digest, course.ahead())
 
     def last_rendering(self, course: Course) -> float:
         """Renderer seconds of a job's last segment."""
-        return self._unit(RENDERER, course.model_digest, course.sizes[-1])
+        return self._unit(RENDERER, course.model_digest, course.runs[-1][0])
+
+    def _units(self, stage: StageName, model_digest: str, runs: list[tuple[int, int]]) -> float:
+        return sum(count * self._unit(stage, model_digest, size) for size, count in runs)
 
     def _unit(self, stage: StageName, model_digest: str, size: int) -> float:
         exact = self._known.get((stage, model_digest, size))

@@ -59,13 +59,8 @@ class JobRun:
         self._denoiser = adopted.replica if adopted else None
         self._adopted = adopted is not None
         self._reached = adopted or chain.reached(record)
-        self._counted = record.steps_done
-        self._course = Course.of(record.plan, record.steps_done)
-
-    @property
-    def course(self) -> Course:
+        self.course = Course.of(record.plan, record.steps_done)
         """How far it has come, steps of segments that are not committed yet included."""
-        return self._course.at(self._counted)
 
     async def run(self) -> None:
         """Carry the job's plan out, from where its record stands. Raises what a stage raised, and `Superseded`."""
@@ -153,7 +148,7 @@ class JobRun:
 
         def on_slice(result: SliceResult) -> None:
             self._denoiser = result.replica
-            self._counted = max(self._counted, before + result.steps_done)
+            self.course = self.course.at(max(self.course.steps_done, before + result.steps_done))
             self._tell(Phase.DENOISING, planned.index)
 
         denoising = SegmentDenoising(
@@ -200,4 +195,4 @@ class JobRun:
 
     def _tell(self, stage: str, segment: int = 0) -> None:
         """Live progress. Steps only grow, though a record that is written meanwhile counts committed ones alone."""
-        self._context.feed.progress(self._record, stage, self._counted, segment)
+        self._context.feed.progress(self._record, stage, self.course.steps_done, segment)

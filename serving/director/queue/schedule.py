@@ -107,12 +107,12 @@ class Schedule:
         known = [job.course for job in islice(waiting, MOST_LOOKED_AT) if job.course is not None]
         denoised = [*(job.course for job in running), *known]
         # A segment is denoised some time before it is rendered, and only then does the record count it.
-        rendered = [*(Course.of(job.record.plan, job.record.steps_done) for job in running), *known]
+        rendered = [*(job.course.at(job.record.steps_done) for job in running), *known]
         count = len(waiting) + len(running)
         if not denoised:
             return {**dict.fromkeys(STAGES, float(count)), JOBS: float(count)}
         more = count / len(denoised)
-        small = SMALL_STAGES_S * sum(len(course.sizes) - course.steps_done // course.steps for course in rendered)
+        small = SMALL_STAGES_S * sum(count for course in rendered for _, count in course.ahead())
         seconds = {
             **dict.fromkeys(STAGES, small),
             DENOISER: sum(map(self.estimates.remaining, denoised)),
