@@ -57,7 +57,8 @@ class Course:
         if not done:
             return list(self.runs)
         ends = accumulate(count for _, count in self.runs)
-        return [(size, min(count, end - done)) for (size, count), end in zip(self.runs, ends, strict=True) if end > done]
+        until = zip(self.runs, ends, strict=True)
+        return [(size, min(count, end - done)) for (size, count), end in until if end > done]
 
 
 class Estimates:

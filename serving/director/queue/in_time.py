@@ -9,7 +9,7 @@ own longest job, whoever has a longer one: else a flood of short jobs would push
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from serving.director.queue.shares import Shares
 
@@ -28,13 +28,17 @@ class Layout:
         """Jobs as (tenant, seconds of work, seconds until due), soonest due first; the places of those left out."""
         before = self._seconds
         out: set[int] = set()
-        peers = _Peers(jobs)
+        peers: _Peers | None = None  # most often nobody is left out, and nobody needs to be compared
         for place, (tenant, work, slack) in enumerate(jobs):
             if before / self._servers + work > slack:  # late whatever its peers do
                 out.add(place)
                 continue
-            self._grow(peers, place, tenant, work)
+            self._grow(tenant, work)
+            if peers is not None:
+                peers.add(place, self._leads[tenant])
             while place not in out and (self._seconds - work) / self._servers + work > slack:
+                if peers is None:
+                    peers = self._peers(jobs, (earlier for earlier in range(place + 1) if earlier not in out))
                 victim = self._victim(peers)
                 out.add(victim)
                 self._shrink(peers, victim)
@@ -45,11 +49,17 @@ class Layout:
         self._seconds += work
         return (self._seconds - work) / self._servers + work
 
-    def _grow(self, peers: _Peers, place: int, tenant: str, work: float) -> None:
+    def _grow(self, tenant: str, work: float) -> None:
         self._seconds += work
-        lead = self._leads.get(tenant, self._shares.virtual(tenant)) + work / self._shares.weight(tenant)
-        self._leads[tenant] = lead
-        peers.add(place, lead)
+        lead = self._leads.get(tenant)
+        before = self._shares.virtual(tenant) if lead is None else lead
+        self._leads[tenant] = before + work / self._shares.weight(tenant)
+
+    def _peers(self, jobs: Sequence[tuple[str, float, float]], kept: Iterable[int]) -> _Peers:
+        peers = _Peers(jobs)
+        for place in kept:
+            peers.add(place, self._leads[jobs[place][0]])
+        return peers
 
     def _shrink(self, peers: _Peers, place: int) -> None:
         tenant, work, _ = peers.jobs[place]

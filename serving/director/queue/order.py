@@ -24,9 +24,9 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby, islice
+from operator import attrgetter
 from typing import NamedTuple
 
 from serving.director.queue.in_time import Layout
@@ -53,9 +53,8 @@ _IN_TIME, _OVER_SHARE, _HOPELESS = 0.0, 1.0, 2.0
 _AFTER_URGENT = 0.5
 
 
-@dataclass(frozen=True)
-class Work:
-    """A job that runs or could run."""
+class Work(NamedTuple):
+    """A job that runs or could run. Thousands are made with each order: a tuple is made quickest."""
 
     tenant: str
     job: str
@@ -82,8 +81,7 @@ class Why(StrEnum):
     """Its deadline is too near for its work: what can be in time goes first."""
 
 
-@dataclass(frozen=True)
-class Ranked:
+class Ranked(NamedTuple):
     """A job's place."""
 
     work: Work
@@ -182,10 +180,10 @@ def _laid_out(due: list[_Due], now_ms: int, shares: Shares, servers: int) -> tup
     kept: list[_Due] = []
     hopeless: list[_Due] = []
     layout = Layout(shares, servers)
-    for _, jobs in groupby(due, key=lambda job: job.priority):
+    for _, jobs in groupby(due, key=attrgetter("priority")):
         peers = list(jobs)
         out = layout.lay_out([(job.tenant, job.work.remaining_s, (job.due_ms - now_ms) / 1000) for job in peers])
-        kept += [job for place, job in enumerate(peers) if place not in out]
+        kept += [job for place, job in enumerate(peers) if place not in out] if out else peers
         for job in (peers[place] for place in sorted(out)):
             if job.work.deadline_ms is not None:
                 hopeless.append(job)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from types import MappingProxyType
 
@@ -77,7 +77,7 @@ class Schedule:
         work = [
             *map(self._waiting_work, seen.values()),
             *map(self._running_work, running),
-            *(replace(self._waiting_work(job), running=True) for job in starting.values()),
+            *(self._waiting_work(job)._replace(running=True) for job in starting.values()),
         ]
         ranked = self._arranged(work)
         self._ranks = _ranks_of(ranked)

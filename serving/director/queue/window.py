@@ -33,6 +33,8 @@ from serving.jobs.record import URGENT
 
 ROOM, ROOM_PER_SLOT = 32, 4
 """Places for each way into the window: more than the slots, for those first in line may run already or be late."""
+MOST_AT_ONCE = 64
+"""More slots than these make it no larger: not so many starts are on their way at once, and others are seen next."""
 PASSED = 4
 """Tenants that are asked about for each place."""
 PART = 4
@@ -41,6 +43,7 @@ PART = 4
 
 def window(waiting: WaitingJobs, shares: Shares, slots: int) -> list[Waiting]:
     """See the module. The order of the jobs means nothing."""
+    slots = min(slots, MOST_AT_ONCE)
     room = ROOM + ROOM_PER_SLOT * slots
     lowest = shares.lowest()
 

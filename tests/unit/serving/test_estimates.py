@@ -35,6 +35,27 @@ def test_a_plan_costs_its_steps_and_segments() -> None:
     assert estimates.remaining(Course.of(planned, 24)) == 0
 
 
+@pytest.mark.parametrize("steps_done", [0, 3, 8, 17, 8 * 59, 8 * 59 + 5, 8 * 60])
+def test_what_is_left_of_a_long_video_is_the_sum_of_its_segments(steps_done: int) -> None:
+    estimates, planned = Estimates(), _plan(seconds=60)
+    for segment in (planned.segments[0], planned.segments[1], planned.segments[-1]):
+        estimates.observe(DENOISER, planned, segment, segment.latents / 100)
+        estimates.observe(RENDERER, planned, segment, segment.latents / 10)
+    steps = [estimates.unit(DENOISER, planned, segment) for segment in planned.segments for _ in range(planned.steps)]
+    renders = [estimates.unit(RENDERER, planned, segment) for segment in planned.segments]
+
+    course = Course.of(planned, 0).at(steps_done)
+
+    assert estimates.remaining(course) == pytest.approx(sum(steps[steps_done:]), abs=1e-9)
+    assert estimates.rendering(course) == pytest.approx(sum(renders[steps_done // planned.steps :]), abs=1e-9)
+    assert estimates.last_rendering(course) == renders[-1]
+
+
+def test_a_course_grows_with_the_sizes_and_not_with_the_segments() -> None:
+    assert len(_plan(seconds=60).segments) > 20
+    assert len(Course.of(_plan(seconds=60), 0).runs) <= 3
+
+
 def test_one_outlier_moves_little_and_a_lasting_change_is_followed() -> None:
     estimates, planned = Estimates(), _plan()
     segment = planned.segments[0]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from serving.director.queue.order import Work, arrange, due_ms, to_start
 from serving.director.queue.shares import Shares
 from tests.unit.serving.director.queue.works import NOW, arranged, names_of, work_of
@@ -30,7 +28,7 @@ def test_when_not_all_can_be_in_time_the_longest_one_is_left_out_and_told() -> N
 
 
 def test_each_place_says_why() -> None:
-    running = replace(work_of("running", due=3), running=True)
+    running = work_of("running", due=3)._replace(running=True)
 
     ranked = arranged(work_of("lost", 5, due=1), work_of("second", due=9), running, work_of("first", due=6))
 
@@ -46,7 +44,7 @@ def test_who_waits_for_those_that_had_less_is_told_so_while_it_runs_too() -> Non
     shares = Shares(lag_s=1.0)
     shares.present(["ahead", "behind"])
     shares.charge("ahead", 1.5)
-    running = replace(work_of("x", due=60, tenant="ahead"), running=True)
+    running = work_of("x", due=60, tenant="ahead")._replace(running=True)
 
     ranked = arranged(
         running, work_of("y", due=60, tenant="ahead"), work_of("z", due=60, tenant="behind"), shares=shares
@@ -142,7 +140,7 @@ def test_marking_everything_urgent_beats_the_others_only_up_to_a_bound() -> None
 
 
 def test_of_two_equals_the_one_that_runs_goes_on() -> None:
-    assert names_of(arranged(work_of("a", due=9), replace(work_of("b", due=9), running=True))) == ["b", "a"]
+    assert names_of(arranged(work_of("a", due=9), work_of("b", due=9)._replace(running=True))) == ["b", "a"]
 
 
 def test_a_job_without_a_deadline_is_due_after_a_multiple_of_its_work_and_again_when_that_has_passed() -> None:
@@ -181,13 +179,13 @@ def _to_start(*work: Work, slots: int) -> list[str]:
 
 def test_those_among_the_first_that_do_not_run_are_started() -> None:
     jobs = [work_of(str(number), due=100 + number) for number in range(6)]
-    jobs[1] = replace(jobs[1], running=True)
+    jobs[1] = jobs[1]._replace(running=True)
 
     assert _to_start(*jobs, slots=4) == ["0", "2", "3"]
 
 
 def test_jobs_that_were_overtaken_run_on_up_to_a_bound_that_urgent_ones_ignore() -> None:
-    overtaken = [replace(work_of(f"overtaken-{number}", due=900), running=True) for number in range(8)]
+    overtaken = [work_of(f"overtaken-{number}", due=900)._replace(running=True) for number in range(8)]
 
     assert _to_start(*overtaken[:7], work_of("new", due=5), slots=2) == ["new"]
     assert _to_start(*overtaken, work_of("new", due=5), slots=2) == []
@@ -195,6 +193,6 @@ def test_jobs_that_were_overtaken_run_on_up_to_a_bound_that_urgent_ones_ignore()
 
 
 def test_one_tenants_overtaken_jobs_keep_no_other_out() -> None:
-    overtaken = [replace(work_of(f"overtaken-{number}", due=900), running=True) for number in range(8)]
+    overtaken = [work_of(f"overtaken-{number}", due=900)._replace(running=True) for number in range(8)]
 
     assert _to_start(*overtaken, work_of("new", due=5, tenant="b"), slots=2) == ["new"]

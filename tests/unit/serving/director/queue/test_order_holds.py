@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from random import Random
 
 from hypothesis import given, settings
@@ -29,7 +28,7 @@ _jobs = st.lists(
         created=st.integers(NOW - 100_000, NOW),
     ),
     max_size=24,
-).map(lambda jobs: [replace(job, job=str(number)) for number, job in enumerate(jobs)])
+).map(lambda jobs: [job._replace(job=str(number)) for number, job in enumerate(jobs)])
 
 
 @given(_jobs, st.randoms(use_true_random=False), st.integers(1, 3), st.floats(0, 9))
@@ -96,7 +95,7 @@ def _served(
         job = first.work
         now += round(1000 * STEP_S)
         shares.charge(job.tenant, STEP_S)
-        left[job.job] = replace(job, remaining_s=job.remaining_s - STEP_S)
+        left[job.job] = job._replace(remaining_s=job.remaining_s - STEP_S)
         if left[job.job].remaining_s <= 0:
             del left[job.job]
         yield now, job

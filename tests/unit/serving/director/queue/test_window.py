@@ -110,6 +110,14 @@ def test_what_is_looked_at_grows_with_the_slots_and_not_with_what_waits(
         assert next(asked) - before <= 40 * (module.ROOM + module.ROOM_PER_SLOT * slots)
 
 
+def test_a_thousand_slots_look_at_no_more_than_what_can_start_at_once_asks_for() -> None:
+    line = WaitingJobs()
+    for number in range(10_000):
+        add(line, f"tenant-{number % 100}", due=None if number % 2 else 1000.0 + number)
+
+    assert len(window(line, shares_of(line), 1000)) <= _most(module.MOST_AT_ONCE)
+
+
 @pytest.fixture
 def crowd() -> WaitingJobs:
     """A thousand tenants, more than a window has places for, with jobs that are due before long."""
