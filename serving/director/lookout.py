@@ -31,6 +31,8 @@ LIST_SHARE = 20.0
 """A listing that takes long is repeated after so many times what it took,"""
 LIST_AT_LEAST_EVERY_S = 20.0
 """but not later than this: a single slow answer of the store must leave nobody waiting."""
+KEYS_IN_A_ROW = 1000
+"""A line may be a million long: after so many of it, whatever else waits for the loop is done."""
 READ_AHEAD = 64
 """New jobs of one listing whose records are read before their turn comes: their work is known then."""
 RUNNING_AT_ONCE = 16
@@ -91,6 +93,8 @@ class Lookout:
         async for active in self._jobs.active():
             key = active.key
             listed.add(key)
+            if len(listed) % KEYS_IN_A_ROW == 0:
+                await asyncio.sleep(0)
             if self._known(key):
                 continue
             if active.id in held:
@@ -103,12 +107,22 @@ class Lookout:
         self._adoption.listed()
         for active in heapq.nsmallest(READ_AHEAD, new, key=_urgency):
             self._errands.ask(active.key, "hear", partial(self._look_or_retire, active))
-        gone = [waiting.key for waiting in self._waiting if waiting.key not in listed]
+        gone = await self._gone(listed)
         for key in (*gone, *self._next_running()):
             self._errands.ask(key, "hear", partial(self._hear, key))
         self._aside.keep(listed)
         if new:
             self._on_news()
+
+    async def _gone(self, listed: Collection[JobKey]) -> list[JobKey]:
+        """Those that wait, as far as we know, and are not listed."""
+        gone: list[JobKey] = []
+        for number, waiting in enumerate(list(self._waiting)):  # others come and go meanwhile
+            if waiting.key not in listed:
+                gone.append(waiting.key)
+            if number % KEYS_IN_A_ROW == 0:
+                await asyncio.sleep(0)
+        return gone
 
     def _known(self, key: JobKey) -> bool:
         rooms = (self._waiting, self._running, self._adoption)
