@@ -20,6 +20,7 @@ from loadtests.table import Row, paired, spread
 from serving.clock import now_ms
 from serving.director.director import Director
 from serving.director.lookout import LIST_EVERY_S
+from serving.director.upkeep import collect_cycles_rarely
 from serving.jobs.lease import BEAT_EVERY_S, Lease
 from serving.jobs.record import JobRecord, JobState
 from serving.store import keys
@@ -37,6 +38,7 @@ ROUND_TRIPS_S = (0.005, 0.02)
 
 def run(scale: Scale) -> list[Row]:
     """All rows."""
+    collect_cycles_rarely()
     return asyncio.run(_run(scale))
 
 

@@ -25,6 +25,7 @@ from serving.deployments.handles import HandleStages
 from serving.deployments.metrics_binding import RayRecorder
 from serving.director.director import Director
 from serving.director.messages import watch_response
+from serving.director.upkeep import collect_cycles_rarely
 from serving.gen.longtake.internal.v1 import director_pb2
 from serving.jobs.epoch import EpochLost, abandoned, take_epoch
 from serving.jobs.repository import Jobs
@@ -240,6 +241,7 @@ class DirectorReplica(_Replica):
             incident=lambda: secrets.token_hex(6),
             collect=CollectorProcess(environment_of(settings), self.metrics).keep,
         )
+        collect_cycles_rarely()
         self._life = asyncio.create_task(self._director.run(), name="director")
         self._abandoned = asyncio.create_task(self._wait_idle(store), name="idle")
 

@@ -31,7 +31,7 @@ from serving.stages.contracts import Rank
 RANKS_LIVE_S = 0.1
 TURN_AT_LEAST_EVERY_S = 2.0
 """Places change by themselves: what was served counts, and what waits grows older."""
-ORDER_SHARE, LONGEST_PAUSE_S = 4.0, 0.1
+ORDER_SHARE, LONGEST_PAUSE_S = 9.0, 0.1
 """After an order there is a pause of so many times what it took, to a limit: all else needs the loop too."""
 
 _log = logger("director")
