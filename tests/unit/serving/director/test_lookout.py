@@ -1,0 +1,44 @@
+"""A listing is as long as the line: what it does with the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from loadtests import paced
+from serving.clock import now_ms
+from serving.director.lookout import KEYS_IN_A_ROW
+from serving.store.base import Listed
+
+pytestmark = pytest.mark.anyio
+
+LINE = 4 * KEYS_IN_A_ROW
+
+
+async def test_a_long_listing_leaves_the_loop_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that gives all keys without a pause; counted: those that come between two turns of the loop."""
+    monkeypatch.setattr(paced, "PAGE", 10 * LINE)
+    office = paced.PacedOffice(now_ms, round_trip_s=0.0, slice_s=3600.0)
+    given, most = 0, 0
+    listing = office.store.list
+
+    async def counted(prefix: str, *, after: str = "", limit: int | None = None) -> AsyncIterator[Listed]:
+        nonlocal given
+        async for entry in listing(prefix, after=after, limit=limit):
+            given += 1
+            yield entry
+
+    monkeypatch.setattr(office.store, "list", counted)
+    for _ in range(LINE):
+        office.lay("studio")
+
+    await office.open(slots=1)
+    before = 0
+    while given < LINE:
+        await asyncio.sleep(0)
+        most, before = max(most, given - before), given
+    await office.close()
+
+    assert most <= KEYS_IN_A_ROW
