@@ -49,7 +49,7 @@ class Office:
     async def director(
         self, *, slots: int = 2, renders: int | None = None, metrics: Recorder | None = None
     ) -> Director:
-        """Start one more Director; it takes the next epoch."""
+        """Start one more Director; it takes the next epoch. It has as many places at the Renderers as slots."""
         numbers = itertools.count()
         director = Director(
             store=self.store,
