@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Never, TypeVar
 
 from serving.director.chain import Reached
 from serving.director.context import RunContext
@@ -148,11 +148,13 @@ class Attempt:
 
     async def _answer(self, stages: Sequence[CountedWork], caller: Caller, work: Callable[[], Awaitable[T]]) -> T:
         """The result; where it takes long, see whether there is anybody to give it."""
-        asked = asyncio.ensure_future(work())
+        asked, looking = asyncio.ensure_future(work()), asyncio.ensure_future(self._look(stages))
         try:
-            while not (await asyncio.wait({asked}, timeout=LOOK_EVERY_S))[0]:
-                await self._context.gates.look(stages)
+            await asyncio.wait({asked, looking}, return_when=asyncio.FIRST_COMPLETED)
+            if looking.done():
+                looking.result()
         finally:
+            looking.cancel()
             asked.cancel()
         try:
             return asked.result()
@@ -161,6 +163,12 @@ class Attempt:
         except Exception:  # it is there, and says what is wrong
             self._context.gates.answered(stages, caller, finished=False)
             raise
+
+    async def _look(self, stages: Sequence[CountedWork]) -> Never:
+        """Beside the call: whoever counts the replicas may be away himself."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            await self._context.gates.look(stages)
 
     async def _lost(
         self,

@@ -95,7 +95,8 @@ class StageGates:
         self._proven: set[StageName] = set()
         self._up: Mapping[StageName, int] = {}
         """Replicas of each stage, as they were when that was looked at last."""
-        self._looked_at = float("-inf")
+        self._counted_at = float("-inf")
+        self._counting: asyncio.Future[None] | None = None
 
     # ── before a call ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -168,9 +169,10 @@ class StageGates:
 
     async def look(self, stages: Sequence[CountedWork]) -> None:
         """A call to these waits long: see whether there is anybody to answer it."""
-        if _now() - self._looked_at > LOOK_EVERY_S / 2:
-            self._looked_at = _now()
-            self._up = await self._replicas()
+        if self._counting is None and _now() - self._counted_at > LOOK_EVERY_S / 2:
+            self._counting = asyncio.ensure_future(self._count_replicas())
+        if self._counting is not None:  # an old count may be long wrong
+            await asyncio.shield(self._counting)
         for stage in stages:
             gate, count = self._gate(stage), self._up.get(_deployment(stage))
             if count == 0 and gate.inside:
@@ -179,6 +181,12 @@ class StageGates:
                 gate.trying = gate.trying or next(iter(gate.inside))  # its call goes on waiting, and is the try
             elif count and gate.health.away is not None and gate.health.away.cause == "no_replica":
                 self._back(stage, gate)
+
+    async def _count_replicas(self) -> None:
+        try:
+            self._up = await self._replicas()
+        finally:
+            self._counted_at, self._counting = _now(), None
 
     # ── telling ─────────────────────────────────────────────────────────────────────────────────────────────────
 
