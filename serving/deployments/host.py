@@ -22,11 +22,14 @@ from urllib.parse import urlsplit
 
 import ray
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.context import _get_global_client
+from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatusOverview, ServeDeploySchema
 
 from serving.deployments.app import APPLICATION, config
+from serving.deployments.given_up import LOOK_EVERY_S, GivenUp
 from serving.errors import SettingsError
 from serving.logs import configure, logger
 from serving.reports import Reports
@@ -91,13 +94,34 @@ def _run(settings: Settings, reports: Reports, temp: Path) -> None:
     # SIGTERM raises here; SIGHUP asks for a roll-out. A simple queue may be put into by a signal handler.
     hangups: queue.SimpleQueue[int] = queue.SimpleQueue()
     signal.signal(signal.SIGHUP, lambda number, _: hangups.put(number))
+    given_up = GivenUp()
     for generation in itertools.count(1):
-        hangups.get()
-        logger("host").info("replacing all replicas", generation=generation)
+        why = _reason_to_deploy(hangups, given_up)
+        logger("host").info("replacing all replicas", generation=generation, why=why)
         try:
             _deploy(config(settings, grpc_port=grpc_port, http_port=http_port, generation=generation))
         except DeploymentFailed as error:  # Serve keeps the old replicas
             logger("host").error("the roll-out failed", generation=generation, reason=str(error))
+
+
+def _reason_to_deploy(hangups: queue.SimpleQueue[int], given_up: GivenUp) -> str:
+    """Wait until every replica is to be replaced: somebody asks for it, or Serve has given a stage up."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            hangups.get(timeout=LOOK_EVERY_S)
+            return "asked for"
+        application = _application()
+        if application is not None and (stages := given_up.due(application, time.monotonic())):
+            return f"Serve starts no replica any more of: {', '.join(stages)}"
+
+
+def _application() -> ApplicationStatusOverview | None:
+    """As Serve's controller has it; None while that is being started again."""
+    try:
+        return serve.status().applications.get(APPLICATION)
+    except (RayError, RayServeException) as error:
+        logger("host").info("Serve does not say how it is", reason=str(error))
+        return None
 
 
 def _deploy(wanted: ServeDeploySchema, reports: Reports | None = None) -> None:
@@ -114,7 +138,7 @@ def _deploy(wanted: ServeDeploySchema, reports: Reports | None = None) -> None:
     ends = time.monotonic() + DEPLOY_TIMEOUT_S
     healthy: list[str] = []
     while time.monotonic() < ends:
-        application = serve.status().applications.get(APPLICATION)
+        application = _application()
         if application is not None:
             up = sorted(name for name, d in application.deployments.items() if d.status == "HEALTHY")
             if up != healthy and reports is not None:

@@ -247,6 +247,17 @@ def test_every_replica_is_replaced_under_a_running_video(house: House) -> None:
     assert record.epoch > 1
 
 
+def test_a_stage_that_no_replica_could_be_started_of_comes_back_by_itself(house: House) -> None:
+    video = house.create(seconds=2)
+    house.roll_out()
+    ends = time.monotonic() + 20
+    while time.monotonic() < ends:  # Serve gives a stage up after three that did not start
+        house.kill("renderer")
+        time.sleep(0.05)
+
+    assert len(house.made(video).segments) == 2
+
+
 def _records(house: House, videos: list[Video]) -> list[JobRecord]:
     async def read() -> list[JobRecord]:
         store = await open_store(house.store, probe=False)
