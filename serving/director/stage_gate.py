@@ -185,8 +185,9 @@ class StageGates:
     async def _count_replicas(self) -> None:
         try:
             self._up = await self._replicas()
+            self._counted_at = _now()
         finally:
-            self._counted_at, self._counting = _now(), None
+            self._counting = None
 
     # ── telling ─────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -56,6 +56,9 @@ class ToldStages:
     def __init__(self) -> None:
         self.trouble: Trouble | None = None
         self.up: dict[StageName, int] = {}
+        self.counts = asyncio.Event()
+        """Whether replicas are counted; whoever asks waits for it."""
+        self.counts.set()
         self.calls: Counter[StageName] = Counter()
 
     async def _at(self, stage: StageName, whose: str) -> None:
@@ -102,6 +105,7 @@ class ToldStages:
         raise NotImplementedError
 
     async def replicas(self) -> Mapping[StageName, int]:
+        await self.counts.wait()
         return self.up
 
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Container
 import pytest
 
 from serving.director.attempt import MAX_CRASHES
+from serving.director.stage_gate import LOOK_EVERY_S
 from serving.director.stage_health import LONGEST_PAUSE_S
 from serving.jobs.history import EventKind
 from serving.jobs.ids import new_id
@@ -200,6 +201,22 @@ def test_a_full_stage_that_has_replicas_is_not_away_however_long_it_takes() -> N
         job = await bureau.job()
         await bureau.all_ended([job], within_s=100)
         assert not [name for name, *_ in bureau.gauges.values if name == "longtake_stage_away"]
+
+    Bureau().run(play)
+
+
+def test_nobody_waits_for_a_count_of_the_replicas() -> None:
+    """Serve's controller may be away itself."""
+
+    async def trouble(stage: StageName, whose: str) -> None:
+        if stage == RENDERER:
+            await asyncio.sleep(3 * LOOK_EVERY_S)
+
+    async def play(bureau: Bureau) -> None:
+        bureau.stages.trouble = trouble
+        bureau.stages.counts.clear()
+        jobs = [await bureau.job() for _ in range(3)]
+        assert await bureau.all_ended(jobs, within_s=120) == {JobState.SUCCEEDED: 3}
 
     Bureau().run(play)
 
