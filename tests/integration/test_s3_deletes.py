@@ -60,10 +60,11 @@ async def _meet(direct: str, behind: str, relay: HoldsDeletes) -> None:
     store, collectors = await open_store(direct, probe=False), await open_store(behind, probe=False)
     blobs = Blobs(store, "t")
     digest = await blobs.put(HEADER)  # nothing names it
-    await asyncio.sleep(2.1)  # some servers count whole seconds
-    # No margin, instead of a blob that is an hour old.
-    old_at_once = Retention.model_construct(video_ttl_s=None, tenants={}, margin_s=0.0, cache_ttl_s=3600)
-    collecting = asyncio.create_task(collect_once(collectors, old_at_once, now_ms=lambda: time.time_ns() // 1_000_000))
+    # A margin of seconds, instead of a blob that is an hour old. Servers' clocks and ours differ by less: some count
+    # whole seconds.
+    old_soon = Retention.model_construct(video_ttl_s=None, tenants={}, margin_s=3.0, cache_ttl_s=3600)
+    await asyncio.sleep(4.2)
+    collecting = asyncio.create_task(collect_once(collectors, old_soon, now_ms=lambda: time.time_ns() // 1_000_000))
     await asyncio.to_thread(relay.arrived.wait, 60)
     assert await blobs.put(HEADER) == digest
     relay.let_go.set()
