@@ -47,10 +47,10 @@ class Places:
         try:
             await waiter.called
         except asyncio.CancelledError:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-            else:  # it was called, and cannot come any more
+            if not waiter.called.cancelled():  # it was called, and cannot come any more
                 self._give()
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
             raise
 
     def _give(self) -> None:

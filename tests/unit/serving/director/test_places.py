@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serving.director.places import Places
@@ -108,6 +108,7 @@ _events = st.lists(
 
 
 @given(_events, st.integers(1, 3))
+@example([*([("call", 0, 0.0, 0)] * 3), ("end", 0, 0.0, 0), ("cancel", 0, 0.0, 0), ("call", 0, 0.0, 0)], 1)
 def test_no_place_is_lost_or_given_twice(events: list[tuple[str, int, float, int]], count: int) -> None:
     asyncio.run(_live(events, count))
 
