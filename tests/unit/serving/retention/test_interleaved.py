@@ -90,7 +90,6 @@ async def _false(*_: object) -> bool:
     [
         pytest.param(blobs.Blobs, "_renew", _true, id="blobs that are found there stay old"),
         pytest.param(mark.Mark, "_deleted_lately", _false, id="young tombstones are no roots"),
-        pytest.param(mark.Mark, "_note_unfinished", lambda *_: None, id="attempts are outrun"),
     ],
 )
 def test_each_safeguard_is_needed(
