@@ -62,6 +62,7 @@ class Office:
             return
         must(epoch.number not in self.epochs.values(), f"{process}: epoch {epoch.number} was another Director's")
         self.epochs[process] = epoch.number
+        self._chance.disturb()  # one that idled comes in long after the one that it follows has died
         director = Director(
             store=store,
             jobs=Jobs(store),
