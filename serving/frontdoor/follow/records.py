@@ -57,7 +57,7 @@ class RecordCache:
     def lookup(self, key: JobKey) -> View | None:
         """The view, if it can be answered from memory now."""
         known = self._kept.get(key)
-        if known is None:
+        if known is None or known.outdated:
             return None
         if known.state.terminal:
             return View(known) if self._clock() - known.checked <= TERMINAL_RECHECK_S else None
@@ -68,6 +68,7 @@ class RecordCache:
         known = self._kept.get(record.key)
         if known is not None and known.age >= age_of(record):
             known.checked = self._clock()
+            known.outdated = known.outdated and known.age > age_of(record)
             return View(known, record if known.age == age_of(record) else None)
         same_attempt = known is not None and known.attempt == record.attempt
         fresh = kept(record, checked=self._clock(), progress=known.progress if known and same_attempt else None)
@@ -96,12 +97,13 @@ class RecordCache:
         self._wake(key)
 
     def forget_running(self) -> None:
-        """Something may have been missed: forget all that is not final."""
+        """Something may have been missed: believe nothing that is not final. What is older still is known for that."""
         self._vouched_at = float("-inf")
         self._whys = {}
         for key, known in self._kept.items():
             if not known.state.terminal:
-                self.drop(key)
+                known.outdated = True
+                self._wake(key)
 
     async def changed(self, seen: View, timeout_s: float) -> None:
         """Wait until there is another view than `seen`, at most `timeout_s`."""

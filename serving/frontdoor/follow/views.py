@@ -37,6 +37,8 @@ class Kept:
     checked: float
     """When it was last known to be what the store holds; monotonic seconds."""
     progress: LiveProgress | None = None
+    outdated: bool = False
+    """There may be a newer version, and nobody would have told. It shows what is older all the same."""
     answers: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     """Serialised answers by surface, each with the minute of its URLs."""
 
