@@ -66,12 +66,14 @@ class RecordCache:
     def put(self, record: JobRecord) -> View:
         """Remember a record that was read or written; the newest version's view."""
         known = self._kept.get(record.key)
-        if known is not None and known.age >= age_of(record):
+        if known is not None and known.age > age_of(record):
             known.checked = self._clock()
-            known.outdated = known.outdated and known.age > age_of(record)
-            return View(known, record if known.age == age_of(record) else None)
-        same_attempt = known is not None and known.attempt == record.attempt
-        fresh = kept(record, checked=self._clock(), progress=known.progress if known and same_attempt else None)
+            return View(known)
+        if known is not None and known.age == age_of(record) and not known.outdated:
+            known.checked = self._clock()
+            return View(known, record)
+        goes_on = known is not None and known.attempt == record.attempt and not known.outdated
+        fresh = kept(record, checked=self._clock(), progress=known.progress if known and goes_on else None)
         self._replace(fresh)
         return View(fresh, record)
 

@@ -68,6 +68,23 @@ def test_an_older_version_never_replaces_a_newer_one(cache: RecordCache) -> None
     assert cache.put(record(version=1)).record == newer
 
 
+def test_a_break_in_the_stream_makes_no_job_older(cache: RecordCache) -> None:
+    """A message that was on its way when all was forgotten comes first, and the ones after it later."""
+    newer = record(state=JobState.RUNNING, version=3)
+    cache.put(newer)
+    cache.advance(key(newer), 3, LiveProgress("denoising", 3, 0))
+    cache.forget_running()
+
+    cache.put(record(version=1))
+    cache.vouch()
+    assert cache.lookup(key(newer)) is None
+
+    cache.put(newer)
+    found = cache.lookup(key(newer))
+    assert found is not None
+    assert (found.record, found.kept.progress) == (newer, None)
+
+
 def test_a_break_in_the_stream_forgets_all_that_is_not_final(cache: RecordCache) -> None:
     running = record("vid_" + "b" * 26, state=JobState.RUNNING, version=2)
     done = record(state=JobState.SUCCEEDED, version=5)
