@@ -66,7 +66,11 @@ class RunningJobs:
 
     def in_hand(self) -> list[InHand]:
         """As their runs last wrote them, and how far they have come."""
-        return [InHand(running.record, running.run.course) for running in self._running.values()]
+        gates = self._context.gates
+        return [
+            InHand(running.record, running.run.course, gates.waits_for_others(key))
+            for key, running in self._running.items()
+        ]
 
     async def start(self, claimed: Claimed) -> None:
         """Run a job from here on; returns at once. Raises `EpochLost`."""

@@ -50,6 +50,8 @@ class _Gate:
     waiting: dict[Caller, None] = field(default_factory=dict)
     inside: dict[Caller, None] = field(default_factory=dict)
     trying: Caller | None = None
+    suspects: dict[JobKey, str] = field(default_factory=dict)
+    """Jobs that lost workers here, and what is suspected for it."""
     since: str = ""
     """The time of day since which it is away, for people."""
     counted_to: float = 0.0
@@ -150,6 +152,8 @@ class StageGates:
             if finished:
                 self._proven.add(_deployment(stage))
                 gate.health.finished(caller.who)
+                if not gate.health.suspected:
+                    gate.suspects.clear()
             self._back(stage, gate)
 
     def refused(self, stage: CountedWork, away: StageAway) -> None:
@@ -161,7 +165,12 @@ class StageGates:
         """A replica of it died under this call; True when that is to be held against the caller."""
         with self._telling(stage) as gate:
             alone, proven = alone or gate.trying is caller, _deployment(stage) in self._proven
+            gate.suspects[caller.job] = caller.who
             return gate.health.lost(caller.who, _now(), alone=alone, proven=proven)
+
+    def waits_for_others(self, job: JobKey) -> bool:
+        """Whether the job ended workers of a stage that may be sound: only another one's try would tell."""
+        return any(gate.health.blames(gate.suspects[job]) for gate in self._gates.values() if job in gate.suspects)
 
     def acquittals(self, stage: CountedWork) -> int:
         """See `StageHealth`."""

@@ -92,7 +92,14 @@ class StageHealth:
 
     def prefers(self, who: str) -> bool:
         """Whether a try by `who` tells more than one by those who lost here."""
-        return self.away is not None and self.away.cause == "keeps_ending" and who not in self.suspected
+        return self._keeps_ending() and who not in self.suspected
+
+    def blames(self, who: str) -> bool:
+        """Whether it is `who` or the stage, and only a try by another one can tell."""
+        return self._keeps_ending() and who in self.suspected
+
+    def _keeps_ending(self) -> bool:
+        return self.away is not None and self.away.cause == "keeps_ending"
 
     def _hold(self, cause: AwayCause, text: str, now: float) -> None:
         self._tries += 1

@@ -15,7 +15,7 @@ from itertools import islice
 from types import MappingProxyType
 
 from serving.director.queue.lines import Waiting
-from serving.director.queue.order import Ranked, Why, Work, arrange, to_start
+from serving.director.queue.order import OVERFULL, Ranked, Why, Work, arrange, to_start
 from serving.director.queue.shares import Shares
 from serving.director.queue.waiting import WaitingJobs
 from serving.director.queue.window import window
@@ -45,6 +45,8 @@ class InHand:
     record: JobRecord
     course: Course
     """As of now: the record counts the steps of committed segments alone."""
+    waits_for_others: bool = False
+    """It gets no further until others have shown whether it or a stage is at fault."""
 
 
 class Schedule:
@@ -71,12 +73,13 @@ class Schedule:
         """The jobs to start now, best first; the ranks of all that were looked at are fresh afterwards.
 
         `starting`: those that were chosen before and are being claimed: they have their slots, in line or not.
+        Those that wait for others have none, for else they would keep these out.
         """
         self._note_who_has_work(waiting, [*(job.record.tenant for job in running), *(tenant for tenant, _ in starting)])
         seen = {job.key: job for job in window(waiting, self._shares, self._slots) if job.key not in starting}
         work = [
             *map(self._waiting_work, seen.values()),
-            *map(self._running_work, running),
+            *map(self._running_work, self._with_slots(running)),
             *(self._waiting_work(job)._replace(running=True) for job in starting.values()),
         ]
         ranked = self._arranged(work)
@@ -119,6 +122,11 @@ class Schedule:
             RENDERER: sum(map(self.estimates.rendering, rendered)),
         }
         return {**{stage: work * more for stage, work in seconds.items()}, JOBS: float(count)}
+
+    def _with_slots(self, running: Collection[InHand]) -> list[InHand]:
+        most = OVERFULL * self._slots  # a stage that ends every worker shall not draw the whole queue to itself
+        aside = {id(job) for job in islice((job for job in running if job.waits_for_others), most)}
+        return [job for job in running if id(job) not in aside]
 
     def _note_who_has_work(self, waiting: WaitingJobs, busy: Iterable[str]) -> None:
         before, self._busy = self._busy, set(busy)

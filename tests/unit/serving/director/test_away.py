@@ -307,6 +307,23 @@ def test_one_job_on_a_stage_that_worked_before_comes_to_an_end_and_on_one_that_n
     Bureau().run(play)
 
 
+def test_a_job_that_nobody_can_judge_yet_keeps_no_other_out_of_the_only_slot() -> None:
+    """It goes first and its Director has seen the stage do nothing: only the one behind it can show who is at fault."""
+    bureau = Bureau()
+
+    async def play(bureau: Bureau) -> None:
+        poison = await bureau.job()
+        bureau.stages.trouble = kills_for(DENOISER, [poison.id])
+        await asyncio.sleep(20)
+        good = await bureau.job()
+        await bureau.all_ended([poison, good], within_s=300)
+
+        assert await bureau.states([poison]) == {JobState.FAILED: 1}
+        assert await bureau.states([good]) == {JobState.SUCCEEDED: 1}
+
+    bureau.run(play, slots=1)
+
+
 def test_a_dead_job_that_is_made_again_ends_as_it_did_and_does_not_look_like_another() -> None:
     async def play(bureau: Bureau) -> None:
         await bureau.all_ended([await bureau.job()], within_s=30.0)
