@@ -177,7 +177,9 @@ class Bureau:
         finally:
             self.loop.forget()
 
-    async def job(self, *, tenant: str = "studio", deadline_s: float | None = None, **fields: Any) -> JobRecord:
+    async def job(
+        self, *, tenant: str = "studio", deadline_s: float | None = None, priority: int = 5, **fields: Any
+    ) -> JobRecord:
         """A queued job of one segment."""
         asked = {"prompt": "a red circle", "seconds": 1, "steps": 2, "seed": 3, "resolution": "480p", **fields}
         request = VideoRequest(model="sprite-1", aspect_ratio="1:1", **asked)
@@ -187,6 +189,7 @@ class Bureau:
             tenant=tenant,
             request=request,
             plan=planned,
+            priority=priority,
             created_ms=self.now_ms(),
             deadline_ms=None if deadline_s is None else self.now_ms() + round(1000 * deadline_s),
         )

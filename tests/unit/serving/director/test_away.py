@@ -312,7 +312,7 @@ def test_a_job_that_nobody_can_judge_yet_keeps_no_other_out_of_the_only_slot() -
     bureau = Bureau()
 
     async def play(bureau: Bureau) -> None:
-        poison = await bureau.job()
+        poison = await bureau.job(priority=3)
         bureau.stages.trouble = kills_for(DENOISER, [poison.id])
         await asyncio.sleep(20)
         good = await bureau.job()
