@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import example, given
@@ -38,6 +40,12 @@ class Renderers:
     def cancel(self, name: str) -> None:
         self._tasks[name].cancel()
 
+    async def close(self) -> None:
+        """Whoever is left gives up: a task that is dropped while it waits would end in another test's loop."""
+        for name in self._tasks:
+            self.cancel(name)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
     async def _call(self, name: str) -> None:
         async with self._places.place(lambda: self.ranks[name]):
             self.inside.append(name)
@@ -48,48 +56,57 @@ class Renderers:
                 self.inside.remove(name)
 
 
+@asynccontextmanager
+async def _renderers(count: int) -> AsyncIterator[Renderers]:
+    renderers = Renderers(count)
+    try:
+        yield renderers
+    finally:
+        await renderers.close()
+
+
 async def _settle() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
 
 
 async def test_an_urgent_job_waits_for_one_rendering_at_most() -> None:
-    renderers = Renderers(1)
-    for number in range(5):
-        await renderers.call(f"usual-{number}", 5.0)
-    await renderers.call("urgent", 0.0)
+    async with _renderers(1) as renderers:
+        for number in range(5):
+            await renderers.call(f"usual-{number}", 5.0)
+        await renderers.call("urgent", 0.0)
 
-    await renderers.end("usual-0")
+        await renderers.end("usual-0")
 
-    assert renderers.inside == ["urgent"]
+        assert renderers.inside == ["urgent"]
 
 
 async def test_equals_are_let_in_as_they_came_and_a_rank_counts_as_it_is_when_a_place_is_free() -> None:
-    renderers = Renderers(1)
-    for name in ("at work", "first", "second", "third"):
-        await renderers.call(name, 5.0)
-    renderers.ranks["third"] = (1.0,)
+    async with _renderers(1) as renderers:
+        for name in ("at work", "first", "second", "third"):
+            await renderers.call(name, 5.0)
+        renderers.ranks["third"] = (1.0,)
 
-    for name in ("at work", "third", "first"):
-        await renderers.end(name)
+        for name in ("at work", "third", "first"):
+            await renderers.end(name)
 
-    assert renderers.let_in == ["at work", "third", "first", "second"]
+        assert renderers.let_in == ["at work", "third", "first", "second"]
 
 
 @pytest.mark.parametrize("turns", range(5))
 async def test_a_place_that_was_given_to_one_who_is_cancelled_meanwhile_goes_on(turns: int) -> None:
     """Before it was called, when it was called but does not know, and when it has the place."""
-    renderers = Renderers(1)
-    for name in ("at work", "cancelled", "next"):
-        await renderers.call(name, 5.0)
+    async with _renderers(1) as renderers:
+        for name in ("at work", "cancelled", "next"):
+            await renderers.call(name, 5.0)
 
-    renderers.ends["at work"].set()
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    renderers.cancel("cancelled")
-    await _settle()
+        renderers.ends["at work"].set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        renderers.cancel("cancelled")
+        await _settle()
 
-    assert renderers.inside == ["next"]
+        assert renderers.inside == ["next"]
 
 
 async def test_a_call_that_fails_gives_its_place_back() -> None:
