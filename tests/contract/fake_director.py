@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from engines.families.base import Canvas, Capabilities, Range
-from serving.errors import Conflict, NotFound
+from serving.errors import Conflict, Corrupt, NotFound
 from serving.jobs.record import JobError, JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.media.encode import SegmentEncoder
@@ -63,7 +63,7 @@ class FakeDirector:
     async def _work(self) -> None:
         while True:
             for entry in [entry async for entry in self._jobs.active()] if self.open else ():
-                with contextlib.suppress(NotFound, Conflict):
+                with contextlib.suppress(NotFound, Conflict, Corrupt):
                     record = await self._jobs.get(entry.tenant, entry.id)
                     if record.state is JobState.QUEUED:
                         await self._make(record)
