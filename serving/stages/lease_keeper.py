@@ -67,8 +67,6 @@ class LeaseKeeper:
             self._drop(job)
             held = self._held[job] = _Held(attempt, epoch, self._now())
             held.task = asyncio.create_task(self._keep(job, held), name=f"lease {job}")
-        if held.segment != segment:  # it may have been elsewhere in between, and its lease with it: take it anew
-            held.lease = None
         held.segment, held.step = segment, step
         held.slices += 1
         held.needed = True
@@ -124,15 +122,13 @@ class LeaseKeeper:
                 return
 
     async def _renew(self, job: str, held: _Held) -> None:
-        lease = held.lease
-        if lease is None:
+        lease, segment = held.lease, held.segment
+        if lease is None or lease.segment != segment:  # it may have been elsewhere in between, and its lease with it
             held.lease = await self._leases.take(
-                job, held.attempt, epoch=held.epoch, holder=self._replica, segment=held.segment
+                job, held.attempt, epoch=held.epoch, holder=self._replica, segment=segment
             )
             return
-        beaten = await self._leases.beat(lease, segment=held.segment, step=held.step)
-        if held.lease is lease:  # another segment may have come meanwhile
-            held.lease = beaten
+        held.lease = await self._leases.beat(lease, segment=segment, step=held.step)
         self._epoch = max(self._epoch, await newest_epoch(self._store))
 
     async def _release(self, held: _Held) -> None:

@@ -32,7 +32,7 @@ async def released(made: Studio) -> None:
     like another one's to them, and be young again.
     """
     async with asyncio.timeout(60):
-        while not all([await _is_released(made, entry.key) async for entry in made.store.list("leases/")]):
+        while not all([await _is_released(made, entry.key) async for entry in made.store.list("leases/")]):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 

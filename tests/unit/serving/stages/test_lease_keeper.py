@@ -16,18 +16,19 @@ from tests.sim.store import Disk, SimStore
 JOB = "vid_a"
 
 
-def _lease_after(seconds: float, *, cancelled: bool) -> Lease | None:
-    """So long after the only slice's end; the job may have been cancelled just before that."""
+def _lease_after(seconds: float, *, cancelled: bool, segments: int = 1) -> Lease | None:
+    """So long after the last slice's end, of one slice a segment; the job may have been cancelled just before that."""
     loop = SimLoop(Random(1))  # type: ignore[abstract]  # what it lacks nobody asks for
     store = SimStore(Disk(lambda: round(1000 * loop.now)), loop.world, Chance(Random(1), lambda: loop.now))
 
     async def life() -> Lease | None:
         keeper = LeaseKeeper(store, "replica", lost=lambda job: None)
-        keeper.begin(JOB, 1, 1, segment=0, step=0)
-        await asyncio.sleep(1.0)
-        if cancelled:
-            keeper.let_go(JOB)
-        keeper.end(JOB, 1, step=1)
+        for segment in range(segments):
+            keeper.begin(JOB, 1, 1, segment=segment, step=0)
+            await asyncio.sleep(1.0 / segments)
+            if cancelled and segment == segments - 1:
+                keeper.let_go(JOB)
+            keeper.end(JOB, 1, step=1)
         await asyncio.sleep(seconds)
         return await Leases(store).read(JOB, 1)
 
@@ -50,3 +51,10 @@ def test_a_lease_is_let_go_of_when_nobody_needs_it(seconds: float, cancelled: bo
 
     assert lease is not None
     assert lease.released is released
+
+
+def test_a_job_whose_segments_follow_each_other_faster_than_the_beats_lets_go_of_its_lease_too() -> None:
+    lease = _lease_after(2 * BEAT_EVERY_S, cancelled=True, segments=3)
+
+    assert lease is not None
+    assert lease.released
