@@ -1,4 +1,5 @@
-"""What all tests share: one asyncio backend, a quiet video encoder, and no Ray where it does not belong."""
+"""What all tests share: one asyncio backend, a quiet video encoder, one thread for each worker's mathematics, and no
+Ray where it does not belong."""
 
 from __future__ import annotations
 
@@ -10,6 +11,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("SVT_LOG", "1")  # the encoder tells of every segment otherwise; it reads this once
+# Workers of pytest stand side by side on the cores. Threads of torch that spin until a neighbour gives way to them take
+# four times the work, and ten times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Who runs us may ignore it (a shell does so for jobs in the background), and children inherit that; some tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -8,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs longtake[build]")
 
 from engines.families.sprite import packing, world  # noqa: E402
+from engines.families.sprite.training import train_dit, train_vae  # noqa: E402
 from engines.families.sprite.training.data import Maker, Painter, draw_extension, draw_root  # noqa: E402
 from engines.families.sprite.training.train_dit import Trainer as DitTrainer  # noqa: E402
 from engines.families.sprite.training.train_vae import Trainer as VaeTrainer  # noqa: E402
@@ -15,6 +16,14 @@ from engines.families.sprite.training.train_vae import pixels  # noqa: E402
 from engines.families.sprite.vae import Vae, latent_groups  # noqa: E402
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is drawn, and how a step goes, do not depend on how much of it there is."""
+    monkeypatch.setattr(train_vae, "_draw_size", lambda _rng, _progress: ((48, 48), 5, 1))
+    for aspect in train_dit.BATCH:
+        monkeypatch.setitem(train_dit.BATCH, aspect, 1)
 
 
 def test_pasted_windows_equal_the_encoded_clip() -> None:
@@ -71,30 +80,28 @@ def test_a_batch_shows_history_only_to_extensions() -> None:
     assert not extension.present[:, packing.SEGMENTS.index("first")].any()
 
 
-def test_a_stopped_vae_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_stopped_vae_run_goes_on_as_if_it_had_not_been(tmp_path: Path, small_batches: None) -> None:
     unbroken = VaeTrainer(CPU, seed=1)
-    for _ in range(3):
+    for _ in range(2):
         unbroken.train_step(0.9)
     broken = VaeTrainer(CPU, seed=1)
     broken.train_step(0.9)
     broken.save(tmp_path / "vae.state")
     resumed = VaeTrainer(CPU, seed=1)
     resumed.resume(tmp_path / "vae.state")
-    for _ in range(2):
-        resumed.train_step(0.9)
+    resumed.train_step(0.9)
     for name, value in unbroken.vae.state_dict().items():
         assert torch.equal(value, resumed.vae.state_dict()[name]), name
 
 
-def test_a_stopped_denoiser_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_stopped_denoiser_run_goes_on_as_if_it_had_not_been(tmp_path: Path, small_batches: None) -> None:
     torch.manual_seed(0)
     vae = Vae()
     unbroken = DitTrainer(vae, CPU, seed=2)
-    for _ in range(3):
+    for _ in range(2):
         unbroken.train_step(0.0)
     broken = DitTrainer(vae, CPU, seed=2)
-    for _ in range(2):
-        broken.train_step(0.0)
+    broken.train_step(0.0)
     broken.save(tmp_path / "dit.state", tmp_path / "dit.safetensors")
     resumed = DitTrainer(vae, CPU, seed=2)
     resumed.resume(tmp_path / "dit.state")
