@@ -12,13 +12,15 @@ from serving.settings import Grpc, Http, Settings, Stages, Uploads
 from tests.integration.house import House
 
 HERE = Path(__file__).parent
+BESIDE = ("test_s3_", "test_store_")
+"""How the files begin that start servers of their own, and no Ray."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before the hook that reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All that starts Ray runs in one worker: one Ray at a time, and one for all tests that share it."""
     for item in items:
-        if HERE in item.path.parents and item.path.name != "test_s3_store.py":
+        if HERE in item.path.parents and not item.path.name.startswith(BESIDE):
             item.add_marker(pytest.mark.xdist_group("ray"))
 
 

@@ -22,6 +22,7 @@ from serving.store.open import open_store
 from serving.store.s3.store import S3Store
 from tests import servers
 from tests.integration.faulty_s3 import FaultyS3
+from tests.servers import S3Server
 
 Use = Callable[[Store], Coroutine[object, object, object]]
 
@@ -61,19 +62,25 @@ async def touch(store: Store) -> object:
     return None
 
 
-@pytest.fixture
-def relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FaultyS3, str]]:
-    """A relay that passes all on but the answers that it is given, and the store's URL behind it."""
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One for all: each test has a folder of its own in the bucket."""
     if servers.program("minio") is None:
         pytest.skip("the program `minio` is not on the PATH")
+    with servers.minio_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def relay(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FaultyS3, str]]:
+    """A relay that passes all on but the answers that it is given, and the URL of an empty store behind it."""
     monkeypatch.setenv("LONGTAKE_S3_ACCESS_KEY", servers.ACCESS_KEY)
     monkeypatch.setenv("LONGTAKE_S3_SECRET_KEY", servers.SECRET_KEY)
-    with servers.minio_server(tmp_path / "server") as running:
-        port = urlsplit(running.url).port
-        assert port is not None
-        with FaultyS3(port, seed=0) as faulty:
-            faulty.calm = True
-            yield faulty, running.url.replace(f":{port}", f":{faulty.port}")
+    port = urlsplit(server.url).port
+    assert port is not None
+    with FaultyS3(port, seed=0) as faulty:
+        faulty.calm = True
+        yield faulty, server.url.replace(f":{port}", f":{faulty.port}").replace("/t?", f"/{tmp_path.name}?")
 
 
 def ask(url: str, use: Use, before: Callable[[], None]) -> object:

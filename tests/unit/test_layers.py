@@ -224,9 +224,7 @@ def test_a_file_without_a_place_among_the_layers_breaks_the_contract(
         ("families", "engines/families/base.py", "import engines.families.paint.family"),
     ],
 )
-def test_a_family_that_is_new_is_bound_too(
-    tree: Path, linter: Linter, contract: str, room: str, line: str
-) -> None:
+def test_a_family_that_is_new_is_bound_too(tree: Path, linter: Linter, contract: str, room: str, line: str) -> None:
     paint, place = tree / "engines/families/paint", tree / room
     paint.mkdir()
     (paint / "__init__.py").touch()

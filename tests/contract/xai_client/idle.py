@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from session import main, refused
+from xai_sdk.client import _DEFAULT_CHANNEL_OPTIONS
 
 
 def connections(port: int) -> list[str]:
@@ -33,6 +34,7 @@ async def silence(client: Any) -> dict[str, Any]:
         "last": last["code"],
         "connected": len(before),
         "same_connection": before == connections(port),
+        "own_ping_s": dict(_DEFAULT_CHANNEL_OPTIONS)["grpc.keepalive_time_ms"] / 1000,
     }
 
 

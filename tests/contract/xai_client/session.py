@@ -2,6 +2,8 @@
 
     python videos.py SCENARIO [--async]     with XAI_API_KEY and LONGTAKE_HOST set; prints one JSON object
 
+With PING_S set, an idle client pings so often instead of as often as its authors chose.
+
 A scenario takes a client and returns what it saw. The same scenario drives the sync and the async client.
 """
 
@@ -65,7 +67,9 @@ def save(url: str, name: str) -> str:
 def open_client(*, asynchronous: bool) -> Any:
     """A client as its own manual opens one for a server on this machine."""
     kind = xai_sdk.AsyncClient if asynchronous else xai_sdk.Client
+    ping_s = os.environ.get("PING_S")
     return kind(
+        channel_options=[("grpc.keepalive_time_ms", 1000 * int(ping_s))] if ping_s else None,
         api_key=os.environ["XAI_API_KEY"],
         api_host=os.environ["LONGTAKE_HOST"],
         use_insecure_channel=os.environ.get("LONGTAKE_INSECURE") == "1",

@@ -1,0 +1,36 @@
+"""What tests of single stages ask for: one caption, on the smallest canvas."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engines.families.base import Canvas, Conditions
+from serving.media.track import Track
+from serving.requests import Codec
+from serving.segments.manifest import ManifestCanvas
+from serving.stages.contracts import (
+    TextCall,
+)
+from serving.stages.loaded import Loaded
+from serving.stages.text import TextEncoder
+
+TENANT = "studio"
+MODEL = "sprite-1"
+CANVAS = ManifestCanvas(aspect_ratio="1:1", height=64, width=64)
+TRACK = Track(codec=Codec.H264, width=128, height=128, fps=16)
+CAPTION = "a red circle moves right over a white background middle"
+
+
+def calls(loaded: Loaded, component: str) -> int:
+    """How often an engine was asked."""
+    return loaded.session.usage[component].calls
+
+
+async def text_of(loaded: Loaded, tenant: str = TENANT) -> np.ndarray:
+    """The caption's embedding."""
+    return await TextEncoder(loaded).embed(TextCall(tenant, MODEL, "d" * 64, CAPTION))
+
+
+async def conditions_of(loaded: Loaded) -> Conditions:
+    """The caption alone."""
+    return Conditions(canvas=Canvas("1:1", 64, 64), text=await text_of(loaded))
