@@ -2,8 +2,8 @@
 
 The plants are drawn from the contracts themselves, so a new contract is tested from its first day, and some more stand
 here by name. They are made in new files where a room can have one: a contract that lists the files of today says
-nothing of those of tomorrow. Those by name are files in a copy of the tree; those drawn are in the linter's graph alone,
-for it would read the tree some hundred times.
+nothing of those of tomorrow. Those by name are files in a copy of the tree. Those that are drawn are in the linter's
+graph alone: it would read the tree some hundred times.
 """
 
 from __future__ import annotations

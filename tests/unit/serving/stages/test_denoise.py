@@ -1,4 +1,4 @@
-"""The Denoiser by itself, on the real engines: what is resumed, what is made anew, who may cancel, what it hands over."""
+"""The Denoiser by itself, on the real engines: what is resumed, what is made anew, who may cancel, what it hands on."""
 
 from __future__ import annotations
 

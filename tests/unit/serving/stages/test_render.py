@@ -63,7 +63,7 @@ async def test_a_renderer_does_not_grow_with_the_segments_that_it_encodes(loaded
 
 
 def _resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").readtext_of().split()[1])
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
