@@ -13,7 +13,7 @@ from engines.families.base import Family
 from serving.jobs.history import EventKind
 from serving.jobs.record import JobRecord
 from serving.plan import PlannedSegment
-from serving.segments.manifest import Earlier, LatentRef, ManifestCanvas, SegmentManifest
+from serving.segments.manifest import LatentRef, ManifestCanvas, SegmentManifest
 from serving.stages.contracts import (
     ConditionCall,
     ImageCall,
@@ -119,12 +119,11 @@ def generated(
     family: Family,
     *,
     parent: SegmentManifest | None,
-    earlier: Earlier | None,
     inputs: InputsResult,
     latents: LatentRef,
     rendered: RenderResult,
 ) -> SegmentManifest:
-    """The manifest of a segment that was just made after `parent`; `earlier` is what `Segments.after` says of it."""
+    """The manifest of a segment that was just made after `parent`."""
     after = grown(history_of(parent) if parent else None, latents, family)
     start_frame = parent.total_frames if parent else 0
     return SegmentManifest(
@@ -152,7 +151,7 @@ def generated(
         init=rendered.init,
         parts=(rendered.media,),
         thumbnail=rendered.thumbnail,
-        earlier=earlier,
+        trail=parent.next_trail() if parent else None,
     )
 
 

@@ -101,7 +101,6 @@ class JobRun:
             self._record,
             self._family,
             parent=parent,
-            earlier=await self._segments.after(parent) if parent else None,
             inputs=self._inputs,
             latents=made.latents,
             rendered=rendered,

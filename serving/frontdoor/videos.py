@@ -26,7 +26,7 @@ from serving.logs import job_context, logger
 from serving.paging import decode_token, encode_token
 from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest
-from serving.segments.page import PathSegment
+from serving.segments.path import PathSegment
 from serving.store.base import Store
 
 

@@ -147,7 +147,7 @@ def _compared(old: SegmentManifest, new: SegmentManifest) -> Iterator[Compared]:
 
 def _said(manifest: SegmentManifest) -> str:
     """Digest of what a manifest says of its own segment: how it lists those before differs between versions."""
-    own = manifest.model_dump_json(exclude={"parent", "parts", "earlier"})
+    own = manifest.model_dump_json(exclude={"parent", "parts", "earlier", "trail"})
     return hashlib.sha256(own.encode()).hexdigest()
 
 

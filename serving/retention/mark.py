@@ -228,7 +228,7 @@ def _record_name(entry: Listed) -> bytes:
 
 async def cached_blobs(blobs: Blobs, key: str, digest: str) -> list[str]:
     """Digests of all that a cache's entry leads to: its blob, and the latents that an encoded picture names."""
-    if keys.kind_of_cached(key) == "text":
+    if keys.kind_of_cached(key) in ("text", "path"):
         return [digest]
     try:
         picture = EncodedPicture.model_validate_json(await blobs.get(digest))

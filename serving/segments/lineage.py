@@ -1,4 +1,4 @@
-"""Segments of one tenant: a Merkle DAG of manifests, and the pages that list a path in few objects.
+"""Segments of one tenant: a Merkle DAG of manifests, each with a trail that lists the path before it in few objects.
 
 A manifest names its parent by digest, so a path cannot form a cycle and what it says cannot change. The Director
 commits, the front door reads.
@@ -6,110 +6,115 @@ commits, the front door reads.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from serving.errors import Corrupt, NotFound
-from serving.frozen import Frozen
-from serving.segments.manifest import Earlier, MediaPart, SegmentManifest
-from serving.segments.page import STEP, Page, PagedSegment, PathSegment, page_of
+from serving.media.virtual import StoredMedia
+from serving.segments.manifest import SegmentManifest
+from serving.segments.older import OlderPaths
+from serving.segments.page import Page
+from serving.segments.path import Listed, PathSegment, listed_by
 from serving.segments.shape import VideoShape
+from serving.segments.trail import Told, Trail
 from serving.store import keys, sweeping
 from serving.store.base import Store
+from serving.store.blobs import Blobs
 
-_Stored = TypeVar("_Stored", bound=Frozen)
+AT_ONCE = 16
+"""Manifests that are read together."""
+
+_Stored = TypeVar("_Stored")
 
 
 class Segments:
-    """One tenant's manifests and pages."""
+    """One tenant's manifests."""
 
     def __init__(self, store: Store, tenant: str) -> None:
         self._store = store
         self._tenant = tenant
+        self._older = OlderPaths(self.get, self.page, Blobs(store, tenant))
 
     async def commit(self, manifest: SegmentManifest) -> str:
-        """Make a manifest durable; its digest. Its blobs and its page must be in the store already."""
+        """Make a manifest durable; its digest. Its blobs and its parent must be in the store already."""
         digest = manifest.digest()
         await self._put(keys.segment(self._tenant, digest), manifest.encode())
         return digest
 
     async def get(self, digest: str) -> SegmentManifest:
         """A manifest. Raises `NotFound`, or `Corrupt` when its bytes do not match its name or cannot be read."""
-        return await self._get(SegmentManifest, "segment", keys.segment(self._tenant, digest), digest)
+        return await self._get(SegmentManifest.decode, "segment", keys.segment(self._tenant, digest), digest)
 
     async def page(self, digest: str) -> Page:
-        """A page. Raises as `get` does."""
-        return await self._get(Page, "page", keys.page(self._tenant, digest), digest)
+        """A page, which an earlier version wrote. Raises as `get` does."""
+        return await self._get(Page.model_validate_json, "page", keys.page(self._tenant, digest), digest)
 
-    async def after(self, parent: SegmentManifest) -> Earlier:
-        """What the manifest of a segment behind `parent` says of those before it.
+    async def path(self, head: SegmentManifest, start: int = 0, stop: int | None = None) -> list[PathSegment]:
+        """The segments from the root to this one; or of these those from depth `start` to before `stop`.
 
-        Every `STEP` segments this reads as many manifests, and writes a page; else it costs nothing.
+        That is some ten reads to where they end, one for every 37 of them, and one for each whose caption its trail had
+        no room for.
         """
-        earlier = parent.earlier
-        depth = parent.depth + 1
-        page, paged = (earlier.page, earlier.paged) if earlier else (None, 0)
-        if depth % STEP == 0 and (written := await self._turn_page(parent)):
-            page, paged = written, depth
-        return Earlier(fragments=parent.fragments, page=page, paged=paged)
+        found, before = await self._walk(head, start, head.depth + 1 if stop is None else stop)
+        older = await self._older.path(before) if before else []
+        return [*older[start : found[0].depth if found else stop], *await self._all_told(found)]
 
-    async def path(self, head: SegmentManifest) -> list[PathSegment]:
-        """The segments from the root to this one."""
-        whole, pages, behind = await self._listed(head)
-        before: list[PathSegment] = []
-        while whole is not None:  # of an earlier version, whose segments are in no page
-            before.append(PathSegment.of(whole.digest(), whole))
-            whole = await self.get(whole.parent) if whole.parent else None
-        return [*before[::-1], *(segment for page in pages for segment in page.path()), *behind]
-
-    async def media(self, head: SegmentManifest) -> Sequence[MediaPart | PagedSegment | PathSegment]:
+    async def media(self, head: SegmentManifest) -> Sequence[StoredMedia]:
         """Where the media of the video up to this segment lie, root first."""
-        whole, pages, behind = await self._listed(head)
-        return [*(whole.parts if whole else ()), *(line for page in pages for line in page.segments), *behind]
+        trails: list[Trail] = []
+        manifest = head
+        while manifest.trail is not None:
+            trails.append(manifest.trail)
+            if manifest.depth == manifest.trail.segments:  # it begins with the root
+                break
+            manifest = await self.get(manifest.trail.first)
+        older = await self._older.media(manifest) if manifest.trail is None else []
+        if not trails:
+            return older
+        listed = (part for trail in reversed(trails) for part in trail.media())
+        return [*older[: manifest.depth], *listed, head.parts[-1]]
 
-    async def _listed(self, head: SegmentManifest) -> tuple[SegmentManifest | None, list[Page], list[PathSegment]]:
-        """A manifest that stands for the video's beginning by itself; the pages behind it; the segments in no page."""
-        whole, page, behind = await self._since_page(head)
-        pages: list[Page] = []
-        while page is not None:
-            pages.append(await self.page(page))
-            page = pages[-1].before
-        if pages and pages[-1].parent is not None:
-            whole = await self.get(pages[-1].parent)
-        return whole, pages[::-1], behind
+    async def _walk(self, head: SegmentManifest, start: int, stop: int) -> tuple[list[Listed], SegmentManifest | None]:
+        """The segments of these depths, oldest first. Where trails begin behind `start`: the manifest without one."""
+        manifest = head
+        found: list[Listed] = []
+        while True:
+            own = Listed.itself(manifest)
+            if found and found[-1].depth == own.depth:
+                found[-1] = own  # the trail that listed it did not know its parent
+            elif start <= own.depth < stop:
+                found.append(own)
+            if own.depth <= start:
+                return found[::-1], None
+            if manifest.trail is None:
+                return found[::-1], manifest
+            listed = listed_by(manifest)
+            found += (segment for segment in listed if start <= segment.depth < stop)
+            oldest = listed[-1].depth
+            if oldest < start or oldest == 0:
+                return found[::-1], None
+            wanted = min(stop - 1, oldest)
+            manifest = await self.get(manifest.trail.next_behind(manifest.depth, wanted))
 
-    async def _since_page(self, head: SegmentManifest) -> tuple[SegmentManifest | None, str | None, list[PathSegment]]:
-        """The segments that no page lists, oldest first. Before them: a manifest without a page, or a page."""
-        manifest, digest = head, head.digest()
-        behind: list[PathSegment] = []
-        while manifest.earlier is not None and manifest.parent is not None:
-            behind.append(PathSegment.of(digest, manifest))
-            if manifest.earlier.page is not None and manifest.earlier.paged == manifest.depth:
-                return None, manifest.earlier.page, behind[::-1]
-            digest = manifest.parent
-            manifest = await self.get(digest)
-        return manifest, None, behind[::-1]
+    async def _all_told(self, found: Sequence[Listed]) -> list[PathSegment]:
+        """With what their trails had no room for."""
+        places = asyncio.Semaphore(AT_ONCE)
 
-    async def _turn_page(self, last: SegmentManifest) -> str | None:
-        """A page that lists the path up to `last`; None when all of it is an earlier version's."""
-        whole, before, listed = await self._since_page(last)
-        if whole is not None and whole.depth == 0:
-            listed = [PathSegment.of(whole.digest(), whole), *listed]
-        if before is not None:
-            newest = await self.page(before)
-            if not newest.full:
-                listed, before = [*newest.path(), *listed], newest.before
-        if not listed:
-            return None
-        page = page_of(listed, before)
-        digest = page.digest()
-        await self._put(keys.page(self._tenant, digest), page.encode())
-        return digest
+        async def read(digest: str) -> Told:
+            async with places:
+                manifest = await self.get(digest)
+            return Told(manifest.video, manifest.effective_prompt)
 
-    async def _get(self, kind: type[_Stored], what: str, key: str, digest: str) -> _Stored:
+        told = [segment.line.told for segment in found]
+        asked = [segment.line.digest for segment, known in zip(found, told, strict=True) if known is None]
+        answers = iter(await asyncio.gather(*map(read, asked)))
+        return [segment.told(known or next(answers)) for segment, known in zip(found, told, strict=True)]
+
+    async def _get(self, read: Callable[[bytes], _Stored], what: str, key: str, digest: str) -> _Stored:
         try:
             data = (await self._store.get(key)).data
         except NotFound as error:
@@ -117,12 +122,10 @@ class Segments:
         if hashlib.sha256(data).hexdigest() != digest:
             raise Corrupt(f"{what} {digest} holds other bytes than its name says: restore it from a copy of the store")
         try:
-            return kind.model_validate_json(data)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
+            return read(data)
+        except ValueError as error:
             raise Corrupt(
-                f"{what} {digest} cannot be read by this version ({place}: {first['msg']}): run the one that wrote it"
+                f"{what} {digest} cannot be read by this version ({_first(error)}): run the one that wrote it"
             ) from error
 
     async def _put(self, key: str, data: bytes) -> None:
@@ -135,6 +138,14 @@ class Segments:
                     continue
             if await sweeping.undisturbed(self._store, key):
                 return
+
+
+def _first(error: ValueError) -> str:
+    """What is wrong, in a line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
 def shape_of(manifest: SegmentManifest) -> VideoShape:

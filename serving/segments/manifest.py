@@ -1,21 +1,24 @@
 """A segment's manifest: what was made, from what, and all that the next extension needs.
 
 A manifest names its parent by digest, so a video is a path in a Merkle DAG: it can branch, and cannot form a cycle.
-One manifest and a bounded number of blobs are read to extend a video, and a manifest is no larger, however long the
-video is: what was before lies in pages (`page.py`). The Director writes it (after the blobs, before the job record);
+One manifest and a bounded number of blobs are read to extend a video, however long it is: of what was before, a
+manifest lists the newest in its trail (`trail.py`). The Director writes it (after the blobs, before the job record);
 the front door serves media from it.
+
+    { JSON, in one line } newline, the trail's lines     (a root has no trail, and no newline)
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
 from serving.frozen import Digest, Frozen
 from serving.media.part import MediaPart
 from serving.media.track import Track
+from serving.segments.trail import Line, Trail, packed_id, trail_behind
 
 __all__ = ["Earlier", "LatentRef", "ManifestCanvas", "MediaPart", "SegmentManifest"]
 
@@ -37,7 +40,7 @@ class ManifestCanvas(Frozen):
 
 
 class Earlier(Frozen):
-    """What a manifest says of the segments before its own."""
+    """What a manifest of the version with pages (`page.py`) says of the segments before its own."""
 
     fragments: int = Field(ge=1)
     """Fragments of their media: the number of the first one behind them."""
@@ -82,11 +85,13 @@ class SegmentManifest(Frozen):
     init: Digest
     """The track's `ftyp`+`moov`."""
     parts: tuple[MediaPart, ...]
-    """This segment's media. Without `earlier`: of the whole video, root first, this segment last."""
+    """This segment's media. With neither `trail` nor `earlier`: of the whole video, root first, this segment last."""
     thumbnail: Digest
     """A small PNG of the segment's last frame."""
     earlier: Earlier | None = None
-    """None for a root, and in what an earlier version wrote: that names all `parts` itself."""
+    """Of the version with pages alone."""
+    trail: Trail | None = None
+    """None for a root, and in what an earlier version wrote: that has `earlier`, or names all `parts` itself."""
 
     @property
     def total_frames(self) -> int:
@@ -96,11 +101,39 @@ class SegmentManifest(Frozen):
     @property
     def fragments(self) -> int:
         """Fragments of the video's media up to and including this segment's."""
-        return (self.earlier.fragments if self.earlier else 0) + sum(len(part.fragment_sizes) for part in self.parts)
+        before = self.trail or self.earlier
+        return (before.fragments if before else 0) + sum(len(part.fragment_sizes) for part in self.parts)
+
+    def line(self) -> Line:
+        """This segment, as the trails behind it list it."""
+        part, video = self.parts[-1], packed_id(self.video)
+        return Line(
+            digest=self.digest(),
+            blob=part.blob,
+            size=part.size,
+            frames=self.frames,
+            ingested=self.kind == "ingested",
+            effective_prompt=None if video is None else self.effective_prompt,
+            packed_video=video or b"",
+        )
+
+    def next_trail(self) -> Trail:
+        """The trail of a segment behind this one."""
+        return trail_behind(self.trail, self.line(), depth=self.depth, fragments=self.fragments)
 
     def encode(self) -> bytes:
-        """Canonical bytes: without `earlier`, those that an earlier version wrote."""
-        return self.model_dump_json(exclude=None if self.earlier else {"earlier"}).encode()
+        """Canonical bytes: without what it lacks, those that an earlier version wrote."""
+        text = self.model_dump_json(exclude={name for name in ("earlier", "trail") if getattr(self, name) is None})
+        return text.encode() + (b"\n" + self.trail.packed if self.trail else b"")
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """From its bytes. Raises `ValueError` for what this version does not know."""
+        text, _, packed = data.partition(b"\n")
+        manifest = cls.model_validate_json(text)
+        if manifest.trail is None:
+            return manifest
+        return manifest.model_copy(update={"trail": manifest.trail.unpacked(packed)})
 
     def digest(self) -> str:
         """SHA-256 of the canonical bytes: the segment's name."""

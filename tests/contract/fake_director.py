@@ -118,7 +118,7 @@ class FakeDirector:
             canvas=ManifestCanvas(aspect_ratio=plan.aspect_ratio, height=plan.height, width=plan.width),
             track=plan.track, frames=segment.frames, start_frame=parent.total_frames if parent else 0,
             latents=latents, anchor=latents, tail=latents, init=await blobs.put(encoder.init), parts=(part,),
-            thumbnail=await blobs.put(png(frames[-1])), earlier=await segments.after(parent) if parent else None,
+            thumbnail=await blobs.put(png(frames[-1])), trail=parent.next_trail() if parent else None,
         )  # fmt: skip
         return await segments.commit(manifest)
 

@@ -62,7 +62,7 @@ class Published:
         stored = self._disk.objects.get(f"t/{tenant}/segments/{digest}")
         must(stored is not None, f"{name}: manifest {digest} is not in the store")
         assert stored is not None
-        return SegmentManifest.model_validate_json(stored.data)
+        return SegmentManifest.decode(stored.data)
 
     def _blobs(self, name: str, manifest: SegmentManifest) -> None:
         blobs = [manifest.latents.blob, manifest.anchor.blob, manifest.tail.blob, manifest.init, manifest.thumbnail]

@@ -84,7 +84,7 @@ class Reach:
             stored = self._disk.objects.get(key)
             must(stored is not None, f"{key} is named, and is not in the store")
             assert stored is not None
-            manifest = SegmentManifest.model_validate_json(stored.data)
+            manifest = SegmentManifest.decode(stored.data)
             home = f"t/{manifest.tenant}"
             latents = (manifest.latents, manifest.anchor, manifest.tail, *manifest.references)
             blobs = (manifest.init, manifest.thumbnail, *(ref.blob for ref in latents))

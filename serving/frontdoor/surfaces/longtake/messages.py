@@ -13,7 +13,7 @@ from serving.gen.longtake.v1 import videos_pb2
 from serving.jobs.record import JobRecord, JobState
 from serving.requests import Kind
 from serving.segments.lineage import Segments
-from serving.segments.page import PathSegment
+from serving.segments.path import PathSegment
 from serving.store.base import Store
 
 _STATES = {

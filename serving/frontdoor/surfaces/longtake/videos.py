@@ -24,7 +24,7 @@ from serving.frontdoor.videos import Videos
 from serving.gen.longtake.v1 import videos_pb2
 from serving.paging import page_size
 from serving.requests import Kind
-from serving.segments.page import PathSegment
+from serving.segments.path import PathSegment
 
 SURFACE = "longtake.v1"
 _KINDS = {

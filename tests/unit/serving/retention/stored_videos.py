@@ -19,6 +19,7 @@ from serving.segments.picture import EncodedPicture
 from serving.store.base import Store
 from serving.store.blobs import Blobs
 from tests.unit.serving.frontdoor.builders import CAPABILITIES, DIGEST
+from tests.unit.serving.segments.paged import PagedSegments
 
 TENANT = "default"
 
@@ -33,6 +34,8 @@ class StoredVideos:
         self.jobs = Jobs(store)
         self.blobs = Blobs(store, tenant)
         self.segments = Segments(store, tenant)
+        self.paged: PagedSegments | None = None
+        """Writes them as the version before did."""
         self.files = Files(store, None, now_ms=now_ms, max_bytes=1000)  # type: ignore[arg-type]
 
     # ── front door ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -165,7 +168,8 @@ class StoredVideos:
             references=tuple(references),
             init=await self.blobs.put(b"init"),
             parts=(part,),
-            earlier=await self.segments.after(parent) if parent else None,
+            trail=parent.next_trail() if parent and not self.paged else None,
+            earlier=await self.paged.after(parent) if parent and self.paged else None,
             thumbnail=await self.blobs.put(b"thumbnail " + made[:1]),
         )
         await self.segments.commit(manifest)

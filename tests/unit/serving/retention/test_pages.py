@@ -1,4 +1,6 @@
-"""Pages of long videos: kept as long as a video needs them, shared by branches, and found when they are lost."""
+"""Pages of long videos of the version before: kept as long as a video needs them, shared by branches, and found when
+they are lost.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +8,24 @@ import pytest
 
 from serving.jobs.record import JobRecord
 from serving.retention.scrub import Scrub
-from serving.segments.page import STEP
 from tests.unit.serving.retention.clocked_store import Clock, ClockedStore
 from tests.unit.serving.retention.conftest import Collect
 from tests.unit.serving.retention.stored_videos import TENANT, StoredVideos
+from tests.unit.serving.segments.paged import STEP, PagedSegments
 
 pytestmark = pytest.mark.anyio
 PAGES = f"t/{TENANT}/pages/"
 
 
-async def branches(videos: StoredVideos) -> tuple[JobRecord, JobRecord, JobRecord, JobRecord]:
-    """A trunk of two videos, and two branches of it that each have a page of their own."""
+async def branches(videos: StoredVideos) -> tuple[JobRecord, ...]:
+    """A trunk of two videos, and two branches of it that each have a page of their own; the last is extended since."""
+    videos.paged = PagedSegments(videos.store, TENANT)
     root = await videos.finished(seconds=12)
     trunk = await videos.finished(root.id, seconds=STEP, seed=2)
     left = await videos.finished(trunk.id, seconds=STEP, seed=3)
-    return root, trunk, left, await videos.finished(trunk.id, seconds=STEP, seed=4)
+    right = await videos.finished(trunk.id, seconds=STEP, seed=4)
+    videos.paged = None
+    return root, trunk, left, right, await videos.finished(right.id, seconds=2)
 
 
 async def read(videos: StoredVideos, record: JobRecord) -> int:
@@ -32,19 +37,19 @@ async def read(videos: StoredVideos, record: JobRecord) -> int:
 async def test_pages_live_and_die_with_the_videos_that_need_them(
     videos: StoredVideos, clock: Clock, collect: Collect, store: ClockedStore
 ) -> None:
-    root, trunk, left, right = await branches(videos)
+    root, trunk, left, before, right = await branches(videos)
     pages = store.keys(PAGES)
     assert len(pages) >= 3
     clock.advance(24)
     for _ in range(2):  # once read, once remembered
         await collect()
         assert store.keys(PAGES) == pages
-    for video in (root, trunk, left):
+    for video in (root, trunk, left, before):
         await videos.delete(video.id)
     clock.advance(24)
     await collect()
     assert 0 < len(store.keys(PAGES)) < len(pages)
-    assert await read(videos, right) == 12 + 2 * STEP
+    assert await read(videos, right) == 12 + 2 * STEP + 2
     await videos.whole(right.id)
     await videos.delete(right.id)
     clock.advance(24)
@@ -55,7 +60,7 @@ async def test_pages_live_and_die_with_the_videos_that_need_them(
 async def test_a_lost_page_stops_the_collection_and_a_scrub_names_whose_it_is(
     videos: StoredVideos, clock: Clock, collect: Collect, store: ClockedStore
 ) -> None:
-    _, _, left, right = await branches(videos)
+    _, _, left, _, right = await branches(videos)
     assert left.head is not None
     earlier = (await videos.segments.get(left.head)).earlier
     assert earlier is not None

@@ -57,7 +57,7 @@ async def commit(store: Store, parent: SegmentManifest | None) -> SegmentManifes
         init=await blobs.put(encoder.init),
         parts=(part,),
         thumbnail=await blobs.put(b"png"),
-        earlier=await Segments(store, "default").after(parent) if parent else None,
+        trail=parent.next_trail() if parent else None,
     )
     await Segments(store, "default").commit(manifest)
     return manifest
