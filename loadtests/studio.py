@@ -20,9 +20,11 @@ from loadtests.counting import CountingStore, Sums
 from serving.clock import now_ms
 from serving.director.director import Director
 from serving.jobs.epoch import take_epoch
+from serving.jobs.ids import derived_id
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.requests import VideoRequest
+from serving.segments.lineage import Segments
 from serving.stages.in_process import InProcessStages
 from serving.stages.loaded import Loaded
 from serving.store.open import open_store
@@ -100,6 +102,18 @@ class Studio:
             model_digest=self.session.digest,
             created_ms=now_ms(),
         )
+
+    async def lengthened(self, video: JobRecord, segments: int) -> JobRecord:
+        """The video as if its newest segment had come again and again, so that it has so many. It can be extended, and
+        not be played: of those between only the names are known.
+        """
+        stored = Segments(self.store, TENANT)
+        newest = await stored.get(video.segments[-1])
+        while newest.depth + 1 < segments:
+            place = {"parent": newest.digest(), "depth": newest.depth + 1, "start_frame": newest.total_frames}
+            made_by = {"video": derived_id("vid_", TENANT, str(newest.depth))}
+            newest = newest.model_copy(update={**place, **made_by, "trail": newest.next_trail()})
+        return video.model_copy(update={"segments": (await stored.commit(newest),)})
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ import base64
 from serving.errors import InvalidArgument
 
 MAX_PAGE, DEFAULT_PAGE = 100, 20
+_LONGEST_NUMBER = 9
 
 
 def opaque(text: str) -> str:
@@ -40,8 +41,18 @@ def decode_token(token: str, listing: str) -> str:
     return position
 
 
-def page_size(asked: int) -> int:
-    """How many items a page has: 20 when unset, 100 at most (AIP-158). Raises `InvalidArgument` below 0."""
+def position_in(token: str, listing: str) -> int:
+    """How many items came before, of a list that is read by their number. Raises as `decode_token` does."""
+    position = decode_token(token, listing)
+    if not position.isascii() or not position.isdigit() or len(position) > _LONGEST_NUMBER:
+        raise InvalidArgument("page_token", "it is not a token of this list")
+    return int(position)
+
+
+def page_size(asked: int, *, most: int = MAX_PAGE, unset: int = DEFAULT_PAGE) -> int:
+    """How many items a page has: `unset` when unset, `most` at most (AIP-158). Raises `InvalidArgument` below 0."""
     if asked < 0:
-        raise InvalidArgument("page_size", "it cannot be negative: leave it unset for 20, at most 100 are returned")
-    return min(asked, MAX_PAGE) or DEFAULT_PAGE
+        raise InvalidArgument(
+            "page_size", f"it cannot be negative: leave it unset for {unset}, at most {most} are returned"
+        )
+    return min(asked, most) or unset

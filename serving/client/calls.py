@@ -17,6 +17,8 @@ from serving.gen.longtake.v1 import files_pb2, jobs_pb2, models_pb2, videos_pb2
 Answer = TypeVar("Answer", bound=Message)
 MOST = 100
 """Items of a page, at most."""
+LINEAGE_PAGE = 1000
+"""Segments of a page of a lineage, at most."""
 UPLOAD = "/longtake.v1.Files/UploadFile"
 
 
@@ -71,8 +73,18 @@ def delete(video: str) -> Call[videos_pb2.DeleteVideoResponse]:
     return Call("/longtake.v1.Videos/DeleteVideo", request, videos_pb2.DeleteVideoResponse, repeatable=False)
 
 
-def lineage(video: str) -> Call[videos_pb2.Lineage]:
-    return Call("/longtake.v1.Videos/GetLineage", videos_pb2.GetLineageRequest(id=video), videos_pb2.Lineage)
+def lineage(video: str, token: str) -> Call[videos_pb2.Lineage]:
+    """A page."""
+    request = videos_pb2.GetLineageRequest(id=video, page_size=LINEAGE_PAGE, page_token=token)
+    return Call("/longtake.v1.Videos/GetLineage", request, videos_pb2.Lineage)
+
+
+def joined(pages: Sequence[videos_pb2.Lineage]) -> videos_pb2.Lineage:
+    """The whole, of all its pages. A video that runs grows meanwhile: the last page knows how long it has become."""
+    whole = videos_pb2.Lineage(segments=[segment for page in pages for segment in page.segments])
+    if pages[-1].HasField("duration"):
+        whole.duration.CopyFrom(pages[-1].duration)
+    return whole
 
 
 def get_file(file: str) -> Call[files_pb2.File]:

@@ -147,12 +147,15 @@ class Client:
         self._calls.ask(calls.delete(video))
 
     def lineage(self, video: str) -> Lineage:
-        """The segments from the root to a video's head.
+        """The segments from the root to a video's head, over as many pages as they take.
 
         >>> client.lineage(video).duration.ToMilliseconds()
         1062
         """
-        return self._calls.ask(calls.lineage(video))
+        pages = [self._calls.ask(calls.lineage(video, ""))]
+        while token := pages[-1].next_page_token:
+            pages.append(self._calls.ask(calls.lineage(video, token)))
+        return calls.joined(pages)
 
     def upload(self, path: Path, *, expire_after_s: int | None = None) -> File:
         """Keep a picture or video for later requests; for `expire_after_s` seconds, or until it is deleted.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
@@ -23,11 +24,22 @@ from serving.jobs.history import EventKind
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.logs import job_context, logger
-from serving.paging import decode_token, encode_token
+from serving.paging import decode_token, encode_token, position_in
 from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest
 from serving.segments.path import PathSegment
 from serving.store.base import Store
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A page of a video's path."""
+
+    segments: list[PathSegment]
+    head: SegmentManifest | None
+    """None for images, or before the first segment."""
+    next_token: str
+    """Empty at the end."""
 
 
 class Videos:
@@ -130,14 +142,18 @@ class Videos:
                     self._log.info("deleted")
                 return
 
-    async def lineage(self, caller: Caller, video: str) -> tuple[list[PathSegment], SegmentManifest | None]:
-        """The segments from the root to a video's head, and the head. None of them for images, or before the first."""
+    async def lineage(self, caller: Caller, video: str, *, size: int, token: str) -> Lineage:
+        """Up to `size` segments of the path from the root to a video's head. Raises `InvalidArgument` for the token."""
+        listing = f"lineage of {video}"
+        start = position_in(token, listing) if token else 0
         record = await self.get(caller, video)
         if record.head is None:
-            return [], None
+            return Lineage([], None, "")
         segments = Segments(self._store, caller.tenant)
         head = await segments.get(record.head)
-        return await segments.path(head), head
+        stop = min(start + size, head.depth + 1)
+        more = encode_token(str(stop), listing) if stop <= head.depth else ""
+        return Lineage(await segments.path(head, start, stop), head, more)
 
     def watch(
         self, caller: Caller, video: str, *, cursor: str = "", previews: bool = False

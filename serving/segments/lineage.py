@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -28,6 +29,7 @@ from serving.store.blobs import Blobs
 AT_ONCE = 16
 """Manifests that are read together."""
 
+_DIGEST = re.compile("[0-9a-f]{64}")
 _Stored = TypeVar("_Stored")
 
 
@@ -62,6 +64,17 @@ class Segments:
         found, before = await self._walk(head, start, head.depth + 1 if stop is None else stop)
         older = await self._older.path(before) if before else []
         return [*older[start : found[0].depth if found else stop], *await self._all_told(found)]
+
+    async def on_path(self, head: SegmentManifest, digest: str) -> SegmentManifest | None:
+        """The manifest that somebody names by this, if it is one of the path from the root to this one."""
+        if not _DIGEST.fullmatch(digest):
+            return None
+        try:
+            named = await self.get(digest)
+        except NotFound:
+            return None
+        there = await self.path(head, named.depth, named.depth + 1)
+        return named if [segment.digest for segment in there] == [digest] else None
 
     async def media(self, head: SegmentManifest) -> Sequence[StoredMedia]:
         """Where the media of the video up to this segment lie, root first."""

@@ -25,10 +25,10 @@ from pydantic import Field
 from serving.frozen import Frozen
 
 SEGMENTS = 37
-"""Of a full trail: 3,600 segments are then read in 98 reads, and a full one costs less than a tenth of what making a
-segment writes, be it the smallest."""
-PROMPT_BYTES = 256
-"""Of the prompts that a trail holds, for the same reason. One may be longer, if it is the only one."""
+"""Of a full trail: 3,600 segments are then read in 98 reads, and a full one is less than a tenth of what the making of a
+small segment writes."""
+PROMPT_BYTES = 512
+"""Of the captions that a trail holds, for the same reason. One may be longer, if it is the only one."""
 _LINE = struct.Struct(">32s32s17sIHB")
 _RUNG = struct.Struct(">32sI")
 _INGESTED, _UNTOLD = 0x80, 0x7F
@@ -89,7 +89,7 @@ class Trail(Frozen):
     """Of the media of all segments before: the number of the first one behind them."""
     segments: int = Field(ge=1, le=SEGMENTS)
     prompts: tuple[str, ...]
-    """The captions of its segments, each once."""
+    """The captions of its segments, each once, as far as there is room."""
     packed: bytes = Field(default=b"", exclude=True)
     """The lines, oldest first; then the rungs, newest first."""
 

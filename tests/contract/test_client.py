@@ -23,6 +23,7 @@ from serving.client import (
     Unavailable,
     Video,
     WaitTimeout,
+    calls,
     create_request,
 )
 from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest
@@ -132,7 +133,9 @@ async def test_what_is_not_there_cannot_be_downloaded(client: AsyncClient, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-async def test_videos_are_listed_extended_traced_and_deleted(client: AsyncClient) -> None:
+async def test_videos_are_listed_extended_traced_and_deleted(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = await made(client, create_request("x", seconds=1))
     longer = await made(client, create_request(seconds=1, extends=Extension(video_id=root.id)))
     assert [found.id async for found in client.list(limit=2)] == [longer.id, root.id]
@@ -140,6 +143,8 @@ async def test_videos_are_listed_extended_traced_and_deleted(client: AsyncClient
     assert [found async for found in client.list(limit=0)] == []
     lineage = await client.lineage(longer.id)
     assert [segment.video_id for segment in lineage.segments] == [root.id, longer.id]
+    monkeypatch.setattr(calls, "LINEAGE_PAGE", 1)
+    assert await client.lineage(longer.id) == lineage, "over as many pages as it takes"
     await client.delete(longer.id)
     with pytest.raises(NotFound, match=longer.id):
         await client.get(longer.id)

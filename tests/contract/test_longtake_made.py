@@ -78,8 +78,22 @@ async def test_extensions_chain_and_branch_and_their_lineage_says_so(client: Cli
     assert [segment.digest for segment in lineage.segments] == [*root.segments, *longer.segments, *longest.segments]
     assert [segment.start_frame for segment in lineage.segments] == [0, 17, 33, 49]
     assert lineage.duration.ToMilliseconds() == 65 * 1000 // 16
+    assert lineage.next_page_token == ""
+    for size, want in ((1, [1, 1, 1, 1]), (3, [3, 1]), (4, [4])):
+        pages = await _lineage_pages(client, longest.id, size)
+        assert [len(page.segments) for page in pages] == want
+        assert [segment for page in pages for segment in page.segments] == list(lineage.segments)
+        assert {page.duration.ToMilliseconds() for page in pages} == {lineage.duration.ToMilliseconds()}
     branched = await client.videos.GetLineage(videos_pb2.GetLineageRequest(id=other.id))
     assert [segment.digest for segment in branched.segments] == [root.segments[0], other.segments[0]]
+
+
+async def _lineage_pages(client: Client, video: str, size: int) -> list[videos_pb2.Lineage]:
+    pages = [await client.videos.GetLineage(videos_pb2.GetLineageRequest(id=video, page_size=size))]
+    while token := pages[-1].next_page_token:
+        request = videos_pb2.GetLineageRequest(id=video, page_size=size, page_token=token)
+        pages.append(await client.videos.GetLineage(request))
+    return pages
 
 
 async def test_an_own_video_is_recognised_by_url_by_file_and_by_an_uploaded_copy(client: Client) -> None:

@@ -15,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from serving.gen.longtake.v1 import files_pb2, jobs_pb2, models_pb2, videos_pb2
 from serving.gen.xai.api.v1 import files_pb2 as xai_files_pb2
 from serving.gen.xai.api.v1 import image_pb2, video_pb2
+from serving.paging import encode_token
 from serving.settings import Admission
 from tests.contract.longtake_door import CAT_URL, Client, Video, opened, refused, settings_for
 
@@ -110,6 +111,20 @@ async def test_an_extension_names_a_segment_of_its_video(client: Client) -> None
     stranger = await client.made("another")
     async with refused(grpc.StatusCode.INVALID_ARGUMENT, "GetLineage", "extends.segment"):
         await client.create(extends=videos_pb2.Extension(video_id=root.id, segment=stranger.segments[0]))
+    for nothing in ("f" * 64, "../x", root.segments[0].upper()):
+        async with refused(grpc.StatusCode.INVALID_ARGUMENT, "GetLineage", "extends.segment"):
+            await client.create(extends=videos_pb2.Extension(video_id=root.id, segment=nothing))
+
+
+async def test_a_page_of_a_lineage_is_asked_for_by_that_lineage_alone(client: Client) -> None:
+    video, other = await client.made(seconds=2), await client.made(seconds=2)
+    first = await client.videos.GetLineage(videos_pb2.GetLineageRequest(id=video.id, page_size=1))
+    with_size = videos_pb2.GetLineageRequest(id=video.id, page_size=-1)
+    async with refused(grpc.StatusCode.INVALID_ARGUMENT, "page_size"):
+        await client.videos.GetLineage(with_size)
+    for token in (first.next_page_token, "x", encode_token("-1", f"lineage of {other.id}")):
+        async with refused(grpc.StatusCode.INVALID_ARGUMENT, "page_token"):
+            await client.videos.GetLineage(videos_pb2.GetLineageRequest(id=other.id, page_token=token))
 
 
 async def test_a_resent_create_with_a_request_id_is_the_same_video(client: Client) -> None:

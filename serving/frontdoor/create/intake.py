@@ -139,8 +139,9 @@ class Intake:
         head = await segments.get(record.head)
         if not segment or segment == record.head:
             return OwnParent(OwnSource(video=video, segment=record.head), head)
-        if any(known.digest == segment for known in await segments.path(head)):
-            return OwnParent(OwnSource(video=video, segment=segment), await segments.get(segment))
+        named = await segments.on_path(head, segment)
+        if named is not None:
+            return OwnParent(OwnSource(video=video, segment=segment), named)
         raise InvalidArgument(f"{field}.segment", f"{segment!r} is no segment of {video}: GetLineage lists them")
 
     async def _finished(self, tenant: str, video: str, field: str) -> JobRecord:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import InvalidArgument
-from serving.paging import decode_token, encode_token, opaque, page_size, read_opaque
+from serving.paging import decode_token, encode_token, opaque, page_size, position_in, read_opaque
 
 
 @given(st.text(st.characters(codec="ascii")))
@@ -30,5 +30,13 @@ def test_what_is_no_token_of_this_list_is_refused_by_its_field(token: str) -> No
 
 def test_a_page_has_twenty_items_unless_it_is_asked_for_others() -> None:
     assert [page_size(asked) for asked in (0, 7, 100, 1000)] == [20, 7, 100, 100]
+    assert [page_size(asked, most=10, unset=30) for asked in (0, 7, 100)] == [30, 7, 10]
     with pytest.raises(InvalidArgument, match="page_size"):
         page_size(-1)
+
+
+@pytest.mark.parametrize("position", ["-1", "1e9", "²", "0x1", "1" * 400, "x"])
+def test_a_number_that_is_none_is_refused(position: str) -> None:
+    assert position_in(encode_token("37", "lineage"), "lineage") == 37
+    with pytest.raises(InvalidArgument, match="page_token"):
+        position_in(opaque(f"lineage:{position}") if position.isascii() else position, "lineage")

@@ -27,6 +27,10 @@ from serving.requests import Kind
 from serving.segments.path import PathSegment
 
 SURFACE = "longtake.v1"
+LINEAGE_PAGE = 1000
+"""Segments of a page of a lineage, at most."""
+UNPAGED_LINEAGE = 3600
+"""Segments for who does not ask for pages: as many as an hour has."""
 _KINDS = {
     videos_pb2.Video.KIND_UNSPECIFIED: Kind.VIDEO,
     videos_pb2.Video.KIND_VIDEO: Kind.VIDEO,
@@ -89,12 +93,15 @@ class VideosService:
         return videos_pb2.DeleteVideoResponse()
 
     async def GetLineage(self, request: videos_pb2.GetLineageRequest, call: Call) -> videos_pb2.Lineage:
-        """Root first."""
-        path, head = await self.videos.lineage(call.caller, request.id)
-        lineage = videos_pb2.Lineage(segments=[segment_message(segment) for segment in path])
-        if head is not None:
+        """Root first, page by page."""
+        size = page_size(request.page_size, most=LINEAGE_PAGE, unset=UNPAGED_LINEAGE)
+        found = await self.videos.lineage(call.caller, request.id, size=size, token=request.page_token)
+        lineage = videos_pb2.Lineage(
+            segments=[segment_message(segment) for segment in found.segments], next_page_token=found.next_token
+        )
+        if found.head is not None:
             length = Duration()
-            length.FromMilliseconds(head.total_frames * 1000 // head.track.fps)
+            length.FromMilliseconds(found.head.total_frames * 1000 // found.head.track.fps)
             lineage.duration.CopyFrom(length)
         return lineage
 
