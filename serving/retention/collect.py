@@ -42,7 +42,8 @@ before what they name. A record that cannot be read might need anything, so its 
 
 **What is remembered cannot have changed.** What an earlier collection found of a manifest, a page or an old record is
 not read again; `mark.py` says why that is the same as reading it. Memory holds 64 bits for each living key of one
-tenant, and some 150 bytes of each of its manifests, pages and old records: what is remembered of them.
+tenant, and some 140 bytes of each of its manifests, pages and old records: what is remembered of them. For a tenant of
+a million videos of one segment that is 0.3 GB, and not much more in the collection that reads them for the first time.
 """
 
 from __future__ import annotations

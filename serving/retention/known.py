@@ -65,25 +65,25 @@ class Reach:
 class _Run:
     """One object of the cache."""
 
-    def __init__(self, key: str, data: bytes) -> None:
+    def __init__(self, key: str, data: bytes, *, met: bool = False) -> None:
         _, self.count = _HEAD.unpack_from(data)
         self.key = key
-        self.met = bytearray(self.count)
+        self.met = bytearray([met]) * self.count
         """1 for what was asked for."""
-        self._data = data
+        self.data = data
         places = _HEAD.size + self.count * NAME_BYTES
         self._places = array("Q", data[places : places + 8 * self.count])
 
     def name(self, number: int) -> bytes:
         at = _HEAD.size + number * NAME_BYTES
-        return self._data[at : at + NAME_BYTES]
+        return self.data[at : at + NAME_BYTES]
 
     def find(self, name: bytes) -> int | None:
         at = bisect_left(range(self.count), name, key=self.name)
         return at if at < self.count and self.name(at) == name else None
 
     def reach(self, number: int) -> Reach:
-        return Reach.decode(self._data, self._places[number])
+        return Reach.decode(self.data, self._places[number])
 
 
 class Known:
@@ -95,6 +95,8 @@ class Known:
         self._runs: list[_Run] = []
         self._useless: list[str] = []
         self._learned: dict[bytes, Reach] = {}
+        self._sealed: list[_Run] = []
+        """Of what was learned, as much as fills a run."""
 
     async def load(self) -> None:
         """Read what earlier collections learned."""
@@ -110,16 +112,24 @@ class Known:
 
     def get(self, name: bytes) -> Reach | None:
         """What is known of it."""
-        for run in self._runs:
+        return self.meet(name)[0]
+
+    def meet(self, name: bytes) -> tuple[Reach | None, bool]:
+        """What is known of it, and whether this collection has met it before."""
+        for run in (*self._runs, *self._sealed):
             number = run.find(name)
             if number is not None:
-                run.met[number] = 1
-                return run.reach(number)
-        return self._learned.get(name)
+                before, run.met[number] = run.met[number], 1
+                return run.reach(number), bool(before)
+        return self._learned.get(name), name in self._learned
 
     def learn(self, name: bytes, reach: Reach) -> None:
         """Remember it."""
         self._learned[name] = reach
+        if len(self._learned) == MOST_ENTRIES:  # a run takes a third of the memory
+            data = _encode(self._learned)
+            self._sealed.append(_Run(self._key(data), data, met=True))
+            self._learned = {}
 
     async def save(self) -> None:
         """Write what was learned, after a collection that met all that there is."""
@@ -131,6 +141,8 @@ class Known:
             for run in self._runs
             if 2 * sum(run.met) < run.count or (run.count < MOST_ENTRIES and len(small) >= MOST_RUNS)
         ]
+        for run in self._sealed:
+            await self._store.put_if_absent(run.key, run.data)
         written = {await self._put(run) for run in _batches(self._entries(joined))}
         for run in joined:
             if run.key not in written:
@@ -146,9 +158,12 @@ class Known:
 
     async def _put(self, entries: Mapping[bytes, Reach]) -> str:
         data = _encode(entries)
-        key = keys.mark(self._tenant, hashlib.sha256(data).hexdigest())
+        key = self._key(data)
         await self._store.put_if_absent(key, data)
         return key
+
+    def _key(self, data: bytes) -> str:
+        return keys.mark(self._tenant, hashlib.sha256(data).hexdigest())
 
 
 def _batches(entries: Iterator[tuple[bytes, Reach]]) -> Iterator[dict[bytes, Reach]]:

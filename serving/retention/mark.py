@@ -53,7 +53,8 @@ class Mark:
         self._segments = Segments(collection.store, tenant)
         self._blobs = Blobs(collection.store, tenant)
         self._known = Known(collection.store, tenant)
-        self._walked: set[bytes] = set()
+        self._unknown: set[bytes] = set()
+        """Names that are being read, or that cannot be."""
 
     async def run(self) -> None:
         """Read the roots, and follow them. Those whose time is over are deleted on the way."""
@@ -180,15 +181,16 @@ class Mark:
         names = list(reach.leads_to)
         while names:
             name = names.pop()  # exact: two that are mixed up here would cost the one its parents
-            if name in self._walked:
+            found, met = self._known.meet(name)
+            if met or name in self._unknown:
                 continue
-            self._walked.add(name)
-            found = self._known.get(name) or await self._read(name)
+            found = found or await self._read(name)
             self.live.add_ids(found.needs)
             names += found.leads_to
 
     async def _read(self, name: bytes) -> Reach:
         """What a manifest or page needs, from the store."""
+        self._unknown.add(name)
         kind, digest = name[:1], name[1:].hex()
         key = keys.segment(self.tenant, digest) if kind == _SEGMENT else keys.page(self.tenant, digest)
         try:
@@ -197,6 +199,7 @@ class Mark:
             self._damage(key, error.message)
             return Reach(id_of(key))
         self._known.learn(name, reach)
+        self._unknown.remove(name)
         return reach
 
     async def _segment(self, key: str, digest: str) -> Reach:

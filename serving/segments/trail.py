@@ -25,8 +25,8 @@ from pydantic import Field
 from serving.frozen import Frozen
 
 SEGMENTS = 37
-"""Of a full trail: 3,600 segments are then read in 98 reads, and a full one is less than a tenth of what the making of a
-small segment writes."""
+"""Of a full trail: 3,600 segments are then read in 98 reads, and a full one is less than a tenth of what the making of
+a small segment writes."""
 PROMPT_BYTES = 512
 """Of the captions that a trail holds, for the same reason. One may be longer, if it is the only one."""
 _LINE = struct.Struct(">32s32s17sIHB")

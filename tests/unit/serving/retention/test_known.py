@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ import pytest
 
 from serving.errors import NotFound
 from serving.retention import known
+from serving.retention.known import Known, Reach
 from serving.store import keys
 from serving.store.base import Versioned
 from tests.unit.serving.retention.clocked_store import Clock, ClockedStore
@@ -163,3 +165,28 @@ async def test_many_runs_become_one(
     assert set(reads) == {"marks"}
     for video in made:
         await videos.whole(video.id)
+
+
+async def test_what_a_collection_learns_takes_little_more_than_it_takes_to_write_down(
+    store: ClockedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many are learned as fill several runs: all but the last ones are packed."""
+    monkeypatch.setattr(known, "MOST_ENTRIES", 2000)
+    names = [b"s" + hashlib.sha256(str(number).encode()).digest() for number in range(20_000)]
+    learning = Known(store, TENANT)
+    tracemalloc.start()
+    try:
+        for number, name in enumerate(names):
+            learning.learn(name, Reach(number.to_bytes(8, "big") * 7, (bytes(33),)))
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken / len(names) < 200
+    assert learning.meet(names[0])[1], "it was learned now"
+    await learning.save()
+    later = Known(store, TENANT)
+    await later.load()
+    assert [later.meet(name) for name in names] == [
+        (Reach(number.to_bytes(8, "big") * 7, (bytes(33),)), False) for number in range(len(names))
+    ]
+    assert later.meet(names[0])[1], "it was met before"
