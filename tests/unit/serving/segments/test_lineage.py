@@ -221,6 +221,12 @@ async def test_a_caption_longer_than_a_trail_holds_costs_no_read_as_long_as_it_i
     assert store.reads["segments"] == 1
 
 
+async def test_the_form_of_manifests_with_trails_stays(store: Store) -> None:
+    """A later version that writes others reads these all the same, and extends them without renaming what it read."""
+    made = await grown(Segments(store, "a"), None, 3 * SEGMENTS + 3, prompt=_prompt)
+    assert made[-1].digest() == "c8fa8be52749e41354d1c09f2baa31ade30102634711c761ba8ba202db0c5691"
+
+
 async def test_branches_keep_their_own_way(store: Store) -> None:
     segments = Segments(store, "a")
     trunk = await grown(segments, None, 2 * SEGMENTS + 5)
@@ -233,10 +239,11 @@ async def test_branches_keep_their_own_way(store: Store) -> None:
 
 
 async def test_a_video_of_the_version_with_pages_is_read_and_extended(store: CountedStore) -> None:
-    """Its bytes are as they were: these digests are that version's."""
     segments = PagedSegments(store, "a")
     old = await grown_in_pages(segments, None, 3 * PAGE + STEP + 3)
-    assert {key.key.rpartition("/")[2] async for key in store.list("t/a/pages/")} >= {old[-1].earlier.page}  # type: ignore[union-attr]
+    assert old[-1].digest() == "a56eaa50b1ad2b661a311738c09e7872656f985a9f9fd81a9fbb0417eaef22c3", (
+        "the code of commit 972808d made this of the same segments: every byte of manifests and pages is in it"
+    )
     new = await grown(segments, old[-1], SEGMENTS * 2 + 3)
     made = [*old, *new]
     want = [segment_of(m) for m in made]
@@ -248,8 +255,6 @@ async def test_a_video_of_the_version_with_pages_is_read_and_extended(store: Cou
         assert head.fragments == head.depth + 1
     for start in (0, len(old) - 2, len(old) - 1, len(old), len(old) + 1, len(made) - 2):
         assert await segments.path(new[-1], start, start + 3) == want[start : start + 3]
-    again = await grown_in_pages(segments, None, 3 * PAGE + STEP + 3)
-    assert again == old
 
 
 @pytest.mark.parametrize("length", [3, STEP + 5, PIECE + 1, 3 * PIECE + 40])
