@@ -47,6 +47,8 @@ _ON_THE_WAY = (
 )
 _NAMED = re.compile(r"ServeReplica:[^:\s]*:(\w+)|Deployment\(name='(\w+)'")
 """How Ray calls a replica's actor, and how Serve calls a deployment."""
+_ACTOR = re.compile(r"actor_id: (\w+)")
+"""Ray's number of the actor that died, as the error's text has it."""
 _NEVER_RAN = "never ran"
 
 
@@ -82,12 +84,19 @@ def _is_told_of_death(error: BaseException) -> bool:
 
 def _dead(error: BaseException, called: StageName) -> LongtakeError:
     if not isinstance(error, ActorDiedError):
-        return StageLost(f"its worker died ({_line(error)})", stage=_stage_in(error) or called)
+        return _lost(error, called)
     if error.actor_init_failed or _NEVER_RAN in str(error):
         return _away(error, called, "no_replica")
     if error.preempted:
         return _away(error, called, "unreachable", may_have_begun=True)
-    return StageLost(f"its worker died ({_line(error)})", stage=_stage_in(error) or called)
+    return _lost(error, called)
+
+
+def _lost(error: BaseException, called: StageName) -> StageLost:
+    died = _ACTOR.search(_text(error))
+    return StageLost(
+        f"its worker died ({_line(error)})", stage=_stage_in(error) or called, died=died[1] if died else ""
+    )
 
 
 def _away(error: BaseException, called: StageName, cause: AwayCause, *, may_have_begun: bool = False) -> StageAway:

@@ -6,7 +6,8 @@ one after the other.
     the stage is away   → the call waits at `stage_gate.py`, and nothing is counted
     a worker died       → the next attempt begins, and that is counted since the job last got further: so a long video
                           may outlive many workers, and a job that ends its workers without getting anywhere comes to an
-                          end; `suspects.py` sees that it takes no other with it
+                          end; `suspects.py` sees that it takes no other with it; a death that several of its
+                          calls are told of is counted once
     the stage keeps ending everybody's workers → it counts as away, and what was counted for it is taken back
 """
 
@@ -60,6 +61,8 @@ class Attempt:
         self._notes: list[Event] = []
         self._reached = (0, 0)
         """Segment and step at the losses so far, the furthest."""
+        self._dead: set[str] = set()
+        """Replicas whose death is dealt with: a slice and a render call that takes latents there both hear of it."""
         self._before = record.crashes
         """Crashes that are no loss of this row: what remains when the stage is at fault."""
         self._excused: dict[CountedWork, int] = {}
@@ -180,8 +183,16 @@ class Attempt:
         *,
         alone: bool,
     ) -> None:
-        """A worker of `stage` died: the next attempt begins, after a pause. Raises `Crashed` after too many."""
+        """A worker of `stage` died: the next attempt begins, after a pause, unless it did for this death.
+
+        Raises `Crashed` after too many.
+        """
         self._context.metrics.add(WORKERS_LOST, stage=stage)
+        if gone.died in self._dead:
+            await asyncio.sleep(_PAUSE_S)
+            return
+        if gone.died:
+            self._dead.add(gone.died)
         reached = (len(self.record.segments), 0) if at is None else (at.segment, at.step)
         if reached > self._reached:
             self._reached, self._before, counted = reached, 0, 1

@@ -46,10 +46,14 @@ class StageLost(LongtakeError):
 
     reason = "STAGE_LOST"
 
-    def __init__(self, message: str, *, stage: StageName | None = None) -> None:
-        """`stage`: whose replica it was, where that is known; a stage may have asked for another one's result."""
+    def __init__(self, message: str, *, stage: StageName | None = None, died: str = "") -> None:
+        """`stage`: whose replica it was, where that is known; a stage may have asked for another one's result.
+
+        `died`: which replica it was, where that is known for sure. It dies once, and several calls are told of it.
+        """
         super().__init__(message)
         self.stage = stage
+        self.died = died
 
 
 class StageAway(LongtakeError):

@@ -132,13 +132,14 @@ class Pool:
 class _Promise:
     """A `Ref`: a value that lies with the replica that made it, and is lost with it."""
 
-    def __init__(self, made: asyncio.Task[tuple[Replica, Any]]) -> None:
+    def __init__(self, stage: CountedWork, made: asyncio.Task[tuple[Replica, Any]]) -> None:
+        self._stage = stage
         self._made = made
 
     async def value(self) -> Any:
         replica, value = await asyncio.shield(self._made)
         if not replica.process.alive:
-            raise StageLost(f"what {replica.id} held is lost")
+            raise StageLost(f"what {replica.id} held is lost", stage=_deployment(self._stage), died=replica.id)
         return value
 
 
@@ -157,7 +158,7 @@ class SimStages(StagesByName):
     def _refer(self, stage: CountedWork, work: StageCall[Any], *given: Ref, replica: str | None = None) -> Ref:
         made = asyncio.get_running_loop().create_task(self._made(stage, work, *given, replica=replica))
         made.add_done_callback(_looked_at)
-        return Ref(_Promise(made))
+        return Ref(_Promise(stage, made))
 
     async def _made(
         self, stage: CountedWork, work: StageCall[T], *given: Ref, replica: str | None = None
@@ -167,7 +168,13 @@ class SimStages(StagesByName):
         if pool.away is not None and (pool.away != "unreachable" or self._network.loses()):
             raise await self._refused(stage, pool.away)
         chosen = await pool.choose(replica)
-        value = await self._network.call(self._director, chosen.process, lambda: work(chosen.stages[stage], *values))
+        try:
+            value = await self._network.call(
+                self._director, chosen.process, lambda: work(chosen.stages[stage], *values)
+            )
+        except StageLost as lost:
+            died = "" if chosen.process.alive else chosen.id
+            raise StageLost(lost.message, stage=_deployment(stage), died=died) from lost
         if pool.away == "unreachable":
             raise await self._refused(stage, pool.away)
         return chosen, value
@@ -175,8 +182,11 @@ class SimStages(StagesByName):
     async def _refused(self, stage: CountedWork, cause: AwayCause) -> StageAway:
         """What `deployments/outcomes.py` makes of Serve's errors."""
         await asyncio.sleep(self._network.hop_s())
-        deployment: StageName = CONDITIONER if stage == INGEST else stage
-        return StageAway("away", cause=cause, stage=deployment, may_have_begun=cause == "unreachable")
+        return StageAway("away", cause=cause, stage=_deployment(stage), may_have_begun=cause == "unreachable")
+
+
+def _deployment(stage: CountedWork) -> StageName:
+    return CONDITIONER if stage == INGEST else stage
 
 
 def _looked_at(task: asyncio.Task[Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from ray import ActorID
 from ray.core.generated.common_pb2 import ActorDiedErrorContext, NodeDeathInfo  # type: ignore[attr-defined]
@@ -84,6 +86,28 @@ def test_a_worker_that_died_under_the_call_is_lost_to_its_own_stage(error: Excep
 
     assert isinstance(found, StageLost)
     assert found.stage == stage
+
+
+@pytest.mark.parametrize(
+    "carried",
+    [lambda died: died, _wrapped, lambda died: _wrapped(_upstream(died))],
+    ids=["alone", "wrapped", "upstream"],
+)
+def test_a_death_is_told_alike_to_all_whom_it_concerns(carried: Callable[[Exception], Exception]) -> None:
+    died = _died(CONDITIONER)
+
+    found = told(carried(died), DENOISER)
+
+    assert isinstance(found, StageLost)
+    assert (found.stage, found.died) == (CONDITIONER, died.actor_id)
+
+
+@pytest.mark.parametrize("error", [ActorDiedError(), WorkerCrashedError()], ids=_name)
+def test_of_a_death_that_names_no_replica_none_is_told(error: Exception) -> None:
+    found = told(error, DENOISER)
+
+    assert isinstance(found, StageLost)
+    assert found.died == ""
 
 
 _UNAVAILABLE = DeploymentUnavailableError(DeploymentID("renderer", "longtake"))

@@ -16,6 +16,7 @@ from serving.jobs.lease import Leases
 from serving.jobs.record import JobState
 from serving.requests import ForeignSource
 from serving.segments.lineage import Segments
+from serving.stage_names import DENOISER
 from serving.stages.contracts import PromptCall, PromptResult, StageLost
 from serving.store.blobs import Blobs
 from tests.unit.serving.director.conftest import TENANT, Office
@@ -109,6 +110,22 @@ async def test_attempts_that_are_lost_again_and_again_come_to_an_end(
     assert done.error is not None
     assert done.error.code == "WORKERS_CRASHED"
     assert [dead async for dead in DeadLetters(office.store).of(TENANT)] == [done.id]
+
+
+@pytest.mark.parametrize(("second", "crashes"), [("replica-1", 0), ("replica-2", 2)], ids=["one death", "two deaths"])
+async def test_a_death_that_two_calls_are_told_of_is_counted_once(
+    office: Office, monkeypatch: pytest.MonkeyPatch, second: str, crashes: int
+) -> None:
+    monkeypatch.setattr(attempt, "MAX_CRASHES", 2)
+    office.stages.faults["run_slice"] = [StageLost("gone", stage=DENOISER, died="replica-1")]
+    office.stages.faults["render"] = [StageLost("gone", stage=DENOISER, died=second)]
+    await office.director()
+
+    done = await office.ended(await office.job())
+
+    assert (done.state, done.crashes) == (JobState.FAILED if crashes else JobState.SUCCEEDED, crashes)
+    lost = [event.text for event in done.events if event.kind is EventKind.LOST]
+    assert (lost, done.attempt) == (["denoiser: gone"] * (1 + (second != "replica-1")), 1 + len(lost))
 
 
 async def test_an_input_that_keeps_killing_workers_is_quarantined(
