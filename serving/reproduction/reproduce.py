@@ -4,7 +4,7 @@
     2. a Director and the stages, in this process and on the same engines, run it: the very code that made it
     3. manifest by manifest, what came out is compared with what is stored
 
-The stored results, caches, checkpoints and leases are hidden, so that everything is computed anew from the prompt and
+The stored results, caches, checkpoints and leases are hidden, so that everything is computed anew from the caption and
 the pictures that the user gave; only the video that is extended is read. Nothing is written to the real store.
 `serving/cli/reproduce.py` calls it.
 """
@@ -120,9 +120,9 @@ async def _made(
 
 
 def _reset(record: JobRecord) -> JobRecord:
-    """The job as it was when it was asked for."""
-    asked = ("id", "tenant", "request", "plan", "priority", "created_ms")
-    return JobRecord.model_validate({name: getattr(record, name) for name in asked})
+    """The job as it was when it was asked for, and its caption: a language model may word it otherwise now."""
+    kept = ("id", "tenant", "request", "plan", "priority", "created_ms", "effective_prompt")
+    return JobRecord.model_validate({name: getattr(record, name) for name in kept})
 
 
 async def _segments(store: Store, overlay: Store, stored: JobRecord, made: JobRecord) -> list[Compared]:

@@ -15,9 +15,10 @@ from serving.media.still import png
 from serving.reproduction.reproduce import reproduce
 from serving.requests import Kind
 from serving.segments.lineage import Segments
-from serving.stages.contracts import StageLost
+from serving.stages.contracts import PromptCall, PromptResult, StageLost
 from serving.store.blobs import Blobs
 from tests.unit.serving.director.conftest import TENANT, Office, office, session
+from tests.unit.serving.director.plain import PlainStages
 
 pytestmark = pytest.mark.anyio
 __all__ = ["office", "session"]
@@ -50,6 +51,21 @@ async def test_text_extension_reference_and_image_are_reproduced(office: Office,
         assert found
         assert [digest.what for digest in found if not digest.equal] == []
     assert [entry async for entry in office.store.list(f"t/{TENANT}/")] == before
+
+
+async def test_a_video_is_made_again_from_its_caption_however_its_prompt_would_be_worded_now(
+    office: Office, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def write_prompt(stages: PlainStages, call: PromptCall) -> PromptResult:
+        return PromptResult("a green square moves up over a navy background middle")
+
+    monkeypatch.setattr(PlainStages, "write_prompt", write_prompt)  # as a language model would word it
+    job = await _job(office, session)
+
+    found = await reproduce(office.store, TENANT, job.id, session)
+
+    assert job.effective_prompt.startswith("a green square")
+    assert [digest.what for digest in found if not digest.equal] == []
 
 
 async def test_a_changed_segment_is_named(office: Office, session: Session) -> None:
