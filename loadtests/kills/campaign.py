@@ -18,6 +18,7 @@ from serving.errors import LongtakeError
 from serving.jobs.repository import Jobs
 from serving.local.embedded import Embedded
 from serving.retention.collect import collect_once
+from serving.retention.report import Report
 from serving.settings import Retention
 from serving.store import keys
 from serving.store.base import Store
@@ -45,6 +46,7 @@ class Campaign:
         self._tenants = tenants
         self._part = part
         self._random = Random(part.seed)
+        self._segments_collected = 0
 
     async def run(self, blows: int, clients: int) -> None:
         """All of it; what was found is in the part then."""
@@ -91,8 +93,8 @@ class Campaign:
             if not await self._strike(both):
                 continue
             name = " and ".join(sorted(blow.name for blow in both))
-            began, before = time.monotonic(), await self._committed()
-            while await self._committed() <= before:
+            began, before = time.monotonic(), await self.committed()
+            while await self.committed() <= before:
                 if time.monotonic() - began > RECOVERED_WITHIN_S:
                     raise Stuck(f"nothing was committed in {RECOVERED_WITHIN_S:.0f} s after {name}")
                 await asyncio.sleep(0.25)
@@ -103,10 +105,10 @@ class Campaign:
         hit = await asyncio.gather(*(strike(self._embedded.pid, blow, self._random) for blow in blows))
         return all(hit)
 
-    async def _committed(self) -> int:
-        """Segments that were ever committed, as far as they are there; collections take few."""
+    async def committed(self) -> int:
+        """Segments that were ever committed: those that are there, and those that a collection took."""
         counts = [sum([1 async for _ in self._store.list(keys.segments_of(tenant))]) for tenant in self._tenants]
-        return sum(counts) + self._part.collected
+        return sum(counts) + self._segments_collected
 
     async def _collect(self) -> None:
         """Collections beside the work."""
@@ -118,8 +120,13 @@ class Campaign:
             except LongtakeError as error:
                 print(f"collection given up: {error}", file=sys.stderr, flush=True)
                 continue
-            self._part.collections += 1
-            self._part.collected += sum(kind.collected.keys for kind in report.kinds.values())
+            self.count(report)
+
+    def count(self, report: Report) -> None:
+        """A collection has ended."""
+        self._part.collections += 1
+        self._part.collected += sum(kind.collected.keys for kind in report.kinds.values())
+        self._segments_collected += report.of("segments").collected.keys
 
     def _client(self, tenant: str) -> AsyncClient:
         return AsyncClient(self._embedded.ready.grpc, api_key=self._tenants[tenant])
