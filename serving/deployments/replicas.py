@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 from ray import serve
@@ -26,6 +26,7 @@ from serving.deployments.metrics_binding import RayRecorder
 from serving.director.director import Director
 from serving.director.messages import watch_response
 from serving.director.upkeep import collect_cycles_rarely
+from serving.errors import Unavailable
 from serving.gen.longtake.internal.v1 import director_pb2
 from serving.jobs.epoch import EpochLost, abandoned, take_epoch
 from serving.jobs.repository import Jobs
@@ -250,7 +251,10 @@ class DirectorReplica(_Replica):
     ) -> director_pb2.WakeResponse:
         """A front door made or changed a job."""
         self._admit(grpc_context)
-        return director_pb2.WakeResponse(epoch=self._director.wake(request.tenant, request.job))
+        try:
+            return director_pb2.WakeResponse(epoch=self._director.wake(request.tenant, request.job))
+        except Unavailable as ending:
+            _refuse(grpc_context, grpc.StatusCode.UNAVAILABLE, f"{ending.message}: try again")
 
     async def Watch(  # noqa: N802  (the proto's name)
         self, request: director_pb2.WatchRequest, grpc_context: RayServegRPCContext
@@ -290,7 +294,7 @@ class DirectorReplica(_Replica):
             _refuse(context, grpc.StatusCode.UNAVAILABLE, "this Director does not work any more: try again")
 
 
-def _refuse(context: RayServegRPCContext, code: grpc.StatusCode, message: str) -> None:
+def _refuse(context: RayServegRPCContext, code: grpc.StatusCode, message: str) -> NoReturn:
     context.set_code(code)
     context.set_details(message)
     # Serve sends the status of a call that raises, and drops that of a stream that ends without a message.

@@ -134,7 +134,10 @@ class Director:
     # ── what the ingress calls ──────────────────────────────────────────────────────────────────────────────────
 
     def wake(self, tenant: str, job: str) -> int:
-        """A job is new, or is to be cancelled. Returns the epoch that heard it."""
+        """A job is new, or is to be cancelled. Returns the epoch that heard it.
+
+        Raises `Unavailable` in the Director's last moments: another one is about to come, or has come.
+        """
         self._lookout.follow((tenant, job))
         return self._epoch.number
 

@@ -25,6 +25,8 @@ LONGEST_S = 30.0
 """An errand that takes longer is given up, and counts as met by a store that is away."""
 PAUSE_S = 1.0
 """After that, in its place: a store that comes back is not met by all at once."""
+RETRY_AFTER_S = 1.0
+"""Then the Director that follows is there."""
 
 Errand = Callable[[], Awaitable[None]]
 
@@ -56,7 +58,10 @@ class Errands:
         self._go_on()
 
     def ask(self, key: JobKey, what: str, errand: Errand) -> None:
-        """Do it in its tenant's turn. What is asked for already and has not begun is not done twice."""
+        """Do it in its tenant's turn. What is asked for already and has not begun is not done twice.
+
+        Raises `Unavailable` once the group is ending.
+        """
         asked = self._asked.get(key)
         if asked is not None:
             asked.setdefault(what, errand)
@@ -104,7 +109,11 @@ class Errands:
     def _begin(self, key: JobKey, work: Coroutine[None, None, None]) -> None:
         assert self._group is not None
         self._busy.add(key)
-        self._group.create_task(work)
+        try:
+            self._group.create_task(work)
+        except RuntimeError as ending:
+            work.close()
+            raise Unavailable("this Director is about to end", retry_after_s=RETRY_AFTER_S) from ending
 
     async def _doing(self, key: JobKey, what: str, errand: Errand) -> None:
         done = await self._done(key, what, errand)

@@ -73,7 +73,7 @@ class Lookout:
         """Running jobs that are still to be read in this round."""
 
     def follow(self, hint: JobKey) -> None:
-        """Look at the job that somebody spoke of, soon."""
+        """Look at the job that somebody spoke of, soon. Raises `Unavailable` when the Director is about to end."""
         self._aside.clear(hint)
         self._errands.ask(hint, "hear", partial(self._hear, hint))
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 import grpc
 
 from serving.director.messages import watch_response
+from serving.errors import Unavailable
 from serving.frontdoor.admission.backlog import Backlog
 from serving.frontdoor.admission.forecast import Forecast
 from serving.frontdoor.admission.gate import Gate
@@ -121,7 +122,7 @@ class _Line:
         try:
             async with asyncio.timeout(timeout):
                 await self._network.call(self._process, seat.process, wake)
-        except (StageLost, TimeoutError) as error:
+        except (StageLost, Unavailable, TimeoutError) as error:
             raise _failed(str(error)) from error
 
     def Watch(self, request: Any, *, metadata: Any) -> _Stream:  # noqa: N802  (gRPC's)

@@ -139,6 +139,39 @@ async def test_an_epoch_that_is_lost_ends_all() -> None:
     assert [type(error) for error in ended.value.exceptions] == [EpochLost]
 
 
+@pytest.mark.parametrize("over", [False, True], ids=["it is ending", "it has ended"])
+async def test_who_asks_in_the_last_moments_is_told_to_come_again(over: bool) -> None:
+    desk, told = Desk(), []
+
+    async def ask_when_it_ends() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            with pytest.raises(Unavailable) as refused:
+                desk.ask(("a", "late"))
+            told.append(refused.value.retry_after_s)
+
+    async def lose() -> None:
+        raise EpochLost("a newer one")
+
+    async def work() -> None:
+        async with asyncio.TaskGroup() as group:
+            desk.errands.open(group)
+            if not over:
+                group.create_task(ask_when_it_ends())
+                await _settle()
+            desk.errands.ask(("a", "job"), "hear", lose)
+
+    with pytest.raises(ExceptionGroup):
+        await work()
+    if over:
+        with pytest.raises(Unavailable) as refused:
+            desk.ask(("a", "late"))
+        told.append(refused.value.retry_after_s)
+
+    assert told == [module.RETRY_AFTER_S]
+
+
 @pytest.mark.parametrize("trouble", ["away", "silent"])
 async def test_an_errand_that_the_store_keeps_from_its_end_is_done_again(
     trouble: str, monkeypatch: pytest.MonkeyPatch
