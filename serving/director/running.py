@@ -54,6 +54,7 @@ class RunningJobs:
         self._on_end = on_end
         self._running: dict[JobKey, Running] = {}
         self._losses: Counter[JobKey] = Counter()
+        """In a row, of jobs that run or wait."""
 
     def __len__(self) -> int:
         return len(self._running)
@@ -127,6 +128,8 @@ class RunningJobs:
         self._losses[key] += 1
         pause = min(LONGEST_PAUSE_S, 0.25 * 2 ** self._losses[key])
         self._waiting.put(running.record, not_before=asyncio.get_running_loop().time() + pause)
+        for other in [key for key in self._losses if key not in self._waiting and key not in self._running]:
+            del self._losses[other]  # it ended while it waited
 
     async def _give_up(self, record: JobRecord, why: str) -> None:
         """Its model was taken out of this installation."""

@@ -13,7 +13,7 @@ Director begins with everybody equal.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 LAG_S = 2.0
 """How far one tenant may get ahead of another that waits, in engine seconds at weight 1: some jobs' worth. Less would
@@ -88,14 +88,6 @@ class Shares:
         if not self._present:  # the machine is idle: all that is past is forgiven
             self._floor = max(self._floor, self._virtual[tenant])
         self._advance()
-
-    def present(self, tenants: Collection[str]) -> None:
-        """Exactly these have work now: new ones arrive, then the others leave."""
-        now = set(tenants)
-        for tenant in now - self._present:
-            self.arrived(tenant)
-        for tenant in self._present - now:
-            self.left(tenant)
 
     def least(self, count: int, among: Callable[[str], bool]) -> list[str]:
         """So many of those present, the least served first."""

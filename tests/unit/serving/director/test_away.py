@@ -10,6 +10,7 @@ import pytest
 from serving.director.attempt import MAX_CRASHES
 from serving.director.stage_gate import LOOK_EVERY_S
 from serving.director.stage_health import LONGEST_PAUSE_S
+from serving.errors import Unavailable
 from serving.jobs.history import EventKind
 from serving.jobs.ids import new_id
 from serving.jobs.record import JobState
@@ -349,5 +350,27 @@ def test_a_death_that_a_reference_brought_counts_for_the_stage_that_died() -> No
         gauges = bureau.gauges.values.items()
         away = {labels[0] for (name, *labels), value in gauges if name == "longtake_stage_away" and value}
         assert away == {CONDITIONER}
+
+    Bureau().run(play)
+
+
+def test_losses_of_jobs_that_end_while_they_wait_are_forgotten() -> None:
+    async def play(bureau: Bureau) -> None:
+        async def fails(called: StageName, whose: str) -> None:
+            raise Unavailable("the stage's own store is away")
+
+        bureau.stages.trouble = fails
+        jobs = [await bureau.job() for _ in range(5)]
+        await asyncio.sleep(60)
+        assert bureau.director is not None
+        losses = bureau.director._running._losses
+        assert set(losses) == {job.key for job in jobs}
+
+        for job in jobs[1:]:
+            await bureau.jobs.transition(await bureau.now_of(job), cancel_requested=True)
+            bureau.director.wake(*job.key)
+        await asyncio.sleep(60)
+
+        assert set(losses) == {jobs[0].key}
 
     Bureau().run(play)

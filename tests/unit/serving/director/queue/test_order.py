@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from serving.director.queue.order import Work, arrange, due_ms, to_start
 from serving.director.queue.shares import Shares
-from tests.unit.serving.director.queue.works import NOW, arranged, names_of, work_of
+from tests.unit.serving.director.queue.works import NOW, arranged, names_of, present, work_of
 
 
 def test_the_job_that_is_due_first_goes_first() -> None:
@@ -42,7 +42,7 @@ def test_each_place_says_why() -> None:
 
 def test_who_waits_for_those_that_had_less_is_told_so_while_it_runs_too() -> None:
     shares = Shares(lag_s=1.0)
-    shares.present(["ahead", "behind"])
+    present(shares, ["ahead", "behind"])
     shares.charge("ahead", 1.5)
     running = work_of("x", due=60, tenant="ahead")._replace(running=True)
 
@@ -70,7 +70,7 @@ def test_two_servers_can_be_in_time_with_what_one_cannot() -> None:
 
 def test_a_tenant_that_is_ahead_waits_while_another_has_work() -> None:
     shares = Shares(lag_s=1.0)
-    shares.present(["ahead", "behind"])
+    present(shares, ["ahead", "behind"])
     shares.charge("ahead", 1.5)
 
     ranked = arranged(work_of("x", due=3, tenant="ahead"), work_of("y", due=60, tenant="behind"), shares=shares)
@@ -80,7 +80,7 @@ def test_a_tenant_that_is_ahead_waits_while_another_has_work() -> None:
 
 def test_within_the_lag_deadlines_decide() -> None:
     shares = Shares(lag_s=1.0)
-    shares.present(["ahead", "behind"])
+    present(shares, ["ahead", "behind"])
     shares.charge("ahead", 0.9)
 
     ranked = arranged(work_of("x", due=3, tenant="ahead"), work_of("y", due=60, tenant="behind"), shares=shares)
@@ -90,7 +90,7 @@ def test_within_the_lag_deadlines_decide() -> None:
 
 def test_a_tenant_that_is_ahead_does_not_yield_where_that_would_make_its_job_late() -> None:
     shares = Shares(lag_s=1.0)
-    shares.present(["ahead", "behind"])
+    present(shares, ["ahead", "behind"])
     shares.charge("ahead", 1.5)
     jobs = work_of("tight", due=2, tenant="ahead"), work_of("loose", due=9, tenant="ahead")
 
@@ -101,7 +101,7 @@ def test_a_tenant_that_is_ahead_does_not_yield_where_that_would_make_its_job_lat
 
 def test_far_ahead_it_yields_in_any_case() -> None:
     shares = Shares(lag_s=1.0)
-    shares.present(["ahead", "behind"])
+    present(shares, ["ahead", "behind"])
     shares.charge("ahead", 5.0)
 
     ranked = arranged(work_of("x", due=2, tenant="ahead"), work_of("y", 2, due=60, tenant="behind"), shares=shares)
@@ -121,7 +121,7 @@ def test_a_flood_of_short_jobs_does_not_push_a_neighbours_long_one_out() -> None
 
 def test_an_urgent_job_is_first_though_its_tenant_is_somewhat_ahead() -> None:
     shares = Shares(lag_s=1.0)
-    shares.present(["ahead", "behind"])
+    present(shares, ["ahead", "behind"])
     shares.charge("ahead", 3.0)
 
     ranked = arranged(work_of("x", tenant="ahead", priority=0), work_of("y", tenant="behind"), shares=shares)
@@ -131,7 +131,7 @@ def test_an_urgent_job_is_first_though_its_tenant_is_somewhat_ahead() -> None:
 
 def test_marking_everything_urgent_beats_the_others_only_up_to_a_bound() -> None:
     shares = Shares(lag_s=1.0)
-    shares.present(["ahead", "behind"])
+    present(shares, ["ahead", "behind"])
     shares.charge("ahead", 5.0)
 
     ranked = arranged(work_of("x", tenant="ahead", priority=0), work_of("y", tenant="behind"), shares=shares)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from serving.director.queue.order import OVERDRAFT_LAGS, TURN_EVERY_MS, Work, arrange
 from serving.director.queue.shares import Shares
-from tests.unit.serving.director.queue.works import NOW, arranged, names_of, work_of
+from tests.unit.serving.director.queue.works import NOW, arranged, names_of, present, work_of
 
 # ── what holds for all ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -36,7 +36,7 @@ def test_the_order_does_not_depend_on_how_the_jobs_were_listed(
     jobs: list[Work], random: Random, servers: int, ahead: float
 ) -> None:
     shares = Shares()
-    shares.present("abc")
+    present(shares, "abc")
     shares.charge("a", ahead)
     shuffled = list(jobs)
     random.shuffle(shuffled)
@@ -90,7 +90,7 @@ def _served(
     now, left = NOW, {job.job: job for job in jobs}
     for step in range(steps):
         left |= {job.job: job for job in arrivals(step, now)}
-        shares.present({job.tenant for job in left.values()})
+        present(shares, {job.tenant for job in left.values()})
         (first,) = arrange(left.values(), now_ms=now, shares=shares, limit=1)
         job = first.work
         now += round(1000 * STEP_S)

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.director.queue.shares import CREDIT_LAGS, REMEMBERED, Shares
+from tests.unit.serving.director.queue.works import present
 
 
 def test_a_tenant_of_twice_the_weight_ages_half_as_fast() -> None:
     shares = Shares({"heavy": 2.0})
-    shares.present(["heavy", "light"])
+    present(shares, ["heavy", "light"])
     start = shares.virtual("light")
 
     shares.charge("heavy", 4.0)
@@ -49,7 +50,7 @@ def test_one_newcomers_credit_gives_the_next_one_no_more() -> None:
 
 def test_leaving_and_coming_back_at_once_gains_nothing() -> None:
     shares = Shares(lag_s=1.0)
-    shares.present(["stays", "hops"])
+    present(shares, ["stays", "hops"])
     shares.charge("hops", 5.0)
     before = shares.virtual("hops")
 
@@ -63,9 +64,9 @@ def test_who_had_an_idle_machine_to_himself_pays_nothing_for_it_later() -> None:
     shares = Shares(lag_s=1.0)
     shares.arrived("alone")
     shares.charge("alone", 1000.0)
-    shares.present([])
+    present(shares, [])
 
-    shares.present(["alone", "other"])
+    present(shares, ["alone", "other"])
 
     assert shares.virtual("alone") - shares.virtual("other") == CREDIT_LAGS
 
@@ -112,7 +113,7 @@ def test_nobody_ever_stands_further_behind_the_present_minimum_than_the_credit(
             shares.charge(str(who), seconds)
         else:
             there = set(who)
-            shares.present(there)
+            present(shares, there)
         assert all(shares.virtual(name) >= before[name] for name in "abcd"), "virtual time never runs backwards"
         if there:
             lowest = min(shares.virtual(name) for name in there)

@@ -16,7 +16,7 @@ from serving.director.queue.shares import Shares
 from serving.director.queue.waiting import WaitingJobs
 from serving.director.queue.window import window
 from serving.jobs.active import Active
-from tests.unit.serving.director.queue.works import NOW
+from tests.unit.serving.director.queue.works import NOW, present
 
 WORK_S = 1.0
 _numbers = itertools.count()
@@ -32,7 +32,7 @@ def add(line: WaitingJobs, tenant: str, *, due: float | None = None, priority: i
 
 def shares_of(line: WaitingJobs, leads: dict[str, float] | None = None) -> Shares:
     shares = Shares()
-    shares.present({job.tenant for job in line})
+    present(shares, {job.tenant for job in line})
     for tenant, seconds in (leads or {}).items():
         shares.charge(tenant, seconds)
     return shares

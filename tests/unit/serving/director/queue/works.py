@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from serving.director.queue.order import TURN_EVERY_MS, TURN_MS, Ranked, Work, arrange
 from serving.director.queue.shares import Shares
 
@@ -15,9 +17,17 @@ def work_of(job: str, remaining: float = 1.0, due: float | None = None, *, tenan
     return Work(tenant, job, fields.pop("priority", 5), deadline, fields.pop("created", NOW), remaining)
 
 
+def present(shares: Shares, tenants: Collection[str]) -> None:
+    """Exactly these have work now: new ones arrive, then the others leave."""
+    for tenant in sorted({*tenants} - shares._present):
+        shares.arrived(tenant)
+    for tenant in sorted(shares._present - {*tenants}):
+        shares.left(tenant)
+
+
 def arranged(*work: Work, now: int = NOW, shares: Shares | None = None, servers: int = 1) -> list[Ranked]:
     shares = shares or Shares()
-    shares.present({job.tenant for job in work})
+    present(shares, {job.tenant for job in work})
     return arrange(work, now_ms=now, shares=shares, servers=servers)
 
 
