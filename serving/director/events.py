@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 
 from serving.jobs.ids import JobKey
@@ -48,6 +48,10 @@ class Batch:
     events: tuple[FeedEvent, ...]
     whys: Mapping[JobKey, str] | None = None
     """Why jobs have their places in the queue, or do not go on; all that is told of that; None: as it was told last."""
+    held: Collection[JobKey] = ()
+    """Those of them that wait for a stage that is away."""
+    away: bool = False
+    """A stage is: all other jobs that wait wait for it too."""
 
 
 class Feed:
@@ -66,6 +70,8 @@ class Feed:
         self._away = ""
         self.whys: Mapping[JobKey, str] = {}
         """As they will be told next."""
+        self.held: Collection[JobKey] = frozenset()
+        """As of `Batch`."""
         self._rankings = 0
         self._closed = False
         self._news = asyncio.Event()
@@ -113,6 +119,8 @@ class Feed:
         behind = f"; {self._away}" if self._away else ""
         whys = {job: why if why == _RUNNING else why + behind for job, why in self._places.items()}
         whys.update(self._held_up)
+        queued = (job for job, why in self._places.items() if self._away and why != _RUNNING)
+        self.held = frozenset((*queued, *self._held_up))
         if whys != self.whys:
             self.whys, self._rankings = whys, self._rankings + 1
 
@@ -146,7 +154,9 @@ class Feed:
                     whys, rankings = self.whys, self._rankings
                 beats, first = self._beats, False
                 at = self._cursor
-                yield Batch(self.epoch, at, continuous and events is not None, events or (), whys)
+                yield Batch(
+                    self.epoch, at, continuous and events is not None, events or (), whys, self.held, bool(self._away)
+                )
                 continuous = True
                 continue
             left = ends - asyncio.get_running_loop().time()

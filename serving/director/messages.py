@@ -16,13 +16,16 @@ def watch_response(batch: Batch) -> director_pb2.WatchResponse:
         cursor=batch.cursor,
         continuous=batch.continuous,
         events=map(_event, batch.events),
-        places=None if batch.whys is None else _places(batch.whys),
+        places=None if batch.whys is None else _places(batch, batch.whys),
     )
 
 
-def _places(whys: Mapping[JobKey, str]) -> director_pb2.JobPlaces:
-    places = (director_pb2.JobPlace(tenant=tenant, job=job, why=why) for (tenant, job), why in whys.items())
-    return director_pb2.JobPlaces(jobs=places)
+def _places(batch: Batch, whys: Mapping[JobKey, str]) -> director_pb2.JobPlaces:
+    places = (
+        director_pb2.JobPlace(tenant=key[0], job=key[1], why=why, held_up=key in batch.held)
+        for key, why in whys.items()
+    )
+    return director_pb2.JobPlaces(jobs=places, stage_away=batch.away)
 
 
 def _event(event: FeedEvent) -> director_pb2.JobEvent:

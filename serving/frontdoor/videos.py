@@ -83,6 +83,10 @@ class Videos:
         """Why a job has its place in the queue, as the Director says; empty if it does not."""
         return self._cache.why(record.key)
 
+    def held_up(self, record: JobRecord) -> bool:
+        """Whether a job waits for a stage that is away, as the Director says: nobody knows for how long."""
+        return self._cache.held_up(record.key)
+
     async def get(self, caller: Caller, video: str) -> JobRecord:
         """A video's record."""
         return (await self.view(caller, video)).record

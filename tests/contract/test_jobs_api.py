@@ -142,13 +142,17 @@ async def test_the_queue_shows_what_waits(client: Client, store: Store, jobs: jo
     await client.videos.CancelVideo(videos_pb2.CancelVideoRequest(id=record.id))
 
 
-async def test_the_queue_says_why_a_job_waits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("away", ["", "the stage denoiser is away"])
+async def test_the_queue_says_why_a_job_waits_and_predicts_no_end_while_a_stage_is_away(
+    tmp_path: Path, away: str
+) -> None:
     settings = settings_for(tmp_path)
     async with opened(settings) as client:
         store = await open_store(str(tmp_path / "store"), probe=False)
         waiting = await _left_half_done(client, store)
         feed = Feed(epoch=1)
         feed.ranked({(TENANT, waiting.id): "over its share"})
+        feed.held_up({}, away)
         stub: jobs_pb2_grpc.JobsAsyncStub = jobs_pb2_grpc.JobsStub(client.channel)
         async with serving(Ingress(feed, await shared_secret(store, DIRECTOR_TOKEN))) as address:
             await announce_director(store, address)
@@ -159,7 +163,9 @@ async def test_the_queue_says_why_a_job_waits(tmp_path: Path) -> None:
                     if job.why:
                         break
                     await asyncio.sleep(0.05)
-    assert job.why == "over its share"
+    assert job.why == "; ".join(filter(None, ("over its share", away)))
+    assert job.remaining_seconds > 0
+    assert (job.HasField("predicted_start_time"), job.HasField("predicted_end_time")) == (not away, not away)
 
 
 async def test_the_life_of_a_job_is_told_in_order(

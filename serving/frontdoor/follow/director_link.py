@@ -145,7 +145,10 @@ class DirectorLink:
         for event in message.events:
             self._apply(event)
         if message.HasField("places"):
-            self._cache.ranked({(place.tenant, place.job): place.why for place in message.places.jobs})
+            places = {(place.tenant, place.job): place for place in message.places.jobs}
+            held = {key for key, place in places.items() if place.held_up}
+            whys = {key: place.why for key, place in places.items()}
+            self._cache.ranked(whys, held, away=message.places.stage_away)
         self._cache.vouch()
         self._metrics.set(WATCH_CONNECTED, 1)
 

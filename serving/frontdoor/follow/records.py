@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from serving.errors import NotFound
@@ -35,6 +35,8 @@ class RecordCache:
         self._kept: Recent[JobKey, Kept] = Recent(most_bytes)
         self._vouched_at = float("-inf")
         self._whys: Mapping[JobKey, str] = {}
+        self._held: Collection[JobKey] = ()
+        self._away = False
         self._waiting: dict[JobKey, set[asyncio.Future[None]]] = {}
 
     @property
@@ -46,13 +48,20 @@ class RecordCache:
         """Nothing was missed until now."""
         self._vouched_at = self._clock()
 
-    def ranked(self, whys: Mapping[JobKey, str]) -> None:
-        """Why jobs have their places in the queue; of all others it is not known any more."""
-        self._whys = whys
+    def ranked(self, whys: Mapping[JobKey, str], held: Collection[JobKey] = (), *, away: bool = False) -> None:
+        """Why jobs have their places in the queue; of all others it is not known any more.
+
+        `held`: those that wait for a stage that is away; `away`: a stage is, and all of which nothing is said wait too.
+        """
+        self._whys, self._held, self._away = whys, held, away
 
     def why(self, key: JobKey) -> str:
         """Why a job has its place in the queue; empty if the Director does not say."""
         return self._whys.get(key, "") if self.vouched else ""
+
+    def held_up(self, key: JobKey) -> bool:
+        """Whether the Director says that it waits for a stage that is away."""
+        return self.vouched and (key in self._held or (self._away and key not in self._whys))
 
     def lookup(self, key: JobKey) -> View | None:
         """The view, if it can be answered from memory now."""
@@ -101,7 +110,7 @@ class RecordCache:
     def forget_running(self) -> None:
         """Something may have been missed: believe nothing that is not final. What is older still is known for that."""
         self._vouched_at = float("-inf")
-        self._whys = {}
+        self._whys, self._held, self._away = {}, (), False
         for key, known in self._kept.items():
             if not known.state.terminal:
                 known.outdated = True

@@ -60,8 +60,9 @@ class JobsService:
             if record.id in expected:
                 prediction = expected[record.id]
                 job.remaining_seconds = prediction.seconds[DENOISER]
-                job.predicted_start_time.FromMilliseconds(prediction.start_ms)
-                job.predicted_end_time.FromMilliseconds(prediction.end_ms)
+                if not self.videos.held_up(record):
+                    job.predicted_start_time.FromMilliseconds(prediction.start_ms)
+                    job.predicted_end_time.FromMilliseconds(prediction.end_ms)
                 job.why = self.videos.why(record)
             jobs.append(job)
         return jobs_pb2.ListJobsResponse(jobs=jobs)

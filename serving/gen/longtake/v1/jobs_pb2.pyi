@@ -84,7 +84,9 @@ class Job(_message.Message):
     def video(self) -> _videos_pb2.Video: ...
     @_builtins.property
     def predicted_start_time(self) -> _timestamp_pb2.Timestamp:
-        """When it is expected to start (or did) and to end, as things stand now. Not set for dead letters."""
+        """When it is expected to start (or did) and to end, as things stand now. Not set for dead letters,
+        and for jobs that wait for a stage that is away: nobody knows when it is back.
+        """
 
     @_builtins.property
     def predicted_end_time(self) -> _timestamp_pb2.Timestamp: ...

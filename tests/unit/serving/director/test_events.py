@@ -109,6 +109,18 @@ async def test_why_jobs_wait_is_told_at_once_and_then_with_a_beat_when_it_has_ch
     assert other.whys == {("studio", "vid_b"): "next"}
 
 
+async def test_who_waits_for_a_stage_that_is_away_is_said_and_who_goes_on_is_not_among_them() -> None:
+    goes_on, stands, waits = (("studio", name) for name in ("vid_a", "vid_b", "vid_c"))
+    feed = Feed(epoch=1)
+    feed.ranked({goes_on: "running", stands: "running", waits: "next"})
+    calm = await anext(feed.watch(0, 1, seconds=5))
+    feed.held_up({stands: "the renderer is away"}, "the renderer is away")
+    troubled = await anext(feed.watch(0, 1, seconds=5))
+
+    assert (calm.held, calm.away) == (frozenset(), False)
+    assert (troubled.held, troubled.away) == ({stands, waits}, True)
+
+
 async def test_however_often_the_queue_is_ordered_nothing_is_told_without_a_beat(record: JobRecord) -> None:
     feed = Feed(epoch=1)
     watching = feed.watch(0, 1, seconds=5)

@@ -128,6 +128,9 @@ class JobPlaces(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOBS_FIELD_NUMBER: _builtins.int
+    STAGE_AWAY_FIELD_NUMBER: _builtins.int
+    stage_away: _builtins.bool
+    """A stage is away, and all that wait and are not named here wait for it."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobPlace]:
         """These and no others."""
@@ -136,10 +139,11 @@ class JobPlaces(_message.Message):
         self,
         *,
         jobs: _abc.Iterable[Global___JobPlace] | None = ...,
+        stage_away: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "stage_away", b"stage_away"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -152,20 +156,24 @@ class JobPlace(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
+    HELD_UP_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     job: _builtins.str
     why: _builtins.str
     """In words: see `Job.why` of `longtake.v1`."""
+    held_up: _builtins.bool
+    """It waits for a stage that is away, and nobody knows for how long."""
     def __init__(
         self,
         *,
         tenant: _builtins.str = ...,
         job: _builtins.str = ...,
         why: _builtins.str = ...,
+        held_up: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "tenant", b"tenant", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held_up", b"held_up", "job", b"job", "tenant", b"tenant", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

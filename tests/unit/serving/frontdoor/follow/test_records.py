@@ -101,6 +101,19 @@ def test_a_break_in_the_stream_forgets_all_that_is_not_final(cache: RecordCache)
     assert cache.why(key(running)) == "", "an earlier Director said so, and this one may not say at all"
 
 
+def test_while_a_stage_is_away_all_wait_for_it_but_those_of_whom_the_director_says_otherwise(
+    cache: RecordCache,
+) -> None:
+    goes_on, stands, unknown = (("studio", name) for name in ("vid_a", "vid_b", "vid_c"))
+    cache.ranked({goes_on: "running", stands: "the renderer is away"}, {stands}, away=True)
+    assert not cache.held_up(stands), "nobody vouches for it"
+    cache.vouch()
+    assert [cache.held_up(job) for job in (goes_on, stands, unknown)] == [False, True, True]
+
+    cache.ranked({goes_on: "running", stands: "running"})
+    assert not any(cache.held_up(job) for job in (goes_on, stands, unknown))
+
+
 def test_steps_make_a_new_view_so_that_rendered_answers_never_lie(cache: RecordCache) -> None:
     cache.vouch()
     running = record(state=JobState.RUNNING, phase=Phase.DENOISING, version=2)
