@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import inspect
 import itertools
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
@@ -96,7 +97,10 @@ class SimLoop(asyncio.AbstractEventLoop):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
 
     def forget(self) -> None:
-        """Let go of all that is left, once the run is over."""
+        """Let go of all that is left, once the run is over. A task that never took its first step warns of nothing."""
+        for _, task in self.tasks:
+            if not task.done():
+                _close_unbegun(task.get_coro())
         self.tasks.clear()
         self._timers.clear()
         self.busy.clear()
@@ -260,6 +264,16 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Tasks that failed unheard are found by `unheard`."""
+
+
+def _close_unbegun(work: object) -> None:
+    """And what it would have awaited: a coroutine that was handed to it."""
+    if not inspect.iscoroutine(work) or inspect.getcoroutinestate(work) != inspect.CORO_CREATED:
+        return
+    handed = list(work.cr_frame.f_locals.values()) if work.cr_frame is not None else []
+    work.close()
+    for inner in handed:
+        _close_unbegun(inner)
 
 
 def _where(task: asyncio.Task[Any]) -> str:

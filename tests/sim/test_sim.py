@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import re
 import subprocess
 import sys
+import warnings
+from collections.abc import Coroutine
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
 from serving.errors import Unavailable
 from tests.sim.chance import Chance, Faults
+from tests.sim.loop import SimLoop
 from tests.sim.plants import BUGS
 from tests.sim.plants.plant import told
 from tests.sim.play import play
+from tests.sim.process import Process
 from tests.sim.seams import prepared
 from tests.sim.shape import Shape
 from tests.sim.store import SimStore
@@ -87,6 +94,30 @@ def test_a_world_is_not_at_rest_while_a_create_may_still_take_effect() -> None:
 
     assert not there
     assert "late" in world.disk.objects
+
+
+def test_what_never_took_its_first_step_is_let_go_without_a_warning() -> None:
+    loop = SimLoop(Random(1))  # type: ignore[abstract]  # what it lacks nobody asks for
+    process = Process(loop, "short-lived")
+
+    async def life() -> None:
+        await asyncio.sleep(1.0)
+
+    async def watched(work: Coroutine[Any, Any, None]) -> None:
+        await work
+
+    async def die_at_once() -> None:
+        process.spawn(life())
+        process.spawn(watched(life()))
+        process.kill()
+
+    loop.run(die_at_once(), limit_s=1.0)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        loop.forget()
+        gc.collect()
+
+    assert [str(warning.message) for warning in said] == []
 
 
 def test_a_disturbance_lasts_as_long_as_what_goes_wrong() -> None:
