@@ -2,7 +2,7 @@
 
 `keeper.py` starts it, and `local/up.py` reads how far it is (`reports.py`); the process's own output, with that of all
 replicas, is the log. It ends on SIGTERM, and Ray with it; on SIGHUP it replaces every replica, the new ones
-first.
+first, and tries again when that fails.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ray.serve.schema import ApplicationStatusOverview, ServeDeploySchema
 
 from serving.deployments.app import APPLICATION, config
 from serving.deployments.given_up import LOOK_EVERY_S, GivenUp
+from serving.deployments.roll_out import RollOut
 from serving.errors import SettingsError
 from serving.logs import configure, logger
 from serving.reports import Reports
@@ -94,22 +95,29 @@ def _run(settings: Settings, reports: Reports, temp: Path) -> None:
     # SIGTERM raises here; SIGHUP asks for a roll-out. A simple queue may be put into by a signal handler.
     hangups: queue.SimpleQueue[int] = queue.SimpleQueue()
     signal.signal(signal.SIGHUP, lambda number, _: hangups.put(number))
-    given_up = GivenUp()
+    given_up, roll_out = GivenUp(), RollOut()
     for generation in itertools.count(1):
-        why = _reason_to_deploy(hangups, given_up)
+        why = reason_to_deploy(hangups, given_up, roll_out)
         logger("host").info("replacing all replicas", generation=generation, why=why)
         try:
             _deploy(config(settings, grpc_port=grpc_port, http_port=http_port, generation=generation))
+            roll_out.succeeded()
         except DeploymentFailed as error:  # Serve keeps the old replicas
-            logger("host").error("the roll-out failed", generation=generation, reason=str(error))
+            again_s = roll_out.failed(time.monotonic())
+            logger("host").error("the roll-out failed", generation=generation, reason=str(error), again_in_s=again_s)
 
 
-def _reason_to_deploy(hangups: queue.SimpleQueue[int], given_up: GivenUp) -> str:
-    """Wait until every replica is to be replaced: somebody asks for it, or Serve has given a stage up."""
+def reason_to_deploy(hangups: queue.SimpleQueue[int], given_up: GivenUp, roll_out: RollOut) -> str:
+    """Wait until every replica is to be replaced: somebody asks for it, or the last roll-out failed, or Serve has given
+    a stage up.
+    """
     while True:
         with contextlib.suppress(queue.Empty):
             hangups.get(timeout=LOOK_EVERY_S)
+            roll_out.asked()
             return "asked for"
+        if roll_out.due(time.monotonic()):
+            return "the last roll-out failed"
         application = _application()
         if application is not None and (stages := given_up.due(application, time.monotonic())):
             return f"Serve starts no replica any more of: {', '.join(stages)}"
