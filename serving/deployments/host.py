@@ -32,6 +32,7 @@ from serving.deployments.app import APPLICATION, config
 from serving.deployments.given_up import LOOK_EVERY_S, GivenUp
 from serving.deployments.roll_out import RollOut
 from serving.errors import SettingsError
+from serving.local.process_tree import kill_descendants
 from serving.logs import configure, logger
 from serving.reports import Reports
 from serving.runtime_keys import announce_director
@@ -73,15 +74,7 @@ class DeploymentFailed(Exception):
 
 
 def _run(settings: Settings, reports: Reports, temp: Path) -> None:
-    reports.say("starting Ray")
-    ray.init(
-        address="local",
-        num_cpus=os.cpu_count(),
-        object_store_memory=OBJECT_STORE_BYTES,
-        include_dashboard=False,
-        configure_logging=False,
-        _temp_dir=str(temp),
-    )
+    start_ray(temp, reports)
     signal.signal(signal.SIGTERM, _stop)  # Ray has put its own in its place
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     refuse_shared_directory(settings.store, nodes=len(nodes))
@@ -105,6 +98,40 @@ def _run(settings: Settings, reports: Reports, temp: Path) -> None:
         except DeploymentFailed as error:  # Serve keeps the old replicas
             again_s = roll_out.failed(time.monotonic())
             logger("host").error("the roll-out failed", generation=generation, reason=str(error), again_in_s=again_s)
+
+
+def start_ray(temp: Path, reports: Reports) -> None:
+    """Ray gives its processes half a minute to come up, which an overloaded machine may exceed: then once more.
+
+    Raises `DeploymentFailed`.
+    """
+    reports.say("starting Ray")
+    try:
+        _init_ray(temp)
+    except Exception as error:  # noqa: BLE001  (Ray raises just that)
+        logger("host").warning("Ray did not start: once more", reason=str(error))
+        ray.shutdown()
+        kill_descendants()
+        reports.say("starting Ray once more")
+        _init_ray_at_last(temp)
+
+
+def _init_ray_at_last(temp: Path) -> None:
+    try:
+        _init_ray(temp)
+    except Exception as error:
+        raise DeploymentFailed(f"Ray did not start: {error}") from error
+
+
+def _init_ray(temp: Path) -> None:
+    ray.init(
+        address="local",
+        num_cpus=os.cpu_count(),
+        object_store_memory=OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        configure_logging=False,
+        _temp_dir=str(temp),
+    )
 
 
 def reason_to_deploy(hangups: queue.SimpleQueue[int], given_up: GivenUp, roll_out: RollOut) -> str:

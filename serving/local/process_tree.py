@@ -1,7 +1,8 @@
 """A tree of processes that ends together: whatever its members start, nothing is left behind.
 
-`up.py` is the one user. The process becomes the reaper of all its descendants (Linux), so that what a dying child
-leaves is still found; children run in sessions of their own, so that a Ctrl-C reaches only us, and die when we do.
+`up.py` and `deployments/keeper.py` have one. The process becomes the reaper of all its descendants (Linux), so that
+what a dying child leaves is still found; children run in sessions of their own, so that a Ctrl-C reaches only us, and
+die when we do.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -116,6 +118,18 @@ def descendants(root: int) -> list[int]:
     for pid in found:
         found.extend(child for child, (parent, _) in processes.items() if parent == pid)
     return [pid for pid in found[1:] if processes[pid][1] != "Z"]
+
+
+def kill_descendants() -> None:
+    """Kill all that this process started, and what that did. Raises `RuntimeError` when something cannot be killed."""
+    for _ in range(_KILL_ROUNDS):
+        left = descendants(os.getpid())
+        if not left:
+            return
+        for pid in left:
+            _kill(pid)
+        time.sleep(_ROUND_S)
+    raise RuntimeError(f"not killed: {descendants(os.getpid())}")
 
 
 def _processes() -> dict[int, tuple[int, str]]:
