@@ -73,7 +73,8 @@ class JobRun:
     async def cancel(self) -> None:
         """Tell the Denoiser; the caller stops the run itself."""
         if self._denoiser is not None:
-            await self._stages.cancel(CancelCall(self._record.id, self._denoiser, self._record.epoch))
+            record = self._record
+            await self._stages.cancel(CancelCall(record.id, self._denoiser, record.epoch, record.attempt))
 
     # ── videos ──────────────────────────────────────────────────────────────────────────────────────────────────
 

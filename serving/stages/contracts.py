@@ -239,6 +239,8 @@ class CancelCall:
     replica: str
     epoch: int | None = None
     """Of the Director that sends it: a replica that knows a newer one does nothing. None from an earlier version."""
+    attempt: int = 0
+    """Its slices that come later than this are not run either. 0 from an earlier version, which names none."""
 
 
 @dataclass(frozen=True)

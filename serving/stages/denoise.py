@@ -73,6 +73,8 @@ class Denoiser:
         self._policy = policy or CheckpointPolicy()
         self._unsaved: OrderedDict[SegmentKey, float] = OrderedDict()
         """Compute seconds since the last checkpoint."""
+        self._cancelled: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        """Of jobs that were stopped lately, epoch and attempt: a slice of it may still be on its way here."""
         self._writing: dict[SegmentKey, asyncio.Task[None]] = {}
         """Checkpoints on their way to the store, at most one of each segment."""
 
@@ -100,6 +102,8 @@ class Denoiser:
             ref = self._finished[key][1]
             return SliceResult(call.steps, done=True, replica=self._replica, latents=ref, from_step=call.steps)
         state, restored = await self._state(call, conditions)
+        if (call.epoch, call.attempt) <= self._cancelled.get(call.job, (0, 0)):
+            return SliceResult(0, done=False, replica=self._replica, cancelled=True)
         from_step = state.step
         self._leases.begin(call.job, call.attempt, call.epoch, segment=call.segment, step=state.step)
         try:
@@ -150,6 +154,10 @@ class Denoiser:
         if call.epoch is not None and call.epoch < self._leases.epoch:
             _log.info("cancellation of a Director that was replaced", job=call.job, epoch=call.epoch)
             return
+        self._cancelled[call.job] = call.epoch or 0, call.attempt
+        self._cancelled.move_to_end(call.job)
+        while len(self._cancelled) > COUNTED:
+            self._cancelled.popitem(last=False)
         self._loop.cancel(call.job)
         self._leases.let_go(call.job)
         for key in [key for key in self._finished if key[0] == call.job]:

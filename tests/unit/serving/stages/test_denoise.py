@@ -193,11 +193,27 @@ async def test_only_a_director_that_was_not_replaced_cancels(
     assert again.from_step == (0 if stops else 40)
 
 
+@pytest.mark.parametrize(
+    ("epoch", "attempt", "runs"), [(2, 3, False), (2, 4, True), (3, 3, True)], ids=["its own", "next", "another's"]
+)
+async def test_a_slice_that_comes_after_its_cancellation_is_not_run(
+    loaded: Loaded, denoiser: Denoiser, epoch: int, attempt: int, runs: bool
+) -> None:
+    conditions = await conditions_of(loaded)
+    before = calls(loaded, "dit")
+
+    await denoiser.cancel(CancelCall("job", "one", 2, 3))
+    late = await denoiser.run_slice(_slice(epoch=epoch, attempt=attempt), conditions)
+
+    assert (late.cancelled, late.done, calls(loaded, "dit") > before) == (not runs, runs, runs)
+
+
 def test_a_cancellation_of_an_earlier_version_is_read() -> None:
     earlier = CancelCall.__new__(CancelCall)
     earlier.__dict__.update(job="job", replica="one")  # what unpickling does
 
-    assert pickle.loads(pickle.dumps(earlier)).epoch is None
+    found = pickle.loads(pickle.dumps(earlier))
+    assert (found.epoch, found.attempt) == (None, 0)
 
 
 async def test_cancelling_forgets_what_was_finished(loaded: Loaded, denoiser: Denoiser) -> None:
