@@ -49,6 +49,7 @@ from serving.stages.contracts import (
 from serving.stages.interface import Ref
 from serving.store import keys
 from serving.store.base import Listed, Versioned
+from serving.store.lanes import Lane, lane_of
 
 PAGE = 1000
 _DIGEST = "0" * 64
@@ -71,6 +72,8 @@ class PacedStore:
         self._keys: list[str] = []
         self._modified: dict[str, int] = {}
         self._now_ms = now_ms
+        self._lanes = {lane: asyncio.Semaphore(lane.value) for lane in Lane}
+        """The shipped stores have so many threads."""
 
     def lay(self, key: str, data: bytes) -> None:
         """Put an object here at once, or another one in its place."""
@@ -142,9 +145,10 @@ class PacedStore:
 
     async def _travel(self, call: str, key: str) -> None:
         self.calls[call, key.partition("/")[0]] += 1
-        if key in self.hangs:
-            await asyncio.Event().wait()
-        await asyncio.sleep(self.round_trip_s)
+        async with self._lanes[lane_of(key)]:
+            if key in self.hangs:
+                await asyncio.Event().wait()
+            await asyncio.sleep(self.round_trip_s)
         error = self.fault(call, key)
         if error is not None:
             raise error

@@ -17,7 +17,7 @@ import pytest
 from serving.errors import StoreUnfit, Unavailable
 from serving.store import keys
 from serving.store.base import Store
-from serving.store.lanes import LARGE
+from serving.store.lanes import Lane
 from serving.store.open import open_store
 from serving.store.s3.store import S3Store
 from tests import servers
@@ -238,7 +238,7 @@ def test_uploads_that_crawl_keep_no_record_and_no_lease_waiting(relay: tuple[Fau
             await store.put_if_absent(key, b"1")
         uploads = [
             asyncio.create_task(store.put_if_absent(keys.blob("a", f"{number:064d}"), b"x"))
-            for number in range(2 * LARGE)
+            for number in range(2 * Lane.LARGE.value)
         ]
         try:
             async with asyncio.timeout(15):  # less than the time that a server has to answer an upload

@@ -8,23 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from serving.store import keys, lanes
+from serving.store import keys
 from serving.store.base import Store, Versioned
 from serving.store.directory import DirectoryStore
-from serving.store.lanes import Lanes
+from serving.store.lanes import Lane, Lanes, lane_of
 
 BLOB, RECORD, LEASE = keys.blob("a", "0" * 64), keys.job("a", "vid_1"), keys.lease("vid_1", 1)
 
 
 @pytest.mark.parametrize(
-    ("stuck", "calls", "free"),
-    [(BLOB, lanes.LARGE, (RECORD, LEASE)), (RECORD, lanes.RECORDS, (LEASE,))],
+    ("stuck", "full", "free"),
+    [(BLOB, Lane.LARGE, (RECORD, LEASE)), (RECORD, Lane.RECORDS, (LEASE,))],
     ids=["blobs", "records"],
 )
-def test_a_lane_that_is_full_holds_up_no_smaller_one(stuck: str, calls: int, free: tuple[str, ...]) -> None:
+def test_a_lane_that_is_full_holds_up_no_smaller_one(stuck: str, full: Lane, free: tuple[str, ...]) -> None:
     async def run() -> None:
         lane, latch = Lanes("test"), threading.Event()
-        blocked = [asyncio.create_task(lane.run(stuck, latch.wait)) for _ in range(2 * calls)]
+        blocked = [asyncio.create_task(lane.run(stuck, latch.wait)) for _ in range(2 * full.value)]
         try:
             async with asyncio.timeout(30):
                 for key in free:
@@ -48,9 +48,9 @@ def test_every_kind_of_key_has_its_lane() -> None:
     ]
     pulses = [LEASE, keys.EPOCH, keys.SWEEP, keys.DIRECTOR_ADDRESS]
     records = [RECORD, keys.jobs_of("a"), keys.ACTIVE, keys.TENANTS, keys.job_by_time("a", 1, "vid_1"), "probe/x"]
-    assert all(keys.may_be_large(key) and not keys.is_pulse(key) for key in large)
-    assert all(keys.is_pulse(key) and not keys.may_be_large(key) for key in pulses)
-    assert not any(keys.is_pulse(key) or keys.may_be_large(key) for key in records)
+    assert {lane_of(key) for key in large} == {Lane.LARGE}
+    assert {lane_of(key) for key in pulses} == {Lane.PULSES}
+    assert {lane_of(key) for key in records} == {Lane.RECORDS}
 
 
 class StuckBlobs(DirectoryStore):
@@ -74,7 +74,7 @@ def test_a_record_is_read_while_all_threads_of_blobs_are_stuck(tmp_path: Path) -
         await store.open()
         for key in (BLOB, RECORD, LEASE):
             await store.put_if_absent(key, b"1")
-        reads = [asyncio.create_task(store.get(BLOB)) for _ in range(2 * lanes.LARGE)]
+        reads = [asyncio.create_task(store.get(BLOB)) for _ in range(2 * Lane.LARGE.value)]
         others = [asyncio.create_task(asyncio.to_thread(store.latch.wait)) for _ in range(64)]
         try:
             await _answers(store)
