@@ -120,7 +120,7 @@ class Ledger:
         epoch = self._epoch_of(by)
         if before is None:
             must(record.version == 1, f"{record.id}: its first version is {record.version}")
-            there = any(_is_active_key(key, record) for key in self._disk.objects)
+            there = any(_is_active_key(key, record) for key in self._disk.names("active/"))
             must(there, f"{record.id}: the record is there before its active/ key: no Director would ever see it")
             self.jobs[record.id] = Job(record, self._loop.now, self._loop.now)
             self.reach.wrote(record)
@@ -322,8 +322,8 @@ class Ledger:
     def _left(self) -> list[str]:
         """Active keys of jobs that are there. Those of creates that died before their record are tolerated."""
         left = []
-        for key in self._disk.objects:
-            job = self.jobs.get(key.rpartition("/")[2]) if key.startswith("active/") else None
+        for key in self._disk.names("active/"):
+            job = self.jobs.get(key.rpartition("/")[2])
             if job is not None:
                 left.append(f"  {key} ({job.record.state})")
         return left

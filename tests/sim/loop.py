@@ -42,19 +42,21 @@ class OutOfTime(Exception):
 class _Task(asyncio.Task[T]):
     """Its hash is a number that is drawn in order, so that sets of tasks are walked alike in every run."""
 
+    __slots__ = ("number",)
+    number: int
+
     def __hash__(self) -> int:
         return self.number
-
-    number = 0
 
 
 class _Future(asyncio.Future[T]):
     """As `_Task`."""
 
+    __slots__ = ("number",)
+    number: int
+
     def __hash__(self) -> int:
         return self.number
-
-    number = 0
 
 
 class SimLoop(asyncio.AbstractEventLoop):
@@ -87,8 +89,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(self)
         try:
             main = self.world.spawn(work, "main")
-            while not main.done():
-                self._turn(limit_s)
+            self._until(main.done, limit_s)
             return main.result()
         finally:
             asyncio._set_running_loop(None)
@@ -105,40 +106,38 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._timers.clear()
         self.busy.clear()
 
-    def _turn(self, limit_s: float) -> None:
-        """Run one callback; with none ready, go to the next timer."""
-        busy = self.busy
-        if not busy:
-            self._jump(limit_s)
-            return
-        at = int(self._random() * len(busy)) if len(busy) > 1 else 0
-        process = busy[at]
-        ready = process.ready
-        if not ready or process.stopped:
-            self._unqueue(at)
-            return
-        if self._shuffle and len(ready) > 1:
-            ready.rotate(-int(self._random() * len(ready)))
-        handle = ready.popleft()
-        if not ready:
-            self._unqueue(at)
-        self._current = process
-        self.turns += 1
-        if self.turns > self._busy_at:
-            raise Busy(f"{MOST_AT_ONCE} turns, and no time goes by; {process} goes on and on")
-        handle.run()
+    def _until(self, done: Callable[[], bool], limit_s: float) -> None:
+        """Run one callback after the other; with none ready, go to the next timer. All that a world does runs here."""
+        busy, draw, shuffle = self.busy, self._random, self._shuffle
+        while not done():
+            if not busy:
+                self._jump(limit_s)
+                continue
+            at = int(draw() * len(busy)) if len(busy) > 1 else 0
+            process = busy[at]
+            ready = process.ready
+            runs = ready and not process.stopped
+            if runs:
+                if shuffle and len(ready) > 1:
+                    ready.rotate(-int(draw() * len(ready)))
+                handle = ready.popleft()
+            if not runs or not ready:
+                process.queued = False
+                busy[at] = busy[-1]
+                busy.pop()
+            if runs:
+                self._current = process
+                self.turns += 1
+                if self.turns > self._busy_at:
+                    raise Busy(f"{MOST_AT_ONCE} turns, and no time goes by; {process} goes on and on")
+                if not handle._cancelled:
+                    handle._context.run(handle._callback, *handle._args)
 
     def queue(self, process: Process) -> None:
         """It has something ready, or may go on."""
         if process.ready and not process.queued and not process.stopped:
             process.queued = True
             self.busy.append(process)
-
-    def _unqueue(self, at: int) -> None:
-        busy = self.busy
-        busy[at].queued = False
-        busy[at] = busy[-1]
-        busy.pop()
 
     def _jump(self, limit_s: float) -> None:
         timers = self._timers
@@ -193,9 +192,13 @@ class SimLoop(asyncio.AbstractEventLoop):
     def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> Any:
         if context is None:
             context = copy_context()
-        handle = Handle(context.get(PROCESS, self.world), callback, args, context, self.now)
-        if not self._closed:
-            self._make_ready(handle)
+        process = context.get(PROCESS, self.world)
+        handle = Handle(process, callback, args, context, self.now)
+        if process.alive and not self._closed:
+            process.ready.append(handle)
+            if not process.queued and not process.stopped:
+                process.queued = True
+                self.busy.append(process)
         return handle
 
     call_soon_threadsafe = call_soon
@@ -207,8 +210,8 @@ class SimLoop(asyncio.AbstractEventLoop):
             context = copy_context()
         process = context.get(PROCESS, self.world)
         handle = Handle(process, callback, args, context, when)
-        due = (when - process.started) / process.rate
         if not self._closed:
+            due = (when - process.started) / process.rate
             heapq.heappush(self._timers, (due, next(self._numbers), handle))
         return handle
 
@@ -253,8 +256,8 @@ class SimLoop(asyncio.AbstractEventLoop):
             future.set_exception(error)
         return future
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = staticmethod(bool)
+    """False; whoever makes a future asks."""
 
     def is_running(self) -> bool:
         return not self._closed

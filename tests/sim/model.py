@@ -8,6 +8,7 @@ Director, no store and no slices.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,7 +91,7 @@ class TinyFamily:
         return Denoising(
             latents=_numbers(f"{seed}/{segment}".encode(), (count, 2, 1, 1)),
             step=0,
-            times=np.linspace(1, 0, steps + 1, dtype=np.float32),
+            times=_TIMES[steps],
             packed={"given": _numbers(known, (1, 2, 1, 1))},
         )
 
@@ -108,6 +109,10 @@ class TinyFamily:
         raise NotImplementedError
 
 
+_TIMES = {
+    steps: np.linspace(1, 0, steps + 1, dtype=np.float32)
+    for steps in range(CAPABILITIES.steps.min, CAPABILITIES.steps.max + 1)
+}
 FAMILY = TinyFamily()
 
 
@@ -210,6 +215,5 @@ def expected(record: JobRecord, parent: Made | None, picture_of: Callable[[str, 
 
 def _numbers(seed: bytes, shape: tuple[int, ...]) -> Array:
     """Floats in 0..1 that hang on every bit of `seed`."""
-    count = int(np.prod(shape))
-    raw = hashlib.shake_128(seed).digest(count)
+    raw = hashlib.shake_128(seed).digest(math.prod(shape))
     return (np.frombuffer(raw, np.uint8).astype(np.float32) / np.float32(255)).reshape(shape)

@@ -93,7 +93,3 @@ class Handle:
 
     def when(self) -> float:
         return self._when
-
-    def run(self) -> None:
-        if not self._cancelled:
-            self._context.run(self._callback, *self._args)

@@ -6,6 +6,7 @@ the other replacements in for the time of one world. They are process-wide, so o
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import random
@@ -31,6 +32,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _decode = JobRecord.decode.__func__  # type: ignore[attr-defined]
+_encode = JobRecord.encode
 
 
 @contextmanager
@@ -39,6 +41,7 @@ def installed(loop: SimLoop, seed: str) -> Iterator[None]:
     drawn = random.Random(f"{seed}/secrets")
     clock = types.SimpleNamespace(monotonic=loop.time)
     records: dict[bytes, JobRecord] = {}
+    written: dict[int, tuple[JobRecord, bytes]] = {}
 
     def decode(cls: type[JobRecord], data: bytes) -> JobRecord:
         """Records never change, and the same bytes are read again and again."""
@@ -46,6 +49,13 @@ def installed(loop: SimLoop, seed: str) -> Iterator[None]:
         if found is None:
             found = records[data] = _decode(cls, data)
         return found
+
+    def encode(self: JobRecord) -> bytes:
+        """Whoever writes one, tells of it and keeps it encodes it again. By id: what is held here keeps its own."""
+        found = written.get(id(self))
+        if found is None:
+            found = written[id(self)] = self, _encode(self)
+        return found[1]
 
     with ExitStack() as stack:
         put = partial(_put, stack)
@@ -55,6 +65,8 @@ def installed(loop: SimLoop, seed: str) -> Iterator[None]:
         put(create, "new_id", partial(new_id, random=drawn.randbytes))
         put(forecast, "time", clock)
         put(JobRecord, "decode", classmethod(decode))
+        put(JobRecord, "encode", encode)
+        put(asyncio.tasks._all_tasks, "add", lambda task: None)  # type: ignore[attr-defined]  # the loop has them all
         random.seed(f"{seed}/random")
         stack.callback(loop.forget)
         yield
