@@ -87,7 +87,7 @@ def drawn(random: Random, *, slow: bool) -> Faults:
 
     if random.random() < 0.15:
         return Faults(collections=perhaps(0.2, 0.3, 3.0))
-    return Faults(
+    faults = Faults(
         refused=perhaps(0.4, 0.002, 0.1),
         unanswered=perhaps(0.5, 0.002, 0.1),
         late=perhaps(0.3, 0.002, 0.05),
@@ -101,10 +101,13 @@ def drawn(random: Random, *, slow: bool) -> Faults:
         drift=perhaps(0.5, 0.001, 0.1),
         clock_jumps=perhaps(0.3, 0.05, 0.5),
         collections=perhaps(1.0 if slow else 0.3, 0.3, 3.0),
-        lags=perhaps(0.3, 0.005, 0.1),
+        lags=perhaps(0.4, 0.02, 0.3),
         late_deletes=perhaps(0.4, 0.03, 0.5),
-        flips=perhaps(0.05, 0.002, 0.05),
+        flips=perhaps(0.1, 0.01, 0.1),
     )
+    if faults.flips:  # a checkpoint is read where a Denoiser was lost
+        faults.kills.setdefault("denoiser", 0.3)
+    return faults
 
 
 class Chance:
@@ -206,9 +209,9 @@ class Chance:
         lagging = bool(self.faults.lags) and self.random.random() < self.faults.lags
         return 3.0 * self.random.random() if lagging else 0.0
 
-    def flipped(self) -> bool:
-        """Whether what is read has a wrong bit."""
-        wrong = bool(self.faults.flips) and self.random.random() < self.faults.flips
+    def flipped(self, share: float = 1.0) -> bool:
+        """Whether what is read has a wrong bit. `share`: how much rather than with other content."""
+        wrong = bool(self.faults.flips) and self.random.random() < share * self.faults.flips
         self.flips += wrong
         return wrong
 

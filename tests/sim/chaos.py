@@ -20,6 +20,8 @@ from tests.sim.world import World
 
 SWEEP_CALLS = 7
 """From the first call of an announcement to the first delete."""
+CONTENT_LISTS = 12
+"""Pages of blobs that a collector lists, before an announcement and after it."""
 
 
 class Chaos:
@@ -101,6 +103,9 @@ class Chaos:
         seconds = self._chance.pause_s(0.5, 8.0)
         self._chance.lose(seconds)
         self._world.loop.after(seconds, old[0].kill)
+        if self._chance.random.random() < 0.3:  # the old one does not hear of it
+            self._chance.cut_off.add(old[0].name)
+            self._world.loop.after(seconds, self._chance.cut_off.discard, old[0].name)
         for _ in range(2 if self._chance.random.random() < 0.2 else 1):  # a roll-out may start one too many
             self._again("director")
 
@@ -139,16 +144,18 @@ class Chaos:
         begins, fate = self._chance.pause_s(0.05, 5.0), self._chance.random.random()
         if fate < 0.3:
             self._world.loop.after(begins, collector.kill)
-        elif fate > 0.75:
+        elif fate > 0.6:
             self._stop_at_a_sweep(collector)
         elif fate < 0.5:
             self._world.loop.after(begins, collector.stop)
             self._world.loop.after(begins + self._chance.pause_s(1.0, 120.0), collector.go_on)
 
     def _stop_at_a_sweep(self, collector: Process) -> None:
-        """Somewhere between its look at what is old and the deletes, for no longer than these may last."""
-        left = self._chance.random.randint(1, SWEEP_CALLS)
-        seconds = self._chance.pause_s(0.5, BATCH_S)
+        """Somewhere between its looks at what is old and the deletes, for no longer than these may last."""
+        draw = self._chance.random
+        of_content = draw.random() < 0.5
+        left = draw.randint(1, CONTENT_LISTS) if of_content else draw.randint(3, SWEEP_CALLS)
+        seconds = draw.uniform(0.5, BATCH_S)
         swept = False
 
         def gate(by: Process, moment: str, call: str, key: str) -> None:
@@ -156,7 +163,7 @@ class Chaos:
             if by is not collector or moment != "after":
                 return
             swept = swept or key == SWEEP
-            left -= swept
+            left -= (call == "list" and "/blobs/" in key) if of_content else swept
             if not left:
                 self._world.note(f"stop {collector} for {seconds:.1f} s")
                 self._world.disk.gate = None

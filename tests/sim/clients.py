@@ -77,12 +77,12 @@ class Client:
         image = extends is None and draw.random() < 0.1
         named = draw.random() < 0.5
         hurried = draw.random() < 0.25
-        deadly = self._number == 0 and draw.random() < 0.04
+        deadly = self._number == 0 and draw.random() < self._world.shape.deadly
         pictured = not image and draw.random() < 0.25
         picture = MediaDraft("picture", data=DEADLY if deadly else draw.choice(GOOD)) if pictured else None
         starts = picture is not None and extends is None and draw.random() < 0.5
         scene = f"{'deadly ' if deadly and not pictured else ''}scene {draw.randrange(3)}"
-        usual = draw.random() < 0.4  # such videos are made again and again, to the same bytes
+        usual = draw.random() < (0.8 if self._world.faults.collections else 0.4)  # the same bytes again and again
         return Draft(
             kind=Kind.IMAGE if image else Kind.VIDEO,
             prompt=f"{'usual' if usual else scene} | client {self._number} video {self.videos}",
@@ -90,7 +90,7 @@ class Client:
             references=(picture,) if picture is not None and not starts else (),
             ttl_ms=60_000 if draw.random() < 0.1 else None,
             seconds=None if image else draw.choice((1, 1, 2, 3)),
-            steps=2 if usual else draw.choice((1, 2, 3, 4, 8)),
+            steps=2 if usual else draw.choice((1, 2, 3, 4, 8, 24)),
             seed=7 if usual else draw.choice((None, 7)),
             extends=ExtensionDraft(video_id=extends.id) if extends else None,
             images=draw.choice((1, 2)) if image else None,
@@ -200,14 +200,18 @@ class Client:
         known = self._seen.get(job)
         if known is not None and known[0] is door and view.record.version < known[1]:
             raise Violation(f"{door.process} told {job} at version {view.record.version} after {known[1]}")
-        self._seen[job] = door, view.record.version
+        self._saw(door, view.record)
         self._world.ledger.told(door.process, view.record)
         return view.record
 
+    def _saw(self, door: Door, record: JobRecord) -> None:
+        self._seen[record.id] = door, record.version
+
     async def _cancel(self, job: str) -> None:
         while True:
+            door = self._world.any_door()
             try:
-                view = await self._ask(lambda door: door.videos.cancel(self._caller, job))
+                view = await self._ask(lambda asked: asked.videos.cancel(self._caller, job), door)
             except FailedPrecondition:  # it has ended already
                 return
             except _AWAY:
@@ -217,6 +221,8 @@ class Client:
             known = view.record.cancel_requested and (stored.cancel_requested or stored.state.terminal)
             if not known and not view.record.state.terminal:
                 raise Violation(f"{job}: the cancellation was acknowledged, and the record knows nothing of it")
+            if door is not None:
+                self._saw(door, view.record)  # who writes sees it
             return
 
     async def _requeue(self, dead: JobRecord) -> None:

@@ -28,6 +28,7 @@ from tests.sim.published import Published, Violation, must
 from tests.sim.reach import Reach
 from tests.sim.shape import Shape
 from tests.sim.store import Disk
+from tests.sim.sweeps import Sweeps
 from tests.sim.workers import Workers
 
 _RECORD = re.compile(r"t/([^/]+)/jobs/([^/]+)\Z")
@@ -83,6 +84,7 @@ class Ledger:
         )
         self.crashes = Crashes(disk, chance, self.jobs)
         self.reach = Reach(disk, self.jobs)
+        self.sweeps = Sweeps(disk, margin_s=shape.margin_s)
         self.workers = Workers(
             loop,
             disk,
@@ -100,7 +102,10 @@ class Ledger:
     def wrote(self, by: Process, key: str, before: bytes | None, after: bytes | None) -> None:
         """A write is about to take effect."""
         if after is None:
-            self.reach.deleted(key, by_collector=by.name.startswith(COLLECTOR))
+            by_collector = by.name.startswith(COLLECTOR)
+            self.reach.deleted(key, by_collector=by_collector)
+            if by_collector:
+                self.sweeps.deleted(key)
         found = _RECORD.match(key)
         if found is not None:
             if after is None:

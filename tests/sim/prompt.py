@@ -18,6 +18,8 @@ SETTLED_S = 15.0
 """So long after the newest disturbance a Director works again, and knows all jobs."""
 CANCELLED_S = 6.0
 """A cancellation takes effect within this: a listing, should its hint be lost, and a step."""
+HEARD_S = 2.0
+"""The same, of one that was asked for when nothing was wrong, so that its hint is not lost."""
 EXPIRED_S = 1.5
 """A deadline does within this: it is looked at every half second."""
 STEP_S = 1.0
@@ -56,7 +58,8 @@ class Prompt:
         now = self._loop.now
         if job.asked_to_cancel_at is not None:
             late = now - max(job.asked_to_cancel_at, self.quiet_since())
-            must(late < CANCELLED_S + self._slower_s, f"{name}: it goes on {late:.1f} s after it was to be cancelled")
+            within = HEARD_S if job.asked_to_cancel_at >= self.quiet_since() else CANCELLED_S
+            must(late < within + self._slower_s, f"{name}: it goes on {late:.1f} s after it was to be cancelled")
         overdue_s = self._overdue_s(job.record)
         if overdue_s is not None:
             late = min(overdue_s, now - self.quiet_since())

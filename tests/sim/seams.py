@@ -26,7 +26,11 @@ from serving.frontdoor.admission import forecast
 from serving.frontdoor.create import create
 from serving.jobs.ids import new_id
 from serving.jobs.record import JobRecord
+from serving.store import sweeping
 from tests.sim.loop import SimLoop
+
+LOOK_EVERY_S = 0.25
+"""Whoever waits for another's sweep looks so often, not twenty times a second: that was a tenth of all that is done."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -64,6 +68,7 @@ def installed(loop: SimLoop, seed: str) -> Iterator[None]:
         put(secrets, "randbits", drawn.getrandbits)
         put(create, "new_id", partial(new_id, random=drawn.randbytes))
         put(forecast, "time", clock)
+        put(sweeping, "_LOOK_EVERY_S", LOOK_EVERY_S)
         put(JobRecord, "decode", classmethod(decode))
         put(JobRecord, "encode", encode)
         put(asyncio.tasks._all_tasks, "add", lambda task: None)  # type: ignore[attr-defined]  # the loop has them all

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+DEADLY = 0.05
+"""Share of worlds in which many videos end their workers, and all others work beside them."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -33,6 +36,8 @@ class Shape:
     tenants: int = 2
     quota: int = 50
     """Jobs that the first tenant may have at a time."""
+    deadly: float = 0.04
+    """Share of the first client's videos that end their workers."""
 
     @property
     def slow(self) -> bool:
@@ -51,13 +56,14 @@ def shaped(random: Random, *, slow: bool, orphans: bool) -> Shape:
     `orphans`: creates may die before their record. What they leave on the active list counts against a quota for a
     week, so a small one would shut its tenant out.
     """
+    deadly = random.random() < DEADLY
     return Shape(
         clients=random.randint(1, 3) if slow else random.randint(2, 6),
         doors=random.randint(1, 2),
-        denoisers=random.randint(1, 3) if random.random() < 0.9 else random.randint(4, 10),
-        slots=random.choice((1, 3, 6)),
+        denoisers=1 if deadly else random.randint(1, 3) if random.random() < 0.9 else random.randint(4, 10),
+        slots=6 if deadly else random.choice((1, 3, 6)),
         troubled_s=random.uniform(2, 12),
-        watching=random.random() < 0.3,
+        watching=random.random() < 0.4,
         shuffle=random.random() < 0.2,
         checkpoint_share=random.choice((0.02, 0.2, 10.0)),
         kept=random.choice((1, 32)),
@@ -67,4 +73,5 @@ def shaped(random: Random, *, slow: bool, orphans: bool) -> Shape:
         margin_s=120.0 if slow else 600.0,
         tenants=random.randint(2, 5),
         quota=random.choice((1, 2)) if not orphans and random.random() < 0.5 else 50,
+        deadly=0.5 if deadly else 0.04,
     )

@@ -35,6 +35,8 @@ from tests.sim.process import Process
 T = TypeVar("T")
 PAGE = 4
 """Keys of a listing that are read at one instant."""
+OFTENER = 10.0
+"""Checkpoints are read seldom; so much rather are they read wrong than blobs."""
 SLOW_S = 0.1
 """Longer than an undisturbed call is on its way."""
 
@@ -55,7 +57,7 @@ class Disk:
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self.objects: dict[str, Versioned] = {}
         self._modified: dict[str, int] = {}
-        self._now_ms = now_ms
+        self.now_ms = now_ms
         self.watch: Watch | None = None
         self.gate: Gate | None = None
         self.note: Callable[[str], None] | None = None
@@ -76,7 +78,7 @@ class Disk:
             return False
         self._tell(key, None, data)
         self.objects[key] = _versioned(data)
-        self._modified[key] = self._now_ms()
+        self._modified[key] = self.now_ms()
         insort(self._keys, key)
         return True
 
@@ -86,19 +88,23 @@ class Disk:
             raise Conflict(f"{key} was changed by another writer")
         self._tell(key, before.data, data)
         after = self.objects[key] = _versioned(data)
-        self._modified[key] = self._now_ms()
+        self._modified[key] = self.now_ms()
         return after.version
 
     def stat(self, key: str) -> Listed | None:
         found = self.objects.get(key)
         return None if found is None else Listed(key, len(found.data), self._modified[key])
 
+    def modified_ms(self, key: str) -> int:
+        """When it was written or touched."""
+        return self._modified[key]
+
     def touch(self, key: str) -> None:
         self.get(key)
-        self._modified[key] = self._now_ms()
+        self._modified[key] = self.now_ms()
 
     def delete(self, key: str, by_ms: int | None = None) -> None:
-        if by_ms is not None and self._now_ms() > by_ms:
+        if by_ms is not None and self.now_ms() > by_ms:
             raise Unavailable(f"it is too late now to delete {key}", retry_after_s=60)
         before = self.objects.get(key)
         if before is not None:
@@ -134,7 +140,8 @@ class SimStore:
 
     async def get(self, key: str) -> Versioned:
         found = await self._call("get", key, partial(self.disk.get, key))
-        if ("/blobs/" in key or "/checkpoints/" in key) and self._chance.flipped():
+        rather = 1.0 if "/blobs/" in key else OFTENER if "/checkpoints/" in key else 0.0
+        if rather and self._chance.flipped(rather):
             return Versioned(self._chance.flip(found.data), found.version)
         return found
 
