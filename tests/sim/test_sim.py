@@ -40,6 +40,7 @@ QUICK = (
     "no-cap",
     "refuses-checkpoints",
     "retires-first",
+    "unannounced",
 )
 
 
