@@ -45,8 +45,8 @@ bench: $(DEV)/ready ## Run the benchmarks and print their table.
 kills: $(DEV)/ready ## Kill and stop processes of a real Longtake while it works, 200 times; nothing may be lost.
 	$(DEV)/bin/python -m loadtests.kills --blows $(or $(KILLS),200)
 
-sim: $(DEV)/ready ## Simulate 20,000 jobs whose processes, clocks and store fail in every way; LIVES=200000 for longer.
-	$(DEV)/bin/python -m tests.sim --lives $(or $(LIVES),20000) --seed $(or $(SEED),0) --pairs $(or $(PAIRS),4000)
+sim: $(DEV)/ready ## Simulate 8,000 jobs whose processes, clocks and store fail in every way; LIVES=200000 for longer.
+	$(DEV)/bin/python -m tests.sim --lives $(or $(LIVES),8000) --seed $(or $(SEED),0) --pairs $(or $(PAIRS),2000)
 
 clean: ## Remove the environments and what the demo made.
 	rm -rf $(BASE) $(DEV) demo-output
