@@ -112,7 +112,7 @@ class Attempt:
         try:
             while True:
                 await self._enter(stages, caller)
-                async with self._context.suspects.apart(called, self.record.crashes) as alone:
+                async with self._context.suspects.apart(stages, self.record.crashes) as alone:
                     if not gates.passes(stages, caller):
                         gates.left(stages, caller)
                         continue

@@ -1,17 +1,17 @@
 """Keeps jobs that lose their workers apart, so that one that ends its workers takes no other with it.
 
 A worker that dies takes the work of several jobs with it, and nobody knows which of them it was. Those that lost two in
-a row are suspects: they go on one at a time at each stage. Whoever is innocent then gets further and is a suspect no
-more; the one that is not dies alone, until `attempt.MAX_CRASHES` ends it. When several die so, each alone, it is the
-stage (`stage_health.py`). Every run of one Director asks here.
+a row are suspects: they go on one at a time at each stage that their calls need. Whoever is innocent then gets further
+and is a suspect no more; the one that is not dies alone, until `attempt.MAX_CRASHES` ends it. When several die so, each
+alone, it is the stage (`stage_health.py`). Every run of one Director asks here.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from serving.stage_names import CountedWork
 
@@ -26,10 +26,14 @@ class Suspects:
         self._alone: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @asynccontextmanager
-    async def apart(self, stage: CountedWork, crashes: int) -> AsyncIterator[bool]:
-        """Around a call to a stage by a job that lost so many workers in a row. Gives whether it is kept apart."""
+    async def apart(self, stages: Collection[CountedWork], crashes: int) -> AsyncIterator[bool]:
+        """Around a call that needs these stages, by a job that lost so many workers in a row. Gives whether it is kept
+        apart: then no other suspect is at any of them.
+        """
         if crashes < SUSPECT_FROM:
             yield False
             return
-        async with self._alone[stage]:
+        async with AsyncExitStack() as held:
+            for stage in sorted(set(stages)):  # all take them in one order, so nobody waits for each other
+                await held.enter_async_context(self._alone[stage])
             yield True

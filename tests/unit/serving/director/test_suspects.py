@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from serving.director import attempt
+from serving.director.suspects import SUSPECT_FROM, Suspects
 from serving.jobs.dead import DeadLetters
 from serving.jobs.record import JobState
+from serving.stage_names import CONDITIONER, DENOISER, CountedWork
 from serving.stages.contracts import RenderCall, RenderResult, StageLost
 from serving.stages.interface import Ref
 from tests.unit.serving.director.conftest import TENANT, Office
@@ -63,3 +65,25 @@ async def test_of_jobs_whose_worker_dies_again_and_again_only_the_guilty_one_fai
     assert [record.state for record in innocent] == [JobState.SUCCEEDED] * 3
     letters = DeadLetters(office.store)
     assert [job.tenant for job in jobs if [dead async for dead in letters.of(job.tenant)]] == [TENANT]
+
+
+async def test_suspects_whose_calls_need_a_stage_in_common_are_never_there_together() -> None:
+    """One reads its pictures at the Conditioner; the slice of another one waits for what the Conditioner makes."""
+    suspects, inside, most = Suspects(), 0, 0
+
+    async def call(*stages: CountedWork) -> None:
+        nonlocal inside, most
+        for _ in range(20):
+            async with suspects.apart(stages, SUSPECT_FROM) as alone:
+                assert alone
+                inside += 1
+                most = max(most, inside)
+                await asyncio.sleep(0)
+                inside -= 1
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        group.create_task(call(CONDITIONER))
+        group.create_task(call(DENOISER, CONDITIONER))
+        group.create_task(call(CONDITIONER, DENOISER))
+
+    assert most == 1
