@@ -172,6 +172,10 @@ class DenoiserReplica(_Replica):
         self._denoiser = Denoiser(await self._load(settings, "step"), replica)
         self._denoiser.start()
 
+    async def __del__(self) -> None:
+        """Serve awaits it when the replica has drained: its leases are let go, so nobody waits for their end."""
+        await self._denoiser.stop()
+
     async def run_slice(self, call: SliceCall, conditions: Conditions) -> SliceResult:
         """See `Denoiser.run_slice`."""
         return await self._timed(self._denoiser.run_slice(call, conditions))

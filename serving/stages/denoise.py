@@ -109,7 +109,7 @@ class Denoiser:
         try:
             end = await asyncio.wrap_future(self._loop.submit(key, state, rank=call.rank, budget_s=call.budget_s))
         finally:
-            self._leases.end(call.job, call.attempt, step=state.step)
+            self._leases.end(call.job, call.attempt, call.epoch, step=state.step)
         latents = None
         if not end.cancelled:
             self._checkpoint(call, end)
@@ -204,6 +204,9 @@ class Denoiser:
             await self._checkpoints.write(work, step, latents, times)
         except LongtakeError as error:  # the work goes on; a later checkpoint may succeed
             _log.warning("checkpoint not written", job=work.job, reason=error.reason, message=error.message)
+            return
+        except Exception as error:  # noqa: BLE001  (the edge of its task: at the end the leases are to be let go)
+            _log.error("checkpoint not written", job=work.job, message=str(error), exc_info=error)
             return
         spent = self._clock() - began
         self._policy.wrote(spent)

@@ -38,6 +38,8 @@ class _Held:
     lease: Lease | None = None
     """None until the store has it."""
     task: asyncio.Task[None] | None = field(default=None, repr=False)
+    renewing: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    """Held while the store is told."""
 
 
 class LeaseKeeper:
@@ -71,10 +73,10 @@ class LeaseKeeper:
         held.slices += 1
         held.needed = True
 
-    def end(self, job: str, attempt: int, *, step: int) -> None:
-        """A slice has ended, `step` steps into its segment."""
+    def end(self, job: str, attempt: int, epoch: int, *, step: int) -> None:
+        """A slice has ended, `step` steps into its segment; one of an earlier attempt or Director changes nothing."""
         held = self._held.get(job)
-        if held is not None and held.attempt == attempt:
+        if held is not None and (held.attempt, held.epoch) == (attempt, epoch):
             held.touched, held.step = self._now(), step
             held.slices = max(0, held.slices - 1)
 
@@ -87,17 +89,21 @@ class LeaseKeeper:
     async def stop(self) -> None:
         """Let every lease go."""
         held, self._held = self._held, {}
-        for one in held.values():
-            if one.task is not None:
-                one.task.cancel()
-            await self._release(one)
+        await asyncio.gather(*(self._finish(one) for one in held.values()))
+
+    async def _finish(self, held: _Held) -> None:
+        async with held.renewing:  # what is on its way to the store may take effect after us, though it is cancelled
+            if held.task is not None:
+                held.task.cancel()
+        await self._release(held)
 
     async def _keep(self, job: str, held: _Held) -> None:
         renewed = self._now()
         while True:
             segment = held.segment
             try:
-                await self._renew(job, held)
+                async with held.renewing:
+                    await self._renew(job, held)
                 renewed = self._now()
             except LeaseLost as lost:
                 if held.segment != segment:  # it came meanwhile, and its lease is to be taken anew

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serving.deployments.replicas import DenoiserReplica
 from serving.errors import Unavailable
+from serving.jobs.lease import Leases
 from serving.segments.manifest import LatentRef
 from serving.stages import denoise
 from serving.stages.checkpoint import CheckpointPolicy
@@ -225,3 +227,32 @@ async def test_cancelling_forgets_what_was_finished(loaded: Loaded, denoiser: De
     await denoiser.run_slice(_slice(), conditions)
 
     assert calls(loaded, "dit") == before + 4
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["as it is", "a checkpoint meets a fault of ours"])
+async def test_a_replica_that_serve_ends_lets_its_leases_go(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    async def write(*work: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    denoiser = Denoiser(loaded, "one")
+    denoiser.start()
+    if broken:
+        monkeypatch.setattr(denoiser._checkpoints, "write", write)
+        monkeypatch.setattr(denoiser._policy, "due", lambda _seconds: True)
+    replica = DenoiserReplica.__new__(DenoiserReplica)
+    replica._denoiser = denoiser
+    await denoiser.run_slice(_slice(budget_s=0.0), await conditions_of(loaded))
+    async with asyncio.timeout(10):
+        while (lease := await Leases(loaded.store).read("job", 1)) is None:  # noqa: ASYNC110  (a store tells nobody)
+            await asyncio.sleep(0.05)
+    assert not lease.released
+
+    await replica.__del__()
+    monkeypatch.delattr(DenoiserReplica, "__del__")  # Serve's is the only call
+    del replica
+
+    lease = await Leases(loaded.store).read("job", 1)
+    assert lease is not None
+    assert lease.released

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -16,10 +18,21 @@ from tests.sim.store import Disk, SimStore
 JOB = "vid_a"
 
 
+def _world(kind: type[SimStore] = SimStore) -> tuple[SimLoop, SimStore]:
+    loop = SimLoop(Random(1))  # type: ignore[abstract]  # what it lacks nobody asks for
+    return loop, kind(Disk(lambda: round(1000 * loop.now)), loop.world, Chance(Random(1), lambda: loop.now))
+
+
+def _lived(loop: SimLoop, life: Coroutine[Any, Any, Lease | None]) -> Lease | None:
+    try:
+        return loop.run(life, limit_s=120.0)
+    finally:
+        loop.forget()
+
+
 def _lease_after(seconds: float, *, cancelled: bool, segments: int = 1) -> Lease | None:
     """So long after the last slice's end, of one slice a segment; the job may have been cancelled just before that."""
-    loop = SimLoop(Random(1))  # type: ignore[abstract]  # what it lacks nobody asks for
-    store = SimStore(Disk(lambda: round(1000 * loop.now)), loop.world, Chance(Random(1), lambda: loop.now))
+    loop, store = _world()
 
     async def life() -> Lease | None:
         keeper = LeaseKeeper(store, "replica", lost=lambda job: None)
@@ -28,14 +41,11 @@ def _lease_after(seconds: float, *, cancelled: bool, segments: int = 1) -> Lease
             await asyncio.sleep(1.0 / segments)
             if cancelled and segment == segments - 1:
                 keeper.let_go(JOB)
-            keeper.end(JOB, 1, step=1)
+            keeper.end(JOB, 1, 1, step=1)
         await asyncio.sleep(seconds)
         return await Leases(store).read(JOB, 1)
 
-    try:
-        return loop.run(life(), limit_s=120.0)
-    finally:
-        loop.forget()
+    return _lived(loop, life())
 
 
 @pytest.mark.parametrize(
@@ -55,6 +65,50 @@ def test_a_lease_is_let_go_of_when_nobody_needs_it(seconds: float, cancelled: bo
 
 def test_a_job_whose_segments_follow_each_other_faster_than_the_beats_lets_go_of_its_lease_too() -> None:
     lease = _lease_after(2 * BEAT_EVERY_S, cancelled=True, segments=3)
+
+    assert lease is not None
+    assert lease.released
+
+
+def test_a_slice_of_a_director_that_was_replaced_ends_none_of_the_newer_ones() -> None:
+    loop, store = _world()
+
+    async def life() -> Lease | None:
+        keeper = LeaseKeeper(store, "replica", lost=lambda job: None)
+        for epoch in (1, 2):  # the attempt is adopted while its slice runs
+            keeper.begin(JOB, 1, epoch, segment=0, step=0)
+        keeper.end(JOB, 1, 1, step=1)
+        await asyncio.sleep(IDLE_S + 2 * BEAT_EVERY_S)
+        return await Leases(store).read(JOB, 1)
+
+    lease = _lived(loop, life())
+
+    assert lease is not None
+    assert not lease.released
+
+
+class _Unstoppable(SimStore):
+    """What was sent takes effect, though nobody waits for the answer any more."""
+
+    async def swap(self, key: str, data: bytes, version: str) -> str:
+        return await asyncio.shield(self._swap_later(key, data, version))
+
+    async def _swap_later(self, key: str, data: bytes, version: str) -> str:
+        await asyncio.sleep(1)
+        return await super().swap(key, data, version)
+
+
+def test_a_lease_is_let_go_of_at_the_end_though_a_beat_is_on_its_way() -> None:
+    loop, store = _world(_Unstoppable)
+
+    async def life() -> Lease | None:
+        keeper = LeaseKeeper(store, "replica", lost=lambda job: None)
+        keeper.begin(JOB, 1, 1, segment=0, step=0)
+        await asyncio.sleep(BEAT_EVERY_S + 0.5)
+        await keeper.stop()
+        return await Leases(store).read(JOB, 1)
+
+    lease = _lived(loop, life())
 
     assert lease is not None
     assert lease.released
