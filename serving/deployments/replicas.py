@@ -19,12 +19,13 @@ from ray.serve.handle import DeploymentHandle
 
 from engines import models
 from engines.families.base import Array, Conditions, EngineCall
-from serving.clock import now_ms
+from serving.clock import now_ms, running_ms
 from serving.deployments.collector import CollectorProcess
 from serving.deployments.handles import HandleStages
 from serving.deployments.metrics_binding import RayRecorder
 from serving.director.director import Director
 from serving.director.messages import watch_response
+from serving.director.patience import PatientClock
 from serving.director.upkeep import collect_cycles_rarely
 from serving.errors import Unavailable
 from serving.gen.longtake.internal.v1 import director_pb2
@@ -242,7 +243,7 @@ class DirectorReplica(_Replica):
             weights=settings.admission.weights,
             slice_s=settings.stages.slice_s,
             metrics=self.metrics,
-            now_ms=now_ms,
+            now_ms=PatientClock(now_ms, running_ms),
             incident=lambda: secrets.token_hex(6),
             collect=CollectorProcess(environment_of(settings), self.metrics).keep,
         )

@@ -14,10 +14,10 @@ import os
 import signal
 import sys
 
-from serving.clock import now_ms
+from serving.clock import now_ms, running_ms
 from serving.errors import LongtakeError
 from serving.logs import configure, logger
-from serving.retention.clocks import CheckedClock, running_ms
+from serving.retention.clocks import CheckedClock
 from serving.retention.collect import collect_once
 from serving.retention.report import Report
 from serving.retention.turns import LOOK_EVERY_S, Turns

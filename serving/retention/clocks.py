@@ -6,15 +6,9 @@ Two clocks are compared, each with another: this machine's with its own running 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from serving.errors import FailedPrecondition
-
-
-def running_ms() -> int:
-    """Milliseconds since the machine started, its sleep included where that is told."""
-    return round(time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) * 1000)
 
 
 class CheckedClock:
