@@ -63,7 +63,7 @@ class Running:
 
 
 async def carry_out(running: Running, context: RunContext, incident: Callable[[], str]) -> bool:
-    """Run it to its end and record how it ended; True when the job waits for another attempt.
+    """Run it to its end and record how it ended; True when the job is to be claimed again.
 
     Raises only `EpochLost`, and when the Director stops it. `incident` makes a number for the logs.
     """
@@ -72,6 +72,11 @@ async def carry_out(running: Running, context: RunContext, incident: Callable[[]
             return await _ended(running, context, incident)
         except EpochLost:
             raise
+        except asyncio.CancelledError:
+            if running.stopped_as is None:
+                raise
+            # Stopped while another end was written: nobody knows which. The job waits, and is ended when it is claimed.
+            return True
         except Superseded as gone:
             _log.info("job is not ours any more", reason=str(gone))
             return False
