@@ -8,6 +8,8 @@ one after the other.
                           may outlive many workers, and a job that ends its workers without getting anywhere comes to an
                           end; `suspects.py` sees that it takes no other with it; a death that several of its
                           calls are told of is counted once
+    a replica is silent → the next attempt begins, and only where the job got no further since its last loss is that
+                          counted: nobody saw it die, but a job that hangs its workers comes to an end too
     the stage keeps ending everybody's workers → it counts as away, and what was counted for it is taken back
 """
 
@@ -183,7 +185,7 @@ class Attempt:
         *,
         alone: bool,
     ) -> None:
-        """A worker of `stage` died: the next attempt begins, after a pause, unless it did for this death.
+        """A worker of `stage` died or is silent: the next attempt begins, after a pause, unless it did for this death.
 
         Raises `Crashed` after too many.
         """
@@ -194,6 +196,11 @@ class Attempt:
         if gone.died:
             self._dead.add(gone.died)
         reached = (len(self.record.segments), 0) if at is None else (at.segment, at.step)
+        reached = max(reached, gone.silent_at or reached)
+        if reached > self._reached and gone.silent_at is not None:
+            self._reached, self._before = reached, 0
+            await self._next(stage, gone.message, at, crashes=0)
+            return
         if reached > self._reached:
             self._reached, self._before, counted = reached, 0, 1
         else:

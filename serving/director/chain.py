@@ -54,7 +54,7 @@ def reached(record: JobRecord) -> Reached | None:
     for event in reversed(record.events):
         if event.kind is EventKind.COMMITTED:
             return None
-        if event.kind is EventKind.LOST and event.segment is not None:
+        if event.kind in (EventKind.LOST, EventKind.CLAIMED) and event.segment is not None:
             return Reached(event.segment, event.step or 0)
     return None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from serving.director import chain
 from serving.director.attempt import MAX_CRASHES
 from serving.director.chain import Reached
 from serving.director.context import RunContext
@@ -114,13 +115,15 @@ class Claims:
         if verdict is Verdict.EXPIRED and lease is not None:
             await self._context.leases.revoke(record.id, record.attempt)
             why = f"its replica {lease.holder} was not heard of for {TTL_S:.0f} s"
-        # Without a lease no worker was seen to die: the job waited, or was in a short stage, when its Director went.
-        crashed = verdict is Verdict.EXPIRED
-        if crashed and record.crashes + 1 >= MAX_CRASHES:
+        reached = Reached(lease.segment, lease.step) if lease is not None else None
+        crashes = record.crashes
+        # Without a lease no worker can have died: the job waited, or was in a short stage, when its Director went.
+        if verdict is Verdict.EXPIRED and reached is not None:
+            crashes = 0 if _got_further(record, reached) else record.crashes + 1
+        if crashes > record.crashes and crashes >= MAX_CRASHES:
             await self._bury(record, why)
             return Ended("buried")
-        reached = Reached(lease.segment, lease.step) if lease is not None else None
-        return Claimed(await self._publisher.claim(record, why, crashed=crashed), reached)
+        return Claimed(await self._publisher.claim(record, why, reached=reached, crashes=crashes), reached)
 
     async def _adopted(self, record: JobRecord, lease: Lease) -> Claimed:
         at = Reached(lease.segment, lease.step, lease.holder)
@@ -141,3 +144,9 @@ class Claims:
         await self._context.dead.bury(record, stage=record.phase or "", why=why, quarantine=False)
         error = JobError(code="WORKERS_CRASHED", message=message)
         await self._publisher.finish(record, JobState.FAILED, {"error": error, "crashes": record.crashes + 1})
+
+
+def _got_further(record: JobRecord, reached: Reached) -> bool:
+    """Whether it did more than before its last loss: then its replica went with the machine, and not by the job."""
+    before = chain.reached(record) or Reached(reached.segment, 0)
+    return (reached.segment, reached.step) > (before.segment, before.step)

@@ -21,7 +21,7 @@ from serving.metrics import STEPS_RECOMPUTED
 from serving.plan import PlannedSegment
 from serving.segments.manifest import LatentRef
 from serving.stage_names import CONDITIONER, DENOISER, TEXT_ENCODER, CountedWork
-from serving.stages.contracts import ConditionCall, SliceCall, SliceResult, StageLost
+from serving.stages.contracts import ConditionCall, SliceCall, SliceResult, StageAway, StageLost
 from serving.stages.interface import Ref
 
 _TO_BEGIN: tuple[CountedWork, ...] = (TEXT_ENCODER, CONDITIONER, DENOISER)
@@ -142,7 +142,9 @@ class SegmentDenoising:
             self._context.measured(DENOISER, self._attempt.record, self._planned, steps, result.step_seconds)
 
     async def _slice(self, budget_s: float, conditions: Ref) -> SliceResult:
-        """One slice. Raises `StageLost` also for a replica that says nothing for longer than its lease."""
+        """One slice. Raises `StageLost` also for a replica that says nothing for longer than its lease, and `StageAway`
+        for one that could not keep its lease.
+        """
         call = self._call(budget_s)
         slice_ = asyncio.ensure_future(self._context.stages.run_slice(call, conditions))
         patience = call.budget_s + TTL_S
@@ -152,7 +154,10 @@ class SegmentDenoising:
                 verdict, lease = await self._context.leases.look(call.job, call.attempt)
                 if verdict is Verdict.EXPIRED and lease is not None:
                     await self._context.leases.revoke(call.job, call.attempt)
-                    raise StageLost(f"replica {lease.holder} was not heard of for {TTL_S:.0f} s")
+                    raise StageLost(
+                        f"replica {lease.holder} was not heard of for {TTL_S:.0f} s",
+                        silent_at=(lease.segment, lease.step),
+                    )
         finally:
             slice_.cancel()
         result = slice_.result()
@@ -160,7 +165,8 @@ class SegmentDenoising:
             raise asyncio.CancelledError
         if result.stale:
             await self._context.epoch.check()
-            raise StageLost(f"replica {result.replica} lost its lease")
+            # It answered, so it lives: only the store is slow for it, or was.
+            raise StageAway(f"replica {result.replica} lost its lease", stage=DENOISER, may_have_begun=True)
         return result
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from serving.director.chain import Reached
 from serving.director.events import Feed
 from serving.errors import Conflict, NotFound
 from serving.jobs.epoch import Epoch
@@ -36,20 +37,23 @@ class Publisher:
         about = {"attempt": record.attempt, "epoch": self._epoch.number, **fields}
         return Event.model_validate({"kind": kind, "at_ms": self._now_ms(), **about})
 
-    async def claim(self, record: JobRecord, why: str = "", *, crashed: bool = False) -> JobRecord:
-        """Start the next attempt. `crashed`: the last one ended with its worker.
+    async def claim(
+        self, record: JobRecord, why: str = "", *, reached: Reached | None = None, crashes: int | None = None
+    ) -> JobRecord:
+        """Start the next attempt. `reached`: how far the last one is known to have come; `crashes`: those to count now.
 
         Raises `Superseded` when somebody else wrote first: read the record again.
         """
         now = self._now_ms()
         attempt = record.attempt + 1
+        where = {} if reached is None else {"segment": reached.segment, "step": reached.step}
         claimed = await self._take(
             record,
-            self.event(EventKind.CLAIMED, record, attempt=attempt, text=why),
+            self.event(EventKind.CLAIMED, record, attempt=attempt, text=why, **where),
             state=JobState.RUNNING,
             phase=Phase.PROMPT,
             attempt=attempt,
-            crashes=record.crashes + crashed,
+            crashes=record.crashes if crashes is None else crashes,
             started_ms=record.started_ms or now,
         )
         if record.started_ms is None:

@@ -42,18 +42,29 @@ the way; the replicas end under whatever they are given (`director/stage_health.
 
 
 class StageLost(LongtakeError):
-    """The replica that ran this very call died. Perhaps by the work, perhaps not: do it again, and count."""
+    """The replica that ran this very call died, or fell silent. Perhaps by the work, perhaps not: do it again, and
+    count.
+    """
 
     reason = "STAGE_LOST"
 
-    def __init__(self, message: str, *, stage: StageName | None = None, died: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        stage: StageName | None = None,
+        died: str = "",
+        silent_at: tuple[int, int] | None = None,
+    ) -> None:
         """`stage`: whose replica it was, where that is known; a stage may have asked for another one's result.
 
         `died`: which replica it was, where that is known for sure. It dies once, and several calls are told of it.
+        `silent_at`: nobody saw it die. It was not heard of, and this segment and step are the last that it told of.
         """
         super().__init__(message)
         self.stage = stage
         self.died = died
+        self.silent_at = silent_at
 
 
 class StageAway(LongtakeError):
@@ -207,7 +218,7 @@ class SliceResult:
     """The stored latents, when done."""
     cancelled: bool = False
     stale: bool = False
-    """The lease is lost or a newer Director has started: the caller's attempt is over."""
+    """The lease is lost, though the replica lives, or a newer Director has started: the caller's attempt is over."""
     from_step: int = 0
     """Where the slice began."""
     restored: bool = False

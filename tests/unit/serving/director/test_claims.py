@@ -109,6 +109,26 @@ async def test_one_that_cost_too_many_workers_is_buried(office: Office, claims: 
     assert [dead async for dead in DeadLetters(office.store).of(TENANT)] == [job.id]
 
 
+async def test_a_machine_that_goes_away_again_and_again_counts_for_no_job_that_gets_further(
+    office: Office, claims: Claims, clock: Clock
+) -> None:
+    """Its Director and its replica go together; the last two times it got no further."""
+    leases, job = Leases(office.store), await office.job(state=JobState.RUNNING, attempt=1, crashes=2)
+    counted = []
+    for attempt, step in enumerate((3, 4, 5, 6, 7, 8, 9, 9, 2), start=1):
+        lease = await leases.take(job.id, attempt, epoch=0, holder="replica-gone")
+        await leases.beat(lease, segment=0, step=step)
+        assert isinstance(await claims.claim(*job.key), Later)
+        clock.now += TTL_S
+
+        found = await claims.claim(*job.key)
+
+        assert isinstance(found, Claimed)
+        counted.append(found.record.crashes)
+        await office.jobs.transition(found.record, epoch=0)
+    assert counted == [0] * 7 + [1, 2]
+
+
 @pytest.mark.parametrize("ends", ["claimed", "cancelled"])
 async def test_of_a_job_that_is_settled_no_lease_is_watched_any_more(
     office: Office, claims: Claims, clock: Clock, ends: str
