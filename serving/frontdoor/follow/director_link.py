@@ -3,12 +3,14 @@
 `wake` tells that a job is new or was asked to cancel. One Watch stream per process brings what the Director writes into
 the `RecordCache`. `server.py` starts and closes it. The Director is found by the setting `director.address`, else as
 `longtake up` wrote it to the store; both calls carry the installation's token.
+
+Both calls go over one channel. Whichever finds that the Director has moved opens another and closes it, and gRPC then
+cancels what still runs there. That ends a call and never the task that made it: only `close` does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 
 import grpc
@@ -56,16 +58,17 @@ class DirectorLink:
         """Begin to watch; returns at once, whether or not there is a Director."""
         self._token = await shared_secret(self._store, DIRECTOR_TOKEN)
         self._metrics.set(WATCH_CONNECTED, 0)
-        self._watching = asyncio.create_task(self._watch_forever(), name="director-watch")
+        self._watching = asyncio.create_task(self._follow(), name="director-watch")
 
     async def close(self) -> None:
         """Stop watching and let the last hints go."""
         if self._watching is not None:
             self._watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watching
+            await asyncio.wait([self._watching])
         if self._wakes:
-            await asyncio.wait(self._wakes, timeout=1.0)
+            _, late = await asyncio.wait(self._wakes, timeout=1.0)
+            for wake in late:
+                wake.cancel()
         if self._channel is not None:
             await self._channel.close()
 
@@ -92,21 +95,27 @@ class DirectorLink:
         except LongtakeError as error:
             self._metrics.add(WAKE_FAILURES, cause="store")
             self._log.warning("wake failed", job=job, details=error.message)
+        except asyncio.CancelledError:
+            if _asked_to_end():
+                raise
+            self._metrics.add(WAKE_FAILURES, cause="moved")
+        except Exception as error:  # noqa: BLE001  (a hint that fails by a fault of ours is heard of, too)
+            self._metrics.add(WAKE_FAILURES, cause="fault")
+            self._log.error("wake failed", job=job, exc_info=error)
+
+    async def _follow(self) -> None:
+        try:
+            await self._watch_forever()
+        finally:
+            self._metrics.set(WATCH_CONNECTED, 0)
+            self._log.info("not watching the Director any more")
 
     async def _watch_forever(self) -> None:
         delay = BACKOFF_S[0]
         cause = ""
         while True:
-            try:
-                heard = await self._watch_once()
-                found = "ended" if heard else "no_director"
-            except grpc.aio.AioRpcError as error:
-                heard, found = False, error.code().name
-            except TimeoutError:
-                heard, found = False, "silent"
-            except LongtakeError:
-                heard, found = False, "store"
-            if heard:
+            found = await self._watched()
+            if not found:
                 delay, cause = BACKOFF_S[0], ""
                 continue
             self._metrics.set(WATCH_CONNECTED, 0)
@@ -116,6 +125,24 @@ class DirectorLink:
                 cause = found
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  (spreads reconnects, no secret)
             delay = min(delay * 2, BACKOFF_S[1])
+
+    async def _watched(self) -> str:
+        """One stream. Empty if it brought something and ended by itself, else what is in the way."""
+        try:
+            return "" if await self._watch_once() else "no_director"
+        except grpc.aio.AioRpcError as error:
+            return error.code().name
+        except TimeoutError:
+            return "silent"
+        except LongtakeError:
+            return "store"
+        except asyncio.CancelledError:
+            if _asked_to_end():
+                raise
+            return "moved"
+        except Exception as error:  # noqa: BLE001  (without a watch, every poll is a read until the next start)
+            self._log.error("the watch of the Director failed", exc_info=error)
+            return "fault"
 
     async def _watch_once(self) -> bool:
         """One stream, until it ends by itself; False when it brought nothing."""
@@ -141,7 +168,6 @@ class DirectorLink:
         if message.epoch != self._epoch or not message.continuous:
             self._cache.forget_running()
             self._log.info("watching the Director", epoch=message.epoch)
-        self._epoch, self._cursor = message.epoch, message.cursor
         for event in message.events:
             self._apply(event)
         if message.HasField("places"):
@@ -149,6 +175,8 @@ class DirectorLink:
             held = {key for key, place in places.items() if place.held_up}
             whys = {key: place.why for key, place in places.items()}
             self._cache.ranked(whys, held, away=message.places.stage_away)
+        # Last: a message that could not be taken in is told again.
+        self._epoch, self._cursor = message.epoch, message.cursor
         self._cache.vouch()
         self._metrics.set(WATCH_CONNECTED, 1)
 
@@ -166,10 +194,12 @@ class DirectorLink:
 
     async def _stub(self) -> director_pb2_grpc.DirectorAsyncStub | None:
         """A stub on the Director's present address; None while nobody wrote one."""
+        before = self._channel
         address = self._address or await director_address(self._store)
         if address is None:
             return None
-        if self._channel is None or address != self._channel_address:
+        # Whoever replaced the channel meanwhile may have read a newer address than this one.
+        if self._channel is None or (self._channel is before and address != self._channel_address):
             old, self._channel = self._channel, grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
             self._channel_address = address
             if old is not None:
@@ -179,3 +209,9 @@ class DirectorLink:
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return ((TOKEN_METADATA, self._token),)
+
+
+def _asked_to_end() -> bool:
+    """Whether this task was cancelled, and not only the call that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

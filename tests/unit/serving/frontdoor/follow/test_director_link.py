@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import NoReturn
 
 import pytest
 
 from serving.director.events import Feed
+from serving.frontdoor.edge.metrics import PrometheusRecorder
 from serving.frontdoor.follow.director_link import DirectorLink
 from serving.frontdoor.follow.records import RecordCache
-from serving.jobs.record import JobState
+from serving.jobs.record import JobRecord, JobState
 from serving.metrics import Unrecorded
 from serving.runtime_keys import announce_director, shared_secret
-from serving.store.base import Store
+from serving.store.base import Store, Versioned
 from serving.store.keys import DIRECTOR_TOKEN
 from tests.unit.serving.frontdoor.builders import record
 from tests.unit.serving.frontdoor.follow.ingress import Ingress, serving
@@ -41,6 +43,14 @@ async def linked(store: Store, cache: RecordCache, address: str | None) -> Async
         yield link
     finally:
         await link.close()
+
+
+@asynccontextmanager
+async def deaf() -> AsyncIterator[str]:
+    """An address where connections are taken and nothing is ever said."""
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 async def test_what_the_director_writes_and_counts_is_answered_from_memory(store: Store, ingress: Ingress) -> None:
@@ -109,6 +119,98 @@ async def test_a_new_director_makes_the_front_door_forget_what_it_knew_of_runnin
         ingress.feed = Feed(epoch=5)
         async with serving(ingress, address):
             await until(lambda: cache.vouched and cache.lookup(("default", running.id)) is None)
+
+
+async def test_a_wake_that_finds_a_new_address_ends_no_watch(store: Store, ingress: Ingress) -> None:
+    """It closes the channel of the stream that still stands."""
+    cache = RecordCache(clock=asyncio.get_running_loop().time)
+    after = Ingress(Feed(epoch=5), ingress.token)
+    async with serving(ingress) as old, serving(after) as new, linked(store, cache, None) as link:
+        await announce_director(store, old)
+        await until(lambda: cache.vouched)
+        await announce_director(store, new)
+
+        link.wake("default", "vid_a")
+
+        await until(lambda: after.woken == ["vid_a"])
+        after.feed.ranked({("default", "vid_a"): "next"})
+        await until(lambda: cache.why(("default", "vid_a")) == "next")
+
+
+async def test_whatever_a_watch_meets_it_goes_on_and_the_gauge_says_how_it_stands(
+    store: Store, ingress: Ingress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, metrics = RecordCache(clock=asyncio.get_running_loop().time), PrometheusRecorder()
+    running = record(state=JobState.RUNNING, version=2)
+
+    def fault(told: JobRecord) -> NoReturn:
+        raise KeyError(told.id)
+
+    def connected(value: int) -> bool:
+        return f"longtake_watch_connected {value}.0" in metrics.render().decode()
+
+    async with serving(ingress) as address:
+        link = DirectorLink(store, cache, metrics, address=address)
+        await link.start()
+        await until(lambda: connected(1))
+        with monkeypatch.context() as patch:
+            patch.setattr(cache, "put", fault)
+            ingress.feed.wrote(running)
+            await until(lambda: connected(0))
+        await until(lambda: connected(1))
+        assert cache.lookup(running.key) is not None, "it is told again"
+
+        await link.close()
+
+    assert connected(0)
+    assert 'longtake_watch_breaks_total{cause="fault"} 1.0' in metrics.render().decode()
+
+
+async def test_a_wake_whose_channel_is_closed_is_counted(store: Store, ingress: Ingress) -> None:
+    cache, metrics = RecordCache(clock=asyncio.get_running_loop().time), PrometheusRecorder()
+    async with deaf() as old, serving(ingress) as new:
+        await announce_director(store, old)
+        link = DirectorLink(store, cache, metrics, address=None)
+        await link.start()
+        link.wake("default", "vid_a")
+        await asyncio.sleep(0.2)
+        await announce_director(store, new)
+
+        link.wake("default", "vid_b")
+
+        await until(lambda: ingress.woken == ["vid_b"])
+        await until(lambda: 'longtake_wake_failures_total{cause="moved"} 1.0' in metrics.render().decode())
+        await until(lambda: cache.vouched)
+        await link.close()
+
+
+async def test_a_look_for_the_director_that_was_overtaken_leads_nobody_back(
+    store: Store, ingress: Ingress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = RecordCache(clock=asyncio.get_running_loop().time)
+    after = Ingress(Feed(epoch=5), ingress.token)
+    looked, go_on, get = asyncio.Event(), asyncio.Event(), store.get
+
+    async def slow(key: str) -> Versioned:
+        found = await get(key)
+        looked.set()
+        await go_on.wait()
+        return found
+
+    async with serving(ingress) as old, serving(after) as new, linked(store, cache, None) as link:
+        await announce_director(store, old)
+        await until(lambda: cache.vouched)
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "get", slow)
+            link.wake("default", "vid_slow")
+            await looked.wait()
+        await announce_director(store, new)
+        link.wake("default", "vid_fast")
+        await until(lambda: after.woken == ["vid_fast"])
+
+        go_on.set()
+
+        await until(lambda: after.woken == ["vid_fast", "vid_slow"])
 
 
 async def test_a_wrong_token_is_no_reason_to_fall_over(store: Store, ingress: Ingress) -> None:
