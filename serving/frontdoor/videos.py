@@ -93,16 +93,18 @@ class Videos:
 
     async def page(self, caller: Caller, *, size: int, token: str) -> tuple[list[View], str]:
         """Up to `size` videos, newest first, and the token of the next page (empty at the end)."""
+        misses = self._cache.misses
         page = await self._jobs.list(caller.tenant, limit=size, token=decode_token(token, "videos") if token else "")
-        views = [self._cache.put(record) for record in page.records]
+        views = [self._cache.remember(record, misses) for record in page.records]
         return views, encode_token(page.next_token, "videos") if page.next_token else ""
 
     async def cancel(self, caller: Caller, video: str) -> View:
         """Stop a video: at once when it waits, within a step when it runs. Cancelling twice is no error."""
         while True:
+            misses = self._cache.misses
             record = await self._jobs.get(caller.tenant, video)
             if record.state is JobState.CANCELLED or record.cancel_requested:
-                return self._cache.put(record)
+                return self._cache.remember(record, misses)
             if record.state.terminal:
                 raise FailedPrecondition(
                     f"{video} has {record.state.value} already: there is nothing to cancel",
@@ -112,6 +114,7 @@ class Videos:
                 return await self._cancel(record)
 
     async def _cancel(self, record: JobRecord) -> View:
+        misses = self._cache.misses
         if record.state is JobState.QUEUED:
             ended = history.Event(kind=EventKind.ENDED, at_ms=self._now_ms(), text=JobState.CANCELLED.value)
             changed = await self._jobs.transition(
@@ -130,7 +133,7 @@ class Videos:
         self._link.wake(record.tenant, record.id)
         with job_context(record.tenant, record.id):
             self._log.info("cancellation asked for", state=changed.state.value)
-        return self._cache.put(changed)
+        return self._cache.remember(changed, misses)
 
     async def delete(self, caller: Caller, video: str) -> None:
         """Delete a video that has ended. Segments that other videos extend stay."""

@@ -73,11 +73,12 @@ class Creator:
     async def _create(self, caller: Caller, draft: Draft, *, resent: bool) -> View:
         # 1. Open? A server that shuts down takes nothing in.
         self._check_open()
+        misses = self._records.misses
 
         # 2. A known key? Its job is the answer, and no bound is in the way.
         known = await self._made_by_key(caller, draft)
         if known is not None:
-            return await self._answer_again(caller, draft, known)
+            return await self._answer_again(caller, draft, known, misses)
 
         # 3. A token for this create. One that is marked as resent takes its own when it is known to be new (5).
         if not resent:
@@ -90,7 +91,7 @@ class Creator:
         if resent:
             sent = await self._sent_before(caller, draft, settled.request)
             if sent is not None:
-                return self._repeated(sent, by="retry_mark")
+                return self._repeated(sent, misses, by="retry_mark")
             self._gate.take_token(caller.tenant)
 
         # 6. Admit: may it queue?
@@ -100,10 +101,10 @@ class Creator:
         # 7. Persist. From here on the job is made, whatever happens to this process.
         record, new = await self._jobs.create(wanted)
         if not new:  # another create with this key was faster
-            return self._repeated(record, by="request_id")
+            return self._repeated(record, misses, by="request_id")
 
         # 8. Wake the Director, and let everyone who counts know.
-        return self._begun(record)
+        return self._begun(record, misses)
 
     async def planned(self, caller: Caller, draft: Draft) -> View:
         """The video as it would be, without an id: everything is checked and planned, and no job is made. Of what the
@@ -124,13 +125,13 @@ class Creator:
         """The job that the draft's idempotency key has already."""
         return await self._jobs.find(caller.tenant, _id_for(caller, draft)) if draft.request_id else None
 
-    async def _answer_again(self, caller: Caller, draft: Draft, known: JobRecord) -> View:
+    async def _answer_again(self, caller: Caller, draft: Draft, known: JobRecord, misses: int) -> View:
         """The key's job, if this create asks for the same. Raises `AlreadyExists`, naming what differs."""
         if known.draft != draft.digest():
             # Other words may ask for the same, as a picture's URL and its bytes do: what they settle to decides.
             settled = await self._settler.settle_again(caller.tenant, draft)
             check_same(known, settled.request, draft.request_id)
-        return self._repeated(known, by="request_id")
+        return self._repeated(known, misses, by="request_id")
 
     async def _sent_before(self, caller: Caller, draft: Draft, request: VideoRequest) -> JobRecord | None:
         """The job of an equal request by this API key, lately. With an idempotency key only the key decides."""
@@ -139,9 +140,9 @@ class Creator:
         since_ms = self._now_ms() - RESENT_WITHIN_MS
         return await self._jobs.newest_same(caller.tenant, caller.api_key_id, request.fingerprint(), since_ms)
 
-    def _repeated(self, record: JobRecord, *, by: str) -> View:
+    def _repeated(self, record: JobRecord, misses: int, *, by: str) -> View:
         self._metrics.add(CREATES_REPEATED, by=by)
-        return self._records.remember(record)
+        return self._records.remember(record, misses)
 
     async def _wanted(self, caller: Caller, draft: Draft, settled: Settled, video: str) -> JobRecord:
         """The job as it would be persisted now."""
@@ -170,10 +171,10 @@ class Creator:
         """Raises what says why it is refused, by the caller's own names of fields, and when to come back."""
         await self._gate.admit(wanted, priority_field=draft.name("priority"), deadline_field=draft.name("deadline"))
 
-    def _begun(self, record: JobRecord) -> View:
+    def _begun(self, record: JobRecord, misses: int) -> View:
         request = record.request
         self._gate.accepted(record)
-        view = self._records.remember(record)
+        view = self._records.remember(record, misses)
         self._link.wake(record.tenant, record.id)
         source = "own" if request.extends else "foreign" if request.ingests else "new"
         self._metrics.add(JOBS_CREATED, kind=request.kind.value, source=source)

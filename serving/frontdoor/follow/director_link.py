@@ -190,7 +190,7 @@ class DirectorLink:
             self._cache.put(JobRecord.decode(event.record))
         except ValidationError as error:
             self._log.error("a record that this version cannot read", job=event.job, details=str(error))
-            self._cache.drop(key)
+            self._cache.missed(key)
 
     async def _stub(self) -> director_pb2_grpc.DirectorAsyncStub | None:
         """A stub on the Director's present address; None while nobody wrote one."""

@@ -3,6 +3,10 @@
 `director_link.py` feeds it what the Director writes; whoever shows or reads a job asks it. A record is answered from
 memory when it is terminal (looked at again every 30 s, for another front door may delete it), or while the Director's
 Watch stream vouched within the last second that nothing was missed. Everything else is one read of the store.
+
+A read or a write takes a while, and its record may be an old one before it is here. If the stream tells of the newer
+one meanwhile, that one stays. If something may have been missed meanwhile (`misses`), nobody vouches for the record: it
+is an answer for once, and the next poll reads again.
 """
 
 from __future__ import annotations
@@ -38,6 +42,8 @@ class RecordCache:
         self._held: Collection[JobKey] = ()
         self._away = False
         self._waiting: dict[JobKey, set[asyncio.Future[None]]] = {}
+        self.misses = 0
+        """How often something may have been missed. To be taken before a record is read or written, for `remember`."""
 
     @property
     def vouched(self) -> bool:
@@ -72,11 +78,17 @@ class RecordCache:
             return View(known) if self._clock() - known.checked <= TERMINAL_RECHECK_S else None
         return View(known) if self.vouched else None
 
+    def remember(self, record: JobRecord, misses: int) -> View:
+        """Put in a record that was read or written; the newest version's view. `misses`: as it was before that."""
+        view = self.put(record)
+        if misses != self.misses and not view.state.terminal:
+            view.kept.outdated = True
+        return view
+
     def put(self, record: JobRecord) -> View:
-        """Remember a record that was read or written; the newest version's view."""
+        """Put in a record that the Director tells, or a final one; the newest version's view."""
         known = self._kept.get(record.key)
         if known is not None and known.age > age_of(record):
-            known.checked = self._clock()
             return View(known)
         if known is not None and known.age == age_of(record) and not known.outdated:
             known.checked = self._clock()
@@ -92,7 +104,7 @@ class RecordCache:
         if known is None:
             return
         if known.age[1] < version:
-            self.drop(key)
+            self.missed(key)
         elif known.age[1] == version and known.progress != progress:
             self._replace(replace(known, progress=progress, answers={}))
 
@@ -107,8 +119,14 @@ class RecordCache:
         self._kept.drop(key)
         self._wake(key)
 
+    def missed(self, key: JobKey) -> None:
+        """There is a newer version of one record, which did not come with the news: forget the one that is here."""
+        self.misses += 1
+        self.drop(key)
+
     def forget_running(self) -> None:
         """Something may have been missed: believe nothing that is not final. What is older still is known for that."""
+        self.misses += 1
         self._vouched_at = float("-inf")
         self._whys, self._held, self._away = {}, (), False
         for key, known in self._kept.items():
@@ -164,9 +182,14 @@ class Records:
             self._metrics.add(RECORD_READS, source="memory")
         return _present(view)
 
-    def remember(self, record: JobRecord) -> View:
-        """A job whose record was just read or written, as it stands. Raises `NotFound` if it was deleted since."""
-        return _present(self._cache.put(record))
+    @property
+    def misses(self) -> int:
+        """As of `RecordCache`: to be taken before a record is read or written, for `remember`."""
+        return self._cache.misses
+
+    def remember(self, record: JobRecord, misses: int) -> View:
+        """A job whose record was read or written, as it stands. Raises `NotFound` if it was deleted since."""
+        return _present(self._cache.remember(record, misses))
 
     async def changed(self, view: View, timeout_s: float) -> None:
         """Wait until `view` may be out of date, at most `timeout_s`."""
@@ -174,8 +197,9 @@ class Records:
 
     async def _read(self, tenant: str, job: str) -> View:
         self._metrics.add(RECORD_READS, source="store")
+        misses = self._cache.misses
         try:
-            return self._cache.put(await self._jobs.get(tenant, job))
+            return self._cache.remember(await self._jobs.get(tenant, job), misses)
         except NotFound:
             self._cache.drop((tenant, job))
             raise

@@ -24,6 +24,13 @@ from tests.unit.serving.frontdoor.follow.ingress import Ingress, serving
 pytestmark = pytest.mark.anyio
 
 
+class Later(JobRecord):
+    """As a later version of Longtake writes it."""
+
+    def encode(self) -> bytes:
+        return b'{"state": "of a later version"}'
+
+
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not true():  # noqa: ASYNC110  (what is waited for has no event)
@@ -103,6 +110,26 @@ async def test_after_a_break_the_stream_is_taken_up_and_nothing_was_missed(store
             return view is not None and view.record == second
 
         await until(newest)
+
+
+async def test_a_record_that_only_a_later_version_reads_is_not_known_by_an_older_one(
+    store: Store, ingress: Ingress
+) -> None:
+    """Whoever is reading the store just then may get the older one."""
+    cache = RecordCache(clock=asyncio.get_running_loop().time)
+    running = record(state=JobState.RUNNING, version=2)
+    async with serving(ingress) as address, linked(store, cache, address):
+        await until(lambda: cache.vouched)
+        ingress.feed.wrote(running)
+        await until(lambda: cache.lookup(running.key) is not None)
+        misses = cache.misses
+        ingress.feed.wrote(Later(**dict(running)).model_copy(update={"version": 3}))
+        await until(lambda: cache.lookup(running.key) is None)
+
+        cache.remember(running, misses)
+
+        assert cache.vouched
+        assert cache.lookup(running.key) is None
 
 
 async def test_a_new_director_makes_the_front_door_forget_what_it_knew_of_running_jobs(

@@ -60,6 +60,16 @@ def test_a_terminal_record_is_answered_without_the_director_and_looked_at_again(
     assert cache.lookup(key(done)) is not None
 
 
+def test_an_older_version_says_nothing_of_a_terminal_one(cache: RecordCache, clock: Clock) -> None:
+    done = record(state=JobState.SUCCEEDED, version=5)
+    cache.put(done)
+    clock.pass_s(31)
+
+    cache.put(record(state=JobState.RUNNING, version=3))
+
+    assert cache.lookup(key(done)) is None, "another front door may have deleted it"
+
+
 def test_an_older_version_never_replaces_a_newer_one(cache: RecordCache) -> None:
     cache.vouch()
     newer = record(state=JobState.RUNNING, version=3)
