@@ -38,6 +38,16 @@ ALL = ""
 """Stands for all tenants; none has this name."""
 
 
+@dataclass(frozen=True)
+class _Accepted:
+    """A job of this front door."""
+
+    tenant: str
+    job: str
+    priority: int
+    deadline_ms: int | None
+
+
 @dataclass
 class _Line:
     """Jobs of one tenant and priority."""
@@ -68,6 +78,9 @@ class Backlog:
         self._stale_at = float("-inf")
         """When names are listed again, should somebody ask."""
         self._listing = asyncio.Lock()
+        """One listing at a time: of two, the one that ends last may be the older."""
+        self._meanwhile: list[_Accepted] = []
+        """What was accepted while the store is listed: the listing may have passed their keys by already."""
 
     async def names(self, tenant: str) -> tuple[str, ...]:
         """Ids of a tenant's jobs that are queued or running, at most `MOST_NAMED`; some may have ended.
@@ -99,9 +112,10 @@ class Backlog:
         work_s: float | None = None,
     ) -> None:
         """One more. `job`: its id. `work_s`: its predicted seconds at the Denoiser."""
-        _add(self._lines, tenant, priority, deadline_ms)
-        self._counts[tenant] += 1
-        _name(self._named, tenant, job)
+        one = _Accepted(tenant, job, priority, deadline_ms)
+        self._count(one)
+        if self._listing.locked():
+            self._meanwhile.append(one)
         if work_s is not None:
             for name in (tenant, ALL):
                 mean = self._mean_s.get(name, work_s)
@@ -134,13 +148,15 @@ class Backlog:
         return max(0.0, self._due - self._clock())
 
     async def _look(self) -> None:
-        if self._clock() >= self._due:
-            await self._list()
+        # Others go on with the old counts while one lists.
+        if self._clock() >= self._due and not self._listing.locked():
+            async with self._listing:
+                await self._list()
 
     async def _list(self) -> None:
         began = self._clock()
-        # Others go on with the old counts while this one lists.
         self._due = began + INTERVAL_S
+        self._meanwhile.clear()
         lines: dict[tuple[str, int], _Line] = {}
         unsorted: dict[tuple[str, int], list[int]] = {}
         named: dict[str, list[str]] = {}
@@ -157,10 +173,18 @@ class Backlog:
         for (tenant, _), line in lines.items():
             counts[tenant] += line.before(None)
         self._lines, self._counts, self._named = lines, counts, named
+        for one in self._meanwhile:
+            if one.job not in named.get(one.tenant, ()):
+                self._count(one)
         ended = self._clock()
         pause_s = SHARE * (ended - began)
         self._due = ended + max(INTERVAL_S, pause_s)
         self._stale_at = ended + (0 if counts.total() < SMALL else pause_s)
+
+    def _count(self, one: _Accepted) -> None:
+        _add(self._lines, one.tenant, one.priority, one.deadline_ms)
+        self._counts[one.tenant] += 1
+        _name(self._named, one.tenant, one.job)
 
 
 def _add(lines: dict[tuple[str, int], _Line], tenant: str, priority: int, deadline_ms: int | None) -> None:

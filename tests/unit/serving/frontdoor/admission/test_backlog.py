@@ -66,6 +66,54 @@ async def test_a_jobs_work_is_the_mean_of_what_its_tenant_sent_lately(store: Sto
     assert 1.9 < backlog.job_s("short", 3.0) < 2
 
 
+class Waits(Jobs):
+    """Its listing is done, and its last page is on its way until somebody lets it go."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.listings = 0
+        self.listed = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def active(self) -> AsyncIterator[Active]:
+        self.listings += 1
+        async for entry in super().active():
+            yield entry
+        self.listed.set()
+        await self.go_on.wait()
+
+
+async def test_what_is_accepted_while_the_store_is_listed_counts_once(store: Store, clock: Clock) -> None:
+    jobs = Waits(store)
+    backlog = Backlog(jobs, clock=clock.seconds)
+    listed = (await jobs.create(record("vid_" + "a" * 26))).record
+    looking = asyncio.create_task(backlog.active("default"))
+    await jobs.listed.wait()
+    backlog.accepted("default", job=listed.id)
+    passed_by = (await jobs.create(record("vid_" + "b" * 26))).record
+    backlog.accepted("default", job=passed_by.id)
+
+    jobs.go_on.set()
+
+    assert await looking == 2
+    assert await backlog.names("default") == (listed.id, passed_by.id)
+
+
+async def test_a_listing_that_takes_long_is_not_overtaken_by_another(store: Store, clock: Clock) -> None:
+    jobs = Waits(store)
+    backlog = Backlog(jobs, clock=clock.seconds)
+    looking = asyncio.create_task(backlog.active("default"))
+    await jobs.listed.wait()
+    clock.pass_s(INTERVAL_S)
+
+    async with asyncio.timeout(5):
+        assert await backlog.active("default") == 0
+    assert jobs.listings == 1
+
+    jobs.go_on.set()
+    await looking
+
+
 async def test_the_next_look_is_told(store: Store, clock: Clock) -> None:
     backlog = Backlog(Jobs(store), clock=clock.seconds)
     assert await backlog.active("default") == 0
