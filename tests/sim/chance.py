@@ -116,7 +116,7 @@ class Chance:
     def __init__(self, random: Random, now: Callable[[], float]) -> None:
         """`now`: the world's seconds."""
         self.random = random
-        self._now = now
+        self.now = now
         self.disturbed_until = float("-inf")
         """In the world's seconds: the end of the newest thing that went wrong so far."""
         self.faults = Faults()
@@ -150,11 +150,11 @@ class Chance:
 
     def disturb(self, seconds: float = 0.0) -> None:
         """Something goes wrong for so long."""
-        self.disturbed_until = max(self.disturbed_until, self._now() + seconds)
+        self.disturbed_until = max(self.disturbed_until, self.now() + seconds)
 
     def lose(self, seconds: float = 0.0) -> None:
         """The same, and it may cost an attempt its worker."""
-        self.losses.append(self._now())
+        self.losses.append(self.now())
         self.disturb(seconds)
 
     def die_of_work(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from serving.director.attempt import MAX_CRASHES
+from serving.director.suspects import SUSPECT_FROM
 from serving.jobs.record import JobRecord, JobState
 from tests.sim.chance import Chance
 from tests.sim.known import Job
@@ -31,6 +32,7 @@ class Crashes:
         self._disk = disk
         self._chance = chance
         self._jobs = jobs
+        self._in_doubt_at = float("-inf")
 
     def deadly(self, job: str) -> bool:
         """Whether its steps end a Denoiser."""
@@ -49,11 +51,21 @@ class Crashes:
         )
 
     def _is_alone(self, job: Job) -> bool:
-        """Whether nobody else ends workers, and all Directors of late have seen the stage work for others."""
+        """Whether nobody else ends workers, and all Directors of late have seen the stage work for others.
+
+        One that is innocent, and lost as many workers beside this one as a suspect does, looks as if it were the stage,
+        until somebody gets further.
+        """
+        if any(self._looks_guilty(other.record) for other in self._jobs.values()):
+            self._in_doubt_at = self._chance.now()
         lost_at = self._chance.losses[-1] if self._chance.losses else float("-inf")
-        proven = any(other.further_at > max(lost_at, other.created_at) for other in self._jobs.values())
+        since = max(lost_at, self._in_doubt_at)
+        proven = any(other.further_at > max(since, other.created_at) for other in self._jobs.values())
         deadly = {other.record.requeue_of or other.record.id for other in self._jobs.values() if other.killed}
         return proven and deadly == {job.record.requeue_of or job.record.id}
+
+    def _looks_guilty(self, record: JobRecord) -> bool:
+        return record.crashes >= SUSPECT_FROM and not (record.state.terminal or self._harmful(record))
 
     def counted(self, name: str, job: Job, record: JobRecord) -> None:
         """Its record tells of a lost worker more than before."""
