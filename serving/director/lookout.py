@@ -158,11 +158,11 @@ class Lookout:
         if record is None:  # its create may be under way
             self.leave(key)
             return True
+        # What one front door wrote (a create, a cancellation, a deletion) reaches the others.
+        self._feed.wrote(record)
         if record.state is JobState.DELETED:
             self._waiting.take(key)
             return False
-        # What one front door wrote (a create, a cancellation) reaches the others.
-        self._feed.wrote(record)
         if key in self._running:
             self._running.cancel_if_asked(record)
         elif record.state.terminal:

@@ -10,6 +10,7 @@ import pytest
 from loadtests import paced
 from serving.clock import now_ms
 from serving.director.lookout import KEYS_IN_A_ROW
+from serving.jobs.record import JobRecord, JobState
 from serving.store.base import Listed
 
 pytestmark = pytest.mark.anyio
@@ -42,3 +43,23 @@ async def test_a_long_listing_leaves_the_loop_to_others(monkeypatch: pytest.Monk
     await office.close()
 
     assert most <= KEYS_IN_A_ROW
+
+
+async def test_who_watches_hears_also_of_a_job_that_was_deleted_before_the_director_looked() -> None:
+    """Another front door remembers it as it was, and believes that as long as the Director vouches."""
+    office = paced.PacedOffice(now_ms, round_trip_s=0.0)
+    director = await office.open(slots=1)
+    cancelled = office.lay("studio", state=JobState.CANCELLED)
+    office.write(cancelled.model_copy(update={"state": JobState.DELETED, "version": 2, "nonce": "2"}))
+
+    async with asyncio.timeout(30):
+        batches = director.watch(0, 0)
+        told = [(await anext(batches)).events]  # from now on
+        director.wake(*cancelled.key)
+        while not told[-1]:
+            told.append((await anext(batches)).events)
+    await office.close()
+
+    assert [(event.job, JobRecord.decode(event.record).state) for event in told[-1]] == [
+        (cancelled.id, JobState.DELETED)
+    ]
