@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Never, TypeVar
 
 from serving.director.chain import Reached
@@ -88,11 +89,17 @@ class Attempt:
             notes = self._taken()
             self.record = await self._context.publisher.finish(self.record, state, changes, *notes)
 
-    async def surviving(self, stages: Sequence[CountedWork], work: Callable[[], Awaitable[T]]) -> T:
+    async def surviving(
+        self,
+        stages: Sequence[CountedWork],
+        work: Callable[[], Awaitable[T]],
+        *,
+        place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> T:
         """Do a piece of work, again if it must be, until it is done. Raises `Crashed` in the end."""
         while True:
             try:
-                return await self.call(stages, work)
+                return await self.call(stages, work, place=place)
             except NotDone:
                 continue
 
@@ -101,12 +108,14 @@ class Attempt:
         stages: Sequence[CountedWork],
         work: Callable[[], Awaitable[T]],
         *,
+        place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
         finished: Callable[[T], bool] = lambda _: True,
         at: Reached | None = None,
     ) -> T:
         """Make one call to the last of these stages, which needs the others' results, once all of them work.
 
         Raises what the stage raised, `NotDone` when it was away or its worker died, and `Crashed` when too many did.
+        `place`: what is had while the call is made, and may have to be waited for; the stages may go away meanwhile.
         `finished`: whether a result ends a piece of work; `at`: how far the job is, where that is told.
         """
         called, caller, alone = stages[-1], Caller(self.record.key, self._suspect(stages[-1])), False
@@ -114,7 +123,7 @@ class Attempt:
         try:
             while True:
                 await self._enter(stages, caller)
-                async with self._context.suspects.apart(stages, self.record.crashes) as alone:
+                async with self._context.suspects.apart(stages, self.record.crashes) as alone, place():
                     if not gates.passes(stages, caller):
                         gates.left(stages, caller)
                         continue

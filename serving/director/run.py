@@ -9,6 +9,7 @@ committed behind while segment n+1 is denoised. Whatever a replica that goes awa
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from engines.families.base import Family
@@ -168,11 +169,11 @@ class JobRun:
         """Call a Renderer when it is this job's turn, and tell how long that took."""
 
         async def work() -> tuple[T, WorkSpan]:
-            async with self._context.renderers.place(lambda: self._context.rank(self._record)):
-                began = self._context.now_ms()
-                return await call(), self._span("rendering", began)
+            began = self._context.now_ms()
+            return await call(), self._span("rendering", began)
 
-        return await self.attempt.surviving(_TO_RENDER, work)
+        place = partial(self._context.renderers.place, lambda: self._context.rank(self._record))
+        return await self.attempt.surviving(_TO_RENDER, work, place=place)
 
     async def _commit(
         self, planned: PlannedSegment, spans: tuple[WorkSpan, ...], last: bool, **made: tuple[str, ...]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Container
 
 import pytest
 
 from serving.director.attempt import MAX_CRASHES
 from serving.director.stage_gate import LOOK_EVERY_S
-from serving.director.stage_health import LONGEST_PAUSE_S
+from serving.director.stage_health import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from serving.errors import Unavailable
 from serving.jobs.history import EventKind
 from serving.jobs.ids import new_id
 from serving.jobs.record import JobState
 from serving.stage_names import CONDITIONER, DENOISER, RENDERER, StageName
-from serving.stages.contracts import StageAway, StageLost
+from serving.stages.contracts import RENDERS_AT_ONCE, StageAway, StageLost
 from tests.unit.serving.director.simulated import Bureau
 
 PICTURE = "a" * 64
@@ -126,6 +127,27 @@ def test_a_call_that_waits_for_a_replica_is_told_as_that() -> None:
         assert await bureau.all_ended(jobs, within_s=30) == {JobState.SUCCEEDED: 12}
 
     Bureau().run(play)
+
+
+def test_segments_that_wait_for_a_place_when_their_stage_goes_away_are_not_sent_there() -> None:
+    async def slow(called: StageName, whose: str) -> None:
+        if called == RENDERER:
+            await asyncio.sleep(1.0)
+
+    async def play(bureau: Bureau) -> None:
+        bureau.stages.trouble = slow
+        jobs = [await bureau.job(tenant=f"t{number % 6}") for number in range(60)]
+        await asyncio.sleep(1.5)
+        bureau.stages.trouble = refuses(RENDERER)
+        bureau.stages.calls.clear()
+        await asyncio.sleep(LONGEST_PAUSE_S)
+        tries = math.log2(2 * LONGEST_PAUSE_S / FIRST_PAUSE_S) + 1
+        assert bureau.stages.calls[RENDERER] <= RENDERS_AT_ONCE + tries
+
+        bureau.stages.trouble = None
+        assert await bureau.all_ended(jobs, within_s=LONGEST_PAUSE_S + 60) == {JobState.SUCCEEDED: 60}
+
+    Bureau().run(play, slots=60)
 
 
 def test_a_stage_that_is_back_works_though_another_one_stays_away() -> None:
