@@ -1,7 +1,8 @@
 """Holds calls back while their stage is away: one tries it, the others wait for what becomes of that.
 
-`attempt.py` passes through here with every call. Whether a stage is away says `stage_health.py`; that it is, and who
-waits for it, is told here: to the log, the metrics, and, by the feed, to the front doors.
+`attempt.py` passes through here with every call. A thousand may wait, so a change calls only the next one of them, and
+what several changes in one turn of the loop lead to is done once. Whether a stage is away says `stage_health.py`; that
+it is, and who waits for it, is told here: to the log, the metrics, and, by the feed, to the front doors.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 
 from serving.director.events import Feed
 from serving.director.stage_health import Away, StageHealth
@@ -47,7 +49,8 @@ class _Gate:
     """One stage. Whoever waits is let through in turn."""
 
     health: StageHealth
-    waiting: dict[Caller, None] = field(default_factory=dict)
+    waiting: dict[Caller, asyncio.Event] = field(default_factory=dict)
+    """In the order in which they came; each is called by its event."""
     inside: dict[Caller, None] = field(default_factory=dict)
     trying: Caller | None = None
     suspects: dict[JobKey, str] = field(default_factory=dict)
@@ -55,11 +58,8 @@ class _Gate:
     since: str = ""
     """The time of day since which it is away, for people."""
     counted_to: float = 0.0
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def change(self) -> None:
-        self.changed.set()
-        self.changed = asyncio.Event()
+    alarm: asyncio.TimerHandle | None = None
+    """At the time of the next try."""
 
     def passes(self, caller: Caller) -> bool:
         """Whether this call may be made now."""
@@ -71,8 +71,27 @@ class _Gate:
             return False
         if self.trying is not None or not self.health.may_try(caller.who, now):
             return True
-        line = [*self.waiting] if caller in self.waiting else [*self.waiting, caller]
-        return next((other for other in line if self.health.prefers(other.who)), line[0]) is not caller
+        return self.next_of(chain(self.waiting, (caller,))) is not caller
+
+    def next_of(self, line: Iterable[Caller]) -> Caller | None:
+        """Whose try it is."""
+        first: Caller | None = None
+        for caller in line:
+            if not self.health.keeps_ending() or self.health.prefers(caller.who):
+                return caller
+            first = first or caller
+        return first
+
+    def call(self, now: float) -> float | None:
+        """Call whoever may go on: all, or the one whose try it is; else the time of the next try, if anybody waits."""
+        if self.health.away is None:
+            for called in self.waiting.values():
+                called.set()
+        elif self.trying is None and (following := self.next_of(self.waiting)) is not None:
+            if not self.health.may_try(following.who, now):
+                return self.health.next_try
+            self.waiting[following].set()
+        return None
 
 
 class StageGates:
@@ -99,6 +118,8 @@ class StageGates:
         """Replicas of each stage, as they were when that was looked at last."""
         self._counted_at = float("-inf")
         self._counting: asyncio.Future[None] | None = None
+        self._changes = False
+        """What was changed in this turn of the loop has not led to anything yet."""
 
     # ── before a call ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -118,9 +139,10 @@ class StageGates:
                 if gate is not waits_at:
                     self._leave(waits_at, caller)
                     waits_at = gate
-                    gate.waiting[caller] = None
-                    self._tell()
-                await self._change_of(gate)
+                    gate.waiting[caller] = asyncio.Event()
+                    self._change()
+                await gate.waiting[caller].wait()
+                gate.waiting[caller].clear()
         finally:
             self._leave(waits_at, caller)
         for stage in stages:
@@ -140,8 +162,8 @@ class StageGates:
             gate.inside.pop(caller, None)
             if gate.trying is caller:
                 gate.trying = None
-                gate.change()
-        self._tell()
+            if gate.health.away is not None:
+                self._change()
 
     # ── what became of it ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -192,11 +214,14 @@ class StageGates:
                 self._back(stage, gate)
 
     async def _count_replicas(self) -> None:
+        """Whatever goes wrong with it is no fault of the calls that it is made for: then nothing is known."""
+        self._up = {}
         try:
             self._up = await self._replicas()
-            self._counted_at = _now()
+        except Exception:  # noqa: BLE001  (of Serve's or ours: jobs that run do not fail by a look at their stage)
+            _log.exception("the replicas were not counted")
         finally:
-            self._counting = None
+            self._counted_at, self._counting = _now(), None
 
     # ── telling ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -219,8 +244,7 @@ class StageGates:
             self._metrics.set(STAGE_AWAY, 0, stage=stage, reason=before.cause)
         self._metrics.set(STAGE_AWAY, 1, stage=stage, reason=away.cause)
         self._count(stage, gate)
-        gate.change()
-        self._tell()
+        self._change()
 
     def _back(self, stage: CountedWork, gate: _Gate) -> None:
         if gate.health.away is None:
@@ -231,8 +255,7 @@ class StageGates:
         self._metrics.set(STAGE_AWAY, 0, stage=stage, reason=over.cause)
         _log.warning("a stage is back", stage=stage, cause=over.cause, away_s=round(_now() - over.since, 1))
         gate.trying = None
-        gate.change()
-        self._tell()
+        self._change()
 
     def _count(self, stage: CountedWork, gate: _Gate) -> None:
         passed, gate.counted_to = _now() - gate.counted_to, _now()
@@ -254,16 +277,23 @@ class StageGates:
         """It waits there no more."""
         if gate is not None:
             del gate.waiting[caller]
-            gate.change()  # it may be another one's turn now
-            self._tell()
+            self._change()  # it may be another one's turn now
 
-    async def _change_of(self, gate: _Gate) -> None:
-        pause = None if gate.trying is not None else max(0.0, gate.health.next_try - _now())
-        if pause == 0.0:
-            pause = None  # it is another call's turn, which is about to take it
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await gate.changed.wait()
+    def _change(self) -> None:
+        """Something changed, or it is time for a try: at the end of this turn of the loop see what that leads to."""
+        if not self._changes:
+            self._changes = True
+            asyncio.get_running_loop().call_soon(self._settle)
+
+    def _settle(self) -> None:
+        self._changes = False
+        loop = asyncio.get_running_loop()
+        for gate in self._gates.values():
+            if gate.alarm is not None:
+                gate.alarm.cancel()
+            next_try = gate.call(loop.time())
+            gate.alarm = None if next_try is None else loop.call_at(next_try, self._change)
+        self._tell()
 
     def _gate(self, stage: CountedWork) -> _Gate:
         if stage not in self._gates:

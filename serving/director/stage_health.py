@@ -92,13 +92,14 @@ class StageHealth:
 
     def prefers(self, who: str) -> bool:
         """Whether a try by `who` tells more than one by those who lost here."""
-        return self._keeps_ending() and who not in self.suspected
+        return self.keeps_ending() and who not in self.suspected
 
     def blames(self, who: str) -> bool:
         """Whether it is `who` or the stage, and only a try by another one can tell."""
-        return self._keeps_ending() and who in self.suspected
+        return self.keeps_ending() and who in self.suspected
 
-    def _keeps_ending(self) -> bool:
+    def keeps_ending(self) -> bool:
+        """Whether it is away because its workers end: then it matters who tries it."""
         return self.away is not None and self.away.cause == "keeps_ending"
 
     def _hold(self, cause: AwayCause, text: str, now: float) -> None:
