@@ -6,7 +6,6 @@ what was read from it. Foreign videos are `ingest.py`'s part.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 
 from engines.families.base import Array, Canvas, Conditions
@@ -17,6 +16,7 @@ from serving.segments.picture import EncodedPicture
 from serving.stages.contracts import ConditionCall, InputsCall, InputsResult
 from serving.stages.latents import get_latents, put_latents
 from serving.stages.loaded import Loaded
+from serving.stages.threads import in_thread
 from serving.store.blobs import Blobs
 
 
@@ -57,7 +57,7 @@ class Conditioner:
         found = await self._cached(blobs, "first-frame", key)
         if found is None:
             picture = await self._decoder.image(await blobs.get(digest), call.canvas.width, call.canvas.height)
-            latent = await asyncio.to_thread(family.encode_still, self._loaded, picture)
+            latent = await in_thread(family.encode_still, self._loaded, picture)
             found = EncodedPicture(latent=await put_latents(blobs, latent[None]))
             await _remember(blobs, "first-frame", key, found)
         return found
@@ -69,8 +69,8 @@ class Conditioner:
         found = await self._cached(blobs, "reference", key)
         if found is None:
             picture = await self._decoder.image(await blobs.get(digest), width, height)
-            reading = await asyncio.to_thread(family.read_reference, picture)
-            latent = await asyncio.to_thread(family.encode_still, self._loaded, reading.picture)
+            reading = await in_thread(family.read_reference, picture)
+            latent = await in_thread(family.encode_still, self._loaded, reading.picture)
             found = EncodedPicture(
                 latent=await put_latents(blobs, latent[None]),
                 description=reading.description,

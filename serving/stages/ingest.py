@@ -27,6 +27,7 @@ from serving.stages.contracts import IngestCall, IngestResult
 from serving.stages.latents import put_latents
 from serving.stages.loaded import Loaded
 from serving.stages.render import Encoded
+from serving.stages.threads import in_thread
 from serving.stages.watchdog import Watchdog
 from serving.store.blobs import Blobs
 
@@ -58,10 +59,12 @@ class Ingester:
                 frames=frames,
                 field=_FIELD,
             )
-            async with aclosing(pictures):  # type: ignore[type-var]  # an async generator
-                encoded, small = await _encode(pictures, call, family.capabilities, self._loaded.watchdog)
-        await asyncio.to_thread(give_back)
-        latents = await asyncio.to_thread(family.encode_video, self._loaded, small)
+            try:
+                async with aclosing(pictures):  # type: ignore[type-var]  # an async generator
+                    encoded, small = await _encode(pictures, call, family.capabilities, self._loaded.watchdog)
+            finally:
+                await in_thread(give_back)
+        latents = await in_thread(family.encode_video, self._loaded, small)
         ref = await put_latents(blobs, latents)
         kept = min(family.history_latents, ref.count)
         blob, init, thumbnail = await asyncio.gather(
@@ -113,7 +116,7 @@ async def _encode(
 ) -> tuple[Encoded, Frames]:
     """The video's media, and its frames at the canvas's size."""
     watched = partial(watchdog.watched, "video encoder")
-    encoder = await asyncio.to_thread(watched, partial(SegmentEncoder, call.track, start_frame=0, sequence_start=0))
+    encoder = await in_thread(watched, partial(SegmentEncoder, call.track, start_frame=0, sequence_start=0))
     fragments: list[Fragment] = []
     small: list[Frames] = []
     pending: list[Frames] = []
@@ -121,9 +124,9 @@ async def _encode(
         small.append(shrink(picture, call.canvas))
         pending.append(picture)
         if len(small) == can.first_latent_frames or len(pending) == can.frames_per_latent:
-            fragments += await asyncio.to_thread(watched, encoder.push, np.stack(pending))
+            fragments += await in_thread(watched, encoder.push, np.stack(pending))
             pending = []
-    fragments += await asyncio.to_thread(watched, encoder.finish)
+    fragments += await in_thread(watched, encoder.finish)
     return Encoded(encoder.init, tuple(fragments), small[-1], {}), np.stack(small)
 
 

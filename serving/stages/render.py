@@ -17,9 +17,10 @@ from serving.media.memory import few_arenas, give_back
 from serving.media.still import png, scale_to
 from serving.metrics import RENDER_SECONDS
 from serving.segments.manifest import MediaPart
-from serving.stages.contracts import ImageCall, ImageResult, RenderCall, RenderResult
+from serving.stages.contracts import RENDERS_AT_ONCE, ImageCall, ImageResult, RenderCall, RenderResult
 from serving.stages.latents import get_latents
 from serving.stages.loaded import Loaded
+from serving.stages.threads import Stop, in_thread, stoppable
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,19 @@ class Renderer:
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
+        self._places = asyncio.Semaphore(RENDERS_AT_ONCE)
+        """Serve gives a cancelled call's place away at once, though its encoder still ends."""
         few_arenas()
 
     async def render(self, call: RenderCall, latents: Array) -> RenderResult:
         """Decode and encode a segment; its media are in the store when this returns."""
         family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)
         lead = await get_latents(blobs, call.lead) if call.lead else None
-        encoded = await asyncio.to_thread(self._encode, family, call, latents, lead)
-        await asyncio.to_thread(give_back)
+        async with self._places:
+            try:
+                encoded = await stoppable(lambda stop: self._encode(family, call, latents, lead, stop))
+            finally:
+                await in_thread(give_back)
         began = time.monotonic()
         blob, init, thumbnail = await asyncio.gather(
             blobs.put(encoded.data), blobs.put(encoded.init), blobs.put(png(encoded.last_frame))
@@ -85,10 +91,11 @@ class Renderer:
             scale = scale_to(frame, call.longest_side)
             return png(frame, scale=scale), frame.shape[1] * scale, frame.shape[0] * scale
 
-        picture, width, height = await asyncio.to_thread(draw)
+        async with self._places:
+            picture, width, height = await in_thread(draw)
         return ImageResult(await blobs.put(picture), width, height)
 
-    def _encode(self, family: Family, call: RenderCall, latents: Array, lead: Array | None) -> Encoded:
+    def _encode(self, family: Family, call: RenderCall, latents: Array, lead: Array | None, stop: Stop) -> Encoded:
         with self._loaded.watchdog.watching("video encoder"):
             encoder = SegmentEncoder(call.track, start_frame=call.start_frame, sequence_start=call.sequence_start)
         fragments: list[Fragment] = []
@@ -100,6 +107,7 @@ class Renderer:
                 fragments += encoder.push(group)
             last = group[-1]
             encoding += time.monotonic() - decoded
+            stop.check()
         decoded = time.monotonic()
         with self._loaded.watchdog.watching("video encoder"):
             fragments += encoder.finish()

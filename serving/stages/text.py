@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 
 from engines.families.base import Array
@@ -11,6 +10,7 @@ from serving.metrics import CACHE_LOOKUPS
 from serving.stages.contracts import TextCall
 from serving.stages.latents import get_array, put_array
 from serving.stages.loaded import Loaded
+from serving.stages.threads import in_thread
 from serving.store.blobs import Blobs
 
 
@@ -28,7 +28,7 @@ class TextEncoder:
         self._loaded.metrics.add(CACHE_LOOKUPS, kind="text", outcome="miss" if cached is None else "hit")
         if cached is not None:
             return cached
-        embedding = await asyncio.to_thread(family.encode_text, self._loaded, call.effective_prompt)
+        embedding = await in_thread(family.encode_text, self._loaded, call.effective_prompt)
         await blobs.cache_put("text", key, await put_array(blobs, embedding))
         return embedding
 
