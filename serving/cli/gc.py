@@ -139,6 +139,8 @@ def _table(report: Report) -> Iterator[str]:
         yield "  ".join((kind.ljust(widths[0]), *numbers))
     past = "are past their time" if report.dry_run else "were past their time and are deleted now"
     yield f"{report.expired_videos} videos and {report.expired_files} files {past}"
+    if report.strays:
+        yield f"left alone, for Longtake did not make them: {', '.join(report.strays)}"
     for damage in report.damaged:
         yield (
             f"tenant {damage.tenant} was left alone: {damage.key}: {damage.why}; "

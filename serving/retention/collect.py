@@ -38,7 +38,9 @@ after its video was deleted. Blobs are written again, hence the announcements; e
 lost at any time.
 
 Two collectors may run at once: each is right by itself. One that is interrupted leaves garbage, never a hole: names go
-before what they name. A record that cannot be read might need anything, so its whole tenant is left alone and told of.
+before what they name. A record that cannot be read might need anything, so its whole tenant is left alone and told of;
+the others are collected. A key that nobody of us made (a file of a browser's, a folder's marker) leads nowhere: it is
+left alone and told of.
 
 **What is remembered cannot have changed.** What an earlier collection found of a manifest, a page or an old record is
 not read again; `mark.py` says why that is the same as reading it. Memory holds 64 bits for each living key of one
@@ -51,15 +53,19 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable
 
+from serving.errors import LongtakeError
+from serving.logs import logger
 from serving.metrics import COLLECTED_BYTES, COLLECTED_KEYS, Recorder, Unrecorded
 from serving.retention.clocks import agreed
 from serving.retention.context import Collection
 from serving.retention.mark import Mark
-from serving.retention.report import Report
+from serving.retention.report import Damage, Report
 from serving.retention.sweep import Sweep
 from serving.settings import Retention
 from serving.store import keys
 from serving.store.base import Store
+
+_log = logger("collector")
 
 
 def _unheard(_: str, __: int) -> None:
@@ -87,14 +93,30 @@ async def collect_once(
     collection = Collection(store, retention, now_ms, report, on_progress)
     sweep = Sweep(collection)
     async for tenant in tenants(store):
-        mark = Mark(collection, tenant)
-        await mark.run()
-        if not mark.damaged:
-            await sweep.tenant(mark)
+        await _collect_tenant(collection, sweep, tenant)
     await sweep.installation()
     if not dry_run:
         _record(report, metrics or Unrecorded())
     return report
+
+
+async def _collect_tenant(collection: Collection, sweep: Sweep, tenant: str) -> None:
+    """What one tenant has. Whatever is wrong there must not keep the others' garbage for ever."""
+    mark = Mark(collection, tenant)
+    try:
+        await mark.run()
+        if not mark.damaged:
+            await sweep.tenant(mark)
+    except LongtakeError:  # the store is away, or a clock is wrong: all others would meet it too
+        raise
+    except Exception as error:  # noqa: BLE001  (whatever it is, it is this tenant's alone)
+        _log.error("a tenant cannot be collected", tenant=tenant, error=repr(_first(error)))
+        collection.report.damaged.append(Damage(tenant, f"{keys.TENANTS}{tenant}/", repr(_first(error))))
+
+
+def _first(error: Exception) -> Exception:
+    """Of several that failed together, one."""
+    return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
 
 
 async def tenants(store: Store) -> AsyncIterator[str]:
@@ -111,7 +133,7 @@ async def tenants(store: Store) -> AsyncIterator[str]:
         while (tenant := await _first_tenant(store, prefix, after)) is not None and tenant not in met:
             met.add(tenant)
             after = keys.behind(tenant)
-            if tenant not in seen:
+            if tenant not in seen and keys.is_tenant(tenant):
                 seen.add(tenant)
                 prefixes += keys.tenants_like(tenant)
                 yield tenant

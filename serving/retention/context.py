@@ -10,7 +10,8 @@ from typing import TypeVar
 from serving.errors import LongtakeError
 from serving.retention.report import Report
 from serving.settings import Retention
-from serving.store.base import Store
+from serving.store import keys
+from serving.store.base import Listed, Store
 
 AT_ONCE = 16
 """Calls to the store that are under way together."""
@@ -39,6 +40,14 @@ class Collection:
     def before(self, seconds: float) -> int:
         """The moment so long before the collection began, in the store's milliseconds."""
         return self.report.snapshot_ms - round(seconds * 1000)
+
+    async def listed(self, prefix: str) -> AsyncIterator[Listed]:
+        """What we have there. Whatever else lies there is left alone, and told of."""
+        async for entry in self.store.list(prefix):
+            if keys.is_ours(entry.key):
+                yield entry
+            else:
+                self.report.stray(entry.key)
 
     async def each(self, what: str, items: AsyncIterator[T], work: Callable[[T], Awaitable[None]]) -> None:
         """Work on every item, several at once."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import secrets
 
+from pydantic import ValidationError
+
 from serving.errors import Conflict, NotFound
 from serving.files.record import FileRecord
 from serving.jobs.ids import derived_id
@@ -72,4 +74,6 @@ async def _is_kept(collection: Collection, record: JobRecord) -> bool:
         file = FileRecord.model_validate_json((await collection.store.get(key)).data)
     except NotFound:
         return False
+    except ValidationError:  # it may prolong it
+        return True
     return not file.deleted and (file.expires_ms is None or file.expires_ms > collection.now_ms())

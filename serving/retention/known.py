@@ -101,6 +101,8 @@ class Known:
     async def load(self) -> None:
         """Read what earlier collections learned."""
         async for entry in self._store.list(keys.marks_of(self._tenant)):
+            if not keys.is_ours(entry.key):
+                continue
             try:
                 data = (await self._store.get(entry.key)).data
             except NotFound:  # another collector has joined it with others

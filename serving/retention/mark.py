@@ -29,7 +29,7 @@ from serving.segments.lineage import Segments
 from serving.segments.picture import EncodedPicture
 from serving.store import keys
 from serving.store.base import Listed
-from serving.store.blobs import Blobs
+from serving.store.blobs import Blobs, digest_in
 
 _SEGMENT, _PAGE, _RECORD = b"s", b"p", b"r"
 """What kind of name: its first byte."""
@@ -65,7 +65,7 @@ class Mark:
             ("cache", keys.caches_of, self._cached),
         )
         for what, prefix_of, work in roots:
-            found = self._store.list(prefix_of(self.tenant))
+            found = self._collection.listed(prefix_of(self.tenant))
             await self._collection.each(f"{self.tenant}: marking {what}", found, work)
         if not self.damaged and not self._collection.dry_run:
             await self._known.save()
@@ -136,10 +136,10 @@ class Mark:
         reach = self._known_record(entry)
         if reach is None:
             try:
-                digest = (await self._store.get(entry.key)).data.decode()
+                data = (await self._store.get(entry.key)).data
             except NotFound:
                 return
-            reach = Reach(_ids(self._keys_of(await cached_blobs(self._blobs, entry.key, digest))))
+            reach = Reach(_ids(self._keys_of(await cached_blobs(self._blobs, entry.key, data))))
             self._learn_record(entry, reach)
         if entry.modified_ms is None or entry.modified_ms >= self._collection.before(
             self._collection.retention.cache_ttl_s
@@ -229,8 +229,11 @@ def _record_name(entry: Listed) -> bytes:
     return _RECORD + hashlib.sha256(f"{entry.key} {entry.size} {entry.modified_ms}".encode()).digest()
 
 
-async def cached_blobs(blobs: Blobs, key: str, digest: str) -> list[str]:
+async def cached_blobs(blobs: Blobs, key: str, data: bytes) -> list[str]:
     """Digests of all that a cache's entry leads to: its blob, and the latents that an encoded picture names."""
+    digest = digest_in(data)
+    if digest is None:  # nobody can use it
+        return []
     if keys.kind_of_cached(key) in ("text", "path"):
         return [digest]
     try:

@@ -34,11 +34,15 @@ class Counts:
 
 @dataclass(frozen=True)
 class Damage:
-    """A key that cannot be read. What it needs is not known, so nothing of its tenant is deleted."""
+    """A key that cannot be read. What it needs is not known, so nothing more of its tenant is deleted."""
 
     tenant: str
     key: str
     why: str
+
+
+MOST_STRAYS = 100
+"""Of the keys that are none of ours, so many are named."""
 
 
 @dataclass
@@ -52,7 +56,14 @@ class Report:
     expired_videos: int = 0
     expired_files: int = 0
     damaged: list[Damage] = field(default_factory=list)
+    strays: dict[str, None] = field(default_factory=dict)
+    """Keys that nobody of us made, each once and at most `MOST_STRAYS`: they lead nowhere, and are left alone."""
 
     def of(self, kind: str) -> Counts:
         """The counts of a kind."""
         return self.kinds.setdefault(kind, Counts())
+
+    def stray(self, key: str) -> None:
+        """Name a key that is none of ours."""
+        if len(self.strays) < MOST_STRAYS:
+            self.strays[key.encode(errors="backslashreplace").decode()] = None  # a name may be no text

@@ -96,14 +96,16 @@ class Scrub:
         return None if self._limit is None else max(0, self._limit - self.report.checked)
 
     async def _keys(self, prefix: str) -> AsyncIterator[Listed]:
-        """All keys of a folder, those from the start on first."""
+        """All our keys of a folder, those from the start on first. A stray among them has no digest to check."""
         async for entry in self._store.list(prefix, after=prefix + self._start if self._start else ""):
-            yield entry
+            if keys.is_ours(entry.key):
+                yield entry
         if self._start:
             async for entry in self._store.list(prefix):
                 if entry.key > prefix + self._start:
                     return
-                yield entry
+                if keys.is_ours(entry.key):
+                    yield entry
 
     async def _check(self, tenant: str, entry: Listed) -> Finding | None:
         try:
@@ -142,6 +144,8 @@ class Owners:
     async def find(self) -> None:
         """Fill in the findings."""
         async for entry in self._store.list(keys.jobs_of(self._tenant)):
+            if not keys.is_ours(entry.key):
+                continue
             try:
                 record = JobRecord.decode((await self._store.get(entry.key)).data)
             except NotFound:

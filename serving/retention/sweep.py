@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from pydantic import ValidationError
-
 from serving.errors import NotFound
 from serving.files.record import FileRecord
 from serving.jobs.record import JobRecord, JobState
@@ -66,6 +64,8 @@ async def _fate(kind: Kind, entry: Listed) -> Fate:
         return await kind.judge(entry)
     except NotFound:  # another collector was faster
         return Fate.HELD
+    except (ValueError, LookupError, TypeError):  # it cannot be read, and might be needed
+        return Fate.HELD
 
 
 class Sweep:
@@ -85,7 +85,7 @@ class Sweep:
         before = self._collection.before(self._collection.retention.margin_s)
         waiting = KeySet()
         # Before the leases: a job that comes later has a young lease.
-        async for entry in self._store.list(keys.ACTIVE):
+        async for entry in self._collection.listed(keys.ACTIVE):
             name = keys.read_active(entry.key)
             if name is not None:
                 waiting.add([name.job])
@@ -95,7 +95,7 @@ class Sweep:
 
     async def _sweep(self, kind: Kind) -> None:
         counts, seen = self._collection.report.of(kind.name), 0
-        async for chunk in chunks(self._store.list(kind.prefix)):
+        async for chunk in chunks(self._collection.listed(kind.prefix)):
             suspects = []
             for entry in chunk:
                 if kind.live(entry.key):
@@ -165,8 +165,6 @@ class Sweep:
             if (await self._store.get(entry.key)).data == SENT_ONCE:
                 return Fate.GARBAGE
             return after_its_key(self._collection, entry)
-        except ValidationError:
-            return Fate.HELD
         return Fate.GARBAGE if record.state.terminal else Fate.HELD
 
 
@@ -214,10 +212,10 @@ class TenantKinds:
     async def _renew_cached(self, entry: Listed) -> None:
         """Make young what a cache's entry leads to: an attempt that found it there a moment ago has a margin's time."""
         try:
-            digest = (await self._store.get(entry.key)).data.decode()
+            data = (await self._store.get(entry.key)).data
         except NotFound:
             return
-        for blob in await cached_blobs(self._blobs, entry.key, digest):
+        for blob in await cached_blobs(self._blobs, entry.key, data):
             with contextlib.suppress(NotFound):
                 await self._store.touch(keys.blob(self._mark.tenant, blob))
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from pathlib import Path
 
 from serving.errors import Corrupt, NotFound
 from serving.store import keys, sweeping
 from serving.store.base import Store
+
+_DIGEST = re.compile(rb"[0-9a-f]{64}")
 
 
 class Blobs:
@@ -59,9 +62,9 @@ class Blobs:
         return entry.size
 
     async def cache_get(self, kind: str, key: str) -> str | None:
-        """The digest that was cached for this content, or None."""
+        """The digest that was cached for this content, or None. It is a hint: what cannot be read is none."""
         try:
-            return (await self._store.get(self._cache_key(kind, key))).data.decode()
+            return digest_in((await self._store.get(self._cache_key(kind, key))).data)
         except NotFound:
             return None
 
@@ -87,6 +90,11 @@ class Blobs:
 
     def _cache_key(self, kind: str, key: str) -> str:
         return keys.cached(self._tenant, kind, key)
+
+
+def digest_in(entry: bytes) -> str | None:
+    """The digest that an entry of the cache holds; None when it holds anything else."""
+    return entry.decode() if _DIGEST.fullmatch(entry) else None
 
 
 def _digest_of(data: bytes | Path) -> str:

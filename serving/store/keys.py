@@ -36,6 +36,7 @@ in another form: what an earlier version wrote is found under the same names.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 TENANTS = "t/"
@@ -62,6 +63,13 @@ _BEFORE_SLASH = "-."
 """Characters of a name that sort before the slash behind it."""
 _BEHIND = "~"
 """Sorts behind every character that a key may have."""
+_ID, _DIGEST, _NAME = "[a-z]+_[a-z0-9]+", "[0-9a-f]{64}", "[A-Za-z0-9_-][A-Za-z0-9._-]*"
+_OURS = re.compile(
+    rf"(t/{_NAME}/((jobs|keep|files)/{_ID}|(by-time|files-by-time)/[0-9]+-{_ID}"
+    rf"|(segments|pages|blobs|marks|quarantine)/{_DIGEST}|cache/{_NAME}/{_DIGEST}"
+    rf"|checkpoints/{_ID}/[0-9]+/{_NAME}/[0-9]+-[0-9]+-{_DIGEST})"
+    rf"|dead/{_NAME}/{_ID}|leases/{_ID}/[0-9]+|probe/[0-9a-f]+(/[a-z0-9-]+)?)"
+)
 
 
 # ── one tenant's ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -240,7 +248,7 @@ def read_active(key: str) -> ActiveKey | None:
     _, tenant, priority, due, job_id = parts
     deadline_ms = None if int(due) == _NO_DEADLINE else int(due)
     found = ActiveKey(tenant, int(priority), deadline_ms, job_id)
-    return found if job_id and active(*found) == key else None
+    return found if re.fullmatch(_NAME, job_id) and active(*found) == key else None
 
 
 def dead_letter(tenant: str, job_id: str) -> str:
@@ -287,6 +295,14 @@ def is_pulse(key: str) -> bool:
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def is_ours(key: str) -> bool:
+    """Whether a function above makes such keys (`runtime` and `engines` left out, which nobody lists).
+
+    What is there besides was left by people and their programs: a folder's marker, a file of their browser's.
+    """
+    return _OURS.fullmatch(key) is not None or (key.startswith(ACTIVE) and read_active(key) is not None)
+
+
 def name_of(key: str) -> str:
     """Its last part: an id or a digest, in most kinds."""
     return key.rpartition("/")[2]
@@ -301,6 +317,11 @@ def tenant_of(key: str) -> str | None:
     """Whose it is; None for what belongs to the installation."""
     parts = key.split("/")
     return parts[1] if parts[0] == "t" else None
+
+
+def is_tenant(name: str) -> bool:
+    """Whether a tenant may have this name."""
+    return re.fullmatch(_NAME, name) is not None
 
 
 def kind_of(key: str) -> str:

@@ -36,6 +36,8 @@ class StoredVideos:
         self.segments = Segments(store, tenant)
         self.paged: PagedSegments | None = None
         """Writes them as the version before did."""
+        self.whole_parts = False
+        """Writes them as the one before that did: with the parts of the whole video."""
         self.files = Files(store, None, now_ms=now_ms, max_bytes=1000)  # type: ignore[arg-type]
 
     # ── front door ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -167,8 +169,8 @@ class StoredVideos:
             tail=latents,
             references=tuple(references),
             init=await self.blobs.put(b"init"),
-            parts=(part,),
-            trail=parent.next_trail() if parent and not self.paged else None,
+            parts=(*(parent.parts if parent and self.whole_parts else ()), part),
+            trail=parent.next_trail() if parent and not self.paged and not self.whole_parts else None,
             earlier=await self.paged.after(parent) if parent and self.paged else None,
             thumbnail=await self.blobs.put(b"thumbnail " + made[:1]),
         )

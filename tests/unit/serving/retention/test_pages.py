@@ -1,5 +1,5 @@
-"""Pages of long videos of the version before: kept as long as a video needs them, shared by branches, and found when
-they are lost.
+"""Long videos of earlier versions. Pages are kept as long as a video needs them, shared by branches, and found when
+they are lost; what is kept of a path without pages lives as long as its entry in the cache.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import pytest
 
 from serving.jobs.record import JobRecord
 from serving.retention.scrub import Scrub
+from serving.segments.older import WORTH_KEEPING
 from tests.unit.serving.retention.clocked_store import Clock, ClockedStore
 from tests.unit.serving.retention.conftest import Collect
 from tests.unit.serving.retention.stored_videos import TENANT, StoredVideos
@@ -72,3 +73,29 @@ async def test_a_lost_page_stops_the_collection_and_a_scrub_names_whose_it_is(
     found = (await Scrub(store).run()).findings
     assert [(finding.key, finding.videos) for finding in found] == [(lost, [left.id])]
     await videos.whole(right.id)
+
+
+async def test_what_is_kept_of_a_path_without_pages_goes_a_margin_after_its_entry(
+    videos: StoredVideos, clock: Clock, collect: Collect, store: ClockedStore
+) -> None:
+    videos.whole_parts = True
+    video = await videos.finished(seconds=WORTH_KEEPING + 1)
+    videos.whole_parts = False
+    assert video.head is not None
+    path = await videos.segments.path(await videos.segments.get(video.head))
+    (entry,) = store.keys(f"t/{TENANT}/cache/path/")
+    kept = f"t/{TENANT}/blobs/{(await store.get(entry)).data.decode()}"
+
+    clock.advance(29 * 24)
+    for _ in range(2):  # once read, once remembered
+        assert (await collect()).damaged == []
+        assert kept in store.keys(kept)
+
+    clock.advance(2 * 24)
+    assert (await collect()).of("caches").collected.keys == 1
+    assert store.keys(kept) == [kept], "somebody may have found it there a moment before"
+    clock.advance(2)
+    await collect()
+    assert store.keys(kept) == []
+    assert await videos.segments.path(await videos.segments.get(video.head)) == path
+    await videos.whole(video.id)

@@ -69,3 +69,10 @@ async def test_the_cache_keeps_what_came_first_by_kind_and_key(store: Store) -> 
     assert await blobs.cache_get("text", "k") == "1" * 64
     assert await blobs.cache_get("image", "k") is None
     assert await Blobs(store, "b").cache_get("text", "k") is None
+
+
+@pytest.mark.parametrize("entry", [b"", b"\xff", b"hello\n", b"1" * 63, b"1" * 64 + b"\n"])
+async def test_an_entry_of_the_cache_that_holds_no_digest_is_none(store: Store, entry: bytes) -> None:
+    blobs = Blobs(store, "a")
+    await store.put_if_absent("t/a/cache/text/k", entry)
+    assert await blobs.cache_get("text", "k") is None

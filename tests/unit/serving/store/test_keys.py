@@ -112,6 +112,14 @@ def test_what_a_key_says_is_read_back_from_it() -> None:
     assert keys.tenant_of(keys.EPOCH) is None
 
 
+@pytest.mark.parametrize("made", [made for made, _ in SPELLED if not made.startswith("runtime/")])
+def test_a_key_that_is_made_is_known_as_ours_and_its_neighbours_are_not(made: str) -> None:
+    assert keys.is_ours(made)
+    folder = made[: made.rindex("/") + 1]
+    for stray in (folder, f"{folder}.DS_Store", f"{made}/", f"{made}.bak", f"{made} (copy)", f"{folder}\udcff"):
+        assert not keys.is_ours(stray)
+
+
 def test_listings_show_the_newest_first_and_end_where_they_should() -> None:
     newer, older = keys.job_by_time("acme", MS, JOB), keys.job_by_time("acme", MS - 1, "vid_0")
     assert newer < keys.jobs_until("acme", MS) < older
@@ -160,6 +168,7 @@ def table_of_the_code() -> list[tuple[str, str]]:
         "active/00/studio/5/99999999999999/vid_x",  # another's shard
         "active/8a/studio/\u0665/99999999999999/vid_x",
         "active/8a/studio/5/99999999999999/vid_x/more",
+        "active/8a/studio/5/99999999999999/\udcff",  # a name in a directory that is no text
     ],
 )
 def test_what_no_job_left_on_the_active_list_is_known_for_that(stray: str) -> None:
