@@ -12,6 +12,7 @@ import pytest
 
 from engines.models import family
 from serving.errors import AlreadyExists, Conflict, FailedPrecondition, NotFound, StoreUnfit
+from serving.jobs import repository
 from serving.jobs.epoch import EpochLost, take_epoch
 from serving.jobs.ids import derived_id, new_id
 from serving.jobs.record import TRANSITIONS, JobRecord, JobState
@@ -267,3 +268,31 @@ async def test_a_create_that_is_refused_leaves_nothing_unless_its_id_may_be_used
         await Jobs(store).create(record(**made_of))
 
     assert len([entry async for entry in store.list("")]) == left
+
+
+class Slow(DirectoryStore):
+    """The record takes long to write; meanwhile the collector takes its key for one that was left behind."""
+
+    took_s = 0.0
+
+    async def put_if_absent(self, key: str, data: bytes | Path) -> bool:
+        if "/jobs/" in key:
+            async for entry in self.list("active/"):
+                await self.delete(entry.key)
+            self.took_s = 2 * repository.LONG_S
+        return await super().put_if_absent(key, data)
+
+
+@pytest.mark.parametrize("made_of", [{}, {"idempotency_key": "mine"}])
+async def test_a_job_whose_create_took_long_is_on_the_active_list_though_its_key_was_collected_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_of: dict[str, Any]
+) -> None:
+    store = Slow(tmp_path)
+    await store.open()
+    loop = asyncio.get_running_loop()
+    clock = loop.time
+    monkeypatch.setattr(loop, "time", lambda: clock() + store.took_s)
+
+    made = (await Jobs(store).create(record(**made_of))).record
+
+    assert [entry.key async for entry in store.list("active/")] == [_active_key(made)]

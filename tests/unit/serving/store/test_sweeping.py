@@ -1,4 +1,4 @@
-"""A writer and a collector meet at one blob: in every order of their calls, bytes that were written are there."""
+"""A writer and a collector meet at a blob or a manifest: in every order of their calls, what was written is there."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from serving.errors import NotFound
 from serving.retention.context import Collection
 from serving.retention.report import Report
 from serving.retention.sweep import Kind, Sweep
+from serving.segments.lineage import Segments
 from serving.settings import Retention
 from serving.store import directory, sweeping
 from serving.store.blobs import Blobs
 from serving.store.keys import SWEEP
 from serving.store.s3 import store as s3
 from tests.unit.serving.retention.clocked_store import IN_MEMORY, Clock, ClockedStore, Turns
+from tests.unit.serving.segments.test_lineage import manifest
 
 PREFIX = "t/a/blobs/"
 
@@ -26,24 +29,33 @@ PREFIX = "t/a/blobs/"
 class Meeting:
     """A blob that is old, somebody who writes it once more, and a collector that found it a moment ago."""
 
+    prefix = PREFIX
+
     def __init__(self, folder: Path, *, there: bool) -> None:
         self.clock = Clock()
         self.store = ClockedStore(folder, self.clock)
         self.there = there
 
+    async def write(self) -> str:
+        """The digest."""
+        return await Blobs(self.store, "a").put(b"bytes")
+
+    async def read(self, digest: str) -> None:
+        """Raises `NotFound` when it went."""
+        assert await Blobs(self.store, "a").get(digest) == b"bytes"
+
     async def run(self, choices: list[int]) -> list[int]:
         """Follow the choices, then always the first; how many there were to choose from at each turn."""
-        blobs = Blobs(self.store, "a")
-        digest = await blobs.put(b"bytes")
+        digest = await self.write()
         await self.store.put_if_absent(SWEEP, sweeping._encode(()))
         self.clock.advance(24)
-        entries = [entry async for entry in self.store.list(PREFIX)]
+        entries = [entry async for entry in self.store.list(self.prefix)]
         if not self.there:  # another collector has taken it
             await self.store.delete(entries[0].key)
         turns = self.store.turns = Turns()
         collection = Collection(self.store, Retention(), self.clock, Report(self.clock.ms, dry_run=False), _unheard)
-        kind = Kind("blobs", PREFIX, collection.before(3600), lambda _: False, announced=True)
-        writing = asyncio.create_task(blobs.put(b"bytes"))
+        kind = Kind("content", self.prefix, collection.before(3600), lambda _: False, announced=True)
+        writing = asyncio.create_task(self.write())
         sweep = asyncio.create_task(Sweep(collection)._collect(kind, entries))
         branches: list[int] = []
         while not (writing.done() and sweep.done()):
@@ -55,8 +67,23 @@ class Meeting:
         await sweep
         self.store.turns = None
         assert await writing == digest
-        assert await blobs.get(digest) == b"bytes", "\n".join(turns.log)
+        try:
+            await self.read(digest)
+        except NotFound as error:
+            raise AssertionError("\n".join([error.message, *turns.log])) from error
         return branches
+
+
+class ManifestMeeting(Meeting):
+    """The same of a manifest."""
+
+    prefix = "t/a/segments/"
+
+    async def write(self) -> str:
+        return await Segments(self.store, "a").commit(manifest())
+
+    async def read(self, digest: str) -> None:
+        assert await Segments(self.store, "a").get(digest) == manifest()
 
 
 def _unheard(_: str, __: int) -> None:
@@ -90,8 +117,9 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_whoever_is_faster_the_bytes_are_there(folder: Path, there: bool) -> None:
-    assert in_every_order(lambda number: Meeting(folder / str(number), there=there)) > 100
+@pytest.mark.parametrize(("meeting", "longest"), [(Meeting, 12), (ManifestMeeting, 10)])
+def test_whoever_is_faster_the_bytes_are_there(folder: Path, meeting: type[Meeting], longest: int, there: bool) -> None:
+    assert in_every_order(lambda number: meeting(folder / str(number), there=there), longest) > 100
 
 
 async def _true(*_: object) -> bool:
