@@ -19,6 +19,8 @@ LONGEST_S = 300.0
 class _Pause:
     ends: float
     seconds: float
+    since: float
+    """When it was set aside for the first time."""
 
 
 class Aside:
@@ -38,12 +40,17 @@ class Aside:
         """For `FIRST_S`, and each time twice as long as the last time, to `LONGEST_S`."""
         last = self._pauses.get(key)
         seconds = FIRST_S if last is None else min(LONGEST_S, 2 * last.seconds)
-        self._pauses[key] = _Pause(now + seconds, seconds)
+        self._pauses[key] = _Pause(now + seconds, seconds, now if last is None else last.since)
 
     def holds(self, key: JobKey, now: float) -> bool:
         """Whether it is not to be looked at yet."""
         pause = self._pauses.get(key)
         return pause is not None and now < pause.ends
+
+    def known_s(self, key: JobKey, now: float) -> float:
+        """Seconds since it was set aside for the first time; 0.0 if it never was."""
+        pause = self._pauses.get(key)
+        return 0.0 if pause is None else now - pause.since
 
     def clear(self, key: JobKey) -> None:
         """It is looked at again, and counts as never set aside."""

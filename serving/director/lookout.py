@@ -38,6 +38,9 @@ READ_AHEAD = 64
 RUNNING_AT_ONCE = 16
 RUNNING_ROUND = 15
 """With each listing so many running jobs are read, or this part of all: a hint to cancel may have been lost."""
+LOST_AFTER_S = 600.0
+"""By our own monotonic clock: a key of the list that had no record for so long gets none. No call to a front door takes
+so long (`retention.margin_s` is not less); one that did would put its key again (`jobs/repository.py`)."""
 
 _log = logger("director")
 
@@ -137,9 +140,11 @@ class Lookout:
         return now
 
     async def _look_or_retire(self, active: Active) -> None:
-        """Whoever ended a job may have died before its `active/` key was taken away."""
+        """Whoever ended a job may have died before its `active/` key was taken away, or before it wrote a record."""
         if not await self._look(active.key):
             await self._jobs.retire(active)
+        elif self._aside.known_s(active.key, _now()) > LOST_AFTER_S:
+            await self._jobs.retire_lost(active)
 
     async def _hear(self, key: JobKey) -> None:
         await self._look(key)

@@ -135,6 +135,16 @@ class Jobs:
         """
         await self._store.delete(_active_key(ended))
 
+    async def retire_lost(self, active: Active) -> None:
+        """Take a key that has no record off the active list; not one that a create sent again would use.
+
+        Only for whoever knows that its create is over: the job of one that is under way would never be found.
+        """
+        with contextlib.suppress(NotFound):
+            sent_once = (await self._store.get(_active_key(active))).data == SENT_ONCE
+            if sent_once and await self._read(active.tenant, active.id) is None:
+                await self.retire(active)
+
     async def delete(self, record: JobRecord) -> None:
         """Swap in the tombstone of an ended job. Raises as `transition` does."""
         await self.transition(record, state=JobState.DELETED)

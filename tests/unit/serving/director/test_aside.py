@@ -32,6 +32,17 @@ def test_a_hint_ends_the_pause_and_its_history() -> None:
     assert not aside.holds(JOB, FIRST_S)
 
 
+def test_it_knows_how_long_ago_it_began() -> None:
+    aside = Aside()
+    assert aside.known_s(JOB, 5.0) == 0.0
+    for now in (10.0, 20.0, 30.0):
+        aside.put(JOB, now)
+    assert aside.known_s(JOB, 40.0) == 30.0
+    aside.clear(JOB)
+    aside.put(JOB, 50.0)
+    assert aside.known_s(JOB, 51.0) == 1.0
+
+
 def test_what_the_store_lists_no_more_is_forgotten() -> None:
     aside = Aside()
     aside.put(JOB, 0.0)

@@ -1,4 +1,4 @@
-"""A listing is as long as the line: what it does with the loop."""
+"""What a listing does with the loop, for it is as long as the line; and what becomes of keys without a record."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from collections.abc import AsyncIterator
 import pytest
 
 from loadtests import paced
+from loadtests.paced import PacedOffice
 from serving.clock import now_ms
-from serving.director.lookout import KEYS_IN_A_ROW
+from serving.director.aside import LONGEST_S
+from serving.director.lookout import KEYS_IN_A_ROW, LIST_AT_LEAST_EVERY_S, LOST_AFTER_S
+from serving.jobs.ids import new_id
 from serving.jobs.record import JobRecord, JobState
+from serving.jobs.repository import SENT_ONCE, _active_key
+from serving.store import keys
 from serving.store.base import Listed
-
-pytestmark = pytest.mark.anyio
+from tests.unit.serving.director.test_together import HOUR_S, simulated
 
 LINE = 4 * KEYS_IN_A_ROW
+QUARTER_OF_AN_HOUR_S = 900.0
 
 
+@pytest.mark.anyio
 async def test_a_long_listing_leaves_the_loop_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that gives all keys without a pause; counted: those that come between two turns of the loop."""
     monkeypatch.setattr(paced, "PAGE", 10 * LINE)
@@ -45,6 +51,7 @@ async def test_a_long_listing_leaves_the_loop_to_others(monkeypatch: pytest.Monk
     assert most <= KEYS_IN_A_ROW
 
 
+@pytest.mark.anyio
 async def test_who_watches_hears_also_of_a_job_that_was_deleted_before_the_director_looked() -> None:
     """Another front door remembers it as it was, and believes that as long as the Director vouches."""
     office = paced.PacedOffice(now_ms, round_trip_s=0.0)
@@ -63,3 +70,42 @@ async def test_who_watches_hears_also_of_a_job_that_was_deleted_before_the_direc
     assert [(event.job, JobRecord.decode(event.record).state) for event in told[-1]] == [
         (cancelled.id, JobState.DELETED)
     ]
+
+
+def test_a_key_whose_create_died_before_its_record_is_gone_in_a_quarter_of_an_hour() -> None:
+    async def scene(office: PacedOffice) -> None:
+        def lay(body: bytes) -> str:
+            key = keys.active("studio", 5, None, new_id("vid_"))
+            office.store.lay(key, body)
+            return key
+
+        lost, may_come_again = lay(SENT_ONCE), lay(b"")
+        unreadable = office.lay("studio")
+        office.store.lay(keys.job(*unreadable.key), b"{}")
+        office.store.lay(_active_key(unreadable), SENT_ONCE)
+        await office.open(slots=1)
+
+        await asyncio.sleep(LOST_AFTER_S - 1)
+        assert lost in office.store.data, "its create may be under way"
+        await office.wait_until(lambda: lost not in office.store.data, seconds=QUARTER_OF_AN_HOUR_S - LOST_AFTER_S)
+
+        await asyncio.sleep(HOUR_S)
+        assert may_come_again in office.store.data, "a create sent again uses this very key"
+        assert _active_key(unreadable) in office.store.data, "another version can read it"
+        await office.close()
+
+    simulated(scene)
+
+
+def test_a_create_that_is_slow_is_not_lost() -> None:
+    async def scene(office: PacedOffice) -> None:
+        late = office.lay("studio")
+        office.store.lay(_active_key(late), SENT_ONCE)
+        await office.store.delete(keys.job(*late.key))
+        await office.open(slots=1)
+        await asyncio.sleep(LOST_AFTER_S - 1)
+        office.write(late)
+        await office.wait_until(lambda: late.id in office.stages.began, seconds=LONGEST_S + LIST_AT_LEAST_EVERY_S)
+        await office.close()
+
+    simulated(scene)
