@@ -22,7 +22,17 @@ from loadtests.table import Row, markdown
 from serving.errors import LongtakeError
 from serving.local.parts import StartFailed
 
-BENCHMARKS = ("frontdoor", "overhead", "stages", "dit_flops", "bytes_moved", "history", "scheduling", "director")
+BENCHMARKS = (
+    "frontdoor",
+    "overhead",
+    "stages",
+    "dit_flops",
+    "bytes_moved",
+    "history",
+    "length",
+    "scheduling",
+    "director",
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m loadtests",
         description="Measure this machine: front door polls, overhead, stages, DiT FLOP/s, bytes moved, history, "
-        "the Director alone; and, on a simulated clock, the order of work.",
+        "length, the Director alone; and, on a simulated clock, the order of work.",
         epilog="Values read `median (middle half)`; ratios are medians of paired ratios, arms interleaved. "
         "Let nothing else run meanwhile.",
     )
