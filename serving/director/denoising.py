@@ -62,30 +62,32 @@ class SegmentDenoising:
         self._attempt = attempt
         self._context = context
         self._planned = planned
-        self._conditions = call
+        self._wanted = call
         self._fingerprint = chain.fingerprint(attempt.record, call, planned)
         self._reached = reached
         self._replica = replica
         self._on_slice = on_slice
+        self._given: Ref | None = None
+        """What is denoised towards, once it was asked for."""
         self._done = 0
         self._resume = adopted or reached > 0 or replica is not None or attempt.record.attempt > 1
 
     async def run(self, conditions: Conditions) -> Denoised:
         """Slices until the latents are clean. Raises as `Attempt.call` does, but for `NotDone`."""
         began, budget_s = self._context.now_ms(), 0.0  # the first slice is one step, to tell of it soon
-        given, needed = conditions.gather(self._conditions), _TO_BEGIN
+        needed = _TO_BEGIN
         while True:
             try:
                 result = await self._attempt.call(
                     needed,
-                    partial(self._slice, budget_s, given),
+                    partial(self._slice, budget_s, conditions),
                     finished=lambda result: result.done,
                     at=chain.Reached(self._planned.index, self._done, self._replica),
                 )
             except NotDone:
                 conditions.forget()
                 self._reached, self._resume, self._replica = max(self._reached, self._done), True, None
-                given, needed = conditions.gather(self._conditions), _TO_BEGIN
+                self._given, needed = None, _TO_BEGIN
                 continue
             needed = (DENOISER,)
             self._note_move(result)
@@ -141,12 +143,14 @@ class SegmentDenoising:
         if steps > 0:
             self._context.measured(DENOISER, self._attempt.record, self._planned, steps, result.step_seconds)
 
-    async def _slice(self, budget_s: float, conditions: Ref) -> SliceResult:
+    async def _slice(self, budget_s: float, conditions: Conditions) -> SliceResult:
         """One slice. Raises `StageLost` also for a replica that says nothing for longer than its lease, and `StageAway`
         for one that could not keep its lease.
         """
+        if self._given is None:  # and not before: what is made while a call waits for its turn is lost with its holder
+            self._given = conditions.gather(self._wanted)
         call = self._call(budget_s)
-        slice_ = asyncio.ensure_future(self._context.stages.run_slice(call, conditions))
+        slice_ = asyncio.ensure_future(self._context.stages.run_slice(call, self._given))
         patience = call.budget_s + TTL_S
         try:
             while not (await asyncio.wait({slice_}, timeout=patience))[0]:
