@@ -396,3 +396,31 @@ def test_losses_of_jobs_that_end_while_they_wait_are_forgotten() -> None:
         assert set(losses) == {jobs[0].key}
 
     Bureau().run(play)
+
+
+def test_what_a_job_is_denoised_towards_is_not_made_before_its_turn() -> None:
+    """A replica that goes away meanwhile would take it with it, and the job would be lost without having run."""
+
+    async def play(bureau: Bureau) -> None:
+        made = 0
+        condition = bureau.stages.condition
+
+        def counted(call: ConditionCall, text: Ref) -> Ref:
+            nonlocal made
+            made += 1
+            return condition(call, text)
+
+        bureau.stages.condition = counted  # type: ignore[method-assign]
+        first = await bureau.job()
+        assert await bureau.all_ended([first], within_s=30) == {JobState.SUCCEEDED: 1}
+        bureau.stages.trouble, made = refuses(DENOISER), 0
+        bureau.stages.calls.clear()
+        jobs = [await bureau.job() for _ in range(12)]
+        await asyncio.sleep(AWAY_S)
+
+        assert made <= bureau.stages.calls[DENOISER]
+
+        bureau.stages.trouble = None
+        assert await bureau.all_ended(jobs, within_s=LONGEST_PAUSE_S + 60) == {JobState.SUCCEEDED: 12}
+
+    Bureau().run(play)
