@@ -16,7 +16,8 @@ from serving.jobs.history import EventKind
 from serving.jobs.ids import new_id
 from serving.jobs.record import JobState
 from serving.stage_names import CONDITIONER, DENOISER, RENDERER, StageName
-from serving.stages.contracts import RENDERS_AT_ONCE, StageAway, StageLost
+from serving.stages.contracts import RENDERS_AT_ONCE, ConditionCall, StageAway, StageLost
+from serving.stages.interface import Ref
 from tests.unit.serving.director.simulated import Bureau
 
 PICTURE = "a" * 64
