@@ -19,6 +19,7 @@ from serving.deployments.collector import CollectorProcess
 from serving.local.parts import environment_of
 from serving.metrics import COLLECTED_KEYS, COLLECTIONS, Metric, Unrecorded
 from serving.settings import Settings
+from serving.store import keys
 from serving.store.directory import DirectoryStore
 
 pytestmark = pytest.mark.anyio
@@ -60,7 +61,7 @@ def children() -> set[int]:
 async def test_it_collects_says_so_and_leaves_nothing_behind(tmp_path: Path, environment: dict[str, str]) -> None:
     store = DirectoryStore(tmp_path / "store")
     await store.open()
-    await store.put_if_absent("probe/left/race", b"of a probe that was killed")
+    await store.put_if_absent(keys.probe("1ef7", "race"), b"of a probe that was killed")
     old = 1_700_000_000
     (left,) = (path for path in (tmp_path / "store").rglob("race") if path.is_file())
     os.utime(left, (old, old))
