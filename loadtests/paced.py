@@ -228,6 +228,7 @@ class PacedOffice:
             stages=self.stages,
             family=models.family,
             slots=slots,
+            renders=slots,  # no rendering takes time, so none waits for another one
             servers=servers,
             slice_s=5.0,
             metrics=Unrecorded(),
