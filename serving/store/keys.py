@@ -288,8 +288,8 @@ def may_be_large(key: str) -> bool:
 
 
 def is_pulse(key: str) -> bool:
-    """Whether somebody is taken for dead when it is not written in time: leases, and what the installation runs by."""
-    return key.startswith((LEASES, "runtime/"))
+    """Whether it is written so that somebody lives on. (What is being deleted is read by all who write a manifest.)"""
+    return key.startswith((LEASES, "runtime/")) and key != SWEEP
 
 
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -27,7 +27,7 @@ class Lane(Enum):
     PULSES = 4
     """Leases and the installation's own."""
     RECORDS = 64
-    """Records and index keys."""
+    """Records, index keys, and what is being deleted: a Director reads that once for every segment."""
     LARGE = 32
     """Blobs, checkpoints, engines."""
 

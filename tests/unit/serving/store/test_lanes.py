@@ -46,8 +46,16 @@ def test_every_kind_of_key_has_its_lane() -> None:
         "engines/blobs/0",
         "engines/sprite-1/0/manifest-1.json",
     ]
-    pulses = [LEASE, keys.EPOCH, keys.SWEEP, keys.DIRECTOR_ADDRESS]
-    records = [RECORD, keys.jobs_of("a"), keys.ACTIVE, keys.TENANTS, keys.job_by_time("a", 1, "vid_1"), "probe/x"]
+    pulses = [LEASE, keys.EPOCH, keys.COLLECTOR, keys.DIRECTOR_ADDRESS]
+    records = [
+        RECORD,
+        keys.jobs_of("a"),
+        keys.ACTIVE,
+        keys.TENANTS,
+        keys.job_by_time("a", 1, "vid_1"),
+        keys.SWEEP,
+        "probe/x",
+    ]
     assert {lane_of(key) for key in large} == {Lane.LARGE}
     assert {lane_of(key) for key in pulses} == {Lane.PULSES}
     assert {lane_of(key) for key in records} == {Lane.RECORDS}
