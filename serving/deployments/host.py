@@ -113,14 +113,10 @@ def start_ray(temp: Path, reports: Reports) -> None:
         ray.shutdown()
         kill_descendants()
         reports.say("starting Ray once more")
-        _init_ray_at_last(temp)
-
-
-def _init_ray_at_last(temp: Path) -> None:
-    try:
-        _init_ray(temp)
-    except Exception as error:
-        raise DeploymentFailed(f"Ray did not start: {error}") from error
+        try:
+            _init_ray(temp)
+        except Exception as again:
+            raise DeploymentFailed(f"Ray did not start: {again}") from again
 
 
 def _init_ray(temp: Path) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Never, TypeVar
 
+from serving.director import chain
 from serving.director.chain import Reached
 from serving.director.context import RunContext
 from serving.director.stage_gate import LOOK_EVERY_S, Caller
@@ -62,7 +63,7 @@ class Attempt:
         self._context = context
         self._writing = asyncio.Lock()
         self._notes: list[Event] = []
-        self._reached = (0, 0)
+        self._reached = chain.stands_at(record)
         """Segment and step at the losses so far, the furthest."""
         self._dead: set[str] = set()
         """Replicas whose death is dealt with: a slice and a render call that takes latents there both hear of it."""
@@ -204,7 +205,7 @@ class Attempt:
             return
         if gone.died:
             self._dead.add(gone.died)
-        reached = (len(self.record.segments), 0) if at is None else (at.segment, at.step)
+        reached = chain.stands_at(self.record) if at is None else (at.segment, at.step)
         reached = max(reached, gone.silent_at or reached)
         if reached > self._reached and gone.silent_at is not None:
             self._reached, self._before = reached, 0

@@ -189,9 +189,17 @@ def canvas_of(record: JobRecord) -> ManifestCanvas:
 
 
 def remaining(record: JobRecord) -> tuple[PlannedSegment, ...]:
-    """The planned segments that are not committed yet."""
+    """The planned segments, or images, that are not committed yet."""
     ingested_first = 1 if record.request.ingests else 0
-    return record.plan.segments[max(0, len(record.segments) - ingested_first) :]
+    return record.plan.segments[len(record.images) or max(0, len(record.segments) - ingested_first) :]
+
+
+def stands_at(record: JobRecord) -> tuple[int, int]:
+    """The segment and the step that its last attempt is known to have come to."""
+    if (came := reached(record)) is not None:
+        return came.segment, came.step
+    left = remaining(record)
+    return (left[0].index if left else record.plan.segments[-1].index + 1), 0
 
 
 def merged(*groups: tuple[str, ...]) -> tuple[str, ...]:

@@ -127,11 +127,11 @@ class JobRun:
 
     async def _make_images(self) -> None:
         """Every image is the first frame of a root segment of its own."""
-        planned_images = self._record.plan.segments
-        for planned in planned_images[len(self._record.images) :]:
+        left = chain.remaining(self._record)
+        for planned in left:
             made = await self._denoise(planned, None)
             self._tell(Phase.RENDERING, planned.index)
-            last = len(self._record.images) + 1 == len(planned_images)
+            last = planned is left[-1]
             drawn, drawing = await self._draw(planned, made, last=last)
             await self._commit(planned, (made.span, drawing), last, images=(*self._record.images, drawn.image))
 

@@ -10,11 +10,21 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
-from serving.errors import NotFound
-from serving.frozen import Digest
+from pydantic import ValidationError
+
+from serving.errors import Corrupt, NotFound
+from serving.frozen import Digest, Frozen
 from serving.jobs.record import JobRecord
 from serving.store import keys
 from serving.store.base import Store
+
+
+class Quarantine(Frozen):
+    """Why an input is refused: reading it ended so many workers of this job."""
+
+    job: str
+    stage: str
+    crashes: int
 
 
 class DeadLetters:
@@ -26,7 +36,7 @@ class DeadLetters:
     async def bury(self, record: JobRecord, *, stage: str, why: str, quarantine: bool) -> None:
         """Keep the job as a dead letter; with `quarantine` its inputs are refused from now on. Harmless to repeat."""
         if quarantine:
-            note = json.dumps({"job": record.id, "stage": stage, "crashes": record.crashes}).encode()
+            note = Quarantine(job=record.id, stage=stage, crashes=record.crashes).model_dump_json().encode()
             for digest in inputs_of(record):
                 await self._store.put_if_absent(keys.quarantined(record.tenant, digest), note)
         letter = json.dumps({"job": record.id, "stage": stage, "why": why}).encode()
@@ -46,13 +56,14 @@ class DeadLetters:
             return ""
         return str(letter["stage"])
 
-    async def quarantined(self, tenant: str, digest: str) -> dict[str, object] | None:
-        """Who found the input harmful, or None."""
+    async def quarantined(self, tenant: str, digest: str) -> Quarantine | None:
+        """Who found the input harmful, or None. Raises `Corrupt` for a note that cannot be read."""
         try:
-            found: dict[str, object] = json.loads((await self._store.get(keys.quarantined(tenant, digest))).data)
+            return Quarantine.model_validate_json((await self._store.get(keys.quarantined(tenant, digest))).data)
         except NotFound:
             return None
-        return found
+        except ValidationError as error:
+            raise Corrupt(f"the note on the harmful input {digest} cannot be read: give another file") from error
 
     async def lift(self, record: JobRecord) -> None:
         """The job is done again: its inputs are taken again, and the letter goes."""

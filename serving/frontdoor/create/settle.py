@@ -160,7 +160,7 @@ class Settler:
             if found is not None:
                 raise InvalidArgument(
                     name,
-                    f"reading it has ended {found['crashes']} workers ({found['job']}): give another file, or have an "
-                    f"operator lift it with `longtake jobs requeue {found['job']}`",
+                    f"reading it has ended {found.crashes} workers ({found.job}): give another file, or have an "
+                    f"operator lift it with `longtake jobs requeue {found.job}`",
                     reason="QUARANTINED",
                 )

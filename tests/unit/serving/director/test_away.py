@@ -1,10 +1,10 @@
-"""Stages that are away, or that end whoever works there: nobody's job fails by that; and jobs that end sound stages."""
+"""Stages that are away, or that end whoever works there: nobody's job fails by that."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Callable
 
 import pytest
 
@@ -13,49 +13,15 @@ from serving.director.stage_gate import LOOK_EVERY_S
 from serving.director.stage_health import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from serving.errors import Unavailable
 from serving.jobs.history import EventKind
-from serving.jobs.ids import new_id
 from serving.jobs.record import JobState
 from serving.stage_names import CONDITIONER, DENOISER, RENDERER, StageName
 from serving.stages.contracts import RENDERS_AT_ONCE, ConditionCall, StageAway, StageLost
 from serving.stages.interface import Ref
 from tests.unit.serving.director.simulated import Bureau
+from tests.unit.serving.director.troubles import Trouble, kills, refuses
 
 PICTURE = "a" * 64
 AWAY_S = 600.0
-Trouble = Callable[[StageName, str], Awaitable[None]]
-
-
-def refuses(stage: StageName) -> Trouble:
-    """Its deployment failed: every call raises at once."""
-
-    async def trouble(called: StageName, whose: str) -> None:
-        if called == stage:
-            raise StageAway("failed to deploy", cause="no_replica", stage=stage)
-
-    return trouble
-
-
-def kills(stage: StageName) -> Trouble:
-    """Its machine's driver ends every process at its first call."""
-
-    async def trouble(called: StageName, whose: str) -> None:
-        if called == stage:
-            await asyncio.sleep(0.1)
-            raise StageLost("the worker died", stage=stage)
-
-    return trouble
-
-
-def kills_for(stage: StageName, poison: Container[str]) -> Trouble:
-    """These jobs, or what they hand in, end their workers; all others are done."""
-
-    async def trouble(called: StageName, whose: str) -> None:
-        if called == stage:
-            await asyncio.sleep(0.2)
-            if whose in poison:
-                raise StageLost("the worker died", stage=stage)
-
-    return trouble
 
 
 @pytest.mark.parametrize("stage", [RENDERER, CONDITIONER, DENOISER])
@@ -274,105 +240,6 @@ def test_a_call_that_may_have_begun_is_made_again_under_an_attempt_of_its_own_an
         await bureau.all_ended([job], within_s=120)
         done = await bureau.now_of(job)
         assert (done.state, done.attempt, done.crashes) == (JobState.SUCCEEDED, MAX_CRASHES + 2, 0)
-
-    Bureau().run(play)
-
-
-# ── the job or the stage ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_jobs_that_end_their_workers_on_a_sound_stage_fail_and_no_others(count: int) -> None:
-    async def play(bureau: Bureau) -> None:
-        guilty: set[str] = set()
-        bureau.stages.trouble = kills_for(RENDERER, guilty)
-        jobs = [await bureau.job(tenant=f"t{number % 6}") for number in range(60)]
-        poison = jobs[-count:]
-        guilty.update(job.id for job in poison)
-        for _ in range(40):
-            await asyncio.sleep(15)
-            jobs.append(await bureau.job(tenant="t7"))
-        ends = await bureau.all_ended(jobs, within_s=60)
-        assert ends == {JobState.FAILED: count, JobState.SUCCEEDED: 100 - count}
-        assert await bureau.states(poison) == {JobState.FAILED: count}
-
-    Bureau().run(play)
-
-
-def test_a_picture_that_ends_its_workers_is_quarantined_while_others_are_read() -> None:
-    async def play(bureau: Bureau) -> None:
-        bureau.stages.trouble = kills_for(CONDITIONER, ("f" * 64,))
-        jobs = [await bureau.job(references=(PICTURE,)) for _ in range(20)]
-        poison = [await bureau.job(references=("f" * 64,)) for _ in range(2)]
-        await bureau.all_ended([*jobs, *poison], within_s=600)
-        assert await bureau.states(jobs) == {JobState.SUCCEEDED: 20}
-        assert await bureau.states(poison) == {JobState.FAILED: 2}
-        assert bureau.quarantined == 1
-
-    Bureau().run(play)
-
-
-def test_one_job_on_a_stage_that_worked_before_comes_to_an_end_and_on_one_that_never_did_it_waits() -> None:
-    async def play(bureau: Bureau) -> None:
-        bureau.stages.trouble = kills(RENDERER)
-        job = await bureau.job()
-        await asyncio.sleep(AWAY_S)
-        assert (await bureau.now_of(job)).state is JobState.RUNNING
-        bureau.stages.trouble = None
-        await bureau.all_ended([job], within_s=60)
-        assert (await bureau.now_of(job)).state is JobState.SUCCEEDED
-
-        another = await bureau.job()
-        bureau.stages.trouble = kills_for(RENDERER, (another.id,))
-        await bureau.all_ended([another], within_s=60)
-        assert (await bureau.now_of(another)).state is JobState.FAILED
-        assert len(bureau.letters()) == 1
-
-    Bureau().run(play)
-
-
-def test_a_job_that_nobody_can_judge_yet_keeps_no_other_out_of_the_only_slot() -> None:
-    """It goes first and its Director has seen the stage do nothing: only the one behind it can show who is at fault."""
-    bureau = Bureau()
-
-    async def play(bureau: Bureau) -> None:
-        poison = await bureau.job(priority=3)
-        bureau.stages.trouble = kills_for(DENOISER, [poison.id])
-        await asyncio.sleep(20)
-        good = await bureau.job()
-        await bureau.all_ended([poison, good], within_s=300)
-
-        assert await bureau.states([poison]) == {JobState.FAILED: 1}
-        assert await bureau.states([good]) == {JobState.SUCCEEDED: 1}
-
-    bureau.run(play, slots=1)
-
-
-def test_a_dead_job_that_is_made_again_ends_as_it_did_and_does_not_look_like_another() -> None:
-    async def play(bureau: Bureau) -> None:
-        await bureau.all_ended([await bureau.job()], within_s=30.0)
-        dead = await bureau.job()
-        poison = [dead.id]
-        bureau.stages.trouble = kills_for(DENOISER, poison)
-        assert await bureau.all_ended([dead], within_s=60.0) == {JobState.FAILED: 1}
-
-        again = dead.model_copy(update={"id": new_id("vid_"), "requeue_of": dead.id})
-        poison.append(again.id)
-        await bureau.jobs.create(again)
-
-        assert await bureau.all_ended([again], within_s=60.0) == {JobState.FAILED: 1}
-
-    Bureau().run(play)
-
-
-def test_a_death_that_a_reference_brought_counts_for_the_stage_that_died() -> None:
-    async def play(bureau: Bureau) -> None:
-        bureau.stages.trouble = kills(CONDITIONER)
-        await bureau.job()
-        await asyncio.sleep(60)
-        gauges = bureau.gauges.values.items()
-        away = {labels[0] for (name, *labels), value in gauges if name == "longtake_stage_away" and value}
-        assert away == {CONDITIONER}
 
     Bureau().run(play)
 

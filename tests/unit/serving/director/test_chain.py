@@ -6,6 +6,7 @@ import pytest
 
 from engines import models
 from serving.director import chain
+from serving.jobs.history import Event, EventKind
 from serving.jobs.record import JobState
 from serving.segments.lineage import Segments
 from serving.segments.manifest import LatentRef
@@ -67,3 +68,17 @@ async def test_the_history_that_found_no_room_is_counted(office: Office) -> None
     path = await manifests_of(Segments(office.store, TENANT), done.segments[-1])
     # 5 latents in the root and 4 in each segment after it; one anchor and two newest are seen.
     assert [manifest.history_left_out for manifest in path] == [0, 2, 6]
+
+
+@pytest.mark.anyio
+async def test_where_a_job_stands_is_told_in_segments_of_the_whole_video(office: Office) -> None:
+    job = await office.job(seconds=2)
+    root, further = job.plan.segments
+    fresh = job.model_copy(update={"plan": job.plan.model_copy(update={"segments": (further,)})})
+    lost = Event(kind=EventKind.LOST, at_ms=1, attempt=1, epoch=1, segment=further.index, step=3)
+
+    assert chain.stands_at(job) == (root.index, 0)
+    assert chain.stands_at(job.model_copy(update={"segments": (ROOT.blob,)})) == (further.index, 0)
+    assert chain.stands_at(fresh) == (further.index, 0)
+    assert chain.stands_at(fresh.model_copy(update={"events": (lost,)})) == (further.index, 3)
+    assert chain.remaining(job.model_copy(update={"images": (ROOT.blob,)})) == (further,)

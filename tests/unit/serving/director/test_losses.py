@@ -8,8 +8,8 @@ import pytest
 
 from serving.director import attempt, outcome
 from serving.director.claims import Claims
-from serving.errors import InvalidArgument, Unavailable
-from serving.jobs.dead import DeadLetters
+from serving.errors import Corrupt, InvalidArgument, Unavailable
+from serving.jobs.dead import DeadLetters, Quarantine
 from serving.jobs.history import EventKind
 from serving.jobs.ids import new_id
 from serving.jobs.lease import Leases
@@ -18,6 +18,7 @@ from serving.requests import ForeignSource
 from serving.segments.lineage import Segments
 from serving.stage_names import DENOISER
 from serving.stages.contracts import PromptCall, PromptResult, StageLost
+from serving.store import keys
 from serving.store.blobs import Blobs
 from tests.unit.serving.director.conftest import TENANT, Office
 from tests.unit.serving.director.plain import PlainStages
@@ -141,11 +142,15 @@ async def test_an_input_that_keeps_killing_workers_is_quarantined(
     letters = DeadLetters(office.store)
     assert done.error is not None
     assert (done.error.code, "longtake jobs requeue" in done.error.message) == ("WORKERS_CRASHED", True)
-    assert await letters.quarantined(TENANT, blob) == {"job": done.id, "stage": "ingest", "crashes": 2}
+    assert await letters.quarantined(TENANT, blob) == Quarantine(job=done.id, stage="ingest", crashes=2)
     assert await letters.quarantined("another", blob) is None
     await letters.lift(done)
     assert await letters.quarantined(TENANT, blob) is None
     assert [dead async for dead in letters.of(TENANT)] == []
+
+    await office.store.put_if_absent(keys.quarantined(TENANT, blob), b"{")
+    with pytest.raises(Corrupt, match="give another file"):
+        await letters.quarantined(TENANT, blob)
 
 
 async def test_a_record_that_cannot_be_read_is_left_alone_and_hinders_nobody(office: Office) -> None:
