@@ -6,7 +6,7 @@ it is never: the create may be under way, the record's reader may be installed t
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from serving.jobs.ids import JobKey
@@ -32,6 +32,9 @@ class Aside:
     def __len__(self) -> int:
         return len(self._pauses)
 
+    def __iter__(self) -> Iterator[JobKey]:
+        return iter(self._pauses)
+
     def __contains__(self, key: JobKey) -> bool:
         """Whether it was set aside, also when its pause is over."""
         return key in self._pauses
@@ -56,7 +59,7 @@ class Aside:
         """It is looked at again, and counts as never set aside."""
         self._pauses.pop(key, None)
 
-    def keep(self, listed: Container[JobKey]) -> None:
-        """The others are gone from the store."""
-        for key in [key for key in self._pauses if key not in listed]:
-            del self._pauses[key]
+    def drop(self, gone: Iterable[JobKey]) -> None:
+        """They are gone from the store."""
+        for key in gone:
+            self.clear(key)

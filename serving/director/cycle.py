@@ -18,8 +18,8 @@ from serving.director.claims import Claimed, Claims, Ended, Later
 from serving.director.errands import Errands
 from serving.director.events import Feed
 from serving.director.lookout import Lookout
-from serving.director.queue.lines import Waiting
 from serving.director.queue.schedule import Schedule
+from serving.director.queue.tickets import Waiting
 from serving.director.queue.waiting import WaitingJobs
 from serving.director.running import RunningJobs
 from serving.jobs.ids import JobKey

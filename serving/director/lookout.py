@@ -89,16 +89,20 @@ class Lookout:
         await asyncio.sleep(min(max(LIST_EVERY_S, LIST_SHARE * took), LIST_AT_LEAST_EVERY_S))
 
     async def _list(self) -> None:
-        """Compare the `active/` keys with what is known."""
+        """Compare the `active/` keys with what is known; of what a line of a million has, nothing is kept besides."""
         held = await self._adoption.held()
-        listed: set[JobKey] = set()
+        self._waiting.listing_begins()
+        aside = set(self._aside)
         new: list[Active] = []
+        count = 0
         async for active in self._jobs.active():
             key = active.key
-            listed.add(key)
-            if len(listed) % KEYS_IN_A_ROW == 0:
+            aside.discard(key)
+            count += 1
+            if count % KEYS_IN_A_ROW == 0:
+                new = _first(new)
                 await asyncio.sleep(0)
-            if self._known(key):
+            if self._waiting.listed(key) or self._known(key):
                 continue
             if active.id in held:
                 self._adoption.add(key)
@@ -108,28 +112,18 @@ class Lookout:
                 now_ms = self._now_ms()
                 self._waiting.found(active, now_ms if active.since_ms is None else min(active.since_ms, now_ms))
         self._adoption.listed()
-        for active in heapq.nsmallest(READ_AHEAD, new, key=_urgency):
+        for active in _first(new):
             self._errands.ask(active.key, "hear", partial(self._look_or_retire, active))
-        gone = await self._gone(listed)
-        for key in (*gone, *self._next_running()):
+        for key in (*self._waiting.unlisted(), *self._next_running()):
             self._errands.ask(key, "hear", partial(self._hear, key))
-        self._aside.keep(listed)
+        self._aside.drop(aside)
         if new:
             self._on_news()
 
-    async def _gone(self, listed: Collection[JobKey]) -> list[JobKey]:
-        """Those that wait, as far as we know, and are not listed."""
-        gone: list[JobKey] = []
-        for number, waiting in enumerate(list(self._waiting)):  # others come and go meanwhile
-            if waiting.key not in listed:
-                gone.append(waiting.key)
-            if number % KEYS_IN_A_ROW == 0:
-                await asyncio.sleep(0)
-        return gone
-
     def _known(self, key: JobKey) -> bool:
-        rooms = (self._waiting, self._running, self._adoption)
-        return any(key in room for room in rooms) or self._errands.busy(key) or self._aside.holds(key, _now())
+        """Whether there is nothing to be found out of a job that does not wait."""
+        at_work = key in self._running or key in self._adoption
+        return at_work or self._errands.busy(key) or self._aside.holds(key, _now())
 
     def _next_running(self) -> Collection[JobKey]:
         """Those whose turn it is to be read."""
@@ -184,6 +178,11 @@ class Lookout:
         if self._waiting.take(key) is not None:
             self._on_news()
         self._aside.put(key, _now())
+
+
+def _first(new: list[Active]) -> list[Active]:
+    """Those to be read ahead."""
+    return heapq.nsmallest(READ_AHEAD, new, key=_urgency)
 
 
 def _urgency(active: Active) -> tuple[int, int]:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from itertools import islice
 from types import MappingProxyType
 
-from serving.director.queue.lines import Waiting
 from serving.director.queue.order import OVERFULL, Ranked, Why, Work, arrange, to_start
 from serving.director.queue.shares import Shares
+from serving.director.queue.tickets import Waiting
 from serving.director.queue.waiting import WaitingJobs
 from serving.director.queue.window import window
 from serving.estimates import Course, Estimates

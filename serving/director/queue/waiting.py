@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import chain
 from sys import intern
 from weakref import WeakValueDictionary
 
-from serving.director.queue.lines import SPARE, Lines, Waiting
+from serving.director.queue.lines import SPARE, Lines
+from serving.director.queue.tickets import Ticket, Tickets, Waiting, deadline_of, priority_of
 from serving.estimates import Course
 from serving.jobs.active import Active
 from serving.jobs.ids import JobKey
@@ -24,18 +24,19 @@ class WaitingJobs:
     """
 
     def __init__(self) -> None:
-        self._jobs: dict[str, dict[str, Waiting]] = {}
+        self._tickets = Tickets()
+        self._jobs: dict[str, dict[str, Ticket]] = {}
         """By tenant and id: two levels are smaller than one of pairs."""
         self._count = 0
-        self.dated = Lines(self._stands)
+        self.dated = Lines(self._tickets)
         """Those with a deadline."""
-        self.undated = Lines(self._stands)
+        self.undated = Lines(self._tickets)
         self._changed: set[str] = set()
         self._courses: WeakValueDictionary[Course, Course] = WeakValueDictionary()
         self._pauses: dict[JobKey, float] = {}
         """Monotonic seconds, by job: a failed attempt waits a while."""
-        self._paused: list[tuple[float, Waiting]] = []
-        self._deadlines: dict[int, list[Waiting]] = {}
+        self._paused: list[tuple[float, Ticket]] = []
+        self._deadlines: dict[int, list[Ticket]] = {}
         """A heap for each priority, whose order is that of the deadlines."""
         self._with_deadline = 0
         self._cancelled: set[JobKey] = set()
@@ -47,7 +48,7 @@ class WaitingJobs:
         return key[1] in self._jobs.get(key[0], ())
 
     def __iter__(self) -> Iterator[Waiting]:
-        return chain.from_iterable(jobs.values() for jobs in self._jobs.values())
+        return map(self._tickets.read, chain.from_iterable(jobs.values() for jobs in self._jobs.values()))
 
     def in_line(self, tenant: str) -> bool:
         """Whether it has a job without a pause."""
@@ -72,16 +73,18 @@ class WaitingJobs:
         """It waits no more."""
         tenant, job = key
         jobs = self._jobs.get(tenant, {})
-        waiting = jobs.pop(job, None)
-        if waiting is None:
+        ticket = jobs.pop(job, None)
+        if ticket is None:
             return None
         if not jobs:
             del self._jobs[tenant]
+        waiting = self._tickets.read(ticket)
+        self._tickets.take(ticket)
         self._count -= 1
         self._cancelled.discard(key)
         self._with_deadline -= waiting.deadline_ms is not None
         if self._pauses.pop(key, None) is None:
-            self._line(waiting).remove(waiting)
+            self._line(waiting).remove(tenant, ticket)
             if not self.in_line(tenant):
                 self._changed.add(tenant)
         return waiting
@@ -90,16 +93,16 @@ class WaitingJobs:
         """It waits on, until then at least."""
         cancelled = waiting.key in self._cancelled
         self.take(waiting.key)
-        self._add(replace(waiting), not_before)
+        self._add(waiting, not_before)
         if cancelled:
             self._cancelled.add(waiting.key)
 
     def resume(self, now: float) -> None:
         """Jobs whose pause is over stand in line again."""
         while self._paused and self._paused[0][0] <= now:
-            _, waiting = heapq.heappop(self._paused)
-            if self._stands(waiting):
-                self.again(waiting, 0.0)
+            _, ticket = heapq.heappop(self._paused)
+            if self._tickets.stands(ticket):
+                self.again(self._tickets.read(ticket), 0.0)
 
     def changed(self) -> set[str]:
         """The tenants that came into line or left it since this was last asked."""
@@ -111,15 +114,15 @@ class WaitingJobs:
         late: list[Waiting] = []
         for heap in self._deadlines.values():
             while heap and _due(heap[0]) <= now_ms:
-                waiting = heapq.heappop(heap)
-                if self._stands(waiting):
-                    late.append(waiting)
+                ticket = heapq.heappop(heap)
+                if self._tickets.stands(ticket):
+                    late.append(self._tickets.read(ticket))
         return late
 
     def cancelled(self) -> list[Waiting]:
         """Those that their users do not want any more, told until they are taken. They ran once, or they would have
         been ended by whoever asked for it."""
-        return [self._jobs[tenant][job] for tenant, job in sorted(self._cancelled)]
+        return [self._tickets.read(self._jobs[tenant][job]) for tenant, job in sorted(self._cancelled)]
 
     def next_change(self, now: float, now_ms: int) -> float | None:
         """Seconds until a pause or a deadline ends, None if there is none."""
@@ -127,36 +130,50 @@ class WaitingJobs:
         due = [(_due(heap[0]) - now_ms) / 1000 for heap in self._deadlines.values() if heap]
         return min((*pause, *due), default=None)
 
+    def listing_begins(self) -> None:
+        """From now on it is noted who is `listed`."""
+        self._tickets.begin_round()
+
+    def listed(self, key: JobKey) -> bool:
+        """The listing has this key. Whether such a job waits."""
+        ticket = self._jobs.get(key[0], {}).get(key[1])
+        if ticket is None:
+            return False
+        self._tickets.meet(ticket)
+        return True
+
+    def unlisted(self) -> list[JobKey]:
+        """Those that have waited since before the listing began and were not in it."""
+        return [self._tickets.read(ticket).key for ticket in self._tickets.unmet()]
+
     def _add(self, waiting: Waiting, not_before: float = 0.0) -> None:
-        self._jobs.setdefault(waiting.tenant, {})[waiting.job] = waiting
+        ticket = self._tickets.give(waiting)
+        self._jobs.setdefault(waiting.tenant, {})[waiting.job] = ticket
         self._count += 1
         if waiting.deadline_ms is not None:
             self._with_deadline += 1
-            self._watch(waiting)
+            self._watch(ticket)
         if not_before:
             self._pauses[waiting.key] = not_before
-            heapq.heappush(self._paused, (not_before, waiting))
+            heapq.heappush(self._paused, (not_before, ticket))
             return
         if not self.in_line(waiting.tenant):
             self._changed.add(waiting.tenant)
-        self._line(waiting).add(waiting)
+        self._line(waiting).add(waiting.tenant, ticket)
 
-    def _watch(self, waiting: Waiting) -> None:
+    def _watch(self, ticket: Ticket) -> None:
         """Its deadline will be told."""
-        heapq.heappush(self._deadlines.setdefault(waiting.priority, []), waiting)
+        heapq.heappush(self._deadlines.setdefault(priority_of(ticket), []), ticket)
         if sum(map(len, self._deadlines.values())) > 2 * self._with_deadline + SPARE:
             for heap in self._deadlines.values():
-                heap[:] = filter(self._stands, heap)
+                heap[:] = filter(self._tickets.stands, heap)
                 heapq.heapify(heap)
 
     def _line(self, waiting: Waiting) -> Lines:
         return self.undated if waiting.deadline_ms is None else self.dated
 
-    def _stands(self, waiting: Waiting) -> bool:
-        """Whether it is what is known of its job."""
-        return self._jobs.get(waiting.tenant, {}).get(waiting.job) is waiting
 
-
-def _due(waiting: Waiting) -> int:
-    assert waiting.deadline_ms is not None, "only jobs with a deadline are watched"
-    return waiting.deadline_ms
+def _due(ticket: Ticket) -> int:
+    deadline_ms = deadline_of(ticket)
+    assert deadline_ms is not None, "only jobs with a deadline are watched"
+    return deadline_ms

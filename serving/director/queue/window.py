@@ -25,9 +25,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice, takewhile
 
-from serving.director.queue.lines import Waiting
 from serving.director.queue.order import OVERDRAFT_LAGS
 from serving.director.queue.shares import Shares
+from serving.director.queue.tickets import Waiting
 from serving.director.queue.waiting import WaitingJobs
 from serving.jobs.record import URGENT
 
@@ -63,7 +63,7 @@ def window(waiting: WaitingJobs, shares: Shares, slots: int) -> list[Waiting]:
         islice(urgent, slots),
         _of_the_least_served(waiting, shares, room, slots),
     )
-    return list(dict.fromkeys(chain.from_iterable(seen)))
+    return list({job.key: job for job in chain.from_iterable(seen)}.values())
 
 
 def _of_the_least_served(waiting: WaitingJobs, shares: Shares, room: int, slots: int) -> Iterator[Waiting]:

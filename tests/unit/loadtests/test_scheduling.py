@@ -18,8 +18,8 @@ from loadtests.scheduling.orders import SLOTS, Longtake, edf, fifo
 from loadtests.scheduling.workload import Job, mean_work_s, poisson
 from loadtests.scheduling.world import simulate
 from serving.director.queue import schedule, window
-from serving.director.queue.lines import Waiting
 from serving.director.queue.shares import Shares
+from serving.director.queue.tickets import Waiting
 from serving.director.queue.waiting import WaitingJobs
 
 SEEDS = range(3)

@@ -48,6 +48,6 @@ def test_what_the_store_lists_no_more_is_forgotten() -> None:
     aside.put(JOB, 0.0)
     aside.put(("b", "vid_2"), 0.0)
 
-    aside.keep({JOB})
+    aside.drop([("b", "vid_2"), ("b", "vid_3")])
 
-    assert len(aside) == 1
+    assert list(aside) == [JOB]

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.director.queue import window as module
-from serving.director.queue.lines import Waiting
 from serving.director.queue.order import Work, arrange, to_start
 from serving.director.queue.shares import Shares
+from serving.director.queue.tickets import Tickets, Waiting
 from serving.director.queue.waiting import WaitingJobs
 from serving.director.queue.window import window
 from serving.jobs.active import Active
@@ -87,22 +87,22 @@ def _most(slots: int) -> int:
 def test_what_is_looked_at_grows_with_the_slots_and_not_with_what_waits(
     tenants: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Counted: jobs that are compared or handed out, and tenants whose shares are asked for."""
+    """Counted: jobs that are looked at or handed out, and tenants whose shares are asked for."""
     line = WaitingJobs()
     for number in range(10_000):
         add(line, f"tenant-{number % tenants}", due=None if number % 2 else 1000.0 + number)
     shares, asked = shares_of(line), itertools.count()
 
-    def counting(real: Callable[[Shares, str], float]) -> Callable[[Shares, str], float]:
-        def virtual(self: Shares, tenant: str) -> float:
+    def counted(real: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object) -> object:
             next(asked)
-            return real(self, tenant)
+            return real(*arguments)
 
-        return virtual
+        return call
 
-    monkeypatch.setattr(Shares, "virtual", counting(Shares.virtual))
-    order = Waiting.__dict__["order"].fget
-    monkeypatch.setattr(Waiting, "order", property(lambda job: (next(asked), order(job))[1]))
+    monkeypatch.setattr(Shares, "virtual", counted(Shares.virtual))
+    for name in ("stands", "tenant", "read"):
+        monkeypatch.setattr(Tickets, name, counted(getattr(Tickets, name)))
 
     for slots in (2, 20):
         before = next(asked)
