@@ -32,6 +32,7 @@ BENCHMARKS = (
     "length",
     "scheduling",
     "director",
+    "backlog",
 )
 
 
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m loadtests",
         description="Measure this machine: front door polls, overhead, stages, DiT FLOP/s, bytes moved, history, "
-        "length, the Director alone; and, on a simulated clock, the order of work.",
+        "length, the Director alone, with a backlog; and, on a simulated clock, the order of work.",
         epilog="Values read `median (middle half)`; ratios are medians of paired ratios, arms interleaved. "
         "Let nothing else run meanwhile.",
     )

@@ -23,7 +23,7 @@ from serving.jobs.epoch import take_epoch
 from serving.jobs.ids import new_id
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs
-from serving.metrics import Unrecorded
+from serving.metrics import Recorder, Unrecorded
 from serving.plan import plan
 from serving.requests import VideoRequest
 from serving.segments.manifest import LatentRef, MediaPart
@@ -213,15 +213,27 @@ class PacedStages:
 class PacedOffice:
     """A store, stages, and one Director at a time."""
 
-    def __init__(self, now_ms: Callable[[], int], *, round_trip_s: float = 0.005, slice_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        now_ms: Callable[[], int],
+        *,
+        round_trip_s: float = 0.005,
+        slice_s: float = 0.0,
+        store: PacedStore | None = None,
+    ) -> None:
         self.now_ms = now_ms
-        self.store = PacedStore(round_trip_s, now_ms)
+        self.store = store or PacedStore(round_trip_s, now_ms)
         self.stages = PacedStages(slice_s)
         self.jobs = Jobs(self.store)
         self._life: asyncio.Task[None] | None = None
 
     async def open(
-        self, *, slots: int, servers: int = 1, collect: Callable[[], Awaitable[None]] | None = None
+        self,
+        *,
+        slots: int,
+        servers: int = 1,
+        collect: Callable[[], Awaitable[None]] | None = None,
+        metrics: Recorder | None = None,
     ) -> Director:
         """Start a Director."""
         numbers = itertools.count()
@@ -235,7 +247,7 @@ class PacedOffice:
             renders=slots,  # no rendering takes time, so none waits for another one
             servers=servers,
             slice_s=5.0,
-            metrics=Unrecorded(),
+            metrics=metrics or Unrecorded(),
             now_ms=self.now_ms,
             incident=lambda: f"incident-{next(numbers)}",
             collect=collect,
@@ -255,23 +267,8 @@ class PacedOffice:
         await asyncio.wait([self._life])
 
     def lay(self, tenant: str, **fields: Any) -> JobRecord:
-        """A job of a second in two steps, as it lies in the store, at once."""
-        request = VideoRequest(
-            model="sprite-1", aspect_ratio="1:1", prompt="a circle", seconds=1, steps=2, seed=3, resolution="480p"
-        )
-        planned = plan(request, models.family("sprite-1").capabilities, model_digest=_DIGEST, seed=3)
-        record = JobRecord(
-            **{
-                "id": new_id("vid_"),
-                "tenant": tenant,
-                "request": request,
-                "plan": planned,
-                "created_ms": self.now_ms(),
-                "version": 1,
-                "nonce": "1",
-                **fields,
-            }
-        )
+        """A job (`queued`) as it lies in the store, at once."""
+        record = queued(tenant, self.now_ms(), **fields)
         self.store.lay(keys.active(tenant, record.priority, record.deadline_ms, record.id), b"")
         self.write(record)
         return record
@@ -292,6 +289,26 @@ class PacedOffice:
     def active(self) -> int:
         """How many jobs wait or run."""
         return self.store.count(keys.ACTIVE)
+
+
+def queued(tenant: str, created_ms: int, **fields: Any) -> JobRecord:
+    """A job of a second in two steps."""
+    request = VideoRequest(
+        model="sprite-1", aspect_ratio="1:1", prompt="a circle", seconds=1, steps=2, seed=3, resolution="480p"
+    )
+    planned = plan(request, models.family("sprite-1").capabilities, model_digest=_DIGEST, seed=3)
+    return JobRecord(
+        **{
+            "id": new_id("vid_"),
+            "tenant": tenant,
+            "request": request,
+            "plan": planned,
+            "created_ms": created_ms,
+            "version": 1,
+            "nonce": "1",
+            **fields,
+        }
+    )
 
 
 def _version(data: bytes) -> str:

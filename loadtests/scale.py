@@ -19,9 +19,11 @@ class Scale:
     """Segments of the long video."""
     jobs: int
     """Jobs that a Director meets at once."""
+    queued: int
+    """Jobs that wait for a Director whose memory is measured."""
     stored: int
     """Finished videos in the store of a collection."""
 
 
-FULL = Scale(rounds=10, polls=500, videos=6, history=64, jobs=2000, stored=2000)
-QUICK = Scale(rounds=2, polls=250, videos=2, history=8, jobs=100, stored=100)
+FULL = Scale(rounds=10, polls=500, videos=6, history=64, jobs=2000, queued=1_000_000, stored=2000)
+QUICK = Scale(rounds=2, polls=250, videos=2, history=8, jobs=100, queued=20_000, stored=100)

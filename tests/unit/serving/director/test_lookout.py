@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
 
 from loadtests import paced
+from loadtests.backlog import Backlog
 from loadtests.paced import PacedOffice
 from serving.clock import now_ms
 from serving.director.aside import LONGEST_S
@@ -49,6 +51,30 @@ async def test_a_long_listing_leaves_the_loop_to_others(monkeypatch: pytest.Monk
     await office.close()
 
     assert most <= KEYS_IN_A_ROW
+
+
+def test_a_listing_of_a_long_line_takes_no_more_memory_than_the_line() -> None:
+    """At most so many bytes for each job, while it is learnt and while it is met again; all else of a Director, too."""
+    count = 20_000
+    taken: list[float] = []
+
+    async def scene(quiet: PacedOffice) -> None:
+        line = Backlog(count, 20, dated=True, now_ms=quiet.now_ms)
+        office = PacedOffice(quiet.now_ms, slice_s=HOUR_S, store=line)
+        tracemalloc.start()
+        try:
+            await office.open(slots=1)
+            for _ in range(2):
+                await asyncio.sleep(LIST_AT_LEAST_EVERY_S + 1)
+                taken.append(tracemalloc.get_traced_memory()[1] / count)
+                tracemalloc.reset_peak()
+        finally:
+            tracemalloc.stop()
+        await office.close()
+
+    simulated(scene)
+
+    assert max(taken) <= 300, taken
 
 
 @pytest.mark.anyio

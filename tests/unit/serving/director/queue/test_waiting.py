@@ -99,7 +99,7 @@ class Line(RuleBasedStateMachine):
             for tenant in ("a", "b"):
                 own = [job for job in merged if job.tenant == tenant]
                 assert list(lines.of(tenant)) == own
-                assert list(lines.merged(lambda name, its=tenant: name == its, each=99, heads=99)) == own
+                assert list(lines.merged(tenant.__eq__, each=99, heads=99)) == own
                 firsts = {job.priority: job.key for job in reversed(own)}
                 assert sorted(_keys(lines.first_of(tenant))) == sorted(firsts.values())
                 assert (tenant in lines) == bool(own)
