@@ -41,7 +41,7 @@ def _share_rows(scale: Scale) -> list[Row]:
     what = f"{TENANTS:,} tenants with {jobs:,} queued jobs, {many.ended:.0f} ends a second"
     return [
         _share_row(f"{what}: ordering, % of a core", many.ordering, few.ordering, "<= 10 %"),
-        _share_row(f"{what}: the whole process, store and listings included, % of a core", many.core, few.core, ""),
+        _share_row(f"{what}: the process, % of a core", many.core, few.core, ""),
     ]
 
 
