@@ -1,10 +1,12 @@
 """The form of every record: frozen, and strict about its fields.
 
-Records, requests, messages between processes and groups of settings are made of it.
+Records, requests, messages between processes and groups of settings are made of it. What lies in the store may be of
+a later version, for an upgrade has old and new processes on one store, and may be taken back: `Stored`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,3 +19,24 @@ class Frozen(BaseModel):
     """A record that never changes and that refuses fields it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Stored(Frozen):
+    """A record in the store, or a part of one. What a later version wrote there is read, and kept by whoever writes the
+    record again.
+
+    An unknown field that is empty (null, false, 0, no text, no list) says what a record without it says.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    def unknown(self) -> Iterator[str]:
+        """Names of the fields that say something and that this version does not know, of its parts too (`plan.way`)."""
+        for name, value in (self.model_extra or {}).items():
+            if value:
+                yield name
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            for part in value if isinstance(value, tuple) else (value,):
+                if isinstance(part, Stored):
+                    yield from (f"{name}.{inner}" for inner in part.unknown())

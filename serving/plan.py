@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from engines.families.base import Canvas, Capabilities
-from serving.frozen import Frozen
+from serving.frozen import Stored
 from serving.media.track import Track
 from serving.requests import Kind, VideoRequest
 from serving.segments.shape import VideoShape
 
 
-class PlannedSegment(Frozen):
+class PlannedSegment(Stored):
     """One segment to make."""
 
     index: int
@@ -22,7 +22,7 @@ class PlannedSegment(Frozen):
     root: bool
 
 
-class Plan(Frozen):
+class Plan(Stored):
     """What will be done, exactly."""
 
     aspect_ratio: str

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from enum import StrEnum
+from typing import Any
 
-from serving.frozen import Digest, Frozen
+from serving.frozen import Digest, Stored
 
 
 class Kind(StrEnum):
@@ -28,7 +29,7 @@ class Codec(StrEnum):
     H264 = "h264"
 
 
-class OwnSource(Frozen):
+class OwnSource(Stored):
     """A video that Longtake made: extended from stored latents."""
 
     video: str
@@ -36,7 +37,7 @@ class OwnSource(Frozen):
     """The manifest that is extended; the video's head unless the caller named an earlier one."""
 
 
-class ForeignSource(Frozen):
+class ForeignSource(Stored):
     """A video from elsewhere: ingested as a root segment first."""
 
     blob: Digest
@@ -46,10 +47,10 @@ class ForeignSource(Frozen):
     width: int
 
 
-class VideoRequest(Frozen):
+class VideoRequest(Stored):
     """What a client asked for, complete: every default is filled in, every medium is a digest.
 
-    `model_dump_json()` of it is the canonical request; `fingerprint()` compares two of them.
+    `fingerprint()` compares two of them.
     """
 
     kind: Kind = Kind.VIDEO
@@ -72,10 +73,18 @@ class VideoRequest(Frozen):
 
     def fingerprint(self) -> str:
         """SHA-256 over the canonical request."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(_asked(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def differences(self, other: VideoRequest) -> tuple[str, ...]:
         """Names of the fields in which the two differ."""
-        mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
-        return tuple(name for name in mine if mine[name] != theirs[name])
+        mine, theirs = _asked(self), _asked(other)
+        return tuple(name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name))
+
+
+def _asked(request: Stored) -> dict[str, Any]:
+    """As JSON has it, without what a later version added and this request does not use."""
+    parts = {name: value for name in type(request).model_fields if isinstance(value := getattr(request, name), Stored)}
+    unused = {name for name, value in (request.model_extra or {}).items() if not value}
+    asked = request.model_dump(mode="json", exclude=unused)
+    return {**asked, **{name: _asked(part) for name, part in parts.items()}}

@@ -20,6 +20,13 @@ from serving.errors import NotFound
 from serving.jobs.lease import BEAT_EVERY_S, TTL_S, Lease, Verdict
 from serving.jobs.record import JobError, JobRecord, JobState
 from serving.jobs.repository import Jobs
+from serving.logs import logger
+
+NOT_UNDERSTOOD_S = 10.0
+"""A job whose request or plan a later version made, and this one cannot carry out, is looked at so often: a Director of
+that version takes it."""
+
+_log = logger("director")
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ class Claims:
         record = await self._jobs.find(tenant, job)
         if record is None:
             return None
-        if not self._left_running(record) or self._is_over(record):
+        if not self._left_running(record) or self._is_over(record) or record.not_understood():
             return record
         verdict, lease = await self._context.leases.look(record.id, record.attempt)
         if verdict is Verdict.UNSURE:
@@ -100,6 +107,9 @@ class Claims:
         if record.deadline_ms is not None and record.deadline_ms <= self._context.now_ms():
             await self._publisher.finish(record, JobState.EXPIRED, {"error": expired()})
             return Ended("expired")
+        if unknown := record.not_understood():
+            _log.warning("job of a later version waits for its Director", job=record.id, unknown=", ".join(unknown))
+            return Later(NOT_UNDERSTOOD_S)
         if self._left_running(record):
             return await self._take_over(record)
         return Claimed(await self._publisher.claim(record))

@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 
 from serving.errors import InvalidArgument
-from serving.frozen import Digest, Frozen
+from serving.frozen import Digest, Stored
 
 _BAD_NAME = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029\"';\\]")
 
 
-class PublicUrl(Frozen):
+class PublicUrl(Stored):
     """That anyone may read a file who has this token."""
 
     token: str
     expires_ms: int | None
 
 
-class FileRecord(Frozen):
+class FileRecord(Stored):
     """One file. Times are milliseconds since 1970 UTC."""
 
     id: str

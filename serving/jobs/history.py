@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from serving.frozen import Frozen
+from serving.frozen import Stored
 
 KEPT_FIRST = 8
 KEPT_LAST = 56
@@ -34,7 +34,7 @@ class EventKind(StrEnum):
     ENDED = "ended"
 
 
-class WorkSpan(Frozen):
+class WorkSpan(Stored):
     """One piece of work for a segment."""
 
     stage: str
@@ -43,7 +43,7 @@ class WorkSpan(Frozen):
     replica: str = ""
 
 
-class Event(Frozen):
+class Event(Stored):
     """One line of a job's life."""
 
     kind: EventKind
@@ -64,7 +64,7 @@ class Event(Frozen):
     """Events between the one before and this one that are not kept any more."""
 
 
-class Prediction(Frozen):
+class Prediction(Stored):
     """When a job was expected to start and to end, and the work that it was expected to be."""
 
     start_ms: int

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from serving.errors import Conflict, LongtakeError, NotFound
-from serving.frozen import Frozen
+from serving.frozen import Stored
 from serving.store import keys
 from serving.store.base import Store
 
@@ -30,7 +30,7 @@ class LeaseLost(LongtakeError):
     reason = "LEASE_LOST"
 
 
-class Lease(Frozen):
+class Lease(Stored):
     """What the lease's object holds."""
 
     job: str

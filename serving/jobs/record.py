@@ -12,13 +12,15 @@
 While RUNNING, `phase` tells where the current segment stands: prompt → conditioning → denoising → rendering.
 The front door creates, cancels and deletes; the Director does all else, under its epoch. What happened to a job stands
 in `events` (`history.py`), written by the same swaps.
+
+During an upgrade others read and write it too: fields that this version does not know stay as they are in every swap.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-from serving.frozen import Digest, Frozen
+from serving.frozen import Digest, Stored
 from serving.jobs.history import Event, Prediction
 from serving.jobs.ids import JobKey
 from serving.plan import Plan
@@ -65,14 +67,14 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 """Which state may follow which. A state may follow itself only while it is not terminal."""
 
 
-class JobError(Frozen):
+class JobError(Stored):
     """Why a job failed: a stable word and a sentence."""
 
     code: str
     message: str
 
 
-class JobRecord(Frozen):
+class JobRecord(Stored):
     """All that is known of a job. Times are milliseconds since 1970 UTC."""
 
     id: str
@@ -140,6 +142,11 @@ class JobRecord(Frozen):
         if self.segments:
             return self.segments[-1]
         return self.request.extends.segment if self.request.extends else None
+
+    def not_understood(self) -> tuple[str, ...]:
+        """What a later version's request or plan asks for and this version cannot do. It may wait, or end."""
+        parts = {"request": self.request, "plan": self.plan}
+        return tuple(f"{name}.{field}" for name, part in parts.items() for field in part.unknown())
 
     def encode(self) -> bytes:
         """The bytes that the store holds."""

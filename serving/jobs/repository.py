@@ -110,8 +110,9 @@ class Jobs:
         """Write `record` with these changes, if nobody has written since it was read.
 
         Raises `Conflict` when somebody has (read again and decide anew), `NotFound` when the job is gone, and
-        `FailedPrecondition` for a move that the state diagram does not have.
+        `FailedPrecondition` for a move that the state diagram does not have. What a later version wrote beside stays.
         """
+        assert changes.keys() <= JobRecord.model_fields.keys(), "a record holds what its class has"
         after: JobState = changes.get("state", record.state)
         if after not in TRANSITIONS[record.state]:
             raise FailedPrecondition(f"video {record.id} is {record.state}, and cannot become {after}")

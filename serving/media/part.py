@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from serving.frozen import Digest, Frozen
+from serving.frozen import Digest, Stored
 
 
-class MediaPart(Frozen):
+class MediaPart(Stored):
     """One segment's fragments: a blob of `moof`+`mdat` pairs, in order."""
 
     blob: Digest

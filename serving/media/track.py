@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from serving.frozen import Frozen
+from serving.frozen import Stored
 from serving.requests import Codec
 
 
-class Track(Frozen):
+class Track(Stored):
     """Codec, size, frame rate and encoder settings. Segments of one track join without re-encoding."""
 
     codec: Codec

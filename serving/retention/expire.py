@@ -76,4 +76,6 @@ async def _is_kept(collection: Collection, record: JobRecord) -> bool:
         return False
     except ValidationError:  # it may prolong it
         return True
+    if any(file.unknown()):
+        return True
     return not file.deleted and (file.expires_ms is None or file.expires_ms > collection.now_ms())

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from serving.errors import Corrupt, NotFound
 from serving.files.record import FileRecord
+from serving.frozen import Stored
 from serving.jobs.record import JobRecord, JobState
 from serving.retention import references
 from serving.retention.context import Collection
@@ -84,6 +85,8 @@ class Mark:
         except ValidationError as error:
             self._damage(entry.key, _first(error))
             return
+        if self._may_need_more(entry.key, record):
+            return
         needs = (*references.names_of_job(record), *self._keys_of(references.blobs_of_job(record)))
         reach = Reach(
             needs=_ids(needs),
@@ -121,6 +124,8 @@ class Mark:
             return
         except ValidationError as error:
             self._damage(entry.key, _first(error))
+            return
+        if self._may_need_more(entry.key, record):
             return
         content = self._keys_of([record.sha256] if record.sha256 is not None else [])
         reach = Reach(_ids((*references.names_of_file(record), *content)), expires_ms=record.expires_ms or 0)
@@ -204,14 +209,23 @@ class Mark:
 
     async def _segment(self, key: str, digest: str) -> Reach:
         manifest = await self._segments.get(digest)
+        self._may_need_more(key, manifest)
         names = [_SEGMENT + bytes.fromhex(manifest.parent)] if manifest.parent is not None else []
         if manifest.earlier is not None and manifest.earlier.page is not None:
             names.append(_PAGE + bytes.fromhex(manifest.earlier.page))
         return Reach(_ids((key, *self._keys_of(set(references.blobs_of_segment(manifest))))), tuple(names))
 
     async def _page(self, key: str, digest: str) -> Reach:
-        before = (await self._segments.page(digest)).before
-        return Reach(id_of(key), (_PAGE + bytes.fromhex(before),) if before is not None else ())
+        page = await self._segments.page(digest)
+        self._may_need_more(key, page)
+        return Reach(id_of(key), (_PAGE + bytes.fromhex(page.before),) if page.before is not None else ())
+
+    def _may_need_more(self, key: str, record: Stored) -> bool:
+        """Whether a later version wrote of something that this one does not know: it may name what must stay."""
+        unknown = ", ".join(record.unknown())
+        if unknown:
+            self._damage(key, f"it is of a later version, whose collector must follow {unknown}")
+        return bool(unknown)
 
     def _keys_of(self, blobs: Iterable[str]) -> list[str]:
         return [keys.blob(self.tenant, digest) for digest in blobs]

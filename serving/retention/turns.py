@@ -2,6 +2,8 @@
 
     runtime/collector   {"nonce", "ended_ms", "working"}      swapped
 
+Collectors hand the record on to each other, so what a later version's wrote in it stays.
+
 Whoever collects changes the nonce every few seconds. One that stands still by an observer's own monotonic clock is a
 dead one's, and another takes its turn. Should two collect at once all the same, that costs time and does no harm
 (`collect.py`). A collection is due when the last one ended `EVERY_S` ago, however short the lives of those who look.
@@ -16,6 +18,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from serving.errors import Conflict, LongtakeError
 from serving.store.base import Store
@@ -34,7 +37,14 @@ class _Turn:
     nonce: str
     ended_ms: int
     working: bool
+    fields: dict[str, Any]
+    """All of the record."""
     version: str
+
+    def followed_by(self, *, working: bool, ended_ms: int | None = None) -> bytes:
+        """The record after this one; `ended_ms`: of the collection that has just ended."""
+        ended_ms = self.ended_ms if ended_ms is None else ended_ms
+        return _encode({**self.fields, "ended_ms": ended_ms, "working": working})
 
 
 class Turns:
@@ -60,7 +70,7 @@ class Turns:
                 await self._give_back(version, ended_ms)
 
     async def _take(self) -> _Turn:
-        await self._store.put_if_absent(COLLECTOR, _encode(0, working=False))
+        await self._store.put_if_absent(COLLECTOR, _encode({"ended_ms": 0, "working": False}))
         while True:
             found = await self._read()
             wait_s = self._due_in_s(found)
@@ -68,7 +78,7 @@ class Turns:
                 await asyncio.sleep(min(wait_s, LOOK_EVERY_S))
             elif not found.working or await self._silent(found):
                 with contextlib.suppress(Conflict):
-                    await self._store.swap(COLLECTOR, _encode(found.ended_ms, working=True), found.version)
+                    await self._store.swap(COLLECTOR, found.followed_by(working=True), found.version)
                     return found
 
     def _due_in_s(self, found: _Turn) -> float:
@@ -87,18 +97,18 @@ class Turns:
             await asyncio.sleep(BEAT_S)
             with contextlib.suppress(LongtakeError):
                 found = await self._read()
-                await self._store.swap(COLLECTOR, _encode(found.ended_ms, working=True), found.version)
+                await self._store.swap(COLLECTOR, found.followed_by(working=True), found.version)
 
     async def _give_back(self, before: _Turn, ended_ms: int | None) -> None:
         found = await self._read()
-        ended = _encode(before.ended_ms if ended_ms is None else ended_ms, working=False)
-        await self._store.swap(COLLECTOR, ended, found.version)
+        ended_ms = before.ended_ms if ended_ms is None else ended_ms
+        await self._store.swap(COLLECTOR, found.followed_by(working=False, ended_ms=ended_ms), found.version)
 
     async def _read(self) -> _Turn:
         stored = await self._store.get(COLLECTOR)
         fields = json.loads(stored.data)
-        return _Turn(fields["nonce"], fields["ended_ms"], fields["working"], stored.version)
+        return _Turn(fields["nonce"], fields["ended_ms"], fields["working"], fields, stored.version)
 
 
-def _encode(ended_ms: int, *, working: bool) -> bytes:
-    return json.dumps({"nonce": secrets.token_hex(8), "ended_ms": ended_ms, "working": working}).encode()
+def _encode(fields: dict[str, Any]) -> bytes:
+    return json.dumps({**fields, "nonce": secrets.token_hex(8)}).encode()

@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
-from serving.frozen import Digest, Frozen
+from serving.frozen import Digest, Stored
 from serving.media.part import MediaPart
 from serving.media.track import Track
 from serving.segments.trail import Line, Trail, packed_id, trail_behind
@@ -23,7 +23,7 @@ from serving.segments.trail import Line, Trail, packed_id, trail_behind
 __all__ = ["Earlier", "LatentRef", "ManifestCanvas", "MediaPart", "SegmentManifest"]
 
 
-class LatentRef(Frozen):
+class LatentRef(Stored):
     """Some latents of a stored blob (safetensors, tensor `latents` float32 [T, C, h, w])."""
 
     blob: Digest
@@ -31,7 +31,7 @@ class LatentRef(Frozen):
     count: int = Field(ge=1)
 
 
-class ManifestCanvas(Frozen):
+class ManifestCanvas(Stored):
     """The native frame size."""
 
     aspect_ratio: str
@@ -39,7 +39,7 @@ class ManifestCanvas(Frozen):
     width: int
 
 
-class Earlier(Frozen):
+class Earlier(Stored):
     """What a manifest of the version with pages (`page.py`) says of the segments before its own."""
 
     fragments: int = Field(ge=1)
@@ -50,7 +50,7 @@ class Earlier(Frozen):
     """The newest page of the path; None while there is none."""
 
 
-class SegmentManifest(Frozen):
+class SegmentManifest(Stored):
     """See the module. Everything is in frames and digests; no clock, so that a resumed job writes the same bytes."""
 
     kind: Literal["generated", "ingested"]
@@ -92,6 +92,8 @@ class SegmentManifest(Frozen):
     """Of the version with pages alone."""
     trail: Trail | None = None
     """None for a root, and in what an earlier version wrote: that has `earlier`, or names all `parts` itself."""
+    _as_read: bytes | None = PrivateAttr(default=None)
+    """Its bytes, where they are not those that this version writes: its name is their digest."""
 
     @property
     def total_frames(self) -> int:
@@ -122,18 +124,22 @@ class SegmentManifest(Frozen):
         return trail_behind(self.trail, self.line(), depth=self.depth, fragments=self.fragments)
 
     def encode(self) -> bytes:
-        """Canonical bytes: without what it lacks, those that an earlier version wrote."""
+        """Canonical bytes: without what it lacks, those that an earlier version wrote; those that a later one did."""
+        if self._as_read is not None:
+            return self._as_read
         text = self.model_dump_json(exclude={name for name in ("earlier", "trail") if getattr(self, name) is None})
         return text.encode() + (b"\n" + self.trail.packed if self.trail else b"")
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """From its bytes. Raises `ValueError` for what this version does not know."""
+        """From its bytes. Raises `ValueError` for what this version cannot read."""
         text, _, packed = data.partition(b"\n")
         manifest = cls.model_validate_json(text)
-        if manifest.trail is None:
-            return manifest
-        return manifest.model_copy(update={"trail": manifest.trail.unpacked(packed)})
+        if manifest.trail is not None:
+            manifest = manifest.model_copy(update={"trail": manifest.trail.unpacked(packed)})
+        if manifest.encode() != data:
+            manifest._as_read = data  # noqa: SLF001  (its own)
+        return manifest
 
     def digest(self) -> str:
         """SHA-256 of the canonical bytes: the segment's name."""

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic import Field
 
-from serving.frozen import Digest, Frozen
+from serving.frozen import Digest, Stored
 from serving.segments.path import PathSegment
 
 
-class PagedSegment(Frozen):
+class PagedSegment(Stored):
     """A line of a page. What follows from the lines before it is left out."""
 
     digest: Digest
@@ -28,8 +29,12 @@ class PagedSegment(Frozen):
     blob: Digest
     size: int
 
+    def told(self) -> dict[str, Any]:
+        """What this version knows of it."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
 
-class Page(Frozen):
+
+class Page(Stored):
     """See the module."""
 
     before: Digest | None
@@ -47,7 +52,7 @@ class Page(Frozen):
         """Its segments, oldest first."""
         parent, start_frame = self.parent, self.start_frame
         for number, line in enumerate(self.segments):
-            yield PathSegment(parent=parent, depth=self.depth + number, start_frame=start_frame, **dict(line))
+            yield PathSegment(parent=parent, depth=self.depth + number, start_frame=start_frame, **line.told())
             parent, start_frame = line.digest, start_frame + line.frames
 
     def encode(self) -> bytes:

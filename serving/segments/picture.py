@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from serving.frozen import Frozen
+from serving.frozen import Stored
 from serving.segments.manifest import LatentRef
 
 
-class EncodedPicture(Frozen):
+class EncodedPicture(Stored):
     """What the cache holds of a picture."""
 
     latent: LatentRef

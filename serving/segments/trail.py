@@ -22,7 +22,7 @@ from typing import NamedTuple, Self
 
 from pydantic import Field
 
-from serving.frozen import Frozen
+from serving.frozen import Stored
 
 SEGMENTS = 37
 """Of a full trail: 3,600 segments are then read in 98 reads, and a full one is less than a tenth of what the making of
@@ -82,7 +82,7 @@ class Rung:
     depth: int
 
 
-class Trail(Frozen):
+class Trail(Stored):
     """See the module. Its JSON is part of the manifest's; `packed` lies behind that, in as few bytes as it takes."""
 
     fragments: int = Field(ge=1)

@@ -14,14 +14,14 @@ from serving.errors import InvalidArgument, LongtakeError, NotFound
 from serving.files.record import FileRecord, check_filename
 from serving.files.repository import MAX_TTL_S, MIN_TTL_S, Files
 from serving.frontdoor.content.urls import UrlSigner
-from serving.frozen import Frozen
+from serving.frozen import Stored
 from serving.gen.xai.api.v1 import image_pb2
 from serving.jobs.record import JobRecord
 from serving.store import keys
 from serving.store.base import Store
 
 
-class KeepOptions(Frozen):
+class KeepOptions(Stored):
     """What a client asked for, checked."""
 
     filename: str
@@ -91,6 +91,10 @@ class Keeper:
         except NotFound:
             return KeepOutcome()
         options = KeepOptions.model_validate_json(stored.data)
+        if unknown := ", ".join(options.unknown()):
+            return KeepOutcome(
+                storage_error=f"this server does not know {unknown}; one of a later version makes the file"
+            )
         try:
             file = await self._files.keep_video(
                 record.tenant, record.id, options.filename, expires_after_s=options.expires_after_s

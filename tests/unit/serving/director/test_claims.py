@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from unittest.mock import ANY
 
 import pytest
@@ -18,7 +19,9 @@ from serving.jobs.epoch import take_epoch
 from serving.jobs.lease import TTL_S, Leases, LeaseWatch
 from serving.jobs.record import JobRecord, JobState
 from serving.metrics import Unrecorded
+from serving.store import keys
 from tests.unit.serving.director.conftest import TENANT, Office
+from tests.unit.serving.later_version import read, rewrite
 
 pytestmark = pytest.mark.anyio
 NOW_MS = 1_700_000_100_000
@@ -165,3 +168,40 @@ async def test_only_an_attempt_whose_replica_beats_is_adopted_and_the_others_wai
 
 async def _stored(office: Office, job: JobRecord) -> JobRecord:
     return await office.jobs.get(*job.key)
+
+
+@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING])
+async def test_one_that_asks_for_what_only_a_later_version_can_do_waits_for_its_director(
+    office: Office, claims: Claims, state: JobState
+) -> None:
+    job = await office.job(state=state)
+    await rewrite(office.store, keys.job(*job.key), "plan", way="backwards")
+
+    assert await claims.adopt(*job.key) == await _stored(office, job)
+    assert isinstance(await claims.claim(*job.key), Later)
+
+    assert (await _stored(office, job)).version == job.version
+
+
+@pytest.mark.parametrize(
+    ("over", "why"), [({"cancel_requested": True}, "cancelled"), ({"deadline_ms": NOW_MS}, "expired")]
+)
+async def test_it_ends_as_any_other(office: Office, claims: Claims, over: dict[str, Any], why: Any) -> None:
+    job = await office.job(**over)
+    await rewrite(office.store, keys.job(*job.key), "plan", way="backwards")
+
+    assert await claims.claim(*job.key) == Ended(why)
+
+    assert (await read(office.store, keys.job(*job.key)))["plan"]["way"] == "backwards"
+
+
+async def test_one_with_other_fields_of_a_later_version_is_claimed_and_keeps_them(
+    office: Office, claims: Claims
+) -> None:
+    job = await office.job()
+    await rewrite(office.store, keys.job(*job.key), mood="calm")
+    await rewrite(office.store, keys.job(*job.key), "plan", way=None)
+
+    assert isinstance(await claims.claim(*job.key), Claimed)
+
+    assert (await read(office.store, keys.job(*job.key)))["mood"] == "calm"

@@ -8,9 +8,12 @@ import pytest
 
 from serving.errors import Corrupt, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from serving.files.repository import PIECE, Files
+from serving.store import keys
 from serving.store.base import Store
 from serving.store.blobs import Blobs
 from tests.unit.serving.conftest import Clock
+from tests.unit.serving.later_version import read as read_record
+from tests.unit.serving.later_version import rewrite
 
 pytestmark = pytest.mark.anyio
 
@@ -201,3 +204,14 @@ async def test_bytes_that_changed_in_the_store_are_noticed(files: Files, store: 
 
     with pytest.raises(Corrupt):
         await read(files, "a", record.id)
+
+
+async def test_what_a_later_version_wrote_of_a_file_stays(files: Files, store: Store) -> None:
+    record = await files.upload("a", "cat.png", pieces(PNG))
+    await rewrite(store, keys.file("a", record.id), mood="calm")
+
+    await files.publish("a", record.id)
+    await files.delete("a", record.id)
+
+    after = await read_record(store, keys.file("a", record.id))
+    assert (after["deleted"], after["mood"]) == (True, "calm")

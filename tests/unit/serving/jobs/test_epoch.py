@@ -13,6 +13,7 @@ from serving.store import keys
 from serving.store.base import Store, Versioned
 from serving.store.directory import DirectoryStore
 from serving.store.open import open_store
+from tests.unit.serving.later_version import rewrite
 
 pytestmark = pytest.mark.anyio
 SOON = 0.02
@@ -96,3 +97,15 @@ async def test_one_that_idles_is_needed_when_the_newest_signs_no_more(
 
     async with asyncio.timeout(10):
         await idle
+
+
+async def test_an_epoch_of_a_later_version_is_followed(store: Store) -> None:
+    later = await take_epoch(store)
+    await rewrite(store, keys.EPOCH, mood="calm")
+    await later.check()
+
+    ours = await take_epoch(store)
+
+    assert ours.number == later.number + 1
+    with pytest.raises(EpochLost):
+        await later.sign()

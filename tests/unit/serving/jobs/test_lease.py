@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from serving.jobs.lease import TTL_S, LeaseLost, Leases, LeaseWatch, Verdict
+from serving.store import keys
 from serving.store.base import Store
 from serving.store.open import open_store
+from tests.unit.serving.later_version import read, rewrite
 
 pytestmark = pytest.mark.anyio
 
@@ -85,3 +87,16 @@ async def test_an_observer_needs_its_own_time_to_call_a_lease_dead(store: Store)
 
     await leases.release(lease)
     assert (await watch.look("vid_a", 1))[0] is Verdict.NOBODY
+
+
+async def test_a_lease_of_a_later_version_is_read_and_revoked_whole(store: Store) -> None:
+    leases = Leases(store)
+    lease = await leases.take("vid_a", 1, epoch=1, holder="one")
+    await rewrite(store, keys.lease("vid_a", 1), mood="calm")
+
+    assert await LeaseWatch(leases, Clock()).look("vid_a", 1) == (Verdict.UNSURE, await leases.read("vid_a", 1))
+    await leases.revoke("vid_a", 1)
+
+    after = await read(store, keys.lease("vid_a", 1))
+    assert (after["released"], after["term"], after["mood"]) == (True, lease.term, "calm")
+    assert (await leases.take("vid_a", 1, epoch=2, holder="two")).holder == "two"

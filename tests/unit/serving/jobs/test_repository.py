@@ -14,14 +14,17 @@ from engines.models import family
 from serving.errors import AlreadyExists, Conflict, FailedPrecondition, NotFound, StoreUnfit
 from serving.jobs import repository
 from serving.jobs.epoch import EpochLost, take_epoch
+from serving.jobs.history import Event, EventKind, appended
 from serving.jobs.ids import derived_id, new_id
-from serving.jobs.record import TRANSITIONS, JobRecord, JobState
+from serving.jobs.record import TRANSITIONS, JobError, JobRecord, JobState
 from serving.jobs.repository import Jobs, _active_key
 from serving.plan import plan
 from serving.requests import VideoRequest
+from serving.store import keys
 from serving.store.base import Store, Versioned
 from serving.store.directory import DirectoryStore
 from serving.store.open import open_store
+from tests.unit.serving.later_version import read, rewrite
 
 pytestmark = pytest.mark.anyio
 CAN = family("sprite").capabilities
@@ -152,7 +155,7 @@ async def test_a_record_that_cannot_be_read_hides_no_other(jobs: Jobs, store: St
     old, strange = [(await jobs.create(record(created_ms=1000 + i, api_key_id="k"))).record for i in range(2)]
     (key,) = [entry.key async for entry in store.list("t/a/jobs/") if strange.id in entry.key]
     stored = await store.get(key)
-    await store.swap(key, stored.data.replace(b'"version"', b'"verse"', 1), stored.version)
+    await store.swap(key, stored.data.replace(b'"queued"', b'"pondered"', 1), stored.version)
 
     assert [found.id for found in (await jobs.list("a", limit=5)).records] == [old.id]
     assert await jobs.newest_same("a", "k", old.request.fingerprint(), 500) == old
@@ -296,3 +299,43 @@ async def test_a_job_whose_create_took_long_is_on_the_active_list_though_its_key
     made = (await Jobs(store).create(record(**made_of))).record
 
     assert [entry.key async for entry in store.list("active/")] == [_active_key(made)]
+
+
+async def test_what_a_later_version_wrote_is_read_and_stays_in_every_swap(jobs: Jobs, store: Store) -> None:
+    event = Event(kind=EventKind.CREATED, at_ms=1)
+    made = (await jobs.create(record(events=(event,), error=JobError(code="A", message="b")))).record
+    key = keys.job("a", made.id)
+    for where in ("", "request", "plan", "plan.track", "plan.segments.0", "events.0", "error"):
+        await rewrite(store, key, where, mood="calm", empty=None)
+
+    found = await Jobs(store).get("a", made.id)
+    running = await Jobs(store).transition(found, state=JobState.RUNNING, events=appended(found.events, event))
+    await Jobs(store).transition(running, state=JobState.CANCELLED)
+
+    after = await read(store, key)
+    assert after["state"] == "cancelled"
+    parts = (after, after["request"], after["plan"], after["plan"]["track"], after["events"][0], after["error"])
+    assert [part["mood"] for part in (*parts, after["plan"]["segments"][0])] == ["calm"] * 7
+    assert found.not_understood() == ("request.mood", "plan.mood", "plan.track.mood", "plan.segments.mood")
+
+
+async def test_a_change_of_what_no_record_has_is_refused(jobs: Jobs) -> None:
+    made = (await jobs.create(record())).record
+
+    with pytest.raises(AssertionError, match="a record holds what its class has"):
+        await jobs.transition(made, statte=JobState.RUNNING)
+
+
+async def test_a_resent_create_is_the_same_as_long_as_it_uses_nothing_of_a_later_version(
+    jobs: Jobs, store: Store
+) -> None:
+    job = derived_id("vid_", "a", "key")
+    asked = record(job, idempotency_key="key")
+    await jobs.create(asked)
+    await rewrite(store, keys.job("a", job), "request", mood=None)
+    assert not (await jobs.create(asked)).new
+    assert (await jobs.get("a", job)).request.fingerprint() == asked.request.fingerprint()
+
+    await rewrite(store, keys.job("a", job), "request", mood="calm")
+    with pytest.raises(AlreadyExists, match="they differ in: mood"):
+        await jobs.create(asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from serving.errors import FailedPrecondition, NotFound
 from serving.frontdoor.surfaces.xai.keep import Keeper, KeepOptions
 from serving.jobs.dead import DeadLetters
+from serving.jobs.history import Event, EventKind
 from serving.jobs.ids import derived_id
 from serving.jobs.lease import Leases
 from serving.jobs.record import JobRecord, JobState
@@ -21,12 +23,17 @@ from serving.settings import Retention
 from serving.stages.checkpoint import CheckpointedWork, Checkpoints
 from serving.store.base import Listed
 from serving.store.open import open_store
+from tests.unit.serving.later_version import grown, rewrite
 from tests.unit.serving.retention.clocked_store import Clock, ClockedStore
 from tests.unit.serving.retention.conftest import Collect
 from tests.unit.serving.retention.stored_videos import TENANT, StoredVideos
 
 pytestmark = pytest.mark.anyio
 WEEK = 7 * 24.0
+
+
+def digest_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 async def checkpoint(store: ClockedStore, record: JobRecord, step: int = 1) -> str:
@@ -316,3 +323,46 @@ async def test_every_tenant_is_found_whatever_order_a_server_lists_in(
     for each in (store, walking):
         found = [tenant async for tenant in tenants(each)]
         assert sorted(found) == names
+
+
+@pytest.mark.parametrize("where", ["", "request", "events.0"])
+async def test_a_tenant_with_a_record_that_may_need_more_than_this_version_knows_is_left_alone(
+    videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect, where: str
+) -> None:
+    video = await videos.finished(events=(Event(kind=EventKind.CREATED, at_ms=1),))
+    await videos.blobs.put(b"perhaps its sound")
+    key = f"t/{TENANT}/jobs/{video.id}"
+    await rewrite(store, key, where, sound="0" * 64, empty=None)
+    clock.advance(24)
+    report = await collect()
+    assert [(damage.key, "sound" in damage.why, "empty" in damage.why) for damage in report.damaged] == [
+        (key, True, False)
+    ]
+    assert store.keys(f"t/{TENANT}/blobs/{digest_of(b'perhaps its sound')}")
+
+
+async def test_one_that_lacks_only_empty_fields_of_a_later_version_is_collected(
+    videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect
+) -> None:
+    video = await videos.finished()
+    await videos.blobs.put(b"garbage")
+    await rewrite(store, f"t/{TENANT}/jobs/{video.id}", sound=None)
+    clock.advance(24)
+    assert (await collect()).damaged == []
+    assert store.keys(f"t/{TENANT}/blobs/{digest_of(b'garbage')}") == []
+
+
+async def test_the_same_of_manifests_pages_and_files(
+    videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect
+) -> None:
+    video = await videos.finished()
+    file = await videos.keep_file(b"a picture")
+    await rewrite(store, f"t/{TENANT}/files/{file.id}", sound="0" * 64)
+    later = grown((await store.get(f"t/{TENANT}/segments/{video.segments[-1]}")).data, sound="0" * 64)
+    manifest = f"t/{TENANT}/segments/{digest_of(later)}"
+    await store.put_if_absent(manifest, later)
+    stored = await store.get(f"t/{TENANT}/jobs/{video.id}")
+    named = stored.data.replace(video.segments[-1].encode(), digest_of(later).encode())
+    await store.swap(f"t/{TENANT}/jobs/{video.id}", named, stored.version)
+    clock.advance(24)
+    assert {damage.key for damage in (await collect()).damaged} == {manifest, f"t/{TENANT}/files/{file.id}"}

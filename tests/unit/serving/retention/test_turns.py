@@ -8,6 +8,8 @@ import pytest
 
 from serving.retention import turns
 from serving.retention.turns import EVERY_S, Turns
+from serving.store import keys
+from tests.unit.serving.later_version import read, rewrite
 from tests.unit.serving.retention.clocked_store import Clock, ClockedStore
 
 pytestmark = pytest.mark.anyio
@@ -68,3 +70,11 @@ async def test_an_end_in_the_future_holds_nobody_up(store: ClockedStore, clock: 
     await collects(store, clock)
     clock.advance(-900)
     await collects(store, clock)
+
+
+async def test_what_a_later_version_wrote_in_the_turn_stays(store: ClockedStore, clock: Clock) -> None:
+    await collects(store, clock)
+    await rewrite(store, keys.COLLECTOR, mood="calm")
+    clock.advance(1)
+    await collects(store, clock)
+    assert (await read(store, keys.COLLECTOR))["mood"] == "calm"

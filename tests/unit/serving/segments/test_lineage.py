@@ -18,11 +18,13 @@ from serving.requests import Codec
 from serving.segments.lineage import Segments, shape_of
 from serving.segments.manifest import Earlier, LatentRef, ManifestCanvas, SegmentManifest
 from serving.segments.older import PIECE
+from serving.segments.page import Page
 from serving.segments.path import PathSegment
 from serving.segments.trail import PROMPT_BYTES, SEGMENTS, Trail
 from serving.store.base import Store, Versioned
 from serving.store.directory import DirectoryStore
 from serving.store.keys import kind_of
+from tests.unit.serving import later_version
 from tests.unit.serving.retention.clocked_store import IN_MEMORY
 from tests.unit.serving.segments.paged import PAGE, STEP, PagedSegments
 
@@ -316,11 +318,40 @@ async def test_a_missing_parent_another_tenant_and_damage_are_told_apart(store: 
         await segments.get("f" * 64)
 
 
-async def test_what_a_later_version_wrote_is_refused_by_name(store: Store) -> None:
-    later = manifest().encode().replace(b'{"kind"', b'{"chapters":[],"kind"')
+async def test_a_manifest_of_a_later_version_keeps_its_name_and_is_extended(store: Store) -> None:
+    root = manifest()
+    text, _, trail = manifest(root, trail=root.next_trail()).encode().partition(b"\n")
+    later = later_version.grown(later_version.grown(text, "latents", mood="calm"), mood="calm") + b"\n" + trail
+    digest = hashlib.sha256(later).hexdigest()
+    await store.put_if_absent(f"t/a/segments/{root.digest()}", root.encode())
+    await store.put_if_absent(f"t/a/segments/{digest}", later)
+    segments = Segments(store, "a")
+
+    found = await segments.get(digest)
+    child = manifest(found, trail=found.next_trail())
+    await segments.commit(child)
+
+    assert (found.digest(), found.encode(), child.parent) == (digest, later, digest)
+    assert [segment.digest for segment in await segments.path(child)] == [root.digest(), digest, child.digest()]
+    assert list(found.unknown()) == ["mood", "latents.mood"]
+
+
+async def test_a_page_of_a_later_version_is_read(store: Store) -> None:
+    segments = PagedSegments(store, "a")
+    old = await grown_in_pages(segments, None, PAGE + STEP + 3)
+    async for entry in store.list("t/a/pages/"):
+        page = Page.model_validate_json(
+            later_version.grown((await store.get(entry.key)).data, "segments.0", mood="calm")
+        )
+        assert list(page.unknown()) == ["segments.mood"]
+        assert list(page.path()) == [segment_of(m) for m in old[page.depth : page.depth + len(page.segments)]]
+
+
+async def test_what_a_later_version_says_in_other_words_is_refused_by_name(store: Store) -> None:
+    later = later_version.grown(manifest().encode(), kind="dreamt")
     digest = hashlib.sha256(later).hexdigest()
     await store.put_if_absent(f"t/a/segments/{digest}", later)
-    with pytest.raises(Corrupt, match=r"cannot be read by this version \(chapters.*run the one that wrote it"):
+    with pytest.raises(Corrupt, match=r"cannot be read by this version \(kind.*run the one that wrote it"):
         await Segments(store, "a").get(digest)
 
 

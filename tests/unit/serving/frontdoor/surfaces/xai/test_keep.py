@@ -14,11 +14,13 @@ from serving.frontdoor.surfaces.xai.keep import Keeper, KeepOptions, KeepOutcome
 from serving.gen.xai.api.v1 import image_pb2
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs
+from serving.store import keys
 from serving.store.base import Store
 from serving.store.blobs import Blobs
 from tests.unit.serving.conftest import Clock
 from tests.unit.serving.frontdoor.builders import record as build_record
 from tests.unit.serving.frontdoor.content.film_builders import finished
+from tests.unit.serving.later_version import rewrite
 
 pytestmark = pytest.mark.anyio
 TENANT = "default"
@@ -128,3 +130,14 @@ def test_wrong_options_are_refused_before_the_work(options: image_pb2.StorageOpt
     with pytest.raises(InvalidArgument) as caught:
         read_options(options)
     assert caught.value.field == want_field
+
+
+async def test_a_note_of_a_later_version_is_left_to_it(shelf: Shelf, store: Store) -> None:
+    record = await shelf.noted(store, KeepOptions(filename="a.mp4"))
+    await rewrite(store, keys.keep_note(TENANT, record.id), mark="ours")
+    assert await shelf.keeper.keep_video(record) == KeepOutcome(
+        storage_error="this server does not know mark; one of a later version makes the file"
+    )
+
+    await rewrite(store, keys.keep_note(TENANT, record.id), mark=None)
+    assert (await shelf.keeper.keep_video(record)).storage_error is None
