@@ -62,6 +62,8 @@ class Faults:
     """Share of reads of content that come with a wrong bit."""
     clock_jumps: float = 0.0
     """Wall clocks jump by up to a minute."""
+    slow_doors: float = 0.0
+    """The store answers one front door slowly for a while."""
     aways: float = 0.0
     """A stage is away for everybody for a while."""
 
@@ -76,6 +78,8 @@ NOTICED_S = 40.0
 """A loss is noticed within this: a process may be stopped for 30 s, and holds a lease after that."""
 DELETED_LATE_S = 40.0
 """A delete that nobody waits for any more may take effect so late: less than an announcement is good for."""
+SLOW_SHARE, SLOWEST_S = 0.3, 4.0
+"""Where the store answers slowly: of so many calls, and up to so many seconds."""
 KINDS = ("door", "director", "denoiser", "renderer", "encoder")
 
 
@@ -123,6 +127,8 @@ class Chance:
         self.store_is_down = self.store_is_unfit = False
         self.cut_off: set[str] = set()
         """Names of the processes that cannot reach the store."""
+        self.slow: set[str] = set()
+        """Names of the processes that the store answers slowly."""
         self.losses: list[float] = []
         """When something happened that may cost an attempt its worker, and was no job's fault."""
         self.died_of_work = 0
@@ -170,10 +176,14 @@ class Chance:
         faults = self.faults
         self._bad = faults.refused + faults.unanswered + faults.late + faults.stalled
 
-    def store_call(self, name: str) -> CallFate:
+    def store_call(self, name: str, caller: str) -> CallFate:
         """How a call goes: mostly well, in a few milliseconds."""
         draw = self.random.random
         there, back = 0.001 + 0.004 * draw(), 0.001 + 0.004 * draw()
+        if caller in self.slow and draw() < SLOW_SHARE:
+            self.bad_calls += 1
+            self.disturb(SLOWEST_S)
+            return CallFate(there + SLOWEST_S * draw(), back)
         if name == "delete" and self.faults.late_deletes and draw() < self.faults.late_deletes:
             return CallFate(there, back + 2.0 * draw(), refused=True, late_s=DELETED_LATE_S * draw())
         if not self._bad or draw() >= self._bad:

@@ -1,7 +1,7 @@
 """What befalls a world's processes: they are killed, stopped, started again, and their clocks are set.
 
 Supervisors (Ray Serve's controller, Kubernetes) start again what died. A second Director, as during a roll-out, works
-beside the first for a while; then the older one is ended.
+beside the first for a while; then the older one is ended. In a roll-out all are replaced so (`next_version.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from serving.store.keys import SWEEP
 from serving.store.sweeping import BATCH_S
 from tests.sim.chance import KINDS
 from tests.sim.collector import start_collector
+from tests.sim.invariants import COLLECTOR
 from tests.sim.process import Process
 from tests.sim.world import World
 
@@ -57,7 +58,10 @@ class Chaos:
             (faults.partitions, self._partition),
             (faults.clock_jumps, self._clock_jump),
             (faults.collections, self._collection),
+            (faults.slow_doors, self._slow_door),
         ]
+        if world.rolling.rolls:
+            self._roll_out(troubled_s)
         total = sum(rate for rate, _ in rates)
         ends = world.loop.now + troubled_s
         while total:
@@ -68,7 +72,7 @@ class Chaos:
             act()
         await asyncio.sleep(max(0.0, ends - world.loop.now))
         self._chance.calm()
-        while self._chance.cut_off or world.stopped() or world.is_away():  # noqa: ASYNC110  (nobody tells)
+        while self._chance.cut_off or self._chance.slow or world.stopped() or world.is_away() or world.rolls():  # noqa: ASYNC110  (nobody tells)
             await asyncio.sleep(0.5)
         world.calm()
 
@@ -108,6 +112,41 @@ class Chaos:
             self._world.loop.after(seconds, self._chance.cut_off.discard, old[0].name)
         for _ in range(2 if self._chance.random.random() < 0.2 else 1):  # a roll-out may start one too many
             self._again("director")
+
+    def _roll_out(self, troubled_s: float) -> None:
+        """To the next version, kind by kind, and perhaps back again in between."""
+        for kind in (*KINDS, COLLECTOR):
+            for at, of, newer in self._world.rolling.steps(kind, troubled_s):
+                self._world.loop.after(at, self._roll, of, newer)
+
+    def _roll(self, kind: str, newer: bool) -> None:
+        rolling = self._world.rolling
+        self._world.note(f"{kind}: the {'next' if newer else 'old'} version")
+        (rolling.newer.add if newer else rolling.newer.discard)(kind)
+        begins = 0.0
+        for process in self._world.up(kind) if kind in KINDS else ():
+            begins += rolling.draw.uniform(0.0, 1.0)
+            self._world.loop.after(begins, self._replace, kind, process)
+
+    def _replace(self, kind: str, old: Process) -> None:
+        """By one of the version of the hour, beside which it works for a while."""
+        rolling = self._world.rolling
+        if not old.alive or old.name in self._leaving or old.newer == (kind in rolling.newer):
+            return
+        seconds = rolling.draw.uniform(0.1, 3.0)
+        self._leaving.add(old.name)
+        self._chance.lose(seconds)
+        self._world.loop.after(seconds, old.kill)
+        self._again(kind)
+
+    def _slow_door(self) -> None:
+        door = self._some("door")
+        if door is not None:
+            seconds = self._chance.pause_s(1.0, 20.0)
+            self._world.note(f"the store answers {door} slowly for {seconds:.1f} s")
+            self._chance.disturb(seconds)
+            self._chance.slow.add(door.name)
+            self._world.loop.after(seconds, self._chance.slow.discard, door.name)
 
     def _outage(self) -> None:
         if self._chance.store_is_down:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import grpc
+from google.protobuf.message import Message
 
 from serving.director.messages import watch_response
 from serving.errors import Unavailable
@@ -38,6 +39,7 @@ from serving.store.base import Store
 from tests.sim import model
 from tests.sim.directors import Office
 from tests.sim.network import Network
+from tests.sim.next_version import UNKNOWN_ON_THE_WIRE
 from tests.sim.pictures import SimDecoder
 from tests.sim.process import Process
 
@@ -115,6 +117,7 @@ class _Line:
         seat = self._office.reached()
         if seat is None:
             raise _failed("no Director")
+        _sent(request, self._process)
 
         async def wake() -> None:
             seat.director.wake(request.tenant, request.job)
@@ -141,7 +144,7 @@ class _Line:
             async for batch in seat.director.watch(request.cursor, request.epoch):
                 if stream.cancelled:
                     return
-                send(watch_response(batch))
+                send(_sent(watch_response(batch), seat.process))
             send(None)
 
         loop.after(self._network.hop_s(), lambda: seat.process.spawn(pump(), "watch"), process=seat.process)
@@ -174,6 +177,13 @@ class _Stream:
 
     def cancel(self) -> None:
         self.cancelled = True
+
+
+def _sent(message: Message, by: Process) -> Message:
+    """As it comes from the wire; the next version has more fields."""
+    if by.newer:
+        message.MergeFromString(UNKNOWN_ON_THE_WIRE)
+    return message
 
 
 def _failed(details: str) -> grpc.aio.AioRpcError:

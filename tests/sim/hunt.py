@@ -62,5 +62,5 @@ def hunt(name: str, seed: int, lives: int) -> Found:
 
 def _rule(broken: str) -> str:
     """The first line without names and numbers."""
-    line = re.findall(r"^(?:\w+: .*)$", broken, re.MULTILINE)[-1 if broken.startswith("Traceback") else 0]
+    line = re.findall(r"^(?:[\w.]+: .*)$", broken, re.MULTILINE)[-1 if broken.startswith("Traceback") else 0]
     return _NAMES.sub("…", line).replace("|", "/")[:110]

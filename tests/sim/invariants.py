@@ -29,6 +29,7 @@ from tests.sim.reach import Reach
 from tests.sim.shape import Shape
 from tests.sim.store import Disk
 from tests.sim.sweeps import Sweeps
+from tests.sim.versions import Versions
 from tests.sim.workers import Workers
 
 _RECORD = re.compile(r"t/([^/]+)/jobs/([^/]+)\Z")
@@ -48,8 +49,6 @@ SLOWEST = 12
 """Steps, and films, that a slow job may wait for."""
 HEARD_S = 10.0
 """In calm weather, a front door tells of an end after so long at the latest."""
-
-
 COLLECTOR = "collector"
 """The one kind of process that deletes what is immutable."""
 
@@ -84,6 +83,7 @@ class Ledger:
         )
         self.crashes = Crashes(disk, chance, self.jobs)
         self.reach = Reach(disk, self.jobs)
+        self.versions = Versions()
         self.sweeps = Sweeps(disk, margin_s=shape.margin_s)
         self.workers = Workers(
             loop,
@@ -101,6 +101,7 @@ class Ledger:
 
     def wrote(self, by: Process, key: str, before: bytes | None, after: bytes | None) -> None:
         """A write is about to take effect."""
+        self.versions.wrote(by, key, before, after)
         if after is None:
             by_collector = by.name.startswith(COLLECTOR)
             self.reach.deleted(key, by_collector=by_collector)
@@ -144,7 +145,7 @@ class Ledger:
         must(record.epoch >= was.epoch, f"{name}: epoch {record.epoch} follows {was.epoch}")
         must(record.cancel_requested or not was.cancel_requested, f"{name}: a cancellation is forgotten")
         if was.state.terminal:
-            left = {"state", "version", "nonce", "events", "expires_ms"}
+            left = {"state", "version", "nonce", "events", "expires_ms", "next_note"}
             must(was.model_dump(exclude=left) == record.model_dump(exclude=left), f"{name}: a terminal record changed")
         if by.name.startswith(COLLECTOR):
             due = record.expires_ms

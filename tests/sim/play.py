@@ -32,6 +32,8 @@ SLOW = 0.03
 """Share of such worlds."""
 AWAYS = 0.2
 """Share of worlds in which stages are away now and then."""
+SLOW_DOORS = 0.1
+"""Share of worlds in which the store answers a front door slowly now and then."""
 TRACED = 4000
 VISIT_EVERY_S = 10.0
 """Where jobs end their workers, others come now and then: by these it shows that the stage is sound."""
@@ -61,6 +63,9 @@ def play(seed: str, *, traced: bool = False) -> Played:
     faults = drawn(draw, slow=slow)
     shape = shaped(draw, slow=slow, orphans=faults.orphans)
     faults.aways = draw.uniform(0.05, 0.5) if draw.random() < AWAYS else 0.0
+    of_doors = Random(f"{seed}/slow doors")
+    if not slow and of_doors.random() < SLOW_DOORS:
+        faults.slow_doors = of_doors.uniform(0.05, 0.5)
     world = World(seed, shape, faults)
     if traced:
         world.trace = deque(maxlen=TRACED)

@@ -28,6 +28,10 @@ class Process:
         self.loop = loop
         self.rate = rate
         self.started = started
+        self.began = loop.now
+        """In the world's seconds."""
+        self.newer = False
+        """Whether it is of the next version (`next_version.py`)."""
         self.alive = True
         self.stopped = False
         self.stopped_for = 0.0

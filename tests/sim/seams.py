@@ -1,4 +1,5 @@
-"""Where what ships meets the simulation: a clock, randomness, logs. Nothing else is replaced.
+"""Where what ships meets the simulation: a clock, randomness, logs, and what the next version writes. Nothing else is
+replaced.
 
 What takes its clock, or its engine's thread, as an argument is handed the simulated one by `world.py`. `installed` puts
 the other replacements in for the time of one world. They are process-wide, so one world runs at a time.
@@ -24,9 +25,13 @@ import structlog
 
 from serving.frontdoor.admission import forecast
 from serving.frontdoor.create import create
+from serving.frozen import Stored
 from serving.jobs.ids import new_id
 from serving.jobs.record import JobRecord
+from serving.jobs.repository import Created, Jobs
+from serving.segments.manifest import SegmentManifest
 from serving.store import sweeping
+from tests.sim import next_version
 from tests.sim.loop import SimLoop
 
 LOOK_EVERY_S = 0.25
@@ -45,7 +50,8 @@ def installed(loop: SimLoop, seed: str) -> Iterator[None]:
     drawn = random.Random(f"{seed}/secrets")
     clock = types.SimpleNamespace(monotonic=loop.time)
     records: dict[bytes, JobRecord] = {}
-    written: dict[int, tuple[JobRecord, bytes]] = {}
+    written: dict[tuple[int, bool], tuple[JobRecord, bytes]] = {}
+    create_job, encode_manifest, unknown_fields = Jobs.create, SegmentManifest.encode, Stored.unknown
 
     def decode(cls: type[JobRecord], data: bytes) -> JobRecord:
         """Records never change, and the same bytes are read again and again."""
@@ -56,10 +62,25 @@ def installed(loop: SimLoop, seed: str) -> Iterator[None]:
 
     def encode(self: JobRecord) -> bytes:
         """Whoever writes one, tells of it and keeps it encodes it again. By id: what is held here keeps its own."""
-        found = written.get(id(self))
+        as_who = id(self), loop.current.newer
+        found = written.get(as_who)
         if found is None:
-            found = written[id(self)] = self, _encode(self)
+            data = _encode(self)
+            found = written[as_who] = self, next_version.grown_record(data) if loop.current.newer else data
         return found[1]
+
+    def manifest(self: SegmentManifest) -> bytes:
+        """What was read keeps its bytes."""
+        data = encode_manifest(self)
+        return next_version.grown_manifest(data) if loop.current.newer and self._as_read is None else data
+
+    async def created(self: Jobs, record: JobRecord) -> Created:
+        return await create_job(self, next_version.asked(record) if loop.current.newer else record)
+
+    def unknown(self: Stored) -> Iterator[str]:
+        """The next version knows its own fields."""
+        ours = loop.current.newer
+        return (name for name in unknown_fields(self) if not ours or next_version.NEXT not in name)
 
     with ExitStack() as stack:
         put = partial(_put, stack)
@@ -71,6 +92,9 @@ def installed(loop: SimLoop, seed: str) -> Iterator[None]:
         put(sweeping, "_LOOK_EVERY_S", LOOK_EVERY_S)
         put(JobRecord, "decode", classmethod(decode))
         put(JobRecord, "encode", encode)
+        put(SegmentManifest, "encode", manifest)
+        put(Jobs, "create", created)
+        put(Stored, "unknown", unknown)
         put(asyncio.tasks._all_tasks, "add", lambda task: None)  # type: ignore[attr-defined]  # the loop has them all
         random.seed(f"{seed}/random")
         stack.callback(loop.forget)

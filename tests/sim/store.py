@@ -30,6 +30,7 @@ from serving.errors import Conflict, NotFound, StoreUnfit, Unavailable
 from serving.store.base import Listed, Versioned
 from tests.sim.chance import CallFate, Chance
 from tests.sim.loop import SimLoop
+from tests.sim.next_version import grown
 from tests.sim.process import Process
 
 T = TypeVar("T")
@@ -150,10 +151,10 @@ class SimStore:
 
     async def put_if_absent(self, key: str, data: bytes | Path) -> bool:
         assert isinstance(data, bytes), "files are not simulated"
-        return await self._call("put", key, partial(self.disk.put_if_absent, key, data))
+        return await self._call("put", key, partial(self.disk.put_if_absent, key, self._written(key, data)))
 
     async def swap(self, key: str, data: bytes, expected: str) -> str:
-        return await self._call("swap", key, partial(self.disk.swap, key, data, expected))
+        return await self._call("swap", key, partial(self.disk.swap, key, self._written(key, data), expected))
 
     async def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> AsyncIterator[Listed]:
         left = limit
@@ -179,6 +180,9 @@ class SimStore:
     async def close(self) -> None:
         """Nothing is held open."""
 
+    def _written(self, key: str, data: bytes) -> bytes:
+        return grown(key, data) if self._process.newer else data
+
     async def _call(self, name: str, key: str, effect: Callable[[], T]) -> T:
         process, disk = self._process, self.disk
         if not process.alive:
@@ -188,7 +192,7 @@ class SimStore:
             disk.gate(process, "before", name, key)
             if not self._process.alive:
                 return await future  # for ever: it is dead
-        fate = self._chance.store_call(name)
+        fate = self._chance.store_call(name, process.name)
         if fate.there_s + fate.late_s > SLOW_S:
             disk.still_until = max(disk.still_until, self._loop.now + fate.there_s + fate.late_s)
         self._loop.after(fate.there_s, self._arrive, future, name, key, effect, fate)

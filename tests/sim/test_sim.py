@@ -34,6 +34,7 @@ QUICK = (
     "attempts-not-counted",
     "counts-away",
     "deletes-the-running",
+    "drops-unknown",
     "expires-early",
     "forgets-references",
     "ignores-conflict",

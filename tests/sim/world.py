@@ -27,6 +27,7 @@ from tests.sim.engine import TaskLoop, WatchedDenoiser
 from tests.sim.invariants import Ledger
 from tests.sim.loop import SimLoop
 from tests.sim.network import Network
+from tests.sim.next_version import Rolling
 from tests.sim.pictures import SimDecoder
 from tests.sim.process import Process
 from tests.sim.published import Violation
@@ -44,6 +45,7 @@ class World:
     def __init__(self, seed: str, shape: Shape, faults: Faults) -> None:
         self.random = Random(seed)
         self.shape = shape
+        self.rolling = Rolling(seed)
         # The base class has more, which nothing here asks for.
         self.loop = SimLoop(Random(f"{seed}/order"), shuffle=shape.shuffle)  # type: ignore[abstract]
         self.faults = faults
@@ -87,6 +89,7 @@ class World:
         drift = self.faults.drift
         rate = 1.0 + self.chance.random.uniform(-drift, drift) if drift else 1.0
         process = Process(self.loop, f"{kind}-{self._started}", rate=rate, started=self.chance.random.uniform(0, 1e6))
+        process.newer = kind in self.rolling.newer
         self._processes.setdefault(kind, []).append(process)
         self._wall[process] = 0
         process.on_death.append(lambda: self._processes[kind].remove(process))
@@ -217,6 +220,10 @@ class World:
     def is_away(self) -> bool:
         """Whether a stage is, for everybody."""
         return any(pool.away for pool in (self.encoders, self.denoisers, self.renderers))
+
+    def rolls(self) -> bool:
+        """Whether a process of the old version is left in a roll-out."""
+        return self.rolling.rolls and not all(process.newer for kind in KINDS for process in self.up(kind))
 
     def stopped(self) -> bool:
         """Whether a process still is."""

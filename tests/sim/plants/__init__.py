@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from tests.sim.plants import director, frontdoor, jobs, retention, stages
+from tests.sim.plants import director, frontdoor, jobs, retention, stages, versions
 from tests.sim.plants.plant import Plant
 
-BUGS: dict[str, Plant] = {**director.BUGS, **frontdoor.BUGS, **jobs.BUGS, **retention.BUGS, **stages.BUGS}
+BUGS: dict[str, Plant] = {
+    **director.BUGS,
+    **frontdoor.BUGS,
+    **jobs.BUGS,
+    **retention.BUGS,
+    **stages.BUGS,
+    **versions.BUGS,
+}
 
 
 @contextmanager
