@@ -12,6 +12,7 @@ from ray.serve.config import RequestRouterConfig
 from ray.serve.schema import ServeDeploySchema
 
 from serving.deployments import replicas
+from serving.deployments.director_replica import DirectorReplica
 from serving.settings import Scale, Settings
 from serving.stage_names import CONDITIONER, DENOISER, PROMPT_WRITER, RENDERER, TEXT_ENCODER, StageName
 from serving.stages.contracts import RENDERS_AT_ONCE
@@ -21,6 +22,8 @@ _SERVICER = "serving.gen.longtake.internal.v1.director_pb2_grpc.add_DirectorServ
 
 _SURGE = 100
 """Per cent of replicas that a roll-out starts before it stops the old ones: work never waits for a start."""
+_LOOK_EVERY_S, _DIRECTOR_LOOK_EVERY_S = 1.0, 0.5
+"""Serve learns of a replica's death by its next health check alone, so this is how long nobody comes in its place."""
 _CONCURRENCY: dict[StageName, int] = {
     PROMPT_WRITER: 64,
     TEXT_ENCODER: 16,
@@ -72,7 +75,7 @@ def build(args: dict[str, Any]) -> serve.Application:
             max_ongoing_requests=_CONCURRENCY[name],
             ray_actor_options={"num_cpus": 0},
             # A replica that hangs is replaced after three checks.
-            health_check_period_s=5,
+            health_check_period_s=_LOOK_EVERY_S,
             health_check_timeout_s=10,
             graceful_shutdown_timeout_s=3 * settings.stages.slice_s,
             graceful_shutdown_wait_loop_s=0.2,
@@ -98,8 +101,8 @@ def build(args: dict[str, Any]) -> serve.Application:
         ray_actor_options={"num_cpus": 0},
         graceful_shutdown_timeout_s=5,
         graceful_shutdown_wait_loop_s=0.2,
-        health_check_period_s=2,
-    )(replicas.DirectorReplica)
+        health_check_period_s=_DIRECTOR_LOOK_EVERY_S,
+    )(DirectorReplica)
     return director.bind(settings, *stages)
 
 

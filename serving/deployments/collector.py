@@ -1,6 +1,7 @@
 """The collector's process beside the Director's replica: started, listened to, started again, ended with it.
 
-`replicas.py` hands it to the Director, which runs it as long as it works itself. The process is `serving/retention`.
+`director_replica.py` hands it to the Director, which runs it as long as it works itself. The process is
+`serving/retention`.
 """
 
 from __future__ import annotations

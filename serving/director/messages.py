@@ -1,4 +1,4 @@
-"""What the Director tells, on the wire of `longtake.internal.v1`. Pure; `deployments/replicas.py` sends it."""
+"""What the Director tells, on the wire of `longtake.internal.v1`. Pure; `deployments/director_replica.py` sends it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The Director's wall clock: one that jumps is not believed at once, for what is EXPIRED does not come back.
 
-`deployments/replicas.py` makes one and hands it in. Deadlines are moments of the wall clock, and that may be set wrong
-for a while: by a time server that errs, by an operator, by a virtual machine that was moved.
+`deployments/director_replica.py` makes one and hands it in. Deadlines are moments of the wall clock, and that may be
+set wrong for a while: by a time server that errs, by an operator, by a virtual machine that was moved.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Directors: each a process that takes an epoch and runs the shipped `Director`, as `deployments/replicas.py` does."""
+"""Directors: each a process that takes an epoch and runs the shipped `Director`, as `director_replica.py` does."""
 
 from __future__ import annotations
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serving.deployments.app import config
+from serving.deployments.app import build, config
 from serving.deployments.host import free_ports, refuse_shared_directory
 from serving.deployments.metrics_binding import RayRecorder, _make
 from serving.deployments.router import NamedReplicaRouter
@@ -18,6 +20,7 @@ from serving.errors import InvalidArgument, SettingsError
 from serving.metrics import REPLICAS, RPC_SECONDS, STEPS_RECOMPUTED
 from serving.runtime_keys import announce_director, director_address
 from serving.settings import Settings
+from serving.stage_names import STAGES
 from serving.stages.contracts import CancelCall, TextCall
 from serving.store.open import open_store
 
@@ -33,6 +36,29 @@ def test_the_declared_application_is_the_same_text_every_time() -> None:
     assert application.args["settings"]["store"] == "/tmp/store"
     assert not first.grpc_options.enable_reflection
     assert first.http_options.host == "127.0.0.1"
+
+
+def test_serve_looks_often_whether_a_replica_lives_and_most_often_at_the_director() -> None:
+    application = build({"settings": Settings(store="/tmp/store").model_dump(mode="json"), "generation": 0})
+
+    director = application._bound_deployment
+    stages: tuple[Any, ...] = director.init_args[1:]  # after the settings
+    deployments = [director, *(stage._bound_deployment for stage in stages)]
+    every_s = {deployment.name: deployment._deployment_config.health_check_period_s for deployment in deployments}
+    assert every_s.keys() == {*STAGES, "director"}
+    assert max(every_s.values()) <= 1.0
+    assert every_s["director"] <= 0.5
+
+
+def test_a_director_that_starts_waits_for_no_engine_and_no_codec_to_be_imported() -> None:
+    program = "import sys, serving.deployments.director_replica; print(*sys.modules)"
+
+    loaded = set(
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    )
+
+    assert "serving.director.director" in loaded
+    assert not loaded & {"av", "onnxruntime", "torch", "engines.session", "serving.deployments.replicas"}
 
 
 def test_a_directory_store_is_refused_on_several_machines() -> None:
