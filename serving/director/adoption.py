@@ -16,8 +16,11 @@ from serving.director.errands import Errands
 from serving.director.queue.waiting import WaitingJobs
 from serving.director.running import RunningJobs
 from serving.jobs.ids import JobKey
-from serving.jobs.lease import BEAT_EVERY_S, Leases
+from serving.jobs.lease import Leases
 from serving.jobs.record import JobRecord
+
+LOOK_EVERY_S = 0.25
+"""At the leases of which nothing is known yet. There are as many as jobs ran at once, and for the time of a lease."""
 
 
 class Adoption:
@@ -67,8 +70,8 @@ class Adoption:
         self._unsure.discard(key)
 
     async def watch(self) -> None:
-        """Look at all leases once more, half a beat later."""
-        await asyncio.sleep(BEAT_EVERY_S / 2)
+        """Look at all leases once more, a little later."""
+        await asyncio.sleep(LOOK_EVERY_S)
         for key in sorted(self._unsure):
             self._look(key)
 

@@ -1,8 +1,8 @@
 """The Director: it hears of work, orders it, claims it and runs it. Here its parts are put together.
 
-`deployments/replicas.py` starts it in the ingress replica; nothing of Ray is in here. It is a cache over the store: it
-takes an epoch when it starts, lists `active/`, and goes on from what the records and leases say. All stage calls are
-made from tasks of its loop (`cycle.py`), never from inside a request.
+`deployments/director_replica.py` starts it in the ingress replica; nothing of Ray is in here. It is a cache over the
+store: it takes an epoch when it starts, lists `active/`, and goes on from what the records and leases say. All stage
+calls are made from tasks of its loop (`cycle.py`), never from inside a request.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ from serving.stages.interface import Stages
 from serving.store.base import Store
 
 WATCH_S = 30.0
+COLLECT_AFTER_S = 10.0
+"""First come the jobs that another Director left: the collector's start would take a core from them."""
 
 _log = logger("director")
 
@@ -184,6 +186,7 @@ class Director:
 
     async def _collect_beside(self) -> None:
         if self._collect is not None:
+            await asyncio.sleep(COLLECT_AFTER_S)
             await steadily("collect", self._collect, self._incident)
 
     def _hear(self) -> None:

@@ -20,6 +20,8 @@ from serving.store.base import Store
 IDLE_S = 30.0
 """Without a slice for so long, the attempt is let go: a Director that died takes some time to be followed by one that
 adopts what is done here."""
+IDLE_BEAT_EVERY_S = BEAT_EVERY_S / 4
+"""While no slice comes: a new Director may have come, and adopts the attempt when it has seen a beat."""
 
 _log = logger("lease")
 
@@ -120,11 +122,18 @@ class LeaseKeeper:
                 _log.error("lease given up", job=job, message=str(error), exc_info=error)
                 self._end(job, held)
                 return
-            await asyncio.sleep(BEAT_EVERY_S)
+            await self._pause(held)
             if not held.slices and (not held.needed or self._now() - held.touched > IDLE_S):
                 if self._held.get(job) is held:  # first this: a slice that comes meanwhile takes it anew
                     del self._held[job]
                 await self._release(held)
+                return
+
+    async def _pause(self, held: _Held) -> None:
+        """Until the next beat."""
+        for _ in range(round(BEAT_EVERY_S / IDLE_BEAT_EVERY_S)):
+            await asyncio.sleep(IDLE_BEAT_EVERY_S)
+            if not held.slices and self._now() - held.touched >= IDLE_BEAT_EVERY_S:
                 return
 
     async def _renew(self, job: str, held: _Held) -> None:

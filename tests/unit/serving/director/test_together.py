@@ -11,11 +11,13 @@ from random import Random
 from typing import Any, TypeVar
 
 from loadtests.paced import PacedOffice
+from serving.director.director import COLLECT_AFTER_S
 from serving.director.lookout import LIST_EVERY_S, RUNNING_ROUND
 from serving.errors import Unavailable
 from serving.jobs.epoch import take_epoch
 from serving.jobs.lease import BEAT_EVERY_S, Lease
 from serving.jobs.record import JobRecord, JobState
+from serving.stages.lease_keeper import IDLE_BEAT_EVERY_S
 from serving.store import keys
 from tests.sim.loop import SimLoop
 
@@ -261,7 +263,7 @@ def test_a_director_that_was_replaced_goes_at_once_though_its_collector_ends_slo
                 ended.set()
 
         director = await office.open(slots=2, collect=collect)
-        await asyncio.sleep(1)
+        await asyncio.sleep(COLLECT_AFTER_S + 1)
         await take_epoch(office.store)
         async with asyncio.timeout(1):
             async for _ in director.watch(0, 0):
@@ -270,6 +272,53 @@ def test_a_director_that_was_replaced_goes_at_once_though_its_collector_ends_slo
         async with asyncio.timeout(9):
             await office.ended()
         assert ended.is_set()
+
+    simulated(scene)
+
+
+def test_what_another_director_left_is_adopted_before_the_collector_is_started() -> None:
+    async def scene(office: PacedOffice) -> None:
+        left = [office.lay("a", **_LEFT) for _ in range(10)]
+        began: dict[str, bool] = {}
+
+        async def collect() -> None:
+            began.update({job.id: job.id in office.stages.began for job in left})
+            await asyncio.Event().wait()
+
+        await office.open(slots=10, collect=collect)
+        for beat in range(100):
+            for job in left:
+                office.store.lay(keys.lease(job.id, 1), _lease(job, beat))
+            await asyncio.sleep(BEAT_EVERY_S)
+            if began:
+                break
+
+        assert began == dict.fromkeys((job.id for job in left), True)
+        assert {_attempt(office, job) for job in left} == {1}
+
+    simulated(scene)
+
+
+def test_an_attempt_that_no_slice_comes_to_is_adopted_soon() -> None:
+    """Its replica beats more often than one at work, and a new Director looks more often than that."""
+
+    async def scene(office: PacedOffice) -> None:
+        left = [office.lay("a", **_LEFT) for _ in range(10)]
+
+        async def beat() -> None:
+            for number in range(100):
+                for job in left:
+                    office.store.lay(keys.lease(job.id, 1), _lease(job, number))
+                await asyncio.sleep(IDLE_BEAT_EVERY_S)
+
+        beating = asyncio.create_task(beat())
+        await asyncio.sleep(0.1)
+        await office.open(slots=10)
+        took = await office.wait_until(lambda: all(job.id in office.stages.began for job in left), seconds=10)
+        beating.cancel()
+
+        assert took < 2 * IDLE_BEAT_EVERY_S
+        assert {_attempt(office, job) for job in left} == {1}
 
     simulated(scene)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from serving.jobs.lease import BEAT_EVERY_S, Lease, Leases
-from serving.stages.lease_keeper import IDLE_S, LeaseKeeper
+from serving.stages.lease_keeper import IDLE_BEAT_EVERY_S, IDLE_S, LeaseKeeper
 from tests.sim.chance import Chance
 from tests.sim.loop import SimLoop
 from tests.sim.store import Disk, SimStore
@@ -68,6 +68,33 @@ def test_a_job_whose_segments_follow_each_other_faster_than_the_beats_lets_go_of
 
     assert lease is not None
     assert lease.released
+
+
+@pytest.mark.parametrize(
+    ("slice_s", "pause_s", "every_s"),
+    [
+        pytest.param(20.0, 0.0, BEAT_EVERY_S, id="one slice"),
+        pytest.param(1.9, 0.1, BEAT_EVERY_S, id="slices that follow each other"),
+        pytest.param(0.0, 20.0, IDLE_BEAT_EVERY_S, id="no slice: a new Director waits for a beat"),
+    ],
+)
+def test_a_lease_is_beaten_more_often_while_no_slice_comes(slice_s: float, pause_s: float, every_s: float) -> None:
+    loop, store = _world()
+
+    async def life() -> Lease | None:
+        keeper = LeaseKeeper(store, "replica", lost=lambda job: None)
+        ends = asyncio.get_running_loop().time() + 20.0
+        while asyncio.get_running_loop().time() < ends:
+            keeper.begin(JOB, 1, 1, segment=0, step=0)
+            await asyncio.sleep(slice_s)
+            keeper.end(JOB, 1, 1, step=1)
+            await asyncio.sleep(pause_s)
+        return await Leases(store).read(JOB, 1)
+
+    lease = _lived(loop, life())
+
+    assert lease is not None
+    assert lease.beat == pytest.approx(20.0 / every_s, rel=0.15)
 
 
 def test_a_slice_of_a_director_that_was_replaced_ends_none_of_the_newer_ones() -> None:
