@@ -19,7 +19,7 @@ from serving.jobs.ids import JobKey
 from serving.logs import logger
 from serving.metrics import DIRECTOR_STEP_SECONDS, Recorder
 
-PLACES = 32
+PLACES = 64
 """Errands at once, and as many starts besides."""
 LONGEST_S = 30.0
 """An errand that takes longer is given up, and counts as met by a store that is away."""
