@@ -276,7 +276,7 @@ async def test_a_record_that_cannot_be_read_hides_no_other_job(
     strange, sound = await _left_half_done(client, store), await _left_half_done(client, store)
     key = f"t/{TENANT}/jobs/{strange.id}"
     stored = await store.get(key)
-    broken = await store.swap(key, stored.data.replace(b'"version"', b'"verse"', 1), stored.version)
+    broken = await store.swap(key, stored.data.replace(b'"state":"', b'"state":"un', 1), stored.version)
 
     listed = [job.video.id for job in (await jobs.ListJobs(jobs_pb2.ListJobsRequest())).jobs]
 
