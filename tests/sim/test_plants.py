@@ -75,6 +75,8 @@ def _noting(original: Any, met: Callable[[], object]) -> Any:
     if isinstance(original, property):
         assert original.fget is not None
         return property(_noting(original.fget, met))
+    if isinstance(original, classmethod):
+        return classmethod(_noting(original.__func__, met))
 
     @wraps(original)
     def around(*args: Any, **kwargs: Any) -> Any:
