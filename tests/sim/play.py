@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from random import Random
 
+from serving.frontdoor.follow.records import TERMINAL_RECHECK_S
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.stages.lease_keeper import IDLE_S
@@ -140,18 +141,24 @@ async def _past(world: World, clients: list[Client]) -> None:
     world.library = [record for record in records if record.state is JobState.SUCCEEDED and record.segments]
     if world.random.random() < 0.6:  # what is made next needs again what nobody needs any more
         await asyncio.gather(*(client.forget_past() for client in clients[:2]))
-    world.pass_days(DAYS)
+    await _days_go_by(world)
 
 
 async def _afterwards(world: World, clients: list[Client]) -> None:
     """A second visit, with nothing wrong; what was made in the trouble may be old by then, and is being collected."""
     if world.faults.collections:
-        world.pass_days(DAYS)
+        await _days_go_by(world)
         start_collector(world)
     else:
         await asyncio.sleep(SETTLED_S)
     async with _visited(world):
         await asyncio.gather(*(client.live() for client in clients))
+
+
+async def _days_go_by(world: World) -> None:
+    """For a front door too: what it remembers of an ended video it looks at again after some seconds."""
+    await asyncio.sleep(TERMINAL_RECHECK_S)
+    world.pass_days(DAYS)
 
 
 async def _collected(world: World) -> None:
