@@ -28,7 +28,7 @@ from serving.metrics import DIRECTOR_STEP_SECONDS, Recorder
 LIST_EVERY_S = 2.0
 """Wakes are only hints: `active/` is listed this often."""
 LIST_SHARE = 20.0
-"""A listing that takes long is repeated after so many times what it took,"""
+"""Listings that take long are repeated after so many times what the shorter one of the last two took,"""
 LIST_AT_LEAST_EVERY_S = 20.0
 """but not later than this: a single slow answer of the store must leave nobody waiting."""
 KEYS_IN_A_ROW = 1000
@@ -72,6 +72,8 @@ class Lookout:
         self._metrics = metrics
         self._now_ms = now_ms
         self._on_news = on_news
+        self._took = 0.0
+        """The last listing, in seconds: one that was held up, or a Director that was, says nothing of the next."""
         self._round: list[JobKey] = []
         """Running jobs that are still to be read in this round."""
 
@@ -86,7 +88,8 @@ class Lookout:
         await self._list()
         took = _now() - began
         self._metrics.observe(DIRECTOR_STEP_SECONDS, took, step="list")
-        await asyncio.sleep(min(max(LIST_EVERY_S, LIST_SHARE * took), LIST_AT_LEAST_EVERY_S))
+        shorter, self._took = min(took, self._took), took
+        await asyncio.sleep(min(max(LIST_EVERY_S, LIST_SHARE * shorter), LIST_AT_LEAST_EVERY_S))
 
     async def _list(self) -> None:
         """Compare the `active/` keys with what is known; of what a line of a million has, nothing is kept besides."""

@@ -135,3 +135,19 @@ def test_a_create_that_is_slow_is_not_lost() -> None:
         await office.close()
 
     simulated(scene)
+
+
+def test_after_one_listing_that_was_held_up_the_next_one_comes_soon() -> None:
+    async def scene(office: PacedOffice) -> None:
+        await office.open(slots=1)
+        await asyncio.sleep(10 * LIST_EVERY_S)
+        listings = office.store.calls["list", "active"]
+        usual_s, office.store.round_trip_s = office.store.round_trip_s, 9.0
+        await office.wait_until(lambda: office.store.calls["list", "active"] > listings)
+        office.store.round_trip_s = usual_s
+        await asyncio.sleep(9.5)
+        job = office.lay("studio")
+        await office.wait_until(lambda: job.id in office.stages.began, seconds=2 * LIST_EVERY_S)
+        await office.close()
+
+    simulated(scene)
