@@ -45,6 +45,8 @@ class Adoption:
         self._on_news = on_news
         self._held: frozenset[str] | None = None
         self._unsure: set[JobKey] = set()
+        self._any = asyncio.Event()
+        """Set while there are such."""
 
     def __contains__(self, key: JobKey) -> bool:
         """Whether it is not known yet if the job's attempt lives."""
@@ -63,6 +65,7 @@ class Adoption:
     def add(self, key: JobKey) -> None:
         """A job that may be at work."""
         self._unsure.add(key)
+        self._any.set()
         self._look(key)
 
     def drop(self, key: JobKey) -> None:
@@ -70,10 +73,13 @@ class Adoption:
         self._unsure.discard(key)
 
     async def watch(self) -> None:
-        """Look at all leases once more, a little later."""
+        """Look at all leases once more, a little later; where nothing is unsure, once something is."""
+        await self._any.wait()
         await asyncio.sleep(LOOK_EVERY_S)
         for key in sorted(self._unsure):
             self._look(key)
+        if not self._unsure:
+            self._any.clear()
 
     def _look(self, key: JobKey) -> None:
         self._errands.ask(key, "adopt", partial(self._adopt, key))

@@ -21,11 +21,10 @@ they go on even when there is always something that is due sooner.
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
-from itertools import groupby, islice
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -88,9 +87,6 @@ class Ranked(NamedTuple):
     rank: Rank
     """The lowest goes first. Made of times and classes, never of positions: ranks of different calls compare."""
     why: Why
-    start_ms: int
-    end_ms: int
-    """As predicted, if nothing else comes."""
 
     @property
     def hopeless(self) -> bool:
@@ -111,20 +107,17 @@ class _Due(NamedTuple):
     work: Work
 
 
-def arrange(
-    work: Iterable[Work], *, now_ms: int, shares: Shares, servers: int = 1, limit: int | None = None
-) -> list[Ranked]:
-    """All jobs in the order in which they should run, or the first `limit` of them.
+def arrange(work: Iterable[Work], *, now_ms: int, shares: Shares, servers: int = 1) -> list[Ranked]:
+    """All jobs in the order in which they should run.
 
     `servers`: engines that work side by side; one job is on one of them at a time.
     """
-    due = sorted(_due(job, now_ms + 1000 * job.remaining_s) for job in work)
-    kept, hopeless = _laid_out(due, now_ms, shares, servers)
-    turn = _turn(due, now_ms, shares)
-    ranks = [*_ranks_in_time(kept, now_ms, shares, servers), *_ranks_hopeless(hopeless)]
-    ranks = sorted((_turn_rank(job) if job.work is turn else rank, job) for rank, job in ranks)
-    lost = {job.work for job in hopeless}
-    return list(islice(_predicted(ranks, lost, now_ms, servers), limit))
+    return list(_told(sorted(_ranks(work, now_ms, shares, servers))))
+
+
+def ranks(work: Iterable[Work], *, now_ms: int, shares: Shares, servers: int = 1) -> dict[tuple[str, str], Rank]:
+    """The ranks alone, by tenant and job: a part of the cost, for those who know already who goes first."""
+    return {(job.tenant, job.job): rank for rank, job in _ranks(work, now_ms, shares, servers)}
 
 
 def to_start(ranked: Sequence[Ranked], *, slots: int) -> list[Ranked]:
@@ -165,6 +158,14 @@ def overdue(work: Work, now_ms: int) -> bool:
 
 def _soft_ms(work: Work) -> float:
     return 1000 * (SOFT_STRETCH * work.remaining_s + SOFT_CONSTANT_S)
+
+
+def _ranks(work: Iterable[Work], now_ms: int, shares: Shares, servers: int) -> Iterator[tuple[Rank, _Due]]:
+    due = sorted(_due(job, now_ms + 1000 * job.remaining_s) for job in work)
+    kept, hopeless = _laid_out(due, now_ms, shares, servers)
+    turn = _turn(due, now_ms, shares)
+    for rank, job in chain(_ranks_in_time(kept, now_ms, shares, servers), _ranks_hopeless(hopeless)):
+        yield (_turn_rank(job) if job.work is turn else rank), job
 
 
 def _due(work: Work, earliest_ms: float) -> _Due:
@@ -226,22 +227,17 @@ def _turn_rank(job: _Due) -> Rank:
     return _IN_TIME, min(_AFTER_URGENT, job.priority), job.due_ms, job.created_ms
 
 
-def _predicted(ranks: Iterable[tuple[Rank, _Due]], hopeless: set[Work], now_ms: int, servers: int) -> Iterator[Ranked]:
-    """When each would start and end if nothing else came: the next one goes to the server that is free first."""
-    free = [float(now_ms)] * servers
+def _told(places: Iterable[tuple[Rank, _Due]]) -> Iterator[Ranked]:
     next_one = True
-    for rank, job in ranks:
-        start = free[0]
-        end = start + 1000 * job.work.remaining_s
-        heapq.heapreplace(free, end)
-        why = _why(rank, job.work, late=job.work in hopeless, next_one=next_one)
+    for rank, job in places:
+        why = _why(rank, job.work, next_one=next_one)
         next_one = next_one and why is not Why.NEXT
-        yield Ranked(job.work, rank, why, round(start), round(end))
+        yield Ranked(job.work, rank, why)
 
 
-def _why(rank: Rank, work: Work, *, late: bool, next_one: bool) -> Why:
+def _why(rank: Rank, work: Work, *, next_one: bool) -> Why:
     """What holds a job back is told first, of one that runs too: it runs where others leave a gap."""
-    if late:
+    if rank[0] == _HOPELESS:
         return Why.LATE
     if rank[0] == _OVER_SHARE:
         return Why.OVER_SHARE

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from types import MappingProxyType
+from typing import NamedTuple
 
-from serving.director.queue.order import OVERFULL, Ranked, Why, Work, arrange, to_start
+from serving.director.queue.order import OVERFULL, Ranked, Why, Work, arrange, ranks, to_start
 from serving.director.queue.shares import Shares
 from serving.director.queue.tickets import Waiting
 from serving.director.queue.waiting import WaitingJobs
@@ -38,8 +38,7 @@ UNREAD_S = 1.0
 """What a job whose record is unread is taken to need at the Denoiser."""
 
 
-@dataclass(frozen=True, slots=True)
-class InHand:
+class InHand(NamedTuple):
     """A job that runs."""
 
     record: JobRecord
@@ -82,14 +81,15 @@ class Schedule:
             *map(self._running_work, self._with_slots(running)),
             *(self._waiting_work(job)._replace(running=True) for job in starting.values()),
         ]
-        ranked = self._arranged(work)
-        self._ranks = _ranks_of(ranked)
+        ranked = arrange(work, now_ms=self._now_ms(), shares=self._shares, servers=self._servers)
+        self._ranks = {(place.work.tenant, place.work.job): place.rank for place in ranked}
         self.whys = _whys_of(ranked)
         return [seen[place.work.tenant, place.work.job] for place in to_start(ranked, slots=self._slots)]
 
     def rerank(self, running: Collection[InHand]) -> None:
         """Compare the running jobs with each other anew: what was served since counts."""
-        self._ranks |= _ranks_of(self._arranged(map(self._running_work, running)))
+        work = map(self._running_work, running)
+        self._ranks |= ranks(work, now_ms=self._now_ms(), shares=self._shares, servers=self._servers)
 
     def rank(self, record: JobRecord) -> Rank:
         """A running job's place at the Denoiser."""
@@ -137,9 +137,6 @@ class Schedule:
         for tenant in changed - with_work:
             self._shares.left(tenant)
 
-    def _arranged(self, work: Iterable[Work]) -> list[Ranked]:
-        return arrange(work, now_ms=self._now_ms(), shares=self._shares, servers=self._servers)
-
     def _waiting_work(self, job: Waiting) -> Work:
         remaining = UNREAD_S if job.course is None else self.estimates.remaining(job.course)
         due = self._steps_due(job.deadline_ms, job.course)
@@ -156,10 +153,6 @@ class Schedule:
         if deadline_ms is None or course is None:
             return deadline_ms
         return deadline_ms - round(1000 * self.estimates.last_rendering(course))
-
-
-def _ranks_of(ranked: Iterable[Ranked]) -> dict[JobKey, Rank]:
-    return {(place.work.tenant, place.work.job): place.rank for place in ranked}
 
 
 def _whys_of(ranked: Collection[Ranked]) -> dict[JobKey, Why]:

@@ -19,7 +19,7 @@ from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import SENT_ONCE, _active_key
 from serving.store import keys
 from serving.store.base import Listed
-from tests.unit.serving.director.test_together import HOUR_S, simulated
+from tests.unit.serving.director.scenes import HOUR_S, simulated
 
 LINE = 4 * KEYS_IN_A_ROW
 QUARTER_OF_AN_HOUR_S = 900.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,7 +62,7 @@ def test_only_so_many_start_as_there_are_slots() -> None:
 
 
 def test_a_job_that_waits_for_others_keeps_none_of_them_out_and_not_all_come_in_for_it() -> None:
-    stuck = [replace(held, waits_for_others=True) for held in in_hand(*(job() for _ in range(12)))]
+    stuck = [held._replace(waits_for_others=True) for held in in_hand(*(job() for _ in range(12)))]
     waiting = line(*(job() for _ in range(5)))
     assert len(schedule().choose(waiting, stuck[:8])) == 2
     assert len(schedule().choose(waiting, stuck[:9])) == 1
