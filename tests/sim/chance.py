@@ -49,17 +49,25 @@ class Faults:
     stops: dict[str, float] = field(default_factory=dict)
     """SIGSTOP, for longer than a lease at times."""
     second_directors: float = 0.0
+    unheard: float = 0.3
+    """Share of them of which the first one does not hear."""
     lost_answers: float = 0.0
     """Share of calls between processes whose caller is told that the replica is gone, though it works on."""
     drift: float = 0.0
     """Processes' monotonic clocks are off by up to this share."""
     collections: float = 0.0
+    stopped_sweeps: float = 0.4
+    """Share of them that are stopped between their look and their deletes."""
+    collected_first: bool = False
+    """One begins with the trouble, of a past that was deleted."""
     lags: float = 0.0
     """Share of a Director's messages to front doors that are on their way for seconds, and all behind them."""
     late_deletes: float = 0.0
     """Share of deletes that are refused, and take effect long after that."""
     flips: float = 0.0
-    """Share of reads of content that come with a wrong bit."""
+    """Share of reads of blobs that come with a wrong bit."""
+    torn: float = 0.0
+    """The same, of checkpoints."""
     clock_jumps: float = 0.0
     """Wall clocks jump by up to a minute."""
     slow_doors: float = 0.0
@@ -109,7 +117,8 @@ def drawn(random: Random, *, slow: bool) -> Faults:
         late_deletes=perhaps(0.4, 0.03, 0.5),
         flips=perhaps(0.1, 0.01, 0.1),
     )
-    if faults.flips:  # a checkpoint is read where a Denoiser was lost
+    faults.torn = 10.0 * faults.flips  # they are read seldom
+    if faults.torn:  # a checkpoint is read where a Denoiser was lost
         faults.kills.setdefault("denoiser", 0.3)
     return faults
 
@@ -219,16 +228,17 @@ class Chance:
         lagging = bool(self.faults.lags) and self.random.random() < self.faults.lags
         return 3.0 * self.random.random() if lagging else 0.0
 
-    def flipped(self, share: float = 1.0) -> bool:
-        """Whether what is read has a wrong bit. `share`: how much rather than with other content."""
-        wrong = bool(self.faults.flips) and self.random.random() < share * self.faults.flips
+    def flipped(self, key: str) -> bool:
+        """Whether what is read there has a wrong bit."""
+        share = self.faults.flips if "/blobs/" in key else self.faults.torn if "/checkpoints/" in key else 0.0
+        wrong = bool(share) and self.random.random() < share
         self.flips += wrong
         return wrong
 
     def flip(self, data: bytes) -> bytes:
-        """With one wrong bit."""
-        at = self.random.randrange(len(data))
-        return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        """With one wrong bit, rather near the end: headers are looked at in any case."""
+        at = len(data) - 1 - int(len(data) * self.random.random() ** 2)
+        return data[:at] + bytes([data[at] ^ 1 << self.random.randrange(8)]) + data[at + 1 :]
 
     def hop_s(self) -> float:
         """How long a message between two processes travels."""

@@ -19,8 +19,8 @@ from tests.sim.invariants import COLLECTOR
 from tests.sim.process import Process
 from tests.sim.world import World
 
-SWEEP_CALLS = 7
-"""From the first call of an announcement to the first delete."""
+ANNOUNCEMENTS_CALLS = 12
+"""While something is announced, to the first deletes of a second batch."""
 CONTENT_LISTS = 12
 """Pages of blobs that a collector lists, before an announcement and after it."""
 
@@ -62,6 +62,8 @@ class Chaos:
         ]
         if world.rolling.rolls:
             self._roll_out(troubled_s)
+        if faults.collected_first:
+            self._collection()
         total = sum(rate for rate, _ in rates)
         ends = world.loop.now + troubled_s
         while total:
@@ -107,7 +109,7 @@ class Chaos:
         seconds = self._chance.pause_s(0.5, 8.0)
         self._chance.lose(seconds)
         self._world.loop.after(seconds, old[0].kill)
-        if self._chance.random.random() < 0.3:  # the old one does not hear of it
+        if self._chance.random.random() < self._world.faults.unheard:
             self._chance.cut_off.add(old[0].name)
             self._world.loop.after(seconds, self._chance.cut_off.discard, old[0].name)
         for _ in range(2 if self._chance.random.random() < 0.2 else 1):  # a roll-out may start one too many
@@ -181,10 +183,10 @@ class Chaos:
     def _collection(self) -> None:
         collector = start_collector(self._world)
         begins, fate = self._chance.pause_s(0.05, 5.0), self._chance.random.random()
-        if fate < 0.3:
-            self._world.loop.after(begins, collector.kill)
-        elif fate > 0.6:
+        if fate > 1 - self._world.faults.stopped_sweeps:
             self._stop_at_a_sweep(collector)
+        elif fate < 0.3:
+            self._world.loop.after(begins, collector.kill)
         elif fate < 0.5:
             self._world.loop.after(begins, collector.stop)
             self._world.loop.after(begins + self._chance.pause_s(1.0, 120.0), collector.go_on)
@@ -192,22 +194,24 @@ class Chaos:
     def _stop_at_a_sweep(self, collector: Process) -> None:
         """Somewhere between its looks at what is old and the deletes, for no longer than these may last."""
         draw = self._chance.random
-        of_content = draw.random() < 0.5
-        left = draw.randint(1, CONTENT_LISTS) if of_content else draw.randint(3, SWEEP_CALLS)
         seconds = draw.uniform(0.5, BATCH_S)
-        swept = False
+        only_lists, only_announced = draw.random() < 0.7, draw.random() < 0.6
+        left = draw.randint(1, (4 if only_announced else CONTENT_LISTS) if only_lists else ANNOUNCEMENTS_CALLS)
+        announced = False
 
         def gate(by: Process, moment: str, call: str, key: str) -> None:
-            nonlocal left, swept
+            nonlocal left, announced
             if by is not collector or moment != "after":
                 return
-            swept = swept or key == SWEEP
-            left -= (call == "list" and "/blobs/" in key) if of_content else swept
-            if not left:
-                self._world.note(f"stop {collector} for {seconds:.1f} s")
-                self._world.disk.gate = None
-                collector.stop()
-                self._world.loop.after(seconds, collector.go_on)
+            if (call, key) == ("swap", SWEEP):  # and the next one takes it back
+                announced = not announced
+            elif (announced or not only_announced) and (not only_lists or (call == "list" and "/blobs/" in key)):
+                left -= 1
+                if left == 0:
+                    self._world.note(f"stop {collector} for {seconds:.1f} s")
+                    self._world.disk.gate = None
+                    collector.stop()
+                    self._world.loop.after(seconds, collector.go_on)
 
         self._world.disk.gate = gate
 

@@ -82,7 +82,7 @@ class Client:
         picture = MediaDraft("picture", data=DEADLY if deadly else draw.choice(GOOD)) if pictured else None
         starts = picture is not None and extends is None and draw.random() < 0.5
         scene = f"{'deadly ' if deadly and not pictured else ''}scene {draw.randrange(3)}"
-        usual = draw.random() < (0.8 if self._world.faults.collections else 0.4)  # the same bytes again and again
+        usual = draw.random() < self._world.shape.usual
         return Draft(
             kind=Kind.IMAGE if image else Kind.VIDEO,
             prompt=f"{'usual' if usual else scene} | client {self._number} video {self.videos}",

@@ -23,6 +23,7 @@ from tests.sim.prompt import SETTLED_S
 from tests.sim.published import Violation
 from tests.sim.seams import collected, installed
 from tests.sim.shape import shaped
+from tests.sim.themes import Plot, themed
 from tests.sim.world import World
 
 LIMIT_S = 300.0
@@ -62,12 +63,14 @@ def play(seed: str, *, traced: bool = False) -> Played:
     draw = Random(seed)
     slow = draw.random() < SLOW
     faults = drawn(draw, slow=slow)
-    shape = shaped(draw, slow=slow, orphans=faults.orphans)
+    shape = shaped(draw, slow=slow, orphans=faults.orphans, collected=bool(faults.collections))
     faults.aways = draw.uniform(0.05, 0.5) if draw.random() < AWAYS else 0.0
     of_doors = Random(f"{seed}/slow doors")
     if not slow and of_doors.random() < SLOW_DOORS:
         faults.slow_doors = of_doors.uniform(0.05, 0.5)
-    world = World(seed, shape, faults)
+    plot = themed(seed, Plot(faults, shape, rolls=False))
+    world = World(seed, plot.shape, plot.faults)
+    world.rolling.rolls = plot.rolls or world.rolling.rolls
     if traced:
         world.trace = deque(maxlen=TRACED)
         world.disk.note = world.note
@@ -75,7 +78,7 @@ def play(seed: str, *, traced: bool = False) -> Played:
     broken = ""
     with installed(world.loop, seed):
         try:
-            world.loop.run(_lived(world), limit_s=SLOW_LIMIT_S if shape.slow else shape.troubled_s + LIMIT_S)
+            world.loop.run(_lived(world), limit_s=SLOW_LIMIT_S if slow else plot.shape.troubled_s + LIMIT_S)
         except (Violation, Deadlock, Busy, OutOfTime) as error:
             broken = f"{type(error).__name__}: {error}"
             if not isinstance(error, Violation):
@@ -139,7 +142,8 @@ async def _past(world: World, clients: list[Client]) -> None:
         await asyncio.gather(*(client.live() for client in clients[:2]))
     records = [job.record for job in world.ledger.jobs.values()]
     world.library = [record for record in records if record.state is JobState.SUCCEEDED and record.segments]
-    if world.random.random() < 0.6:  # what is made next needs again what nobody needs any more
+    # What is made next needs again what nobody needs any more.
+    if world.faults.collected_first or world.random.random() < 0.6:
         await asyncio.gather(*(client.forget_past() for client in clients[:2]))
     await _days_go_by(world)
 

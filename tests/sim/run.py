@@ -52,8 +52,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--lives", type=int, default=20_000, help="how many jobs live, at least (--plants: at most)")
     parser.add_argument("--seed", type=int, default=0, help="of the first world")
     parser.add_argument("--seed-only", help="play this one world and show its trace")
-    parser.add_argument("--plant", choices=sorted(BUGS), help="break the shipped code in this way first")
-    parser.add_argument("--plants", nargs="*", choices=sorted(BUGS), help="find each of these, or every one; a table")
+    bugs = sorted(BUGS)
+    broken = "break the shipped code in this way first (docs/simulation.md has them)"
+    parser.add_argument("--plant", choices=bugs, metavar="BUG", help=broken)
+    found = "find each of these, or every one; a table"
+    parser.add_argument("--plants", nargs="*", choices=bugs, metavar="BUG", help=found)
     parser.add_argument("--seeds", type=_seeds, default=hunt.SEEDS, help="where --plants begins: 0,1000000,2000000")
     parser.add_argument("--pairs", type=int, default=0, help="how many pairs of crashes are tried after that")
     parser.add_argument("--crashes", type=_crashes, help="live one life with these crashes: 12:director,40:denoiser")

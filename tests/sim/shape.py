@@ -36,6 +36,8 @@ class Shape:
     tenants: int = 2
     quota: int = 50
     """Jobs that the first tenant may have at a time."""
+    usual: float = 0.4
+    """Share of videos that are alike: the same bytes again and again."""
     deadly: float = 0.04
     """Share of the first client's videos that end their workers."""
 
@@ -50,11 +52,11 @@ class Shape:
         return self.held > 1
 
 
-def shaped(random: Random, *, slow: bool, orphans: bool) -> Shape:
+def shaped(random: Random, *, slow: bool, orphans: bool, collected: bool) -> Shape:
     """The shape of a world. `slow`: jobs outlast the collector's margin.
 
     `orphans`: creates may die before their record. What they leave on the active list counts against a quota for a
-    week, so a small one would shut its tenant out.
+    week, so a small one would shut its tenant out. `collected`: there are collections.
     """
     deadly = random.random() < DEADLY
     return Shape(
@@ -73,5 +75,6 @@ def shaped(random: Random, *, slow: bool, orphans: bool) -> Shape:
         margin_s=120.0 if slow else 600.0,
         tenants=random.randint(2, 5),
         quota=random.choice((1, 2)) if not orphans and random.random() < 0.5 else 50,
+        usual=0.8 if collected else 0.4,
         deadly=0.5 if deadly else 0.04,
     )

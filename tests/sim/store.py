@@ -36,8 +36,6 @@ from tests.sim.process import Process
 T = TypeVar("T")
 PAGE = 4
 """Keys of a listing that are read at one instant."""
-OFTENER = 10.0
-"""Checkpoints are read seldom; so much rather are they read wrong than blobs."""
 SLOW_S = 0.1
 """Longer than an undisturbed call is on its way."""
 
@@ -141,8 +139,7 @@ class SimStore:
 
     async def get(self, key: str) -> Versioned:
         found = await self._call("get", key, partial(self.disk.get, key))
-        rather = 1.0 if "/blobs/" in key else OFTENER if "/checkpoints/" in key else 0.0
-        if rather and self._chance.flipped(rather):
+        if self._chance.flipped(key):
             return Versioned(self._chance.flip(found.data), found.version)
         return found
 

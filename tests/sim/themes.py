@@ -1,0 +1,70 @@
+"""What goes wrong together, in a share of the worlds.
+
+Faults that are drawn each by itself seldom meet where a bug needs two or three of them at once, and at the right jobs.
+A theme has them all, often, and little else that would keep work from being done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from typing import NamedTuple
+
+from tests.sim.chance import Faults
+from tests.sim.shape import Shape
+
+THEMED = 0.25
+"""Share of worlds that have a theme."""
+
+
+class Plot(NamedTuple):
+    """What a world is drawn to be."""
+
+    faults: Faults
+    shape: Shape
+    rolls: bool
+    """Whether its processes are replaced by those of the next version."""
+
+
+def rot(draw: Random, plot: Plot) -> Plot:
+    """Many checkpoints are written, and what is read of them is often wrong: Denoisers are killed."""
+    faults = Faults(torn=draw.uniform(0.2, 0.6), kills={"denoiser": draw.uniform(0.5, 2.0)})
+    return plot._replace(faults=faults, shape=replace(plot.shape, usual=0.1, checkpoint_share=10.0, step_s=(0.1, 0.5)))
+
+
+def two_directors(draw: Random, plot: Plot) -> Plot:
+    """A second Director starts again and again, the first does not hear of it, and both send slices to one Denoiser."""
+    faults = Faults(second_directors=draw.uniform(0.3, 1.0), unheard=1.0)
+    shape = replace(plot.shape, denoisers=1, slots=6, held=64, step_s=(0.05, 0.3), troubled_s=draw.uniform(8, 16))
+    return plot._replace(faults=faults, shape=shape)
+
+
+def sweeps(draw: Random, plot: Plot) -> Plot:
+    """Collections that are stopped in the middle, and deletes that come late, of what is just being made again."""
+    faults = Faults(
+        collections=draw.uniform(0.1, 0.5),
+        collected_first=True,
+        stopped_sweeps=1.0,
+        late_deletes=draw.choice((0.0, 0.3)),
+        stalled=draw.choice((0.0, 0.03)),
+    )
+    shape = replace(plot.shape, usual=0.9, clients=6, tenants=2, troubled_s=draw.uniform(8, 16))
+    return plot._replace(faults=faults, shape=shape)
+
+
+def rolled_over_a_past(draw: Random, plot: Plot) -> Plot:
+    """Collections by the version of before, while others write what it does not know."""
+    faults = Faults(collections=draw.uniform(0.3, 1.0), collected_first=True)
+    return plot._replace(faults=faults, rolls=True, shape=replace(plot.shape, usual=0.8, clients=6, tenants=2))
+
+
+THEMES: tuple[Callable[[Random, Plot], Plot], ...] = (rot, two_directors, sweeps, rolled_over_a_past)
+
+
+def themed(seed: str, plot: Plot) -> Plot:
+    """The same, or with a theme."""
+    draw = Random(f"{seed}/theme")
+    if plot.shape.slow or draw.random() >= THEMED:
+        return plot
+    return draw.choice(THEMES)(draw, plot)
