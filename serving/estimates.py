@@ -92,7 +92,7 @@ class Estimates:
         """Denoiser seconds that are left of a job."""
         ahead, begun = course.ahead(), course.steps_done % course.steps
         left = course.steps * self._units(DENOISER, course.model_digest, ahead)
-        return left - begun * self._unit(DENOISER, course.model_digest, ahead[0][0]) if begun else left
+        return left - begun * self._unit(DENOISER, course.model_digest, ahead[0][0]) if begun and ahead else left
 
     def rendering(self, course: Course) -> float:
         """Renderer seconds that are left of a job whose denoised segments are all rendered."""
@@ -123,9 +123,13 @@ class Estimates:
     def decode(cls, data: bytes) -> Estimates:
         """What `encode` made. Raises `ValueError` for anything else."""
         try:
-            return cls({(str(stage), str(model), int(size)): float(s) for stage, model, size, s in json.loads(data)})
-        except (TypeError, ValueError) as error:
+            known = {(str(stage), str(model), int(size)): float(s) for stage, model, size, s in json.loads(data)}
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"these are no estimates: {error}") from error
+        # Whoever orders or predicts by them divides by sizes, and lays out seconds on a line.
+        if not all(size > 0 and 0 <= seconds < float("inf") for (_, _, size), seconds in known.items()):
+            raise ValueError("these are no estimates: no time or no size is like this")
+        return cls(known)
 
 
 async def load(store: Store) -> Estimates:

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256 in hex."""
+
+Moment = Annotated[int, Field(ge=0, lt=10**14 - 1)]
+"""Milliseconds since 1970 UTC, as far as keys have room for them (`store/keys.py`): to the year 5138."""
 
 
 class Frozen(BaseModel):
@@ -40,3 +43,10 @@ class Stored(Frozen):
             for part in value if isinstance(value, tuple) else (value,):
                 if isinstance(part, Stored):
                     yield from (f"{name}.{inner}" for inner in part.unknown())
+
+
+def what_is_wrong(error: ValidationError) -> str:
+    """With a record that cannot be read: the first field that is wrong, and how, in a line."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else first["msg"]

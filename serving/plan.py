@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from engines.families.base import Canvas, Capabilities
 from serving.frozen import Stored
 from serving.media.track import Track
@@ -15,10 +17,10 @@ from serving.segments.shape import VideoShape
 class PlannedSegment(Stored):
     """One segment to make."""
 
-    index: int
+    index: int = Field(ge=0)
     """Its place in the whole video, 0 for a root: noise is drawn from (seed, index)."""
-    latents: int
-    frames: int
+    latents: int = Field(ge=1)
+    frames: int = Field(ge=1)
     root: bool
 
 
@@ -26,12 +28,12 @@ class Plan(Stored):
     """What will be done, exactly."""
 
     aspect_ratio: str
-    height: int
-    width: int
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
     """Native frame, pixels."""
     track: Track
-    segments: tuple[PlannedSegment, ...]
-    steps: int
+    segments: tuple[PlannedSegment, ...] = Field(min_length=1)
+    steps: int = Field(ge=1)
     """Per segment."""
     seed: int
     start_frame: int

@@ -7,19 +7,27 @@ takes them away when the dead letter is requeued.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 
 from pydantic import ValidationError
 
 from serving.errors import Corrupt, NotFound
-from serving.frozen import Digest, Frozen
+from serving.frozen import Digest, Stored
 from serving.jobs.record import JobRecord
 from serving.store import keys
 from serving.store.base import Store
 
 
-class Quarantine(Frozen):
+class DeadLetter(Stored):
+    """Why a job is dead."""
+
+    job: str
+    stage: str
+    """Where its workers died; empty: nowhere."""
+    why: str
+
+
+class Quarantine(Stored):
     """Why an input is refused: reading it ended so many workers of this job."""
 
     job: str
@@ -39,7 +47,7 @@ class DeadLetters:
             note = Quarantine(job=record.id, stage=stage, crashes=record.crashes).model_dump_json().encode()
             for digest in inputs_of(record):
                 await self._store.put_if_absent(keys.quarantined(record.tenant, digest), note)
-        letter = json.dumps({"job": record.id, "stage": stage, "why": why}).encode()
+        letter = DeadLetter(job=record.id, stage=stage, why=why).model_dump_json().encode()
         await self._store.put_if_absent(keys.dead_letter(record.tenant, record.id), letter)
 
     async def of(self, tenant: str, *, after: str = "", limit: int | None = None) -> AsyncIterator[str]:
@@ -49,12 +57,12 @@ class DeadLetters:
             yield entry.key.removeprefix(prefix)
 
     async def stage_of(self, tenant: str, job: str) -> str:
-        """The stage at which its workers died; empty where it was none, or there is no letter any more."""
+        """The stage at which its workers died; empty where it was none, or there is no letter that can be read."""
         try:
-            letter = json.loads((await self._store.get(keys.dead_letter(tenant, job))).data)
-        except NotFound:
+            letter = DeadLetter.model_validate_json((await self._store.get(keys.dead_letter(tenant, job))).data)
+        except (NotFound, ValidationError):
             return ""
-        return str(letter["stage"])
+        return letter.stage
 
     async def quarantined(self, tenant: str, digest: str) -> Quarantine | None:
         """Who found the input harmful, or None. Raises `Corrupt` for a note that cannot be read."""

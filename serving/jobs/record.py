@@ -20,7 +20,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from serving.frozen import Digest, Stored
+from pydantic import Field
+
+from serving.frozen import Digest, Moment, Stored
 from serving.jobs.history import Event, Prediction
 from serving.jobs.ids import JobKey
 from serving.plan import Plan
@@ -100,23 +102,23 @@ class JobRecord(Stored):
     """The dead letter that this job does again."""
     epoch: int = 0
     """Epoch of the Director that wrote it last."""
-    priority: int = DEFAULT_PRIORITY
+    priority: int = Field(default=DEFAULT_PRIORITY, ge=URGENT, le=LOWEST_PRIORITY)
     """`URGENT` to `LOWEST_PRIORITY`."""
-    deadline_ms: int | None = None
+    deadline_ms: Moment | None = None
     """The job is EXPIRED when it is not done by then."""
-    expires_ms: int | None = None
+    expires_ms: Moment | None = None
     """The video is deleted some time after this; None: kept."""
     predicted: Prediction | None = None
     """What the front door told the client when it took the job."""
-    created_ms: int
-    started_ms: int | None = None
-    finished_ms: int | None = None
+    created_ms: Moment
+    started_ms: Moment | None = None
+    finished_ms: Moment | None = None
     cancel_requested: bool = False
     segments: tuple[Digest, ...] = ()
     """Manifests that this job has committed, oldest first (an ingested root included)."""
     images: tuple[Digest, ...] = ()
     """PNG blobs of an image job."""
-    steps_done: int = 0
+    steps_done: int = Field(default=0, ge=0)
     """Denoising steps of the committed segments."""
     effective_prompt: str = ""
     effective_references: tuple[str, ...] = ()

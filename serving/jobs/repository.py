@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from serving.errors import AlreadyExists, Conflict, Corrupt, FailedPrecondition, NotFound, StoreUnfit
+from serving.frozen import what_is_wrong
 from serving.jobs.active import Active
 from serving.jobs.record import TRANSITIONS, JobRecord, JobState
 from serving.logs import logger
@@ -236,7 +237,7 @@ class Jobs:
         except NotFound:
             return None
         except ValidationError as error:
-            raise Corrupt(f"the record of {job} cannot be read by this version: {error.errors()[0]['msg']}") from error
+            raise Corrupt(f"the record of {job} cannot be read by this version: {what_is_wrong(error)}") from error
         self._saw(key, record, stored.version)
         return record
 

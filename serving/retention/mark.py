@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from serving.errors import Corrupt, NotFound
 from serving.files.record import FileRecord
-from serving.frozen import Stored
+from serving.frozen import Stored, what_is_wrong
 from serving.jobs.record import JobRecord, JobState
 from serving.retention import references
 from serving.retention.context import Collection
@@ -83,7 +83,7 @@ class Mark:
         except NotFound:
             return
         except ValidationError as error:
-            self._damage(entry.key, _first(error))
+            self._damage(entry.key, what_is_wrong(error))
             return
         if self._may_need_more(entry.key, record):
             return
@@ -123,7 +123,7 @@ class Mark:
         except NotFound:
             return
         except ValidationError as error:
-            self._damage(entry.key, _first(error))
+            self._damage(entry.key, what_is_wrong(error))
             return
         if self._may_need_more(entry.key, record):
             return
@@ -255,9 +255,3 @@ async def cached_blobs(blobs: Blobs, key: str, data: bytes) -> list[str]:
     except (NotFound, Corrupt, ValidationError):  # it is lost or of another kind, and then leads nowhere
         return [digest]
     return [digest, picture.latent.blob]
-
-
-def _first(error: ValidationError) -> str:
-    """What is wrong, in a line."""
-    first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

@@ -243,7 +243,9 @@ def read_active(key: str) -> ActiveKey | None:
     People and their programs leave such: a folder's marker, a file of their browser's, half of a restore.
     """
     parts = key.removeprefix(ACTIVE).split("/")
-    if len(parts) != 5 or not (parts[2].isascii() and parts[2].isdigit() and parts[3].isascii() and parts[3].isdigit()):
+    if len(parts) != 5 or (len(parts[2]), len(parts[3])) != (1, 14):
+        return None
+    if not (parts[2].isascii() and parts[2].isdigit() and parts[3].isascii() and parts[3].isdigit()):
         return None
     _, tenant, priority, due, job_id = parts
     deadline_ms = None if int(due) == _NO_DEADLINE else int(due)

@@ -122,9 +122,7 @@ class Shares:
     def _advance(self) -> None:
         self._floor = max(self._floor, self.lowest())
         if len(self._order) > 2 * len(self._present) + REMEMBERED:
-            self._order = [(self._virtual[tenant], tenant) for tenant in self._present]
-            self._listed = set(self._present)
-            heapq.heapify(self._order)
+            self._list_present()
         if len(self._virtual) - len(self._present) > REMEMBERED:
             self._forget()
 
@@ -134,3 +132,9 @@ class Shares:
         kept = heapq.nlargest(REMEMBERED // 2, away)
         present = {tenant: self._virtual[tenant] for tenant in self._present}
         self._virtual = present | {tenant: virtual for virtual, tenant in kept}
+        self._list_present()  # whoever is forgotten may come back with less than an entry of it says
+
+    def _list_present(self) -> None:
+        self._order = [(self._virtual[tenant], tenant) for tenant in self._present]
+        self._listed = set(self._present)
+        heapq.heapify(self._order)

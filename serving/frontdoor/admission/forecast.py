@@ -15,11 +15,14 @@ from serving.frontdoor.admission.backlog import ALL, Backlog
 from serving.frontdoor.admission.bounds import Occupancy, served_after
 from serving.jobs.history import Prediction
 from serving.jobs.record import DEFAULT_PRIORITY, URGENT, JobRecord, JobState
+from serving.logs import logger
 from serving.plan import Plan
 from serving.stage_names import DENOISER, RENDERER
 from serving.store.base import Store
 
 _LIVE_S = 10.0
+
+_log = logger("forecast")
 
 
 class Forecast:
@@ -48,7 +51,10 @@ class Forecast:
     async def estimates(self) -> Estimates:
         """What the Director has learnt, at most some seconds ago."""
         if self._clock() >= self._until:
-            self._known = await load(self._store)
+            try:
+                self._known = await load(self._store)
+            except ValueError as error:  # a later version's: a guess is better than no create
+                _log.warning("estimates not read: what was known last is taken for true", reason=str(error))
             self._until = self._clock() + _LIVE_S
         return self._known
 

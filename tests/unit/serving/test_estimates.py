@@ -82,9 +82,22 @@ def test_they_are_read_as_they_were_written(known: dict[tuple[str, str, int], fl
     assert Estimates.decode(written.encode()).encode() == written.encode()
 
 
-def test_other_bytes_are_refused() -> None:
+@pytest.mark.parametrize(
+    "other",
+    [
+        b'{"a": 1}',
+        b"[1]",
+        b'[["denoiser", "d", 100, 1.0, "more"]]',
+        b'[["denoiser", "d", 100, -1.0]]',
+        b'[["denoiser", "d", 100, NaN]]',
+        b'[["denoiser", "d", 100, 1e999]]',
+        b'[["denoiser", "d", 0, 1.0]]',
+        b'[["denoiser", "d", Infinity, 1.0]]',
+    ],
+)
+def test_other_bytes_are_refused(other: bytes) -> None:
     with pytest.raises(ValueError, match="no estimates"):
-        Estimates.decode(b'{"a": 1}')
+        Estimates.decode(other)
 
 
 @pytest.mark.anyio

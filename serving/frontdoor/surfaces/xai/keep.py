@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from pydantic import ValidationError
+
 from serving.errors import InvalidArgument, LongtakeError, NotFound
 from serving.files.record import FileRecord, check_filename
 from serving.files.repository import MAX_TTL_S, MIN_TTL_S, Files
@@ -90,7 +92,10 @@ class Keeper:
             stored = await self._store.get(keys.keep_note(record.tenant, record.id))
         except NotFound:
             return KeepOutcome()
-        options = KeepOptions.model_validate_json(stored.data)
+        try:
+            options = KeepOptions.model_validate_json(stored.data)
+        except ValidationError:
+            return KeepOutcome(storage_error="this server cannot read what was asked for; a later version may")
         if unknown := ", ".join(options.unknown()):
             return KeepOutcome(
                 storage_error=f"this server does not know {unknown}; one of a later version makes the file"

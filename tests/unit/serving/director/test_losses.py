@@ -22,6 +22,7 @@ from serving.store import keys
 from serving.store.blobs import Blobs
 from tests.unit.serving.director.conftest import TENANT, Office
 from tests.unit.serving.director.plain import PlainStages
+from tests.unit.serving.later_version import rewrite
 from tests.unit.serving.segments.manifests import manifests_of
 
 pytestmark = pytest.mark.anyio
@@ -144,6 +145,13 @@ async def test_an_input_that_keeps_killing_workers_is_quarantined(
     assert (done.error.code, "longtake jobs requeue" in done.error.message) == ("WORKERS_CRASHED", True)
     assert await letters.quarantined(TENANT, blob) == Quarantine(job=done.id, stage="ingest", crashes=2)
     assert await letters.quarantined("another", blob) is None
+    assert await letters.stage_of(TENANT, done.id) == "ingest"
+    for key in (keys.quarantined(TENANT, blob), keys.dead_letter(TENANT, done.id)):
+        await rewrite(office.store, key, mood="calm")
+    assert await letters.quarantined(TENANT, blob) is not None, "a later version's"
+    assert await letters.stage_of(TENANT, done.id) == "ingest"
+    await rewrite(office.store, keys.dead_letter(TENANT, done.id), stage=7)
+    assert await letters.stage_of(TENANT, done.id) == "", "it cannot be read"
     await letters.lift(done)
     assert await letters.quarantined(TENANT, blob) is None
     assert [dead async for dead in letters.of(TENANT)] == []

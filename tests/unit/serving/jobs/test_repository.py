@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engines.models import family
-from serving.errors import AlreadyExists, Conflict, FailedPrecondition, NotFound, StoreUnfit
+from serving.errors import AlreadyExists, Conflict, Corrupt, FailedPrecondition, NotFound, StoreUnfit
 from serving.jobs import repository
 from serving.jobs.epoch import EpochLost, take_epoch
 from serving.jobs.history import Event, EventKind, appended
@@ -339,3 +339,29 @@ async def test_a_resent_create_is_the_same_as_long_as_it_uses_nothing_of_a_later
     await rewrite(store, keys.job("a", job), "request", mood="calm")
     with pytest.raises(AlreadyExists, match="they differ in: mood"):
         await jobs.create(asked)
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("plan", {"steps": 0}),
+        ("plan", {"segments": []}),
+        ("plan", {"height": 0}),
+        ("plan", {"width": -1}),
+        ("plan.segments.0", {"latents": 0}),
+        ("plan.segments.0", {"frames": 0}),
+        ("", {"steps_done": -1}),
+        ("", {"priority": -1}),
+        ("", {"priority": 10}),
+        ("", {"created_ms": -1}),
+        ("", {"deadline_ms": 10**14}),
+    ],
+)
+async def test_a_record_that_no_job_can_have_is_not_read(
+    jobs: Jobs, store: Store, where: str, says: dict[str, Any]
+) -> None:
+    made = (await jobs.create(record())).record
+    await rewrite(store, keys.job("a", made.id), where, **says)
+    with pytest.raises(Corrupt, match=next(iter(says))):
+        await jobs.get("a", made.id)
+    assert (await jobs.list("a", limit=9)).records == ()

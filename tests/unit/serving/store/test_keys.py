@@ -168,6 +168,8 @@ def table_of_the_code() -> list[tuple[str, str]]:
         "active/00/studio/5/99999999999999/vid_x",  # another's shard
         "active/8a/studio/\u0665/99999999999999/vid_x",
         "active/8a/studio/5/99999999999999/vid_x/more",
+        "active/8a/studio/10/99999999999999/vid_x",
+        "active/8a/studio/5/999999999999999999999/vid_x",  # more than fits where deadlines are kept
         "active/8a/studio/5/99999999999999/\udcff",  # a name in a directory that is no text
     ],
 )

@@ -118,3 +118,19 @@ def test_nobody_ever_stands_further_behind_the_present_minimum_than_the_credit(
         if there:
             lowest = min(shares.virtual(name) for name in there)
             assert all(shares.virtual(name) >= lowest - CREDIT_LAGS for name in "abcd")
+
+
+def test_whoever_comes_back_when_it_was_forgotten_has_its_place_like_a_newcomer() -> None:
+    shares = Shares()
+    present(shares, ["stays"])
+    for number in range(REMEMBERED + 1):
+        shares.arrived(f"passes-{number}")
+        shares.charge(f"passes-{number}", 10.0 + number)
+        shares.left(f"passes-{number}")
+    shares.charge("stays", 5.0)
+
+    shares.arrived("passes-0")
+
+    assert shares.virtual("passes-0") < shares.virtual("stays")
+    assert shares.least(1, lambda _: True) == ["passes-0"]
+    assert shares.lowest() == shares.virtual("passes-0")

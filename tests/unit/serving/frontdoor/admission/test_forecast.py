@@ -13,6 +13,7 @@ from serving.jobs.history import Prediction
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.stage_names import DENOISER, RENDERER
+from serving.store import keys
 from serving.store.base import Store
 from tests.unit.serving.conftest import Clock
 from tests.unit.serving.frontdoor.builders import record
@@ -120,3 +121,16 @@ async def test_a_queue_is_told_in_the_order_in_which_it_goes(store: Store, clock
     assert found["u"] == pytest.approx((2, 6.2))
     assert found["o"] == pytest.approx((6, 10.2))
     assert found["n"] == pytest.approx((10, 14.2))
+
+
+async def test_estimates_that_cannot_be_read_keep_nobody_from_asking(store: Store, clock: Clock) -> None:
+    asked, unlearnt = _Asked(store, clock), _Asked(store, clock)
+    guessed = await unlearnt.times()
+    await _learnt(store)
+    assert await asked.times() == pytest.approx((0, 4.2))
+
+    learnt = await store.get(keys.ESTIMATES)
+    await store.swap(keys.ESTIMATES, b'[["denoiser", "d", 100, 1.0, "of a later version"]]', learnt.version)
+    clock.pass_s(60)
+    assert await asked.times() == pytest.approx((0, 4.2)), "what was known last"
+    assert await unlearnt.times() == pytest.approx(guessed)

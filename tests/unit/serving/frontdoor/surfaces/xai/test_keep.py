@@ -141,3 +141,8 @@ async def test_a_note_of_a_later_version_is_left_to_it(shelf: Shelf, store: Stor
 
     await rewrite(store, keys.keep_note(TENANT, record.id), mark=None)
     assert (await shelf.keeper.keep_video(record)).storage_error is None
+
+    await rewrite(store, keys.keep_note(TENANT, record.id), filename=["a.mp4", "b.mp4"])
+    assert await shelf.keeper.keep_video(record) == KeepOutcome(
+        storage_error="this server cannot read what was asked for; a later version may"
+    )
