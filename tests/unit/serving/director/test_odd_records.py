@@ -9,7 +9,7 @@ import pytest
 
 from loadtests.paced import PacedOffice
 from serving.store import keys
-from tests.unit.serving.director.test_together import HOUR_S, simulated
+from tests.unit.serving.director.scenes import HOUR_S, simulated
 from tests.unit.serving.later_version import grown
 
 
