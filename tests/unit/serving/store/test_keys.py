@@ -166,11 +166,11 @@ def table_of_the_code() -> list[tuple[str, str]]:
         "active/00/studio/high/0/vid_x",
         "active/00/studio/5/-1/vid_x",
         "active/00/studio/5/99999999999999/vid_x",  # another's shard
-        "active/8a/studio/\u0665/99999999999999/vid_x",
-        "active/8a/studio/5/99999999999999/vid_x/more",
-        "active/8a/studio/10/99999999999999/vid_x",
-        "active/8a/studio/5/999999999999999999999/vid_x",  # more than fits where deadlines are kept
-        "active/8a/studio/5/99999999999999/\udcff",  # a name in a directory that is no text
+        "active/1a/studio/\u0665/99999999999999/vid_x",
+        "active/1a/studio/5/99999999999999/vid_x/more",
+        "active/1a/studio/10/99999999999999/vid_x",
+        "active/1a/studio/5/999999999999999999999/vid_x",  # more than fits where deadlines are kept
+        "active/1a/studio/5/99999999999999/\udcff",  # a name in a directory that is no text
     ],
 )
 def test_what_no_job_left_on_the_active_list_is_known_for_that(stray: str) -> None:
