@@ -124,7 +124,7 @@ class Attempt:
         try:
             while True:
                 await self._enter(stages, caller)
-                async with self._context.suspects.apart(stages, self.record.crashes) as alone, place():
+                async with self._context.suspects.apart(stages, self._unexplained(at)) as alone, place():
                     if not gates.passes(stages, caller):
                         gates.left(stages, caller)
                         continue
@@ -217,7 +217,7 @@ class Attempt:
             self._before, counted = min(self._before, self.record.crashes), self.record.crashes + 1
         acquittals = self._context.gates.acquittals(stage)
         self._before += self._excused.get(stage, acquittals) < acquittals
-        if not self._context.gates.lost(stage, caller, alone=alone):
+        if not self._context.gates.lost(stage, caller, alone=alone, died=gone.died):
             self._excused[stage] = acquittals
             await self._next(stage, gone.message, at, crashes=self._before)
             return
@@ -235,6 +235,13 @@ class Attempt:
             record, notes = self.record, self._taken()
             changes["attempt"] = record.attempt + 1
             self.record = await self._context.publisher.write(record, *notes, **changes)
+
+    def _unexplained(self, at: Reached | None) -> int:
+        """Workers that it lost in a row; none once it is past the place where it lost the last one, wherever the count
+        in its record begins anew.
+        """
+        further = at is not None and (at.segment, at.step) > self._reached
+        return 0 if further else self.record.crashes
 
     def _go_on(self, stage: CountedWork) -> None:
         if self._waits:

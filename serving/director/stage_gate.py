@@ -183,12 +183,14 @@ class StageGates:
         with self._telling(stage) as gate:
             gate.health.refused(away.cause, away.message, _now())
 
-    def lost(self, stage: CountedWork, caller: Caller, *, alone: bool) -> bool:
-        """A replica of it died under this call; True when that is to be held against the caller."""
+    def lost(self, stage: CountedWork, caller: Caller, *, alone: bool, died: str = "") -> bool:
+        """A replica of it died under this call; True when that is to be held against the caller. `alone`, `died`: see
+        `StageHealth`.
+        """
         with self._telling(stage) as gate:
             alone, proven = alone or gate.trying is caller, _deployment(stage) in self._proven
             gate.suspects[caller.job] = caller.who
-            return gate.health.lost(caller.who, _now(), alone=alone, proven=proven)
+            return gate.health.lost(caller.who, _now(), alone=alone, proven=proven, died=died)
 
     def waits_for_others(self, job: JobKey) -> bool:
         """Whether the job ended workers of a stage that may be sound: only another one's try would tell."""
@@ -238,7 +240,7 @@ class StageGates:
             gate.since = f"{datetime.fromtimestamp(self._now_ms() / 1000, UTC):%H:%M:%S} UTC"
             gate.counted_to = away.since
             _log.warning(
-                "a stage is away", stage=stage, cause=away.cause, why=away.text, by=sorted(gate.health.suspected)
+                "a stage is away", stage=stage, cause=away.cause, why=away.text, by=sorted({*gate.suspects.values()})
             )
         elif before.cause != away.cause:
             self._metrics.set(STAGE_AWAY, 0, stage=stage, reason=before.cause)

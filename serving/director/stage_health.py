@@ -4,13 +4,17 @@
 
     no replica takes calls      → the stage is away
     a job loses its worker      → the job is blamed, unless the stage is at fault:
-      it has done nothing since the Director started, or `DIFFERENT` jobs, each of them alone, have lost their workers
-      since it last finished something → it is away, for it keeps ending its workers, and no job is blamed
+      it has done nothing since the Director started; or, since it last finished something, `DIFFERENT` jobs have lost
+      their workers alone, or `DIFFERENT` replicas have died and nobody was at all of them
+      → it is away, for it keeps ending its workers, and no job is blamed
     a call is finished          → the stage is sound, and nobody is suspected of anything
 
+Several calls are told of one death, one after the other. So who was there is known when another replica dies: the
+newest death does not tell yet.
+
 An away stage is tried by one call at a time, after pauses that grow. Of one that keeps ending its workers, a job that
-has lost none there tries at once, if the last try met a worker at all. If it gets through, the others are to blame
-after all: one loss of theirs counts.
+has lost none there tries first, and at once if the last try was by one that had. If it gets through, the others are to
+blame after all: one loss of theirs counts.
 
 What cannot be told: one job that always dies on a stage that worked before is ended by `attempt.MAX_CRASHES`, though
 the stage may have broken just then; several such jobs and no other one wait until an operator or other jobs come.
@@ -24,7 +28,7 @@ from dataclasses import dataclass, field, replace
 from serving.stages.contracts import AwayCause
 
 DIFFERENT = 2
-"""Jobs that lost their workers alone, one after the other."""
+"""Deaths, one after the other, that no single job explains."""
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
 
@@ -47,32 +51,43 @@ class StageHealth:
     away: Away | None = None
     suspected: set[str] = field(default_factory=set)
     """Who lost a worker here, alone, since the stage last finished something."""
+    deaths: dict[str, set[str]] = field(default_factory=dict)
+    """Replicas that died since then, in their order, and who is known to have been there."""
     next_try: float = 0.0
     acquittals: int = 0
     """How often it was held to be at fault, and then somebody who had lost nothing there got through."""
     _at_fault: bool = False
     _tries: int = 0
-    _refused: bool = False
-    """Nobody took the last try, and so it told nothing of whose it was."""
+    _in_vain: bool = False
+    """The last try would have gone no better by anybody else: nobody took it, or it ended one that had lost nothing."""
 
     def refused(self, cause: AwayCause, text: str, now: float) -> None:
         """No replica did a call."""
-        self._refused = True
+        self._in_vain = True
         self._hold(cause, text, now)
 
-    def lost(self, who: str, now: float, *, alone: bool, proven: bool) -> bool:
+    def lost(self, who: str, now: float, *, alone: bool, proven: bool, died: str = "") -> bool:
         """`who` lost a worker; True when that is to be held against him.
 
-        `alone`: nobody else can have ended it, as far as is known. `proven`: the stage has worked before.
+        `alone`: nobody else can have ended it, as far as is known. `proven`: the stage has worked before. `died`: which
+        replica it was, where that is known; it dies once, and several may be told of it.
         """
-        self._refused = False
+        self._in_vain = self.prefers(who)
         if alone:
             self.suspected.add(who)
-        if self.away is None and not (alone and (len(self.suspected) >= DIFFERENT or not proven)):
+        if died:
+            self.deaths.setdefault(died, set()).add(who)
+        by_itself = alone and (len(self.suspected) >= DIFFERENT or not proven)
+        if self.away is None and not by_itself and self._somebody_was_at_all_deaths():
             return True
         self._at_fault = True
-        self._hold("keeps_ending", f"the workers of {len(self.suspected)} jobs ended one after the other", now)
+        self._hold("keeps_ending", "workers ended one after the other, and no one job was at all of them", now)
         return False
+
+    def _somebody_was_at_all_deaths(self) -> bool:
+        """But for the newest one; true while there are too few."""
+        before = list(self.deaths.values())[:-1]
+        return len(before) < DIFFERENT or bool(set.intersection(*before))
 
     def up(self) -> Away | None:
         """A replica takes calls, or gave an answer. Returns what is over, if anything is."""
@@ -84,11 +99,12 @@ class StageHealth:
         self.acquittals += self._at_fault and who not in self.suspected
         self._at_fault = False
         self.suspected.clear()
+        self.deaths.clear()
         self._tries = 0
 
     def may_try(self, who: str, now: float) -> bool:
         """Whether it is time for a try by `who`, if nobody else tries."""
-        return now >= self.next_try or (self.prefers(who) and not self._refused)
+        return now >= self.next_try or (self.prefers(who) and not self._in_vain)
 
     def prefers(self, who: str) -> bool:
         """Whether a try by `who` tells more than one by those who lost here."""
@@ -103,10 +119,15 @@ class StageHealth:
         return self.away is not None and self.away.cause == "keeps_ending"
 
     def _hold(self, cause: AwayCause, text: str, now: float) -> None:
-        self._tries += 1
-        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._tries - 1, 16))
-        self.next_try = now + pause * (0.5 + self.chance() / 2)
+        """Calls that were made before the stage was found away, and hear of it now, are no tries: no pause grows."""
+        if self.away is None or now >= self.next_try:
+            self._pause(now)
         if self.away is None:
             self.away = Away(cause, text, now)
         elif self.away.cause != "keeps_ending":  # between two of its ends no replica is up; that explains nothing
             self.away = replace(self.away, cause=cause, text=text)
+
+    def _pause(self, now: float) -> None:
+        self._tries += 1
+        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._tries - 1, 16))
+        self.next_try = now + pause * (0.5 + self.chance() / 2)

@@ -21,6 +21,7 @@ from serving.requests import VideoRequest
 from serving.segments.manifest import LatentRef, MediaPart
 from serving.stage_names import CONDITIONER, DENOISER, PROMPT_WRITER, RENDERER, TEXT_ENCODER, StageName
 from serving.stages.contracts import (
+    RENDERS_AT_ONCE,
     CancelCall,
     ConditionCall,
     ImageCall,
@@ -60,6 +61,9 @@ class ToldStages:
         """Whether replicas are counted; whoever asks waits for it."""
         self.counts.set()
         self.calls: Counter[StageName] = Counter()
+        self.slices = 1
+        """Into so many a segment is cut, one step or more each; what was done is in a checkpoint."""
+        self._sliced: Counter[str] = Counter()
 
     async def _at(self, stage: StageName, whose: str) -> None:
         self.calls[stage] += 1
@@ -86,9 +90,14 @@ class ToldStages:
 
     async def run_slice(self, call: SliceCall, conditions: Ref) -> SliceResult:
         await _value(conditions)
+        before = self._sliced[call.job]
         await self._at(DENOISER, call.job)
+        came, began = ((call.steps * slices) // self.slices for slices in (before + 1, before))
+        self._sliced[call.job] = (before + 1) % self.slices
+        if before + 1 < self.slices:
+            return SliceResult(came, done=False, replica="r", from_step=began, step_seconds=0.01)
         done = LatentRef(blob=NOTHING, start=0, count=5)
-        return SliceResult(call.steps, done=True, replica="r", latents=done, step_seconds=0.01)
+        return SliceResult(came, done=True, replica="r", from_step=began, latents=done, step_seconds=0.01)
 
     def take_latents(self, call: TakeCall) -> Ref:
         return Ref((self._at, DENOISER, call.job))
@@ -148,7 +157,13 @@ class Bureau:
     def now_ms(self) -> int:
         return 1_700_000_000_000 + round(1000 * self.loop.now)
 
-    def run(self, play: Callable[[Bureau], Coroutine[Any, Any, None]], *, slots: int = 4) -> None:
+    def run(
+        self,
+        play: Callable[[Bureau], Coroutine[Any, Any, None]],
+        *,
+        slots: int = 4,
+        renders: int = RENDERS_AT_ONCE,
+    ) -> None:
         """Play it, with a Director at work; two simulated hours at most."""
 
         async def main() -> None:
@@ -160,6 +175,7 @@ class Bureau:
                 stages=self.stages,
                 family=models.family,
                 slots=slots,
+                renders=renders,
                 slice_s=5.0,
                 metrics=self.gauges,
                 now_ms=self.now_ms,

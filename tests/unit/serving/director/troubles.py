@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Container
 
 from serving.stage_names import StageName
 from serving.stages.contracts import StageAway, StageLost
 
 Trouble = Callable[[StageName, str], Awaitable[None]]
+WORKS_S, DIES_S, STARTS_S = 1.0, 0.5, 0.5
+"""A call's work at one of the `Replicas`; until a harmful one ends it; until there is another one."""
 
 
 def refuses(stage: StageName) -> Trouble:
@@ -42,3 +45,53 @@ def kills_for(stage: StageName, poison: Container[str]) -> Trouble:
                 raise StageLost("the worker died", stage=stage)
 
     return trouble
+
+
+class Replicas:
+    """A `Trouble`: so many replicas of a stage, each with room for so many calls. One that ends its worker ends all
+    that are in it; another replica comes after a while.
+    """
+
+    def __init__(self, stage: StageName, count: int, room: int, harmful: Callable[[str], bool]) -> None:
+        """`harmful`: whether this job's calls, or what it hands in, end their worker."""
+        self._stage = stage
+        self._room = room
+        self._harmful = harmful
+        self._up: dict[str, list[asyncio.Future[None]]] = {}
+        """By name: for each call that is inside, what is set when the replica dies."""
+        self._names = (f"r{number}" for number in itertools.count())
+        self._changed = asyncio.Event()
+        self.deaths = 0
+        for _ in range(count):
+            self._start()
+
+    async def __call__(self, called: StageName, whose: str) -> None:
+        if called != self._stage:
+            return
+        while (name := min(self._up, key=lambda name: len(self._up[name]), default="")) == "" or self._is_full(name):
+            self._changed.clear()
+            await self._changed.wait()
+        died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        inside = self._up[name]
+        inside.append(died)
+        harmful = self._harmful(whose)
+        done, _ = await asyncio.wait({died}, timeout=DIES_S if harmful else WORKS_S)
+        inside.remove(died)
+        self._changed.set()
+        if harmful and not done:
+            self._die(name)
+        if harmful or done:
+            raise StageLost("the worker died", stage=self._stage, died=name)
+
+    def _is_full(self, name: str) -> bool:
+        return len(self._up[name]) >= self._room
+
+    def _die(self, name: str) -> None:
+        self.deaths += 1
+        for died in self._up.pop(name):
+            died.set_result(None)
+        asyncio.get_running_loop().call_later(STARTS_S, self._start)
+
+    def _start(self) -> None:
+        self._up[next(self._names)] = []
+        self._changed.set()
