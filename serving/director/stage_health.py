@@ -90,7 +90,12 @@ class StageHealth:
         return len(before) < DIFFERENT or bool(set.intersection(*before))
 
     def up(self) -> Away | None:
-        """A replica takes calls, or gave an answer. Returns what is over, if anything is."""
+        """A replica takes calls, or gave an answer. Returns what is over, if anything is.
+
+        Deaths that jobs shared are judged anew: one of them may not have been told of all that died under it, and would
+        be excused again and again.
+        """
+        self.deaths.clear()
         over, self.away = self.away, None
         return over
 

@@ -88,6 +88,14 @@ def test_one_that_was_at_all_deaths_is_to_blame_whoever_was_there_beside_it_and_
     assert health.away is None
 
 
+def test_a_stage_that_answers_again_is_not_at_fault_by_the_same_deaths_once_more() -> None:
+    health = _health()
+    for number in range(3):
+        health.lost(f"a{number}", 0.0, alone=False, proven=True, died=f"r{number}")
+    assert health.up() is not None
+    assert health.lost("a", 1.0, alone=False, proven=True, died="r4")
+
+
 def test_deaths_between_which_something_was_finished_show_nothing_together() -> None:
     health = _health()
     for number in range(10):
