@@ -4,7 +4,8 @@
      ├─ EngineNotBuilt     no layer holds it: names the command that builds it
      ├─ EngineCorrupt      bytes that do not match their digest, or a manifest that cannot be read
      ├─ EngineUnverified   it was never verified with the runtime that is installed
-     └─ EngineUnfit        a graph that may not be published: lint or parity refused it
+     ├─ EngineUnfit        a graph that may not be published: lint or parity refused it
+     └─ CheckpointUnfit    a checkpoint that is not whole, or that no family reads
 
 `serving` and the CLI show the message as it is: it says what to do.
 """
@@ -30,3 +31,7 @@ class EngineUnverified(EngineError):
 
 class EngineUnfit(EngineError):
     """The graph or its results are not what may be published."""
+
+
+class CheckpointUnfit(EngineError):
+    """A checkpoint that is not whole, or not of a kind that is read here."""

@@ -1,0 +1,82 @@
+"""Where a checkpoint's files lie: a folder here, or whatever else can list names and read ranges of bytes.
+
+`diffusers.py` reads through this alone, so that another place, an object store say, is these three methods.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Final, Protocol
+
+from engines.errors import CheckpointUnfit
+
+PIECE: Final = 8 * 1024 * 1024
+"""Bytes read at once where a whole file goes by."""
+
+
+class Files(Protocol):
+    """The files beneath one root, by their names relative to it, with slashes."""
+
+    def names(self) -> frozenset[str]:
+        """All of them."""
+
+    def size(self, name: str) -> int:
+        """Bytes of one. Raises `CheckpointUnfit` for one that is not there."""
+
+    def read(self, name: str, begin: int, end: int) -> bytes:
+        """Bytes begin to end of one. Raises `CheckpointUnfit` where it has not so many."""
+
+
+class Folder:
+    """Implements `Files` on a directory. Links are followed: download caches are made of them."""
+
+    def __init__(self, root: Path) -> None:
+        """Raises `CheckpointUnfit` for what is no directory."""
+        if not root.is_dir():
+            raise CheckpointUnfit(f"{root}: no such folder; a checkpoint is a folder with model_index.json in it")
+        self._root = root
+
+    def names(self) -> frozenset[str]:
+        """See `Files`."""
+        files = (path for path in self._root.rglob("*") if path.is_file())
+        return frozenset(path.relative_to(self._root).as_posix() for path in files)
+
+    def size(self, name: str) -> int:
+        """See `Files`."""
+        path = self._path(name)
+        if not path.is_file():
+            raise CheckpointUnfit(f"{name}: not there; copy the checkpoint again, whole")
+        return path.stat().st_size
+
+    def read(self, name: str, begin: int, end: int) -> bytes:
+        """See `Files`."""
+        with self._path(name).open("rb") as file:
+            file.seek(begin)
+            data = file.read(end - begin)
+        if len(data) != end - begin:
+            raise CheckpointUnfit(f"{name}: ends before byte {end}; copy it again")
+        return data
+
+    def _path(self, name: str) -> Path:
+        """Raises `CheckpointUnfit` for a name that leads out of the folder."""
+        parts = PurePosixPath(name).parts
+        if not parts or name.startswith("/") or ".." in parts or "\\" in name:
+            raise CheckpointUnfit(f"{name!r} leads out of the checkpoint's folder: do not use this checkpoint")
+        return self._root / name
+
+
+def pieces(files: Files, name: str) -> Iterator[bytes]:
+    """A whole file, `PIECE` bytes at a time."""
+    size = files.size(name)
+    for begin in range(0, size, PIECE):
+        yield files.read(name, begin, min(begin + PIECE, size))
+
+
+def digest_of(files: Files, name: str) -> str:
+    """sha256 of a whole file, in hexadecimal, read piece by piece."""
+    found = hashlib.sha256()
+    for piece in pieces(files, name):
+        found.update(piece)
+    return found.hexdigest()

@@ -1,0 +1,106 @@
+"""What one safetensors file holds, by its header alone, and its tensors one after the other.
+
+`diffusers.py` calls it. The header is read here and not by a library, so that it can be read by range from anywhere,
+and so that a file that was cut off is a sentence and not a stack.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from engines.checkpoints.files import Files
+from engines.errors import CheckpointUnfit
+
+BYTES_OF: Final = {"F32": 4, "F16": 2, "BF16": 2}
+"""The types that weights may have, and the bytes of one value."""
+MAX_HEADER: Final = 100_000_000
+"""Bytes; the format's own bound."""
+_LENGTH: Final = 8
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a shard: what it is, and which bytes of the file."""
+
+    name: str
+    dtype: str
+    """A name of `BYTES_OF`."""
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+    @property
+    def parameters(self) -> int:
+        """Values in it."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One safetensors file."""
+
+    file: str
+    size: int
+    """Bytes."""
+    tensors: tuple[Tensor, ...]
+    """In the order of their bytes, which leave no gap."""
+
+
+def read_shard(files: Files, file: str) -> Shard:
+    """Read a shard's header. Raises `CheckpointUnfit` for a file that is cut off, damaged, or of another type."""
+    size = files.size(file)
+    length = int.from_bytes(files.read(file, 0, _LENGTH), "little") if size >= _LENGTH else size
+    begin = _LENGTH + length
+    if length > MAX_HEADER or begin > size:
+        raise CheckpointUnfit(f"{file}: {size} bytes do not hold a safetensors header of {length}; copy it again")
+    try:
+        header: dict[str, Any] = json.loads(files.read(file, _LENGTH, begin))
+        tensors = [_tensor(file, name, said, begin) for name, said in header.items() if name != "__metadata__"]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, CheckpointUnfit):
+            raise
+        raise CheckpointUnfit(f"{file}: no safetensors header ({error}); copy it again") from error
+    tensors.sort(key=lambda tensor: (tensor.begin, tensor.end))
+    at = begin
+    for tensor in tensors:
+        if tensor.begin != at or tensor.end - tensor.begin != tensor.parameters * BYTES_OF[tensor.dtype]:
+            raise CheckpointUnfit(f"{file}: the header places {tensor.name} wrongly; copy the file again")
+        at = tensor.end
+    if at != size:
+        raise CheckpointUnfit(f"{file}: {size} bytes where its header says {at}; copy it again")
+    return Shard(file, size, tuple(tensors))
+
+
+def stream(files: Files, shard: Shard, digest: str) -> Iterator[tuple[Tensor, bytes]]:
+    """A shard's tensors with their bytes, little-endian, one after the other; no more than one is held.
+
+    The whole file is hashed as it goes by. Raises `CheckpointUnfit`, after the last tensor, unless its sha256 is
+    `digest`: who uses the tensors must have come to the end.
+    """
+    found = hashlib.sha256(files.read(shard.file, 0, shard.tensors[0].begin if shard.tensors else shard.size))
+    for tensor in shard.tensors:
+        data = files.read(shard.file, tensor.begin, tensor.end)
+        found.update(data)
+        yield tensor, data
+    if found.hexdigest() != digest:
+        raise CheckpointUnfit(
+            f"{shard.file}: its digest is {found.hexdigest()[:12]} and was {digest[:12]} when the checkpoint was "
+            "recorded; copy it again, or record the checkpoint anew"
+        )
+
+
+def _tensor(file: str, name: str, said: dict[str, Any], data: int) -> Tensor:
+    dtype, shape, (begin, end) = said["dtype"], said["shape"], said["data_offsets"]
+    if dtype not in BYTES_OF:
+        raise CheckpointUnfit(
+            f"{file}: {name} is {dtype}; weights may be {', '.join(BYTES_OF)}: take the checkpoint as it was before "
+            "it was quantised"
+        )
+    if any(type(number) is not int or number < 0 for number in (*shape, begin, end)):
+        raise ValueError(f"{name} has no whole shape and place")
+    return Tensor(name, dtype, tuple(shape), data + begin, data + end)
