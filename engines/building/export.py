@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 import warnings
@@ -37,13 +38,21 @@ def export(name: str, graph: GraphSpec) -> tuple[bytes, ComponentSpec]:
             opset_version=OPSET,
             input_names=list(graph.input_names),
             output_names=list(graph.output_names),
-            dynamic_shapes=graph.dynamic_shapes,
+            dynamic_shapes=_shapes(graph),
             verbose=False,
         )
     model = cast("torch.onnx.ONNXProgram", program).model_proto
     _strip(model)
     face = _face(name, model, _spans(graph))
     return model.SerializeToString(deterministic=True), face
+
+
+def _shapes(graph: GraphSpec) -> tuple[Any, ...]:
+    """The open sizes as torch.export wants them: of the inputs that a `*rest` takes, one tuple."""
+    kinds = [parameter.kind for parameter in inspect.signature(graph.module.forward).parameters.values()]
+    named = len(kinds) - kinds.count(inspect.Parameter.VAR_POSITIONAL)
+    rest = graph.dynamic_shapes[named:]
+    return (*graph.dynamic_shapes[:named], *([rest] if rest else []))
 
 
 def _strip(model: onnx.ModelProto) -> None:

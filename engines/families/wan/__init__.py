@@ -1,0 +1,5 @@
+"""The Wan models (2.1 and 2.2), from checkpoints in diffusers' form that the operator brings.
+
+`architecture` reads a checkpoint; `family` serves it, with `sampler`, `unipc` and `tokens`. `weights`, `vae` and
+`graphs` make its modules from diffusers' and transformers' own, and need `longtake[build]`.
+"""
