@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from engines.errors import EngineNotBuilt
+from engines.checkpoints import diffusers
+from engines.checkpoints.files import Folder
+from engines.errors import CheckpointUnfit, EngineNotBuilt
 from engines.families.base import Family
 from engines.families.buildable import BuildableFamily
-from engines.families.registry import PLACES
+from engines.families.registry import CHECKPOINTS, PLACES
 from engines.key import canonical_json, digest_of
 from engines.manifest import missing_message
 from engines.runtimes.registry import SHIPPED as RUNTIMES
@@ -89,6 +91,18 @@ def all_models() -> tuple[Model, ...]:
     return _SHIPPED.all()
 
 
+def opened(folder: Path, *, name: str) -> Model:
+    """The model of a checkpoint in diffusers' form that requests call `name`.
+
+    Raises `CheckpointUnfit` for a folder that is none, or of a pipeline that no family here reads.
+    """
+    pipeline = str(diffusers.read_json(Folder(folder), diffusers.INDEX).get("_class_name"))
+    if pipeline not in CHECKPOINTS:
+        raise CheckpointUnfit(f"{folder}: {pipeline} is read by no family here; there is {', '.join(CHECKPOINTS)}")
+    family: BuildableFamily = pkgutil.resolve_name(CHECKPOINTS[pipeline])(folder, name=name)
+    return Model(family, family.prebuilt, family.weights)
+
+
 def find(name: str) -> Model:
     """The model of this name or alias. Raises `ValueError` naming those that are there."""
     return _SHIPPED.find(name)
@@ -100,7 +114,13 @@ def family(name: str) -> Family:
 
 
 def digest_of_weights(folder: Path) -> str | None:
-    """The digest of a folder's weights, by file name and contents; None where there are none."""
+    """The digest of a folder's weights, by file name and contents; None where there are none.
+
+    Of a checkpoint in diffusers' form it covers every file that the checkpoint is made of.
+    """
+    if (folder / diffusers.INDEX).is_file():
+        source = Folder(folder)
+        return diffusers.digest(diffusers.record(source, diffusers.inspect(source)))
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         return None

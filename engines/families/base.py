@@ -155,6 +155,9 @@ class Denoising:
     """[steps + 1], from 1 to 0."""
     packed: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
     """Engine inputs that stay the same over the steps."""
+    memory: Mapping[str, Array] = field(default_factory=dict)
+    """What the sampler remembers of the steps before, by names of its own; a step replaces it and changes none of it.
+    A checkpoint keeps it. Empty for a sampler that needs the latents alone."""
 
     @property
     def steps(self) -> int:

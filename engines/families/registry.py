@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 PLACES: Final = ("engines.families.sprite.family:SpriteFamily",)
 """Classes that implement `buildable.BuildableFamily`, as `module:class`."""
+CHECKPOINTS: Final[Mapping[str, str]] = {"WanPipeline": "engines.families.wan.family:WanFamily"}
+"""For checkpoints that an operator brings: the pipeline that they were saved from → the class that opens their folder,
+called with the folder and `name`, what requests call the model."""

@@ -1,0 +1,145 @@
+"""The family of the Wan models, for one checkpoint: what the stages and the builder use.
+
+`families/registry.py` names it for the pipelines that checkpoints were saved from, `engines/models.py` opens it. For
+now it serves text-to-video. Nothing here needs torch, save `graphs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.checkpoints import diffusers
+from engines.checkpoints.files import Folder
+from engines.errors import CheckpointUnfit
+from engines.families.base import (
+    Array,
+    Conditions,
+    Denoising,
+    EngineCall,
+    Engines,
+    Frames,
+    PromptReading,
+    ReferenceReading,
+    Subject,
+)
+from engines.families.buildable import Case
+from engines.families.graph import GraphSpec
+from engines.families.wan import architecture as architectures
+from engines.families.wan import capabilities, probes, sampler
+from engines.families.wan.tokens import FILE, Tokens, clean
+
+NEGATIVE: Final = ""
+"""The negative prompt, until requests bring one."""
+
+
+class WanFamily:
+    """Implements `BuildableFamily` for the checkpoint in a folder."""
+
+    probe_prompt = "a cat runs over the hill"
+    components: tuple[str, ...] = ("text_encoder", "dit", "vae_decoder_first", "vae_decoder_step")
+    uses: Mapping[EngineCall, tuple[str, ...]] = {
+        "encode_text": ("text_encoder",),
+        "encode_video": (),
+        "step": ("dit",),
+        "decode": ("vae_decoder_first", "vae_decoder_step"),
+    }
+    lead_latents = 1
+    history_latents = 1
+    """Neither counts: this family extends nothing yet."""
+
+    def __init__(self, folder: Path, *, name: str) -> None:
+        """`name` is what requests call it. Raises `CheckpointUnfit` for a checkpoint that is not served."""
+        files = Folder(folder)
+        self.architecture = architectures.read(files)
+        if self.architecture.task != "text":
+            raise CheckpointUnfit(
+                f"{folder}: {self.architecture.checkpoint.pipeline} is not served yet; take a text-to-video checkpoint "
+                "(WanPipeline)"
+            )
+        if FILE not in self.architecture.checkpoint.files:
+            raise CheckpointUnfit(f"{FILE}: not there; save the tokenizer again as a fast one, with transformers")
+        self.capabilities = capabilities.of(self.architecture, name)
+        self.weights = folder
+        self.prebuilt = folder / "engines"
+        self._tokens = Tokens(files, pad_id=self.architecture.pad_id)
+
+    def read_prompt(
+        self,
+        prompt: str,
+        *,
+        subject: Subject,  # noqa: ARG002  (this model reads free text: it is told no subject)
+        seed: int,  # noqa: ARG002  (and nothing is drawn for what the prompt leaves open)
+        inherited: str | None = None,
+    ) -> PromptReading:
+        """The prompt, cleaned as the model's own pipeline does."""
+        cleaned = clean(prompt) or inherited or ""
+        return PromptReading(cleaned, understood=tuple(cleaned.split()))
+
+    def read_reference(self, picture: Frames) -> ReferenceReading:  # noqa: ARG002
+        """Refused: raises `ValueError`."""
+        raise ValueError("references: this checkpoint takes none")
+
+    def encode_text(self, engines: Engines, effective_prompt: str) -> Array:
+        """[1024, width]: the prompt's tokens, and after them the negative prompt's."""
+        halves = [self._tokens.of(text) for text in (effective_prompt, NEGATIVE)]
+        inputs = {
+            "token_ids": np.concatenate([ids for ids, _ in halves]),
+            "mask": np.concatenate([mask for _, mask in halves]),
+        }
+        text = np.asarray(engines.infer("text_encoder", inputs)["text"], np.float32)
+        return text.reshape(-1, text.shape[-1])
+
+    def encode_still(self, engines: Engines, picture: Frames) -> Array:  # noqa: ARG002
+        """Refused: raises `ValueError`."""
+        raise ValueError("first_frame: this checkpoint makes a video from text alone")
+
+    def encode_video(self, engines: Engines, frames: Frames) -> Array:  # noqa: ARG002
+        """Refused: raises `ValueError`."""
+        raise ValueError("extension: this checkpoint makes a video from text alone")
+
+    def start(self, conditions: Conditions, *, seed: int, segment: int, steps: int) -> Denoising:
+        """Noise for a segment. Raises `ValueError` for conditions that this checkpoint does not take."""
+        latents = self.capabilities.root_latents
+        return sampler.start(self.architecture, conditions, latents=latents, seed=seed, segment=segment, steps=steps)
+
+    def step(self, engines: Engines, states: Sequence[Denoising]) -> None:
+        """One step of UniPC of each, in place."""
+        sampler.step(self.architecture, engines, states)
+
+    def batch_key(self, state: Denoising) -> Hashable:
+        """The size, and nothing else: every state has its own time and text."""
+        return state.latents.shape
+
+    def decode(self, engines: Engines, latents: Array, *, lead: Array | None) -> Iterator[Frames]:
+        """Frame groups, uint8 [1 or 4, H, W, 3], in order; the first latent that is decoded gives one frame."""
+        shown = 0 if lead is None else len(lead)
+        caches: dict[str, NDArray[np.generic]] = {}
+        for number, latent in enumerate(latents if lead is None else np.concatenate([lead, latents])):
+            component = "vae_decoder_step" if number else "vae_decoder_first"
+            found = engines.infer(component, {"latent": np.ascontiguousarray(latent[None]), **caches})
+            caches = {f"{name}_in": value for name, value in found.items() if name != "frames"}
+            if number >= shown:
+                yield _pixels(found["frames"])
+
+    def graphs(self, weights: Path) -> Mapping[str, GraphSpec]:
+        """The graphs of the checkpoint in this folder. Needs torch, diffusers and transformers."""
+        from engines.families.wan import graphs
+
+        files = Folder(weights)
+        found = architectures.read(files)
+        return graphs.components(files, found, diffusers.record(files, found.checkpoint))
+
+    def cases(self) -> Iterator[Case]:
+        """See `probes.py`."""
+        return probes.cases(self.architecture)
+
+
+def _pixels(frames: NDArray[np.generic]) -> Frames:
+    """The decoder's [1, F, 3, H, W] in -1..1 as uint8 [F, H, W, 3]."""
+    values = np.moveaxis(np.asarray(frames, np.float32)[0], 1, -1)
+    return np.ascontiguousarray(np.rint((values * 0.5 + 0.5).clip(0, 1) * 255).astype(np.uint8))

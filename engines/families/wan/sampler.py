@@ -1,0 +1,72 @@
+"""A segment of a Wan model from noise to latents: UniPC, led by the prompt and away from the negative prompt.
+
+`family.py` calls it for the stages. One call of the denoiser takes every state twice, once with each text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from engines.families.base import Array, Conditions, Denoising, Engines
+from engines.families.wan import unipc
+from engines.families.wan.architecture import TEXT_TOKENS, Architecture
+
+GUIDANCE: Final = np.float32(5.0)
+"""How much further than the prompt's own prediction to go, away from the negative prompt's: what Wan was tuned for."""
+
+
+def start(
+    architecture: Architecture, conditions: Conditions, *, latents: int, seed: int, segment: int, steps: int
+) -> Denoising:
+    """Noise for a segment of so many latents. Raises `ValueError` for conditions that this checkpoint does not take."""
+    if conditions.references or conditions.first is not None or not conditions.is_root:
+        raise ValueError("references, first, anchor, short: this checkpoint makes a video from text alone")
+    if len(conditions.text) != 2 * TEXT_TOKENS:
+        raise ValueError(f"text: {len(conditions.text)} tokens; prompt and negative prompt have {TEXT_TOKENS} each")
+    canvas, stride = conditions.canvas, architecture.latent_stride
+    shape = (latents, architecture.latent_channels, canvas.height // stride, canvas.width // stride)
+    key = np.array([seed & (2**64 - 1), segment], np.uint64)  # a plain list of large numbers would be rounded
+    noise = np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, dtype=np.float32)
+    text = conditions.text.reshape(2, TEXT_TOKENS, -1)
+    return Denoising(noise, 0, unipc.levels(steps, architecture.flow_shift), {"text": text})
+
+
+def step(architecture: Architecture, engines: Engines, states: Sequence[Denoising]) -> None:
+    """One step of each, in place. Raises `ValueError` for states that do not belong together or are done."""
+    if any(state.done for state in states) or len({state.latents.shape for state in states}) != 1:
+        raise ValueError("step: states of one batch_key, none of them done")
+    remembered = [_memory(state) for state in states]
+    times = [unipc.times(state.steps, architecture.flow_shift)[state.step] for state in states]
+    latents = np.moveaxis(np.stack([state.latents for state in states]), 1, 2)  # channels before frames
+    inputs = {
+        "latents": np.ascontiguousarray(np.concatenate([latents, latents])),
+        "time": np.array([*times, *times], np.float32),
+        "text": np.stack([state.packed["text"][half] for half in (0, 1) for state in states]),
+    }
+    velocity = np.asarray(engines.infer("dit", inputs)["velocity"], np.float32)
+    led, unled = np.moveaxis(velocity, 2, 1).reshape(2, len(states), *states[0].latents.shape)
+    for state, past, towards, away in zip(states, remembered, led, unled, strict=True):
+        guided = away + GUIDANCE * (towards - away)
+        state.latents, memory = unipc.step(state.latents, guided, past, state.step, state.times)
+        state.memory = _kept(memory)
+        state.step += 1
+
+
+def _memory(state: Denoising) -> unipc.Memory | None:
+    """What the state remembers. Raises `ValueError` for a state that was begun and remembers nothing."""
+    if state.step == 0:
+        return None
+    kept = state.memory
+    if "before" not in kept:
+        raise ValueError(f"step: a state after {state.step} steps without memory of them")
+    clean: tuple[Array, ...] = tuple(kept[name] for name in ("clean_1", "clean_0") if name in kept)
+    return unipc.Memory(kept["before"], clean)
+
+
+def _kept(memory: unipc.Memory) -> dict[str, Array]:
+    """The inverse: `clean_0` is the newest prediction."""
+    newest_first = reversed(memory.clean)
+    return {"before": memory.before, **{f"clean_{age}": clean for age, clean in enumerate(newest_first)}}

@@ -1,0 +1,56 @@
+"""A prompt as the Wan models were trained to read it: cleaned, cut into the checkpoint's own tokens, filled up.
+
+`family.py` calls it as it serves. Needs the extra `longtake[wan]`: tokenizers, and ftfy, which mends text whose letters
+were garbled on the way; diffusers' pipelines clean prompts in the same steps.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.checkpoints.files import Files
+from engines.families.wan.architecture import TEXT_TOKENS
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+FILE: Final = "tokenizer/tokenizer.json"
+
+
+def clean(prompt: str) -> str:
+    """Letters mended, entities resolved, spaces single. Cleaning twice is cleaning once, save for nested entities."""
+    import ftfy
+
+    mended: str = ftfy.fix_text(prompt)
+    return re.sub(r"\s+", " ", html.unescape(html.unescape(mended)).strip()).strip()
+
+
+class Tokens:
+    """The tokenizer of one checkpoint, loaded when it is first used: who only reads capabilities needs none."""
+
+    def __init__(self, files: Files, *, pad_id: int) -> None:
+        self._files = files
+        self._pad_id = pad_id
+
+    def of(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Token ids and mask, each int64 [1, 512]; what is longer is cut off before the end token."""
+        ids = self._tokenizer.encode(text).ids
+        padded = np.full((1, TEXT_TOKENS), self._pad_id, np.int64)
+        mask = np.zeros((1, TEXT_TOKENS), np.int64)
+        padded[0, : len(ids)], mask[0, : len(ids)] = ids, 1
+        return padded, mask
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_str(self._files.read(FILE, 0, self._files.size(FILE)).decode())
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(TEXT_TOKENS)
+        return tokenizer
