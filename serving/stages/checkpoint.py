@@ -1,7 +1,7 @@
 """Checkpoints: a segment's denoising state, so that a killed attempt goes on where it was.
 
-A checkpoint is safetensors, written once: the latents, the step, the time grid and the fingerprint of the work. Noise
-is drawn from (seed, segment), and the sampler's state is (latents, step): nothing random is left to keep. Its key has
+A checkpoint is safetensors, written once: the latents, the step, the time grid, what the sampler remembers of earlier
+steps, and the fingerprint of the work. Noise is drawn from (seed, segment): nothing random is left to keep. Its key has
 the bytes' digest in it, so a torn or foreign file is refused; so is one whose fingerprint is another's. The two newest
 are kept.
 
@@ -12,7 +12,8 @@ good one when a segment comes to a replica that does not hold it.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from safetensors import SafetensorError
@@ -27,6 +28,8 @@ from serving.store.base import Store
 SHARE = 0.02
 """Checkpoints may cost so much of the compute time."""
 KEPT = 2
+_MEMORY = "memory."
+"""Before the names of what the sampler remembers."""
 _FIRST_COST_S = 0.01
 MOST_LEARNT_S = 5.0
 """A write that took longer met an outage, which says nothing of the next one."""
@@ -53,6 +56,8 @@ class Checkpoint:
     step: int
     latents: Array
     times: Array
+    memory: Mapping[str, Array] = field(default_factory=dict)
+    """`Denoising.memory`."""
 
     def restore(self, state: Denoising) -> bool:
         """Put it into a fresh state; False when it does not fit or is no progress."""
@@ -60,6 +65,7 @@ class Checkpoint:
         if not same or not state.step < self.step <= state.steps:
             return False
         state.latents = self.latents
+        state.memory = self.memory
         state.step = self.step
         return True
 
@@ -90,7 +96,14 @@ class Checkpoints:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def write(self, work: CheckpointedWork, step: int, latents: Array, times: Array) -> str:
+    async def write(
+        self,
+        work: CheckpointedWork,
+        step: int,
+        latents: Array,
+        times: Array,
+        memory: Mapping[str, Array] | None = None,
+    ) -> str:
         """Keep the state after `step` steps; older ones than the newest `KEPT` go. Returns the key."""
         data = save(
             {
@@ -98,6 +111,10 @@ class Checkpoints:
                 "times": np.ascontiguousarray(times, dtype=np.float32),
                 "step": np.array([step], np.int64),
                 "fingerprint": np.frombuffer(work.fingerprint.encode(), np.uint8),
+                **{
+                    f"{_MEMORY}{name}": np.ascontiguousarray(value, dtype=np.float32)
+                    for name, value in (memory or {}).items()
+                },
             }
         )
         digest = hashlib.sha256(data).hexdigest()
@@ -135,6 +152,7 @@ def _read(data: bytes, digest: str, work: CheckpointedWork) -> Checkpoint | None
         tensors = load(data)
         if tensors["fingerprint"].tobytes().decode() != work.fingerprint:
             return None
-        return Checkpoint(int(tensors["step"][0]), tensors["latents"], tensors["times"])
+        memory = {name.removeprefix(_MEMORY): value for name, value in tensors.items() if name.startswith(_MEMORY)}
+        return Checkpoint(int(tensors["step"][0]), tensors["latents"], tensors["times"], memory)
     except (SafetensorError, KeyError, ValueError):  # no checkpoint of ours
         return None

@@ -194,14 +194,14 @@ class Denoiser:
         if key in self._writing or not self._policy.due(self._unsaved[key]):
             return
         self._unsaved[key] = 0.0
-        writing = asyncio.create_task(self._write(self._work(call), end.step, end.latents, end.state.times))
+        writing = asyncio.create_task(self._write(self._work(call), end))
         self._writing[key] = writing
         writing.add_done_callback(lambda _: self._writing.pop(key))
 
-    async def _write(self, work: CheckpointedWork, step: int, latents: Array, times: Array) -> None:
+    async def _write(self, work: CheckpointedWork, end: SliceEnd) -> None:
         began = self._clock()
         try:
-            await self._checkpoints.write(work, step, latents, times)
+            await self._checkpoints.write(work, end.step, end.latents, end.state.times, end.memory)
         except LongtakeError as error:  # the work goes on; a later checkpoint may succeed
             _log.warning("checkpoint not written", job=work.job, reason=error.reason, message=error.message)
             return

@@ -11,7 +11,7 @@ import itertools
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -34,8 +34,10 @@ class SliceEnd:
 
     state: Denoising
     step: int
-    """Steps done, and the latents after them: as they were between two steps, whatever steps the state since."""
+    """Steps done, and the latents and the sampler's memory after them: as they were between two steps, whatever steps
+    the state since."""
     latents: Array
+    memory: Mapping[str, Array]
     cancelled: bool
     interrupted: bool
     step_seconds: float
@@ -59,7 +61,7 @@ class _Slice:
 
 def _end_of(work: _Slice) -> SliceEnd:
     state = work.state
-    return SliceEnd(state, state.step, state.latents, work.cancelled, work.interrupted, work.seconds)
+    return SliceEnd(state, state.step, state.latents, state.memory, work.cancelled, work.interrupted, work.seconds)
 
 
 def _alone(_kind: Hashable, _waiting: int) -> int:

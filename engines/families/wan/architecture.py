@@ -118,6 +118,28 @@ def read(files: Files) -> Architecture:
     )
 
 
+def decoder_caches(architecture: Architecture) -> list[tuple[int, int]]:
+    """What the decoder keeps for the next latent, convolution by convolution: channels, and how many times larger than
+    a latent. As `AutoencoderKLWan` is built; each holds two frames."""
+    vae = architecture.checkpoint.component("vae").config
+    residual = bool(vae.get("is_residual", False))
+    factors = [int(factor) for factor in vae.get("dim_mult", [1, 2, 4, 4])]
+    base = int(vae.get("decoder_base_dim") or vae.get("base_dim", 96))
+    widths = [base * factor for factor in (factors[-1], *reversed(factors))]
+    found = [(architecture.latent_channels, 1), *[(widths[0], 1)] * 4]
+    scale = 1
+    for number, doubles in enumerate([*reversed(vae.get("temperal_downsample", [False, True, True])), None]):
+        entering, width = widths[number], widths[number + 1]
+        first = entering if residual or number == 0 else entering // 2
+        blocks = int(vae.get("num_res_blocks", 2)) + 1
+        found += [(first, scale), (width, scale), *[(width, scale)] * (2 * blocks - 2)]
+        if doubles:
+            found.append((width, scale))
+        if doubles is not None:
+            scale *= 2
+    return [*found, (widths[-1], scale)]
+
+
 def _demand(found: Checkpoint, name: str, architecture: str) -> None:
     component = found.component(name)
     if component.architecture != architecture:

@@ -12,7 +12,7 @@ import numpy as np
 
 from engines.families.base import Array
 from engines.families.buildable import PROBE_SEED, Case
-from engines.families.wan.architecture import TEXT_TOKENS, Architecture
+from engines.families.wan.architecture import TEXT_TOKENS, Architecture, decoder_caches
 
 SIZES: Final = ((1, 1, 4, 4), (2, 3, 4, 6))
 """Batch, latents, height and width in latents."""
@@ -21,10 +21,7 @@ _TOKENS: Final = 20
 
 
 def cases(architecture: Architecture) -> Iterator[Case]:
-    """The text encoder and the denoiser, each in two sizes; the decoder's first step and, fed from nothing, no other.
-
-    The decoder's later steps take caches whose shapes only its graph knows: whole runs compare them.
-    """
+    """Each component in two sizes."""
     random = np.random.Generator(np.random.Philox(key=[PROBE_SEED, 0]))
 
     def draw(*shape: int) -> Array:
@@ -43,4 +40,10 @@ def cases(architecture: Architecture) -> Iterator[Case]:
             "text": draw(batch, TEXT_TOKENS, architecture.text_width),
         }
         yield Case("dit", name, inputs)
-        yield Case("vae_decoder_first", name, {"latent": draw(batch, channels, height, width)})
+        latent = {"latent": draw(batch, channels, height, width)}
+        yield Case("vae_decoder_first", name, latent)
+        caches = {
+            f"cache_{number}_in": draw(batch, kept, 2, scale * height, scale * width)
+            for number, (kept, scale) in enumerate(decoder_caches(architecture))
+        }
+        yield Case("vae_decoder_step", name, {**latent, **caches})

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load
 
 from engines.families.base import Denoising
 from serving.stages.checkpoint import KEPT, MOST_LEARNT_S, SHARE, CheckpointedWork, CheckpointPolicy, Checkpoints
@@ -38,6 +39,29 @@ async def test_a_state_is_restored_exactly(checkpoints: Checkpoints) -> None:
     assert found.restore(state)
     assert state.step == 3
     np.testing.assert_array_equal(state.latents, latents)
+
+
+async def test_what_the_sampler_remembers_is_restored_with_the_latents(checkpoints: Checkpoints) -> None:
+    random = np.random.default_rng(1)
+    latents, *past = (random.standard_normal((2, 16, 4, 4)).astype(np.float32) for _ in range(3))
+    await checkpoints.write(_WORK, 3, latents, _TIMES, {"before": past[0], "clean": past[1]})
+
+    found = await checkpoints.newest(_WORK)
+
+    state = _state()
+    assert found is not None
+    assert found.restore(state)
+    assert state.memory.keys() == {"before", "clean"}
+    np.testing.assert_array_equal(state.memory["before"], past[0])
+    np.testing.assert_array_equal(state.memory["clean"], past[1])
+
+
+async def test_a_sampler_that_remembers_nothing_has_checkpoints_as_they_always_were(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    await checkpoints.write(_WORK, 3, np.zeros((2, 16, 4, 4), np.float32), _TIMES, {})
+    (path,) = (path for path in tmp_path.rglob("vid_a/**/*") if path.is_file())
+    assert load(path.read_bytes()).keys() == {"latents", "times", "step", "fingerprint"}
 
 
 async def test_the_newest_of_any_attempt_is_read_and_two_are_kept(checkpoints: Checkpoints, tmp_path: Path) -> None:
