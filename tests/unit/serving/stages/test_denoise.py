@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from engines.families.base import Denoising, Engines
+from engines.families.sprite.family import SpriteFamily
+from engines.session import Session
 from serving.deployments.replicas import DenoiserReplica
 from serving.errors import Unavailable
 from serving.jobs.lease import Leases
@@ -116,6 +119,39 @@ async def test_a_killed_replicas_segment_goes_on_from_its_checkpoint_to_the_same
 
     assert (reached.steps_done, resumed.from_step, resumed.restored) == (2, 2, True)
     assert calls(loaded, "dit") == before + 2
+    assert resumed.latents == whole.latents
+
+
+class Momentum(SpriteFamily):
+    """A sampler whose every step goes on a little in the direction of the last one."""
+
+    def step(self, engines: Engines, states: Sequence[Denoising]) -> None:
+        before = [state.latents for state in states]
+        super().step(engines, states)
+        for state, latents in zip(states, before, strict=True):
+            state.memory = {"moved": state.latents - latents + 0.1 * state.memory.get("moved", np.float32(0))}
+            state.latents = latents + state.memory["moved"]
+
+
+async def test_a_sampler_that_remembers_goes_on_from_its_checkpoint_to_the_same_bytes(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CheckpointPolicy, "due", lambda policy, computed_s: True)
+    conditions = await conditions_of(loaded)
+    loaded = replace(loaded, session=Session(Momentum(), loaded.session.runners, digest=loaded.session.digest))
+    replicas = [Denoiser(loaded, name) for name in ("one", "two")]
+    for replica in replicas:
+        replica.start()
+    whole = await replicas[0].run_slice(_slice(job="whole"), conditions)
+    await replicas[0].run_slice(_slice(budget_s=0.0), conditions)
+    await asyncio.gather(*replicas[0]._writing.values())
+    await replicas[0].run_slice(_slice(budget_s=0.0), conditions)
+    await replicas[0].stop()
+
+    resumed = await replicas[1].run_slice(_slice(attempt=2, resume=True), conditions)
+    await replicas[1].stop()
+
+    assert (resumed.from_step, resumed.restored) == (2, True)
     assert resumed.latents == whole.latents
 
 
