@@ -39,6 +39,8 @@ class Running:
 
     run: JobRun
     task: asyncio.Task[None] | None = None
+    begun: bool = False
+    """Its task has taken its first step. One that is cancelled before that never runs, and would end nothing."""
     stopped_as: JobState | None = None
     telling: asyncio.Task[None] | None = None
 
@@ -50,7 +52,7 @@ class Running:
     def stop(self, state: JobState) -> None:
         """No more of it, CANCELLED or EXPIRED: stop before the next step. Returns at once."""
         self.stopped_as = state
-        if self.task is not None:
+        if self.task is not None and self.begun:
             self.task.cancel()
         # Nobody waits for it: a replica that is just starting again would hold up all other jobs.
         self.telling = asyncio.create_task(self._tell_the_stages())
@@ -89,6 +91,8 @@ async def carry_out(running: Running, context: RunContext, incident: Callable[[]
 async def _ended(running: Running, context: RunContext, incident: Callable[[], str]) -> bool:
     attempt = running.run.attempt
     try:
+        if running.stopped_as is not None:  # before it began
+            raise asyncio.CancelledError
         await running.run.run()
     except asyncio.CancelledError:
         if running.stopped_as is None:

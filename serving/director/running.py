@@ -113,6 +113,7 @@ class RunningJobs:
 
     async def _carry_out(self, running: Running) -> None:
         key = running.record.key
+        running.begun = True
         again = False
         try:
             again = await carry_out(running, self._context, self._incident)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from loadtests.paced import PacedOffice
+from serving.director.claims import Claimed
+from serving.director.running import RunningJobs
 from serving.errors import Unavailable
 from serving.jobs.record import JobState
 from serving.store import keys
@@ -128,5 +132,24 @@ def test_a_job_that_met_a_fault_is_left_for_a_while_and_done_when_the_fault_has_
         office.store.fault = lambda _call, _key: None
 
         await office.wait_until(lambda: job.id in office.stages.began, seconds=70)
+
+    simulated(scene)
+
+
+def test_a_job_that_is_stopped_before_its_run_takes_its_first_step_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when its Director was held up between the two."""
+    start = RunningJobs.start
+
+    async def start_and_stop(self: RunningJobs, claimed: Claimed) -> None:
+        await start(self, claimed)
+        self.cancel_if_asked(claimed.record.model_copy(update={"cancel_requested": True}))
+
+    monkeypatch.setattr(RunningJobs, "start", start_and_stop)
+
+    async def scene(office: PacedOffice) -> None:
+        job = office.lay("a")
+        await office.open(slots=4)
+        await office.wait_until(lambda: state_of(office, job) is JobState.CANCELLED, seconds=5)
+        assert job.id not in office.stages.began
 
     simulated(scene)
