@@ -91,9 +91,7 @@ async def carry_out(running: Running, context: RunContext, incident: Callable[[]
 async def _ended(running: Running, context: RunContext, incident: Callable[[], str]) -> bool:
     attempt = running.run.attempt
     try:
-        if running.stopped_as is not None:  # before it began
-            raise asyncio.CancelledError
-        await running.run.run()
+        await _unless_stopped(running)
     except asyncio.CancelledError:
         if running.stopped_as is None:
             raise
@@ -117,6 +115,12 @@ async def _ended(running: Running, context: RunContext, incident: Callable[[], s
     else:
         _log.info("job succeeded", attempt=running.record.attempt)
     return False
+
+
+async def _unless_stopped(running: Running) -> None:
+    if running.stopped_as is not None:  # before it began
+        raise asyncio.CancelledError
+    await running.run.run()
 
 
 async def _fault(running: Running, context: RunContext, number: str, error: Exception) -> bool:
