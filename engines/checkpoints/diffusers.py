@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from engines import key as keys
 from engines.checkpoints import shards
-from engines.checkpoints.files import Files, digest_of
+from engines.checkpoints.files import Files, digest_of, read_small
 from engines.checkpoints.shards import Shard, Tensor
 from engines.errors import CheckpointUnfit
 
@@ -117,7 +117,7 @@ def stream(files: Files, component: Component, digests: Mapping[str, str]) -> It
 def read_json(files: Files, name: str) -> dict[str, Any]:
     """One of the small files. Raises `CheckpointUnfit` unless it is there and a JSON object."""
     try:
-        value = json.loads(files.read(name, 0, files.size(name)))
+        value = json.loads(read_small(files, name))
     except ValueError as error:
         if isinstance(error, CheckpointUnfit):
             raise

@@ -15,6 +15,9 @@ from engines.errors import CheckpointUnfit
 PIECE: Final = 8 * 1024 * 1024
 """Bytes read at once where a whole file goes by."""
 
+MAX_SMALL: Final = 64 * 1024 * 1024
+"""Bytes of a file that is read at once. The largest in use is a tokenizer of 17 MB."""
+
 
 class Files(Protocol):
     """The files beneath one root, by their names relative to it, with slashes."""
@@ -65,6 +68,14 @@ class Folder:
         if not parts or name.startswith("/") or ".." in parts or "\\" in name:
             raise CheckpointUnfit(f"{name!r} leads out of the checkpoint's folder: do not use this checkpoint")
         return self._root / name
+
+
+def read_small(files: Files, name: str) -> bytes:
+    """A whole file that is no weights. Raises `CheckpointUnfit` for one that is missing or too large for that."""
+    size = files.size(name)
+    if size > MAX_SMALL:
+        raise CheckpointUnfit(f"{name}: {size} bytes, where {MAX_SMALL} are allowed; copy it again")
+    return files.read(name, 0, size)
 
 
 def pieces(files: Files, name: str) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.checkpoints.files import Files
+from engines.checkpoints.files import Files, read_small
 from engines.families.wan.architecture import TEXT_TOKENS
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Tokens:
     def _tokenizer(self) -> Tokenizer:
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_str(self._files.read(FILE, 0, self._files.size(FILE)).decode())
+        tokenizer = Tokenizer.from_str(read_small(self._files, FILE).decode())
         tokenizer.no_padding()
         tokenizer.enable_truncation(TEXT_TOKENS)
         return tokenizer

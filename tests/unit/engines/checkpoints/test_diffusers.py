@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from engines.checkpoints import diffusers, files
-from engines.checkpoints.files import Folder
+from engines.checkpoints.files import MAX_SMALL, Folder
 from engines.errors import CheckpointUnfit
 
 INDEX = {
@@ -166,6 +167,10 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "no index": (lambda root: (root / "model_index.json").unlink(), "model_index.json: not there"),
     "an index that is no object": (lambda root: write(root / "model_index.json", []), "a list where an object belongs"),
     "an index that is no JSON": (lambda root: (root / "model_index.json").write_text("{"), "no JSON"),
+    "an index of gigabytes": (
+        lambda root: os.truncate(root / "model_index.json", MAX_SMALL + 1),
+        "67108865 bytes, where 67108864 are allowed",
+    ),
     "another library": (_index({"net": ["their_code", "Net"]}), "'their_code', whose code would come with"),
     "code of its own": (lambda root: write(root / "net/config.json", {"auto_map": {}}), r"auto_map\), which is never"),
     "a component that leads out": (_index({"../net": ["diffusers", "Net"]}), "is no component's name"),
