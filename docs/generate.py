@@ -125,8 +125,8 @@ def default(group: type[BaseModel], name: str) -> str:
     value = group.model_fields[name].get_default(call_default_factory=True)
     if value is None or value == {}:
         return "none"
-    if isinstance(value, str):
-        return f"`{value.replace(str(Path.home()), '~', 1)}`"
+    if isinstance(value, str | Path):
+        return f"`{str(value).replace(str(Path.home()), '~', 1)}`"
     return f"`{json.dumps(value)}`"
 
 

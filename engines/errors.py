@@ -3,6 +3,7 @@
     EngineError(ValueError)
      ├─ EngineNotBuilt     no layer holds it: names the command that builds it
      ├─ EngineCorrupt      bytes that do not match their digest, or a manifest that cannot be read
+     ├─ EngineUntrusted    nobody who is trusted here signed it, or a file of keys is open to others
      ├─ EngineUnverified   it was never verified with the runtime that is installed
      ├─ EngineUnfit        a graph that may not be published: lint or parity refused it
      └─ CheckpointUnfit    a checkpoint that is not whole, or that no family reads
@@ -23,6 +24,10 @@ class EngineNotBuilt(EngineError):
 
 class EngineCorrupt(EngineError):
     """Bytes that do not match their digest."""
+
+
+class EngineUntrusted(EngineError):
+    """No signature of anybody who is trusted here; or a file of keys that others could have read or changed."""
 
 
 class EngineUnverified(EngineError):

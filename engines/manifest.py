@@ -8,18 +8,21 @@ not exist.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from engines import key as keys
 from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnverified
+from engines.objects import FORMAT
 from engines.spec import EngineSpec
 
 if TYPE_CHECKING:
     from engines.runtimes.base import Runtime
 
-FORMAT = 1
+_COMPONENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -160,13 +163,16 @@ class Manifest:
                 end_to_end=float(value["end_to_end"]),
                 probes=tuple(_probe(probe) for probe in value["probes"]),
             )
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
             if isinstance(error, EngineCorrupt):
                 raise
             raise EngineCorrupt(f"{where}: not a manifest of engines ({error!r}): build the engines again") from error
         if len({entry.spec.runtime for entry in manifest.engines}) != 1:
             raise EngineCorrupt(f"{where}: not the engines of one runtime: build the engines again")
+        if len({entry.component for entry in manifest.engines}) != len(manifest.engines):
+            raise EngineCorrupt(f"{where}: two engines of one component: build the engines again")
         for entry in manifest.engines:
+            _check_names(manifest, entry, where)
             expected = keys.engine_key(
                 entry.spec, graph_digest=entry.graph_digest, runtime_version=entry.runtime_version
             )
@@ -180,6 +186,18 @@ class Manifest:
 def missing_message(model: str, what: str) -> str:
     """What to tell who has no engine."""
     return f"no {what} of model {model}: build it with `longtake engines build --model {model}`"
+
+
+def _check_names(manifest: Manifest, entry: EngineEntry, where: str) -> None:
+    """Component and digest become names of files and objects: nothing in them may lead elsewhere."""
+    if not _COMPONENT.fullmatch(entry.component) or not _DIGEST.fullmatch(entry.sha256):
+        raise EngineCorrupt(
+            f"{where}: {entry.component!r} with digest {entry.sha256[:80]!r} names no file: build the engines again"
+        )
+    if type(entry.size) is not int or entry.size < 0:
+        raise EngineCorrupt(f"{where}: {entry.component} has {entry.size!r} bytes: build the engines again")
+    if (entry.spec.model, entry.spec.weights_digest) != (manifest.model, manifest.weights_digest):
+        raise EngineCorrupt(f"{where}: {entry.component} is of another model or other weights: build the engines again")
 
 
 def _entry(value: Mapping[str, Any]) -> EngineEntry:

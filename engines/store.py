@@ -1,49 +1,46 @@
 """Where engines are kept, in layers: those shipped in the package, and those built here.
 
     prebuilt   a read-only folder of the package: manifest.json, and each engine as <component><suffix of its runtime>
-    built      any object store with `get` and `put_if_absent`, under `engines/`
+    built      an object store, under `engines/` (`objects.py` has the keys)
 
 `session.py` loads from it, `building/build.py` publishes to it. Every engine's bytes are checked against the
-manifest's digest before anything reads them. A layer counts only for the weights it was built from: after a
-training run the prebuilt engines are stale, and are not used.
-
-    engines/<model>/<weights digest>/manifest-<format>.json     published last: engines without it do not exist
-    engines/blobs/<sha256>                                      an engine's bytes
+manifest's digest before anything reads them. The package is trusted as its code is, for the same hands brought both;
+what lies in a store is read only when somebody signed it who is trusted here (`signatures.py`). A layer counts only for
+the weights it was built from: after a training run the prebuilt engines are stale, and are not used.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import io
+import json
 import os
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal
 
-from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit
+from engines import objects as layout
+from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit, EngineUntrusted
 from engines.key import digest_of
-from engines.manifest import FORMAT, EngineEntry, Manifest, missing_message
+from engines.manifest import EngineEntry, Manifest, missing_message
+from engines.objects import Objects
 from engines.runtimes.registry import SHIPPED, Runtimes
+from engines.signatures import Signatures
+from engines.signing import PublicKey, SigningKey
+from engines.trust import TrustedKeys
 
+_PARTIAL: Final = ".partial"
+_REMOVED: Final = b'{"format": 1, "removed": '
 LayerName = Literal["prebuilt", "built"]
 
 
-class HasData(Protocol):
-    """What an object store returns."""
-
-    @property
-    def data(self) -> bytes:
-        """The object's bytes."""
-
-
-class Objects(Protocol):
-    """The two methods that engines need of a store; `serving.store` has them."""
-
-    async def get(self, key: str) -> HasData:
-        """The object. Raises the store's own error when it is absent."""
-
-    async def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Create the object; False when it is there already."""
+MANIFEST_BYTES: Final = 64 << 20
+"""Of the largest manifest; what lies in a store is not believed to be small."""
+CHUNK_BYTES: Final = 8 << 20
 
 
 class Prebuilt:
@@ -66,6 +63,13 @@ class Prebuilt:
             return None
         return found
 
+    def check_names(self, manifest: Manifest) -> None:
+        """Raise `EngineCorrupt` when the folder holds a file that the manifest does not name."""
+        named = {self.folder / "manifest.json", *(self.path(entry) for entry in manifest.engines)}
+        for file in sorted(self.folder.iterdir()):
+            if file not in named and file.suffix != _PARTIAL:
+                raise EngineCorrupt(f"{file}: not in the manifest of its engines: find out whose it is, and remove it")
+
     def read(self, entry: EngineEntry) -> bytes:
         """An engine's bytes, checked. Raises `EngineNotBuilt` or `EngineCorrupt`."""
         path = self.path(entry)
@@ -79,9 +83,16 @@ class Prebuilt:
         Until the manifest is replaced, last, readers find digests that do not match, and refuse.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        for entry in manifest.engines:
-            _replace(self.path(entry), _checked(blobs[entry.component], entry, entry.component))
-        _replace(self.folder / "manifest.json", manifest.to_json())
+        files = {
+            self.path(entry): _checked(blobs[entry.component], entry, entry.component) for entry in manifest.engines
+        }
+        manifest_file = self.folder / "manifest.json"
+        with _written({**files, manifest_file: manifest.to_json()}) as partials:
+            for file in self.folder.iterdir():
+                if file not in files and file not in partials.values() and file != manifest_file:
+                    file.unlink()  # of other engines, or of a build that was killed
+            for file, partial in partials.items():  # the manifest comes last
+                partial.replace(file)
 
     def path(self, entry: EngineEntry) -> Path:
         """An engine's file. Raises `EngineError` for a runtime that is not known here."""
@@ -93,47 +104,115 @@ class Built:
 
     name: LayerName = "built"
 
-    def __init__(self, objects: Objects, *, absent: type[Exception]) -> None:
-        """`absent` is what `objects.get` raises for a key that is not there."""
-        self._objects = objects
-        self._absent = absent
+    def __init__(self, objects: Objects, trusted: TrustedKeys, *, key: SigningKey | None = None) -> None:
+        """Engines are read when somebody of `trusted` signed them; `key` signs those that are published."""
+        self.objects = objects
+        self.signatures = Signatures(objects, trusted)
+        self._key = key
 
     async def manifest(self, model: str, weights_digest: str) -> Manifest | None:
-        """The manifest of the engines that were built here from these weights."""
-        key = _manifest_key(model, weights_digest)
-        try:
-            data = (await self._objects.get(key)).data
-        except self._absent:
+        """The manifest of the engines that were built here from these weights.
+
+        Raises `EngineUntrusted` when nobody who is trusted here signed it, `EngineCorrupt`.
+        """
+        data = await self.manifest_bytes(model, weights_digest)
+        if data is None:
             return None
-        return Manifest.from_json(data, where=key)
+        await self.signer(model, weights_digest, data)
+        return self.parse(model, weights_digest, data)
+
+    async def manifest_bytes(self, model: str, weights_digest: str) -> bytes | None:
+        """As they lie there, whoever wrote them; None where there is no manifest, or it was removed."""
+        key = layout.manifest_key(model, weights_digest)
+        data = await self.objects.get_range(key, 0, MANIFEST_BYTES + 1)
+        if data is not None and len(data) > MANIFEST_BYTES:
+            raise EngineCorrupt(f"{key}: more than {MANIFEST_BYTES >> 20} MiB: no manifest: `longtake engines rm`")
+        return None if data is None or is_tombstone(data) else data
+
+    async def signer(self, model: str, weights_digest: str, data: bytes) -> PublicKey:
+        """Who is trusted here and signed these bytes. Raises `EngineUntrusted`; `EngineCorrupt` for a stray object."""
+        await self.signatures.check_names(model, weights_digest)
+        return await self.signatures.signer(model, weights_digest, data)
+
+    def parse(self, model: str, weights_digest: str, data: bytes) -> Manifest:
+        """What the bytes say. Raises `EngineCorrupt`, also for the manifest of something else: a signature says nothing
+        of the place where it is found."""
+        key = layout.manifest_key(model, weights_digest)
+        found = Manifest.from_json(data, where=key)
+        if (found.model, found.weights_digest) != (model, weights_digest):
+            raise EngineCorrupt(
+                f"{key}: the manifest of {found.model}, weights {found.weights_digest[:12]}: move it back"
+            )
+        return found
 
     async def read(self, entry: EngineEntry) -> bytes:
-        """An engine's bytes, checked. Raises `EngineNotBuilt` or `EngineCorrupt`."""
-        key = _blob_key(entry.sha256)
-        try:
-            data = (await self._objects.get(key)).data
-        except self._absent as error:
-            raise EngineNotBuilt(missing_message(entry.spec.model, f"engine {entry.component!r}")) from error
-        return _checked(data, entry, key)
+        """An engine's bytes, checked as they come in. Raises `EngineNotBuilt` or `EngineCorrupt`."""
+        key = layout.blob_key(entry.sha256)
+        digest, read = hashlib.sha256(), io.BytesIO()
+        while read.tell() <= entry.size:
+            # One byte more than there should be: an object that is too large is noticed, and not read.
+            length = min(CHUNK_BYTES, entry.size - read.tell() + 1)
+            chunk = await self.objects.get_range(key, read.tell(), length)
+            if chunk is None:
+                raise EngineNotBuilt(missing_message(entry.spec.model, f"engine {entry.component!r}"))
+            if not chunk:
+                break
+            await asyncio.to_thread(digest.update, chunk)
+            read.write(chunk)
+        if read.tell() != entry.size or digest.hexdigest() != entry.sha256:
+            raise EngineCorrupt(_not_the_engine(key, read.tell(), entry))
+        return read.getvalue()
 
     async def publish(self, manifest: Manifest, blobs: Mapping[str, bytes]) -> None:
-        """Publish a set of engines: its bytes first, its manifest last, and all or nothing.
+        """Publish a set of engines, signed: its bytes, the signature, and its manifest last, all or nothing.
 
-        Raises `EngineUnfit` when other engines of these weights are there: what was published never changes.
+        Raises `EngineUntrusted` without a key, `EngineUnfit` when other engines of these weights are there: what was
+        published never changes.
         """
+        if self._key is None:
+            raise EngineUntrusted("engines in a store are signed, and there is no key: `longtake engines keygen`")
         for entry in manifest.engines:
-            await self._objects.put_if_absent(
-                _blob_key(entry.sha256), _checked(blobs[entry.component], entry, entry.component)
-            )
-        key = _manifest_key(manifest.model, manifest.weights_digest)
-        if await self._objects.put_if_absent(key, manifest.to_json()):
-            return
-        there = await self.manifest(manifest.model, manifest.weights_digest)
-        if there is not None and there.digest != manifest.digest:
-            raise EngineUnfit(
-                f"{key}: other engines of these weights are published there ({there.digest[:12]}, not "
-                f"{manifest.digest[:12]}), exported with {there.verified_with}: use them, or another store"
-            )
+            data = _checked(blobs[entry.component], entry, entry.component)
+            await self.objects.keep(layout.blob_key(entry.sha256), data)
+        model, weights, data = manifest.model, manifest.weights_digest, manifest.to_json()
+        await self.signatures.add(model, weights, data, self._key)
+        while not await self._put(layout.manifest_key(model, weights), data):
+            there = await self.manifest(model, weights)
+            if there is not None and there.digest != manifest.digest:
+                raise EngineUnfit(
+                    f"{layout.manifest_key(model, weights)}: other engines of these weights are published there "
+                    f"({there.digest[:12]}, not {manifest.digest[:12]}), exported with {there.verified_with}: use "
+                    f"them, or `longtake engines rm --model {model}` and build again"
+                )
+            if there is not None:
+                return
+
+    async def _put(self, key: str, data: bytes) -> bool:
+        """Where there is none, or one that was removed."""
+        if await self.objects.put_if_absent(key, data):
+            return True
+        there = await self.objects.get(key)
+        return there is not None and is_tombstone(there.data) and await self.objects.replace(key, data, there.version)
+
+    async def sets(self) -> list[tuple[str, str]]:
+        """Model and weights digest of every set, whoever made it."""
+        found = []
+        async for key in self.objects.keys(layout.ENGINES):
+            part = layout.read_set_key(key)
+            if part is not None and key == layout.manifest_key(part.model, part.weights_digest):
+                found.append((part.model, part.weights_digest))
+        return found
+
+    async def remove(self, model: str, weights_digest: str) -> bool:
+        """Engines that do not exist from now on; False where there are none. The collector takes their bytes.
+
+        There is no conditional delete: a tombstone takes the manifest's place, until engines are published again.
+        """
+        key = layout.manifest_key(model, weights_digest)
+        while (there := await self.objects.get(key)) is not None and not is_tombstone(there.data):
+            if await self.objects.replace(key, _tombstone(), there.version):
+                return True
+        return False
 
 
 @dataclass(frozen=True)
@@ -165,6 +244,7 @@ class EngineStore:
         if self.prebuilt is not None:
             manifest = await asyncio.to_thread(self.prebuilt.manifest, model, weights_digest)
             if manifest is not None:
+                await asyncio.to_thread(self.prebuilt.check_names, manifest)
                 return Found(manifest, self.prebuilt)
         if self.built is not None and weights_digest is not None:
             manifest = await self.built.manifest(model, weights_digest)
@@ -173,29 +253,40 @@ class EngineStore:
         raise EngineNotBuilt(missing_message(model, "engines"))
 
 
+def is_tombstone(manifest: bytes) -> bool:
+    """Whether engines were there, and were removed."""
+    return manifest.startswith(_REMOVED)
+
+
+def _tombstone() -> bytes:
+    return _REMOVED + json.dumps(secrets.token_hex(8)).encode() + b"}\n"
+
+
 def _checked(data: bytes, entry: EngineEntry, where: str) -> bytes:
     if len(data) != entry.size or digest_of(data) != entry.sha256:
-        raise EngineCorrupt(
-            f"{where}: not the engine that the manifest names ({len(data)} bytes of {entry.size}, or another "
-            f"digest): install longtake again; in a checkout, `longtake engines build --model "
-            f"{entry.spec.model} --into prebuilt`"
-        )
+        raise EngineCorrupt(_not_the_engine(where, len(data), entry))
     return data
 
 
-def _manifest_key(model: str, weights_digest: str) -> str:
-    return f"engines/{model}/{weights_digest}/manifest-{FORMAT}.json"
+def _not_the_engine(where: str, size: int, entry: EngineEntry) -> str:
+    return (
+        f"{where}: not the engine that the manifest names ({size} bytes of {entry.size}, or another digest): install "
+        f"longtake again; in a checkout, `longtake engines build --model {entry.spec.model} --into prebuilt`; in a "
+        f"store, `longtake engines rm --model {entry.spec.model}` and build again"
+    )
 
 
-def _blob_key(sha256: str) -> str:
-    return f"engines/blobs/{sha256}"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Replace a file as a whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+@contextmanager
+def _written(files: Mapping[Path, bytes]) -> Iterator[dict[Path, Path]]:
+    """Files that hold what is to come, by the path that it will have; those that nobody took are gone afterwards."""
+    partials = {path: path.with_name(f".{path.name}{_PARTIAL}") for path in files}
+    try:
+        for path, partial in partials.items():
+            with partial.open("wb") as file:
+                file.write(files[path])
+                file.flush()
+                os.fsync(file.fileno())
+        yield partials
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)

@@ -84,6 +84,25 @@ class Video(Frozen):
     its video's codec."""
 
 
+class Engines(Frozen):
+    """Whose engines are loaded from a store. The package's own need no key. See [engines.md](engines.md)."""
+
+    trusted_keys: Path = Field(
+        default_factory=lambda: Path.home() / ".longtake" / "engine-keys" / "trusted",
+        examples=["/etc/longtake/trusted-engine-keys"],
+    )
+    """File with a public key a line, as `longtake engines trust ls` prints them; default:
+    `~/.longtake/engine-keys/trusted`. Engines that lie in a store are loaded when one of these keys signed them, and
+    refused else: they are native code. Only its owner may write it. It is read again whenever engines are loaded."""
+    signing_key: Path = Field(
+        default_factory=lambda: Path.home() / ".longtake" / "engine-keys" / "key.pem",
+        examples=["/etc/longtake/engine-key.pem"],
+    )
+    """File with the key that `longtake engines build` and `sign` sign with; default:
+    `~/.longtake/engine-keys/key.pem`. The first build into a store makes it, and trusts it on this machine. What serves
+    does not need it."""
+
+
 class Scale(Frozen):
     """Least and most replicas of a stage. Where they differ, its backlog decides."""
 
@@ -225,6 +244,7 @@ class Settings(BaseSettings):
     auth: Auth = Auth()
     uploads: Uploads = Uploads()
     video: Video = Video()
+    engines: Engines = Field(default_factory=Engines)
     stages: Stages = Stages()
     director: Director = Director()
     admission: Admission = Admission()

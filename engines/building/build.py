@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib.util
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from engines import key as keys
 from engines import models
@@ -28,6 +31,7 @@ PRECISION: Final = "float32"
 PACKAGES: Final = ("torch", "onnx", "onnxscript")
 """What a build needs besides the runtime."""
 INSTALL: Final = "pip install 'longtake[build]'"
+T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 """Called with what begins now, steps done and steps in all."""
 
@@ -54,7 +58,8 @@ async def build(
     `runtime` defaults to the registry's default. Raises `EngineNotBuilt` without torch or weights, and `EngineUnfit`
     for what lint, the runtime or parity refuses.
     """
-    made, engines = make(model, weights or model.weights, runtime or SHIPPED.default(), progress or _silent)
+    chosen, say = runtime or SHIPPED.default(), progress or _silent
+    made, engines = await _in_thread(lambda: make(model, weights or model.weights, chosen, say))
     if isinstance(target, Prebuilt):
         target.publish(made, engines)
     else:
@@ -106,6 +111,32 @@ def reference_session(model: models.Model, weights: Path, faces: Mapping[str, Co
 def missing_packages() -> list[str]:
     """Which of the packages that a build needs are not installed."""
     return [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Meanwhile the builder's claim is beaten. In a thread that ends with the process: Ctrl-C waits for no compiler."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]  # there is one where there is no error
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as failed:  # noqa: BLE001  (raised in the caller)
+            error = failed
+        with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name="build", daemon=True).start()
+    return await done
 
 
 class _Steps:

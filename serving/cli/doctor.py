@@ -9,11 +9,14 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from serving.cli.output import FAILED, Output, print_json
+
+if TYPE_CHECKING:
+    from serving.settings import Settings
 
 _LEAST_DISK = 2 << 30
 _MARKS = {"ok": "ok  ", "note": "note", "bad": "BAD "}
@@ -59,7 +62,7 @@ def _findings(store: str | None) -> Iterator[Finding]:
     yield _port("grpc", settings.grpc.address)
     yield _port("http", settings.http.address)
     yield asyncio.run(_store(settings.store))
-    yield from asyncio.run(_engines(settings.model, settings.store))
+    yield from asyncio.run(_engines(settings))
     yield _disk()
     ray = importlib.util.find_spec("ray")
     yield Finding("ray", "ok" if ray else "bad", "installed" if ray else "missing: pip install longtake")
@@ -92,17 +95,17 @@ async def _store(url: str) -> Finding:
     return Finding("store", "ok", f"{store.url} passed the probe's races")
 
 
-async def _engines(model: str, url: str) -> list[Finding]:
+async def _engines(settings: Settings) -> list[Finding]:
     from serving import engine_store
     from serving.errors import LongtakeError, StoreUnfit
     from serving.store.open import open_store
 
     try:
-        store = await open_store(url, probe=False)
+        store = await open_store(settings.store, probe=False)
     except StoreUnfit:
         return []
     try:
-        manifest = (await engine_store.check(model, store)).manifest
+        manifest = (await engine_store.check(settings.model, store, settings.engines.trusted_keys)).manifest
     except LongtakeError as error:
         return [Finding("engines", "bad", error.message)]
     finally:

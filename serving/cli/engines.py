@@ -1,34 +1,34 @@
-"""`longtake engines`: list, build and verify the compiled engines of a model. Needs no running server.
+"""`longtake engines`: list, build, verify and remove the compiled engines of a model. Needs no running server.
 
-Exit codes: 0 ok, 1 an engine is corrupt or does not compute what its model does, 2 a setting or an installed
-package is wrong, 3 there are no engines.
+What is signed and trusted stands in `engine_keys.py`, what sets there are in `engine_sets.py`; exit codes in
+`engine_access.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from serving.cli import engine_keys, engine_sets
+from serving.cli.engine_access import ModelName, Output, StoreUrl, clear_errors, opened, opened_built, own_key
+
 if TYPE_CHECKING:
     from engines.building.verify import Parity
-    from engines.manifest import EngineEntry, Manifest
-    from engines.models import Model
-    from engines.store import Built, Found
+    from engines.claims import Waiting
+    from engines.manifest import Manifest
 
-app = typer.Typer(name="engines", help="List, build and verify the compiled engines of a model.", no_args_is_help=True)
+app = typer.Typer(
+    name="engines",
+    help="List, build, verify, sign and remove the compiled engines of a model.",
+    no_args_is_help=True,
+)
+app.command("ls")(engine_sets.list_engines)
+app.command()(engine_sets.explain)
 
-ModelName = Annotated[str, typer.Option("--model", "-m", help="Name or alias of the model.")]
-StoreUrl = Annotated[
-    str | None,
-    typer.Option("--store", help="A store with engines built there; default: the setting `store`.", show_default=False),
-]
-Output = Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="`text` or `json`.")]
 Into = Annotated[
     Literal["store", "prebuilt"],
     typer.Option(help="Where to: Longtake's store, or (for maintainers) the package's own folder."),
@@ -44,23 +44,6 @@ RuntimeName = Annotated[
 ]
 
 
-@app.command("ls")
-def list_engines(model: ModelName = "sprite", store: StoreUrl = None, output: Output = "text") -> None:
-    """List a model's engines, their digests checked. Parity is the largest difference from torch, relative.
-
-    Example: longtake engines ls -o json
-    """
-    with clear_errors():
-        rows, found = asyncio.run(_list(model, store))
-    if output == "json":
-        value = {"model": found.manifest.model, "digest": found.manifest.digest, "layer": found.layer.name}
-        typer.echo(json.dumps({**value, "engines": rows}))
-    else:
-        _print_table(f"{found.manifest.model}  {found.manifest.digest[:12]}  ({found.layer.name})", rows)
-    if not all(row["intact"] for row in rows):
-        raise typer.Exit(1)
-
-
 @app.command()
 def build(
     model: ModelName = "sprite",
@@ -72,7 +55,10 @@ def build(
 ) -> None:
     """Build a model's engines: export, check, compile, compare with torch, and publish.
 
-    Needs the extra: pip install 'longtake[build]'. Example: longtake engines build --model sprite
+    Into a store they are signed, with a key that the first build makes. Where another builder is at it already, this
+    one waits and takes what that one made. Needs the extra: pip install 'longtake[build]'.
+
+    Example: longtake engines build --model sprite
     """
     if weights is not None and into == "store":
         typer.echo("error: --weights goes with --into prebuilt: a store serves the package's weights alone", err=True)
@@ -89,6 +75,12 @@ def build(
         )
     else:
         typer.echo(f"{made.model}: its engines are there already; `longtake engines verify` checks them")
+
+
+app.command("rm")(engine_sets.remove)
+app.command()(engine_keys.keygen)
+app.command()(engine_keys.sign)
+app.add_typer(engine_keys.trust)
 
 
 @app.command()
@@ -115,111 +107,6 @@ def verify(model: ModelName = "sprite", store: StoreUrl = None, output: Output =
         raise typer.Exit(1)
 
 
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """Turn what is wrong into one line and an exit code."""
-    from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit
-    from serving.errors import LongtakeError
-
-    try:
-        yield
-    except EngineNotBuilt as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(3) from error
-    except (EngineCorrupt, EngineUnfit) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
-    except (LongtakeError, ValueError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
-
-
-@asynccontextmanager
-async def opened(name: str, store_url: str | None) -> AsyncIterator[tuple[Model, Found]]:
-    """A model and its engines. The store is opened only if named, or if the package has none for its weights."""
-    from engines import models
-    from engines.errors import EngineNotBuilt
-    from engines.store import EngineStore
-
-    model = models.find(name)
-    digest = model.weights_digest()
-    found = None
-    if store_url is None:
-        try:
-            found = await model.package_store().find(model.name, digest)
-        except EngineNotBuilt:
-            found = None  # not in the package: look in the store of the settings
-    if found is not None:
-        yield model, found
-        return
-    async with _built(store_url) as built:
-        yield model, await EngineStore(built=built).find(model.name, digest)
-
-
-@asynccontextmanager
-async def _built(store_url: str | None) -> AsyncIterator[Built]:
-    from serving.engine_store import built
-    from serving.settings import load_settings
-    from serving.store.open import open_store
-
-    store = await open_store(store_url or load_settings().store, probe=False)
-    try:
-        yield built(store)
-    finally:
-        await store.close()
-
-
-async def _list(name: str, store_url: str | None) -> tuple[list[dict[str, Any]], Found]:
-    from engines.errors import EngineError
-
-    rows = []
-    async with opened(name, store_url) as (_, found):
-        for entry in found.manifest.engines:
-            problem = None
-            try:
-                await found.read(entry)
-            except EngineError as error:
-                problem = str(error)
-            rows.append(_row(entry, problem))
-    return rows, found
-
-
-def _row(entry: EngineEntry, problem: str | None) -> dict[str, Any]:
-    return {
-        "component": entry.component,
-        "key": entry.key,
-        "runtime": entry.spec.runtime,
-        "precision": entry.spec.precision,
-        "device": entry.spec.device,
-        "size": entry.size,
-        "parity": entry.parity,
-        "intact": problem is None,
-        "problem": problem,
-    }
-
-
-def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for column in ("component", "runtime", "MB", "parity", "key", "digest"):
-        table.add_column(column, justify="right" if column in ("MB", "parity") else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            row["component"],
-            f"{row['runtime']} {row['device']}",
-            f"{row['size'] / 1e6:.2f}",
-            f"{row['parity']:.1e}",
-            row["key"][:12],
-            "intact" if row["intact"] else "[red]NOT INTACT[/red]",
-        )
-    Console().print(table)
-    for row in rows:
-        if row["problem"]:
-            typer.echo(f"error: {row['problem']}", err=True)
-
-
 async def _build(
     name: str, into: str, store_url: str | None, weights: Path | None, runtime_name: str | None, *, quiet: bool
 ) -> tuple[Manifest, bool]:
@@ -229,24 +116,19 @@ async def _build(
 
     from engines import models
     from engines.building import build as builder
+    from engines.claims import Claims
     from engines.errors import EngineNotBuilt
+    from engines.manifest import missing_message
     from engines.runtimes.registry import SHIPPED
     from engines.store import Prebuilt
-    from serving.errors import FailedPrecondition
 
     model = models.find(name)
     runtime = SHIPPED.find(runtime_name) if runtime_name else SHIPPED.default()
-    if into == "store":
-        try:
-            async with opened(name, store_url) as (_, found):
-                if found.manifest.runtime != runtime.name:
-                    raise FailedPrecondition(
-                        f"engines of {model.name} for {found.manifest.runtime} are there already ({found.layer.name}), "
-                        f"and come before any for {runtime.name}: replace them with --into prebuilt"
-                    )
-                return found.manifest, False
-        except EngineNotBuilt:
-            pass  # so there is something to build
+    if into == "store" and (there := await _there(name, store_url, runtime.name)):
+        return there, False
+    digest = models.digest_of_weights(model.weights)
+    if into == "store" and digest is None:
+        raise EngineNotBuilt(missing_message(model.name, "weights"))
     columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
         task = bar.add_task("starting")
@@ -254,12 +136,41 @@ async def _build(
         def show(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        if into == "prebuilt":
-            return await builder.build(
-                model, Prebuilt(model.prebuilt), weights=weights, runtime=runtime, progress=show
-            ), True
-        async with _built(store_url) as built:
-            return await builder.build(model, built, weights=weights, runtime=runtime, progress=show), True
+        def wait(other: Waiting) -> None:
+            bar.update(task, description=f"{other.holder} builds them: {other.doing}")
+
+        if digest is None or into == "prebuilt":
+            prebuilt = Prebuilt(model.prebuilt)
+            return await builder.build(model, prebuilt, weights=weights, runtime=runtime, progress=show), True
+        async with (
+            opened_built(store_url, key=own_key()) as built,
+            Claims(built.objects).turn(model.name, digest, wait) as claim,
+        ):
+            if there := await _there(name, store_url, runtime.name):  # of the builder that was waited for
+                return there, False
+
+            def tell(what: str, done: int, total: int) -> None:
+                claim.doing = f"{what} ({done} of {total})"
+                show(what, done, total)
+
+            return await builder.build(model, built, weights=weights, runtime=runtime, progress=tell), True
+
+
+async def _there(name: str, store_url: str | None, runtime: str) -> Manifest | None:
+    """The engines, if they are built. Raises `FailedPrecondition` when they are another runtime's."""
+    from engines.errors import EngineNotBuilt
+    from serving.errors import FailedPrecondition
+
+    try:
+        async with opened(name, store_url) as (model, found):
+            if found.manifest.runtime != runtime:
+                raise FailedPrecondition(
+                    f"engines of {model.name} for {found.manifest.runtime} are there already ({found.layer.name}), "
+                    f"and come before any for {runtime}: replace them with --into prebuilt"
+                )
+            return found.manifest
+    except EngineNotBuilt:
+        return None  # so there is something to build
 
 
 async def _verify(name: str, store_url: str | None) -> tuple[Parity, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serving.cli.engines import ModelName, Output, StoreUrl, clear_errors, opened
+from serving.cli.engine_access import ModelName, Output, StoreUrl, clear_errors, opened
 
 if TYPE_CHECKING:
     from engines.families.base import Range

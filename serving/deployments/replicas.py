@@ -66,6 +66,7 @@ class _Replica:
         self._loaded = await load(
             settings.model,
             store,
+            settings.engines.trusted_keys,
             threads=settings.stages.engine_threads,
             components=models.family(settings.model).uses[call],
             metrics=self.metrics,

@@ -72,10 +72,10 @@ async def catalog_of(settings: Settings, store: Store) -> Catalog:
     from engines import models
     from serving import engine_store
 
-    found = [
-        ServedModel(model.family.capabilities, (await engine_store.find(model, store)).manifest.digest)
-        for model in models.all_models()
-    ]
+    found = []
+    for model in models.all_models():
+        engines = await engine_store.find(model, store, settings.engines.trusted_keys)
+        found.append(ServedModel(model.family.capabilities, engines.manifest.digest))
     return Catalog(found, default=settings.model)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,12 @@ class Loaded:
         return Blobs(self.store, tenant)
 
 
-async def load(model: str, store: Store, *, threads: int, components: Sequence[str], metrics: Recorder) -> Loaded:
-    """Load the engines that a stage needs, their digests checked. Raises `EngineMissing`, which says what to do."""
-    session = await engine_store.load(model, store, threads=threads, components=components)
+async def load(
+    model: str, store: Store, trusted: Path, *, threads: int, components: Sequence[str], metrics: Recorder
+) -> Loaded:
+    """Load the engines that a stage needs, their digests checked; see `engine_store.load`.
+
+    Raises `EngineMissing`, which says what to do.
+    """
+    session = await engine_store.load(model, store, trusted, threads=threads, components=components)
     return Loaded(session, store, metrics)

@@ -1,0 +1,108 @@
+"""What engines need of an object store, and where they lie in it. Strings and a protocol, nothing else.
+
+    engines/<model>/<weights digest>/                               a set: the engines of a model
+        manifest-<format>.json                                      published last: engines without it do not exist
+        signatures/<sha256 of the manifest>-<id of the key>         64 bytes, written before the manifest
+        building                                                    who builds it now (`claims.py`)
+    engines/blobs/<sha256>                                          an engine's bytes; sets may share them
+
+`store.py` reads and writes there, `serving/engine_store.py` has `Objects` over Longtake's own store.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Final, NamedTuple, Protocol
+
+from engines.key import digest_of
+
+ENGINES: Final = "engines/"
+BLOBS: Final = "engines/blobs/"
+FORMAT: Final = 1
+"""Of manifests."""
+_OF_A_SET: Final = re.compile(r"manifest-[0-9]+\.json|signatures/[0-9a-f]{64}-[0-9a-f]{16}|building")
+_SET: Final = re.compile(r"engines/(?P<model>[A-Za-z0-9._-]+)/(?P<weights>[A-Za-z0-9._-]+)/(?P<name>.+)")
+
+
+class HasData(Protocol):
+    """An object as it was at one moment."""
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes."""
+
+    @property
+    def version(self) -> str:
+        """What `replace` must name."""
+
+
+class Objects(Protocol):
+    """An object store. What is away for now raises the store's own error."""
+
+    async def get(self, key: str) -> HasData | None:
+        """The object, or None."""
+
+    async def get_range(self, key: str, start: int, length: int) -> bytes | None:
+        """`length` bytes from `start`, fewer at the end of the object; None without an object."""
+
+    async def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Create the object; False when it is there already."""
+
+    async def replace(self, key: str, data: bytes, expected: str) -> bool:
+        """Replace it if its version is `expected`; False when it is not."""
+
+    async def keep(self, key: str, data: bytes) -> None:
+        """Put what is named by its digest, there already or not; no collection takes it for the next minutes."""
+
+    def keys(self, prefix: str) -> AsyncIterator[str]:
+        """Keys that begin so."""
+
+
+class SetKey(NamedTuple):
+    """A key below a set's folder, taken apart."""
+
+    model: str
+    weights_digest: str
+    name: str
+
+    @property
+    def known(self) -> bool:
+        """Whether this version, or the next one's manifest, has such a name."""
+        return _OF_A_SET.fullmatch(self.name) is not None
+
+
+def read_set_key(key: str) -> SetKey | None:
+    """None for what is not below a set's folder."""
+    found = _SET.fullmatch(key)
+    return None if found is None or key.startswith(BLOBS) else SetKey(**found.groupdict())
+
+
+def set_folder(model: str, weights_digest: str) -> str:
+    """Begins every key of a set."""
+    return f"{ENGINES}{model}/{weights_digest}/"
+
+
+def manifest_key(model: str, weights_digest: str) -> str:
+    """The set's manifest."""
+    return f"{set_folder(model, weights_digest)}manifest-{FORMAT}.json"
+
+
+def claim_key(model: str, weights_digest: str) -> str:
+    """Who builds the set."""
+    return f"{set_folder(model, weights_digest)}building"
+
+
+def signatures_of(model: str, weights_digest: str) -> str:
+    """Begins every signature of a set."""
+    return f"{set_folder(model, weights_digest)}signatures/"
+
+
+def signature_key(model: str, weights_digest: str, manifest: bytes, key_id: str) -> str:
+    """A signature over these bytes by this key."""
+    return f"{signatures_of(model, weights_digest)}{digest_of(manifest)}-{key_id}"
+
+
+def blob_key(sha256: str) -> str:
+    """An engine's bytes."""
+    return f"{BLOBS}{sha256}"

@@ -1,0 +1,72 @@
+"""The signatures of a set of engines: written with it, and checked before its manifest is read.
+
+`store.py` calls it. A set is loaded when somebody who is trusted here signed exactly these bytes of its manifest. Other
+signatures beside that one do no harm: keys change one after the other (docs/engines.md).
+"""
+
+from __future__ import annotations
+
+from engines import objects as layout
+from engines.errors import EngineCorrupt, EngineUntrusted
+from engines.key import digest_of
+from engines.objects import Objects
+from engines.signing import PublicKey, SigningKey
+from engines.trust import TrustedKeys
+
+
+class Signatures:
+    """Of the sets in one object store."""
+
+    def __init__(self, objects: Objects, trusted: TrustedKeys) -> None:
+        self._objects = objects
+        self.trusted = trusted
+
+    async def add(self, model: str, weights_digest: str, manifest: bytes, key: SigningKey) -> bool:
+        """Sign these bytes; False when this key has signed them already."""
+        where = layout.signature_key(model, weights_digest, manifest, key.public.id)
+        return await self._objects.put_if_absent(where, key.sign(manifest))
+
+    async def signer(self, model: str, weights_digest: str, manifest: bytes) -> PublicKey:
+        """Who is trusted here and signed these bytes. Raises `EngineUntrusted`, which says what is wrong with it."""
+        keys, wrong = self.trusted.read(), []
+        for key in keys:
+            where = layout.signature_key(model, weights_digest, manifest, key.id)
+            found = await self._objects.get_range(where, 0, 1024)
+            if found is not None and key.signed(manifest, found):
+                return key
+            if found is not None:
+                wrong.append(key.id)
+        folder = layout.set_folder(model, weights_digest)
+        raise EngineUntrusted(f"{folder}: {await self._reason(model, weights_digest, manifest, wrong)}")
+
+    async def _reason(self, model: str, weights_digest: str, manifest: bytes, wrong: list[str]) -> str:
+        if wrong:
+            return f"the signature of {', '.join(wrong)} is not over this manifest: {_again(model)}"
+        prefix = layout.signatures_of(model, weights_digest)
+        found = [key.removeprefix(prefix).partition("-") async for key in self._objects.keys(prefix)]
+        signers = sorted({signer for digest, _, signer in found if digest == digest_of(manifest)})
+        if signers:
+            return (
+                f"signed by {', '.join(signers)}, and {self.trusted.path} trusts no such key: have the signer run "
+                "`longtake engines trust ls`, and give his line to `longtake engines trust add`"
+            )
+        if found:
+            return (
+                f"the manifest is not the one that {', '.join(sorted({signer for _, _, signer in found}))} signed: "
+                f"it was changed. {_again(model)}"
+            )
+        return (
+            "the engines are not signed (the version before did not sign). If you built them and nobody else writes to "
+            f"this store: `longtake engines sign --model {model}`. Else {_again(model)}"
+        )
+
+    async def check_names(self, model: str, weights_digest: str) -> None:
+        """Raise `EngineCorrupt` when the set's folder holds what no version of Longtake puts there."""
+        async for key in self._objects.keys(layout.set_folder(model, weights_digest)):
+            found = layout.read_set_key(key)
+            if found is None or not found.known:
+                raise EngineCorrupt(f"{key}: not in the manifest of its engines: find out whose it is, and remove it")
+
+
+def _again(model: str) -> str:
+    return f"remove them with `longtake engines rm --model {model}`, and build them again"

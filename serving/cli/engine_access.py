@@ -1,0 +1,103 @@
+"""What the commands of `longtake engines` and `longtake models` share: options, ways out, and the engines they are of.
+
+Exit codes: 0 ok, 1 an engine is corrupt, not signed by anybody trusted, or does not compute what its model does, 2 a
+setting or an installed package is wrong, 3 there are no engines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from engines.models import Model
+    from engines.signing import SigningKey
+    from engines.store import Built, Found
+    from engines.trust import TrustedKeys
+
+ModelName = Annotated[str, typer.Option("--model", "-m", help="Name or alias of the model.")]
+StoreUrl = Annotated[
+    str | None,
+    typer.Option("--store", help="A store with engines built there; default: the setting `store`.", show_default=False),
+]
+Output = Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="`text` or `json`.")]
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn what is wrong into one line and an exit code."""
+    from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit, EngineUntrusted
+    from serving.errors import LongtakeError
+
+    try:
+        yield
+    except EngineNotBuilt as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(3) from error
+    except (EngineCorrupt, EngineUnfit, EngineUntrusted) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    except (LongtakeError, ValueError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+@asynccontextmanager
+async def opened(name: str, store_url: str | None) -> AsyncIterator[tuple[Model, Found]]:
+    """A model and its engines. The store is opened only if named, or if the package has none for its weights."""
+    from engines import models
+    from engines.errors import EngineNotBuilt
+    from engines.store import EngineStore
+
+    model = models.find(name)
+    digest = model.weights_digest()
+    found = None
+    if store_url is None:
+        try:
+            found = await model.package_store().find(model.name, digest)
+        except EngineNotBuilt:
+            found = None  # not in the package: look in the store of the settings
+    if found is not None:
+        yield model, found
+        return
+    async with opened_built(store_url) as built:
+        yield model, await EngineStore(built=built).find(model.name, digest)
+
+
+@asynccontextmanager
+async def opened_built(store_url: str | None, *, key: SigningKey | None = None) -> AsyncIterator[Built]:
+    """The engines of a store; `key` signs those that are published."""
+    from serving.engine_store import built
+    from serving.settings import load_settings
+    from serving.store.open import open_store
+
+    settings = load_settings()
+    store = await open_store(store_url or settings.store, probe=False)
+    try:
+        yield built(store, settings.engines.trusted_keys, key=key)
+    finally:
+        await store.close()
+
+
+def trusted_keys() -> TrustedKeys:
+    """The file that the settings name."""
+    from engines.trust import TrustedKeys
+    from serving.settings import load_settings
+
+    return TrustedKeys(load_settings().engines.trusted_keys)
+
+
+def own_key() -> SigningKey:
+    """The key that the settings name; made, trusted here and told of if there is none."""
+    from engines import trust
+    from serving.settings import load_settings
+
+    path = load_settings().engines.signing_key.expanduser()
+    new = not path.exists()
+    key = trust.own_key(path, trusted_keys())
+    if new:
+        typer.echo(f"made the key {path}; on other machines: longtake engines trust add '{key.public}'", err=True)
+    return key

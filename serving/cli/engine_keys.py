@@ -1,0 +1,148 @@
+"""`longtake engines keygen`, `sign` and `trust`: who may make the engines that are loaded here.
+
+Engines of the package need none of it. Needs no running server; servers read the file of trusted keys when they load
+engines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serving.cli.engine_access import ModelName, Output, StoreUrl, clear_errors, opened_built, own_key, trusted_keys
+
+if TYPE_CHECKING:
+    from engines.manifest import Manifest
+    from engines.signing import PublicKey, SigningKey
+
+trust = typer.Typer(
+    name="trust",
+    help="Say whose engines are loaded on this machine from a store. Each machine that serves has such a list.",
+    no_args_is_help=True,
+)
+KeyFile = Annotated[
+    Path | None, typer.Option("--key", help="The key's file; default: `engines.signing_key`.", show_default=False)
+]
+
+
+def keygen(
+    key: KeyFile = None,
+    name: Annotated[str, typer.Option(help="What people call it.", show_default="this machine's name")] = "",
+    output: Output = "text",
+) -> None:
+    """Make a key that signs engines, and trust it on this machine. Prints what other machines need to trust it.
+
+    The first build into a store does the same. Example: longtake engines keygen --key ~/keys/2027.pem
+    """
+    from engines.errors import EngineUntrusted
+    from engines.trust import make_key
+    from serving.settings import load_settings
+
+    with clear_errors():
+        path = (key or load_settings().engines.signing_key).expanduser()
+        try:
+            made = make_key(path, name)
+        except FileExistsError as error:
+            raise EngineUntrusted(
+                f"{path} is there already, and keys are not overwritten: name another --key"
+            ) from error
+        trusted = trusted_keys()
+        trusted.add(made.public)
+    if output == "json":
+        typer.echo(json.dumps({**_row(made.public), "key": str(path), "trusted_by": str(trusted.path)}))
+        return
+    typer.echo(str(made.public))
+    typer.echo(
+        f"{path} is key {made.public.id}, trusted here. On other machines: longtake engines trust add '…'", err=True
+    )
+
+
+def sign(model: ModelName = "sprite", store: StoreUrl = None, key: KeyFile = None, output: Output = "text") -> None:
+    """Sign the engines of a model that lie in a store, after each one's digest was checked.
+
+    For engines of a version that did not sign, and to change keys. You answer for what you sign: it is run by all who
+    trust your key.
+    """
+    from engines import trust as files
+    from engines.errors import EngineUntrusted
+
+    with clear_errors():
+        with_key = own_key() if key is None else files.load_key(key)
+        if with_key is None:
+            raise EngineUntrusted(f"{key} is not there: `longtake engines keygen --key {key}` makes it")
+        manifest, new = asyncio.run(_sign(model, store, with_key))
+    if output == "json":
+        typer.echo(json.dumps({"model": manifest.model, "signer": with_key.public.id, "new": new}))
+        return
+    what = f"{manifest.model}: {len(manifest.engines)} engines"
+    typer.echo(f"{what}, {'signed' if new else 'signed before'} by {with_key.public.id}")
+
+
+async def _sign(name: str, store_url: str | None, key: SigningKey) -> tuple[Manifest, bool]:
+    from engines import models
+    from engines.errors import EngineNotBuilt
+    from engines.manifest import missing_message
+
+    model = models.find(name)
+    weights = model.weights_digest() or ""
+    async with opened_built(store_url) as built:
+        data = await built.manifest_bytes(model.name, weights)
+        if data is None:
+            raise EngineNotBuilt(f"{missing_message(model.name, 'engines')} (the package's own need no signature)")
+        manifest = built.parse(model.name, weights, data)
+        for entry in manifest.engines:
+            await built.read(entry)
+        return manifest, await built.signatures.add(model.name, weights, data, key)
+
+
+@trust.command()
+def add(
+    key: Annotated[str, typer.Argument(help="A line like `ed25519 <base64> <name>`, in quotes; or a file of such.")],
+) -> None:
+    """Load engines that this key signed, from now on.
+
+    `longtake engines trust ls` on the machine that builds prints the line. Compare the id with its owner.
+    """
+    from engines.signing import PublicKey
+
+    with clear_errors():
+        trusted, file = trusted_keys(), Path(key).expanduser()
+        lines = file.read_text().splitlines() if not key.startswith("ed25519 ") and file.is_file() else [key]
+        for line in filter(None, (line.partition("#")[0].strip() for line in lines)):
+            found = PublicKey.parse(line)
+            new = trusted.add(found)
+            typer.echo(f"{found.id}  {found.name or '-'}  {'trusted now' if new else 'was trusted'} ({trusted.path})")
+
+
+@trust.command("ls")
+def list_trusted(output: Output = "text") -> None:
+    """List the keys that are trusted here: short id, and the line that another machine needs."""
+    with clear_errors():
+        trusted = trusted_keys()
+        keys = trusted.read()
+    if output == "json":
+        typer.echo(json.dumps([_row(key) for key in keys]))
+        return
+    for key in keys:
+        typer.echo(f"{key.id}  {key}")
+    if not keys:
+        typer.echo(f"{trusted.path} trusts nobody: engines of the package alone are loaded", err=True)
+
+
+@trust.command("rm")
+def remove(key_id: Annotated[str, typer.Argument(help="The id that `trust ls` shows, or its beginning.")]) -> None:
+    """Trust a key no more: what it alone signed is refused the next time that engines are loaded.
+
+    Replicas that have loaded them run on: start them again.
+    """
+    with clear_errors():
+        gone = trusted_keys().remove(key_id)
+    typer.echo(f"{gone.id} is not trusted any more; replicas that run have its engines until they are started again")
+
+
+def _row(key: PublicKey) -> dict[str, str]:
+    return {"id": key.id, "name": key.name, "public": str(key)}
