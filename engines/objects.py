@@ -22,7 +22,7 @@ BLOBS: Final = "engines/blobs/"
 FORMAT: Final = 1
 """Of manifests."""
 _OF_A_SET: Final = re.compile(r"manifest-[0-9]+\.json|signatures/[0-9a-f]{64}-[0-9a-f]{16}|building")
-_SET: Final = re.compile(r"engines/(?P<model>[A-Za-z0-9._-]+)/(?P<weights>[A-Za-z0-9._-]+)/(?P<name>.+)")
+_SET: Final = re.compile(r"engines/(?P<model>[A-Za-z0-9._-]+)/(?P<weights_digest>[A-Za-z0-9._-]+)/(?P<name>.+)")
 
 
 class HasData(Protocol):

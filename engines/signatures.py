@@ -1,7 +1,7 @@
 """The signatures of a set of engines: written with it, and checked before its manifest is read.
 
 `store.py` calls it. A set is loaded when somebody who is trusted here signed exactly these bytes of its manifest. Other
-signatures beside that one do no harm: keys change one after the other (docs/engines.md).
+signatures beside that one do no harm, so keys can change one after the other.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ class Built:
         return found
 
     async def remove(self, model: str, weights_digest: str) -> bool:
-        """Engines that do not exist from now on; False where there are none. The collector takes their bytes.
+        """Engines that do not exist from now on; False where there are none. Their bytes stay.
 
         There is no conditional delete: a tombstone takes the manifest's place, until engines are published again.
         """

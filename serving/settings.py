@@ -85,7 +85,7 @@ class Video(Frozen):
 
 
 class Engines(Frozen):
-    """Whose engines are loaded from a store. The package's own need no key. See [engines.md](engines.md)."""
+    """Whose engines are loaded from a store. The package's own need no key."""
 
     trusted_keys: Path = Field(
         default_factory=lambda: Path.home() / ".longtake" / "engine-keys" / "trusted",

@@ -118,13 +118,13 @@ def remove(
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Also the engines that a start would load.")] = False,
 ) -> None:
-    """Remove a model's engines from a store. The collector (`longtake gc`) deletes their bytes when they are old enough.
+    """Remove a model's engines from a store. They are loaded no more; their bytes stay.
 
     Example: longtake engines rm --model sprite --weights 3fa91c
     """
     with clear_errors():
         digest = asyncio.run(_remove(model, store, weights, force=force))
-    typer.echo(f"removed the engines of {model}, weights {digest[:12]}; `longtake gc` deletes their bytes")
+    typer.echo(f"removed the engines of {model}, weights {digest[:12]}; their bytes stay under engines/blobs")
 
 
 async def _describe(name: str, store_url: str | None) -> dict[str, Any]:

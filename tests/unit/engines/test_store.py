@@ -11,7 +11,8 @@ import pytest
 from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit
 from engines.manifest import Manifest
 from engines.store import Built, EngineStore, Prebuilt
-from serving.errors import NotFound
+from engines.trust import TrustedKeys, own_key
+from serving.engine_store import EngineObjects
 from serving.store.directory import DirectoryStore
 
 Make = Callable[..., Manifest]
@@ -31,8 +32,14 @@ def objects(tmp_path: Path) -> DirectoryStore:
 
 
 @pytest.fixture
-def built(objects: DirectoryStore) -> Built:
-    return Built(objects, absent=NotFound)
+def built(objects: DirectoryStore, tmp_path: Path) -> Built:
+    return builder(objects, tmp_path / "alice")
+
+
+def builder(objects: DirectoryStore, home: Path) -> Built:
+    """What a machine of its own sees, whose key signs and is trusted there."""
+    trusted = TrustedKeys(home / "trusted")
+    return Built(EngineObjects(objects), trusted, key=own_key(home / "key.pem", trusted))
 
 
 def test_prebuilt_engines_are_found_and_read(prebuilt: Prebuilt, make_manifest: Make, make_graph: Graph) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engines import models
+from engines.trust import TrustedKeys, own_key
 from serving import engine_store
 from serving.errors import EngineMissing, SettingsError
 from serving.store.base import Store
@@ -26,43 +27,50 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
+def trusted(tmp_path: Path) -> Path:
+    """A file of trusted keys, of which there are none yet."""
+    return tmp_path / "trusted"
+
+
+@pytest.fixture
 def copy(tmp_path: Path) -> models.Model:
     """The shipped model, its engines in a folder that a test may damage."""
     shutil.copytree(models.find("sprite").prebuilt, tmp_path / "prebuilt")
     return replace(models.find("sprite"), prebuilt=tmp_path / "prebuilt")
 
 
-async def test_a_model_is_checked_by_name_or_alias(store: Store) -> None:
+async def test_a_model_is_checked_by_name_or_alias(store: Store, trusted: Path) -> None:
     for name in ("sprite-1", "sprite"):
-        assert (await engine_store.check(name, store)).manifest.digest == models.find("sprite").digest()
+        assert (await engine_store.check(name, store, trusted)).manifest.digest == models.find("sprite").digest()
 
 
 async def test_engines_that_were_built_into_the_store_are_found_where_the_package_has_none(
-    store: Store, copy: models.Model
+    store: Store, copy: models.Model, trusted: Path
 ) -> None:
-    found = await engine_store.find(copy, store)
+    found = await engine_store.find(copy, store, trusted)
+    key = own_key(trusted.with_name("key.pem"), TrustedKeys(trusted))
     blobs = {entry.component: await found.read(entry) for entry in found.manifest.engines}
     bare = replace(copy, prebuilt=copy.prebuilt / "none")
     with pytest.raises(EngineMissing, match="longtake engines build --model sprite-1"):
-        await engine_store.find(bare, store)
-    await engine_store.built(store).publish(found.manifest, blobs)
-    assert (await engine_store.find(bare, store)).layer.name == "built"
+        await engine_store.find(bare, store, trusted)
+    await engine_store.built(store, trusted, key=key).publish(found.manifest, blobs)
+    assert (await engine_store.find(bare, store, trusted)).layer.name == "built"
 
 
 async def test_a_damaged_engine_is_found_by_the_check(
-    store: Store, copy: models.Model, monkeypatch: pytest.MonkeyPatch
+    store: Store, copy: models.Model, trusted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (copy.prebuilt / "dit.onnx").write_bytes(b"not an engine")
     monkeypatch.setattr(models, "find", lambda _: copy)
     with pytest.raises(EngineMissing, match=r"dit\.onnx"):
-        await engine_store.check("sprite", store)
+        await engine_store.check("sprite", store, trusted)
 
 
-async def test_a_model_that_is_not_known_is_a_wrong_setting(store: Store) -> None:
+async def test_a_model_that_is_not_known_is_a_wrong_setting(store: Store, trusted: Path) -> None:
     with pytest.raises(SettingsError, match=r"setting `model`.*there is sprite-1"):
-        await engine_store.load("giant", store, threads=1)
+        await engine_store.load("giant", store, trusted, threads=1)
 
 
-async def test_only_what_is_asked_for_is_loaded(store: Store) -> None:
-    with await engine_store.load("sprite", store, threads=1, components=["text_encoder"]) as session:
+async def test_only_what_is_asked_for_is_loaded(store: Store, trusted: Path) -> None:
+    with await engine_store.load("sprite", store, trusted, threads=1, components=["text_encoder"]) as session:
         assert list(session.runners) == ["text_encoder"]
