@@ -180,6 +180,10 @@ class Manifest:
                 raise EngineCorrupt(
                     f"{where}: the key of {entry.component} is not that of its spec: build the engines again"
                 )
+            if (entry.spec.model, entry.spec.weights_digest) != (manifest.model, manifest.weights_digest):
+                raise EngineCorrupt(
+                    f"{where}: {entry.component} is of another model or other weights: build the engines again"
+                )
         return manifest
 
 
@@ -196,8 +200,6 @@ def _check_names(manifest: Manifest, entry: EngineEntry, where: str) -> None:
         )
     if type(entry.size) is not int or entry.size < 0:
         raise EngineCorrupt(f"{where}: {entry.component} has {entry.size!r} bytes: build the engines again")
-    if (entry.spec.model, entry.spec.weights_digest) != (manifest.model, manifest.weights_digest):
-        raise EngineCorrupt(f"{where}: {entry.component} is of another model or other weights: build the engines again")
 
 
 def _entry(value: Mapping[str, Any]) -> EngineEntry:
