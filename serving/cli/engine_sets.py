@@ -296,7 +296,7 @@ def _print_table(title: str, columns: tuple[str, ...], rows: list[dict[str, Any]
 
     table = Table(title=title or None, title_justify="left")
     for column in columns:
-        table.add_column(column, justify="right" if column in _NUMBERS else "left", overflow="fold")
+        table.add_column(column, justify="right" if column in _NUMBERS else "left", no_wrap=True)
     for row in rows:
         cells = []
         for column in columns:
@@ -309,4 +309,6 @@ def _print_table(title: str, columns: tuple[str, ...], rows: list[dict[str, Any]
                 value = f"{value} {row['device']}"
             cells.append(str(value))
         table.add_row(*cells)
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, 150)  # a digest that is cut short names nothing
+    console.print(table)
