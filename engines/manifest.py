@@ -172,7 +172,7 @@ class Manifest:
         if len({entry.component for entry in manifest.engines}) != len(manifest.engines):
             raise EngineCorrupt(f"{where}: two engines of one component: build the engines again")
         for entry in manifest.engines:
-            _check_names(manifest, entry, where)
+            _check_names(entry, where)
             expected = keys.engine_key(
                 entry.spec, graph_digest=entry.graph_digest, runtime_version=entry.runtime_version
             )
@@ -192,7 +192,7 @@ def missing_message(model: str, what: str) -> str:
     return f"no {what} of model {model}: build it with `longtake engines build --model {model}`"
 
 
-def _check_names(manifest: Manifest, entry: EngineEntry, where: str) -> None:
+def _check_names(entry: EngineEntry, where: str) -> None:
     """Component and digest become names of files and objects: nothing in them may lead elsewhere."""
     if not _COMPONENT.fullmatch(entry.component) or not _DIGEST.fullmatch(entry.sha256):
         raise EngineCorrupt(
