@@ -19,12 +19,13 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from engines import objects as layout
 from engines.objects import Objects
 
 BEAT_S: Final = 5.0
+RECORD_BYTES: Final = 16 << 10
 SILENT_S: Final = 60.0
 """A claim that was seen unchanged for so long is a dead builder's. A compiler may keep a process from its beats for a
 while."""
@@ -44,6 +45,18 @@ class Waiting:
 
     holder: str
     doing: str
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A claim as it lies there. What is none is nobody's."""
+
+    nonce: str = ""
+    term: str = ""
+    """Of one turn of one builder."""
+    holder: str = ""
+    doing: str = ""
+    working: bool = False
 
 
 class Claims:
@@ -75,9 +88,9 @@ class Claims:
 
     async def builder(self, model: str, weights_digest: str) -> Waiting | None:
         """Who claims to build the set now, whether he lives or not; None for nobody."""
-        found = await self._objects.get(layout.claim_key(model, weights_digest))
-        record = _read(found.data) if found else {}
-        return Waiting(record["holder"], record["doing"]) if record.get("working") else None
+        found = await self._objects.get(layout.claim_key(model, weights_digest), limit=RECORD_BYTES)
+        record = _read(found.data) if found else _Record()
+        return Waiting(record.holder, record.doing) if record.working else None
 
     async def _take(self, key: str, claim: Claim, waiting: Callable[[Waiting], None]) -> str:
         """The term: as long as it stands in the record, the claim is ours."""
@@ -86,17 +99,17 @@ class Claims:
         now = asyncio.get_running_loop().time
         seen, since = "", now()
         while not await self._objects.put_if_absent(key, ours):
-            found = await self._objects.get(key)
+            found = await self._objects.get(key, limit=RECORD_BYTES)
             if found is None:
                 continue
             record = _read(found.data)
-            if record.get("nonce", "") != seen:
-                seen, since = record.get("nonce", ""), now()
-            if not record.get("working") or now() - since >= self._silent_s:
+            if record.nonce != seen:
+                seen, since = record.nonce, now()
+            if not record.working or now() - since >= self._silent_s:
                 if await self._objects.replace(key, ours, found.version):
                     break
                 continue
-            waiting(Waiting(record["holder"], record["doing"]))
+            waiting(Waiting(record.holder, record.doing))
             await asyncio.sleep(min(self._beat_s, self._silent_s) / 5)
         return term
 
@@ -108,18 +121,25 @@ class Claims:
 
     async def _change(self, key: str, claim: Claim, term: str, *, working: bool) -> None:
         """Nothing happens where another has taken the turn."""
-        found = await self._objects.get(key)
-        if found is not None and _read(found.data).get("term") == term:
+        found = await self._objects.get(key, limit=RECORD_BYTES)
+        if found is not None and _read(found.data).term == term:
             await self._objects.replace(key, _encode(claim, term, working=working), found.version)
 
 
-def _read(data: bytes) -> dict[str, Any]:
-    """The record; what is none is nobody's claim."""
+def _read(data: bytes) -> _Record:
     try:
-        record = json.loads(data)
-        return {"holder": "", "doing": "", **record} if isinstance(record, dict) else {}
-    except ValueError:
-        return {}
+        said = json.loads(data)
+    except (ValueError, RecursionError):
+        return _Record()
+    if not isinstance(said, dict):
+        return _Record()
+    nonce, term, holder, doing = (_printable(said.get(name, "")) for name in ("nonce", "term", "holder", "doing"))
+    return _Record(nonce, term, holder, doing, working=said.get("working") is True)
+
+
+def _printable(value: object) -> str:
+    """It is shown on terminals, and anybody who writes to the store may have said it."""
+    return "".join(letter for letter in str(value)[:80] if letter.isprintable())
 
 
 def _encode(claim: Claim, term: str, *, working: bool) -> bytes:

@@ -8,6 +8,7 @@ not exist.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from engines import key as keys
 from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnverified
 from engines.objects import FORMAT
-from engines.spec import EngineSpec
+from engines.spec import EngineSpec, text
 
 if TYPE_CHECKING:
     from engines.runtimes.base import Runtime
@@ -153,17 +154,17 @@ class Manifest:
         try:
             value = json.loads(data)
             if value["format"] != FORMAT:
-                raise EngineCorrupt(f"{where}: format {value['format']}; this version of longtake reads {FORMAT}")
+                raise EngineCorrupt(f"{where}: format {value['format']!r:.80}; this version of longtake reads {FORMAT}")
             manifest = cls(
-                model=value["model"],
-                weights_digest=value["weights_digest"],
+                model=text(value["model"]),
+                weights_digest=text(value["weights_digest"]),
                 engines=tuple(_entry(entry) for entry in value["engines"]),
-                runtime_versions=(str(value["runtime_versions"][0]), str(value["runtime_versions"][1])),
-                verified_with=value["verified_with"],
-                end_to_end=float(value["end_to_end"]),
+                runtime_versions=(text(value["runtime_versions"][0]), text(value["runtime_versions"][1])),
+                verified_with={text(name): text(said) for name, said in value["verified_with"].items()},
+                end_to_end=_number(value["end_to_end"]),
                 probes=tuple(_probe(probe) for probe in value["probes"]),
             )
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
             if isinstance(error, EngineCorrupt):
                 raise
             raise EngineCorrupt(f"{where}: not a manifest of engines ({error!r}): build the engines again") from error
@@ -203,11 +204,20 @@ def _check_names(entry: EngineEntry, where: str) -> None:
 
 
 def _entry(value: Mapping[str, Any]) -> EngineEntry:
-    return EngineEntry(**{**value, "spec": EngineSpec.from_json(value["spec"])})
+    names = {name: text(value[name]) for name in ("key", "graph_digest", "runtime_version", "sha256")}
+    spec = EngineSpec.from_json(value["spec"])
+    return EngineEntry(**names, spec=spec, size=value["size"], parity=_number(value["parity"]))
 
 
 def _probe(value: Mapping[str, Any]) -> Probe:
-    return Probe(**{**value, "values": {name: tuple(values) for name, values in value["values"].items()}})
+    values = {text(name): tuple(map(_number, numbers)) for name, numbers in value["values"].items()}
+    return Probe(text(value["component"]), text(value["case"]), int(value["seed"]), values)
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError(f"{value!r:.80} is no number")
+    return float(value)
 
 
 def _version(text: str) -> tuple[int, ...]:

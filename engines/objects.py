@@ -21,6 +21,8 @@ ENGINES: Final = "engines/"
 BLOBS: Final = "engines/blobs/"
 FORMAT: Final = 1
 """Of manifests."""
+MANIFEST_BYTES: Final = 64 << 20
+"""Of the largest manifest; what lies in a store is not believed to be small."""
 _OF_A_SET: Final = re.compile(r"manifest-[0-9]+\.json|signatures/[0-9a-f]{64}-[0-9a-f]{16}|building")
 _SET: Final = re.compile(r"engines/(?P<model>[A-Za-z0-9._-]+)/(?P<weights_digest>[A-Za-z0-9._-]+)/(?P<name>.+)")
 
@@ -40,8 +42,8 @@ class HasData(Protocol):
 class Objects(Protocol):
     """An object store. What is away for now raises the store's own error."""
 
-    async def get(self, key: str) -> HasData | None:
-        """The object, or None."""
+    async def get(self, key: str, *, limit: int) -> HasData | None:
+        """The object, or None. Raises `EngineCorrupt` for one of more than `limit` bytes, which is not read."""
 
     async def get_range(self, key: str, start: int, length: int) -> bytes | None:
         """`length` bytes from `start`, fewer at the end of the object; None without an object."""
@@ -106,3 +108,8 @@ def signature_key(model: str, weights_digest: str, manifest: bytes, key_id: str)
 def blob_key(sha256: str) -> str:
     """An engine's bytes."""
     return f"{BLOBS}{sha256}"
+
+
+def too_large(key: str, limit: int) -> str:
+    """What to tell of an object that nobody of us wrote."""
+    return f"{key}: more than {limit >> 10} KiB, and none of Longtake's: find out whose it is, and remove this object"

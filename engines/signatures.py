@@ -28,6 +28,12 @@ class Signatures:
 
     async def signer(self, model: str, weights_digest: str, manifest: bytes) -> PublicKey:
         """Who is trusted here and signed these bytes. Raises `EngineUntrusted`, which says what is wrong with it."""
+        folder, digest = layout.set_folder(model, weights_digest), digest_of(manifest)
+        if digest in self.trusted.refused():
+            raise EngineUntrusted(
+                f"{folder}: {self.trusted.path} refuses these engines, whoever signed them: build others, or "
+                f"`longtake engines trust rm {digest[:16]}`"
+            )
         keys, wrong = self.trusted.read(), []
         for key in keys:
             where = layout.signature_key(model, weights_digest, manifest, key.id)
@@ -36,7 +42,6 @@ class Signatures:
                 return key
             if found is not None:
                 wrong.append(key.id)
-        folder = layout.set_folder(model, weights_digest)
         raise EngineUntrusted(f"{folder}: {await self._reason(model, weights_digest, manifest, wrong)}")
 
     async def _reason(self, model: str, weights_digest: str, manifest: bytes, wrong: list[str]) -> str:
@@ -57,7 +62,7 @@ class Signatures:
             )
         return (
             "the engines are not signed (the version before did not sign). If you built them and nobody else writes to "
-            f"this store: `longtake engines sign --model {model}`. Else {_again(model)}"
+            f"this store: `longtake engines sign --adopt --model {model}`. Else {_again(model)}"
         )
 
     async def check_names(self, model: str, weights_digest: str) -> None:
@@ -65,7 +70,7 @@ class Signatures:
         async for key in self._objects.keys(layout.set_folder(model, weights_digest)):
             found = layout.read_set_key(key)
             if found is None or not found.known:
-                raise EngineCorrupt(f"{key}: not in the manifest of its engines: find out whose it is, and remove it")
+                raise EngineCorrupt(f"{key!r}: not in the manifest of its engines: find out whose it is, and remove it")
 
 
 def _again(model: str) -> str:

@@ -34,6 +34,10 @@ class PublicKey:
     name: str = field(default="", compare=False)
     """For people; nothing depends on it."""
 
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name!r}: a key's name is at most 80 of A-Z a-z 0-9 . _ @ - and spaces")
+
     @property
     def id(self) -> str:
         """Short name of the key: where its signatures lie, and what people compare."""
@@ -53,8 +57,6 @@ class PublicKey:
             raise ValueError(f"{text!r}: no base64; a key is `{SCHEME} <base64> <name>`") from error
         if scheme != SCHEME or len(raw) != _PUBLIC_BYTES:
             raise ValueError(f"{text!r} is no public key: `{SCHEME} <base64 of {_PUBLIC_BYTES} bytes> <name>`")
-        if not _NAME.fullmatch(name.strip()):
-            raise ValueError(f"{name!r}: a key's name is at most 80 of A-Z a-z 0-9 . _ @ - and spaces")
         return cls(raw, name.strip())
 
     def signed(self, manifest: bytes, signature: bytes) -> bool:

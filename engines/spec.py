@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 DType = Literal["float32", "int64"]
 """All that a component takes or gives: float32 values, int64 indices."""
@@ -73,7 +73,7 @@ class ComponentSpec:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`. Raises `KeyError`, `TypeError` or `ValueError` for anything else."""
         return cls(
-            name=value["name"],
+            name=text(value["name"]),
             inputs=tuple(_tensor_from_json(tensor) for tensor in value["inputs"]),
             outputs=tuple(_tensor_from_json(tensor) for tensor in value["outputs"]),
             spans={name: Span(*span) for name, span in value["spans"].items()},
@@ -112,7 +112,15 @@ class EngineSpec:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`. Raises `KeyError`, `TypeError` or `ValueError` for anything else."""
-        return cls(**{**value, "component": ComponentSpec.from_json(value["component"])})
+        names = {name: text(said) for name, said in value.items() if name != "component"}
+        return cls(**names, component=ComponentSpec.from_json(value["component"]))
+
+
+def text(value: object) -> str:
+    """A name in a manifest, which is shown to people. Raises `TypeError` for anything else."""
+    if not isinstance(value, str) or not value.isprintable():
+        raise TypeError(f"{value!r:.80} is no name")
+    return value
 
 
 def _tensor_to_json(tensor: TensorSpec) -> dict[str, Any]:
@@ -120,4 +128,6 @@ def _tensor_to_json(tensor: TensorSpec) -> dict[str, Any]:
 
 
 def _tensor_from_json(value: Mapping[str, Any]) -> TensorSpec:
-    return TensorSpec(value["name"], value["dtype"], tuple(value["dims"]))
+    if value["dtype"] not in get_args(DType) or not all(isinstance(dim, Dim) for dim in value["dims"]):
+        raise TypeError(f"{value!r:.200} is no tensor")
+    return TensorSpec(text(value["name"]), value["dtype"], tuple(value["dims"]))

@@ -27,7 +27,7 @@ from engines import objects as layout
 from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit, EngineUntrusted
 from engines.key import digest_of
 from engines.manifest import EngineEntry, Manifest, missing_message
-from engines.objects import Objects
+from engines.objects import MANIFEST_BYTES, Objects
 from engines.runtimes.registry import SHIPPED, Runtimes
 from engines.signatures import Signatures
 from engines.signing import PublicKey, SigningKey
@@ -36,11 +36,8 @@ from engines.trust import TrustedKeys
 _PARTIAL: Final = ".partial"
 _REMOVED: Final = b'{"format": 1, "removed": '
 LayerName = Literal["prebuilt", "built"]
-
-
-MANIFEST_BYTES: Final = 64 << 20
-"""Of the largest manifest; what lies in a store is not believed to be small."""
 CHUNK_BYTES: Final = 8 << 20
+"""Read at once of an engine."""
 
 
 class Prebuilt:
@@ -126,7 +123,7 @@ class Built:
         key = layout.manifest_key(model, weights_digest)
         data = await self.objects.get_range(key, 0, MANIFEST_BYTES + 1)
         if data is not None and len(data) > MANIFEST_BYTES:
-            raise EngineCorrupt(f"{key}: more than {MANIFEST_BYTES >> 20} MiB: no manifest: `longtake engines rm`")
+            raise EngineCorrupt(layout.too_large(key, MANIFEST_BYTES))
         return None if data is None or is_tombstone(data) else data
 
     async def signer(self, model: str, weights_digest: str, data: bytes) -> PublicKey:
@@ -141,7 +138,8 @@ class Built:
         found = Manifest.from_json(data, where=key)
         if (found.model, found.weights_digest) != (model, weights_digest):
             raise EngineCorrupt(
-                f"{key}: the manifest of {found.model}, weights {found.weights_digest[:12]}: move it back"
+                f"{key}: the manifest of {found.model}, weights {found.weights_digest[:12]}, in another's place: "
+                f"`longtake engines rm --model {model}` and build again"
             )
         return found
 
@@ -191,7 +189,7 @@ class Built:
         """Where there is none, or one that was removed."""
         if await self.objects.put_if_absent(key, data):
             return True
-        there = await self.objects.get(key)
+        there = await self.objects.get(key, limit=MANIFEST_BYTES)
         return there is not None and is_tombstone(there.data) and await self.objects.replace(key, data, there.version)
 
     async def sets(self) -> list[tuple[str, str]]:
@@ -203,16 +201,19 @@ class Built:
                 found.append((part.model, part.weights_digest))
         return found
 
-    async def remove(self, model: str, weights_digest: str) -> bool:
-        """Engines that do not exist from now on; False where there are none. Their bytes stay.
+    async def remove(self, model: str, weights_digest: str) -> str | None:
+        """Engines that do not exist from now on. The digest of their manifest; None where there is none.
 
-        There is no conditional delete: a tombstone takes the manifest's place, until engines are published again.
+        There is no conditional delete: a tombstone takes the manifest's place, until engines are published again. The
+        collector takes their bytes.
         """
         key = layout.manifest_key(model, weights_digest)
-        while (there := await self.objects.get(key)) is not None and not is_tombstone(there.data):
+        while (there := await self.objects.get(key, limit=MANIFEST_BYTES)) is not None:
+            if is_tombstone(there.data):
+                return None
             if await self.objects.replace(key, _tombstone(), there.version):
-                return True
-        return False
+                return digest_of(there.data)
+        return None
 
 
 @dataclass(frozen=True)
@@ -282,7 +283,8 @@ def _written(files: Mapping[Path, bytes]) -> Iterator[dict[Path, Path]]:
     partials = {path: path.with_name(f".{path.name}{_PARTIAL}") for path in files}
     try:
         for path, partial in partials.items():
-            with partial.open("wb") as file:
+            partial.unlink(missing_ok=True)
+            with partial.open("xb") as file:  # ours, wherever a link of that name would have led
                 file.write(files[path])
                 file.flush()
                 os.fsync(file.fileno())

@@ -1,7 +1,8 @@
 """Files of keys on this machine: the one that signs engines, and those whose engines are loaded.
 
     key        PKCS #8 in PEM, mode 0600; made at the first build into a store
-    trusted    a public key a line, `ed25519 <base64> <name>`; `#` begins a comment; removing a line ends the trust
+    trusted    a public key a line, `ed25519 <base64> <name>`; removing a line ends the trust. A line `refused <sha256
+               of a manifest>` refuses these engines, whoever signed them. `#` begins a comment
 
 A file that others could have read (a key) or changed (a list) is refused: what it says may not be its owner's word.
 `store.py` reads the list each time it looks for engines, the CLI writes both.
@@ -12,14 +13,19 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from engines.errors import EngineUntrusted
 from engines.signing import PublicKey, SigningKey
+
+_REFUSED: Final = "refused"
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class TrustedKeys:
@@ -30,37 +36,59 @@ class TrustedKeys:
 
     def read(self) -> tuple[PublicKey, ...]:
         """Who is trusted now. Raises `EngineUntrusted` for a file that others may write, or that cannot be read."""
-        text = _read(self.path, refused=0o022, what="may be changed by others", mend="chmod go-w")
-        return tuple(key for _, key in self._keys(text.decode(errors="replace") if text else ""))
+        return tuple(said for _, said in self._lines() if isinstance(said, PublicKey))
+
+    def refused(self) -> tuple[str, ...]:
+        """Digests of manifests that are refused here. Raises as `read`."""
+        return tuple(said for _, said in self._lines() if isinstance(said, str))
 
     def add(self, key: PublicKey) -> bool:
         """Trust it from now on; False where it is trusted already."""
+        return self._append(key)
+
+    def refuse(self, manifest_digest: str) -> bool:
+        """Load these engines no more, should they be put back; False where they are refused already.
+
+        Raises `ValueError` for what is no digest.
+        """
+        if not _DIGEST.fullmatch(manifest_digest):
+            raise ValueError(f"{manifest_digest!r} is no digest of a manifest: 64 of 0-9 a-f, as `engines rm` shows it")
+        return self._append(manifest_digest)
+
+    def remove(self, which: str) -> PublicKey | str:
+        """Take back a key or a refusal: its id or digest, or how that begins. Raises `EngineUntrusted` where not
+        exactly one is meant."""
         with self._locked():
-            if key in self.read():
+            known = {_id(said): said for _, said in self._lines()}
+            found = [name for name in known if which and name.startswith(which)]
+            if len(found) != 1:
+                there = ", ".join(name[:16] for name in known) or "nobody"
+                raise EngineUntrusted(f"{self.path}: {which!r} names {len(found)} lines of it; there is {there}")
+            gone = {number for number, said in self._lines() if _id(said) == found[0]}
+            left = [line for number, line in enumerate(self._text().splitlines()) if number not in gone]
+            _replace(self.path, "".join(f"{line}\n" for line in left), mode=0o644)
+        return known[found[0]]
+
+    def _append(self, new: PublicKey | str) -> bool:
+        with self._locked():
+            if new in [said for _, said in self._lines()]:
                 return False
-            text = self.path.read_text() if self.path.exists() else ""
-            _replace(self.path, f"{text.rstrip()}\n{key}\n".lstrip(), mode=0o644)
+            line = new if isinstance(new, PublicKey) else f"{_REFUSED} {new}"
+            _replace(self.path, f"{self._text().rstrip()}\n{line}\n".lstrip(), mode=0o644)
         return True
 
-    def remove(self, key_id: str) -> PublicKey:
-        """Trust it no more. Raises `EngineUntrusted` for an id that is not there once."""
-        with self._locked():
-            known = self.read()
-            found = [key for key in known if key_id and key.id.startswith(key_id)]
-            if len(found) != 1:
-                there = ", ".join(key.id for key in known) or "nobody"
-                raise EngineUntrusted(f"{self.path}: {len(found)} keys are {key_id!r}; trusted is {there}")
-            text = self.path.read_text()
-            gone = {number for number, key in self._keys(text) if key == found[0]}
-            left = [line for number, line in enumerate(text.splitlines()) if number not in gone]
-            _replace(self.path, "".join(f"{line}\n" for line in left), mode=0o644)
-        return found[0]
+    def _text(self) -> str:
+        data = _read(self.path, refused=0o022, what="may be changed by others", mend="chmod go-w")
+        return data.decode(errors="replace") if data else ""
 
-    def _keys(self, text: str) -> Iterator[tuple[int, PublicKey]]:
-        """By number of line."""
-        for number, line in enumerate(text.splitlines()):
+    def _lines(self) -> Iterator[tuple[int, PublicKey | str]]:
+        """By number of line: a key, or the digest of a manifest that is refused."""
+        for number, line in enumerate(self._text().splitlines()):
             said = line.partition("#")[0].strip()
-            if said:
+            word, _, digest = said.partition(" ")
+            if word == _REFUSED and _DIGEST.fullmatch(digest.strip()):
+                yield number, digest.strip()
+            elif said:
                 try:
                     yield number, PublicKey.parse(said)
                 except ValueError as error:
@@ -78,8 +106,8 @@ class TrustedKeys:
             os.close(folder)
 
 
-def make_key(path: Path, name: str = "") -> SigningKey:
-    """Make a key that only this user can read. Raises `FileExistsError`: a key is never overwritten."""
+def make_key(path: Path, trusted: TrustedKeys, name: str = "") -> SigningKey:
+    """Make a key that only this user can read, trusted here. Raises `FileExistsError`: a key is never overwritten."""
     path = path.expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     key = SigningKey.generate(name or key_name())
@@ -89,7 +117,12 @@ def make_key(path: Path, name: str = "") -> SigningKey:
             file.write(key.to_pem())
             file.flush()
             os.fsync(file.fileno())
-        os.link(partial, path)  # whole or not at all, and the first of two makers wins
+        trusted.add(key.public)  # first: whoever finds the key finds it trusted
+        try:
+            os.link(partial, path)  # whole or not at all, and the first of two makers wins
+        except OSError:
+            trusted.remove(key.public.id)
+            raise
     finally:
         Path(partial).unlink()
     return key
@@ -110,11 +143,10 @@ def own_key(path: Path, trusted: TrustedKeys) -> SigningKey:
     key = load_key(path)
     if key is None:
         try:
-            key = make_key(path)
+            return make_key(path, trusted)
         except FileExistsError:  # another build was faster
             return own_key(path, trusted)
-        trusted.add(key.public)
-    elif key.public not in trusted.read():
+    if key.public not in trusted.read():
         raise EngineUntrusted(
             f"{path} is key {key.public.id}, which is not trusted here: `longtake engines trust add '{key.public}'`"
         )
@@ -123,7 +155,11 @@ def own_key(path: Path, trusted: TrustedKeys) -> SigningKey:
 
 def key_name() -> str:
     """What keys of this machine are called."""
-    return platform.node()[:80]
+    return re.sub(r"[^A-Za-z0-9._-]", "-", platform.node())[:80]
+
+
+def _id(said: PublicKey | str) -> str:
+    return said.id if isinstance(said, PublicKey) else said
 
 
 def _read(path: Path, *, refused: int, what: str, mend: str) -> bytes | None:
@@ -145,9 +181,12 @@ def _read(path: Path, *, refused: int, what: str, mend: str) -> bytes | None:
 def _replace(path: Path, text: str, *, mode: int) -> None:
     """As a whole: a server never reads half of it."""
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".keys-")
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-        os.fchmod(file.fileno(), mode)
-    Path(partial).replace(path)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), mode)
+        Path(partial).replace(path)
+    finally:
+        Path(partial).unlink(missing_ok=True)

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engines import models
-from engines.errors import EngineError
+from engines.errors import EngineCorrupt, EngineError
+from engines.objects import too_large
 from engines.session import Session, open_found
 from engines.signing import SigningKey
 from engines.store import Built, EngineStore, Found, Prebuilt
@@ -27,7 +28,10 @@ class EngineObjects:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def get(self, key: str) -> Versioned | None:
+    async def get(self, key: str, *, limit: int) -> Versioned | None:
+        there = await self._store.stat(key)
+        if there is not None and there.size > limit:
+            raise EngineCorrupt(too_large(key, limit))
         try:
             return await self._store.get(key)
         except NotFound:

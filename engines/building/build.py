@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.util
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -69,9 +69,7 @@ async def build(
 
 def make(model: models.Model, weights: Path, runtime: Runtime, progress: Progress) -> tuple[Manifest, dict[str, bytes]]:
     """Export, lint, compile and verify. Returns the manifest and the engines' bytes by component."""
-    absent = missing_packages()
-    if absent:
-        raise EngineNotBuilt(f"building engines needs {', '.join(absent)}: {INSTALL}")
+    demand_packages()
     digest = models.digest_of_weights(weights)
     if digest is None:
         raise EngineNotBuilt(f"{weights}: no weights (*.safetensors) to build engines of {model.name} from")
@@ -113,30 +111,26 @@ def missing_packages() -> list[str]:
     return [name for name in PACKAGES if importlib.util.find_spec(name) is None]
 
 
+def demand_packages() -> None:
+    """Raise `EngineNotBuilt` unless they all are."""
+    absent = missing_packages()
+    if absent:
+        raise EngineNotBuilt(f"building engines needs {', '.join(absent)}: {INSTALL}")
+
+
 async def _in_thread(work: Callable[[], T]) -> T:
     """Meanwhile the builder's claim is beaten. In a thread that ends with the process: Ctrl-C waits for no compiler."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]  # there is one where there is no error
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()
 
     def run() -> None:
-        result, error = None, None
         try:
-            result = work()
-        except BaseException as failed:  # noqa: BLE001  (raised in the caller)
-            error = failed
-        with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
-            loop.call_soon_threadsafe(settle, result, error)
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001  (raised in the caller)
+            done.set_exception(error)
 
     threading.Thread(target=run, name="build", daemon=True).start()
-    return await done
+    return await asyncio.wrap_future(done)
 
 
 class _Steps:

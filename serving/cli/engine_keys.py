@@ -43,15 +43,13 @@ def keygen(
     from serving.settings import load_settings
 
     with clear_errors():
-        path = (key or load_settings().engines.signing_key).expanduser()
+        path, trusted = (key or load_settings().engines.signing_key).expanduser(), trusted_keys()
         try:
-            made = make_key(path, name)
+            made = make_key(path, trusted, name)
         except FileExistsError as error:
             raise EngineUntrusted(
                 f"{path} is there already, and keys are not overwritten: name another --key"
             ) from error
-        trusted = trusted_keys()
-        trusted.add(made.public)
     if output == "json":
         typer.echo(json.dumps({**_row(made.public), "key": str(path), "trusted_by": str(trusted.path)}))
         return
@@ -61,28 +59,32 @@ def keygen(
     )
 
 
-def sign(model: ModelName = "sprite", store: StoreUrl = None, key: KeyFile = None, output: Output = "text") -> None:
+def sign(
+    model: ModelName = "sprite",
+    store: StoreUrl = None,
+    key: KeyFile = None,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Also what nobody trusted here has signed.")] = False,
+    output: Output = "text",
+) -> None:
     """Sign the engines of a model that lie in a store, after each one's digest was checked.
 
-    For engines of a version that did not sign, and to change keys. You answer for what you sign: it is run by all who
-    trust your key.
+    To change keys: engines that a key signed which is trusted here get another signature. With --adopt also those that
+    a version of Longtake built which did not sign: whoever could write to the store may have made them, and all who
+    trust your key will run them.
     """
-    from engines import trust as files
-    from engines.errors import EngineUntrusted
-
     with clear_errors():
-        with_key = own_key() if key is None else files.load_key(key)
-        if with_key is None:
-            raise EngineUntrusted(f"{key} is not there: `longtake engines keygen --key {key}` makes it")
-        manifest, new = asyncio.run(_sign(model, store, with_key))
+        manifest, signer, new = asyncio.run(_sign(model, store, key, adopt=adopt))
     if output == "json":
-        typer.echo(json.dumps({"model": manifest.model, "signer": with_key.public.id, "new": new}))
+        typer.echo(json.dumps({"model": manifest.model, "signer": signer.id, "new": new}))
         return
     what = f"{manifest.model}: {len(manifest.engines)} engines"
-    typer.echo(f"{what}, {'signed' if new else 'signed before'} by {with_key.public.id}")
+    typer.echo(f"{what}, {'signed' if new else 'signed before'} by {signer.id}")
 
 
-async def _sign(name: str, store_url: str | None, key: SigningKey) -> tuple[Manifest, bool]:
+async def _sign(
+    name: str, store_url: str | None, key_file: Path | None, *, adopt: bool
+) -> tuple[Manifest, PublicKey, bool]:
+    """What was signed, by whom, and whether that is new. What is signed is what was checked, byte for byte."""
     from engines import models
     from engines.errors import EngineNotBuilt
     from engines.manifest import missing_message
@@ -93,10 +95,23 @@ async def _sign(name: str, store_url: str | None, key: SigningKey) -> tuple[Mani
         data = await built.manifest_bytes(model.name, weights)
         if data is None:
             raise EngineNotBuilt(f"{missing_message(model.name, 'engines')} (the package's own need no signature)")
+        if not adopt:
+            await built.signer(model.name, weights, data)
         manifest = built.parse(model.name, weights, data)
         for entry in manifest.engines:
             await built.read(entry)
-        return manifest, await built.signatures.add(model.name, weights, data, key)
+        key = own_key() if key_file is None else _key_of(key_file)
+        return manifest, key.public, await built.signatures.add(model.name, weights, data, key)
+
+
+def _key_of(file: Path) -> SigningKey:
+    from engines.errors import EngineUntrusted
+    from engines.trust import load_key
+
+    key = load_key(file)
+    if key is None:
+        raise EngineUntrusted(f"{file} is not there: `longtake engines keygen --key {file}` makes it")
+    return key
 
 
 @trust.command()
@@ -118,30 +133,45 @@ def add(
             typer.echo(f"{found.id}  {found.name or '-'}  {'trusted now' if new else 'was trusted'} ({trusted.path})")
 
 
+@trust.command()
+def refuse(
+    manifest: Annotated[str, typer.Argument(help="Digest of the engines' manifest, as `rm` and `explain` show it.")],
+) -> None:
+    """Refuse engines from now on, whoever signed them: what was removed from a store can be put back there."""
+    with clear_errors():
+        new = trusted_keys().refuse(manifest)
+    typer.echo(f"{manifest[:16]} {'is' if new else 'was'} refused; replicas that run it do so until they start again")
+
+
 @trust.command("ls")
 def list_trusted(output: Output = "text") -> None:
-    """List the keys that are trusted here: short id, and the line that another machine needs."""
+    """List the keys that are trusted here: short id, and the line that another machine needs. Then what is refused."""
     with clear_errors():
         trusted = trusted_keys()
-        keys = trusted.read()
+        keys, refused = trusted.read(), trusted.refused()
     if output == "json":
-        typer.echo(json.dumps([_row(key) for key in keys]))
+        typer.echo(json.dumps([*(_row(key) for key in keys), *({"refused": digest} for digest in refused)]))
         return
     for key in keys:
         typer.echo(f"{key.id}  {key}")
+    for digest in refused:
+        typer.echo(f"{digest[:16]}  refused {digest}")
     if not keys:
         typer.echo(f"{trusted.path} trusts nobody: engines of the package alone are loaded", err=True)
 
 
 @trust.command("rm")
-def remove(key_id: Annotated[str, typer.Argument(help="The id that `trust ls` shows, or its beginning.")]) -> None:
-    """Trust a key no more: what it alone signed is refused the next time that engines are loaded.
+def remove(which: Annotated[str, typer.Argument(help="What `trust ls` shows first, or its beginning.")]) -> None:
+    """Trust a key no more: what it alone signed is refused the next time that engines are loaded. Or refuse no more.
 
     Replicas that have loaded them run on: start them again.
     """
     with clear_errors():
-        gone = trusted_keys().remove(key_id)
-    typer.echo(f"{gone.id} is not trusted any more; replicas that run have its engines until they are started again")
+        gone = trusted_keys().remove(which)
+    if isinstance(gone, str):
+        typer.echo(f"{gone[:16]} is not refused any more")
+    else:
+        typer.echo(f"{gone.id} is not trusted any more; replicas that run have its engines until they start again")
 
 
 def _row(key: PublicKey) -> dict[str, str]:

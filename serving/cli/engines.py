@@ -26,9 +26,6 @@ app = typer.Typer(
     help="List, build, verify, sign and remove the compiled engines of a model.",
     no_args_is_help=True,
 )
-app.command("ls")(engine_sets.list_engines)
-app.command()(engine_sets.explain)
-
 Into = Annotated[
     Literal["store", "prebuilt"],
     typer.Option(help="Where to: Longtake's store, or (for maintainers) the package's own folder."),
@@ -44,7 +41,6 @@ RuntimeName = Annotated[
 ]
 
 
-@app.command()
 def build(
     model: ModelName = "sprite",
     into: Into = "store",
@@ -77,13 +73,6 @@ def build(
         typer.echo(f"{made.model}: its engines are there already; `longtake engines verify` checks them")
 
 
-app.command("rm")(engine_sets.remove)
-app.command()(engine_keys.keygen)
-app.command()(engine_keys.sign)
-app.add_typer(engine_keys.trust)
-
-
-@app.command()
 def verify(model: ModelName = "sprite", store: StoreUrl = None, output: Output = "text") -> None:
     """Check that the engines compute what the model does, on random inputs, by component and end to end.
 
@@ -105,6 +94,16 @@ def verify(model: ModelName = "sprite", store: StoreUrl = None, output: Output =
         typer.echo(f"error: {problem}", err=True)
     if problems:
         raise typer.Exit(1)
+
+
+app.command("ls")(engine_sets.list_engines)
+app.command()(engine_sets.explain)
+app.command()(build)
+app.command()(verify)
+app.command("rm")(engine_sets.remove)
+app.command()(engine_keys.keygen)
+app.command()(engine_keys.sign)
+app.add_typer(engine_keys.trust)
 
 
 async def _build(
@@ -129,7 +128,13 @@ async def _build(
     digest = models.digest_of_weights(model.weights)
     if into == "store" and digest is None:
         raise EngineNotBuilt(missing_message(model.name, "weights"))
-    columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    builder.demand_packages()
+    columns = (
+        TextColumn("{task.description:<32}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
         task = bar.add_task("starting")
 

@@ -37,6 +37,9 @@ tombstones, and index keys that such a create would use, stay for a week, which 
 after its video was deleted. Blobs are written again, hence the announcements; entries of caches are hints and may be
 lost at any time.
 
+**Engines belong to no tenant.** Their bytes go when no manifest of engines in the store names them and a day has passed
+since a builder last put or found them (`engine_blobs.py`).
+
 Two collectors may run at once: each is right by itself. One that is interrupted leaves garbage, never a hole: names go
 before what they name. A record that cannot be read might need anything, so its whole tenant is left alone and told of;
 the others are collected. A key that nobody of us made (a file of a browser's, a folder's marker) leads nowhere: it is

@@ -12,11 +12,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from engines.objects import BLOBS
 from serving.errors import NotFound
 from serving.files.record import FileRecord
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import SENT_ONCE
 from serving.retention.context import Collection, chunks, together
+from serving.retention.engine_blobs import PUBLISHED_WITHIN_S, needed_blobs
 from serving.retention.key_set import KeySet
 from serving.retention.mark import Mark, cached_blobs
 from serving.store import keys, sweeping
@@ -81,7 +83,8 @@ class Sweep:
             await self._sweep(kind)
 
     async def installation(self) -> None:
-        """What belongs to no tenant: index keys and leases of jobs that have ended, and what a probe left behind."""
+        """What belongs to no tenant: index keys and leases of jobs that have ended, what a probe left behind, and bytes
+        of engines that no manifest names."""
         before = self._collection.before(self._collection.retention.margin_s)
         waiting = KeySet()
         # Before the leases: a job that comes later has a young lease.
@@ -92,6 +95,13 @@ class Sweep:
         await self._sweep(Kind("lists", keys.ACTIVE, before, _never, self._judge_active))
         await self._sweep(Kind("leases", keys.LEASES, before, lambda key: keys.job_of_lease(key) in waiting))
         await self._sweep(Kind("leftovers", keys.PROBES, before, _never))
+        await self._engines()
+
+    async def _engines(self) -> None:
+        needed = await needed_blobs(self._collection)
+        if needed is not None:
+            before = self._collection.before(max(self._collection.retention.margin_s, PUBLISHED_WITHIN_S))
+            await self._sweep(Kind("engines", BLOBS, before, needed.__contains__, announced=True))
 
     async def _sweep(self, kind: Kind) -> None:
         counts, seen = self._collection.report.of(kind.name), 0

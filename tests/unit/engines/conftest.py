@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import onnx
 import pytest
@@ -13,6 +14,10 @@ from engines import key as keys
 from engines.manifest import EngineEntry, Manifest
 from engines.session import Session, load_session
 from engines.spec import ComponentSpec, EngineSpec, Span, TensorSpec
+from engines.store import Built
+from engines.trust import TrustedKeys, own_key
+from serving.engine_store import EngineObjects
+from serving.store.directory import DirectoryStore
 
 DOUBLER = ComponentSpec(
     name="doubler",
@@ -85,6 +90,38 @@ def _manifest(graph: bytes, *, weights: str = "w1", model: str = "tiny-1") -> Ma
         parity=0.0,
     )
     return Manifest(model, weights, (entry,), ("1.31", "2"), {"onnxruntime": "1.31.1"}, 0.0, ())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DirectoryStore:
+    """An empty one."""
+    opened = DirectoryStore(tmp_path / "store")
+    asyncio.run(opened.open())
+    return opened
+
+
+@pytest.fixture
+def built(
+    store: DirectoryStore, tmp_path: Path, make_manifest: Callable[..., Manifest], make_graph: Callable[..., bytes]
+) -> Built:
+    """A set of engines, as the machine sees it that made them."""
+    trusted = TrustedKeys(tmp_path / "alice" / "trusted")
+    layer = Built(EngineObjects(store), trusted, key=own_key(tmp_path / "alice" / "key.pem", trusted))
+    asyncio.run(layer.publish(make_manifest(make_graph()), {"doubler": make_graph()}))
+    return layer
+
+
+@pytest.fixture
+def load() -> Callable[[Built], None]:
+    """Reads the set as a start of a stage does."""
+
+    async def run(layer: Built) -> None:
+        manifest = await layer.manifest("tiny-1", "w1")
+        assert manifest is not None
+        for entry in manifest.engines:
+            await layer.read(entry)
+
+    return lambda layer: asyncio.run(run(layer))
 
 
 @pytest.fixture(scope="session")

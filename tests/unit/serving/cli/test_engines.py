@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,18 +15,6 @@ from serving.cli.engines import app as engines_app
 from serving.cli.models import app as models_app
 
 RUN = CliRunner()
-
-
-@pytest.fixture
-def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installation whose prebuilt folder is a copy that a test may damage."""
-    folder = tmp_path / "prebuilt"
-    shutil.copytree(models.find("sprite").prebuilt, folder)
-    shipped = models.find("sprite")
-    monkeypatch.setattr(models, "find", lambda _: replace(shipped, prebuilt=folder))
-    monkeypatch.setenv("LONGTAKE_STORE", str(tmp_path / "store"))
-    monkeypatch.delenv("LONGTAKE_CONFIG", raising=False)
-    return folder
 
 
 def test_ls_shows_each_engine_with_its_digest_checked(bare: Path) -> None:

@@ -1,0 +1,146 @@
+"""What `longtake engines ls` and `explain` tell, in plain values: which engines there are, who made and uses them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from serving.cli.engine_access import opened, opened_built
+from serving.stage_names import CONDITIONER, DENOISER, RENDERER, TEXT_ENCODER
+
+if TYPE_CHECKING:
+    from engines.families.base import EngineCall
+    from engines.manifest import EngineEntry, Manifest
+    from engines.models import Model
+    from engines.signing import PublicKey
+    from engines.store import Built, Found
+
+_CALLERS: dict[EngineCall, str] = {
+    "encode_text": TEXT_ENCODER,
+    "encode_video": CONDITIONER,
+    "step": DENOISER,
+    "decode": RENDERER,
+}
+"""Which stage makes which call of a family (`deployments/replicas.py`)."""
+
+
+async def engines_of(name: str, store_url: str | None) -> dict[str, Any]:
+    """A model's engines as they are loaded, each one's digest checked."""
+    from engines.errors import EngineError
+
+    async with opened(name, store_url) as (model, found):
+        rows = []
+        for entry in found.manifest.engines:
+            problem = None
+            try:
+                await found.read(entry)
+            except EngineError as error:
+                problem = str(error)
+            rows.append(_of_engine(model, entry, problem))
+        return {**_of_set(found.manifest), "layer": found.layer.name, **await _signed(found), "engines": rows}
+
+
+async def all_sets(store_url: str | None) -> list[dict[str, Any]]:
+    """Every set of the package and of the store, whether it would be loaded or not."""
+    from engines import models
+    from engines.store import Prebuilt
+
+    rows = []
+    for model in models.all_models():
+        manifest = Prebuilt(model.prebuilt).manifest(model.name, None)
+        if manifest is not None:
+            rows.append({**_summary(manifest), "layer": "prebuilt", "signer": "the package", "state": _use(manifest)})
+    async with opened_built(store_url) as built:
+        found = [await _of_built(built, model, weights) for model, weights in await built.sets()]
+    return rows + [row for row in found if row is not None]
+
+
+async def _of_built(built: Built, model: str, weights: str) -> dict[str, Any] | None:
+    """None for a set that was removed."""
+    from engines.errors import EngineError
+    from engines.key import digest_of
+
+    row: dict[str, Any] = {"model": model, "weights": weights[:12], "weights_digest": weights, "layer": "built"}
+    try:
+        data = await built.manifest_bytes(model, weights)
+        if data is None:
+            return None
+        row["manifest"] = digest_of(data)
+        manifest = built.parse(model, weights, data)
+        row |= _summary(manifest)
+        signer = await built.signer(model, weights, data)
+        return {**row, "signer": _name(signer), "state": _use(manifest)}
+    except EngineError as error:
+        return {**row, "signer": "", "state": f"REFUSED: {error}"}
+
+
+async def _signed(found: Found) -> dict[str, str | None]:
+    """By whom, and the digest of what was signed; None and None for the package, whose engines need no signature."""
+    from engines.key import digest_of
+    from engines.store import Prebuilt
+
+    if isinstance(found.layer, Prebuilt):
+        return {"signer": None, "manifest": None}
+    model, weights = found.manifest.model, found.manifest.weights_digest
+    data = await found.layer.manifest_bytes(model, weights) or b""
+    return {"signer": _name(await found.layer.signer(model, weights, data)), "manifest": digest_of(data)}
+
+
+def _name(key: PublicKey) -> str:
+    return f"{key.id} {key.name}".rstrip()
+
+
+def _of_set(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "model": manifest.model,
+        "digest": manifest.digest,
+        "weights_digest": manifest.weights_digest,
+        "runtime_versions": list(manifest.runtime_versions),
+        "verified_with": dict(manifest.verified_with),
+    }
+
+
+def _summary(manifest: Manifest) -> dict[str, Any]:
+    size = sum(entry.size for entry in manifest.engines)
+    return {
+        **_of_set(manifest),
+        "weights": manifest.weights_digest[:12],
+        "runtime": f"{manifest.runtime} {', '.join(sorted({entry.spec.device for entry in manifest.engines}))}",
+        "engines": len(manifest.engines),
+        "size": size,
+        "MB": f"{size / 1e6:.2f}",
+        "parity": max(entry.parity for entry in manifest.engines),
+    }
+
+
+def _use(manifest: Manifest) -> str:
+    """Whether they are the engines of weights that this installation serves."""
+    from engines import models
+
+    served = {model.name: model.weights_digest() for model in models.all_models()}
+    if manifest.model not in served:
+        return "of a model that is not installed"
+    return "served" if served[manifest.model] == manifest.weights_digest else "of other weights: used by nobody"
+
+
+def _of_engine(model: Model, entry: EngineEntry, problem: str | None) -> dict[str, Any]:
+    used = [stage for call, stage in _CALLERS.items() if entry.component in model.family.uses.get(call, ())]
+    return {
+        "component": entry.component,
+        "key": entry.key,
+        "runtime": entry.spec.runtime,
+        "runtime_version": entry.runtime_version,
+        "precision": entry.spec.precision,
+        "profile": entry.spec.profile,
+        "device": entry.spec.device,
+        "graph_digest": entry.graph_digest,
+        "sha256": entry.sha256,
+        "size": entry.size,
+        "MB": f"{entry.size / 1e6:.2f}",
+        "parity": entry.parity,
+        "takes": [str(tensor) for tensor in entry.spec.component.inputs],
+        "gives": [str(tensor) for tensor in entry.spec.component.outputs],
+        "used by": ", ".join(used),
+        "intact": problem is None,
+        "digest": "intact" if problem is None else "NOT INTACT",
+        "problem": problem,
+    }

@@ -1,0 +1,79 @@
+"""Bytes of engines go when no manifest names them, and never while somebody may be about to write one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from engines import objects as layout
+from serving.engine_store import EngineObjects
+from tests.unit.serving.retention.clocked_store import Clock, ClockedStore
+from tests.unit.serving.retention.conftest import Collect
+
+pytestmark = pytest.mark.anyio
+
+
+async def put(store: ClockedStore, data: bytes) -> str:
+    """A blob, as a builder puts it; its key."""
+    key = layout.blob_key(hashlib.sha256(data).hexdigest())
+    await EngineObjects(store).keep(key, data)
+    return key
+
+
+async def name(store: ClockedStore, *blobs: str, manifest: str = "manifest-1.json") -> None:
+    """A manifest of these, of whatever version, signed by nobody."""
+    digests = [blob.removeprefix(layout.BLOBS) for blob in blobs]
+    await store.put_if_absent(f"engines/tiny-1/w1/{manifest}", repr({"any": {"shape": digests}}).encode())
+
+
+async def test_what_no_manifest_names_goes_after_a_day(store: ClockedStore, clock: Clock, collect: Collect) -> None:
+    named, left = await put(store, b"named"), await put(store, b"left")
+    await name(store, named)
+    clock.advance(23)
+    report = await collect()
+    assert (report.of("engines").live.keys, report.of("engines").young.keys) == (1, 1)
+    clock.advance(2)
+    assert (await collect(dry_run=True)).of("engines").collected.keys == 1
+    assert store.keys(layout.BLOBS) == sorted([named, left])
+    assert (await collect()).of("engines").collected.keys == 1
+    assert store.keys(layout.BLOBS) == [named]
+
+
+async def test_what_a_builder_finds_there_is_young_again(store: ClockedStore, clock: Clock, collect: Collect) -> None:
+    left = await put(store, b"left by a build that was killed")
+    clock.advance(48)
+    assert await put(store, b"left by a build that was killed") == left
+    await collect()
+    assert store.keys(layout.BLOBS) == [left]
+
+
+async def test_the_manifest_of_a_later_version_counts(store: ClockedStore, clock: Clock, collect: Collect) -> None:
+    old, new = await put(store, b"old"), await put(store, b"new")
+    await name(store, old)
+    await name(store, new, manifest="manifest-2.json")
+    clock.advance(48)
+    await collect()
+    assert store.keys(layout.BLOBS) == sorted([old, new])
+
+
+async def test_what_is_too_large_for_a_manifest_is_told_and_nothing_of_engines_goes(
+    store: ClockedStore, clock: Clock, collect: Collect, tmp_path: Path
+) -> None:
+    left = await put(store, b"left")
+    await name(store)
+    os.truncate(tmp_path / "store/objects/engines/tiny-1/w1/manifest-1.json", 1 << 40)
+    clock.advance(48)
+    report = await collect()
+    assert list(report.strays) == ["engines/tiny-1/w1/manifest-1.json"]
+    assert store.keys(layout.BLOBS) == [left]
+
+
+async def test_what_somebody_left_among_the_bytes_stays(store: ClockedStore, clock: Clock, collect: Collect) -> None:
+    await store.put_if_absent(f"{layout.BLOBS}notes.txt", b"")
+    clock.advance(48)
+    report = await collect()
+    assert list(report.strays) == [f"{layout.BLOBS}notes.txt"]
+    assert store.keys(layout.BLOBS) == [f"{layout.BLOBS}notes.txt"]
