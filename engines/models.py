@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from engines import key as keys
 from engines.checkpoints import diffusers
-from engines.checkpoints.files import Folder
+from engines.checkpoints.files import Files, digest_of
 from engines.errors import CheckpointUnfit, EngineNotBuilt
 from engines.families.base import Family
-from engines.families.buildable import BuildableFamily
+from engines.families.buildable import BuildableFamily, Sizes
 from engines.families.registry import CHECKPOINTS, PLACES
-from engines.key import canonical_json, digest_of
 from engines.manifest import missing_message
 from engines.runtimes.registry import SHIPPED as RUNTIMES
 from engines.runtimes.registry import Runtimes
@@ -32,8 +32,10 @@ class Model:
     family: BuildableFamily
     prebuilt: Path
     """Folder of its prebuilt engines."""
-    weights: Path
-    """Folder of its weights, *.safetensors."""
+    weights: Files
+    """Where its weights lie, *.safetensors."""
+    recorded: str | None = None
+    """The digest of its weights, taken before: those of a model that was added are not read to serve it."""
 
     @property
     def name(self) -> str:
@@ -41,8 +43,8 @@ class Model:
         return self.family.capabilities.model
 
     def weights_digest(self) -> str | None:
-        """The digest of the shipped weights; None where they are not there."""
-        return digest_of_weights(self.weights)
+        """The digest of its weights; None where they are not there."""
+        return self.recorded or digest_of_weights(self.weights)
 
     def package_store(self, runtimes: Runtimes = RUNTIMES) -> EngineStore:
         """The store that holds the prebuilt engines alone."""
@@ -63,16 +65,19 @@ class Model:
 class Models:
     """Models by name and alias, the default first."""
 
-    def __init__(self, places: Iterable[str]) -> None:
-        """`places` are the classes that implement `BuildableFamily`, as `module:class`; imported when first asked."""
+    def __init__(self, places: Iterable[str] = PLACES, added: Iterable[Model] = ()) -> None:
+        """`places` are the classes that implement `BuildableFamily`, as `module:class`; imported when first asked.
+        `added` are those that an operator brought."""
         self._places = tuple(places)
+        self._added = tuple(added)
         self._made: tuple[Model, ...] = ()
 
     def all(self) -> tuple[Model, ...]:
         """Every model, the default first."""
         if not self._made:
             families: list[BuildableFamily] = [pkgutil.resolve_name(place)() for place in self._places]
-            self._made = tuple(Model(family, family.prebuilt, family.weights) for family in families)
+            shipped = [Model(family, family.prebuilt, family.weights) for family in families]
+            self._made = (*shipped, *self._added)
         return self._made
 
     def find(self, name: str) -> Model:
@@ -82,8 +87,12 @@ class Models:
                 return model
         raise ValueError(f"model: {name!r} is not known; there is {', '.join(model.name for model in self.all())}")
 
+    def family(self, name: str) -> Family:
+        """The family that serves a model, by name or alias. Raises `ValueError`."""
+        return self.find(name).family
 
-_SHIPPED: Final = Models(PLACES)
+
+_SHIPPED: Final = Models()
 
 
 def all_models() -> tuple[Model, ...]:
@@ -91,16 +100,24 @@ def all_models() -> tuple[Model, ...]:
     return _SHIPPED.all()
 
 
-def opened(folder: Path, *, name: str) -> Model:
+def opened(files: Files, *, name: str, sizes: Sizes | None = None, recorded: str | None = None) -> Model:
     """The model of a checkpoint in diffusers' form that requests call `name`.
 
-    Raises `CheckpointUnfit` for a folder that is none, or of a pipeline that no family here reads.
+    `recorded` is the checkpoint's digest, where it was taken before: then its small files are enough. Raises
+    `CheckpointUnfit` for what is none, or of a pipeline that no family here reads, or is not made in these sizes.
     """
-    pipeline = str(diffusers.read_json(Folder(folder), diffusers.INDEX).get("_class_name"))
+    pipeline = str(diffusers.read_json(files, diffusers.INDEX).get("_class_name"))
     if pipeline not in CHECKPOINTS:
-        raise CheckpointUnfit(f"{folder}: {pipeline} is read by no family here; there is {', '.join(CHECKPOINTS)}")
-    family: BuildableFamily = pkgutil.resolve_name(CHECKPOINTS[pipeline])(folder, name=name)
-    return Model(family, family.prebuilt, family.weights)
+        raise CheckpointUnfit(
+            f"{diffusers.INDEX}: {pipeline} is read by no family here; there is {', '.join(CHECKPOINTS)}"
+        )
+    family: BuildableFamily = pkgutil.resolve_name(CHECKPOINTS[pipeline])(files, name=name, sizes=sizes or Sizes())
+    return Model(family, family.prebuilt, family.weights, recorded)
+
+
+def ships(name: str) -> bool:
+    """Whether a model of this name or alias comes with the package."""
+    return any(name in (model.name, *model.family.capabilities.aliases) for model in all_models())
 
 
 def find(name: str) -> Model:
@@ -113,15 +130,14 @@ def family(name: str) -> Family:
     return find(name).family
 
 
-def digest_of_weights(folder: Path) -> str | None:
-    """The digest of a folder's weights, by file name and contents; None where there are none.
+def digest_of_weights(files: Files) -> str | None:
+    """The digest of weights, by file name and contents; None where there are none.
 
     Of a checkpoint in diffusers' form it covers every file that the checkpoint is made of.
     """
-    if (folder / diffusers.INDEX).is_file():
-        source = Folder(folder)
-        return diffusers.digest(diffusers.record(source, diffusers.inspect(source)))
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
+    if diffusers.INDEX in files.names():
+        return diffusers.digest(diffusers.record(files, diffusers.inspect(files)))
+    names = sorted(name for name in files.names() if name.endswith(".safetensors") and "/" not in name)
+    if not names:
         return None
-    return digest_of(canonical_json({file.name: digest_of(file.read_bytes()) for file in files}))
+    return keys.digest_of(keys.canonical_json({name: digest_of(files, name) for name in names}))

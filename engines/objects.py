@@ -5,6 +5,9 @@
         signatures/<sha256 of the manifest>-<id of the key>         64 bytes, written before the manifest
         building                                                    who builds it now (`claims.py`)
     engines/blobs/<sha256>                                          an engine's bytes; sets may share them
+    models/<name>/                                                  a model that an operator brought (`added.py`)
+        record.json
+        files-<sha256>
 
 `store.py` reads and writes there, `serving/engine_store.py` has `Objects` over Longtake's own store.
 """
@@ -19,10 +22,12 @@ from engines.key import digest_of
 
 ENGINES: Final = "engines/"
 BLOBS: Final = "engines/blobs/"
+MODELS: Final = "models/"
 FORMAT: Final = 1
 """Of manifests."""
 MANIFEST_BYTES: Final = 64 << 20
 """Of the largest manifest; what lies in a store is not believed to be small."""
+_MODEL: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _OF_A_SET: Final = re.compile(r"manifest-[0-9]+\.json|signatures/[0-9a-f]{64}-[0-9a-f]{16}|building")
 _SET: Final = re.compile(r"engines/(?P<model>[A-Za-z0-9._-]+)/(?P<weights_digest>[A-Za-z0-9._-]+)/(?P<name>.+)")
 
@@ -113,3 +118,24 @@ def blob_key(sha256: str) -> str:
 def too_large(key: str, limit: int) -> str:
     """What to tell of an object that nobody of us wrote."""
     return f"{key}: more than {limit >> 10} KiB, and none of Longtake's: find out whose it is, and remove this object"
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a model that is added may be called so."""
+    return _MODEL.fullmatch(name) is not None
+
+
+def model_key(name: str) -> str:
+    """The record of a model that an operator brought."""
+    return f"{MODELS}{name}/record.json"
+
+
+def model_files_key(name: str, sha256: str) -> str:
+    """What is kept of its files."""
+    return f"{MODELS}{name}/files-{sha256}"
+
+
+def model_in(key: str) -> str | None:
+    """The name in `model_key`; None for any other key."""
+    name = key.removeprefix(MODELS).removesuffix("/record.json")
+    return name if is_model_name(name) and key == model_key(name) else None

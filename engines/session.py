@@ -121,7 +121,7 @@ async def open_found(
     manifest.check_runtime(runtime)
     runners = {
         name: runtime.runner(entry.spec.component, await found.read(entry), threads=threads or cores())
-        for name in components or family.components
+        for name in (family.components if components is None else components)
         for entry in (manifest.entry(name),)
     }
     return await asyncio.to_thread(Session, family, runners, digest=manifest.digest)

@@ -14,9 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from engines import objects as layout
+from engines import tombstones
 from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit, EngineUntrusted
 from engines.key import digest_of
 from engines.manifest import EngineEntry, Manifest, missing_message
@@ -34,7 +33,6 @@ from engines.signing import PublicKey, SigningKey
 from engines.trust import TrustedKeys
 
 _PARTIAL: Final = ".partial"
-_REMOVED: Final = b'{"format": 1, "removed": '
 LayerName = Literal["prebuilt", "built"]
 CHUNK_BYTES: Final = 8 << 20
 """Read at once of an engine."""
@@ -124,7 +122,7 @@ class Built:
         data = await self.objects.get_range(key, 0, MANIFEST_BYTES + 1)
         if data is not None and len(data) > MANIFEST_BYTES:
             raise EngineCorrupt(layout.too_large(key, MANIFEST_BYTES))
-        return None if data is None or is_tombstone(data) else data
+        return None if data is None or tombstones.is_one(data) else data
 
     async def signer(self, model: str, weights_digest: str, data: bytes) -> PublicKey:
         """Who is trusted here and signed these bytes. Raises `EngineUntrusted`; `EngineCorrupt` for a stray object."""
@@ -174,7 +172,7 @@ class Built:
             await self.objects.keep(layout.blob_key(entry.sha256), data)
         model, weights, data = manifest.model, manifest.weights_digest, manifest.to_json()
         await self.signatures.add(model, weights, data, self._key)
-        while not await self._put(layout.manifest_key(model, weights), data):
+        while not await tombstones.put(self.objects, layout.manifest_key(model, weights), data, limit=MANIFEST_BYTES):
             there = await self.manifest(model, weights)
             if there is not None and there.digest != manifest.digest:
                 raise EngineUnfit(
@@ -184,13 +182,6 @@ class Built:
                 )
             if there is not None:
                 return
-
-    async def _put(self, key: str, data: bytes) -> bool:
-        """Where there is none, or one that was removed."""
-        if await self.objects.put_if_absent(key, data):
-            return True
-        there = await self.objects.get(key, limit=MANIFEST_BYTES)
-        return there is not None and is_tombstone(there.data) and await self.objects.replace(key, data, there.version)
 
     async def sets(self) -> list[tuple[str, str]]:
         """Model and weights digest of every set, whoever made it."""
@@ -204,16 +195,12 @@ class Built:
     async def remove(self, model: str, weights_digest: str) -> str | None:
         """Engines that do not exist from now on. The digest of their manifest; None where there is none.
 
-        There is no conditional delete: a tombstone takes the manifest's place, until engines are published again. The
-        collector takes their bytes.
+        The collector takes their bytes.
         """
-        key = layout.manifest_key(model, weights_digest)
-        while (there := await self.objects.get(key, limit=MANIFEST_BYTES)) is not None:
-            if is_tombstone(there.data):
-                return None
-            if await self.objects.replace(key, _tombstone(), there.version):
-                return digest_of(there.data)
-        return None
+        removed = await tombstones.remove(
+            self.objects, layout.manifest_key(model, weights_digest), limit=MANIFEST_BYTES
+        )
+        return None if removed is None else digest_of(removed)
 
 
 @dataclass(frozen=True)
@@ -252,15 +239,6 @@ class EngineStore:
             if manifest is not None:
                 return Found(manifest, self.built)
         raise EngineNotBuilt(missing_message(model, "engines"))
-
-
-def is_tombstone(manifest: bytes) -> bool:
-    """Whether engines were there, and were removed."""
-    return manifest.startswith(_REMOVED)
-
-
-def _tombstone() -> bytes:
-    return _REMOVED + json.dumps(secrets.token_hex(8)).encode() + b"}\n"
 
 
 def _checked(data: bytes, entry: EngineEntry, where: str) -> bytes:

@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Final, TypeVar
 
 from engines import key as keys
 from engines import models
 from engines.building import verify
+from engines.checkpoints.files import Files
 from engines.errors import EngineNotBuilt, EngineUnfit
+from engines.families.graph import GraphSpec
 from engines.manifest import EngineEntry, Manifest
 from engines.runtimes.base import Runtime
 from engines.runtimes.registry import SHIPPED
@@ -49,7 +50,7 @@ async def build(
     model: models.Model,
     target: Prebuilt | Built,
     *,
-    weights: Path | None = None,
+    weights: Files | None = None,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
@@ -67,16 +68,24 @@ async def build(
     return made
 
 
-def make(model: models.Model, weights: Path, runtime: Runtime, progress: Progress) -> tuple[Manifest, dict[str, bytes]]:
+def make(
+    model: models.Model, weights: Files, runtime: Runtime, progress: Progress
+) -> tuple[Manifest, dict[str, bytes]]:
     """Export, lint, compile and verify. Returns the manifest and the engines' bytes by component."""
     demand_packages()
     digest = models.digest_of_weights(weights)
     if digest is None:
         raise EngineNotBuilt(f"{weights}: no weights (*.safetensors) to build engines of {model.name} from")
+    if model.recorded not in (None, digest):
+        raise EngineUnfit(
+            f"{weights}: these are not the files that {model.name} was added with; bring those back, or add the "
+            "checkpoint under another name"
+        )
     steps = _Steps(progress, total=2 * len(model.family.components) + 2)
-    parts = _compile(model, weights, digest, runtime, steps)
+    modules = graphs_of(model, weights)
+    parts = _compile(model, modules, digest, runtime, steps)
     faces = {name: part.spec.component for name, part in parts.items()}
-    with reference_session(model, weights, faces, digest) as reference:
+    with reference_session(model, modules, faces, digest) as reference:
         steps.begin("asking the torch reference")
         answers = verify.record(model.family, reference)
     steps.begin("verifying the engines")
@@ -97,11 +106,24 @@ def make(model: models.Model, weights: Path, runtime: Runtime, progress: Progres
     return manifest, {name: part.engine for name, part in parts.items()}
 
 
-def reference_session(model: models.Model, weights: Path, faces: Mapping[str, ComponentSpec], digest: str) -> Session:
-    """The model as torch modules with these weights, behind the faces of its engines."""
+def graphs_of(model: models.Model, weights: Files) -> Mapping[str, GraphSpec]:
+    """The model's components as torch modules with these weights. Raises `EngineNotBuilt` where a package is missing,
+    `EngineUnfit` for a family that has not the components that it names."""
+    try:
+        modules = model.family.graphs(weights)
+    except ModuleNotFoundError as error:
+        raise EngineNotBuilt(f"building engines of {model.name} needs {error.name}: {INSTALL}") from error
+    if set(modules) != set(model.family.components):
+        raise EngineUnfit(f"{model.name} has modules {sorted(modules)} for components {model.family.components}")
+    return modules
+
+
+def reference_session(
+    model: models.Model, modules: Mapping[str, GraphSpec], faces: Mapping[str, ComponentSpec], digest: str
+) -> Session:
+    """The model as torch modules behind the faces of its engines."""
     from engines.runtimes.torch import TorchRunner
 
-    modules = model.family.graphs(weights)
     runners = {name: TorchRunner(face, modules[name].module) for name, face in faces.items()}
     return Session(model.family, runners, digest=digest)
 
@@ -149,13 +171,12 @@ class _Steps:
         self._progress("done", self._total, self._total)
 
 
-def _compile(model: models.Model, weights: Path, digest: str, runtime: Runtime, steps: _Steps) -> dict[str, Compiled]:
+def _compile(
+    model: models.Model, modules: Mapping[str, GraphSpec], digest: str, runtime: Runtime, steps: _Steps
+) -> dict[str, Compiled]:
     """Each component: exported, checked, and compiled for the runtime's first device."""
     from engines.building import export, lint
 
-    modules = model.family.graphs(weights)
-    if set(modules) != set(model.family.components):
-        raise EngineUnfit(f"{model.name} has modules {sorted(modules)} for components {model.family.components}")
     result = {}
     for name in model.family.components:
         steps.begin(f"exporting {name}")

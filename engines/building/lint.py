@@ -16,8 +16,8 @@ from engines.spec import OPSET
 if TYPE_CHECKING:
     import onnx
 
-MAX_BYTES: Final = 16 * 1024 * 1024
-"""Of one graph: engines are shipped in the package."""
+MAX_BYTES: Final = 2**31 - 1
+"""Of one graph with its weights: as far as protobuf goes, ONNX's own format."""
 CONTROL_FLOW: Final = {"If", "Loop", "Scan", "SequenceMap"}
 RANDOM: Final = {
     "RandomNormal",

@@ -60,7 +60,7 @@ def record(family: BuildableFamily, reference: Engines) -> dict[tuple[str, str],
     answers: dict[tuple[str, str], Outputs] = {
         (case.component, case.name): reference.infer(case.component, case.inputs) for case in family.cases()
     }
-    for canvas in family.capabilities.canvases:
+    for canvas in family.probe_canvases:
         answers[END_TO_END, canvas.aspect_ratio] = probes.end_to_end(family, reference, canvas)
     return answers
 

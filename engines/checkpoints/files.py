@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
 
@@ -41,6 +41,9 @@ class Folder:
             raise CheckpointUnfit(f"{root}: no such folder; a checkpoint is a folder with model_index.json in it")
         self._root = root
 
+    def __str__(self) -> str:
+        return str(self._root)
+
     def names(self) -> frozenset[str]:
         """See `Files`."""
         files = (path for path in self._root.rglob("*") if path.is_file())
@@ -68,6 +71,36 @@ class Folder:
         if not parts or name.startswith("/") or ".." in parts or "\\" in name:
             raise CheckpointUnfit(f"{name!r} leads out of the checkpoint's folder: do not use this checkpoint")
         return self._root / name
+
+
+class Held:
+    """Implements `Files` on bytes in memory: what serves a checkpoint needs its small files alone."""
+
+    def __init__(self, files: Mapping[str, bytes], *, sizes: Mapping[str, int]) -> None:
+        """How each begins, by name, and how large it is whole: of weights the header is enough."""
+        self._files = dict(files)
+        self._sizes = dict(sizes)
+
+    def __str__(self) -> str:
+        return "what is kept of a checkpoint"
+
+    def names(self) -> frozenset[str]:
+        """See `Files`."""
+        return frozenset(self._files)
+
+    def size(self, name: str) -> int:
+        """See `Files`."""
+        if name not in self._sizes:
+            raise CheckpointUnfit(f"{name}: not there; copy the checkpoint again, whole")
+        return self._sizes[name]
+
+    def read(self, name: str, begin: int, end: int) -> bytes:
+        """See `Files`. Raises `CheckpointUnfit` for bytes that are not held, too."""
+        if end > self.size(name):
+            raise CheckpointUnfit(f"{name}: ends before byte {end}; copy it again")
+        if end > len(self._files[name]):
+            raise CheckpointUnfit(f"{name}: its weights are where the checkpoint is, and are read from there")
+        return self._files[name][begin:end]
 
 
 def read_small(files: Files, name: str) -> bytes:

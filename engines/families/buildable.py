@@ -14,11 +14,23 @@ from typing import Final, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.families.base import Engines, Family
+from engines.checkpoints.files import Files
+from engines.families.base import Canvas, Engines, Family
 from engines.families.graph import GraphSpec
 
 PROBE_SEED: Final = 20
 """Verification draws all that is random from it: another seed makes recorded answers worthless."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What an operator may choose for a checkpoint that takes any size: less than it was trained with takes
+    less memory."""
+
+    canvases: tuple[Canvas, ...] = ()
+    """The first one is the default; none: those that the checkpoint was trained with."""
+    seconds: int = 0
+    """Of a segment; 0: as it was trained."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +46,19 @@ class Case:
 class BuildableFamily(Family, Protocol):
     """A family with weights, from which its engines are built."""
 
-    weights: Path
-    """Folder of the weights, *.safetensors."""
+    weights: Files
+    """Where its weights lie, *.safetensors."""
     prebuilt: Path
     """Folder of the engines that are shipped with it; it may be missing."""
+    packages: tuple[str, ...]
+    """Python packages that serving it takes besides Longtake's own."""
     probe_prompt: str
     """What the whole runs of a verification show."""
+    probe_canvases: tuple[Canvas, ...]
+    """Sizes of those runs: small ones, where the model's own would take a machine that the builder need not have."""
 
-    def graphs(self, weights: Path) -> Mapping[str, GraphSpec]:
-        """Its components as torch modules with the weights of this folder, one of each name. Needs torch."""
+    def graphs(self, weights: Files) -> Mapping[str, GraphSpec]:
+        """Its components as torch modules with these weights, one of each name. Needs torch."""
 
     def cases(self) -> Iterator[Case]:
         """Random inputs of every component, drawn from `PROBE_SEED` alone, so that any install draws the same."""

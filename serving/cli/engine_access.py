@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engines.signing import SigningKey
     from engines.store import Built, Found
     from engines.trust import TrustedKeys
+    from serving.store.base import Store
 
 ModelName = Annotated[str, typer.Option("--model", "-m", help="Name or alias of the model.")]
 StoreUrl = Annotated[
@@ -51,35 +52,48 @@ async def opened(name: str, store_url: str | None) -> AsyncIterator[tuple[Model,
     from engines import models
     from engines.errors import EngineNotBuilt
     from engines.store import EngineStore
+    from serving import model_store
 
-    model = models.find(name)
-    digest = model.weights_digest()
-    found = None
-    if store_url is None:
+    if store_url is None and models.ships(name):
+        model = models.find(name)
         try:
-            found = await model.package_store().find(model.name, digest)
+            found = await model.package_store().find(model.name, model.weights_digest())
         except EngineNotBuilt:
-            found = None  # not in the package: look in the store of the settings
-    if found is not None:
-        yield model, found
-        return
-    async with opened_built(store_url) as built:
-        yield model, await EngineStore(built=built).find(model.name, digest)
+            pass  # not in the package: look in the store of the settings
+        else:
+            yield model, found
+            return
+    async with opened_store(store_url) as store:
+        model = await model_store.find(name, store)
+        yield model, await EngineStore(built=built_in(store)).find(model.name, model.weights_digest())
+
+
+@asynccontextmanager
+async def opened_store(store_url: str | None) -> AsyncIterator[Store]:
+    """The store of this URL, or of the settings."""
+    from serving.settings import load_settings
+    from serving.store.open import open_store
+
+    store = await open_store(store_url or load_settings().store, probe=False)
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 @asynccontextmanager
 async def opened_built(store_url: str | None, *, key: SigningKey | None = None) -> AsyncIterator[Built]:
     """The engines of a store; `key` signs those that are published."""
+    async with opened_store(store_url) as store:
+        yield built_in(store, key=key)
+
+
+def built_in(store: Store, *, key: SigningKey | None = None) -> Built:
+    """The engines of a store that is open; `key` signs those that are published."""
     from serving.engine_store import built
     from serving.settings import load_settings
-    from serving.store.open import open_store
 
-    settings = load_settings()
-    store = await open_store(store_url or settings.store, probe=False)
-    try:
-        yield built(store, settings.engines.trusted_keys, key=key)
-    finally:
-        await store.close()
+    return built(store, load_settings().engines.trusted_keys, key=key)
 
 
 def trusted_keys() -> TrustedKeys:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from serving.cli import engine_keys, engine_sets
-from serving.cli.engine_access import ModelName, Output, StoreUrl, clear_errors, opened, opened_built, own_key
+from serving.cli.engine_access import ModelName, Output, StoreUrl, clear_errors, opened, opened_store
+from serving.cli.engine_build import build_into_store, progress_bar
 
 if TYPE_CHECKING:
     from engines.building.verify import Parity
-    from engines.claims import Waiting
     from engines.manifest import Manifest
 
 app = typer.Typer(
@@ -110,72 +110,23 @@ async def _build(
     name: str, into: str, store_url: str | None, weights: Path | None, runtime_name: str | None, *, quiet: bool
 ) -> tuple[Manifest, bool]:
     """The manifest, and whether anything had to be built."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from engines import models
     from engines.building import build as builder
-    from engines.claims import Claims
-    from engines.errors import EngineNotBuilt
-    from engines.manifest import missing_message
+    from engines.checkpoints.files import Folder
     from engines.runtimes.registry import SHIPPED
     from engines.store import Prebuilt
+    from serving import model_store
 
-    model = models.find(name)
+    if into == "store":
+        async with opened_store(store_url) as store:
+            model = await model_store.find(name, store)
+            async with model_store.weights_of(model, store) as found:
+                return await build_into_store(store, model, found, runtime_name=runtime_name, quiet=quiet)
+    model, files = models.find(name), Folder(weights) if weights else None
     runtime = SHIPPED.find(runtime_name) if runtime_name else SHIPPED.default()
-    if into == "store" and (there := await _there(name, store_url, runtime.name)):
-        return there, False
-    digest = models.digest_of_weights(model.weights)
-    if into == "store" and digest is None:
-        raise EngineNotBuilt(missing_message(model.name, "weights"))
-    builder.demand_packages()
-    columns = (
-        TextColumn("{task.description:<32}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
-        task = bar.add_task("starting")
-
-        def show(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
-        def wait(other: Waiting) -> None:
-            bar.update(task, description=f"{other.holder} builds them: {other.doing}")
-
-        if digest is None or into == "prebuilt":
-            prebuilt = Prebuilt(model.prebuilt)
-            return await builder.build(model, prebuilt, weights=weights, runtime=runtime, progress=show), True
-        async with (
-            opened_built(store_url, key=own_key()) as built,
-            Claims(built.objects).turn(model.name, digest, wait) as claim,
-        ):
-            if there := await _there(name, store_url, runtime.name):  # of the builder that was waited for
-                return there, False
-
-            def tell(what: str, done: int, total: int) -> None:
-                claim.doing = f"{what} ({done} of {total})"
-                show(what, done, total)
-
-            return await builder.build(model, built, weights=weights, runtime=runtime, progress=tell), True
-
-
-async def _there(name: str, store_url: str | None, runtime: str) -> Manifest | None:
-    """The engines, if they are built. Raises `FailedPrecondition` when they are another runtime's."""
-    from engines.errors import EngineNotBuilt
-    from serving.errors import FailedPrecondition
-
-    try:
-        async with opened(name, store_url) as (model, found):
-            if found.manifest.runtime != runtime:
-                raise FailedPrecondition(
-                    f"engines of {model.name} for {found.manifest.runtime} are there already ({found.layer.name}), "
-                    f"and come before any for {runtime}: replace them with --into prebuilt"
-                )
-            return found.manifest
-    except EngineNotBuilt:
-        return None  # so there is something to build
+    with progress_bar(quiet=quiet) as show:
+        prebuilt = Prebuilt(model.prebuilt)
+        return await builder.build(model, prebuilt, weights=files, runtime=runtime, progress=show), True
 
 
 async def _verify(name: str, store_url: str | None) -> tuple[Parity, str]:
@@ -188,9 +139,10 @@ async def _verify(name: str, store_url: str | None) -> tuple[Parity, str]:
         session = await open_found(model.family, found)
     with session:
         shipped = model.weights_digest()
-        if builder.missing_packages() or shipped is None:
+        if builder.missing_packages() or shipped is None or model.recorded is not None:
             parity = verify.check_probes(model.family, session, found.manifest)
             return parity, "the answers of torch that the manifest keeps"
         components = {entry.component: entry.spec.component for entry in found.manifest.engines}
-        with builder.reference_session(model, model.weights, components, shipped) as reference:
+        modules = builder.graphs_of(model, model.weights)
+        with builder.reference_session(model, modules, components, shipped) as reference:
             return verify.compare(model.family, session, verify.record(model.family, reference)), "torch"

@@ -13,44 +13,45 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serving.cli.engine_access import ModelName, Output, StoreUrl, clear_errors, opened
+from serving.cli import models_added
+from serving.cli.engine_access import ModelName, Output, StoreUrl, built_in, clear_errors, opened, opened_store
 
 if TYPE_CHECKING:
     from engines.families.base import Range
     from engines.models import Model
+    from serving.store.base import Store
 
-app = typer.Typer(name="models", help="Show what the models can do, and how well.", no_args_is_help=True)
+app = typer.Typer(name="models", help="Add models, show what they can do, and how well.", no_args_is_help=True)
+app.command()(models_added.add)
+app.command("rm")(models_added.remove)
 
 
 @app.command("ls")
-def list_models(output: Output = "text") -> None:
-    """List the models of this installation."""
-    from engines import models
-
+def list_models(store: StoreUrl = None, output: Output = "text") -> None:
+    """List the models of this installation: those that ship, and those that were added to its store."""
     with clear_errors():
-        rows = [_description(model) for model in models.all_models()]
+        rows = asyncio.run(_rows(store))
     if output == "json":
         typer.echo(json.dumps(rows))
         return
     for row in rows:
         digest = row["digest"][:12] if row["digest"] else "engines not built"
         also = f" also: {', '.join(row['aliases'])}" if row["aliases"] else ""
-        typer.echo(f"{row['model']:<12} {row['family']:<8} {digest:<18}{also}")
+        typer.echo(f"{row['model']:<12} {row['family']:<8} {digest:<18}{also}{row['problem']}")
 
 
 @app.command()
 def show(
     model: Annotated[str, typer.Argument(help="Name or alias of the model.")] = "sprite",
+    store: StoreUrl = None,
     output: Output = "text",
 ) -> None:
     """Show what a model takes: sizes, seconds, steps, references, words.
 
     Example: longtake models show sprite
     """
-    from engines import models
-
     with clear_errors():
-        row = _description(models.find(model))
+        row = asyncio.run(_row(model, store))
     if output == "json":
         typer.echo(json.dumps(row))
         return
@@ -120,15 +121,40 @@ def _steps(asked: int | None, bounds: Range) -> int:
     return steps
 
 
-def _description(model: Model) -> dict[str, Any]:
-    """Capabilities and digest in plain values; the digest is None where the package has no engines."""
+async def _rows(store_url: str | None) -> list[dict[str, Any]]:
+    from engines import models
+    from engines.errors import EngineError
+    from serving import model_store
+    from serving.errors import LongtakeError
+
+    rows = []
+    async with opened_store(store_url) as store:
+        for name in [*(model.name for model in models.all_models()), *await model_store.added(store).names()]:
+            try:
+                rows.append(await _description(await model_store.find(name, store), store))
+            except (EngineError, LongtakeError) as error:  # one that is damaged hides no other
+                rows.append({"model": name, "family": "", "digest": None, "aliases": (), "problem": f"  {error}"})
+    return rows
+
+
+async def _row(name: str, store_url: str | None) -> dict[str, Any]:
+    from serving import model_store
+
+    async with opened_store(store_url) as store:
+        return await _description(await model_store.find(name, store), store)
+
+
+async def _description(model: Model, store: Store) -> dict[str, Any]:
+    """Capabilities and digest in plain values; the digest is None where there are no engines."""
     from engines.errors import EngineNotBuilt
+    from engines.store import EngineStore, Prebuilt
 
     try:
-        digest = model.digest()
+        found = await EngineStore(Prebuilt(model.prebuilt), built_in(store)).find(model.name, model.weights_digest())
+        digest = found.manifest.digest
     except EngineNotBuilt:
         digest = None
-    return {**dataclasses.asdict(model.family.capabilities), "digest": digest}
+    return {**dataclasses.asdict(model.family.capabilities), "digest": digest, "problem": ""}
 
 
 def _range(value: dict[str, int]) -> str:

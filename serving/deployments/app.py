@@ -86,7 +86,7 @@ def build(args: dict[str, Any]) -> serve.Application:
         {"request_router_class": "serving.deployments.router:NamedReplicaRouter"}
     )
     stages = [
-        stage(PROMPT_WRITER, replicas.PromptWriterReplica).bind(),
+        stage(PROMPT_WRITER, replicas.PromptWriterReplica).bind(settings),
         stage(TEXT_ENCODER, replicas.TextEncoderReplica).bind(settings),
         stage(CONDITIONER, replicas.ConditionerReplica).bind(settings),
         stage(DENOISER, replicas.DenoiserReplica, request_router_config=named).bind(settings),

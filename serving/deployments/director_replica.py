@@ -15,7 +15,7 @@ import grpc
 from ray.serve.grpc_util import RayServegRPCContext
 from ray.serve.handle import DeploymentHandle
 
-from engines import models
+from serving import model_store
 from serving.clock import now_ms, running_ms
 from serving.deployments.collector import CollectorProcess
 from serving.deployments.handles import HandleStages
@@ -60,7 +60,7 @@ class DirectorReplica:
             jobs=Jobs(store),
             epoch=await take_epoch(store),
             stages=HandleStages(prompt_writer, text_encoder, conditioner, denoiser, renderer),
-            family=models.family,
+            family=(await model_store.known(settings.model, store)).family,
             slots=settings.stages.slots,
             servers=settings.stages.scale_of(DENOISER).max,
             renders=settings.stages.scale_of(RENDERER).max * RENDERS_AT_ONCE,

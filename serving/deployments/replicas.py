@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from ray import serve
 
-from engines import models
 from engines.families.base import Array, Conditions, EngineCall
+from serving import model_store
 from serving.deployments.metrics_binding import RayRecorder
 from serving.logs import configure
 from serving.media.sandbox import Decoder
@@ -68,7 +68,7 @@ class _Replica:
             store,
             settings.engines.trusted_keys,
             threads=settings.stages.engine_threads,
-            components=models.family(settings.model).uses[call],
+            call=call,
             metrics=self.metrics,
         )
         return self._loaded
@@ -94,9 +94,13 @@ class PromptWriterReplica(_Replica):
 
     stage = PROMPT_WRITER
 
-    def __init__(self) -> None:
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits constructors
         super().__init__()
-        self._writer = PromptWriter(models.family)
+        store = await open_store(settings.store, probe=False)
+        try:
+            self._writer = PromptWriter((await model_store.known(settings.model, store)).family)
+        finally:
+            await store.close()
 
     async def write(self, call: PromptCall) -> PromptResult:
         """See `PromptWriter.write`."""

@@ -65,18 +65,15 @@ async def serve(settings: Settings, reports: Reports | None) -> None:
 
 
 async def catalog_of(settings: Settings, store: Store) -> Catalog:
-    """The models of this installation, with the digests of the engines that the replicas load from this store.
+    """The model that is served, with the digest of the engines that the replicas load from this store.
 
-    Raises `SettingsError` for an unknown default, `EngineMissing`.
+    Raises `SettingsError` for a model that is not known, `EngineMissing`.
     """
-    from engines import models
-    from serving import engine_store
+    from serving import engine_store, model_store
 
-    found = []
-    for model in models.all_models():
-        engines = await engine_store.find(model, store, settings.engines.trusted_keys)
-        found.append(ServedModel(model.family.capabilities, engines.manifest.digest))
-    return Catalog(found, default=settings.model)
+    model = await model_store.find(settings.model, store)
+    engines = await engine_store.find(model, store, settings.engines.trusted_keys)
+    return Catalog([ServedModel(model.family.capabilities, engines.manifest.digest)], default=settings.model)
 
 
 def _signals() -> asyncio.Event:

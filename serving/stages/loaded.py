@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.families.base import Family
+from engines.families.base import EngineCall, Family
 from engines.session import Session
 from serving import engine_store
 from serving.errors import FailedPrecondition
@@ -52,12 +52,10 @@ class Loaded:
         return Blobs(self.store, tenant)
 
 
-async def load(
-    model: str, store: Store, trusted: Path, *, threads: int, components: Sequence[str], metrics: Recorder
-) -> Loaded:
-    """Load the engines that a stage needs, their digests checked; see `engine_store.load`.
+async def load(model: str, store: Store, trusted: Path, *, threads: int, call: EngineCall, metrics: Recorder) -> Loaded:
+    """Load the engines that a stage's call takes, their digests checked; see `engine_store.load`.
 
     Raises `EngineMissing`, which says what to do.
     """
-    session = await engine_store.load(model, store, trusted, threads=threads, components=components)
+    session = await engine_store.load(model, store, trusted, threads=threads, call=call)
     return Loaded(session, store, metrics)

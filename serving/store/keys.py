@@ -29,6 +29,7 @@ outside, takes them from here too; so the two cannot drift apart. `docs/store.md
     probe/<random>/<what>                                                      a probe's own, gone in seconds
     probe/<random>                                                             shows the store's time, gone at once
     engines/<...>                                                              built engines (`engines/store.py`)
+    models/<...>                                                               added models (`engines/added.py`)
 
 A key is made by the server, never by a user: tenants and ids are checked before they come here. Keys are never written
 in another form: what an earlier version wrote is found under the same names.

@@ -18,7 +18,7 @@ from engines.manifest import EngineEntry, Manifest
 from engines.spec import ComponentSpec, EngineSpec
 from engines.store import Built
 from engines.trust import TrustedKeys, own_key
-from serving.engine_store import EngineObjects
+from serving.engine_objects import EngineObjects
 from serving.store.base import Store
 from serving.store.open import open_store
 

@@ -18,7 +18,7 @@ from engines.signing import PublicKey, SigningKey
 from engines.store import Built, EngineStore
 from engines.trust import TrustedKeys
 from serving.clock import now_ms
-from serving.engine_store import EngineObjects
+from serving.engine_objects import EngineObjects
 from serving.retention import sweep
 from serving.retention.collect import collect_once
 from serving.settings import Retention

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.checkpoints.files import Files, Folder
 from engines.families.base import (
     Array,
     Conditions,
@@ -40,8 +41,9 @@ class SpriteFamily:
     """Implements `BuildableFamily` and `ScoredFamily`."""
 
     capabilities = CAPABILITIES
-    weights = _FOLDER / "weights"
     prebuilt = _FOLDER / "prebuilt"
+    probe_canvases = CAPABILITIES.canvases
+    packages: tuple[str, ...] = ()
     probe_prompt = "a red circle moves left"
     components: tuple[str, ...] = (
         "text_encoder",
@@ -59,6 +61,9 @@ class SpriteFamily:
     lead_latents = 1
     """The decoder's cache is made of the latest latent alone."""
     history_latents = packing.SHORT_LATENTS
+
+    def __init__(self) -> None:
+        self.weights: Files = Folder(_FOLDER / "weights")
 
     def read_prompt(self, prompt: str, *, subject: Subject, seed: int, inherited: str | None = None) -> PromptReading:
         """Read a prompt as far as its words go, and draw from the seed what it leaves open.
@@ -141,7 +146,7 @@ class SpriteFamily:
             found = engines.infer("vae_decoder_step", inputs)
             yield _pixels(found["frames"])
 
-    def graphs(self, weights: Path) -> Mapping[str, GraphSpec]:
+    def graphs(self, weights: Files) -> Mapping[str, GraphSpec]:
         """The five graphs with these weights, vae.safetensors and dit.safetensors. Needs torch."""
         from engines.families.sprite import graphs
 

@@ -5,21 +5,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 from torch.export import Dim
 
+from engines.checkpoints.files import Files, read_small
 from engines.families.graph import GraphSpec
 from engines.families.sprite import captions, packing
 from engines.families.sprite.dit import Dit, TextTable
 from engines.families.sprite.vae import CACHE_CHANNELS, Vae
 from engines.families.sprite.world import FRAMES_PER_LATENT, LATENT_CHANNELS, LATENT_PX
-
-WEIGHTS = Path(__file__).parent / "weights"
 
 
 class EncodeLatent(nn.Module):
@@ -62,22 +59,22 @@ class DecodeStep(nn.Module):
         return frames.clamp(-1, 1), cache
 
 
-def load_models(weights: Path = WEIGHTS) -> tuple[Vae, TextTable, Dit]:
+def load_models(weights: Files) -> tuple[Vae, TextTable, Dit]:
     """The trained models, in float32 and eval mode, from vae.safetensors and dit.safetensors in `weights`."""
     vae, text, dit = Vae(), TextTable(len(captions.VOCAB)), Dit()
-    vae.load_state_dict({k: v.float() for k, v in load_file(weights / "vae.safetensors").items()})
-    load_denoiser(text, dit, weights / "dit.safetensors")
+    vae.load_state_dict({k: v.float() for k, v in load(read_small(weights, "vae.safetensors")).items()})
+    _load_denoiser(text, dit, read_small(weights, "dit.safetensors"))
     return vae.eval(), text.eval(), dit.eval()
 
 
-def load_denoiser(text: TextTable, dit: Dit, path: Path) -> None:
-    """Fill both halves of a dit.safetensors file."""
-    saved = {k: v.float() for k, v in load_file(path).items()}
+def _load_denoiser(text: TextTable, dit: Dit, file: bytes) -> None:
+    """Fill both with the halves of dit.safetensors."""
+    saved = {k: v.float() for k, v in load(file).items()}
     text.load_state_dict({k.removeprefix("text."): v for k, v in saved.items() if k.startswith("text.")})
     dit.load_state_dict({k.removeprefix("dit."): v for k, v in saved.items() if k.startswith("dit.")})
 
 
-def components(weights: Path = WEIGHTS) -> dict[str, GraphSpec]:
+def components(weights: Files) -> dict[str, GraphSpec]:
     """The five graphs with the trained weights."""
     return components_of(*load_models(weights))
 

@@ -4,30 +4,40 @@ from __future__ import annotations
 
 from typing import Final
 
+from engines.errors import CheckpointUnfit
 from engines.families.base import Canvas, Capabilities, Range
+from engines.families.buildable import Sizes
 from engines.families.wan.architecture import Architecture
 
 _SECONDS: Final = 5
 """Of a segment: the length that the models were trained on."""
+_MAX_SECONDS: Final = 30
 _STRIDE_OF_5B: Final = 16
 """Wan 2.2 of 5B has a VAE of its own, larger frames and a faster clock."""
+_MAX_SIDE: Final = 256
+"""Latents along height or width, as far as the graphs go."""
 
 
-def of(architecture: Architecture, name: str) -> Capabilities:
-    """The capabilities of a text-to-video checkpoint that requests call `name`."""
-    if architecture.latent_stride == _STRIDE_OF_5B:
-        fps, sizes = 24, {"16:9": (704, 1280), "9:16": (1280, 704)}
-    else:
-        fps, sizes = 16, {"16:9": (480, 832), "9:16": (832, 480), "1:1": (624, 624)}
-    segment = _SECONDS * fps // architecture.frames_per_latent
-    largest = max(max(size) for size in sizes.values())
+def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
+    """The capabilities of a text-to-video checkpoint that requests call `name`. Raises `CheckpointUnfit` for sizes that
+    the model cannot make."""
+    fps, resolution, trained = _trained(architecture)
+    seconds = sizes.seconds or _SECONDS
+    if not 1 <= seconds <= _MAX_SECONDS:
+        raise CheckpointUnfit(f"seconds: {seconds}; a segment of this model has 1 to {_MAX_SECONDS}")
+    canvases = sizes.canvases or trained
+    for canvas in sizes.canvases:
+        _check(architecture, canvas)
+    if sizes.canvases:
+        resolution = f"{min(canvases[0].height, canvases[0].width)}p"
+    segment = seconds * fps // architecture.frames_per_latent
     return Capabilities(
         model=name,
         family="wan",
         description="Wan: a video from text, from the checkpoint that this installation was given.",
-        canvases=tuple(Canvas(aspect, height, width) for aspect, (height, width) in sizes.items()),
-        resolutions={"720p" if architecture.latent_stride == _STRIDE_OF_5B else "480p": 1},
-        image_resolutions={"1k": largest},
+        canvases=canvases,
+        resolutions={resolution: 1},
+        image_resolutions={"1k": max(max(canvas.height, canvas.width) for canvas in canvases)},
         fps=fps,
         latent_channels=architecture.latent_channels,
         latent_stride=architecture.latent_stride,
@@ -35,13 +45,42 @@ def of(architecture: Architecture, name: str) -> Capabilities:
         first_latent_frames=1,
         root_latents=segment + 1,
         segment_latents=segment,
-        seconds=Range(_SECONDS, _SECONDS, _SECONDS),
-        extension_seconds=Range(_SECONDS, _SECONDS, _SECONDS),
+        seconds=Range(seconds, seconds, seconds),
+        extension_seconds=Range(seconds, seconds, seconds),
         steps=Range(1, 100, 50),
-        reference_size=(next(iter(sizes.values()))),
+        reference_size=(canvases[0].height, canvases[0].width),
         references_max=0,
         max_prompt_chars=4096,
         first_frame=False,
         extension=False,
         image=False,
     )
+
+
+def small(architecture: Architecture) -> tuple[Canvas, ...]:
+    """Two sizes that any machine can check its engines on, of a few tokens."""
+    rows, columns = _pixels_of_a_token(architecture)
+    return Canvas("1:1", 2 * rows, 2 * columns), Canvas("3:2", 2 * rows, 3 * columns)
+
+
+def _trained(architecture: Architecture) -> tuple[int, str, tuple[Canvas, ...]]:
+    """Frames a second, the name of the resolution, and sizes, the default first."""
+    if architecture.latent_stride == _STRIDE_OF_5B:
+        return 24, "720p", (Canvas("16:9", 704, 1280), Canvas("9:16", 1280, 704))
+    return 16, "480p", (Canvas("16:9", 480, 832), Canvas("9:16", 832, 480), Canvas("1:1", 624, 624))
+
+
+def _check(architecture: Architecture, canvas: Canvas) -> None:
+    rows, columns = _pixels_of_a_token(architecture)
+    most = _MAX_SIDE * architecture.latent_stride
+    size = f"canvas {canvas.aspect_ratio}: {canvas.width}x{canvas.height}"
+    if canvas.height % rows or canvas.width % columns:
+        raise CheckpointUnfit(f"{size}; width is a multiple of {columns} and height of {rows} for this model")
+    if not (2 * rows <= canvas.height <= most and 2 * columns <= canvas.width <= most):
+        raise CheckpointUnfit(f"{size}; each side has {2 * max(rows, columns)} to {most} pixels")
+
+
+def _pixels_of_a_token(architecture: Architecture) -> tuple[int, int]:
+    """Height and width."""
+    _, rows, columns = architecture.patch
+    return rows * architecture.latent_stride, columns * architecture.latent_stride

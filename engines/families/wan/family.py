@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.checkpoints import diffusers
-from engines.checkpoints.files import Folder
+from engines.checkpoints.files import Files
 from engines.errors import CheckpointUnfit
 from engines.families.base import (
     Array,
@@ -27,7 +27,7 @@ from engines.families.base import (
     ReferenceReading,
     Subject,
 )
-from engines.families.buildable import Case
+from engines.families.buildable import Case, Sizes
 from engines.families.graph import GraphSpec
 from engines.families.wan import architecture as architectures
 from engines.families.wan import capabilities, probes, sampler
@@ -40,6 +40,8 @@ NEGATIVE: Final = ""
 class WanFamily:
     """Implements `BuildableFamily` for the checkpoint in a folder."""
 
+    packages: tuple[str, ...] = ("ftfy", "tokenizers")
+    prebuilt = Path(__file__).parent / "prebuilt"
     probe_prompt = "a cat runs over the hill"
     components: tuple[str, ...] = ("text_encoder", "dit", "vae_decoder_first", "vae_decoder_step")
     uses: Mapping[EngineCall, tuple[str, ...]] = {
@@ -52,20 +54,22 @@ class WanFamily:
     history_latents = 1
     """Neither counts: this family extends nothing yet."""
 
-    def __init__(self, folder: Path, *, name: str) -> None:
-        """`name` is what requests call it. Raises `CheckpointUnfit` for a checkpoint that is not served."""
-        files = Folder(folder)
+    def __init__(self, files: Files, *, name: str, sizes: Sizes) -> None:
+        """`name` is what requests call it; to serve, the small files are enough.
+
+        Raises `CheckpointUnfit` for a checkpoint that is not served, or not in these sizes.
+        """
         self.architecture = architectures.read(files)
         if self.architecture.task != "text":
             raise CheckpointUnfit(
-                f"{folder}: {self.architecture.checkpoint.pipeline} is not served yet; take a text-to-video checkpoint "
+                f"{self.architecture.checkpoint.pipeline} is not served yet; take a text-to-video checkpoint "
                 "(WanPipeline)"
             )
         if FILE not in self.architecture.checkpoint.files:
             raise CheckpointUnfit(f"{FILE}: not there; save the tokenizer again as a fast one, with transformers")
-        self.capabilities = capabilities.of(self.architecture, name)
-        self.weights = folder
-        self.prebuilt = folder / "engines"
+        self.capabilities = capabilities.of(self.architecture, name, sizes)
+        self.weights = files
+        self.probe_canvases = capabilities.small(self.architecture)
         self._tokens = Tokens(files, pad_id=self.architecture.pad_id)
 
     def read_prompt(
@@ -126,13 +130,12 @@ class WanFamily:
             if number >= shown:
                 yield _pixels(found["frames"])
 
-    def graphs(self, weights: Path) -> Mapping[str, GraphSpec]:
-        """The graphs of the checkpoint in this folder. Needs torch, diffusers and transformers."""
+    def graphs(self, weights: Files) -> Mapping[str, GraphSpec]:
+        """The graphs of this checkpoint. Needs torch, diffusers and transformers."""
         from engines.families.wan import graphs
 
-        files = Folder(weights)
-        found = architectures.read(files)
-        return graphs.components(files, found, diffusers.record(files, found.checkpoint))
+        found = architectures.read(weights)
+        return graphs.components(weights, found, diffusers.record(weights, found.checkpoint))
 
     def cases(self) -> Iterator[Case]:
         """See `probes.py`."""

@@ -62,6 +62,12 @@ async def text(client: Any) -> dict[str, Any]:
     }
 
 
+async def bare(client: Any) -> dict[str, Any]:
+    """A prompt, and nothing else asked for."""
+    response = await settle(client.video.generate("a red cat runs over the hill", "", **FAST))
+    return {**seen(response), "path": save(response.url, "bare.mp4")}
+
+
 async def start_and_poll(client: Any) -> dict[str, Any]:
     """What single polls say of a waiting, a finished and a failed video."""
     waiting = await settle(client.video.start("hang", ""))
@@ -180,4 +186,4 @@ async def refusals(client: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(text, start_and_poll, pictures, chain, foreign, grown, refusals)
+    main(text, bare, start_and_poll, pictures, chain, foreign, grown, refusals)

@@ -16,7 +16,7 @@ from engines.session import Session, load_session
 from engines.spec import ComponentSpec, EngineSpec, Span, TensorSpec
 from engines.store import Built
 from engines.trust import TrustedKeys, own_key
-from serving.engine_store import EngineObjects
+from serving.engine_objects import EngineObjects
 from serving.store.directory import DirectoryStore
 
 DOUBLER = ComponentSpec(

@@ -19,7 +19,7 @@ from engines.manifest import Manifest
 from engines.objects import MANIFEST_BYTES
 from engines.signing import SigningKey
 from engines.store import Built, EngineStore, Prebuilt
-from serving.engine_store import EngineObjects
+from serving.engine_objects import EngineObjects
 from serving.store.directory import DirectoryStore
 
 Make = Callable[..., Manifest]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engines import models
+from engines.checkpoints.files import Folder
 from engines.errors import EngineNotBuilt
 
 
@@ -26,16 +27,16 @@ def test_an_unknown_model_names_those_that_are_there() -> None:
 
 
 def test_weights_are_digested_by_name_and_contents(tmp_path: Path) -> None:
-    assert models.digest_of_weights(tmp_path) is None
+    assert models.digest_of_weights(Folder(tmp_path)) is None
     (tmp_path / "a.safetensors").write_bytes(b"1")
-    first = models.digest_of_weights(tmp_path)
+    first = models.digest_of_weights(Folder(tmp_path))
     (tmp_path / "notes.txt").write_bytes(b"of no weight")
-    assert models.digest_of_weights(tmp_path) == first
+    assert models.digest_of_weights(Folder(tmp_path)) == first
     (tmp_path / "a.safetensors").write_bytes(b"2")
-    assert models.digest_of_weights(tmp_path) != first
+    assert models.digest_of_weights(Folder(tmp_path)) != first
 
 
 def test_a_model_without_prebuilt_engines_has_no_digest(tmp_path: Path) -> None:
-    bare = replace(models.find("sprite"), prebuilt=tmp_path, weights=tmp_path)
+    bare = replace(models.find("sprite"), prebuilt=tmp_path, weights=Folder(tmp_path))
     with pytest.raises(EngineNotBuilt, match="longtake engines build"):
         bare.digest()

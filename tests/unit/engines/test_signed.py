@@ -20,7 +20,7 @@ from engines.manifest import Manifest
 from engines.signing import PublicKey, SigningKey
 from engines.store import Built, Prebuilt
 from engines.trust import TrustedKeys, load_key, make_key
-from serving.engine_store import EngineObjects
+from serving.engine_objects import EngineObjects
 from serving.store.directory import DirectoryStore
 
 Make = Callable[..., Manifest]

@@ -12,7 +12,7 @@ from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit
 from engines.manifest import Manifest
 from engines.store import Built, EngineStore, Prebuilt
 from engines.trust import TrustedKeys, own_key
-from serving.engine_store import EngineObjects
+from serving.engine_objects import EngineObjects
 from serving.store.directory import DirectoryStore
 
 Make = Callable[..., Manifest]

@@ -72,5 +72,5 @@ async def test_a_model_that_is_not_known_is_a_wrong_setting(store: Store, truste
 
 
 async def test_only_what_is_asked_for_is_loaded(store: Store, trusted: Path) -> None:
-    with await engine_store.load("sprite", store, trusted, threads=1, components=["text_encoder"]) as session:
+    with await engine_store.load("sprite", store, trusted, threads=1, call="encode_text") as session:
         assert list(session.runners) == ["text_encoder"]

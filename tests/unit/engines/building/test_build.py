@@ -9,6 +9,7 @@ import pytest
 
 from engines import models
 from engines.building import build
+from engines.checkpoints.files import Folder
 from engines.errors import EngineNotBuilt
 from engines.key import digest_of
 from engines.session import Session, open_found
@@ -24,7 +25,7 @@ def test_without_torch_the_command_that_installs_it_is_named(tmp_path: Path, mon
 def test_without_weights_the_folder_is_named(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="a build needs longtake[build]")
     with pytest.raises(EngineNotBuilt, match="no weights"):
-        asyncio.run(build.build(models.find("sprite"), Prebuilt(tmp_path), weights=tmp_path / "none"))
+        asyncio.run(build.build(models.find("sprite"), Prebuilt(tmp_path), weights=Folder(tmp_path)))
 
 
 def test_engines_built_from_untrained_weights_verify_and_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,12 +39,12 @@ def test_engines_built_from_untrained_weights_verify_and_load(tmp_path: Path, mo
     model = models.find("sprite")
     manifest = asyncio.run(
         build.build(
-            model, target, weights=weights, progress=lambda what, done, total: steps.append((what, done, total))
+            model, target, weights=Folder(weights), progress=lambda what, done, total: steps.append((what, done, total))
         )
     )
     assert [done for _, done, _ in steps] == list(range(len(steps)))
     assert steps[-1] == ("done", len(steps) - 1, len(steps) - 1)
-    assert manifest.weights_digest == models.digest_of_weights(weights)
+    assert manifest.weights_digest == models.digest_of_weights(Folder(weights))
     found = asyncio.run(EngineStore(target).find("sprite-1", manifest.weights_digest))
     session: Session = asyncio.run(open_found(model.family, found, threads=1))
     with session:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engines import objects as layout
-from serving.engine_store import EngineObjects
+from serving.engine_objects import EngineObjects
 from tests.unit.serving.retention.clocked_store import Clock, ClockedStore
 from tests.unit.serving.retention.conftest import Collect
 

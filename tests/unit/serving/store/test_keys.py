@@ -58,7 +58,7 @@ def test_a_job_without_a_deadline_sorts_behind_those_that_have_one() -> None:
 
 def test_every_row_of_the_table_is_the_shape_of_one_kind_and_no_kind_is_without_a_row() -> None:
     shapes = [re.compile(re.sub(r"<[^>]+>", r"[^/]+", key) + r"\Z") for key, _ in table_of_the_code()]
-    shapes = [shape for shape in shapes if not shape.match("engines/x")]
+    shapes = [shape for shape in shapes if not shape.match("engines/x") and not shape.match("models/x")]
     spelled = [literal for _, literal in SPELLED]
     assert [[literal for literal in spelled if shape.match(literal)] for shape in shapes] == [
         [literal] for literal in spelled

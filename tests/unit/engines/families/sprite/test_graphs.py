@@ -15,7 +15,7 @@ from engines.session import Session  # noqa: E402
 
 @pytest.fixture(scope="module")
 def specs() -> dict[str, GraphSpec]:
-    return graphs.components()
+    return graphs.components(SpriteFamily().weights)
 
 
 def difference(specs: dict[str, GraphSpec], shipped: Session, name: str, inputs: dict[str, np.ndarray]) -> float:
@@ -73,7 +73,8 @@ def test_a_reference_picture_and_a_caption_run_too(specs: dict[str, GraphSpec], 
 
 
 def test_weights_and_graphs_stay_small() -> None:
-    weights = [path.stat().st_size for path in graphs.WEIGHTS.glob("*.safetensors")]
+    files = SpriteFamily().weights
+    weights = [files.size(name) for name in files.names() if name.endswith(".safetensors")]
     assert len(weights) == 2
     assert max(weights) <= 3_000_000
     assert sum(path.stat().st_size for path in SpriteFamily.prebuilt.glob("*.onnx")) <= 20_000_000

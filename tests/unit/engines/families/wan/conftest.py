@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-WORDS = ("a", "cat", "dog", "runs", "sits", "red", "blurred", "over", "the", "hill")
-MEAN, DEVIATION = [0.1, -0.2, 0.3, 0.0], [1.5, 0.7, 2.0, 1.1]
+from tests.unit.engines.families.wan.checkpoints import pipeline, save
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +25,7 @@ def torch() -> Any:
 @pytest.fixture(scope="session")
 def make_pipeline(torch: Any) -> Callable[[str], Any]:
     """Makes the pipeline of a task ("text", "image", "vace") with random weights, always the same."""
-    return _pipeline
+    return pipeline
 
 
 @pytest.fixture(scope="session")
@@ -37,79 +36,7 @@ def make_checkpoint(torch: Any, tmp_path_factory: pytest.TempPathFactory) -> Cal
     def make(task: str) -> Path:
         if task not in made:
             made[task] = tmp_path_factory.mktemp(task)
-            _pipeline(task).save_pretrained(made[task], max_shard_size="20KB")
+            save(task, made[task])
         return made[task]
 
     return make
-
-
-def _pipeline(task: str) -> Any:
-    import diffusers
-    import torch
-    from transformers import UMT5Config, UMT5EncoderModel
-
-    diffusers.utils.logging.set_verbosity_error()
-    diffusers.utils.logging.disable_progress_bar()
-    torch.manual_seed(7)
-    config = UMT5Config(
-        vocab_size=32,
-        d_model=24,
-        d_kv=8,
-        d_ff=32,
-        num_layers=2,
-        num_heads=3,
-        relative_attention_num_buckets=8,
-        relative_attention_max_distance=16,
-        feed_forward_proj="gated-gelu",
-    )
-    vae = diffusers.AutoencoderKLWan(
-        base_dim=4, z_dim=4, dim_mult=[1, 2, 2, 2], num_res_blocks=1, latents_mean=MEAN, latents_std=DEVIATION
-    )
-    parts = {
-        "tokenizer": _tokenizer(),
-        "text_encoder": UMT5EncoderModel(config).eval(),
-        "vae": vae.eval(),
-        "scheduler": diffusers.UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
-        ),
-        "transformer": _transformer(task).eval(),
-    }
-    if task == "vace":
-        return diffusers.WanVACEPipeline(**parts)
-    if task == "image":
-        return diffusers.WanImageToVideoPipeline(**parts)
-    return diffusers.WanPipeline(**parts)
-
-
-def _transformer(task: str) -> Any:
-    import diffusers
-
-    sizes = {
-        "num_attention_heads": 2,
-        "attention_head_dim": 12,
-        "in_channels": 4,
-        "out_channels": 4,
-        "text_dim": 24,
-        "freq_dim": 16,
-        "ffn_dim": 32,
-        "num_layers": 2,
-        "rope_max_seq_len": 32,
-    }
-    if task == "vace":
-        return diffusers.WanVACETransformer3DModel(**sizes, vace_layers=[0, 1], vace_in_channels=72)
-    if task == "image":
-        return diffusers.WanTransformer3DModel(**{**sizes, "in_channels": 12}, image_dim=16, added_kv_proj_dim=24)
-    return diffusers.WanTransformer3DModel(**sizes)
-
-
-def _tokenizer() -> Any:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    words = {word: number for number, word in enumerate(("<pad>", "</s>", "<unk>", *WORDS))}
-    raw = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    raw.pre_tokenizer = pre_tokenizers.Whitespace()
-    raw.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=raw, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
-    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ import pytest
 
 from engines import models
 from engines.building.build import build
+from engines.checkpoints.files import Folder
 from engines.errors import CheckpointUnfit
 from engines.families.base import Canvas, Conditions, Denoising
+from engines.families.buildable import Sizes
 from engines.families.graph import GraphSpec
 from engines.families.wan.family import WanFamily
 from engines.session import Session, open_found
@@ -30,9 +31,8 @@ STEPS = 4
 @pytest.fixture(scope="module")
 def family(make_checkpoint: Callable[[str], Path]) -> WanFamily:
     """The tiny checkpoint's, on canvases of its size."""
-    found = models.opened(make_checkpoint("text"), name="wan-tiny").family
+    found = models.opened(Folder(make_checkpoint("text")), name="wan-tiny", sizes=Sizes(CANVASES, seconds=1)).family
     assert isinstance(found, WanFamily)
-    found.capabilities = replace(found.capabilities, canvases=CANVASES, root_latents=3, segment_latents=2)
     return found
 
 
@@ -80,7 +80,7 @@ def test_a_video_is_the_one_of_the_pipeline(
             "negative_prompt": "",
             "height": canvas.height,
             "width": canvas.width,
-            "num_frames": 9,
+            "num_frames": 17,
             "num_inference_steps": STEPS,
             "guidance_scale": 5.0,
             "latents": torch.from_numpy(np.moveaxis(state.latents, 1, 0)[None].copy()),
@@ -94,7 +94,7 @@ def test_a_video_is_the_one_of_the_pipeline(
     assert np.abs(np.moveaxis(state.latents, 1, 0) - wanted).max() < 1e-5 * scale
     frames = np.concatenate(list(family.decode(session, state.latents, lead=None)))
     shown = pipeline(**asked, output_type="np").frames[0]
-    assert frames.shape == shown.shape == (9, canvas.height, canvas.width, 3)
+    assert frames.shape == shown.shape == (17, canvas.height, canvas.width, 3)
     assert np.abs(frames - shown * 255).max() < 1
 
 
@@ -164,23 +164,23 @@ def test_what_the_checkpoint_lacks_is_refused(family: WanFamily, session: Sessio
 def test_a_checkpoint_that_no_family_serves_is_refused(make_checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
     for task in ("image", "vace"):
         with pytest.raises(CheckpointUnfit, match="is read by no family here; there is WanPipeline"):
-            models.opened(make_checkpoint(task), name="wan")
+            models.opened(Folder(make_checkpoint(task)), name="wan")
         with pytest.raises(CheckpointUnfit, match="is not served yet"):
-            WanFamily(make_checkpoint(task), name="wan")
+            WanFamily(Folder(make_checkpoint(task)), name="wan", sizes=Sizes())
     root = tmp_path / "checkpoint"
     shutil.copytree(make_checkpoint("text"), root)
     (root / "tokenizer/tokenizer.json").unlink()
     with pytest.raises(CheckpointUnfit, match="save the tokenizer again as a fast one"):
-        models.opened(root, name="wan")
+        models.opened(Folder(root), name="wan")
 
 
 def test_the_weights_digest_covers_every_file(make_checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
     root = tmp_path / "checkpoint"
     shutil.copytree(make_checkpoint("text"), root)
-    digest = models.digest_of_weights(root)
-    assert digest == models.digest_of_weights(make_checkpoint("text"))
+    digest = models.digest_of_weights(Folder(root))
+    assert digest == models.digest_of_weights(Folder(make_checkpoint("text")))
     (root / "tokenizer/tokenizer.json").write_text("{}")
-    assert models.digest_of_weights(root) != digest
+    assert models.digest_of_weights(Folder(root)) != digest
 
 
 def test_random_inputs_fit_every_component(family: WanFamily, session: Session) -> None:

@@ -81,8 +81,9 @@ def test_a_denoiser_that_answers_noise_scores_nothing(shipped: Session) -> None:
 def test_a_denoiser_with_noise_for_weights_scores_nothing(shipped: Session) -> None:
     torch = pytest.importorskip("torch", reason="swapping weights needs longtake[build]")
     from engines.families.sprite import graphs
+    from engines.families.sprite.family import SpriteFamily
 
-    module = graphs.components()["dit"].module
+    module = graphs.components(SpriteFamily().weights)["dit"].module
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in module.parameters():

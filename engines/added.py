@@ -1,0 +1,194 @@
+"""The models that an operator brought: a record of each checkpoint, and what serving needs of its files.
+
+    models/<name>/record.json       what it is, and where it came from; written last: without it there is no model
+    models/<name>/files-<sha256>    its small files, and the headers of its weights
+
+A model that was added is served without its checkpoint: the record has the digest of every file, whole, and its engines
+are found by the digest over all of those, so that none is loaded with another tokenizer than it was verified with.
+`longtake models` writes here, `serving/engine_store.py` reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from engines import key as keys
+from engines import models, tombstones
+from engines import objects as layout
+from engines.checkpoints import diffusers
+from engines.checkpoints.diffusers import Checkpoint
+from engines.checkpoints.files import Files, Held, digest_of, read_small
+from engines.errors import EngineCorrupt
+from engines.families.base import Canvas
+from engines.families.buildable import Sizes
+from engines.objects import Objects
+
+FORMAT: Final = 1
+RECORD_BYTES: Final = 16 << 20
+"""Of a record, at most."""
+KEPT_BYTES: Final = 512 << 20
+"""Of what is kept of a checkpoint's files, at most."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One file of a checkpoint, and which bytes of what is kept are its beginning, or all of it."""
+
+    name: str
+    size: int
+    sha256: str
+    """Of the whole file."""
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Added:
+    """The record of one model."""
+
+    name: str
+    source: str
+    """Where the checkpoint lay when it was added: engines for another runtime are built from there."""
+    files: tuple[Kept, ...]
+    kept: str
+    """sha256 of what is kept of all files, one after the other."""
+    sizes: Sizes
+    added_ms: int
+
+    @property
+    def digest(self) -> str:
+        """Of the checkpoint, whole."""
+        return diffusers.digest({file.name: file.sha256 for file in self.files})
+
+    def opened(self, kept: bytes) -> models.Model:
+        """The model, of what is kept of its files. Raises `EngineCorrupt`, `CheckpointUnfit`."""
+        parts = {file.name: kept[file.begin : file.end] for file in self.files}
+        for file in self.files:
+            if file.end - file.begin == file.size and keys.digest_of(parts[file.name]) != file.sha256:
+                raise EngineCorrupt(
+                    f"{layout.model_key(self.name)}: {file.name} has another digest: {_again(self.name)}"
+                )
+        held = Held(parts, sizes={file.name: file.size for file in self.files})
+        return models.opened(held, name=self.name, sizes=self.sizes, recorded=self.digest)
+
+    def to_json(self) -> bytes:
+        """The record's bytes."""
+        canvases = [[canvas.aspect_ratio, canvas.height, canvas.width] for canvas in self.sizes.canvases]
+        value = {
+            "format": FORMAT,
+            "name": self.name,
+            "source": self.source,
+            "files": [vars(file) for file in self.files],
+            "kept": self.kept,
+            "canvases": canvases,
+            "seconds": self.sizes.seconds,
+            "added_ms": self.added_ms,
+        }
+        return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, *, name: str) -> Self:
+        """The inverse. Raises `EngineCorrupt` for what is no record of this model."""
+        where = layout.model_key(name)
+        try:
+            value = json.loads(data)
+            if value["format"] != FORMAT:
+                raise EngineCorrupt(f"{where}: format {value['format']}; this version of longtake reads {FORMAT}")
+            found = cls(
+                name=str(value["name"]),
+                source=str(value["source"]),
+                files=tuple(_kept(file) for file in value["files"]),
+                kept=str(value["kept"]),
+                sizes=Sizes(tuple(Canvas(*canvas) for canvas in value["canvases"]), int(value["seconds"])),
+                added_ms=int(value["added_ms"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise EngineCorrupt(f"{where}: not the record of a model ({error!r}): {_again(name)}") from error
+        if found.name != name:
+            raise EngineCorrupt(f"{where}: the record of {found.name}: {_again(name)}")
+        return found
+
+
+class AddedModels:
+    """Those of one object store."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    async def names(self) -> list[str]:
+        """Of all of them, sorted."""
+        found = [layout.model_in(key) async for key in self._objects.keys(layout.MODELS)]
+        return sorted([name for name in found if name and await self.get(name)])
+
+    async def get(self, name: str) -> Added | None:
+        """The record of one. Raises `EngineCorrupt`."""
+        data = await tombstones.get(self._objects, layout.model_key(name), limit=RECORD_BYTES)
+        return None if data is None else Added.from_json(data, name=name)
+
+    async def open(self, name: str) -> models.Model | None:
+        """One, to be served; None where it was not added. Raises `EngineCorrupt`, `CheckpointUnfit`."""
+        added = await self.get(name)
+        if added is None:
+            return None
+        key = layout.model_files_key(name, added.kept)
+        kept = await self._objects.get(key, limit=KEPT_BYTES)
+        if kept is None or keys.digest_of(kept.data) != added.kept:
+            raise EngineCorrupt(f"{key}: not what the model's record says: {_again(name)}")
+        return added.opened(kept.data)
+
+    async def put(self, added: Added, kept: bytes) -> bool:
+        """Add one; False where there is one of this name."""
+        await self._objects.keep(layout.model_files_key(added.name, added.kept), kept)
+        return await tombstones.put(self._objects, layout.model_key(added.name), added.to_json(), limit=RECORD_BYTES)
+
+    async def remove(self, name: str) -> bool:
+        """Remove one; False where there is none. Its engines stay."""
+        return await tombstones.remove(self._objects, layout.model_key(name), limit=RECORD_BYTES) is not None
+
+
+def record(
+    files: Files, *, name: str, source: str, sizes: Sizes, added_ms: int, progress: Callable[[str, int, int], None]
+) -> tuple[Added, bytes]:
+    """The record of a checkpoint, and what is to be kept of it. Reads every byte once.
+
+    `progress` is told the file, and bytes done and in all. Raises `CheckpointUnfit`, `ValueError` for the name.
+    """
+    if not layout.is_model_name(name):
+        raise ValueError(f"name: {name!r}; a model is called by 1 to 63 of a-z 0-9 . _ -, a letter or number first")
+    models.opened(files, name=name, sizes=sizes)  # all that can be wrong is told before the weights are read
+    checkpoint = diffusers.inspect(files)
+    total, done, at = sum(files.size(file) for file in checkpoint.files), 0, 0
+    kept, parts = [], []
+    for file in checkpoint.files:
+        progress(file, done, total)
+        size, part = files.size(file), _beginning(files, checkpoint, file)
+        kept.append(Kept(file, size, digest_of(files, file), at, at + len(part)))
+        parts.append(part)
+        done, at = done + size, at + len(part)
+    progress("", total, total)
+    data = b"".join(parts)
+    return Added(name, source, tuple(kept), keys.digest_of(data), sizes, added_ms), data
+
+
+def _beginning(files: Files, checkpoint: Checkpoint, file: str) -> bytes:
+    """A small file, or a shard's header."""
+    for shard in _shards(checkpoint):
+        if shard.file == file:
+            return files.read(file, 0, shard.tensors[0].begin if shard.tensors else shard.size)
+    return read_small(files, file)
+
+
+def _shards(checkpoint: Checkpoint) -> Iterator[Any]:
+    for component in checkpoint.components.values():
+        yield from component.shards
+
+
+def _kept(value: Mapping[str, Any]) -> Kept:
+    return Kept(str(value["name"]), int(value["size"]), str(value["sha256"]), int(value["begin"]), int(value["end"]))
+
+
+def _again(name: str) -> str:
+    return f"`longtake models rm {name}`, and add it again"

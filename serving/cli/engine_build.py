@@ -1,0 +1,95 @@
+"""Builds the engines of a model into a store, with a bar. `longtake engines build` and `models add` call it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from serving.cli.engine_access import built_in, own_key
+
+if TYPE_CHECKING:
+    from engines.building.build import Progress
+    from engines.checkpoints.files import Files
+    from engines.claims import Waiting
+    from engines.manifest import Manifest
+    from engines.models import Model
+    from engines.store import Built
+    from serving.store.base import Store
+
+
+async def build_into_store(
+    store: Store, model: Model, weights: Files, *, runtime_name: str | None = None, quiet: bool
+) -> tuple[Manifest, bool]:
+    """The manifest, and whether anything had to be built. `weights` are those that `model` is served with, the runtime
+    by default ONNX Runtime.
+
+    Raises `FailedPrecondition` for engines of another runtime that are there, and what `building.build` raises.
+    """
+    from engines.building import build as builder
+    from engines.claims import Claims
+    from engines.errors import EngineNotBuilt
+    from engines.manifest import missing_message
+    from engines.runtimes.registry import SHIPPED
+
+    runtime = SHIPPED.find(runtime_name) if runtime_name else SHIPPED.default()
+    digest = model.weights_digest()
+    if digest is None:
+        raise EngineNotBuilt(missing_message(model.name, "weights"))
+    if there := await _there(built_in(store), model, digest, runtime.name):
+        return there, False
+    builder.demand_packages()
+    built = built_in(store, key=own_key())
+    with progress_bar(quiet=quiet) as show:
+
+        def wait(other: Waiting) -> None:
+            show(f"{other.holder} builds them: {other.doing}", 0, 1)
+
+        async with Claims(built.objects).turn(model.name, digest, wait) as claim:
+            if there := await _there(built, model, digest, runtime.name):  # of the builder that was waited for
+                return there, False
+
+            def tell(what: str, done: int, total: int) -> None:
+                claim.doing = f"{what} ({done} of {total})"
+                show(what, done, total)
+
+            return await builder.build(model, built, weights=weights, runtime=runtime, progress=tell), True
+
+
+@contextmanager
+def progress_bar(*, quiet: bool) -> Iterator[Progress]:
+    """A bar on the terminal; what it gives is told what begins now, steps done, and steps in all."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description:<32}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+        task = bar.add_task("starting")
+
+        def show(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield show
+
+
+async def _there(built: Built, model: Model, digest: str, runtime: str) -> Manifest | None:
+    """The engines, if they are built."""
+    from engines.errors import EngineNotBuilt
+    from engines.store import EngineStore, Prebuilt
+    from serving.errors import FailedPrecondition
+
+    try:
+        found = await EngineStore(Prebuilt(model.prebuilt), built).find(model.name, digest)
+    except EngineNotBuilt:
+        return None  # so there is something to build
+    if found.manifest.runtime != runtime:
+        raise FailedPrecondition(
+            f"engines of {model.name} for {found.manifest.runtime} are there already ({found.layer.name}), "
+            f"and come before any for {runtime}: remove them first, with `longtake engines rm`"
+        )
+    return found.manifest

@@ -1,0 +1,156 @@
+"""`longtake models add` and `rm`: checkpoints that an operator brings become models of an installation.
+
+Adding one reads the checkpoint once, builds its engines, and registers it last, so that nothing is there half.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serving.cli.engine_access import Output, StoreUrl, built_in, clear_errors, opened_store
+
+if TYPE_CHECKING:
+    from engines.added import Added
+    from engines.building.build import Progress
+    from engines.families.base import Canvas
+    from engines.families.buildable import Sizes
+    from engines.manifest import Manifest
+    from serving.store.base import Store
+
+Name = Annotated[str, typer.Argument(help="What requests call it: a-z 0-9 . _ -", show_default=False)]
+
+
+def add(
+    name: Name,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            help="Folder of a checkpoint in diffusers' form, or s3://host:port/bucket/prefix.",
+            show_default=False,
+        ),
+    ],
+    canvas: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A frame size that it serves, like 16:9=832x480; the first is the default. May be given again.",
+            show_default="those that it was trained with",
+        ),
+    ] = None,
+    seconds: Annotated[int, typer.Option(min=0, help="Of a segment.", show_default="as it was trained")] = 0,
+    store: StoreUrl = None,
+    output: Output = "text",
+) -> None:
+    """Add a model: read a checkpoint, build its engines into the store, and register it there.
+
+    Nothing of the checkpoint is run, and pickles are refused. Serving it takes the store alone, and pip install
+    'longtake[wan]'; adding it takes 'longtake[build]' too. Smaller canvases
+    and fewer seconds take less memory and time.
+
+    Example: longtake models add wan-1.3b --from Wan2.1-T2V-1.3B-Diffusers --canvas 16:9=832x480
+    """
+    from engines.families.buildable import Sizes
+
+    with clear_errors():
+        sizes = Sizes(tuple(_canvas(text) for text in canvas or ()), seconds)
+        added, manifest = asyncio.run(_add(name, source, sizes, store, quiet=output == "json"))
+    size = sum(entry.size for entry in manifest.engines)
+    if output == "json":
+        value = {"model": name, "weights_digest": added.digest, "digest": manifest.digest, "engine_bytes": size}
+        typer.echo(json.dumps({**value, "checkpoint_bytes": sum(file.size for file in added.files)}))
+        return
+    typer.echo(f"{name}: {len(manifest.engines)} engines, {size / 1e6:.1f} MB, for {manifest.runtime}")
+    typer.echo(f"`longtake models show {name}` tells what it can do; serve it with LONGTAKE_MODEL={name} longtake up")
+
+
+def remove(
+    name: Name,
+    store: StoreUrl = None,
+    force: Annotated[bool, typer.Option("--force", help="Also the one that the setting `model` names.")] = False,
+) -> None:
+    """Remove a model that was added, and its engines. What serves it now runs on until it is started again.
+
+    Videos that it made stay, and can be watched; none of them can be extended any more.
+    """
+    with clear_errors():
+        asyncio.run(_remove(name, store, force=force))
+    typer.echo(f"removed {name}")
+
+
+async def _add(name: str, source: str, sizes: Sizes, store_url: str | None, *, quiet: bool) -> tuple[Added, Manifest]:
+    from engines import added as adding
+    from engines import models
+    from serving import model_store
+    from serving.checkpoint_source import opened_checkpoint
+    from serving.cli.engine_build import build_into_store, progress_bar
+    from serving.clock import now_ms
+
+    if models.ships(name):
+        raise ValueError(f"name: {name!r} is a model of the package: choose another")
+    async with opened_store(store_url) as store, opened_checkpoint(source) as files:
+        there = await model_store.added(store).get(name)
+        with progress_bar(quiet=quiet) as show:
+            added, kept = await asyncio.to_thread(
+                adding.record, files, name=name, source=source, sizes=sizes, added_ms=now_ms(), progress=_named(show)
+            )
+        if there is not None and (there.digest, there.sizes) != (added.digest, sizes):
+            raise _taken(name)
+        model = added.opened(kept)
+        manifest, _ = await build_into_store(store, model, files, quiet=quiet)
+        if there is None and not await model_store.added(store).put(added, kept):
+            raise _taken(name)
+        return added, manifest
+
+
+async def _remove(name: str, store_url: str | None, *, force: bool) -> None:
+    from serving import model_store
+    from serving.errors import FailedPrecondition
+    from serving.settings import load_settings
+
+    async with opened_store(store_url) as store:
+        record = await model_store.added(store).get(name)
+        if record is None:
+            raise ValueError(f"name: {name!r} was not added; there is {', '.join(await _names(store)) or 'none'}")
+        if name == load_settings().model and not force:
+            raise FailedPrecondition(
+                f"the setting `model` names {name}: the next start would fail. Change the setting first, or --force"
+            )
+        await model_store.added(store).remove(name)
+        await built_in(store).remove(name, record.digest)
+
+
+async def _names(store: Store) -> list[str]:
+    from serving import model_store
+
+    return await model_store.added(store).names()
+
+
+def _taken(name: str) -> ValueError:
+    return ValueError(
+        f"name: {name!r} is another checkpoint, or the same in other sizes: choose another name, or "
+        f"`longtake models rm {name}` first"
+    )
+
+
+def _canvas(text: str) -> Canvas:
+    from engines.families.base import Canvas
+
+    found = re.fullmatch(r"([1-9]\d?:[1-9]\d?)=([1-9]\d{1,4})x([1-9]\d{1,4})", text)
+    if found is None:
+        raise ValueError(f"--canvas {text}: an aspect ratio, width and height in pixels, like 16:9=832x480")
+    aspect, width, height = found.groups()
+    return Canvas(aspect, int(height), int(width))
+
+
+def _named(show: Progress) -> Progress:
+    """A file's name as what is being done."""
+
+    def told(file: str, done: int, total: int) -> None:
+        show(f"reading {file}"[:32] if file else "read", done, total)
+
+    return told

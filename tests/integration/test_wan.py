@@ -1,0 +1,121 @@
+"""A checkpoint that an operator brings, through all of Longtake: added by the command line, served to any client.
+
+The checkpoint is tiny and random, and goes the way of a real one: shards, tokenizer, export, parity, signature, Ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from serving.jobs.history import EventKind
+from serving.jobs.repository import Jobs
+from serving.local.embedded import Embedded
+from serving.settings import Engines, Grpc, Http, Settings
+from serving.store.open import open_store
+from tests.contract.xai_door import run_client
+from tests.integration.house import House, Video, fetch, frames_of
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600)]  # an export takes a minute, and many on a busy machine
+NAME = "wan-tiny"
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Of an installation that a checkpoint was added to."""
+    reason = "a Wan is built with longtake[build]"
+    for package in ("torch", "diffusers", "transformers", "tokenizers", "onnxscript"):
+        pytest.importorskip(package, reason=reason)
+    from tests.unit.engines.families.wan.checkpoints import save
+
+    folder = tmp_path_factory.mktemp("wan")
+    save("text", folder / "checkpoint")
+    keys = {"signing_key": folder / "keys" / "key.pem", "trusted_keys": folder / "keys" / "trusted"}
+    sizes = ("--canvas", "16:9=256x144", "--canvas", "1:1=32x32", "--seconds", "1")
+    environment = {
+        **os.environ,
+        "LONGTAKE_STORE": str(folder / "store"),
+        **{f"LONGTAKE_ENGINES__{name.upper()}": str(path) for name, path in keys.items()},
+    }
+    for command in (["add", NAME, "--from", str(folder / "checkpoint"), *sizes], ["ls"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "serving.cli.main", "models", *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    assert NAME in done.stdout
+    (folder / "checkpoint").rename(folder / "away")  # serving needs the store alone
+    return Settings(
+        store=str(folder / "store"),
+        model=NAME,
+        grpc=Grpc(address="127.0.0.1:0"),
+        http=Http(address="127.0.0.1:0"),
+        engines=Engines(**keys),
+    )
+
+
+@pytest.fixture(scope="module")
+def house(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """It, running."""
+    with Embedded(settings, logs=tmp_path_factory.mktemp("logs")) as embedded:
+        ready = embedded.ready
+        yield House(ready.grpc, store=settings.store, metrics=ready.metrics, pid=embedded.pid)
+
+
+def test_the_public_client_gets_a_video_of_the_checkpoint(house: House, tmp_path: Path) -> None:
+    host = f"localhost:{house.address.rpartition(':')[2]}"
+    seen = run_client(tmp_path, "videos.py", "bare", LONGTAKE_HOST=host)
+
+    assert (seen["model"], seen["duration"]) == (NAME, 1)
+    assert frames_of(Path(seen["path"]).read_bytes(), tmp_path).shape == (17, 144, 256, 3)
+
+
+def test_a_denoiser_that_is_killed_is_followed_to_the_same_bytes(house: House) -> None:
+    """The sampler looks back upon its last steps: checkpoints keep what it remembers."""
+    whole = house.made(house.create("dog sits", seed=7, steps=100))
+    video = house.create("dog sits", seed=7, steps=100)
+    for event in house.watch(video):
+        if event.video.progress.steps_done >= 20:
+            break
+
+    house.kill("denoiser")
+
+    made = house.made(video)
+    assert EventKind.LOST in _happened(house, made.id)
+    assert _media(made) == _media(whole)
+
+
+def test_what_the_checkpoint_cannot_do_is_refused_by_name(house: House) -> None:
+    video = house.made(house.create("a cat", steps=2))
+    for fields, named in (
+        ({"extends": {"video_id": video.id}}, "extends"),
+        ({"model": "sprite-1"}, "sprite-1"),
+        ({"resolution": "1080p"}, "resolution"),
+    ):
+        with pytest.raises(Exception, match=named):
+            house.create("a cat", **fields)
+
+
+def _media(video: Video) -> bytes:
+    """Everything from the first fragment on: what is before it tells of the job."""
+    data = fetch(video.url)
+    return data[data.index(b"moof") :]
+
+
+def _happened(house: House, job: str) -> set[EventKind]:
+    async def read() -> set[EventKind]:
+        store = await open_store(house.store, probe=False)
+        try:
+            return {event.kind for event in (await Jobs(store).get("default", job)).events}
+        finally:
+            await store.close()
+
+    return asyncio.run(read())
