@@ -121,11 +121,11 @@ class AddedModels:
     async def names(self) -> list[str]:
         """Of all of them, sorted."""
         found = [layout.model_in(key) async for key in self._objects.keys(layout.MODELS)]
-        return sorted([name for name in found if name and await self.get(name)])
+        return sorted([name for name in found if name and await self._record(name) is not None])
 
     async def get(self, name: str) -> Added | None:
         """The record of one. Raises `EngineCorrupt`."""
-        data = await tombstones.get(self._objects, layout.model_key(name), limit=RECORD_BYTES)
+        data = await self._record(name)
         return None if data is None else Added.from_json(data, name=name)
 
     async def open(self, name: str) -> models.Model | None:
@@ -147,6 +147,11 @@ class AddedModels:
     async def remove(self, name: str) -> bool:
         """Remove one; False where there is none. Its engines stay."""
         return await tombstones.remove(self._objects, layout.model_key(name), limit=RECORD_BYTES) is not None
+
+    async def _record(self, name: str) -> bytes | None:
+        if not layout.is_model_name(name):
+            return None
+        return await tombstones.get(self._objects, layout.model_key(name), limit=RECORD_BYTES)
 
 
 def record(

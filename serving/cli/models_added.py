@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from engines.families.base import Canvas
     from engines.families.buildable import Sizes
     from engines.manifest import Manifest
-    from serving.store.base import Store
 
 Name = Annotated[str, typer.Argument(help="What requests call it: a-z 0-9 . _ -", show_default=False)]
 
@@ -113,21 +112,18 @@ async def _remove(name: str, store_url: str | None, *, force: bool) -> None:
     from serving.settings import load_settings
 
     async with opened_store(store_url) as store:
-        record = await model_store.added(store).get(name)
-        if record is None:
-            raise ValueError(f"name: {name!r} was not added; there is {', '.join(await _names(store)) or 'none'}")
+        names = await model_store.added(store).names()
+        if name not in names:
+            raise ValueError(f"name: {name!r} was not added; there is {', '.join(names) or 'none'}")
         if name == load_settings().model and not force:
             raise FailedPrecondition(
                 f"the setting `model` names {name}: the next start would fail. Change the setting first, or --force"
             )
         await model_store.added(store).remove(name)
-        await built_in(store).remove(name, record.digest)
-
-
-async def _names(store: Store) -> list[str]:
-    from serving import model_store
-
-    return await model_store.added(store).names()
+        built = built_in(store)
+        for model, weights in await built.sets():
+            if model == name:
+                await built.remove(model, weights)
 
 
 def _taken(name: str) -> ValueError:

@@ -285,9 +285,9 @@ def clock_probe(random: str) -> str:
 
 
 def may_be_large(key: str) -> bool:
-    """Whether what lies there may take long to move: blobs, checkpoints, built engines. Of a prefix, too."""
+    """Whether what lies there may take long to move: blobs, checkpoints, engines, models. Of a prefix, too."""
     parts = key.split("/")
-    return parts[0] == "engines" or (parts[0] == "t" and parts[2:3] in (["blobs"], ["checkpoints"]))
+    return parts[0] in ("engines", "models") or (parts[0] == "t" and parts[2:3] in (["blobs"], ["checkpoints"]))
 
 
 def is_pulse(key: str) -> bool:

@@ -51,7 +51,7 @@ def one_of_each() -> list[str]:
     """A key of every row of the table, but for those that are never listed."""
     rows = [line.split("  ")[2] for line in (keys.__doc__ or "").splitlines() if line.startswith("    ")][1:]
     made = [re.sub("<([^>]+)>", lambda part: PARTS.get(part[1], "1"), row) for row in rows]
-    return [key for key in made if not key.startswith(("runtime/", "engines/"))]
+    return [key for key in made if not key.startswith(("runtime/", "engines/", "models/"))]
 
 
 def folders() -> list[str]:

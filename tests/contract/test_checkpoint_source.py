@@ -1,0 +1,78 @@
+"""A checkpoint in a bucket is read like one in a folder: by ranges, its digests the same, nothing copied."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from engines import models
+from engines.checkpoints import diffusers
+from engines.checkpoints.files import Folder
+from engines.errors import CheckpointUnfit
+from serving.checkpoint_source import opened_checkpoint
+from serving.store.open import open_store
+from tests import servers
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A checkpoint, as diffusers saves it."""
+    for package in ("torch", "diffusers", "transformers", "tokenizers"):
+        pytest.importorskip(package, reason="checkpoints of tests are made with longtake[build]")
+    from tests.unit.engines.families.wan.checkpoints import save
+
+    save("text", tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+@pytest.fixture
+async def bucket(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """The same, in a bucket."""
+    if servers.program("minio") is None:
+        pytest.skip("the program `minio` is not on the PATH")
+    monkeypatch.setenv("LONGTAKE_S3_ACCESS_KEY", servers.ACCESS_KEY)
+    monkeypatch.setenv("LONGTAKE_S3_SECRET_KEY", servers.SECRET_KEY)
+    with servers.minio_server(tmp_path / "server") as running:
+        store = await open_store(running.url, probe=False)
+        for path in folder.rglob("*"):
+            if path.is_file():
+                await store.put_if_absent(f"wan/{path.relative_to(folder).as_posix()}", path.read_bytes())
+        await store.close()
+        yield running.url.replace("?", "/wan?", 1)
+
+
+async def test_a_bucket_holds_what_the_folder_holds(bucket: str, folder: Path) -> None:
+    here = Folder(folder)
+    digest = models.digest_of_weights(here)
+    shutil.copy(folder / "model_index.json", folder / "index.json")  # a file that no component names counts nowhere
+    async with opened_checkpoint(bucket) as files:
+        assert await asyncio.to_thread(models.digest_of_weights, files) == digest
+        found = await asyncio.to_thread(models.opened, files, name="wan")
+        assert found.family.capabilities == models.opened(here, name="wan").family.capabilities
+        graphs = await asyncio.to_thread(found.family.graphs, files)
+        assert set(graphs) == set(found.family.components)
+        with pytest.raises(CheckpointUnfit, match="ends before byte"):
+            await asyncio.to_thread(files.read, "model_index.json", 0, 1 << 20)
+        with pytest.raises(CheckpointUnfit, match=r"vae/none\.json: not there"):
+            files.size("vae/none.json")
+
+
+async def test_an_empty_prefix_and_a_missing_shard_are_told(bucket: str, folder: Path) -> None:
+    with pytest.raises(CheckpointUnfit, match="nothing there"):
+        async with opened_checkpoint(bucket.replace("/wan", "/none")):
+            pass
+    async with opened_checkpoint(bucket) as files:
+        read = await asyncio.to_thread(diffusers.inspect, files)
+    shard = read.component("vae").shards[0].file
+    store = await open_store(bucket, probe=False)
+    await store.delete(shard)
+    await store.close()
+    async with opened_checkpoint(bucket) as files:
+        with pytest.raises(CheckpointUnfit, match=f"{shard}.*copy it too"):
+            await asyncio.to_thread(models.opened, files, name="wan")

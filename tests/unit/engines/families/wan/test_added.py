@@ -1,0 +1,170 @@
+"""A checkpoint that was added is served from what the store keeps of it, and from nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engines import models
+from engines import objects as layout
+from engines.added import Added, AddedModels, record
+from engines.building.build import make
+from engines.checkpoints.files import Folder
+from engines.errors import CheckpointUnfit, EngineCorrupt, EngineUnfit
+from engines.families.base import Canvas
+from engines.families.buildable import Sizes
+from engines.runtimes.registry import SHIPPED
+from serving.engine_objects import EngineObjects
+from serving.store.directory import DirectoryStore
+
+pytestmark = pytest.mark.anyio
+SIZES = Sizes((Canvas("16:9", 32, 64),), seconds=2)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[DirectoryStore]:
+    opened = DirectoryStore(tmp_path / "store")
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def added(store: DirectoryStore) -> AddedModels:
+    return AddedModels(EngineObjects(store))
+
+
+@pytest.fixture
+def checkpoint(make_checkpoint: Callable[[str], Path], tmp_path: Path) -> Path:
+    """One that may be changed."""
+    return Path(shutil.copytree(make_checkpoint("text"), tmp_path / "checkpoint"))
+
+
+def recorded(folder: Path, name: str = "wan-tiny", sizes: Sizes = SIZES) -> tuple[Added, bytes]:
+    told: list[int] = []
+    found = record(
+        Folder(folder),
+        name=name,
+        source=str(folder),
+        sizes=sizes,
+        added_ms=1_790_000_000_000,
+        progress=lambda _, done, total: told.append(100 * done // total),
+    )
+    assert (told[0], told[-1]) == (0, 100)
+    assert told == sorted(told)
+    return found
+
+
+async def test_it_is_what_the_checkpoint_is_without_the_checkpoint(added: AddedModels, checkpoint: Path) -> None:
+    here = models.opened(Folder(checkpoint), name="wan-tiny", sizes=SIZES)
+    digest = here.weights_digest()
+    made, kept = recorded(checkpoint)
+    assert await added.put(made, kept)
+    shutil.rmtree(checkpoint)
+
+    found = await added.open("wan-tiny")
+
+    assert found is not None
+    assert found.weights_digest() == digest == made.digest
+    assert found.family.capabilities == here.family.capabilities
+    assert found.family.capabilities.canvases == SIZES.canvases
+    assert (found.family.capabilities.root_latents, found.family.capabilities.seconds.default) == (9, 2)
+    assert found.family.read_prompt(" a  cat", subject="named", seed=1).effective_prompt == "a cat"
+    with pytest.raises(CheckpointUnfit, match="its weights are where the checkpoint is"):
+        found.family.graphs(found.weights)
+    assert await added.names() == ["wan-tiny"]
+
+
+async def test_a_name_has_one_model_until_it_is_removed(added: AddedModels, checkpoint: Path) -> None:
+    made, kept = recorded(checkpoint)
+    assert await added.put(made, kept)
+    assert not await added.put(replace(made, sizes=Sizes()), kept)
+    assert await added.remove("wan-tiny")
+    assert not await added.remove("wan-tiny")
+    assert (await added.names(), await added.open("wan-tiny")) == ([], None)
+    assert await added.put(replace(made, sizes=Sizes()), kept)
+    found = await added.get("wan-tiny")
+    assert found is not None
+    assert found.sizes == Sizes()
+
+
+@pytest.mark.parametrize("place", [0, -1])
+async def test_what_is_kept_is_checked_before_it_is_read(
+    added: AddedModels, store: DirectoryStore, checkpoint: Path, place: int
+) -> None:
+    made, kept = recorded(checkpoint)
+    await added.put(made, kept)
+    key = layout.model_files_key("wan-tiny", made.kept)
+    there = await store.get(key)
+    flipped = bytearray(there.data)
+    flipped[place] ^= 1
+    await store.swap(key, bytes(flipped), there.version)
+    with pytest.raises(EngineCorrupt, match="longtake models rm wan-tiny"):
+        await added.open("wan-tiny")
+    await store.delete(key)
+    with pytest.raises(EngineCorrupt, match="longtake models rm wan-tiny"):
+        await added.open("wan-tiny")
+
+
+async def test_another_tokenizer_has_another_digest_or_is_refused(added: AddedModels, checkpoint: Path) -> None:
+    """Whoever writes to the store may write a record: engines are found by the digest of all files, or not at all."""
+    made, _ = recorded(checkpoint)
+    (checkpoint / "tokenizer/tokenizer.json").write_text((checkpoint / "tokenizer/tokenizer.json").read_text() + " ")
+    other, kept = recorded(checkpoint)
+    assert other.digest != made.digest
+    lying = [replace(file, sha256=old.sha256) for file, old in zip(other.files, made.files, strict=True)]
+    with pytest.raises(EngineCorrupt, match=r"tokenizer\.json has another digest"):
+        replace(other, files=tuple(lying)).opened(kept)
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"format": 2}', b'{"format": 1, "files": 3}', b"\xff"])
+async def test_a_record_that_cannot_be_read_names_its_key(
+    added: AddedModels, store: DirectoryStore, data: bytes
+) -> None:
+    await store.put_if_absent(layout.model_key("odd"), data)
+    with pytest.raises(EngineCorrupt, match=r"models/odd/record\.json"):
+        await added.open("odd")
+
+
+async def test_the_record_of_another_name_is_refused(
+    added: AddedModels, store: DirectoryStore, checkpoint: Path
+) -> None:
+    made, _ = recorded(checkpoint)
+    await store.put_if_absent(layout.model_key("other"), made.to_json())
+    with pytest.raises(EngineCorrupt, match="the record of wan-tiny"):
+        await added.open("other")
+
+
+@pytest.mark.parametrize("name", ["", "Wan", "../up", "a/b", "a" * 64, ".", "wan tiny"])
+def test_a_name_that_is_none_is_refused(checkpoint: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="name: "):
+        recorded(checkpoint, name)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        (Sizes((Canvas("16:9", 40, 64),)), "height of 16"),
+        (Sizes((Canvas("16:9", 16, 64),)), "32 to 2048"),
+        (Sizes(seconds=31), "1 to 30"),
+    ],
+)
+def test_sizes_that_the_model_cannot_make_are_told_before_weights_are_read(
+    checkpoint: Path, sizes: Sizes, told: str
+) -> None:
+    with pytest.raises(CheckpointUnfit, match=told):
+        recorded(checkpoint, sizes=sizes)
+
+
+def test_engines_are_built_from_the_files_that_were_added_alone(checkpoint: Path) -> None:
+    pytest.importorskip("onnxscript", reason="a build needs longtake[build]")
+    made, kept = recorded(checkpoint)
+    scheduler = checkpoint / "scheduler/scheduler_config.json"
+    scheduler.write_text(json.dumps({**json.loads(scheduler.read_text()), "flow_shift": 5.0}))
+    with pytest.raises(EngineUnfit, match="not the files that wan-tiny was added with"):
+        make(made.opened(kept), Folder(checkpoint), SHIPPED.default(), lambda *_: None)

@@ -1,0 +1,53 @@
+"""`longtake models add`, `rm`, `ls` and `show` where something is wrong: a line, an exit code, and nothing left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from engines import objects as layout
+from serving.cli.models import app
+
+RUN = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LONGTAKE_STORE", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["add", "sprite", "--from", "."], "'sprite' is a model of the package"),
+        (["add", "wan", "--from", "no-such-folder"], "no-such-folder: no such folder"),
+        (["add", "wan", "--from", "."], "model_index.json"),
+        (["add", "Wan 2", "--from", "."], "name: 'Wan 2'"),
+        (["add", "wan", "--from", ".", "--canvas", "wide"], "like 16:9=832x480"),
+        (["rm", "wan"], "'wan' was not added; there is none"),
+        (["show", "wan"], "'wan' is not known; there is sprite-1"),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_line(
+    arguments: list[str], told: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    result = RUN.invoke(app, arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert told in result.stderr.splitlines()[-1]
+    assert not list(store.rglob("record.json"))
+
+
+def test_a_record_that_is_damaged_hides_no_other_model(store: Path) -> None:
+    place = store / "objects" / layout.model_key("odd")
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"{}")
+    result = RUN.invoke(app, ["ls"])
+    assert result.exit_code == 0, result.output
+    assert "sprite-1" in result.stdout
+    assert "models/odd/record.json" in result.stdout
