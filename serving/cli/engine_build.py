@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import typer
+
 from serving.cli.engine_access import built_in, own_key
+from serving.cli.output import INTERRUPTED
 
 if TYPE_CHECKING:
     from engines.building.build import Progress
@@ -54,6 +58,16 @@ async def build_into_store(
                 show(what, done, total)
 
             return await builder.build(model, built, weights=weights, runtime=runtime, progress=tell), True
+
+
+@contextmanager
+def ends_at_once() -> Iterator[None]:
+    """Ctrl-C ends the process: nobody can end the compiler's thread, and an orderly exit would abort in it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted: nothing was published", err=True)
+        os._exit(INTERRUPTED)
 
 
 @contextmanager

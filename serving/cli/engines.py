@@ -15,7 +15,7 @@ import typer
 
 from serving.cli import engine_keys, engine_sets
 from serving.cli.engine_access import ModelName, Output, StoreUrl, clear_errors, opened, opened_store
-from serving.cli.engine_build import build_into_store, progress_bar
+from serving.cli.engine_build import build_into_store, ends_at_once, progress_bar
 
 if TYPE_CHECKING:
     from engines.building.verify import Parity
@@ -59,7 +59,7 @@ def build(
     if weights is not None and into == "store":
         typer.echo("error: --weights goes with --into prebuilt: a store serves the package's weights alone", err=True)
         raise typer.Exit(2)
-    with clear_errors():
+    with clear_errors(), ends_at_once():
         made, built = asyncio.run(_build(model, into, store, weights, runtime, quiet=output == "json"))
     if output == "json":
         typer.echo(json.dumps({"model": made.model, "digest": made.digest, "built": built}))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -11,6 +13,7 @@ from random import Random
 
 import pytest
 
+from engines import models
 from engines import objects as layout
 from engines.claims import Claims
 from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUntrusted
@@ -221,6 +224,27 @@ async def test_whenever_a_builder_is_killed_a_set_is_whole_or_not_there(url: str
     async for entry in store.list(layout.ENGINES):
         part = layout.read_set_key(entry.key)
         assert entry.key.startswith(layout.BLOBS) or (part is not None and part.known), "a name that was left over"
+
+
+async def test_a_build_that_is_interrupted_ends_at_once_and_leaves_its_turn(tmp_path: Path) -> None:
+    """The command itself, in the middle of its work."""
+    pytest.importorskip("torch", reason="a build needs longtake[build]")
+    command = [sys.executable, "-m", "serving.cli.main", "engines", "build", "--store", str(tmp_path / "store")]
+    environment = {**os.environ, "HOME": str(tmp_path / "home")}
+    digest = models.find("sprite").weights_digest() or ""
+    store = await open_store(str(tmp_path / "store"))
+    claims = Claims(EngineObjects(store))
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as build:
+        while (turn := await claims.builder("sprite-1", digest)) is None or "exporting" not in turn.doing:  # noqa: ASYNC110
+            assert build.poll() is None
+            await asyncio.sleep(0.2)
+        build.send_signal(signal.SIGINT)
+        _, said = await asyncio.to_thread(build.communicate, None, 60)
+    assert build.returncode == 130
+    assert said.splitlines()[-1] == "interrupted: nothing was published"
+    assert await claims.builder("sprite-1", digest) is None
+    assert [entry.key async for entry in store.list(layout.BLOBS)] == []
+    await store.close()
 
 
 async def test_bytes_that_no_manifest_names_are_collected_and_a_builder_at_work_loses_none(
