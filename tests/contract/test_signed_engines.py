@@ -234,14 +234,14 @@ async def test_a_build_that_is_interrupted_ends_at_once_and_leaves_its_turn(tmp_
     digest = models.find("sprite").weights_digest() or ""
     store = await open_store(str(tmp_path / "store"))
     claims = Claims(EngineObjects(store))
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as build:
-        while (turn := await claims.builder("sprite-1", digest)) is None or "exporting" not in turn.doing:  # noqa: ASYNC110
-            assert build.poll() is None
-            await asyncio.sleep(0.2)
-        build.send_signal(signal.SIGINT)
-        _, said = await asyncio.to_thread(build.communicate, None, 60)
+    build = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment, stderr=subprocess.PIPE)
+    while (turn := await claims.builder("sprite-1", digest)) is None or "exporting" not in turn.doing:
+        assert build.returncode is None
+        await asyncio.sleep(0.2)
+    build.send_signal(signal.SIGINT)
+    _, said = await build.communicate()
     assert build.returncode == 130
-    assert said.splitlines()[-1] == "interrupted: nothing was published"
+    assert said.decode().splitlines()[-1] == "interrupted: nothing was published"
     assert await claims.builder("sprite-1", digest) is None
     assert [entry.key async for entry in store.list(layout.BLOBS)] == []
     await store.close()

@@ -223,7 +223,7 @@ def test_whatever_a_manifest_says_it_is_read_or_refused_in_one_line(make_manifes
         b"[]",
         pytest.param(b"[" * 10_000, id="deep"),
         b'{"working": 1}',
-        b'{"working": true, "nonce": {}, "holder": ["\\u001b[2J"]}',
+        b'{"working": true, "nonce": {}, "holder": "\\u001b[2J", "doing": ["\\n"]}',
     ],
 )
 def test_a_claim_of_any_bytes_holds_nobody_up_for_longer_than_silence(record: bytes, store: DirectoryStore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from engines import models
+from engines import objects as layout
 from engines.trust import TrustedKeys, own_key
 from serving import engine_store
 from serving.errors import EngineMissing, SettingsError
+from serving.store import sweeping
 from serving.store.base import Store
 from serving.store.open import open_store
 
@@ -55,6 +58,18 @@ async def test_engines_that_were_built_into_the_store_are_found_where_the_packag
         await engine_store.find(bare, store, trusted)
     await engine_store.built(store, trusted, key=key).publish(found.manifest, blobs)
     assert (await engine_store.find(bare, store, trusted)).layer.name == "built"
+
+
+async def test_bytes_that_are_being_collected_while_they_are_published_are_put_again(store: Store) -> None:
+    key = layout.blob_key("a" * 64)
+    await store.put_if_absent(key, b"engine")
+    async with sweeping.announced(store, [key]) as by_ms:
+        kept = asyncio.create_task(engine_store.EngineObjects(store).keep(key, b"engine"))
+        await asyncio.wait({kept}, timeout=0.3)
+        assert not kept.done(), "it waits for the collector's batch"
+        await store.delete(key, by_ms=by_ms)
+    await kept
+    assert (await store.get(key)).data == b"engine"
 
 
 async def test_a_damaged_engine_is_found_by_the_check(
