@@ -34,9 +34,10 @@ def keygen(
     name: Annotated[str, typer.Option(help="What people call it.", show_default="this machine's name")] = "",
     output: Output = "text",
 ) -> None:
-    """Make a key that signs engines, and trust it on this machine. Prints what other machines need to trust it.
+    """Make a key that signs engines, and trust it on this machine.
 
-    The first build into a store does the same. Example: longtake engines keygen --key ~/keys/2027.pem
+    Prints what other machines need to trust it. The first build into a store does the same. Example: longtake engines
+    keygen --key ~/keys/2027.pem
     """
     from engines.errors import EngineUntrusted
     from engines.trust import make_key
@@ -66,11 +67,11 @@ def sign(
     adopt: Annotated[bool, typer.Option("--adopt", help="Also what nobody trusted here has signed.")] = False,
     output: Output = "text",
 ) -> None:
-    """Sign the engines of a model that lie in a store, after each one's digest was checked.
+    """Sign the engines of a model that lie in a store.
 
-    To change keys: engines that a key signed which is trusted here get another signature. With --adopt also those that
-    a version of Longtake built which did not sign: whoever could write to the store may have made them, and all who
-    trust your key will run them.
+    Each one's digest is checked first. To change keys: engines that a key signed which is trusted here get another
+    signature. With --adopt also those that a version of Longtake built which did not sign: whoever could write to the
+    store may have made them, and all who trust your key will run them.
     """
     with clear_errors():
         manifest, signer, new = asyncio.run(_sign(model, store, key, adopt=adopt))
@@ -137,7 +138,10 @@ def add(
 def refuse(
     manifest: Annotated[str, typer.Argument(help="Digest of the engines' manifest, as `rm` and `explain` show it.")],
 ) -> None:
-    """Refuse engines from now on, whoever signed them: what was removed from a store can be put back there."""
+    """Refuse engines from now on, whoever signed them.
+
+    What was removed from a store can be put back there by all who can write to it.
+    """
     with clear_errors():
         new = trusted_keys().refuse(manifest)
     typer.echo(f"{manifest[:16]} {'is' if new else 'was'} refused; replicas that run it do so until they start again")
@@ -145,7 +149,10 @@ def refuse(
 
 @trust.command("ls")
 def list_trusted(output: Output = "text") -> None:
-    """List the keys that are trusted here: short id, and the line that another machine needs. Then what is refused."""
+    """List the keys that are trusted here, and what is refused.
+
+    First a short id, then the line that another machine needs.
+    """
     with clear_errors():
         trusted = trusted_keys()
         keys, refused = trusted.read(), trusted.refused()
@@ -162,9 +169,10 @@ def list_trusted(output: Output = "text") -> None:
 
 @trust.command("rm")
 def remove(which: Annotated[str, typer.Argument(help="What `trust ls` shows first, or its beginning.")]) -> None:
-    """Trust a key no more: what it alone signed is refused the next time that engines are loaded. Or refuse no more.
+    """Trust a key no more; or take a refusal back.
 
-    Replicas that have loaded them run on: start them again.
+    What a key alone signed is refused the next time that engines are loaded. Replicas that have loaded them run on:
+    start them again.
     """
     with clear_errors():
         gone = trusted_keys().remove(which)

@@ -27,7 +27,9 @@ def list_engines(
     ] = False,
     output: Output = "text",
 ) -> None:
-    """List a model's engines, their digests checked. Parity is the largest difference from torch, relative.
+    """List a model's engines, their digests checked.
+
+    Parity is the largest difference from torch, relative.
 
     Examples: longtake engines ls -o json; longtake engines ls --all
     """
@@ -59,7 +61,7 @@ def explain(
     store: StoreUrl = None,
     output: Output = "text",
 ) -> None:
-    """Tell all of one engine: what decides its key, where it lies, who signed it, who uses it.
+    """Tell what one engine is, who signed it and who uses it.
 
     Example: longtake engines explain dit
     """
@@ -165,7 +167,7 @@ def _lines(row: dict[str, Any]) -> dict[str, str]:
         "gives": "; ".join(row["gives"]),
         "bytes": f"{row['size']:,}, sha256 {row['sha256']}",
         "lies in": row["layer"],
-        "signed": _by(row["signer"]),
+        "signed by": row["signer"] or "nobody: trusted as the package is",
         **({"manifest": row["manifest"]} if row["manifest"] else {}),
         "parity": f"{row['parity']:.1e} from torch, verified with "
         + ", ".join(f"{name} {version}" for name, version in sorted(row["verified_with"].items())),

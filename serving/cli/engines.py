@@ -49,10 +49,11 @@ def build(
     runtime: RuntimeName = None,
     output: Output = "text",
 ) -> None:
-    """Build a model's engines: export, check, compile, compare with torch, and publish.
+    """Build a model's engines, verify them, and publish them.
 
-    Into a store they are signed, with a key that the first build makes. Where another builder is at it already, this
-    one waits and takes what that one made. Needs the extra: pip install 'longtake[build]'.
+    They are compared with torch. Into a store they are signed, with a key that the first build makes. Where another
+    builder is at it already, this one waits and takes what that one made. Needs the extra: pip install
+    'longtake[build]'.
 
     Example: longtake engines build --model sprite
     """
@@ -74,10 +75,10 @@ def build(
 
 
 def verify(model: ModelName = "sprite", store: StoreUrl = None, output: Output = "text") -> None:
-    """Check that the engines compute what the model does, on random inputs, by component and end to end.
+    """Check that the engines compute what the model does.
 
-    With torch installed they are compared with the model's own modules, else with the answers that these gave
-    when the engines were built.
+    On random inputs, by component and end to end. With torch installed they are compared with the model's own modules,
+    else with the answers that these gave when the engines were built.
     """
     with clear_errors():
         parity, against = asyncio.run(_verify(model, store))
