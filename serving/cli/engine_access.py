@@ -81,13 +81,6 @@ async def opened_store(store_url: str | None) -> AsyncIterator[Store]:
         await store.close()
 
 
-@asynccontextmanager
-async def opened_built(store_url: str | None, *, key: SigningKey | None = None) -> AsyncIterator[Built]:
-    """The engines of a store; `key` signs those that are published."""
-    async with opened_store(store_url) as store:
-        yield built_in(store, key=key)
-
-
 def built_in(store: Store, *, key: SigningKey | None = None) -> Built:
     """The engines of a store that is open; `key` signs those that are published."""
     from serving.engine_store import built

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.cli.engine_access import ModelName, Output, StoreUrl, clear_errors, opened_built, own_key, trusted_keys
+from serving.cli.engine_access import (
+    ModelName,
+    Output,
+    StoreUrl,
+    built_in,
+    clear_errors,
+    opened_store,
+    own_key,
+    trusted_keys,
+)
 
 if TYPE_CHECKING:
     from engines.manifest import Manifest
@@ -86,13 +95,13 @@ async def _sign(
     name: str, store_url: str | None, key_file: Path | None, *, adopt: bool
 ) -> tuple[Manifest, PublicKey, bool]:
     """What was signed, by whom, and whether that is new. What is signed is what was checked, byte for byte."""
-    from engines import models
     from engines.errors import EngineNotBuilt
     from engines.manifest import missing_message
+    from serving import model_store
 
-    model = models.find(name)
-    weights = model.weights_digest() or ""
-    async with opened_built(store_url) as built:
+    async with opened_store(store_url) as store:
+        built, model = built_in(store), await model_store.find(name, store)
+        weights = model.weights_digest() or ""
         data = await built.manifest_bytes(model.name, weights)
         if data is None:
             raise EngineNotBuilt(f"{missing_message(model.name, 'engines')} (the package's own need no signature)")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from serving.cli.engine_access import opened, opened_built
+from serving.cli.engine_access import built_in, opened, opened_store
 from serving.stage_names import CONDITIONER, DENOISER, RENDERER, TEXT_ENCODER
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from engines.models import Model
     from engines.signing import PublicKey
     from engines.store import Built, Found
+    from serving.store.base import Store
 
 _CALLERS: dict[EngineCall, str] = {
     "encode_text": TEXT_ENCODER,
@@ -45,16 +48,33 @@ async def all_sets(store_url: str | None) -> list[dict[str, Any]]:
     from engines.store import Prebuilt
 
     rows = []
-    for model in models.all_models():
-        manifest = Prebuilt(model.prebuilt).manifest(model.name, None)
-        if manifest is not None:
-            rows.append({**_summary(manifest), "layer": "prebuilt", "signer": "the package", "state": _use(manifest)})
-    async with opened_built(store_url) as built:
-        found = [await _of_built(built, model, weights) for model, weights in await built.sets()]
+    async with opened_store(store_url) as store:
+        built, served = built_in(store), await _served(store)
+        for model in models.all_models():
+            manifest = Prebuilt(model.prebuilt).manifest(model.name, None)
+            if manifest is not None:
+                row = {**_summary(manifest), "layer": "prebuilt", "signer": "the package"}
+                rows.append({**row, "state": _use(manifest, served)})
+        found = [await _of_built(built, name, weights, served) for name, weights in await built.sets()]
     return rows + [row for row in found if row is not None]
 
 
-async def _of_built(built: Built, model: str, weights: str) -> dict[str, Any] | None:
+async def _served(store: Store) -> dict[str, str | None]:
+    """Models that ship or were added, and the digest of their weights. A damaged record is told of by `models ls`."""
+    from engines import models
+    from engines.errors import EngineCorrupt
+    from serving import model_store
+
+    found = {model.name: model.weights_digest() for model in models.all_models()}
+    added = model_store.added(store)
+    for name in await added.names():
+        with contextlib.suppress(EngineCorrupt):
+            record = await added.get(name)
+            found[name] = None if record is None else record.digest
+    return found
+
+
+async def _of_built(built: Built, model: str, weights: str, served: Mapping[str, str | None]) -> dict[str, Any] | None:
     """None for a set that was removed."""
     from engines.errors import EngineError
     from engines.key import digest_of
@@ -68,7 +88,7 @@ async def _of_built(built: Built, model: str, weights: str) -> dict[str, Any] | 
         manifest = built.parse(model, weights, data)
         row |= _summary(manifest)
         signer = await built.signer(model, weights, data)
-        return {**row, "signer": _name(signer), "state": _use(manifest)}
+        return {**row, "signer": _name(signer), "state": _use(manifest, served)}
     except EngineError as error:
         return {**row, "signer": "", "state": f"REFUSED: {error}"}
 
@@ -112,11 +132,8 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _use(manifest: Manifest) -> str:
+def _use(manifest: Manifest, served: Mapping[str, str | None]) -> str:
     """Whether they are the engines of weights that this installation serves."""
-    from engines import models
-
-    served = {model.name: model.weights_digest() for model in models.all_models()}
     if manifest.model not in served:
         return "of a model that is not installed"
     return "served" if served[manifest.model] == manifest.weights_digest else "of other weights: used by nobody"

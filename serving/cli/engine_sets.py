@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serving.cli.engine_access import ModelName, Output, StoreUrl, clear_errors, opened_built
+from serving.cli.engine_access import ModelName, Output, StoreUrl, built_in, clear_errors, opened_store
 from serving.cli.engine_rows import all_sets, engines_of
 
 if TYPE_CHECKING:
@@ -107,18 +108,17 @@ def remove(
 
 async def _remove(name: str, store_url: str | None, weights: str, *, force: bool) -> tuple[str, str]:
     """Digests of the weights and of the manifest."""
-    from engines import models
     from engines.errors import EngineNotBuilt
     from engines.store import Prebuilt
-    from serving.errors import FailedPrecondition
+    from serving import model_store
+    from serving.errors import EngineMissing, FailedPrecondition, SettingsError
 
-    try:
-        known = models.find(name)
-        name, served = known.name, known.weights_digest()
-    except ValueError:  # a set outlives its model
-        known, served = None, None
-    wanted = weights or served or ""
-    async with opened_built(store_url) as built:
+    async with opened_store(store_url) as store:
+        built, known, served = built_in(store), None, None
+        with contextlib.suppress(SettingsError, EngineMissing):  # a set outlives its model, and its model's record
+            known = await model_store.find(name, store)
+            name, served = known.name, known.weights_digest()
+        wanted = weights or served or ""
         sets = [digest for of, digest in await built.sets() if of == name]
         found = [digest for digest in sets if wanted and digest.startswith(wanted)]
         if len(found) != 1:

@@ -54,8 +54,9 @@ def add(
     Example: longtake models add wan-1.3b --from Wan2.1-T2V-1.3B-Diffusers --canvas 16:9=832x480
     """
     from engines.families.buildable import Sizes
+    from serving.cli.engine_build import ends_at_once
 
-    with clear_errors():
+    with clear_errors(), ends_at_once():
         sizes = Sizes(tuple(_canvas(text) for text in canvas or ()), seconds)
         added, manifest = asyncio.run(_add(name, source, sizes, store, quiet=output == "json"))
     size = sum(entry.size for entry in manifest.engines)

@@ -14,6 +14,7 @@ from engines import models
 from engines import objects as layout
 from engines.trust import TrustedKeys, own_key
 from serving import engine_store
+from serving.engine_objects import EngineObjects
 from serving.errors import EngineMissing, SettingsError
 from serving.store import sweeping
 from serving.store.base import Store
@@ -64,7 +65,7 @@ async def test_bytes_that_are_being_collected_while_they_are_published_are_put_a
     key = layout.blob_key("a" * 64)
     await store.put_if_absent(key, b"engine")
     async with sweeping.announced(store, [key]) as by_ms:
-        kept = asyncio.create_task(engine_store.EngineObjects(store).keep(key, b"engine"))
+        kept = asyncio.create_task(EngineObjects(store).keep(key, b"engine"))
         await asyncio.wait({kept}, timeout=0.3)
         assert not kept.done(), "it waits for the collector's batch"
         await store.delete(key, by_ms=by_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 from pathlib import Path
@@ -9,10 +10,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from engines.added import Added, Kept
+from engines.families.buildable import Sizes
+from engines.key import digest_of
 from engines.manifest import Manifest
 from engines.signing import SigningKey
+from serving import model_store
 from serving.cli.engines import app
 from serving.cli.main import build
+from serving.store.open import open_store
+from tests.contract.engine_builder import MODEL, engines, layer
 
 RUN = CliRunner()
 
@@ -150,6 +157,22 @@ def test_ls_says_who_signed(stored: Manifest) -> None:
     assert row["signer"].startswith(signer)
     assert signer in did("ls")
     assert signer in did("ls", "--all")
+
+
+def test_ls_knows_the_weights_of_models_that_were_added(home: Path, tmp_path: Path) -> None:
+    added = Added(MODEL, "/gone", (Kept("model_index.json", 2, "a" * 64, 0, 2),), digest_of(b"{}"), Sizes(), 0)
+
+    async def fill() -> None:
+        store = await open_store(str(tmp_path / "store"), probe=False)
+        await model_store.added(store).put(added, b"{}")
+        await layer(store, keys_of(home)).publish(*engines(added.digest))
+        await layer(store, keys_of(home)).publish(*engines("other"))
+        await store.close()
+
+    asyncio.run(fill())
+    rows = {row["weights_digest"]: row["state"] for row in json.loads(did("ls", "--all", "-o", "json"))}
+    assert rows[added.digest] == "served"
+    assert rows["other"] == "of other weights: used by nobody"
 
 
 def test_explain_tells_all_of_one_engine(stored: Manifest) -> None:
