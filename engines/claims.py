@@ -86,12 +86,6 @@ class Claims:
             # A store that is away now is told nothing, and whoever comes next waits until the claim is silent.
             await asyncio.gather(self._change(key, claim, term, working=False), return_exceptions=True)
 
-    async def builder(self, model: str, weights_digest: str) -> Waiting | None:
-        """Who claims to build the set now, whether he lives or not; None for nobody."""
-        found = await self._objects.get(layout.claim_key(model, weights_digest), limit=RECORD_BYTES)
-        record = _read(found.data) if found else _Record()
-        return Waiting(record.holder, record.doing) if record.working else None
-
     async def _take(self, key: str, claim: Claim, waiting: Callable[[Waiting], None]) -> str:
         """The term: as long as it stands in the record, the claim is ours."""
         term = secrets.token_hex(8)

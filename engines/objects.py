@@ -9,7 +9,7 @@
         record.json
         files-<sha256>
 
-`store.py` reads and writes there, `serving/engine_store.py` has `Objects` over Longtake's own store.
+`store.py` reads and writes there, `serving/engine_objects.py` has `Objects` over Longtake's own store.
 """
 
 from __future__ import annotations

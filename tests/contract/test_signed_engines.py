@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
 from engines import models
 from engines import objects as layout
-from engines.claims import Claims
 from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUntrusted
 from engines.signing import PublicKey, SigningKey
 from engines.store import Built, EngineStore
@@ -161,6 +163,12 @@ def builder(url: str, home: Path, *, weights: str = W, seconds: float, silent_s:
     )
 
 
+async def turn_of(store: Store, model: str, weights: str) -> dict[str, Any]:
+    """The claim, as it lies there."""
+    found = await EngineObjects(store).get(layout.claim_key(model, weights), limit=1 << 20)
+    return json.loads(found.data) if found else {}
+
+
 def until(process: subprocess.Popen[str], wanted: str) -> None:
     """Read what it says until it says this."""
     assert process.stdout is not None
@@ -189,7 +197,7 @@ async def test_of_two_builders_one_builds_and_the_other_waits_and_takes_it(
     assert any(line.endswith("who is compiling dit (2 of 3)") for line in waited), "it shows how far the other is"
     assert await load(layer(store, tmp_path / "home")) == engines(W)[1]
     assert {file.name for file in (tmp_path / "home").iterdir()} == {"key.pem", "trusted"}
-    assert await Claims(EngineObjects(store)).builder(MODEL, W) is None, "nobody's turn is left"
+    assert not (await turn_of(store, MODEL, W))["working"], "nobody's turn is left"
 
 
 async def test_a_killed_builders_turn_is_taken_when_it_has_been_silent(url: str, store: Store, tmp_path: Path) -> None:
@@ -197,7 +205,7 @@ async def test_a_killed_builders_turn_is_taken_when_it_has_been_silent(url: str,
     await asyncio.to_thread(until, killed, "builds")
     killed.kill()
     killed.wait()
-    assert await Claims(EngineObjects(store)).builder(MODEL, W) is not None
+    assert (await turn_of(store, MODEL, W))["working"]
     told = await asyncio.to_thread(rest, builder(url, tmp_path / "home", seconds=0, silent_s=1.5))
     assert told[0].startswith("waits for ")
     assert told[-1] == "built them"
@@ -227,22 +235,22 @@ async def test_whenever_a_builder_is_killed_a_set_is_whole_or_not_there(url: str
 
 
 async def test_a_build_that_is_interrupted_ends_at_once_and_leaves_its_turn(tmp_path: Path) -> None:
-    """The command itself, in the middle of its work."""
+    """The command itself, in the middle of its work, where the package has no engines."""
     pytest.importorskip("torch", reason="a build needs longtake[build]")
+    shutil.copytree(ROOT / "engines", tmp_path / "engines", ignore=shutil.ignore_patterns("prebuilt", "__pycache__"))
     command = [sys.executable, "-m", "serving.cli.main", "engines", "build", "--store", str(tmp_path / "store")]
-    environment = {**os.environ, "HOME": str(tmp_path / "home")}
+    environment = {**os.environ, "HOME": str(tmp_path / "home"), "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     digest = models.find("sprite").weights_digest() or ""
     store = await open_store(str(tmp_path / "store"))
-    claims = Claims(EngineObjects(store))
-    build = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment, stderr=subprocess.PIPE)
-    while (turn := await claims.builder("sprite-1", digest)) is None or "exporting" not in turn.doing:
+    build = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+    while "exporting" not in (await turn_of(store, "sprite-1", digest)).get("doing", ""):
         assert build.returncode is None
         await asyncio.sleep(0.2)
     build.send_signal(signal.SIGINT)
     _, said = await build.communicate()
     assert build.returncode == 130
     assert said.decode().splitlines()[-1] == "interrupted: nothing was published"
-    assert await claims.builder("sprite-1", digest) is None
+    assert not (await turn_of(store, "sprite-1", digest))["working"]
     assert [entry.key async for entry in store.list(layout.BLOBS)] == []
     await store.close()
 

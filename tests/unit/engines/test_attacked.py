@@ -157,8 +157,9 @@ def test_objects_that_claim_to_be_huge_are_not_read(
             asyncio.run(built.publish(make_manifest(make_graph()), {"doubler": make_graph()}))
     else:
         sparse(tmp_path, layout.claim_key("tiny-1", "w1"), huge)
+        turn = Claims(built.objects).turn("tiny-1", "w1", lambda _: None)
         with pytest.raises(EngineCorrupt, match="remove this object"):
-            asyncio.run(Claims(built.objects).builder("tiny-1", "w1"))
+            asyncio.run(turn.__aenter__())
 
 
 @pytest.mark.parametrize("digest", ["../../../etc/passwd", "a" * 63, "A" * 64, "a" * 64 + "\n", ""])
