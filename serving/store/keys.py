@@ -239,10 +239,7 @@ def active(tenant: str, priority: int, deadline_ms: int | None, job_id: str) -> 
 
 
 def read_active(key: str) -> ActiveKey | None:
-    """What `active` was made of; None for a key that it never made.
-
-    People and their programs leave such: a folder's marker, a file of their browser's, half of a restore.
-    """
+    """What `active` was made of; None for a key that it never made: people leave such, or half of a restore."""
     parts = key.removeprefix(ACTIVE).split("/")
     if len(parts) != 5 or (len(parts[2]), len(parts[3])) != (1, 14):
         return None
