@@ -56,6 +56,7 @@ class VideoRequest(Stored):
     kind: Kind = Kind.VIDEO
     model: str
     prompt: str = ""
+    negative_prompt: str = ""
     seconds: int
     """Length of the new part; 0 for an image."""
     aspect_ratio: str

@@ -83,6 +83,8 @@ class Capabilities:
     first_frame: bool = True
     extension: bool = True
     image: bool = True
+    negative_prompt: bool = False
+    """Whether it is led away from a second prompt, too."""
     aliases: tuple[str, ...] = ()
 
     def canvas(self, aspect_ratio: str) -> Canvas | None:
@@ -196,8 +198,8 @@ class Family(Protocol):
     def read_reference(self, picture: Frames) -> ReferenceReading:
         """Read a picture of `reference_size` as far as a reference of this model can carry it."""
 
-    def encode_text(self, engines: Engines, effective_prompt: str) -> Array:
-        """[tokens, width]."""
+    def encode_text(self, engines: Engines, effective_prompt: str, negative_prompt: str = "") -> Array:
+        """[tokens, width]. Raises `ValueError` for a negative prompt where `Capabilities` has none."""
 
     def encode_still(self, engines: Engines, picture: Frames) -> Array:
         """A picture, uint8 [H, W, 3] → its latent [C, h, w]."""

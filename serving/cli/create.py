@@ -50,6 +50,9 @@ def generate(
         list[str] | None, typer.Option("--reference", "-r", help="Picture to keep: a file, URL or file id.")
     ] = None,
     first_frame: Annotated[str | None, typer.Option(help="Picture to start from: a file, URL or file id.")] = None,
+    negative_prompt: Annotated[
+        str, typer.Option(help="What it shall not be like, where the model takes that.", show_default="none")
+    ] = "",
     seconds: Annotated[int | None, typer.Option("--seconds", "-d", help="Length.", show_default="the model's")] = None,
     aspect: Aspect = "",
     resolution: Annotated[str, typer.Option(help="480p, 720p or 1080p.", show_default="the model's")] = "",
@@ -83,6 +86,7 @@ def generate(
     with connected(server, api_key, tls=tls) as client:
         request = create_request(
             prompt,
+            negative_prompt=negative_prompt,
             model=model,
             seconds=seconds,
             aspect_ratio=aspect,

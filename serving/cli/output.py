@@ -92,6 +92,7 @@ def describe(video: Video) -> str:
     lines = {
         "video": f"{video.id}  ({state_of(video)})",
         "prompt": video.prompt,
+        "not like": video.negative_prompt,
         "understood as": video.effective_prompt,
         "reference": "; ".join(video.effective_references),
         "extends": video.parent_video_id,

@@ -18,6 +18,7 @@ PIECE = 1 << 20
 def create_request(
     prompt: str = "",
     *,
+    negative_prompt: str = "",
     model: str = "",
     kind: Video.Kind.ValueType = Video.KIND_VIDEO,
     seconds: int | None = None,
@@ -47,6 +48,7 @@ def create_request(
     request = CreateVideoRequest(
         request_id=_request_id(),
         prompt=prompt,
+        negative_prompt=negative_prompt,
         model=model,
         kind=kind,
         seconds=seconds,

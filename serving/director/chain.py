@@ -86,7 +86,9 @@ def condition_call(record: JobRecord, inputs: InputsResult, history: History | N
 def fingerprint(record: JobRecord, call: ConditionCall, planned: PlannedSegment) -> str:
     """Of all that decides a segment's latents. It is stored with checkpoints, and so are the names of these fields."""
     plan = record.plan
-    decides = (call, planned, record.effective_prompt, plan.model_digest, plan.seed, plan.steps)
+    decides: tuple[object, ...] = (call, planned, record.effective_prompt, plan.model_digest, plan.seed, plan.steps)
+    if record.request.negative_prompt:  # without one, checkpoints are found where they always were
+        decides = (*decides, record.request.negative_prompt)
     return hashlib.sha256(repr(decides).encode()).hexdigest()
 
 

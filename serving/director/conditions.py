@@ -23,7 +23,9 @@ class Conditions:
         if self._text is None:
             record = self._attempt.record
             plan = record.plan
-            caption = TextCall(record.tenant, plan.model, plan.model_digest, record.effective_prompt)
+            caption = TextCall(
+                record.tenant, plan.model, plan.model_digest, record.effective_prompt, record.request.negative_prompt
+            )
             self._text = self._stages.embed_text(caption)
         return self._stages.condition(call, self._text)
 

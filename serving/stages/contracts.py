@@ -109,12 +109,13 @@ class PromptResult:
 
 @dataclass(frozen=True)
 class TextCall:
-    """Embed a caption; cached by (model digest, caption) within the tenant."""
+    """Embed a caption; cached by (model digest, caption, negative prompt) within the tenant."""
 
     tenant: str
     model: str
     model_digest: str
     effective_prompt: str
+    negative_prompt: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 from engines.families.base import Array
 from serving.errors import NotFound
@@ -23,12 +24,12 @@ class TextEncoder:
     async def embed(self, call: TextCall) -> Array:
         """The caption's embedding, [tokens, width] float32."""
         family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)
-        key = hashlib.sha256(f"{call.model_digest}\n{call.effective_prompt}".encode()).hexdigest()
+        key = _key(call)
         cached = await self._cached(blobs, key)
         self._loaded.metrics.add(CACHE_LOOKUPS, kind="text", outcome="miss" if cached is None else "hit")
         if cached is not None:
             return cached
-        embedding = await in_thread(family.encode_text, self._loaded, call.effective_prompt)
+        embedding = await in_thread(family.encode_text, self._loaded, call.effective_prompt, call.negative_prompt)
         await blobs.cache_put("text", key, await put_array(blobs, embedding))
         return embedding
 
@@ -38,3 +39,11 @@ class TextEncoder:
             return await get_array(blobs, digest) if digest else None
         except NotFound:  # what was computed once can be computed again
             return None
+
+
+def _key(call: TextCall) -> str:
+    """Where the embedding is cached: without a negative prompt, where it always was."""
+    text = f"{call.model_digest}\n{call.effective_prompt}"
+    if call.negative_prompt:
+        text = json.dumps([text, call.negative_prompt])
+    return hashlib.sha256(text.encode()).hexdigest()

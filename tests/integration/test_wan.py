@@ -93,6 +93,15 @@ def test_a_denoiser_that_is_killed_is_followed_to_the_same_bytes(house: House) -
     assert _media(made) == _media(whole)
 
 
+def test_a_negative_prompt_leads_away_and_is_told(house: House) -> None:
+    plain, led, again = (
+        house.made(house.create("a cat", seed=3, steps=4, negative_prompt=negative))
+        for negative in ("", "red blurred", "red blurred")
+    )
+    assert (plain.negative_prompt, led.negative_prompt) == ("", "red blurred")
+    assert _media(plain) != _media(led) == _media(again)
+
+
 def test_what_the_checkpoint_cannot_do_is_refused_by_name(house: House) -> None:
     video = house.made(house.create("a cat", steps=2))
     for fields, named in (

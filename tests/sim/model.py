@@ -75,7 +75,7 @@ class TinyFamily:
     def read_reference(self, picture: Frames) -> ReferenceReading:
         return ReferenceReading(picture[::-1], description=f"{len(picture)} bytes")
 
-    def encode_text(self, engines: Engines, effective_prompt: str) -> Array:
+    def encode_text(self, engines: Engines, effective_prompt: str, negative_prompt: str = "") -> Array:
         return _numbers(effective_prompt.encode(), (2, 4))
 
     def encode_still(self, engines: Engines, picture: Frames) -> Array:

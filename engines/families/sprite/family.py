@@ -93,8 +93,10 @@ class SpriteFamily:
             warning = f"the picture has more detail than this model's reference carries; it was read as {description}"
         return ReferenceReading(read.picture, description, warning)
 
-    def encode_text(self, engines: Engines, effective_prompt: str) -> Array:
-        """[14, 128]."""
+    def encode_text(self, engines: Engines, effective_prompt: str, negative_prompt: str = "") -> Array:
+        """[14, 128]. Raises `ValueError` for a negative prompt."""
+        if negative_prompt:
+            raise ValueError("negative_prompt: this model takes none")
         ids = captions.tokenize(effective_prompt)[None]
         text: Array = _float(engines.infer("text_encoder", {"token_ids": ids})["text"])[0]
         return text

@@ -54,6 +54,7 @@ def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
         first_frame=False,
         extension=False,
         image=False,
+        negative_prompt=True,
     )
 
 

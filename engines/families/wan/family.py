@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +31,6 @@ from engines.families.graph import GraphSpec
 from engines.families.wan import architecture as architectures
 from engines.families.wan import capabilities, probes, sampler
 from engines.families.wan.tokens import FILE, Tokens, clean
-
-NEGATIVE: Final = ""
-"""The negative prompt, until requests bring one."""
 
 
 class WanFamily:
@@ -88,9 +84,9 @@ class WanFamily:
         """Refused: raises `ValueError`."""
         raise ValueError("references: this checkpoint takes none")
 
-    def encode_text(self, engines: Engines, effective_prompt: str) -> Array:
+    def encode_text(self, engines: Engines, effective_prompt: str, negative_prompt: str = "") -> Array:
         """[1024, width]: the prompt's tokens, and after them the negative prompt's."""
-        halves = [self._tokens.of(text) for text in (effective_prompt, NEGATIVE)]
+        halves = [self._tokens.of(text) for text in (effective_prompt, clean(negative_prompt))]
         inputs = {
             "token_ids": np.concatenate([ids for ids, _ in halves]),
             "mask": np.concatenate([mask for _, mask in halves]),

@@ -50,6 +50,7 @@ class Draft:
     kind: Kind = Kind.VIDEO
     model: str = ""
     prompt: str = ""
+    negative_prompt: str = ""
     seconds: int | None = None
     aspect_ratio: str = ""
     resolution: str = ""
@@ -75,6 +76,8 @@ class Draft:
         work = [self.model, self.prompt, self.seed, self.steps]
         source = [self.extends.video_id, self.extends.segment] if self.extends else None
         media = [self.first_frame, *self.references, *([self.extends.media] if self.extends else [])]
+        if self.negative_prompt:
+            work.append(self.negative_prompt)
         asked = [video, work, source, [one.asked() if one else None for one in media]]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 

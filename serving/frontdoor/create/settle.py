@@ -106,6 +106,7 @@ class Settler:
             kind=draft.kind,
             model=can.model,
             prompt=draft.prompt,
+            negative_prompt=draft.negative_prompt,
             seconds=seconds_of(draft, can),
             aspect_ratio=form.aspect_ratio,
             resolution=form.resolution,

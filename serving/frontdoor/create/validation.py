@@ -49,11 +49,14 @@ def check_times(draft: Draft, now_ms: int) -> None:
 
 
 def _check_text(draft: Draft, model: Capabilities) -> None:
-    if len(draft.prompt) > model.max_prompt_chars:
-        raise InvalidArgument(
-            draft.name("prompt"),
-            f"it has {len(draft.prompt)} characters; {model.model} takes at most {model.max_prompt_chars}",
-        )
+    if draft.negative_prompt and not model.negative_prompt:
+        raise InvalidArgument(draft.name("negative_prompt"), f"{model.model} takes none: leave it out")
+    for field, text in (("prompt", draft.prompt), ("negative_prompt", draft.negative_prompt)):
+        if len(text) > model.max_prompt_chars:
+            raise InvalidArgument(
+                draft.name(field),
+                f"it has {len(text)} characters; {model.model} takes at most {model.max_prompt_chars}",
+            )
     if len(draft.request_id) > MAX_REQUEST_ID:
         raise InvalidArgument(draft.name("request_id"), f"it takes at most {MAX_REQUEST_ID} characters")
 

@@ -60,6 +60,7 @@ class VideoMessages:
             state=_STATES[record.state],
             model=request.model,
             prompt=request.prompt,
+            negative_prompt=request.negative_prompt,
             effective_prompt=record.effective_prompt,
             effective_references=record.effective_references,
             warnings=record.warnings,

@@ -60,6 +60,7 @@ def _message(model: ServedModel, *, default: bool) -> models_pb2.Model:
         codecs=[codec.value for codec in Codec],
         digest=model.digest,
         default=default,
+        negative_prompt=can.negative_prompt,
     )
 
 

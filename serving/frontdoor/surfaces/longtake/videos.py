@@ -117,6 +117,7 @@ def draft_of(request: videos_pb2.CreateVideoRequest, *, idempotency_key: str) ->
         kind=_KINDS[request.kind],
         model=request.model,
         prompt=request.prompt,
+        negative_prompt=request.negative_prompt,
         seconds=request.seconds if request.HasField("seconds") else None,
         aspect_ratio=request.aspect_ratio,
         resolution=request.resolution,

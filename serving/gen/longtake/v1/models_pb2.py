@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18longtake/v1/models.proto\x12\x0blongtake.v1\"\x86\x04\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x15\n\rtext_to_video\x18\x05 \x01(\x08\x12\x13\n\x0b\x66irst_frame\x18\x06 \x01(\x08\x12\x16\n\x0ereferences_max\x18\x07 \x01(\x05\x12\x11\n\textension\x18\x08 \x01(\x08\x12\r\n\x05image\x18\t \x01(\x08\x12&\n\x0bvideo_sizes\x18\n \x03(\x0b\x32\x11.longtake.v1.Size\x12&\n\x0bimage_sizes\x18\x0b \x03(\x0b\x32\x11.longtake.v1.Size\x12$\n\x07seconds\x18\x0c \x01(\x0b\x32\x13.longtake.v1.Bounds\x12.\n\x11\x65xtension_seconds\x18\r \x01(\x0b\x32\x13.longtake.v1.Bounds\x12\"\n\x05steps\x18\x0e \x01(\x0b\x32\x13.longtake.v1.Bounds\x12\x0b\n\x03\x66ps\x18\x0f \x01(\x05\x12\x18\n\x10max_prompt_chars\x18\x10 \x01(\x05\x12\x17\n\x0freference_width\x18\x11 \x01(\x05\x12\x18\n\x10reference_height\x18\x12 \x01(\x05\x12\x0e\n\x06\x63odecs\x18\x13 \x03(\t\x12\x0e\n\x06\x64igest\x18\x14 \x01(\t\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x15 \x01(\x08\"O\n\x04Size\x12\x14\n\x0c\x61spect_ratio\x18\x01 \x01(\t\x12\x12\n\nresolution\x18\x02 \x01(\t\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\"3\n\x06\x42ounds\x12\x0b\n\x03min\x18\x01 \x01(\x05\x12\x0b\n\x03max\x18\x02 \x01(\x05\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x03 \x01(\x05\"\x13\n\x11ListModelsRequest\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.longtake.v1.Model\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t2\x95\x01\n\x06Models\x12M\n\nListModels\x12\x1e.longtake.v1.ListModelsRequest\x1a\x1f.longtake.v1.ListModelsResponse\x12<\n\x08GetModel\x12\x1c.longtake.v1.GetModelRequest\x1a\x12.longtake.v1.Modelb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18longtake/v1/models.proto\x12\x0blongtake.v1\"\x9f\x04\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x15\n\rtext_to_video\x18\x05 \x01(\x08\x12\x13\n\x0b\x66irst_frame\x18\x06 \x01(\x08\x12\x16\n\x0ereferences_max\x18\x07 \x01(\x05\x12\x11\n\textension\x18\x08 \x01(\x08\x12\r\n\x05image\x18\t \x01(\x08\x12&\n\x0bvideo_sizes\x18\n \x03(\x0b\x32\x11.longtake.v1.Size\x12&\n\x0bimage_sizes\x18\x0b \x03(\x0b\x32\x11.longtake.v1.Size\x12$\n\x07seconds\x18\x0c \x01(\x0b\x32\x13.longtake.v1.Bounds\x12.\n\x11\x65xtension_seconds\x18\r \x01(\x0b\x32\x13.longtake.v1.Bounds\x12\"\n\x05steps\x18\x0e \x01(\x0b\x32\x13.longtake.v1.Bounds\x12\x0b\n\x03\x66ps\x18\x0f \x01(\x05\x12\x18\n\x10max_prompt_chars\x18\x10 \x01(\x05\x12\x17\n\x0freference_width\x18\x11 \x01(\x05\x12\x18\n\x10reference_height\x18\x12 \x01(\x05\x12\x0e\n\x06\x63odecs\x18\x13 \x03(\t\x12\x0e\n\x06\x64igest\x18\x14 \x01(\t\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x15 \x01(\x08\x12\x17\n\x0fnegative_prompt\x18\x16 \x01(\x08\"O\n\x04Size\x12\x14\n\x0c\x61spect_ratio\x18\x01 \x01(\t\x12\x12\n\nresolution\x18\x02 \x01(\t\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\"3\n\x06\x42ounds\x12\x0b\n\x03min\x18\x01 \x01(\x05\x12\x0b\n\x03max\x18\x02 \x01(\x05\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x03 \x01(\x05\"\x13\n\x11ListModelsRequest\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.longtake.v1.Model\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t2\x95\x01\n\x06Models\x12M\n\nListModels\x12\x1e.longtake.v1.ListModelsRequest\x1a\x1f.longtake.v1.ListModelsResponse\x12<\n\x08GetModel\x12\x1c.longtake.v1.GetModelRequest\x1a\x12.longtake.v1.Modelb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,17 +32,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'serving.gen.longtake.v1.mod
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODEL']._serialized_start=42
-  _globals['_MODEL']._serialized_end=560
-  _globals['_SIZE']._serialized_start=562
-  _globals['_SIZE']._serialized_end=641
-  _globals['_BOUNDS']._serialized_start=643
-  _globals['_BOUNDS']._serialized_end=694
-  _globals['_LISTMODELSREQUEST']._serialized_start=696
-  _globals['_LISTMODELSREQUEST']._serialized_end=715
-  _globals['_LISTMODELSRESPONSE']._serialized_start=717
-  _globals['_LISTMODELSRESPONSE']._serialized_end=773
-  _globals['_GETMODELREQUEST']._serialized_start=775
-  _globals['_GETMODELREQUEST']._serialized_end=806
-  _globals['_MODELS']._serialized_start=809
-  _globals['_MODELS']._serialized_end=958
+  _globals['_MODEL']._serialized_end=585
+  _globals['_SIZE']._serialized_start=587
+  _globals['_SIZE']._serialized_end=666
+  _globals['_BOUNDS']._serialized_start=668
+  _globals['_BOUNDS']._serialized_end=719
+  _globals['_LISTMODELSREQUEST']._serialized_start=721
+  _globals['_LISTMODELSREQUEST']._serialized_end=740
+  _globals['_LISTMODELSRESPONSE']._serialized_start=742
+  _globals['_LISTMODELSRESPONSE']._serialized_end=798
+  _globals['_GETMODELREQUEST']._serialized_start=800
+  _globals['_GETMODELREQUEST']._serialized_end=831
+  _globals['_MODELS']._serialized_start=834
+  _globals['_MODELS']._serialized_end=983
 # @@protoc_insertion_point(module_scope)

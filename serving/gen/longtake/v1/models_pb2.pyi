@@ -43,6 +43,7 @@ class Model(_message.Message):
     CODECS_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     DEFAULT_FIELD_NUMBER: _builtins.int
+    NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     family: _builtins.str
     description: _builtins.str
@@ -58,6 +59,8 @@ class Model(_message.Message):
     digest: _builtins.str
     """Digest over weights and engines."""
     default: _builtins.bool
+    negative_prompt: _builtins.bool
+    """Whether a request may say what the video shall not be like."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -96,10 +99,11 @@ class Model(_message.Message):
         codecs: _abc.Iterable[_builtins.str] | None = ...,
         digest: _builtins.str = ...,
         default: _builtins.bool = ...,
+        negative_prompt: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["extension_seconds", b"extension_seconds", "seconds", b"seconds", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "codecs", b"codecs", "default", b"default", "description", b"description", "digest", b"digest", "extension", b"extension", "extension_seconds", b"extension_seconds", "family", b"family", "first_frame", b"first_frame", "fps", b"fps", "image", b"image", "image_sizes", b"image_sizes", "max_prompt_chars", b"max_prompt_chars", "name", b"name", "reference_height", b"reference_height", "reference_width", b"reference_width", "references_max", b"references_max", "seconds", b"seconds", "steps", b"steps", "text_to_video", b"text_to_video", "video_sizes", b"video_sizes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "codecs", b"codecs", "default", b"default", "description", b"description", "digest", b"digest", "extension", b"extension", "extension_seconds", b"extension_seconds", "family", b"family", "first_frame", b"first_frame", "fps", b"fps", "image", b"image", "image_sizes", b"image_sizes", "max_prompt_chars", b"max_prompt_chars", "name", b"name", "negative_prompt", b"negative_prompt", "reference_height", b"reference_height", "reference_width", b"reference_width", "references_max", b"references_max", "seconds", b"seconds", "steps", b"steps", "text_to_video", b"text_to_video", "video_sizes", b"video_sizes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -105,6 +105,7 @@ class CreateVideoRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes retries safe: the same id with the same request returns the same video. At most 128 characters."""
     model: _builtins.str
@@ -128,6 +129,8 @@ class CreateVideoRequest(_message.Message):
     """0 to 9, a smaller number is more urgent; unset: 5. Jobs of one tenant go by it."""
     validate_only: _builtins.bool
     """Only check and plan: the answer is the video as it would be, without an id, and no job is made."""
+    negative_prompt: _builtins.str
+    """What the video shall not be like. Refused where the model takes none (`Model.negative_prompt`)."""
     @_builtins.property
     def first_frame(self) -> Global___Media: ...
     @_builtins.property
@@ -163,10 +166,11 @@ class CreateVideoRequest(_message.Message):
         priority: _builtins.int | None = ...,
         ttl: _duration_pb2.Duration | None = ...,
         validate_only: _builtins.bool = ...,
+        negative_prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_images", b"_images", "_priority", b"_priority", "_seconds", b"_seconds", "_seed", b"_seed", "_steps", b"_steps", "deadline", b"deadline", "extends", b"extends", "first_frame", b"first_frame", "images", b"images", "priority", b"priority", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_images", b"_images", "_priority", b"_priority", "_seconds", b"_seconds", "_seed", b"_seed", "_steps", b"_steps", "aspect_ratio", b"aspect_ratio", "codec", b"codec", "deadline", b"deadline", "extends", b"extends", "first_frame", b"first_frame", "images", b"images", "kind", b"kind", "model", b"model", "priority", b"priority", "prompt", b"prompt", "references", b"references", "request_id", b"request_id", "resolution", b"resolution", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_images", b"_images", "_priority", b"_priority", "_seconds", b"_seconds", "_seed", b"_seed", "_steps", b"_steps", "aspect_ratio", b"aspect_ratio", "codec", b"codec", "deadline", b"deadline", "extends", b"extends", "first_frame", b"first_frame", "images", b"images", "kind", b"kind", "model", b"model", "negative_prompt", b"negative_prompt", "priority", b"priority", "prompt", b"prompt", "references", b"references", "request_id", b"request_id", "resolution", b"resolution", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__images: _TypeAlias = _typing.Literal["images"]  # noqa: Y015
     _WhichOneofArgType__images: _TypeAlias = _typing.Literal["_images", b"_images"]  # noqa: Y015
@@ -270,6 +274,7 @@ class Video(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
+    NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     kind: Global___Video.Kind.ValueType
     state: Global___Video.State.ValueType
@@ -301,6 +306,8 @@ class Video(_message.Message):
     priority: _builtins.int
     attempt: _builtins.int
     """How often the work was given to a worker."""
+    negative_prompt: _builtins.str
+    """As the client wrote it."""
     @_builtins.property
     def effective_references(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was read from each reference picture."""
@@ -375,10 +382,11 @@ class Video(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         attempt: _builtins.int = ...,
         plan: Global___Plan | None = ...,
+        negative_prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "plan", b"plan", "progress", b"progress", "start_time", b"start_time", "url_expire_time", b"url_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aspect_ratio", b"aspect_ratio", "attempt", b"attempt", "codec", b"codec", "create_time", b"create_time", "deadline", b"deadline", "effective_prompt", b"effective_prompt", "effective_references", b"effective_references", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "fps", b"fps", "frames", b"frames", "height", b"height", "id", b"id", "image_urls", b"image_urls", "kind", b"kind", "model", b"model", "parent_video_id", b"parent_video_id", "plan", b"plan", "priority", b"priority", "progress", b"progress", "prompt", b"prompt", "resolution", b"resolution", "seconds", b"seconds", "seed", b"seed", "segments", b"segments", "start_time", b"start_time", "state", b"state", "steps", b"steps", "thumbnail_url", b"thumbnail_url", "url", b"url", "url_expire_time", b"url_expire_time", "version", b"version", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aspect_ratio", b"aspect_ratio", "attempt", b"attempt", "codec", b"codec", "create_time", b"create_time", "deadline", b"deadline", "effective_prompt", b"effective_prompt", "effective_references", b"effective_references", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "fps", b"fps", "frames", b"frames", "height", b"height", "id", b"id", "image_urls", b"image_urls", "kind", b"kind", "model", b"model", "negative_prompt", b"negative_prompt", "parent_video_id", b"parent_video_id", "plan", b"plan", "priority", b"priority", "progress", b"progress", "prompt", b"prompt", "resolution", b"resolution", "seconds", b"seconds", "seed", b"seed", "segments", b"segments", "start_time", b"start_time", "state", b"state", "steps", b"steps", "thumbnail_url", b"thumbnail_url", "url", b"url", "url_expire_time", b"url_expire_time", "version", b"version", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -57,6 +57,8 @@ async def test_what_decides_the_latents_has_the_fingerprint_that_stored_checkpoi
     assert known == "f95b44d768e2924cb4b0ab28de19ec4a87ed2e4a2eef04ebeb363cf8b77a4be2"
     assert known != chain.fingerprint(job, call, further)
     assert known != chain.fingerprint(job.model_copy(update={"effective_prompt": "another"}), call, root)
+    led_away = job.request.model_copy(update={"negative_prompt": "blurred"})
+    assert known != chain.fingerprint(job.model_copy(update={"request": led_away}), call, root)
 
 
 @pytest.mark.anyio

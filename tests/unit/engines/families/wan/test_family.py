@@ -135,9 +135,10 @@ def test_a_prompt_is_cleaned_and_cut_as_by_the_pipeline(
     family: WanFamily, session: Session, make_pipeline: Callable[[str], Any]
 ) -> None:
     pipeline = make_pipeline("text")
-    for prompt in ("  a   cat\n &amp;amp; dog ", "", "cat " * 600):
-        wanted = pipeline.encode_prompt(prompt, do_classifier_free_guidance=True, max_sequence_length=512)
-        text = family.encode_text(session, family.read_prompt(prompt, subject="named", seed=1).effective_prompt)
+    for prompt, negative in (("  a   cat\n &amp;amp; dog ", ""), ("", " blurred  red "), ("cat " * 600, "dog " * 600)):
+        wanted = pipeline.encode_prompt(prompt, negative, max_sequence_length=512)
+        reading = family.read_prompt(prompt, subject="named", seed=1)
+        text = family.encode_text(session, reading.effective_prompt, negative)
         for half, said in zip(text.reshape(2, 512, -1), wanted, strict=True):
             np.testing.assert_allclose(half, said[0].detach().numpy(), rtol=0, atol=2e-6)
 

@@ -19,6 +19,7 @@ DRAFT = Draft(prompt="a red ball", seconds=2, references=(PICTURE,), extends=Ext
         {"kind": Kind.IMAGE},
         {"model": "wan"},
         {"prompt": "a blue ball"},
+        {"negative_prompt": "blurred"},
         {"seconds": None},
         {"seed": 0},
         {"steps": 4},

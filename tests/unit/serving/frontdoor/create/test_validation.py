@@ -21,6 +21,7 @@ PARENT = ExtensionDraft(video_id="vid_a")
 
 REFUSED = {
     "a prompt beyond the limit": (Draft(prompt="x" * 4097), "prompt", "at most 4096"),
+    "a negative prompt": (Draft(negative_prompt="blurred"), "negative_prompt", "takes none"),
     "no seconds": (Draft(seconds=0), "seconds", "1 to 15"),
     "too many seconds": (Draft(seconds=16), "seconds", "1 to 15"),
     "too many seconds of extension": (Draft(seconds=11, extends=PARENT), "seconds", "1 to 10"),
@@ -54,6 +55,14 @@ def test_refused(name: str) -> None:
         check_draft(draft, CAPABILITIES)
 
     assert caught.value.field == field
+
+
+def test_a_negative_prompt_is_for_models_that_take_one_and_as_long_as_a_prompt() -> None:
+    able = replace(CAPABILITIES, negative_prompt=True)
+    check_draft(Draft(negative_prompt="x" * 4096), able)
+    with pytest.raises(InvalidArgument, match=r"4097 characters; .* at most 4096") as caught:
+        check_draft(Draft(negative_prompt="x" * 4097), able)
+    assert caught.value.field == "negative_prompt"
 
 
 def test_messages_use_the_names_of_the_callers_wire() -> None:
