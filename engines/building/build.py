@@ -5,14 +5,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
-import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Final, TypeVar
+from typing import Final
 
 from engines import key as keys
 from engines import models
@@ -26,13 +23,13 @@ from engines.runtimes.registry import SHIPPED
 from engines.session import Session, cores
 from engines.spec import ComponentSpec, EngineSpec
 from engines.store import Built, Prebuilt
+from engines.threads import in_daemon
 
 PROFILE: Final = "canvases"
 PRECISION: Final = "float32"
 PACKAGES: Final = ("torch", "onnx", "onnxscript")
 """What a build needs besides the runtime."""
 INSTALL: Final = "pip install 'longtake[build]'"
-T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 """Called with what begins now, steps done and steps in all."""
 
@@ -60,7 +57,7 @@ async def build(
     for what lint, the runtime or parity refuses.
     """
     chosen, say = runtime or SHIPPED.default(), progress or _silent
-    made, engines = await _in_thread(lambda: make(model, weights or model.weights, chosen, say))
+    made, engines = await in_daemon(lambda: make(model, weights or model.weights, chosen, say))
     if isinstance(target, Prebuilt):
         target.publish(made, engines)
     else:
@@ -138,21 +135,6 @@ def demand_packages() -> None:
     absent = missing_packages()
     if absent:
         raise EngineNotBuilt(f"building engines needs {', '.join(absent)}: {INSTALL}")
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Meanwhile the builder's claim is beaten. In a thread that ends with the process: Ctrl-C waits for no compiler."""
-    done: Future[T] = Future()
-    done.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            done.set_result(work())
-        except BaseException as error:  # noqa: BLE001  (raised in the caller)
-            done.set_exception(error)
-
-    threading.Thread(target=run, name="build", daemon=True).start()
-    return await asyncio.wrap_future(done)
 
 
 class _Steps:

@@ -85,6 +85,7 @@ def remove(
 async def _add(name: str, source: str, sizes: Sizes, store_url: str | None, *, quiet: bool) -> tuple[Added, Manifest]:
     from engines import added as adding
     from engines import models
+    from engines.threads import in_daemon
     from serving import model_store
     from serving.checkpoint_source import opened_checkpoint
     from serving.cli.engine_build import build_into_store, progress_bar
@@ -95,8 +96,9 @@ async def _add(name: str, source: str, sizes: Sizes, store_url: str | None, *, q
     async with opened_store(store_url) as store, opened_checkpoint(source) as files:
         there = await model_store.added(store).get(name)
         with progress_bar(quiet=quiet) as show:
-            added, kept = await asyncio.to_thread(
-                adding.record, files, name=name, source=source, sizes=sizes, added_ms=now_ms(), progress=_named(show)
+            told = _named(show)
+            added, kept = await in_daemon(
+                lambda: adding.record(files, name=name, source=source, sizes=sizes, added_ms=now_ms(), progress=told)
             )
         if there is not None and (there.digest, there.sizes) != (added.digest, sizes):
             raise _taken(name)
