@@ -4,7 +4,8 @@
      ├─ EngineNotBuilt     no layer holds it: names the command that builds it
      ├─ EngineCorrupt      bytes that do not match their digest, or a manifest that cannot be read
      ├─ EngineUntrusted    nobody who is trusted here signed it, or a file of keys is open to others
-     ├─ EngineUnverified   it was never verified with the runtime that is installed
+     ├─ EngineUnverified   it was never verified, or not with the runtime that is installed
+     ├─ EngineDeviceAbsent it was compiled for a GPU that is not here
      ├─ EngineUnfit        a graph that may not be published: lint or parity refused it
      └─ CheckpointUnfit    a checkpoint that is not whole, or that no family reads
 
@@ -31,7 +32,11 @@ class EngineUntrusted(EngineError):
 
 
 class EngineUnverified(EngineError):
-    """The engine was verified with other versions of its runtime than the one installed."""
+    """The engine was never compared with its model on such a device, or with other versions of its runtime."""
+
+
+class EngineDeviceAbsent(EngineError):
+    """This machine has no GPU that the engine runs on."""
 
 
 class EngineUnfit(EngineError):

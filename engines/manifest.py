@@ -15,13 +15,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from engines import key as keys
-from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnverified
+from engines import objects as layout
+from engines.errors import EngineCorrupt, EngineDeviceAbsent, EngineNotBuilt, EngineUnverified
 from engines.objects import FORMAT
 from engines.spec import EngineSpec, text
 
 if TYPE_CHECKING:
     from engines.runtimes.base import Runtime
 
+UNVERIFIED: Final = math.inf
+"""Difference of an engine that was compared with nothing: no tolerance has room for it."""
 _COMPONENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -41,8 +44,8 @@ class EngineEntry:
     size: int
     """Bytes."""
     parity: float
-    """Largest difference from the torch reference over all random inputs, relative to the output's own
-    scale."""
+    """Largest difference from the torch reference over all random inputs, relative to the output's own scale;
+    `UNVERIFIED` before the two were compared."""
 
     @property
     def component(self) -> str:
@@ -77,13 +80,33 @@ class Manifest:
     verified_with: Mapping[str, str]
     """Version by package, of the run that verified them."""
     end_to_end: float
-    """Largest difference of latents over whole runs, relative to their scale."""
+    """Largest difference of latents over whole runs, relative to their scale; or `UNVERIFIED`."""
     probes: tuple[Probe, ...]
 
     @property
     def runtime(self) -> str:
         """The name of the runtime that all of them are for."""
         return self.engines[0].spec.runtime
+
+    @property
+    def device(self) -> str:
+        """What all of them were compiled for."""
+        return self.engines[0].spec.device
+
+    @property
+    def variant(self) -> str:
+        """Runtime and device, as an installation chooses them."""
+        return self.engines[0].spec.variant
+
+    @property
+    def set_name(self) -> str:
+        """Of their folder in a store."""
+        return layout.set_name(self.weights_digest, self.variant)
+
+    @property
+    def verified(self) -> bool:
+        """Whether they were compared with their model, on a device that they are for."""
+        return all(math.isfinite(value) for value in (self.end_to_end, *(entry.parity for entry in self.engines)))
 
     @property
     def digest(self) -> str:
@@ -98,7 +121,11 @@ class Manifest:
         raise EngineNotBuilt(missing_message(self.model, f"engine {component!r}"))
 
     def check_runtime(self, runtime: Runtime) -> None:
-        """Raise `EngineUnverified` unless the installed version of this runtime may load the engines."""
+        """Whether the engines can be loaded here.
+
+        Raises `EngineUnverified` unless the installed version of this runtime may, and `EngineDeviceAbsent` on a
+        machine without the device that they are for: nobody compared them with their model on another.
+        """
         least, below = self.runtime_versions
         wanted = f"{runtime.distribution}>={least},<{below}"
         try:
@@ -112,6 +139,13 @@ class Manifest:
                 f"the engines of {self.model} are for {runtime.name} >={least},<{below}, and {installed} is installed: "
                 f"pip install '{wanted}'"
             )
+        here = runtime.here()
+        if here != self.device:
+            raise EngineDeviceAbsent(
+                f"the engines of {self.model} are for {self.device}, and this machine has "
+                f"{here or 'no device that ' + runtime.name + ' runs on'}: load them where one is, or set "
+                "`engines.variant` to engines for this one"
+            )
 
     def to_json(self) -> bytes:
         """The manifest's bytes: equal for equal contents, readable by people."""
@@ -122,7 +156,7 @@ class Manifest:
             "digest": self.digest,
             "runtime_versions": list(self.runtime_versions),
             "verified_with": dict(self.verified_with),
-            "end_to_end": self.end_to_end,
+            "end_to_end": _difference(self.end_to_end),
             "engines": [
                 {
                     "key": entry.key,
@@ -131,7 +165,7 @@ class Manifest:
                     "runtime_version": entry.runtime_version,
                     "sha256": entry.sha256,
                     "size": entry.size,
-                    "parity": entry.parity,
+                    "parity": _difference(entry.parity),
                 }
                 for entry in self.engines
             ],
@@ -148,9 +182,12 @@ class Manifest:
         return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
     @classmethod
-    def from_json(cls, data: bytes, *, where: str) -> Self:
-        """Read a manifest and check each engine's key against its spec. Raises `EngineCorrupt` naming
-        `where`."""
+    def from_json(cls, data: bytes, *, where: str, verified: bool = True) -> Self:
+        """Read a manifest and check each engine's key against its spec.
+
+        Not `verified`: that of engines that were compiled only, which nobody takes for the other by a mistake. Raises
+        `EngineCorrupt` naming `where`.
+        """
         try:
             value = json.loads(data)
             if value["format"] != FORMAT:
@@ -161,15 +198,17 @@ class Manifest:
                 engines=tuple(_entry(entry) for entry in value["engines"]),
                 runtime_versions=(text(value["runtime_versions"][0]), text(value["runtime_versions"][1])),
                 verified_with={text(name): text(said) for name, said in value["verified_with"].items()},
-                end_to_end=_number(value["end_to_end"]),
+                end_to_end=_parity(value["end_to_end"]),
                 probes=tuple(_probe(probe) for probe in value["probes"]),
             )
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
             if isinstance(error, EngineCorrupt):
                 raise
             raise EngineCorrupt(f"{where}: not a manifest of engines ({error!r}): build the engines again") from error
-        if len({entry.spec.runtime for entry in manifest.engines}) != 1:
-            raise EngineCorrupt(f"{where}: not the engines of one runtime: build the engines again")
+        if len({entry.spec.variant for entry in manifest.engines}) != 1:
+            raise EngineCorrupt(f"{where}: not the engines of one runtime and device: build the engines again")
+        if manifest.verified is not verified:
+            raise EngineCorrupt(f"{where}: engines that were {'never ' if verified else ''}verified: build them again")
         if len({entry.component for entry in manifest.engines}) != len(manifest.engines):
             raise EngineCorrupt(f"{where}: two engines of one component: build the engines again")
         for entry in manifest.engines:
@@ -188,9 +227,22 @@ class Manifest:
         return manifest
 
 
-def missing_message(model: str, what: str) -> str:
+def missing_message(model: str, what: str, variant: str = layout.USUAL) -> str:
     """What to tell who has no engine."""
-    return f"no {what} of model {model}: build it with `longtake engines build --model {model}`"
+    if variant == layout.USUAL:
+        return f"no {what} of model {model}: build it with `longtake engines build --model {model}`"
+    runtime, _, device = variant.partition("-")
+    command = f"longtake engines build --model {model} --runtime {runtime} --target {device}"
+    return f"no {what} of model {model} for {variant}: build it with `{command}`"
+
+
+def unverified_message(manifest: Manifest) -> str:
+    """What to tell who has engines that were compiled only."""
+    command = f"longtake engines verify --model {manifest.model} --variant {manifest.variant}"
+    return (
+        f"the engines of {manifest.model} for {manifest.variant} were compiled and never verified, and are not served: "
+        f"run `{command}` on a machine with {manifest.device}"
+    )
 
 
 def _check_names(entry: EngineEntry, where: str) -> None:
@@ -206,7 +258,7 @@ def _check_names(entry: EngineEntry, where: str) -> None:
 def _entry(value: Mapping[str, Any]) -> EngineEntry:
     names = {name: text(value[name]) for name in ("key", "graph_digest", "runtime_version", "sha256")}
     spec = EngineSpec.from_json(value["spec"])
-    return EngineEntry(**names, spec=spec, size=value["size"], parity=_number(value["parity"]))
+    return EngineEntry(**names, spec=spec, size=value["size"], parity=_parity(value["parity"]))
 
 
 def _probe(value: Mapping[str, Any]) -> Probe:
@@ -218,6 +270,14 @@ def _number(value: object) -> float:
     if not isinstance(value, int | float) or not math.isfinite(value):
         raise TypeError(f"{value!r:.80} is no number")
     return float(value)
+
+
+def _difference(value: float) -> float | None:
+    return None if value == UNVERIFIED else value
+
+
+def _parity(value: object) -> float:
+    return UNVERIFIED if value is None else _number(value)
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -1,13 +1,17 @@
 """What engines need of an object store, and where they lie in it. Strings and a protocol, nothing else.
 
-    engines/<model>/<weights digest>/                               a set: the engines of a model
+    engines/<model>/<weights digest>[.<variant>]/                   a set: the engines of a model
         manifest-<format>.json                                      published last: engines without it do not exist
+        compiled-<format>.json                                      as one, of engines that nobody verified yet
         signatures/<sha256 of the manifest>-<id of the key>         64 bytes, written before the manifest
         building                                                    who builds it now (`claims.py`)
     engines/blobs/<sha256>                                          an engine's bytes; sets may share them
     models/<name>/                                                  a model that an operator brought (`added.py`)
         record.json
         files-<sha256>
+
+A variant is a runtime and a device, `tensorrt_rtx-sm89`. The usual one, which the first versions built alone, is not
+named. Where a function below asks for a `weights_digest`, it takes what `set_name` makes of one and of a variant.
 
 `store.py` reads and writes there, `serving/engine_objects.py` has `Objects` over Longtake's own store.
 """
@@ -28,7 +32,10 @@ FORMAT: Final = 1
 MANIFEST_BYTES: Final = 64 << 20
 """Of the largest manifest; what lies in a store is not believed to be small."""
 _MODEL: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-_OF_A_SET: Final = re.compile(r"manifest-[0-9]+\.json|signatures/[0-9a-f]{64}-[0-9a-f]{16}|building")
+USUAL: Final = "onnxruntime-cpu"
+"""The variant of portable graphs, which run on any machine."""
+_MANIFESTS: Final = re.compile(r"(manifest|compiled)-.*")
+_OF_A_SET: Final = re.compile(r"(manifest|compiled)-[0-9]+\.json|signatures/[0-9a-f]{64}-[0-9a-f]{16}|building")
 _SET: Final = re.compile(r"engines/(?P<model>[A-Za-z0-9._-]+)/(?P<weights_digest>[A-Za-z0-9._-]+)/(?P<name>.+)")
 
 
@@ -78,11 +85,27 @@ class SetKey(NamedTuple):
         """Whether this version, or the next one's manifest, has such a name."""
         return _OF_A_SET.fullmatch(self.name) is not None
 
+    @property
+    def is_manifest(self) -> bool:
+        """Whether it names bytes of engines, in whatever format."""
+        return _MANIFESTS.fullmatch(self.name) is not None
+
 
 def read_set_key(key: str) -> SetKey | None:
     """None for what is not below a set's folder."""
     found = _SET.fullmatch(key)
     return None if found is None or key.startswith(BLOBS) else SetKey(**found.groupdict())
+
+
+def set_name(weights_digest: str, variant: str) -> str:
+    """What a set's folder is called within its model's."""
+    return weights_digest if variant == USUAL else f"{weights_digest}.{variant}"
+
+
+def read_set_name(name: str) -> tuple[str, str]:
+    """The inverse: weights digest and variant."""
+    weights_digest, _, variant = name.partition(".")
+    return weights_digest, variant or USUAL
 
 
 def set_folder(model: str, weights_digest: str) -> str:
@@ -93,6 +116,11 @@ def set_folder(model: str, weights_digest: str) -> str:
 def manifest_key(model: str, weights_digest: str) -> str:
     """The set's manifest."""
     return f"{set_folder(model, weights_digest)}manifest-{FORMAT}.json"
+
+
+def compiled_key(model: str, weights_digest: str) -> str:
+    """What stands for the manifest until the set is verified."""
+    return f"{set_folder(model, weights_digest)}compiled-{FORMAT}.json"
 
 
 def claim_key(model: str, weights_digest: str) -> str:

@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines import models
+from engines.errors import EngineUnverified
 from engines.families.base import Family
-from engines.runtimes.base import Arrays, Runner
+from engines.manifest import Manifest, unverified_message
+from engines.runtimes.base import Arrays, Runner, Runtime
 from engines.runtimes.registry import SHIPPED, Runtimes
 from engines.store import EngineStore, Found
 
@@ -114,17 +116,30 @@ async def open_found(
     threads: int = 0,
     components: Sequence[str] | None = None,
     runtimes: Runtimes = SHIPPED,
+    unverified: bool = False,
 ) -> Session:
-    """The same, for engines that a store has found already, in the runtime that they were built for."""
+    """The same, for engines that a store has found already, in the runtime that they were built for.
+
+    `unverified`: also those that nobody compared with their model yet, to compare them. Raises `EngineDeviceAbsent` on
+    a machine without the device that they are for.
+    """
     manifest = found.manifest
-    runtime = runtimes.find(manifest.runtime)
-    manifest.check_runtime(runtime)
+    if not manifest.verified and not unverified:
+        raise EngineUnverified(unverified_message(manifest))
+    runtime = check_here(manifest, runtimes)
     runners = {
         name: runtime.runner(entry.spec.component, await found.read(entry), threads=threads or cores())
         for name in (family.components if components is None else components)
         for entry in (manifest.entry(name),)
     }
     return await asyncio.to_thread(Session, family, runners, digest=manifest.digest)
+
+
+def check_here(manifest: Manifest, runtimes: Runtimes = SHIPPED) -> Runtime:
+    """The runtime that loads these engines. Raises `EngineUnverified` or `EngineDeviceAbsent` where it cannot here."""
+    runtime = runtimes.find(manifest.runtime)
+    manifest.check_runtime(runtime)
+    return runtime
 
 
 def cores() -> int:

@@ -60,6 +60,17 @@ class ComponentSpec:
                 f"spans: component {self.name} has no span for {', '.join(sorted(named - set(self.spans)))}"
             )
 
+    @property
+    def carried(self) -> frozenset[str]:
+        """Outputs that are made for the component's own next call: `cache`, where an input is `cache_in`.
+
+        A runtime may leave them where it computes.
+        """
+        taken = {(tensor.name, tensor.dtype, len(tensor.dims)) for tensor in self.inputs}
+        return frozenset(
+            tensor.name for tensor in self.outputs if (f"{tensor.name}_in", tensor.dtype, len(tensor.dims)) in taken
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for a manifest or a digest."""
         return {
@@ -95,7 +106,12 @@ class EngineSpec:
     profile: str
     """Name of the set of shapes; its sizes stand in `component.spans`."""
     device: str
-    """`cpu`, or the name and architecture of an accelerator that the engine was compiled for."""
+    """What it was compiled for: `cpu`, or the architecture of an accelerator (`sm89`)."""
+
+    @property
+    def variant(self) -> str:
+        """What an installation chooses between: runtime and device, `tensorrt_rtx-sm89`."""
+        return f"{self.runtime}-{self.device}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a manifest or a digest."""

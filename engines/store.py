@@ -23,9 +23,9 @@ from typing import Final, Literal
 
 from engines import objects as layout
 from engines import tombstones
-from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit, EngineUntrusted
+from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit, EngineUntrusted, EngineUnverified
 from engines.key import digest_of
-from engines.manifest import EngineEntry, Manifest, missing_message
+from engines.manifest import EngineEntry, Manifest, missing_message, unverified_message
 from engines.objects import MANIFEST_BYTES, Objects
 from engines.runtimes.registry import SHIPPED, Runtimes
 from engines.signatures import Signatures
@@ -105,20 +105,20 @@ class Built:
         self.signatures = Signatures(objects, trusted)
         self._key = key
 
-    async def manifest(self, model: str, weights_digest: str) -> Manifest | None:
-        """The manifest of the engines that were built here from these weights.
+    async def manifest(self, model: str, weights_digest: str, *, verified: bool = True) -> Manifest | None:
+        """The manifest of the engines that were built here from these weights; or of those that nobody verified yet.
 
         Raises `EngineUntrusted` when nobody who is trusted here signed it, `EngineCorrupt`.
         """
-        data = await self.manifest_bytes(model, weights_digest)
+        data = await self.manifest_bytes(model, weights_digest, verified=verified)
         if data is None:
             return None
         await self.signer(model, weights_digest, data)
-        return self.parse(model, weights_digest, data)
+        return self.parse(model, weights_digest, data, verified=verified)
 
-    async def manifest_bytes(self, model: str, weights_digest: str) -> bytes | None:
+    async def manifest_bytes(self, model: str, weights_digest: str, *, verified: bool = True) -> bytes | None:
         """As they lie there, whoever wrote them; None where there is no manifest, or it was removed."""
-        key = layout.manifest_key(model, weights_digest)
+        key = _key(model, weights_digest, verified=verified)
         data = await self.objects.get_range(key, 0, MANIFEST_BYTES + 1)
         if data is not None and len(data) > MANIFEST_BYTES:
             raise EngineCorrupt(layout.too_large(key, MANIFEST_BYTES))
@@ -129,14 +129,14 @@ class Built:
         await self.signatures.check_names(model, weights_digest)
         return await self.signatures.signer(model, weights_digest, data)
 
-    def parse(self, model: str, weights_digest: str, data: bytes) -> Manifest:
+    def parse(self, model: str, weights_digest: str, data: bytes, *, verified: bool = True) -> Manifest:
         """What the bytes say. Raises `EngineCorrupt`, also for the manifest of something else: a signature says nothing
         of the place where it is found."""
-        key = layout.manifest_key(model, weights_digest)
-        found = Manifest.from_json(data, where=key)
-        if (found.model, found.weights_digest) != (model, weights_digest):
+        key = _key(model, weights_digest, verified=verified)
+        found = Manifest.from_json(data, where=key, verified=verified)
+        if (found.model, found.set_name) != (model, weights_digest):
             raise EngineCorrupt(
-                f"{key}: the manifest of {found.model}, weights {found.weights_digest[:12]}, in another's place: "
+                f"{key}: the manifest of {found.model}, weights {found.set_name[:12]}, in another's place: "
                 f"`longtake engines rm --model {model}` and build again"
             )
         return found
@@ -162,21 +162,22 @@ class Built:
     async def publish(self, manifest: Manifest, blobs: Mapping[str, bytes]) -> None:
         """Publish a set of engines, signed: its bytes, the signature, and its manifest last, all or nothing.
 
-        Raises `EngineUntrusted` without a key, `EngineUnfit` when other engines of these weights are there: what was
-        published never changes.
+        Engines that nobody verified have another place, where no stage looks. Raises `EngineUntrusted` without a key,
+        `EngineUnfit` when other engines of these weights are there: what was published never changes.
         """
         if self._key is None:
             raise EngineUntrusted("engines in a store are signed, and there is no key: `longtake engines keygen`")
         for entry in manifest.engines:
             data = _checked(blobs[entry.component], entry, entry.component)
             await self.objects.keep(layout.blob_key(entry.sha256), data)
-        model, weights, data = manifest.model, manifest.weights_digest, manifest.to_json()
+        model, weights, data = manifest.model, manifest.set_name, manifest.to_json()
         await self.signatures.add(model, weights, data, self._key)
-        while not await tombstones.put(self.objects, layout.manifest_key(model, weights), data, limit=MANIFEST_BYTES):
-            there = await self.manifest(model, weights)
+        key = _key(model, weights, verified=manifest.verified)
+        while not await tombstones.put(self.objects, key, data, limit=MANIFEST_BYTES):
+            there = await self.manifest(model, weights, verified=manifest.verified)
             if there is not None and there.digest != manifest.digest:
                 raise EngineUnfit(
-                    f"{layout.manifest_key(model, weights)}: other engines of these weights are published there "
+                    f"{key}: other engines of these weights are published there "
                     f"({there.digest[:12]}, not {manifest.digest[:12]}), exported with {there.verified_with}: use "
                     f"them, or `longtake engines rm --model {model}` and build again"
                 )
@@ -184,23 +185,22 @@ class Built:
                 return
 
     async def sets(self) -> list[tuple[str, str]]:
-        """Model and weights digest of every set, whoever made it."""
-        found = []
+        """Model and name of every set, whoever made it."""
+        found: dict[tuple[str, str], None] = {}
         async for key in self.objects.keys(layout.ENGINES):
             part = layout.read_set_key(key)
-            if part is not None and key == layout.manifest_key(part.model, part.weights_digest):
-                found.append((part.model, part.weights_digest))
-        return found
+            if part is not None and key in _keys(part.model, part.weights_digest):
+                found[part.model, part.weights_digest] = None
+        return list(found)
 
     async def remove(self, model: str, weights_digest: str) -> str | None:
         """Engines that do not exist from now on. The digest of their manifest; None where there is none.
 
         The collector takes their bytes.
         """
-        removed = await tombstones.remove(
-            self.objects, layout.manifest_key(model, weights_digest), limit=MANIFEST_BYTES
-        )
-        return None if removed is None else digest_of(removed)
+        keys = _keys(model, weights_digest)
+        removed = [await tombstones.remove(self.objects, key, limit=MANIFEST_BYTES) for key in keys]
+        return next((digest_of(data) for data in removed if data is not None), None)
 
 
 @dataclass(frozen=True)
@@ -224,21 +224,39 @@ class EngineStore:
         self.prebuilt = prebuilt
         self.built = built
 
-    async def find(self, model: str, weights_digest: str | None) -> Found:
+    async def find(
+        self, model: str, weights_digest: str | None, variant: str = "", *, unverified: bool = False
+    ) -> Found:
         """A model's engines. `weights_digest` None: those of the package, whatever their weights.
 
-        Raises `EngineNotBuilt`, which names the command that builds them.
+        Without a `variant` they are those of the package, whatever they are for, or else the usual ones of the store.
+        Raises `EngineNotBuilt`, which names the command that builds them. Those that were compiled and never verified
+        are found if `unverified` are asked for; else they are an `EngineUnverified`.
         """
         if self.prebuilt is not None:
             manifest = await asyncio.to_thread(self.prebuilt.manifest, model, weights_digest)
-            if manifest is not None:
+            if manifest is not None and variant in ("", manifest.variant):
                 await asyncio.to_thread(self.prebuilt.check_names, manifest)
                 return Found(manifest, self.prebuilt)
         if self.built is not None and weights_digest is not None:
-            manifest = await self.built.manifest(model, weights_digest)
+            name = layout.set_name(weights_digest, variant or layout.USUAL)
+            manifest = await self.built.manifest(model, name)
             if manifest is not None:
                 return Found(manifest, self.built)
-        raise EngineNotBuilt(missing_message(model, "engines"))
+            compiled = await self.built.manifest(model, name, verified=False)
+            if compiled is not None and not unverified:
+                raise EngineUnverified(unverified_message(compiled))
+            if compiled is not None:
+                return Found(compiled, self.built)
+        raise EngineNotBuilt(missing_message(model, "engines", variant or layout.USUAL))
+
+
+def _key(model: str, weights_digest: str, *, verified: bool) -> str:
+    return (layout.manifest_key if verified else layout.compiled_key)(model, weights_digest)
+
+
+def _keys(model: str, weights_digest: str) -> tuple[str, str]:
+    return layout.manifest_key(model, weights_digest), layout.compiled_key(model, weights_digest)
 
 
 def _checked(data: bytes, entry: EngineEntry, where: str) -> bytes:

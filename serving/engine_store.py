@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engines import models
 from engines.families.base import EngineCall
-from engines.session import Session, open_found
+from engines.session import Session, check_here, open_found
 from engines.signing import SigningKey
 from engines.store import Built, EngineStore, Found, Prebuilt
 from engines.trust import TrustedKeys
@@ -26,39 +26,42 @@ def built(store: Store, trusted: Path, *, key: SigningKey | None = None) -> Buil
     return Built(EngineObjects(store), TrustedKeys(trusted), key=key)
 
 
-async def find(model: models.Model, store: Store, trusted: Path) -> Found:
+async def find(model: models.Model, store: Store, trusted: Path, variant: str = "") -> Found:
     """A model's engines: in the package, else among those built into this store and signed by a key of the file
-    `trusted`. Raises `EngineMissing`."""
+    `trusted`. `variant` is the setting's. Raises `EngineMissing`."""
     with known_errors():
         layers = EngineStore(Prebuilt(model.prebuilt), built(store, trusted))
-        return await layers.find(model.name, model.weights_digest())
+        return await layers.find(model.name, model.weights_digest(), variant)
 
 
-async def check(name: str, store: Store, trusted: Path) -> Found:
-    """The same for a model's name or alias, each engine read and its digest checked.
+async def check(name: str, store: Store, trusted: Path, variant: str = "") -> Found:
+    """The same for a model's name or alias, each engine read and its digest checked, where they can be loaded.
 
     Raises `SettingsError` for a model that is not known, `EngineMissing`.
     """
     served = await model_store.find(name, store)
-    found = await find(served, store, trusted)
+    found = await find(served, store, trusted, variant)
     missing = [package for package in served.family.packages if importlib.util.find_spec(package) is None]
     if missing:
         family = served.family.capabilities.family
         raise EngineMissing(f"{name} needs {', '.join(missing)}, not installed: pip install 'longtake[{family}]'")
     with known_errors():
+        check_here(found.manifest)
         for component in served.family.components:
             await found.read(found.manifest.entry(component))
     return found
 
 
-async def load(name: str, store: Store, trusted: Path, *, threads: int, call: EngineCall | None = None) -> Session:
+async def load(
+    name: str, store: Store, trusted: Path, variant: str = "", *, threads: int, call: EngineCall | None = None
+) -> Session:
     """Load a model's engines, or only those that this call of its family uses, their digests checked; `threads` 0 is
     one per core.
 
     Raises `SettingsError` for a model that is not known, `EngineMissing`.
     """
     served = await model_store.find(name, store)
-    found = await find(served, store, trusted)
+    found = await find(served, store, trusted, variant)
     components = None if call is None else served.family.uses[call]
     with known_errors():
         return await open_found(served.family, found, threads=threads, components=components)

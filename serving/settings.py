@@ -85,7 +85,12 @@ class Video(Frozen):
 
 
 class Engines(Frozen):
-    """Whose engines are loaded from a store. The package's own need no key."""
+    """Which engines are loaded, and whose from a store. The package's own need no key."""
+
+    variant: str = Field(default="", pattern="^([a-z0-9_]+-[a-z0-9]+)?$", examples=["tensorrt_rtx-sm89"])
+    """Runtime and device of the engines that are served, as `longtake engines ls --all` lists them; default: those of
+    the package, or ONNX Runtime's in the store. All processes of an installation have the same, those without a GPU
+    too: it decides the digest that jobs record."""
 
     trusted_keys: Path = Field(
         default_factory=lambda: Path.home() / ".longtake" / "engine-keys" / "trusted",

@@ -1,4 +1,4 @@
-"""Builds a model's engines: export → lint → compile → verify → publish, all of them or none.
+"""Builds a model's engines: export → lint → compile → verify → publish, all of a set or none.
 
 `longtake engines build` calls it. Needs the extra `longtake[build]`.
 """
@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
 
 from engines import key as keys
 from engines import models
-from engines.building import verify
+from engines.building import lint, verify
+from engines.building.verify import Answers
 from engines.checkpoints.files import Files
 from engines.errors import EngineNotBuilt, EngineUnfit
 from engines.families.graph import GraphSpec
-from engines.manifest import EngineEntry, Manifest
+from engines.manifest import UNVERIFIED, EngineEntry, Manifest
 from engines.runtimes.base import Runtime
 from engines.runtimes.registry import SHIPPED
 from engines.session import Session, cores
@@ -35,41 +36,63 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """A component's graph, and the engine that a runtime made of it."""
+class Exported:
+    """A component as a graph."""
 
-    spec: EngineSpec
-    graph_digest: str
-    engine: bytes
+    graph: bytes
+    component: ComponentSpec
+
+
+@dataclass(frozen=True)
+class Made:
+    """A set of engines that is still nowhere."""
+
+    manifest: Manifest
+    engines: Mapping[str, bytes]
+    """By component."""
 
 
 async def build(
     model: models.Model,
-    target: Prebuilt | Built,
+    layer: Prebuilt | Built,
     *,
     weights: Files | None = None,
     runtime: Runtime | None = None,
+    targets: Sequence[str] = (),
     progress: Progress | None = None,
-) -> Manifest:
-    """Build all engines of a model from its weights (or others), for a runtime, and publish them to a layer.
+) -> list[Manifest]:
+    """Build a model's engines from its weights (or others), a set for each target, and publish them to a layer.
 
-    `runtime` defaults to the registry's default. Raises `EngineNotBuilt` without torch or weights, and `EngineUnfit`
-    for what lint, the runtime or parity refuses.
+    `runtime` defaults to the registry's default, and `targets` to the device that is here. A set for another device
+    cannot be compared with torch here: it is published as compiled and not verified, and no stage loads it. Raises
+    `EngineNotBuilt` without torch, the runtime or weights, and `EngineUnfit` for what lint, the runtime or parity
+    refuses.
     """
     chosen, say = runtime or SHIPPED.default(), progress or _silent
-    made, engines = await in_daemon(lambda: make(model, weights or model.weights, chosen, say))
-    if isinstance(target, Prebuilt):
-        target.publish(made, engines)
-    else:
-        await target.publish(made, engines)
-    return made
+    devices = chosen.targets(targets)
+    if isinstance(layer, Prebuilt) and devices != (chosen.here(),):
+        raise EngineUnfit(
+            f"the package takes one set, and that verified: here it cannot be for {', '.join(devices)}: build into a "
+            "store, and run `longtake engines verify` where the device is"
+        )
+    sets = await in_daemon(lambda: make(model, weights or model.weights, chosen, devices, say))
+    for made in sets:
+        if isinstance(layer, Prebuilt):
+            layer.publish(made.manifest, made.engines)
+        else:
+            await layer.publish(made.manifest, made.engines)
+    return [made.manifest for made in sets]
 
 
 def make(
-    model: models.Model, weights: Files, runtime: Runtime, progress: Progress
-) -> tuple[Manifest, dict[str, bytes]]:
-    """Export, lint, compile and verify. Returns the manifest and the engines' bytes by component."""
+    model: models.Model, weights: Files, runtime: Runtime, devices: Sequence[str], progress: Progress
+) -> list[Made]:
+    """Export, lint, ask torch; then for each device compile, and verify where it is here."""
     demand_packages()
+    try:
+        runtime.version()
+    except ImportError as error:
+        raise EngineNotBuilt(f"{runtime.name} is not installed: pip install '{runtime.distribution}'") from error
     digest = models.digest_of_weights(weights)
     if digest is None:
         raise EngineNotBuilt(f"{weights}: no weights (*.safetensors) to build engines of {model.name} from")
@@ -78,29 +101,27 @@ def make(
             f"{weights}: these are not the files that {model.name} was added with; bring those back, or add the "
             "checkpoint under another name"
         )
-    steps = _Steps(progress, total=2 * len(model.family.components) + 2)
+    here = [device for device in devices if device == runtime.here()]
+    steps = _Steps(progress, total=len(model.family.components) * (1 + len(devices)) + 1 + len(here))
     modules = graphs_of(model, weights)
-    parts = _compile(model, modules, digest, runtime, steps)
-    faces = {name: part.spec.component for name, part in parts.items()}
+    parts = _export(model, modules, steps)
+    for name, part in parts.items():
+        lint.lint(name, part.graph)
+        for device in devices:
+            lint.lint_for(name, part.graph, runtime, device)
+    steps.begin("asking the torch reference")
+    faces = {name: part.component for name, part in parts.items()}
     with reference_session(model, modules, faces, digest) as reference:
-        steps.begin("asking the torch reference")
         answers = verify.record(model.family, reference)
-    steps.begin("verifying the engines")
-    runners = {name: runtime.runner(faces[name], part.engine, threads=cores()) for name, part in parts.items()}
-    with Session(model.family, runners, digest=digest) as session:
-        parity = verify.compare(model.family, session, answers)
-    verify.demand(parity)
-    manifest = Manifest(
-        model=model.name,
-        weights_digest=digest,
-        engines=tuple(_entry(part, runtime, parity) for part in parts.values()),
-        runtime_versions=runtime.loads,
-        verified_with={runtime.distribution: runtime.version(), **{name: version(name) for name in PACKAGES}},
-        end_to_end=parity.run,
-        probes=verify.as_probes(answers),
-    )
+    sets = []
+    for device in devices:
+        made = _compile(model, digest, parts, runtime, device, answers, steps)
+        if device in here:
+            steps.begin("verifying the engines")
+            made = Made(_verified(model, made, runtime, answers), made.engines)
+        sets.append(made)
     steps.finish()
-    return manifest, {name: part.engine for name, part in parts.items()}
+    return sets
 
 
 def graphs_of(model: models.Model, weights: Files) -> Mapping[str, GraphSpec]:
@@ -144,51 +165,85 @@ class _Steps:
         self._progress = progress
         self._total = total
         self._begun = 0
+        self._what = ""
 
     def begin(self, what: str) -> None:
         self._progress(what, self._begun, self._total)
+        self._what = what
         self._begun += 1
+
+    def tell(self, detail: str) -> None:
+        """What a step is at."""
+        self._progress(f"{self._what}: {detail}", self._begun - 1, self._total)
 
     def finish(self) -> None:
         self._progress("done", self._total, self._total)
 
 
-def _compile(
-    model: models.Model, modules: Mapping[str, GraphSpec], digest: str, runtime: Runtime, steps: _Steps
-) -> dict[str, Compiled]:
-    """Each component: exported, checked, and compiled for the runtime's first device."""
-    from engines.building import export, lint
+def _export(model: models.Model, modules: Mapping[str, GraphSpec], steps: _Steps) -> dict[str, Exported]:
+    from engines.building import export
 
     result = {}
     for name in model.family.components:
         steps.begin(f"exporting {name}")
-        graph, component = export.export(name, modules[name])
-        steps.begin(f"checking and compiling {name}")
-        lint.lint(name, graph)
-        spec = EngineSpec(
-            model=model.name,
-            weights_digest=digest,
-            component=component,
-            runtime=runtime.name,
-            precision=PRECISION,
-            profile=PROFILE,
-            device=runtime.devices[0],
-        )
-        result[name] = Compiled(spec, keys.digest_of(graph), runtime.compile(graph, spec))
+        result[name] = Exported(*export.export(name, modules[name]))
     return result
 
 
-def _entry(part: Compiled, runtime: Runtime, parity: verify.Parity) -> EngineEntry:
-    bound_to = runtime.bound_to()
-    return EngineEntry(
-        key=keys.engine_key(part.spec, graph_digest=part.graph_digest, runtime_version=bound_to),
-        spec=part.spec,
-        graph_digest=part.graph_digest,
-        runtime_version=bound_to,
-        sha256=keys.digest_of(part.engine),
-        size=len(part.engine),
-        parity=parity.components[part.spec.component.name],
+def _compile(
+    model: models.Model,
+    digest: str,
+    parts: Mapping[str, Exported],
+    runtime: Runtime,
+    device: str,
+    answers: Answers,
+    steps: _Steps,
+) -> Made:
+    """All components for a device, compared with nothing yet."""
+    entries, engines, bound_to = [], {}, runtime.bound_to()
+    for name, part in parts.items():
+        steps.begin(f"compiling {name} for {device}")
+        spec = EngineSpec(
+            model=model.name,
+            weights_digest=digest,
+            component=part.component,
+            runtime=runtime.name,
+            precision=PRECISION,
+            profile=PROFILE,
+            device=device,
+        )
+        engines[name] = engine = runtime.compile(part.graph, spec, steps.tell)
+        graph_digest = keys.digest_of(part.graph)
+        entry = EngineEntry(
+            key=keys.engine_key(spec, graph_digest=graph_digest, runtime_version=bound_to),
+            spec=spec,
+            graph_digest=graph_digest,
+            runtime_version=bound_to,
+            sha256=keys.digest_of(engine),
+            size=len(engine),
+            parity=UNVERIFIED,
+        )
+        entries.append(entry)
+    manifest = Manifest(
+        model=model.name,
+        weights_digest=digest,
+        engines=tuple(entries),
+        runtime_versions=runtime.loads,
+        verified_with={runtime.distribution: runtime.version(), **{name: version(name) for name in PACKAGES}},
+        end_to_end=UNVERIFIED,
+        probes=verify.as_probes(answers),
     )
+    return Made(manifest, engines)
+
+
+def _verified(model: models.Model, made: Made, runtime: Runtime, answers: Answers) -> Manifest:
+    """With its parity. Raises `EngineUnfit` for engines that do not compute what torch does."""
+    runners = {
+        entry.component: runtime.runner(entry.spec.component, made.engines[entry.component], threads=cores())
+        for entry in made.manifest.engines
+    }
+    with Session(model.family, runners, digest=made.manifest.digest) as session:
+        return verify.certified(made.manifest, verify.compare(model.family, session, answers))
 
 
 def _silent(what: str, done: int, total: int) -> None:

@@ -1,8 +1,8 @@
 """Refuses graphs that some runtime would refuse later, or that say more than they should.
 
-`build.py` runs it between export and compilation: the same graph goes to ONNX Runtime and to TensorRT, and
-the second stumbles over control flow and over newer operators (its `Attention` of opset 23 fails inside
-`If`). Needs `onnx`.
+`build.py` runs it between export and compilation, which may take an hour. Here is what holds for every runtime: the
+same graph goes to all of them, and TensorRT stumbles over control flow and over newer operators. What one runtime alone
+refuses, it knows itself (`Runtime.refusals`). Needs `onnx`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from engines.errors import EngineUnfit
+from engines.runtimes.base import Runtime
 from engines.spec import OPSET
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ REFUSED_TYPES: Final = ("DOUBLE", "FLOAT16", "BFLOAT16", "COMPLEX64", "COMPLEX12
 
 
 def lint(name: str, graph: bytes) -> None:
-    """Raise `EngineUnfit` naming all that is wrong with a graph."""
+    """Raise `EngineUnfit` naming all that is wrong with a graph, whatever it is compiled by."""
     import onnx
 
     model = onnx.load_from_string(graph)
@@ -40,6 +41,18 @@ def lint(name: str, graph: bytes) -> None:
     found = list(problems(model, len(graph)))
     if found:
         raise EngineUnfit(f"{name}: " + "; ".join(found))
+
+
+def lint_for(name: str, graph: bytes, runtime: Runtime, device: str) -> None:
+    """Raise `EngineUnfit` naming all that this runtime refuses of a graph for this device."""
+    import onnx
+
+    def read() -> onnx.ModelProto:
+        return onnx.shape_inference.infer_shapes(onnx.load_from_string(graph), data_prop=True)
+
+    found = list(runtime.refusals(read, device))
+    if found:
+        raise EngineUnfit(f"{name}: {runtime.name} does not take the graph for {device}: {'; '.join(found)}")
 
 
 def problems(model: onnx.ModelProto, size: int) -> Iterator[str]:

@@ -7,7 +7,7 @@ themselves, without it against the answers that the modules gave when the engine
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -29,6 +29,8 @@ FRAME_LEVELS: Final = 2.0
 END_TO_END: Final = "end_to_end"
 
 Outputs = Mapping[str, NDArray[np.generic]]
+Answers = Mapping[tuple[str, str], Outputs]
+"""By (component, case); whole runs under `end_to_end`."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class Parity:
         return found
 
 
-def record(family: BuildableFamily, reference: Engines) -> dict[tuple[str, str], Outputs]:
-    """What the reference answers to every case, by (component, case); whole runs under `end_to_end`."""
+def record(family: BuildableFamily, reference: Engines) -> Answers:
+    """What the reference answers to every case."""
     answers: dict[tuple[str, str], Outputs] = {
         (case.component, case.name): reference.infer(case.component, case.inputs) for case in family.cases()
     }
@@ -65,12 +67,12 @@ def record(family: BuildableFamily, reference: Engines) -> dict[tuple[str, str],
     return answers
 
 
-def as_probes(answers: Mapping[tuple[str, str], Outputs]) -> tuple[Probe, ...]:
+def as_probes(answers: Answers) -> tuple[Probe, ...]:
     """The answers as a manifest keeps them."""
     return tuple(Probe(name, case, PROBE_SEED, probes.kept(outputs)) for (name, case), outputs in answers.items())
 
 
-def compare(family: BuildableFamily, engines: Engines, answers: Mapping[tuple[str, str], Outputs]) -> Parity:
+def compare(family: BuildableFamily, engines: Engines, answers: Answers) -> Parity:
     """The engines against the reference's full answers."""
     return _compare(answers, record(family, engines))
 
@@ -91,14 +93,16 @@ def check_probes(family: BuildableFamily, engines: Engines, manifest: Manifest) 
     return _compare(wanted, {key: {n: np.asarray(v) for n, v in probes.kept(o).items()} for key, o in found.items()})
 
 
-def demand(parity: Parity) -> None:
-    """Raise `EngineUnfit` naming every difference beyond its tolerance."""
+def certified(manifest: Manifest, parity: Parity) -> Manifest:
+    """The manifest with the differences that were found. Raises `EngineUnfit` naming those beyond their tolerance."""
     found = parity.problems()
     if found:
         raise EngineUnfit("the engines do not compute what the model does: " + "; ".join(found))
+    entries = tuple(replace(entry, parity=parity.components[entry.component]) for entry in manifest.engines)
+    return replace(manifest, engines=entries, end_to_end=parity.run)
 
 
-def _compare(wanted: Mapping[tuple[str, str], Outputs], found: Mapping[tuple[str, str], Outputs]) -> Parity:
+def _compare(wanted: Answers, found: Answers) -> Parity:
     components: dict[str, float] = {}
     run = frames = 0.0
     for (component, case), outputs in wanted.items():

@@ -11,16 +11,21 @@ engine's metadata before the runtime sees them, so that a wrong shape is a sente
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.errors import EngineUnfit
 from engines.spec import ComponentSpec, EngineSpec, TensorSpec
 
 Arrays = Mapping[str, NDArray[np.generic]]
+Tell = Callable[[str], None]
+"""Hears what a compiler begins with, in its own words."""
+Graph = Any
+"""An `onnx.ModelProto`; who serves does without the package."""
 
 
 class Runtime(ABC):
@@ -30,12 +35,40 @@ class Runtime(ABC):
     """What specs and manifests call it, for ever: it is part of an engine's key."""
     distribution: str
     """What pip installs for it."""
-    devices: tuple[str, ...]
-    """What it compiles for, the default first: `cpu`, or names of accelerators."""
     suffix: str
     """Of an engine's file, with its dot."""
-    loads: tuple[str, str]
-    """Versions of the runtime that may load what is compiled now: at least the first, below the second."""
+
+    @property
+    @abstractmethod
+    def devices(self) -> tuple[str, ...]:
+        """What it compiles for, the default first: `cpu`, or architectures of accelerators (`sm89`)."""
+
+    @property
+    @abstractmethod
+    def loads(self) -> tuple[str, str]:
+        """Versions of the runtime that may load what is compiled now: at least the first, below the second."""
+
+    def here(self) -> str | None:
+        """The device of this machine that its engines would run on; None where they cannot."""
+        return self.devices[0]
+
+    def targets(self, asked: Sequence[str]) -> tuple[str, ...]:
+        """The devices to compile for, each once: those that are asked for, else the one that is here.
+
+        Raises `EngineUnfit` for what it cannot compile for.
+        """
+        unknown = [device for device in asked if device not in self.devices]
+        if unknown:
+            raise EngineUnfit(f"{self.name} compiles for {', '.join(self.devices)}, not for {', '.join(unknown)}")
+        return tuple(dict.fromkeys(asked)) or self.devices[:1]
+
+    def refusals(self, read: Callable[[], Graph], device: str) -> Iterator[str]:  # noqa: ARG002
+        """What it is known to refuse of a graph for this device, one sentence each.
+
+        Asked before anything is compiled: so nobody waits an hour for what can be said at once. `read` gives the graph
+        with the shapes of what lies between; it may be large.
+        """
+        return iter(())
 
     @abstractmethod
     def version(self) -> str:
@@ -49,7 +82,7 @@ class Runtime(ABC):
         """
 
     @abstractmethod
-    def compile(self, graph: bytes, spec: EngineSpec) -> bytes:
+    def compile(self, graph: bytes, spec: EngineSpec, tell: Tell) -> bytes:
         """An engine's bytes from a component's ONNX graph. Raises `EngineUnfit` for what it cannot compile."""
 
     @abstractmethod

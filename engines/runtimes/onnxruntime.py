@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.runtimes.base import Arrays, Runner, Runtime
+from engines.runtimes.base import Arrays, Runner, Runtime, Tell
 from engines.spec import OPSET, ComponentSpec, EngineSpec
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class OnnxRuntime(Runtime):
         """The opset, and no version of the runtime."""
         return f"onnx-opset{OPSET}"
 
-    def compile(self, graph: bytes, spec: EngineSpec) -> bytes:  # noqa: ARG002
+    def compile(self, graph: bytes, spec: EngineSpec, tell: Tell) -> bytes:  # noqa: ARG002
         """The graph as it is."""
         return graph
 

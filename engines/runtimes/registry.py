@@ -42,6 +42,8 @@ class Runtimes:
 
 PLACES: Final = {
     "onnxruntime": "engines.runtimes.onnxruntime:OnnxRuntime",
+    "tensorrt": "engines.runtimes.tensorrt.runtime:TensorRt",
+    "tensorrt_rtx": "engines.runtimes.tensorrt.runtime:TensorRtRtx",
 }
 """A new runtime is a line here."""
 SHIPPED: Final = Runtimes(PLACES)

@@ -105,7 +105,8 @@ async def _engines(settings: Settings) -> list[Finding]:
     except StoreUnfit:
         return []
     try:
-        manifest = (await engine_store.check(settings.model, store, settings.engines.trusted_keys)).manifest
+        engines = settings.engines
+        manifest = (await engine_store.check(settings.model, store, engines.trusted_keys, engines.variant)).manifest
     except LongtakeError as error:
         return [Finding("engines", "bad", error.message)]
     finally:

@@ -24,6 +24,14 @@ StoreUrl = Annotated[
     str | None,
     typer.Option("--store", help="A store with engines built there; default: the setting `store`.", show_default=False),
 ]
+Variant = Annotated[
+    str | None,
+    typer.Option(
+        "--variant",
+        help="Runtime and device, as `ls --all` shows them; default: the setting `engines.variant`.",
+        show_default=False,
+    ),
+]
 Output = Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="`text` or `json`.")]
 
 
@@ -47,17 +55,24 @@ def clear_errors() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def opened(name: str, store_url: str | None) -> AsyncIterator[tuple[Model, Found]]:
-    """A model and its engines. The store is opened only if named, or if the package has none for its weights."""
+async def opened(
+    name: str, store_url: str | None, variant: str | None = None, *, unverified: bool = False
+) -> AsyncIterator[tuple[Model, Found]]:
+    """A model and its engines. The store is opened only if named, or if the package has none for its weights.
+
+    `unverified`: also those that were compiled only, if there are no others.
+    """
     from engines import models
     from engines.errors import EngineNotBuilt
     from engines.store import EngineStore
     from serving import model_store
+    from serving.settings import load_settings
 
+    variant = load_settings().engines.variant if variant is None else variant
     if store_url is None and models.ships(name):
         model = models.find(name)
         try:
-            found = await model.package_store().find(model.name, model.weights_digest())
+            found = await model.package_store().find(model.name, model.weights_digest(), variant)
         except EngineNotBuilt:
             pass  # not in the package: look in the store of the settings
         else:
@@ -65,7 +80,8 @@ async def opened(name: str, store_url: str | None) -> AsyncIterator[tuple[Model,
             return
     async with opened_store(store_url) as store:
         model = await model_store.find(name, store)
-        yield model, await EngineStore(built=built_in(store)).find(model.name, model.weights_digest())
+        layers, digest = EngineStore(built=built_in(store)), model.weights_digest()
+        yield model, await layers.find(model.name, digest, variant, unverified=unverified)
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,18 @@ if TYPE_CHECKING:
 
 
 async def build_into_store(
-    store: Store, model: Model, weights: Files, *, runtime_name: str | None = None, quiet: bool
-) -> tuple[Manifest, bool]:
-    """The manifest, and whether anything had to be built. `weights` are those that `model` is served with, the runtime
-    by default ONNX Runtime.
+    store: Store,
+    model: Model,
+    weights: Files,
+    *,
+    runtime_name: str | None = None,
+    targets: Sequence[str] = (),
+    quiet: bool,
+) -> list[tuple[Manifest, bool]]:
+    """A manifest for each target, and whether it had to be built. `weights` are those that `model` is served with, the
+    runtime by default ONNX Runtime, and the target the device that is here.
 
-    Raises `FailedPrecondition` for engines of another runtime that are there, and what `building.build` raises.
+    Raises what `building.build` raises.
     """
     from engines.building import build as builder
     from engines.claims import Claims
@@ -40,8 +46,10 @@ async def build_into_store(
     digest = model.weights_digest()
     if digest is None:
         raise EngineNotBuilt(missing_message(model.name, "weights"))
-    if there := await _there(built_in(store), model, digest, runtime.name):
-        return there, False
+    devices = runtime.targets(targets)
+    there = await _there(built_in(store), model, digest, runtime.name, devices)
+    if len(there) == len(devices):
+        return [(made, False) for made in there.values()]
     builder.demand_packages()
     built = built_in(store, key=own_key())
     with progress_bar(quiet=quiet) as show:
@@ -50,14 +58,19 @@ async def build_into_store(
             show(f"{other.holder} builds them: {other.doing}", 0, 1)
 
         async with Claims(built.objects).turn(model.name, digest, wait) as claim:
-            if there := await _there(built, model, digest, runtime.name):  # of the builder that was waited for
-                return there, False
+            there = await _there(built, model, digest, runtime.name, devices)  # also of the builder that was waited for
+            missing = [device for device in devices if device not in there]
 
             def tell(what: str, done: int, total: int) -> None:
                 claim.doing = f"{what} ({done} of {total})"
                 show(what, done, total)
 
-            return await builder.build(model, built, weights=weights, runtime=runtime, progress=tell), True
+            made = []
+            if missing:
+                made = await builder.build(
+                    model, built, weights=weights, runtime=runtime, targets=missing, progress=tell
+                )
+            return [*((one, False) for one in there.values()), *((one, True) for one in made)]
 
 
 @contextmanager
@@ -91,19 +104,17 @@ def progress_bar(*, quiet: bool) -> Iterator[Progress]:
         yield show
 
 
-async def _there(built: Built, model: Model, digest: str, runtime: str) -> Manifest | None:
-    """The engines, if they are built."""
-    from engines.errors import EngineNotBuilt
+async def _there(built: Built, model: Model, digest: str, runtime: str, devices: Sequence[str]) -> dict[str, Manifest]:
+    """The engines that are built, by device; those that nobody verified only for devices that are not here."""
+    from engines.errors import EngineNotBuilt, EngineUnverified
+    from engines.runtimes.registry import SHIPPED
     from engines.store import EngineStore, Prebuilt
-    from serving.errors import FailedPrecondition
 
-    try:
-        found = await EngineStore(Prebuilt(model.prebuilt), built).find(model.name, digest)
-    except EngineNotBuilt:
-        return None  # so there is something to build
-    if found.manifest.runtime != runtime:
-        raise FailedPrecondition(
-            f"engines of {model.name} for {found.manifest.runtime} are there already ({found.layer.name}), "
-            f"and come before any for {runtime}: remove them first, with `longtake engines rm`"
-        )
-    return found.manifest
+    layers, here, there = EngineStore(Prebuilt(model.prebuilt), built), SHIPPED.find(runtime).here(), {}
+    for device in devices:
+        try:
+            found = await layers.find(model.name, digest, f"{runtime}-{device}", unverified=device != here)
+        except (EngineNotBuilt, EngineUnverified):
+            continue  # so there is something to build
+        there[device] = found.manifest
+    return there

@@ -17,6 +17,7 @@ from serving.cli.engine_access import (
     ModelName,
     Output,
     StoreUrl,
+    Variant,
     built_in,
     clear_errors,
     opened_store,
@@ -72,6 +73,7 @@ def keygen(
 def sign(
     model: ModelName = "sprite",
     store: StoreUrl = None,
+    variant: Variant = None,
     key: KeyFile = None,
     adopt: Annotated[bool, typer.Option("--adopt", help="Also what nobody trusted here has signed.")] = False,
     output: Output = "text",
@@ -83,7 +85,7 @@ def sign(
     store may have made them, and all who trust your key will run them.
     """
     with clear_errors():
-        manifest, signer, new = asyncio.run(_sign(model, store, key, adopt=adopt))
+        manifest, signer, new = asyncio.run(_sign(model, store, variant, key, adopt=adopt))
     if output == "json":
         typer.echo(json.dumps({"model": manifest.model, "signer": signer.id, "new": new}))
         return
@@ -92,19 +94,24 @@ def sign(
 
 
 async def _sign(
-    name: str, store_url: str | None, key_file: Path | None, *, adopt: bool
+    name: str, store_url: str | None, variant: str | None, key_file: Path | None, *, adopt: bool
 ) -> tuple[Manifest, PublicKey, bool]:
     """What was signed, by whom, and whether that is new. What is signed is what was checked, byte for byte."""
     from engines.errors import EngineNotBuilt
     from engines.manifest import missing_message
+    from engines.objects import USUAL, set_name
     from serving import model_store
+    from serving.settings import load_settings
 
+    chosen = variant or load_settings().engines.variant or USUAL
     async with opened_store(store_url) as store:
         built, model = built_in(store), await model_store.find(name, store)
-        weights = model.weights_digest() or ""
+        weights = set_name(model.weights_digest() or "", chosen)
         data = await built.manifest_bytes(model.name, weights)
         if data is None:
-            raise EngineNotBuilt(f"{missing_message(model.name, 'engines')} (the package's own need no signature)")
+            raise EngineNotBuilt(
+                f"{missing_message(model.name, 'engines', chosen)} (the package's own need no signature)"
+            )
         if not adopt:
             await built.signer(model.name, weights, data)
         manifest = built.parse(model.name, weights, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,11 @@ _CALLERS: dict[EngineCall, str] = {
 """Which stage makes which call of a family (`deployments/replicas.py`)."""
 
 
-async def engines_of(name: str, store_url: str | None) -> dict[str, Any]:
-    """A model's engines as they are loaded, each one's digest checked."""
+async def engines_of(name: str, store_url: str | None, variant: str | None) -> dict[str, Any]:
+    """A model's engines as they are loaded, or would be if they were verified; each one's digest checked."""
     from engines.errors import EngineError
 
-    async with opened(name, store_url) as (model, found):
+    async with opened(name, store_url, variant, unverified=True) as (model, found):
         rows = []
         for entry in found.manifest.engines:
             problem = None
@@ -45,17 +46,19 @@ async def engines_of(name: str, store_url: str | None) -> dict[str, Any]:
 async def all_sets(store_url: str | None) -> list[dict[str, Any]]:
     """Every set of the package and of the store, whether it would be loaded or not."""
     from engines import models
+    from engines.objects import USUAL
     from engines.store import Prebuilt
+    from serving.settings import load_settings
 
-    rows = []
+    rows, chosen = [], load_settings().engines.variant
     async with opened_store(store_url) as store:
         built, served = built_in(store), await _served(store)
         for model in models.all_models():
             manifest = Prebuilt(model.prebuilt).manifest(model.name, None)
             if manifest is not None:
                 row = {**_summary(manifest), "layer": "prebuilt", "signer": "the package"}
-                rows.append({**row, "state": _use(manifest, served)})
-        found = [await _of_built(built, name, weights, served) for name, weights in await built.sets()]
+                rows.append({**row, "state": _use(manifest, served, chosen or manifest.variant)})
+        found = [await _of_built(built, *named, served, chosen or USUAL) for named in await built.sets()]
     return rows + [row for row in found if row is not None]
 
 
@@ -74,21 +77,28 @@ async def _served(store: Store) -> dict[str, str | None]:
     return found
 
 
-async def _of_built(built: Built, model: str, weights: str, served: Mapping[str, str | None]) -> dict[str, Any] | None:
+async def _of_built(
+    built: Built, model: str, name: str, served: Mapping[str, str | None], chosen: str
+) -> dict[str, Any] | None:
     """None for a set that was removed."""
     from engines.errors import EngineError
     from engines.key import digest_of
+    from engines.objects import read_set_name
 
+    weights, variant = read_set_name(name)
     row: dict[str, Any] = {"model": model, "weights": weights[:12], "weights_digest": weights, "layer": "built"}
+    row["variant"] = variant
     try:
-        data = await built.manifest_bytes(model, weights)
+        verified, data = True, await built.manifest_bytes(model, name)
+        if data is None:
+            verified, data = False, await built.manifest_bytes(model, name, verified=False)
         if data is None:
             return None
         row["manifest"] = digest_of(data)
-        manifest = built.parse(model, weights, data)
+        manifest = built.parse(model, name, data, verified=verified)
         row |= _summary(manifest)
-        signer = await built.signer(model, weights, data)
-        return {**row, "signer": _name(signer), "state": _use(manifest, served)}
+        signer = await built.signer(model, name, data)
+        return {**row, "signer": _name(signer), "state": _use(manifest, served, chosen)}
     except EngineError as error:
         return {**row, "signer": "", "state": f"REFUSED: {error}"}
 
@@ -100,9 +110,9 @@ async def _signed(found: Found) -> dict[str, str | None]:
 
     if isinstance(found.layer, Prebuilt):
         return {"signer": None, "manifest": None}
-    model, weights = found.manifest.model, found.manifest.weights_digest
-    data = await found.layer.manifest_bytes(model, weights) or b""
-    return {"signer": _name(await found.layer.signer(model, weights, data)), "manifest": digest_of(data)}
+    model, name, verified = found.manifest.model, found.manifest.set_name, found.manifest.verified
+    data = await found.layer.manifest_bytes(model, name, verified=verified) or b""
+    return {"signer": _name(await found.layer.signer(model, name, data)), "manifest": digest_of(data)}
 
 
 def _name(key: PublicKey) -> str:
@@ -114,6 +124,8 @@ def _of_set(manifest: Manifest) -> dict[str, Any]:
         "model": manifest.model,
         "digest": manifest.digest,
         "weights_digest": manifest.weights_digest,
+        "variant": manifest.variant,
+        "verified": manifest.verified,
         "runtime_versions": list(manifest.runtime_versions),
         "verified_with": dict(manifest.verified_with),
     }
@@ -124,19 +136,27 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
     return {
         **_of_set(manifest),
         "weights": manifest.weights_digest[:12],
-        "runtime": f"{manifest.runtime} {', '.join(sorted({entry.spec.device for entry in manifest.engines}))}",
         "engines": len(manifest.engines),
         "size": size,
         "MB": f"{size / 1e6:.2f}",
-        "parity": max(entry.parity for entry in manifest.engines),
+        "parity": _parity(max(entry.parity for entry in manifest.engines)),
     }
 
 
-def _use(manifest: Manifest, served: Mapping[str, str | None]) -> str:
-    """Whether they are the engines of weights that this installation serves."""
+def _parity(value: float) -> float | None:
+    """None before anybody compared the engines."""
+    return value if math.isfinite(value) else None
+
+
+def _use(manifest: Manifest, served: Mapping[str, str | None], chosen: str) -> str:
+    """Whether they are the engines that this installation serves: of its weights, and of the chosen variant."""
+    if not manifest.verified:
+        return f"compiled, not verified: `verify --variant {manifest.variant}` on {manifest.device}"
     if manifest.model not in served:
         return "of a model that is not installed"
-    return "served" if served[manifest.model] == manifest.weights_digest else "of other weights: used by nobody"
+    if served[manifest.model] != manifest.weights_digest:
+        return "of other weights: used by nobody"
+    return "served" if manifest.variant == chosen else "verified; set `engines.variant` to serve them"
 
 
 def _of_engine(model: Model, entry: EngineEntry, problem: str | None) -> dict[str, Any]:
@@ -153,7 +173,7 @@ def _of_engine(model: Model, entry: EngineEntry, problem: str | None) -> dict[st
         "sha256": entry.sha256,
         "size": entry.size,
         "MB": f"{entry.size / 1e6:.2f}",
-        "parity": entry.parity,
+        "parity": _parity(entry.parity),
         "takes": [str(tensor) for tensor in entry.spec.component.inputs],
         "gives": [str(tensor) for tensor in entry.spec.component.outputs],
         "used by": ", ".join(used),

@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serving.cli.engine_access import ModelName, Output, StoreUrl, built_in, clear_errors, opened_store
+from serving.cli.engine_access import ModelName, Output, StoreUrl, Variant, built_in, clear_errors, opened_store
 from serving.cli.engine_rows import all_sets, engines_of
 
 if TYPE_CHECKING:
     from engines.store import Built
 
 _OF_ENGINES = ("component", "runtime", "MB", "parity", "key", "used by", "digest")
-_OF_SETS = ("model", "weights", "layer", "runtime", "engines", "MB", "parity", "signer", "state")
+_OF_SETS = ("model", "weights", "layer", "variant", "engines", "MB", "parity", "signer", "state")
 _NUMBERS = {"MB", "parity", "engines"}
 
 
 def list_engines(
     model: ModelName = "sprite",
     store: StoreUrl = None,
+    variant: Variant = None,
     everything: Annotated[
         bool, typer.Option("--all", help="All sets of package and store instead, other weights' too.")
     ] = False,
@@ -43,11 +44,11 @@ def list_engines(
             _print_table("", _OF_SETS, sets)
         return
     with clear_errors():
-        value = asyncio.run(engines_of(model, store))
+        value = asyncio.run(engines_of(model, store, variant))
     if output == "json":
         typer.echo(json.dumps(value))
     else:
-        title = f"{value['model']}  {value['digest'][:12]}  ({value['layer']}, {_by(value['signer'])})"
+        title = f"{value['model']}  {value['digest'][:12]}  ({value['layer']}, {_by(value['signer'])}{_state(value)})"
         _print_table(title, _OF_ENGINES, value["engines"])
         for row in value["engines"]:
             if row["problem"]:
@@ -60,6 +61,7 @@ def explain(
     engine: Annotated[str, typer.Argument(help="A component, or the beginning of an engine's key.")],
     model: ModelName = "sprite",
     store: StoreUrl = None,
+    variant: Variant = None,
     output: Output = "text",
 ) -> None:
     """Tell what one engine is, who signed it and who uses it.
@@ -67,7 +69,7 @@ def explain(
     Example: longtake engines explain dit
     """
     with clear_errors():
-        value = asyncio.run(engines_of(model, store))
+        value = asyncio.run(engines_of(model, store, variant))
         rows = value.pop("engines")
         found = [row for row in rows if row["component"] == engine or (engine and row["key"].startswith(engine))]
         if len(found) != 1:
@@ -90,6 +92,7 @@ def remove(
     weights: Annotated[
         str, typer.Option(help="Digest of its weights, or how it begins.", show_default="the package's weights")
     ] = "",
+    variant: Variant = None,
     force: Annotated[bool, typer.Option("--force", help="Also the engines that a start would load.")] = False,
 ) -> None:
     """Remove a model's engines from a store. They are loaded no more; `longtake gc` frees their bytes after a day.
@@ -97,7 +100,7 @@ def remove(
     Example: longtake engines rm --model sprite --weights 3fa91c
     """
     with clear_errors():
-        digest, manifest = asyncio.run(_remove(model, store, weights, force=force))
+        digest, manifest = asyncio.run(_remove(model, store, weights, variant, force=force))
     typer.echo(f"removed the engines of {model}, weights {digest[:12]}; `longtake gc` frees their bytes after a day")
     typer.echo(
         f"to refuse them should somebody put them back: longtake engines trust refuse {manifest}, on each machine that "
@@ -106,34 +109,43 @@ def remove(
     )
 
 
-async def _remove(name: str, store_url: str | None, weights: str, *, force: bool) -> tuple[str, str]:
+async def _remove(
+    name: str, store_url: str | None, weights: str, variant: str | None, *, force: bool
+) -> tuple[str, str]:
     """Digests of the weights and of the manifest."""
     from engines.errors import EngineNotBuilt
+    from engines.objects import USUAL, read_set_name, set_name
     from engines.store import Prebuilt
     from serving import model_store
     from serving.errors import EngineMissing, FailedPrecondition, SettingsError
+    from serving.settings import load_settings
 
+    chosen = load_settings().engines.variant or USUAL
+    variant = variant or chosen
     async with opened_store(store_url) as store:
         built, known, served = built_in(store), None, None
         with contextlib.suppress(SettingsError, EngineMissing):  # a set outlives its model, and its model's record
             known = await model_store.find(name, store)
             name, served = known.name, known.weights_digest()
         wanted = weights or served or ""
-        sets = [digest for of, digest in await built.sets() if of == name]
+        parts = [read_set_name(part) for of, part in await built.sets() if of == name]
+        sets = [digest for digest, of in parts if of == variant]
         found = [digest for digest in sets if wanted and digest.startswith(wanted)]
         if len(found) != 1:
             there = ", ".join(digest[:12] for digest in sets) or "nothing"
             raise EngineNotBuilt(
-                f"--weights {wanted!r} names {len(found)} sets of {name} in the store; there is {there}"
+                f"--weights {wanted!r} names {len(found)} sets of {name} for {variant} in the store; there is {there}"
             )
         [digest] = found
-        needed = known is not None and digest == served and Prebuilt(known.prebuilt).manifest(name, served) is None
-        if needed and not force and await _trusted(built, name, digest):
+        needed = known is not None and (digest, variant) == (served, chosen)
+        if needed and known is not None and variant == USUAL:
+            needed = Prebuilt(known.prebuilt).manifest(name, served) is None
+        if needed and not force and await _trusted(built, name, set_name(digest, variant)):
             raise FailedPrecondition(
                 f"these are the engines that {name} is served with, and the package has none: the next start of a "
                 "stage would fail. Name --force, and build them again"
             )
-        manifest = await built.remove(name, digest)
+        manifest = await built.remove(name, set_name(digest, variant))
         if manifest is None:
             raise EngineNotBuilt(f"the engines of {name}, weights {digest[:12]}, were removed before")
         return digest, manifest
@@ -169,12 +181,25 @@ def _lines(row: dict[str, Any]) -> dict[str, str]:
         "lies in": row["layer"],
         "signed by": row["signer"] or "nobody: trusted as the package is",
         **({"manifest": row["manifest"]} if row["manifest"] else {}),
-        "parity": f"{row['parity']:.1e} from torch, verified with "
-        + ", ".join(f"{name} {version}" for name, version in sorted(row["verified_with"].items())),
+        "parity": _compared(row),
         "loads with": f"{row['runtime']} {versions}",
         "used by": row["used by"] or "no stage",
         "state": "intact" if row["intact"] else row["problem"],
     }
+
+
+def _compared(row: dict[str, Any]) -> str:
+    if row["parity"] is None:
+        return f"compiled, and compared with nothing yet{_state(row)}"
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(row["verified_with"].items()))
+    return f"{row['parity']:.1e} from torch, verified with {versions}"
+
+
+def _state(value: dict[str, Any]) -> str:
+    """What is still to be done with a set."""
+    if value["verified"]:
+        return ""
+    return f"; not served: `longtake engines verify --variant {value['variant']}` where the GPU is"
 
 
 def _print_table(title: str, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
@@ -191,8 +216,8 @@ def _print_table(title: str, columns: tuple[str, ...], rows: list[dict[str, Any]
             value = row.get(column, "")
             if column == "key":
                 value = value[:12]
-            elif column == "parity" and value != "":
-                value = f"{value:.1e}"
+            elif column == "parity":
+                value = "-" if value in (None, "") else f"{value:.1e}"
             elif column == "runtime" and "device" in row:
                 value = f"{value} {row['device']}"
             cells.append(Text(str(value), style="red" if value == "NOT INTACT" else ""))

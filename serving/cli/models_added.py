@@ -103,7 +103,7 @@ async def _add(name: str, source: str, sizes: Sizes, store_url: str | None, *, q
         if there is not None and (there.digest, there.sizes) != (added.digest, sizes):
             raise _taken(name)
         model = added.opened(kept)
-        manifest, _ = await build_into_store(store, model, files, quiet=quiet)
+        [(manifest, _)] = await build_into_store(store, model, files, quiet=quiet)
         if there is None and not await model_store.added(store).put(added, kept):
             raise _taken(name)
         return added, manifest

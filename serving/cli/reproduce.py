@@ -68,7 +68,11 @@ async def _found(video: str, url: str | None, tenant: str) -> list[Compared]:
     store = await open_store(settings.store, probe=False)
     try:
         session = await engine_store.load(
-            settings.model, store, settings.engines.trusted_keys, threads=settings.stages.engine_threads
+            settings.model,
+            store,
+            settings.engines.trusted_keys,
+            settings.engines.variant,
+            threads=settings.stages.engine_threads,
         )
         with session:
             return await run(store, tenant, video, session, on_progress=_say_what_is_made)

@@ -67,6 +67,7 @@ class _Replica:
             settings.model,
             store,
             settings.engines.trusted_keys,
+            settings.engines.variant,
             threads=settings.stages.engine_threads,
             call=call,
             metrics=self.metrics,

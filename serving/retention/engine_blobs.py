@@ -1,7 +1,8 @@
 """Which bytes of engines are needed: those that a manifest in the store names. `sweep.py` asks.
 
-It does not matter who signed a manifest, nor which version of Longtake wrote it: whatever looks like a digest in it
-counts. Bytes that no manifest names are of a set that was removed, or of a builder that is at work or was killed.
+It does not matter who signed a manifest, which version of Longtake wrote it, nor whether its engines were verified yet:
+whatever looks like a digest in it counts. Bytes that no manifest names are of a set that was removed, or of a builder
+that is at work or was killed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ async def needed_blobs(collection: Collection) -> set[str] | None:
     found: set[str] = set()
     async for entry in collection.store.list(layout.ENGINES):
         part = layout.read_set_key(entry.key)
-        if part is None or not part.name.startswith("manifest-"):
+        if part is None or not part.is_manifest:
             continue
         if entry.size > layout.MANIFEST_BYTES:
             collection.report.stray(entry.key)

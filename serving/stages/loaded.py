@@ -52,10 +52,12 @@ class Loaded:
         return Blobs(self.store, tenant)
 
 
-async def load(model: str, store: Store, trusted: Path, *, threads: int, call: EngineCall, metrics: Recorder) -> Loaded:
+async def load(
+    model: str, store: Store, trusted: Path, variant: str, *, threads: int, call: EngineCall, metrics: Recorder
+) -> Loaded:
     """Load the engines that a stage's call takes, their digests checked; see `engine_store.load`.
 
     Raises `EngineMissing`, which says what to do.
     """
-    session = await engine_store.load(model, store, trusted, threads=threads, call=call)
+    session = await engine_store.load(model, store, trusted, variant, threads=threads, call=call)
     return Loaded(session, store, metrics)

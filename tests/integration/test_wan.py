@@ -58,7 +58,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         model=NAME,
         grpc=Grpc(address="127.0.0.1:0"),
         http=Http(address="127.0.0.1:0"),
-        engines=Engines(**keys),
+        engines=Engines(signing_key=keys["signing_key"], trusted_keys=keys["trusted_keys"]),
     )
 
 

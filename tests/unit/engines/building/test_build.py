@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ import pytest
 from engines import models
 from engines.building import build
 from engines.checkpoints.files import Folder
-from engines.errors import EngineNotBuilt
+from engines.errors import EngineNotBuilt, EngineUnfit
 from engines.key import digest_of
+from engines.runtimes.registry import SHIPPED
 from engines.session import Session, open_found
 from engines.store import EngineStore, Prebuilt
+from tests.unit.engines.building.untrained import untrained
 
 
 def test_without_torch_the_command_that_installs_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,16 +31,37 @@ def test_without_weights_the_folder_is_named(tmp_path: Path) -> None:
         asyncio.run(build.build(models.find("sprite"), Prebuilt(tmp_path), weights=Folder(tmp_path)))
 
 
+@pytest.mark.parametrize(("here", "targets"), [(None, ["sm89"]), ("sm89", ["sm120"]), ("sm89", ["sm89", "sm120"])])
+def test_the_package_takes_no_engines_that_cannot_be_verified_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: str | None, targets: list[str]
+) -> None:
+    runtime = SHIPPED.find("tensorrt_rtx")
+    monkeypatch.setattr(type(runtime), "here", lambda _: here)
+    with pytest.raises(EngineUnfit, match=r"takes one set, and that verified: here it cannot be for .*sm.*verify"):
+        asyncio.run(build.build(models.find("sprite"), Prebuilt(tmp_path), runtime=runtime, targets=targets))
+
+
+def test_a_runtime_that_is_not_installed_is_named_with_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="a build needs longtake[build]")
+    runtime = SHIPPED.find("tensorrt_rtx")
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    monkeypatch.setattr(type(runtime), "here", lambda _: "sm89")
+    with pytest.raises(EngineNotBuilt, match="tensorrt_rtx is not installed: pip install 'tensorrt-rtx'"):
+        asyncio.run(build.build(models.find("sprite"), Prebuilt(tmp_path), runtime=runtime))
+
+
 def test_engines_built_from_untrained_weights_verify_and_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch = pytest.importorskip("torch", reason="a build needs longtake[build]")
+    pytest.importorskip("torch", reason="a build needs longtake[build]")
     from engines.families.sprite import dit
 
     monkeypatch.setattr(dit, "BLOCKS", 2)  # the others would be exported as this one is
     weights = tmp_path / "weights"
-    _untrained(weights, torch)
+    untrained(weights)
     target, steps = Prebuilt(tmp_path / "prebuilt"), []
     model = models.find("sprite")
-    manifest = asyncio.run(
+    [manifest] = asyncio.run(
         build.build(
             model, target, weights=Folder(weights), progress=lambda what, done, total: steps.append((what, done, total))
         )
@@ -51,21 +75,3 @@ def test_engines_built_from_untrained_weights_verify_and_load(tmp_path: Path, mo
         assert model.family.encode_text(session, "a red circle moves left").shape == (14, 128)
     for entry in manifest.engines:
         assert entry.sha256 == digest_of(target.read(entry))
-
-
-def _untrained(folder: Path, torch: object) -> None:
-    from safetensors.torch import save_file
-
-    from engines.families.sprite import captions
-    from engines.families.sprite.dit import Dit, TextTable
-    from engines.families.sprite.vae import Vae
-
-    torch.manual_seed(0)  # type: ignore[attr-defined]
-    folder.mkdir()
-    text, dit = TextTable(len(captions.VOCAB)), Dit()
-    save_file({name: value.half() for name, value in Vae().state_dict().items()}, folder / "vae.safetensors")
-    parts = {
-        **{f"text.{name}": value.half() for name, value in text.state_dict().items()},
-        **{f"dit.{name}": value.half() for name, value in dit.state_dict().items()},
-    }
-    save_file(parts, folder / "dit.safetensors")

@@ -50,10 +50,13 @@ async def test_what_a_builder_finds_there_is_young_again(store: ClockedStore, cl
     assert store.keys(layout.BLOBS) == [left]
 
 
-async def test_the_manifest_of_a_later_version_counts(store: ClockedStore, clock: Clock, collect: Collect) -> None:
+@pytest.mark.parametrize("manifest", ["manifest-2.json", "compiled-1.json"])
+async def test_the_manifest_of_a_later_version_counts_and_that_of_engines_to_be_verified(
+    store: ClockedStore, clock: Clock, collect: Collect, manifest: str
+) -> None:
     old, new = await put(store, b"old"), await put(store, b"new")
     await name(store, old)
-    await name(store, new, manifest="manifest-2.json")
+    await name(store, new, manifest=manifest)
     clock.advance(48)
     await collect()
     assert store.keys(layout.BLOBS) == sorted([old, new])

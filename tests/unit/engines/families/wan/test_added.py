@@ -167,4 +167,4 @@ def test_engines_are_built_from_the_files_that_were_added_alone(checkpoint: Path
     scheduler = checkpoint / "scheduler/scheduler_config.json"
     scheduler.write_text(json.dumps({**json.loads(scheduler.read_text()), "flow_shift": 5.0}))
     with pytest.raises(EngineUnfit, match="not the files that wan-tiny was added with"):
-        make(made.opened(kept), Folder(checkpoint), SHIPPED.default(), lambda *_: None)
+        make(made.opened(kept), Folder(checkpoint), SHIPPED.default(), ["cpu"], lambda *_: None)
