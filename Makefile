@@ -4,10 +4,10 @@ BASE = .venv-demo
 DEV = .venv
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint unit protos docs released score bench kills sim clean
+.PHONY: help demo test lint unit protos docs released score bench kills sim engines-check test-gpu clean
 
 help: ## List the commands.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 demo: $(BASE)/ready ## Set up without torch, start Longtake, make one of everything, show it on a page.
 	@$(BASE)/bin/longtake demo
@@ -47,6 +47,14 @@ kills: $(DEV)/ready ## Kill and stop processes of a real Longtake while it works
 
 sim: $(DEV)/ready ## Simulate 8,000 jobs whose processes, clocks and store fail in every way; LIVES=200000 for longer.
 	$(DEV)/bin/python -m tests.sim --lives $(or $(LIVES),8000) --seed $(or $(SEED),0) --pairs $(or $(PAIRS),2000)
+
+engines-check: $(DEV)/ready ## Install TensorRT-RTX, and compile every graph for GPUs; none is needed.
+	$(DEV)/bin/python $(PIP_INSTALL) -e '.[tensorrt_rtx]' tensorrt-cu13-bindings
+	$(DEV)/bin/python -m pytest tests/unit/engines/runtimes/tensorrt tests/unit/serving/cli/test_engine_variants.py
+	$(DEV)/bin/python -m tests.engines_check
+
+test-gpu: $(DEV)/ready ## Where a GPU is: parity, resume and speed of engines compiled for it, in ten minutes at most.
+	timeout 600 $(DEV)/bin/python -m pytest tests/gpu -s -v
 
 clean: ## Remove the environments and what the demo made.
 	rm -rf $(BASE) $(DEV) demo-output
