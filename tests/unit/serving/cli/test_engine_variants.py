@@ -34,6 +34,9 @@ from engines.trust import TrustedKeys, own_key
 from serving import engine_store
 from serving.cli.engines import app
 from serving.errors import EngineMissing
+from serving.frontdoor.__main__ import catalog_of
+from serving.local.up import check
+from serving.settings import Engines, Grpc, Http, Settings
 from serving.store.base import Store
 from serving.store.open import open_store
 from tests.unit.engines.building.untrained import untrained
@@ -248,6 +251,29 @@ def test_the_package_s_engines_are_served_beside_them(
     assert load(tmp_path, trusted, "") == load(tmp_path, trusted, layout.USUAL) == shipped.digest
     with pytest.raises(EngineMissing, match="--runtime tensorrt --target sm90`"):
         load(tmp_path, trusted, "tensorrt-sm90")
+
+
+def test_the_setting_decides_what_the_front_door_counts_on_and_a_start_asks_for(
+    publish: Publish, no_gpu: None, tmp_path: Path, trusted: Path
+) -> None:
+    publish(None)
+    settings = Settings(
+        store=str(tmp_path / "store"),
+        grpc=Grpc(address="127.0.0.1:0"),
+        http=Http(address="127.0.0.1:0"),
+        engines=Engines(variant=VARIANT, trusted_keys=trusted),
+    )
+
+    async def ask() -> None:
+        async with opened(tmp_path, trusted) as (store, _):
+            with pytest.raises(EngineMissing, match="never verified"):
+                await catalog_of(settings, store)
+            with pytest.raises(EngineMissing, match="never verified"):
+                await check(settings)
+
+    asyncio.run(ask())
+    with pytest.raises(ValueError, match="variant"):
+        Engines(variant="sm89")
 
 
 def test_rm_removes_what_was_compiled_too(publish: Publish, no_gpu: None) -> None:
