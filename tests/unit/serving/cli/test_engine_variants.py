@@ -285,6 +285,7 @@ def test_rm_removes_what_was_compiled_too(publish: Publish, no_gpu: None) -> Non
 
 
 @rtx
+@pytest.mark.timeout(900)  # exports and compiles, minutes on a busy machine
 def test_a_user_without_a_gpu_compiles_for_two_and_publishes_both(
     home: Path, bare: Path, tmp_path: Path, trusted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
