@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from engines.spec import EngineSpec
@@ -23,17 +23,17 @@ def canonical_json(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
-def engine_key(spec: EngineSpec, *, graph_digest: str, runtime_version: str) -> str:
+def engine_key(spec: EngineSpec, *, graph_digest: str, runtime_version: str, weights: Sequence[str] = ()) -> str:
     """The engine's key.
 
     `graph_digest` is the sha256 of the exported ONNX graph. `runtime_version` is what the engine's bytes are
     bound to: the exact version for a runtime that compiles (a new one makes another key), and the format's
     version, e.g. `onnx-opset20`, where the engine is the portable graph itself. Which versions of a runtime
     may load a portable engine is for the manifest to say (`Manifest.runtime_versions`).
+    `weights` are the digests of the files beside the engine, in order.
     """
-    return digest_of(
-        canonical_json({"spec": spec.to_json(), "graph_digest": graph_digest, "runtime_version": runtime_version})
-    )
+    value = {"spec": spec.to_json(), "graph_digest": graph_digest, "runtime_version": runtime_version}
+    return digest_of(canonical_json({**value, "weights": list(weights)} if weights else value))
 
 
 def model_digest(keys: Iterable[str]) -> str:

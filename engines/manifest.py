@@ -19,12 +19,15 @@ from engines import objects as layout
 from engines.errors import EngineCorrupt, EngineDeviceAbsent, EngineNotBuilt, EngineUnverified
 from engines.objects import FORMAT
 from engines.spec import EngineSpec, text
+from engines.weights import WeightsFile
 
 if TYPE_CHECKING:
     from engines.runtimes.base import Runtime
 
 UNVERIFIED: Final = math.inf
 """Difference of an engine that was compared with nothing: no tolerance has room for it."""
+FORMAT_BESIDE: Final = 2
+"""Of manifests with weights beside an engine. A version that knows none refuses it, and says so."""
 _COMPONENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -46,6 +49,13 @@ class EngineEntry:
     parity: float
     """Largest difference from the torch reference over all random inputs, relative to the output's own scale;
     `UNVERIFIED` before the two were compared."""
+    weights: tuple[WeightsFile, ...] = ()
+    """The files beside it, in the order of its key."""
+
+    @property
+    def bytes_in_all(self) -> int:
+        """Of the engine and of the files beside it."""
+        return self.size + sum(file.size for file in self.weights)
 
     @property
     def component(self) -> str:
@@ -150,7 +160,7 @@ class Manifest:
     def to_json(self) -> bytes:
         """The manifest's bytes: equal for equal contents, readable by people."""
         value = {
-            "format": FORMAT,
+            "format": FORMAT_BESIDE if any(entry.weights for entry in self.engines) else FORMAT,
             "model": self.model,
             "weights_digest": self.weights_digest,
             "digest": self.digest,
@@ -166,6 +176,7 @@ class Manifest:
                     "sha256": entry.sha256,
                     "size": entry.size,
                     "parity": _difference(entry.parity),
+                    **({"weights": [vars(file) for file in entry.weights]} if entry.weights else {}),
                 }
                 for entry in self.engines
             ],
@@ -190,12 +201,16 @@ class Manifest:
         """
         try:
             value = json.loads(data)
-            if value["format"] != FORMAT:
-                raise EngineCorrupt(f"{where}: format {value['format']!r:.80}; this version of longtake reads {FORMAT}")
+            if value["format"] not in (FORMAT, FORMAT_BESIDE):
+                raise EngineCorrupt(
+                    f"{where}: format {value['format']!r:.80}; this version of longtake reads {FORMAT} and "
+                    f"{FORMAT_BESIDE}"
+                )
+            beside = value["format"] == FORMAT_BESIDE
             manifest = cls(
                 model=text(value["model"]),
                 weights_digest=text(value["weights_digest"]),
-                engines=tuple(_entry(entry) for entry in value["engines"]),
+                engines=tuple(_entry(entry, beside=beside) for entry in value["engines"]),
                 runtime_versions=(text(value["runtime_versions"][0]), text(value["runtime_versions"][1])),
                 verified_with={text(name): text(said) for name, said in value["verified_with"].items()},
                 end_to_end=_parity(value["end_to_end"]),
@@ -214,7 +229,10 @@ class Manifest:
         for entry in manifest.engines:
             _check_names(entry, where)
             expected = keys.engine_key(
-                entry.spec, graph_digest=entry.graph_digest, runtime_version=entry.runtime_version
+                entry.spec,
+                graph_digest=entry.graph_digest,
+                runtime_version=entry.runtime_version,
+                weights=[file.sha256 for file in entry.weights],
             )
             if entry.key != expected:
                 raise EngineCorrupt(
@@ -253,12 +271,19 @@ def _check_names(entry: EngineEntry, where: str) -> None:
         )
     if type(entry.size) is not int or entry.size < 0:
         raise EngineCorrupt(f"{where}: {entry.component} has {entry.size!r} bytes: build the engines again")
+    for file in entry.weights:
+        if not _DIGEST.fullmatch(file.sha256) or type(file.size) is not int or file.size < 0:
+            raise EngineCorrupt(
+                f"{where}: {file.size!r} bytes of weights with digest {file.sha256[:80]!r}: build the engines again"
+            )
 
 
-def _entry(value: Mapping[str, Any]) -> EngineEntry:
+def _entry(value: Mapping[str, Any], *, beside: bool) -> EngineEntry:
     names = {name: text(value[name]) for name in ("key", "graph_digest", "runtime_version", "sha256")}
     spec = EngineSpec.from_json(value["spec"])
-    return EngineEntry(**names, spec=spec, size=value["size"], parity=_parity(value["parity"]))
+    files = value.get("weights", []) if beside else []
+    weights = tuple(WeightsFile(text(file["sha256"]), file["size"]) for file in files)
+    return EngineEntry(**names, spec=spec, size=value["size"], parity=_parity(value["parity"]), weights=weights)
 
 
 def _probe(value: Mapping[str, Any]) -> Probe:

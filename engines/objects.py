@@ -1,11 +1,12 @@
 """What engines need of an object store, and where they lie in it. Strings and a protocol, nothing else.
 
     engines/<model>/<weights digest>[.<variant>]/                   a set: the engines of a model
-        manifest-<format>.json                                      published last: engines without it do not exist
-        compiled-<format>.json                                      as one, of engines that nobody verified yet
+        manifest-1.json                                             published last: engines without it do not exist
+        compiled-1.json                                             as one, of engines that nobody verified yet
         signatures/<sha256 of the manifest>-<id of the key>         64 bytes, written before the manifest
         building                                                    who builds it now (`claims.py`)
-    engines/blobs/<sha256>                                          an engine's bytes; sets may share them
+    engines/blobs/<sha256>                                          an engine's bytes, or a file of weights beside one;
+                                                                    sets may share them
     models/<name>/                                                  a model that an operator brought (`added.py`)
         record.json
         files-<sha256>
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from engines.key import digest_of
@@ -28,7 +30,7 @@ ENGINES: Final = "engines/"
 BLOBS: Final = "engines/blobs/"
 MODELS: Final = "models/"
 FORMAT: Final = 1
-"""Of manifests."""
+"""Of manifests; also in their key, whatever format they are of: a set has one manifest."""
 MANIFEST_BYTES: Final = 64 << 20
 """Of the largest manifest; what lies in a store is not believed to be small."""
 _MODEL: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -66,8 +68,9 @@ class Objects(Protocol):
     async def replace(self, key: str, data: bytes, expected: str) -> bool:
         """Replace it if its version is `expected`; False when it is not."""
 
-    async def keep(self, key: str, data: bytes) -> None:
-        """Put what is named by its digest, there already or not; no collection takes it for the next minutes."""
+    async def keep(self, key: str, data: bytes | Path) -> None:
+        """Put what is named by its digest, there already or not; no collection takes it for the next minutes. A file is
+        streamed."""
 
     def keys(self, prefix: str) -> AsyncIterator[str]:
         """Keys that begin so."""
@@ -139,7 +142,7 @@ def signature_key(model: str, weights_digest: str, manifest: bytes, key_id: str)
 
 
 def blob_key(sha256: str) -> str:
-    """An engine's bytes."""
+    """An engine's bytes, or a file of weights."""
     return f"{BLOBS}{sha256}"
 
 

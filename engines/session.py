@@ -128,7 +128,12 @@ async def open_found(
         raise EngineUnverified(unverified_message(manifest))
     runtime = check_here(manifest, runtimes)
     runners = {
-        name: runtime.runner(entry.spec.component, await found.read(entry), threads=threads or cores())
+        name: runtime.runner(
+            entry.spec.component,
+            await found.read(entry),
+            threads=threads or cores(),
+            weights=await found.weights(entry),
+        )
         for name in (family.components if components is None else components)
         for entry in (manifest.entry(name),)
     }

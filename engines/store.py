@@ -1,7 +1,8 @@
 """Where engines are kept, in layers: those shipped in the package, and those built here.
 
     prebuilt   a read-only folder of the package: manifest.json, and each engine as <component><suffix of its runtime>
-    built      an object store, under `engines/` (`objects.py` has the keys)
+    built      an object store, under `engines/` (`objects.py` has the keys); weights beside engines come from there
+               into a folder of this machine (`weights.py`)
 
 `session.py` loads from it, `building/build.py` publishes to it. Every engine's bytes are checked against the
 manifest's digest before anything reads them. The package is trusted as its code is, for the same hands brought both;
@@ -18,6 +19,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -31,11 +33,10 @@ from engines.runtimes.registry import SHIPPED, Runtimes
 from engines.signatures import Signatures
 from engines.signing import PublicKey, SigningKey
 from engines.trust import TrustedKeys
+from engines.weights import CHUNK_BYTES, Weights, WeightsFile, WeightsFolder
 
 _PARTIAL: Final = ".partial"
 LayerName = Literal["prebuilt", "built"]
-CHUNK_BYTES: Final = 8 << 20
-"""Read at once of an engine."""
 
 
 class Prebuilt:
@@ -77,6 +78,8 @@ class Prebuilt:
 
         Until the manifest is replaced, last, readers find digests that do not match, and refuse.
         """
+        if any(entry.weights for entry in manifest.engines):
+            raise EngineUnfit("a package has engines with their weights inside alone: build these into a store")
         self.folder.mkdir(parents=True, exist_ok=True)
         files = {
             self.path(entry): _checked(blobs[entry.component], entry, entry.component) for entry in manifest.engines
@@ -99,9 +102,18 @@ class Built:
 
     name: LayerName = "built"
 
-    def __init__(self, objects: Objects, trusted: TrustedKeys, *, key: SigningKey | None = None) -> None:
-        """Engines are read when somebody of `trusted` signed them; `key` signs those that are published."""
+    def __init__(
+        self,
+        objects: Objects,
+        trusted: TrustedKeys,
+        *,
+        key: SigningKey | None = None,
+        weights: WeightsFolder | None = None,
+    ) -> None:
+        """Engines are read when somebody of `trusted` signed them; `key` signs those that are published. Weights that
+        lie beside engines come into the folder `weights`; without one, such engines are not built or loaded."""
         self.objects = objects
+        self.weights_folder = weights
         self.signatures = Signatures(objects, trusted)
         self._key = key
 
@@ -159,6 +171,30 @@ class Built:
             raise EngineCorrupt(_not_the_engine(key, read.tell(), entry))
         return read.getvalue()
 
+    async def weights(self, entry: EngineEntry) -> Weights | None:
+        """The files beside an engine, brought here and checked; None where it has none.
+
+        Raises `EngineNotBuilt` or `EngineCorrupt`.
+        """
+        if not entry.weights:
+            return None
+        folder = self._folder(entry)
+        for file in entry.weights:
+            key = layout.blob_key(file.sha256)
+            await folder.hold(file, partial(self._chunk, entry, key), where=key)
+        return Weights(folder.path, entry.weights)
+
+    async def _chunk(self, entry: EngineEntry, key: str, start: int, length: int) -> bytes:
+        found = await self.objects.get_range(key, start, length)
+        if found is None:
+            raise EngineNotBuilt(missing_message(entry.spec.model, f"weights of engine {entry.component!r}"))
+        return found
+
+    def _folder(self, entry: EngineEntry) -> WeightsFolder:
+        if self.weights_folder is None:
+            raise EngineNotBuilt(f"engine {entry.component!r} has weights beside it, and there is no folder for them")
+        return self.weights_folder
+
     async def publish(self, manifest: Manifest, blobs: Mapping[str, bytes]) -> None:
         """Publish a set of engines, signed: its bytes, the signature, and its manifest last, all or nothing.
 
@@ -169,6 +205,8 @@ class Built:
             raise EngineUntrusted("engines in a store are signed, and there is no key: `longtake engines keygen`")
         for entry in manifest.engines:
             data = _checked(blobs[entry.component], entry, entry.component)
+            for file in entry.weights:
+                await self._keep_weights(entry, file)
             await self.objects.keep(layout.blob_key(entry.sha256), data)
         model, weights, data = manifest.model, manifest.set_name, manifest.to_json()
         await self.signatures.add(model, weights, data, self._key)
@@ -183,6 +221,12 @@ class Built:
                 )
             if there is not None:
                 return
+
+    async def _keep_weights(self, entry: EngineEntry, file: WeightsFile) -> None:
+        folder = self._folder(entry)
+        if not await asyncio.to_thread(folder.intact, file):
+            raise EngineCorrupt(f"{folder.file(file)}: not the weights that were built: build the engines again")
+        await self.objects.keep(layout.blob_key(file.sha256), folder.file(file))
 
     async def sets(self) -> list[tuple[str, str]]:
         """Model and name of every set, whoever made it."""
@@ -215,6 +259,14 @@ class Found:
         if isinstance(self.layer, Prebuilt):
             return await asyncio.to_thread(self.layer.read, entry)
         return await self.layer.read(entry)
+
+    async def weights(self, entry: EngineEntry) -> Weights | None:
+        """The files beside an engine, here and checked; None where it has none. Raises as `read`."""
+        if isinstance(self.layer, Built):
+            return await self.layer.weights(entry)
+        if entry.weights:
+            raise EngineCorrupt(f"{self.layer.folder}: engines with weights beside them: install longtake again")
+        return None
 
 
 class EngineStore:

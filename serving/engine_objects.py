@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from engines.errors import EngineCorrupt, EngineError
 from engines.objects import too_large
@@ -46,7 +47,7 @@ class EngineObjects:
             return False
         return True
 
-    async def keep(self, key: str, data: bytes) -> None:
+    async def keep(self, key: str, data: bytes | Path) -> None:
         while True:
             there = await self._store.put_if_absent(key, data) or await self._renewed(key)
             if there and await sweeping.undisturbed(self._store, key):

@@ -7,7 +7,6 @@ load them. Which models there are, `model_store.py` knows.
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 
 from engines import models
 from engines.families.base import EngineCall
@@ -15,32 +14,36 @@ from engines.session import Session, check_here, open_found
 from engines.signing import SigningKey
 from engines.store import Built, EngineStore, Found, Prebuilt
 from engines.trust import TrustedKeys
+from engines.weights import WeightsFolder
 from serving import model_store
 from serving.engine_objects import EngineObjects, known_errors
 from serving.errors import EngineMissing
+from serving.settings import Engines
 from serving.store.base import Store
 
 
-def built(store: Store, trusted: Path, *, key: SigningKey | None = None) -> Built:
-    """The engines in this store that a key of the file `trusted` signed; `key` signs those that are published."""
-    return Built(EngineObjects(store), TrustedKeys(trusted), key=key)
+def built(store: Store, settings: Engines, *, key: SigningKey | None = None) -> Built:
+    """The engines in this store that a trusted key signed; `key` signs those that are published."""
+    weights = WeightsFolder(settings.weights_folder)
+    return Built(EngineObjects(store), TrustedKeys(settings.trusted_keys), key=key, weights=weights)
 
 
-async def find(model: models.Model, store: Store, trusted: Path, variant: str = "") -> Found:
-    """A model's engines: in the package, else among those built into this store and signed by a key of the file
-    `trusted`. `variant` is the setting's. Raises `EngineMissing`."""
+async def find(model: models.Model, store: Store, settings: Engines) -> Found:
+    """A model's engines: in the package, else among those built into this store and signed by a trusted key. Raises
+    `EngineMissing`."""
     with known_errors():
-        layers = EngineStore(Prebuilt(model.prebuilt), built(store, trusted))
-        return await layers.find(model.name, model.weights_digest(), variant)
+        layers = EngineStore(Prebuilt(model.prebuilt), built(store, settings))
+        return await layers.find(model.name, model.weights_digest(), settings.variant)
 
 
-async def check(name: str, store: Store, trusted: Path, variant: str = "") -> Found:
-    """The same for a model's name or alias, each engine read and its digest checked, where they can be loaded.
+async def check(name: str, store: Store, settings: Engines) -> Found:
+    """The same for a model's name or alias, each engine read and its digest checked, where they can be loaded; weights
+    beside them are here then.
 
     Raises `SettingsError` for a model that is not known, `EngineMissing`.
     """
     served = await model_store.find(name, store)
-    found = await find(served, store, trusted, variant)
+    found = await find(served, store, settings)
     missing = [package for package in served.family.packages if importlib.util.find_spec(package) is None]
     if missing:
         family = served.family.capabilities.family
@@ -49,19 +52,18 @@ async def check(name: str, store: Store, trusted: Path, variant: str = "") -> Fo
         check_here(found.manifest)
         for component in served.family.components:
             await found.read(found.manifest.entry(component))
+            await found.weights(found.manifest.entry(component))
     return found
 
 
-async def load(
-    name: str, store: Store, trusted: Path, variant: str = "", *, threads: int, call: EngineCall | None = None
-) -> Session:
+async def load(name: str, store: Store, settings: Engines, *, threads: int, call: EngineCall | None = None) -> Session:
     """Load a model's engines, or only those that this call of its family uses, their digests checked; `threads` 0 is
     one per core.
 
     Raises `SettingsError` for a model that is not known, `EngineMissing`.
     """
     served = await model_store.find(name, store)
-    found = await find(served, store, trusted, variant)
+    found = await find(served, store, settings)
     components = None if call is None else served.family.uses[call]
     with known_errors():
         return await open_found(served.family, found, threads=threads, components=components)

@@ -106,6 +106,14 @@ class Engines(Frozen):
     """File with the key that `longtake engines build` and `sign` sign with; default:
     `~/.longtake/engine-keys/key.pem`. The first build into a store makes it, and trusts it on this machine. What serves
     does not need it."""
+    weights_folder: Path = Field(
+        default_factory=lambda: Path.home() / ".longtake" / "engine-weights",
+        examples=["/var/cache/longtake/engine-weights"],
+    )
+    """Folder on this machine for weights that lie beside engines in a store, which are mapped from there; default:
+    `~/.longtake/engine-weights`. It takes room for all weights of the model that is served; engines of less than 64 MB
+    have theirs inside. Processes share it; only its owner may write it. What nobody loaded for 30 days goes by itself,
+    and each file may be removed at any time: it is fetched again."""
 
 
 class Scale(Frozen):

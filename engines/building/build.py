@@ -9,7 +9,7 @@ import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from engines import key as keys
 from engines import models
@@ -25,6 +25,10 @@ from engines.session import Session, cores
 from engines.spec import ComponentSpec, EngineSpec
 from engines.store import Built, Prebuilt
 from engines.threads import in_daemon
+from engines.weights import Weights, WeightsFolder
+
+if TYPE_CHECKING:
+    from engines.building.export import Exported
 
 PROFILE: Final = "canvases"
 PRECISION: Final = "float32"
@@ -33,14 +37,6 @@ PACKAGES: Final = ("torch", "onnx", "onnxscript")
 INSTALL: Final = "pip install 'longtake[build]'"
 Progress = Callable[[str, int, int], None]
 """Called with what begins now, steps done and steps in all."""
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A component as a graph."""
-
-    graph: bytes
-    component: ComponentSpec
 
 
 @dataclass(frozen=True)
@@ -64,9 +60,9 @@ async def build(
     """Build a model's engines from its weights (or others), a set for each target, and publish them to a layer.
 
     `runtime` defaults to the registry's default, and `targets` to the device that is here. A set for another device
-    cannot be compared with torch here: it is published as compiled and not verified, and no stage loads it. Raises
-    `EngineNotBuilt` without torch, the runtime or weights, and `EngineUnfit` for what lint, the runtime or parity
-    refuses.
+    cannot be compared with torch here: it is published as compiled and not verified, and no stage loads it. Large
+    weights may come to lie beside the engines of a store, in the layer's folder first. Raises `EngineNotBuilt` without
+    torch, the runtime or weights, and `EngineUnfit` for what lint, the runtime or parity refuses.
     """
     chosen, say = runtime or SHIPPED.default(), progress or _silent
     devices = chosen.targets(targets)
@@ -75,7 +71,8 @@ async def build(
             f"the package takes one set, and that verified: here it cannot be for {', '.join(devices)}: build into a "
             "store, and run `longtake engines verify` where the device is"
         )
-    sets = await in_daemon(lambda: make(model, weights or model.weights, chosen, devices, say))
+    folder = layer.weights_folder if isinstance(layer, Built) else None
+    sets = await in_daemon(lambda: make(model, weights or model.weights, chosen, devices, say, folder))
     for made in sets:
         if isinstance(layer, Prebuilt):
             layer.publish(made.manifest, made.engines)
@@ -85,9 +82,17 @@ async def build(
 
 
 def make(
-    model: models.Model, weights: Files, runtime: Runtime, devices: Sequence[str], progress: Progress
+    model: models.Model,
+    weights: Files,
+    runtime: Runtime,
+    devices: Sequence[str],
+    progress: Progress,
+    folder: WeightsFolder | None = None,
 ) -> list[Made]:
-    """Export, lint, ask torch; then for each device compile, and verify where it is here."""
+    """Export, lint, ask torch; then for each device compile, and verify where it is here.
+
+    Large weights come to lie in `folder`, beside the engines of a runtime that takes such.
+    """
     demand_packages()
     try:
         runtime.version()
@@ -104,9 +109,10 @@ def make(
     here = [device for device in devices if device == runtime.here()]
     steps = _Steps(progress, total=len(model.family.components) * (1 + len(devices)) + 1 + len(here))
     modules = graphs_of(model, weights)
-    parts = _export(model, modules, steps)
+    beside = folder if runtime.takes_weights_beside else None
+    parts = _export(model, modules, steps, beside)
     for name, part in parts.items():
-        lint.lint(name, part.graph)
+        lint.lint(name, part.graph, part.weights)
         for device in devices:
             lint.lint_for(name, part.graph, runtime, device)
     steps.begin("asking the torch reference")
@@ -118,7 +124,7 @@ def make(
         made = _compile(model, digest, parts, runtime, device, answers, steps)
         if device in here:
             steps.begin("verifying the engines")
-            made = Made(_verified(model, made, runtime, answers), made.engines)
+            made = Made(_verified(model, made, runtime, answers, beside), made.engines)
         sets.append(made)
     steps.finish()
     return sets
@@ -180,13 +186,15 @@ class _Steps:
         self._progress("done", self._total, self._total)
 
 
-def _export(model: models.Model, modules: Mapping[str, GraphSpec], steps: _Steps) -> dict[str, Exported]:
+def _export(
+    model: models.Model, modules: Mapping[str, GraphSpec], steps: _Steps, folder: WeightsFolder | None
+) -> dict[str, Exported]:
     from engines.building import export
 
     result = {}
     for name in model.family.components:
         steps.begin(f"exporting {name}")
-        result[name] = Exported(*export.export(name, modules[name]))
+        result[name] = export.export(name, modules[name], folder)
     return result
 
 
@@ -215,13 +223,19 @@ def _compile(
         engines[name] = engine = runtime.compile(part.graph, spec, steps.tell)
         graph_digest = keys.digest_of(part.graph)
         entry = EngineEntry(
-            key=keys.engine_key(spec, graph_digest=graph_digest, runtime_version=bound_to),
+            key=keys.engine_key(
+                spec,
+                graph_digest=graph_digest,
+                runtime_version=bound_to,
+                weights=[file.sha256 for file in part.weights],
+            ),
             spec=spec,
             graph_digest=graph_digest,
             runtime_version=bound_to,
             sha256=keys.digest_of(engine),
             size=len(engine),
             parity=UNVERIFIED,
+            weights=part.weights,
         )
         entries.append(entry)
     manifest = Manifest(
@@ -236,10 +250,17 @@ def _compile(
     return Made(manifest, engines)
 
 
-def _verified(model: models.Model, made: Made, runtime: Runtime, answers: Answers) -> Manifest:
+def _verified(
+    model: models.Model, made: Made, runtime: Runtime, answers: Answers, folder: WeightsFolder | None
+) -> Manifest:
     """With its parity. Raises `EngineUnfit` for engines that do not compute what torch does."""
     runners = {
-        entry.component: runtime.runner(entry.spec.component, made.engines[entry.component], threads=cores())
+        entry.component: runtime.runner(
+            entry.spec.component,
+            made.engines[entry.component],
+            threads=cores(),
+            weights=Weights(folder.path, entry.weights) if folder and entry.weights else None,
+        )
         for entry in made.manifest.engines
     }
     with Session(model.family, runners, digest=made.manifest.digest) as session:

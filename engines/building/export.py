@@ -1,4 +1,4 @@
-"""Turns a model's torch modules into ONNX graphs: weights inside, nothing of this machine in the bytes.
+"""Turns a model's torch modules into ONNX graphs, with nothing of this machine in the bytes.
 
 `build.py` calls it. Needs the extra `longtake[build]`.
 """
@@ -9,9 +9,13 @@ import inspect
 import logging
 import re
 import warnings
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from engines.building import beside
+from engines.building.lint import MAX_BYTES
+from engines.errors import EngineUnfit
 from engines.spec import OPSET, ComponentSpec, DType, Span, TensorSpec
+from engines.weights import WeightsFile, WeightsFolder
 
 if TYPE_CHECKING:
     import onnx
@@ -19,10 +23,20 @@ if TYPE_CHECKING:
     from engines.families.graph import GraphSpec
 
 
-def export(name: str, graph: GraphSpec) -> tuple[bytes, ComponentSpec]:
-    """One component as the bytes of an ONNX graph, and its face.
+class Exported(NamedTuple):
+    """A component as an ONNX graph."""
 
-    The same module with the same weights gives the same bytes with the same versions of torch and onnxscript.
+    graph: bytes
+    component: ComponentSpec
+    weights: tuple[WeightsFile, ...]
+    """The files beside it."""
+
+
+def export(name: str, graph: GraphSpec, folder: WeightsFolder | None = None) -> Exported:
+    """One component as a graph. Many weights go into files of the folder; without one they are all inside.
+
+    The same module with the same weights gives the same bytes with the same versions of torch and onnxscript. Raises
+    `EngineUnfit` for more weights than a graph has room for.
     """
     import torch
 
@@ -41,10 +55,18 @@ def export(name: str, graph: GraphSpec) -> tuple[bytes, ComponentSpec]:
             dynamic_shapes=_shapes(graph),
             verbose=False,
         )
-    model = cast("torch.onnx.ONNXProgram", program).model_proto
+    program = cast("torch.onnx.ONNXProgram", program)
+    weights = beside.move_out(program.model, folder) if folder else ()
+    inside = beside.bytes_inside(program.model)
+    if inside > MAX_BYTES:
+        raise EngineUnfit(
+            f"{name}: {inside / 1e6:.1f} MB of weights inside the graph; at most {MAX_BYTES / 1e6:.1f}: build it "
+            "into a store, for a runtime that takes weights beside the graph"
+        )
+    model = program.model_proto
     _strip(model)
     face = _face(name, model, _spans(graph))
-    return model.SerializeToString(deterministic=True), face
+    return Exported(model.SerializeToString(deterministic=True), face, weights)
 
 
 def _shapes(graph: GraphSpec) -> tuple[Any, ...]:

@@ -7,18 +7,20 @@ refuses, it knows itself (`Runtime.refusals`). Needs `onnx`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from engines import references
 from engines.errors import EngineUnfit
 from engines.runtimes.base import Runtime
 from engines.spec import OPSET
+from engines.weights import WeightsFile
 
 if TYPE_CHECKING:
     import onnx
 
 MAX_BYTES: Final = 2**31 - 1
-"""Of one graph with its weights: as far as protobuf goes, ONNX's own format."""
+"""Of one graph with what is inside it: as far as protobuf goes, ONNX's own format."""
 CONTROL_FLOW: Final = {"If", "Loop", "Scan", "SequenceMap"}
 RANDOM: Final = {
     "RandomNormal",
@@ -32,13 +34,14 @@ RANDOM: Final = {
 REFUSED_TYPES: Final = ("DOUBLE", "FLOAT16", "BFLOAT16", "COMPLEX64", "COMPLEX128", "STRING")
 
 
-def lint(name: str, graph: bytes) -> None:
-    """Raise `EngineUnfit` naming all that is wrong with a graph, whatever it is compiled by."""
+def lint(name: str, graph: bytes, weights: Sequence[WeightsFile] = ()) -> None:
+    """Raise `EngineUnfit` naming all that is wrong with a graph that has these files beside it, for any runtime."""
     import onnx
 
     model = onnx.load_from_string(graph)
+    found = [*problems(model, len(graph)), *references.problems(graph, weights)]
+    _open(model)
     onnx.checker.check_model(model, full_check=True)
-    found = list(problems(model, len(graph)))
     if found:
         raise EngineUnfit(f"{name}: " + "; ".join(found))
 
@@ -70,6 +73,17 @@ def problems(model: onnx.ModelProto, size: int) -> Iterator[str]:
         yield from _weight_problems(tensor)
 
 
+def _open(model: onnx.ModelProto) -> None:
+    """Make inputs of the weights that lie outside: the checker looks for their files otherwise, and needs types and
+    shapes alone."""
+    import onnx
+
+    outside = [tensor for tensor in model.graph.initializer if tensor.data_location == tensor.EXTERNAL]
+    for tensor in outside:
+        model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        model.graph.initializer.remove(tensor)
+
+
 def _node_problems(node: onnx.NodeProto, domains: set[str]) -> Iterator[str]:
     if node.op_type in CONTROL_FLOW:
         yield f"control flow ({node.op_type} {node.name!r}): trace the module without branches on values"
@@ -85,8 +99,6 @@ def _node_problems(node: onnx.NodeProto, domains: set[str]) -> Iterator[str]:
 def _weight_problems(tensor: onnx.TensorProto) -> Iterator[str]:
     if _type_name(tensor.data_type) in REFUSED_TYPES:
         yield f"weights {tensor.name!r} are {_type_name(tensor.data_type)}; float32 alone"
-    if tensor.data_location == tensor.EXTERNAL:
-        yield f"weights {tensor.name!r} lie outside the file"
 
 
 def _type_name(number: int) -> str:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from engines.errors import EngineUnfit
 from engines.spec import ComponentSpec, EngineSpec, TensorSpec
+from engines.weights import Weights
 
 Arrays = Mapping[str, NDArray[np.generic]]
 Tell = Callable[[str], None]
@@ -70,6 +71,9 @@ class Runtime(ABC):
         """
         return iter(())
 
+    takes_weights_beside: bool = False
+    """Whether large weights may lie in files beside its engines; else all are within the graph, of at most 2 GB."""
+
     @abstractmethod
     def version(self) -> str:
         """The version that is installed. Raises `ImportError` where there is none."""
@@ -86,8 +90,14 @@ class Runtime(ABC):
         """An engine's bytes from a component's ONNX graph. Raises `EngineUnfit` for what it cannot compile."""
 
     @abstractmethod
-    def runner(self, component: ComponentSpec, engine: bytes, *, threads: int) -> Runner:
-        """A runner of an engine's bytes, not active yet. `threads` (at least 1) compute one call together."""
+    def runner(
+        self, component: ComponentSpec, engine: bytes, *, threads: int, weights: Weights | None = None
+    ) -> Runner:
+        """A runner of an engine's bytes, not active yet. `threads` (at least 1) compute one call together.
+
+        `weights` are the files beside it, their bytes checked, for a runtime that takes such. Raises `EngineCorrupt`
+        for an engine that names other files, before the runtime sees it.
+        """
 
 
 class Runner(ABC):

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from engines import references
+from engines.errors import EngineCorrupt
 from engines.runtimes.base import Arrays, Runner, Runtime, Tell
 from engines.spec import OPSET, ComponentSpec, EngineSpec
+from engines.weights import Weights
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -28,6 +31,7 @@ class OnnxRuntime(Runtime):
     suffix = ".onnx"
     loads = ("1.31", "2")
     """It promises to go on running old opsets; `verify` shows it for the one installed."""
+    takes_weights_beside = True
 
     def version(self) -> str:
         """`onnxruntime.__version__`."""
@@ -43,20 +47,29 @@ class OnnxRuntime(Runtime):
         """The graph as it is."""
         return graph
 
-    def runner(self, component: ComponentSpec, engine: bytes, *, threads: int) -> Runner:
+    def runner(
+        self, component: ComponentSpec, engine: bytes, *, threads: int, weights: Weights | None = None
+    ) -> Runner:
         """An `OnnxRuntimeRunner`."""
-        return OnnxRuntimeRunner(component, engine, threads=threads)
+        return OnnxRuntimeRunner(component, engine, threads=threads, weights=weights)
 
 
 class OnnxRuntimeRunner(Runner):
     """One ONNX graph. Calls from several threads run at the same time, on the session's own pool."""
 
-    def __init__(self, component: ComponentSpec, graph: bytes, *, threads: int) -> None:
-        """`threads` computes one operator together; at least 1."""
+    def __init__(self, component: ComponentSpec, graph: bytes, *, threads: int, weights: Weights | None = None) -> None:
+        """`threads` computes one operator together; at least 1.
+
+        Raises `EngineCorrupt` for a graph with weights elsewhere than in itself and in the files of `weights`.
+        """
         super().__init__(component)
         if threads < 1:
             raise ValueError(f"threads: {threads}; at least 1")
+        wrong = list(references.problems(graph, weights.files if weights else ()))
+        if wrong:
+            raise EngineCorrupt(f"{component.name}: {'; '.join(wrong)}: build it again")
         self._graph = graph
+        self._folder = weights.folder if weights else None
         self._threads = threads
         self._session: InferenceSession | None = None
         self._outputs = [tensor.name for tensor in component.outputs]
@@ -72,6 +85,11 @@ class OnnxRuntimeRunner(Runner):
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        if self._folder is not None:
+            # Mapped, and let go tensor by tensor as they are packed: a load takes the weights' size once.
+            options.add_session_config_entry(
+                "session.model_external_initializers_file_folder_path", str(self._folder.resolve())
+            )
         session = onnxruntime.InferenceSession(self._graph, options, providers=["CPUExecutionProvider"])
         self._compare(session)
         self._session = session

@@ -105,8 +105,7 @@ async def _engines(settings: Settings) -> list[Finding]:
     except StoreUnfit:
         return []
     try:
-        engines = settings.engines
-        manifest = (await engine_store.check(settings.model, store, engines.trusted_keys, engines.variant)).manifest
+        manifest = (await engine_store.check(settings.model, store, settings.engines)).manifest
     except LongtakeError as error:
         return [Finding("engines", "bad", error.message)]
     finally:

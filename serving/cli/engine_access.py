@@ -102,7 +102,7 @@ def built_in(store: Store, *, key: SigningKey | None = None) -> Built:
     from serving.engine_store import built
     from serving.settings import load_settings
 
-    return built(store, load_settings().engines.trusted_keys, key=key)
+    return built(store, load_settings().engines, key=key)
 
 
 def trusted_keys() -> TrustedKeys:

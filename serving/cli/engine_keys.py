@@ -117,6 +117,7 @@ async def _sign(
         manifest = built.parse(model.name, weights, data)
         for entry in manifest.engines:
             await built.read(entry)
+            await built.weights(entry)
         key = own_key() if key_file is None else _key_of(key_file)
         return manifest, key.public, await built.signatures.add(model.name, weights, data, key)
 

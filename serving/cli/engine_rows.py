@@ -37,6 +37,7 @@ async def engines_of(name: str, store_url: str | None, variant: str | None) -> d
             problem = None
             try:
                 await found.read(entry)
+                await found.weights(entry)
             except EngineError as error:
                 problem = str(error)
             rows.append(_of_engine(model, entry, problem))
@@ -132,7 +133,7 @@ def _of_set(manifest: Manifest) -> dict[str, Any]:
 
 
 def _summary(manifest: Manifest) -> dict[str, Any]:
-    size = sum(entry.size for entry in manifest.engines)
+    size = sum(entry.bytes_in_all for entry in manifest.engines)
     return {
         **_of_set(manifest),
         "weights": manifest.weights_digest[:12],
@@ -172,7 +173,8 @@ def _of_engine(model: Model, entry: EngineEntry, problem: str | None) -> dict[st
         "graph_digest": entry.graph_digest,
         "sha256": entry.sha256,
         "size": entry.size,
-        "MB": f"{entry.size / 1e6:.2f}",
+        "weights": [vars(file) for file in entry.weights],
+        "MB": f"{entry.bytes_in_all / 1e6:.2f}",
         "parity": _parity(entry.parity),
         "takes": [str(tensor) for tensor in entry.spec.component.inputs],
         "gives": [str(tensor) for tensor in entry.spec.component.outputs],

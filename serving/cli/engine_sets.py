@@ -178,6 +178,7 @@ def _lines(row: dict[str, Any]) -> dict[str, str]:
         "takes": "; ".join(row["takes"]),
         "gives": "; ".join(row["gives"]),
         "bytes": f"{row['size']:,}, sha256 {row['sha256']}",
+        **{f"beside {at}": f"{file['size']:,}, sha256 {file['sha256']}" for at, file in enumerate(row["weights"], 1)},
         "lies in": row["layer"],
         "signed by": row["signer"] or "nobody: trusted as the package is",
         **({"manifest": row["manifest"]} if row["manifest"] else {}),

@@ -100,7 +100,7 @@ def _told(made: Manifest, *, new: bool) -> dict[str, object]:
 def _sentence(made: Manifest, *, new: bool) -> str:
     from engines.manifest import unverified_message
 
-    size = sum(entry.size for entry in made.engines) / 1e6
+    size = sum(entry.bytes_in_all for entry in made.engines) / 1e6
     if not made.verified:
         return f"{made.model}: {len(made.engines)} engines, {size:.1f} MB, compiled: {unverified_message(made)}"
     if not new:

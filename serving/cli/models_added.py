@@ -59,7 +59,7 @@ def add(
     with clear_errors(), ends_at_once():
         sizes = Sizes(tuple(_canvas(text) for text in canvas or ()), seconds)
         added, manifest = asyncio.run(_add(name, source, sizes, store, quiet=output == "json"))
-    size = sum(entry.size for entry in manifest.engines)
+    size = sum(entry.bytes_in_all for entry in manifest.engines)
     if output == "json":
         value = {"model": name, "weights_digest": added.digest, "digest": manifest.digest, "engine_bytes": size}
         typer.echo(json.dumps({**value, "checkpoint_bytes": sum(file.size for file in added.files)}))

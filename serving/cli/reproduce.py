@@ -70,8 +70,7 @@ async def _found(video: str, url: str | None, tenant: str) -> list[Compared]:
         session = await engine_store.load(
             settings.model,
             store,
-            settings.engines.trusted_keys,
-            settings.engines.variant,
+            settings.engines,
             threads=settings.stages.engine_threads,
         )
         with session:

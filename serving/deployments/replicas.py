@@ -66,8 +66,7 @@ class _Replica:
         self._loaded = await load(
             settings.model,
             store,
-            settings.engines.trusted_keys,
-            settings.engines.variant,
+            settings.engines,
             threads=settings.stages.engine_threads,
             call=call,
             metrics=self.metrics,

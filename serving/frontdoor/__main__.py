@@ -72,7 +72,7 @@ async def catalog_of(settings: Settings, store: Store) -> Catalog:
     from serving import engine_store, model_store
 
     model = await model_store.find(settings.model, store)
-    engines = await engine_store.find(model, store, settings.engines.trusted_keys, settings.engines.variant)
+    engines = await engine_store.find(model, store, settings.engines)
     return Catalog([ServedModel(model.family.capabilities, engines.manifest.digest)], default=settings.model)
 
 

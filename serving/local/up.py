@@ -107,7 +107,7 @@ async def check(settings: Settings) -> None:
         _check_port(name, address)
     store = await open_store(settings.store)
     try:
-        await engine_store.check(settings.model, store, settings.engines.trusted_keys, settings.engines.variant)
+        await engine_store.check(settings.model, store, settings.engines)
     finally:
         await store.close()
 

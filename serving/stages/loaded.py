@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from engines.session import Session
 from serving import engine_store
 from serving.errors import FailedPrecondition
 from serving.metrics import ENGINE_SECONDS, Recorder
+from serving.settings import Engines
 from serving.stages.watchdog import Watchdog
 from serving.store.base import Store
 from serving.store.blobs import Blobs
@@ -53,11 +53,11 @@ class Loaded:
 
 
 async def load(
-    model: str, store: Store, trusted: Path, variant: str, *, threads: int, call: EngineCall, metrics: Recorder
+    model: str, store: Store, settings: Engines, *, threads: int, call: EngineCall, metrics: Recorder
 ) -> Loaded:
     """Load the engines that a stage's call takes, their digests checked; see `engine_store.load`.
 
     Raises `EngineMissing`, which says what to do.
     """
-    session = await engine_store.load(model, store, trusted, variant, threads=threads, call=call)
+    session = await engine_store.load(model, store, settings, threads=threads, call=call)
     return Loaded(session, store, metrics)

@@ -28,5 +28,5 @@ def of_wan(folder: Path) -> Iterator[Named]:
     save("text", folder / "checkpoint")
     model = models.opened(Folder(folder / "checkpoint"), name="wan-tiny")
     for name, graph in model.family.graphs(model.weights).items():
-        exported, component = export.export(name, graph)
+        exported, component, _ = export.export(name, graph)
         yield f"tiny Wan {name}", exported, component

@@ -18,6 +18,7 @@ from engines.runtimes.tensorrt import compiling, cuda, refusals
 from engines.runtimes.tensorrt.request import Request
 from engines.runtimes.tensorrt.runner import TensorRtRunner
 from engines.spec import ComponentSpec, EngineSpec
+from engines.weights import Weights
 
 RTX_TARGETS: Final = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 """What TensorRT-RTX has a compute capability for; Hopper (sm90) is not among them."""
@@ -59,8 +60,15 @@ class _Compiler(Runtime):
         request = Request(module=self.name, component=spec.component, target=self.capability(spec.device))
         return compiling.compile_in_child(request, graph, tell).plan
 
-    def runner(self, component: ComponentSpec, engine: bytes, *, threads: int) -> Runner:  # noqa: ARG002
-        """A `TensorRtRunner`; threads of the CPU do nothing for it."""
+    def runner(
+        self,
+        component: ComponentSpec,
+        engine: bytes,
+        *,
+        threads: int,  # noqa: ARG002
+        weights: Weights | None = None,  # noqa: ARG002
+    ) -> Runner:
+        """A `TensorRtRunner`; threads of the CPU do nothing for it, and a plan has its weights inside."""
         return TensorRtRunner(component, engine, self.library)
 
     @abstractmethod

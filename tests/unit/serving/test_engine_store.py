@@ -16,6 +16,7 @@ from engines.trust import TrustedKeys, own_key
 from serving import engine_store
 from serving.engine_objects import EngineObjects
 from serving.errors import EngineMissing, SettingsError
+from serving.settings import Engines
 from serving.store import sweeping
 from serving.store.base import Store
 from serving.store.open import open_store
@@ -31,9 +32,9 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-def trusted(tmp_path: Path) -> Path:
-    """A file of trusted keys, of which there are none yet."""
-    return tmp_path / "trusted"
+def settings(tmp_path: Path) -> Engines:
+    """Nobody is trusted yet."""
+    return Engines(trusted_keys=tmp_path / "trusted", weights_folder=tmp_path / "weights")
 
 
 @pytest.fixture
@@ -43,22 +44,22 @@ def copy(tmp_path: Path) -> models.Model:
     return replace(models.find("sprite"), prebuilt=tmp_path / "prebuilt")
 
 
-async def test_a_model_is_checked_by_name_or_alias(store: Store, trusted: Path) -> None:
+async def test_a_model_is_checked_by_name_or_alias(store: Store, settings: Engines) -> None:
     for name in ("sprite-1", "sprite"):
-        assert (await engine_store.check(name, store, trusted)).manifest.digest == models.find("sprite").digest()
+        assert (await engine_store.check(name, store, settings)).manifest.digest == models.find("sprite").digest()
 
 
 async def test_engines_that_were_built_into_the_store_are_found_where_the_package_has_none(
-    store: Store, copy: models.Model, trusted: Path
+    store: Store, copy: models.Model, settings: Engines
 ) -> None:
-    found = await engine_store.find(copy, store, trusted)
-    key = own_key(trusted.with_name("key.pem"), TrustedKeys(trusted))
+    found = await engine_store.find(copy, store, settings)
+    key = own_key(settings.trusted_keys.with_name("key.pem"), TrustedKeys(settings.trusted_keys))
     blobs = {entry.component: await found.read(entry) for entry in found.manifest.engines}
     bare = replace(copy, prebuilt=copy.prebuilt / "none")
     with pytest.raises(EngineMissing, match="longtake engines build --model sprite-1"):
-        await engine_store.find(bare, store, trusted)
-    await engine_store.built(store, trusted, key=key).publish(found.manifest, blobs)
-    assert (await engine_store.find(bare, store, trusted)).layer.name == "built"
+        await engine_store.find(bare, store, settings)
+    await engine_store.built(store, settings, key=key).publish(found.manifest, blobs)
+    assert (await engine_store.find(bare, store, settings)).layer.name == "built"
 
 
 async def test_bytes_that_are_being_collected_while_they_are_published_are_put_again(store: Store) -> None:
@@ -74,19 +75,19 @@ async def test_bytes_that_are_being_collected_while_they_are_published_are_put_a
 
 
 async def test_a_damaged_engine_is_found_by_the_check(
-    store: Store, copy: models.Model, trusted: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, copy: models.Model, settings: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (copy.prebuilt / "dit.onnx").write_bytes(b"not an engine")
     monkeypatch.setattr(models, "find", lambda _: copy)
     with pytest.raises(EngineMissing, match=r"dit\.onnx"):
-        await engine_store.check("sprite", store, trusted)
+        await engine_store.check("sprite", store, settings)
 
 
-async def test_a_model_that_is_not_known_is_a_wrong_setting(store: Store, trusted: Path) -> None:
+async def test_a_model_that_is_not_known_is_a_wrong_setting(store: Store, settings: Engines) -> None:
     with pytest.raises(SettingsError, match=r"setting `model`.*there is sprite-1"):
-        await engine_store.load("giant", store, trusted, threads=1)
+        await engine_store.load("giant", store, settings, threads=1)
 
 
-async def test_only_what_is_asked_for_is_loaded(store: Store, trusted: Path) -> None:
-    with await engine_store.load("sprite", store, trusted, threads=1, call="encode_text") as session:
+async def test_only_what_is_asked_for_is_loaded(store: Store, settings: Engines) -> None:
+    with await engine_store.load("sprite", store, settings, threads=1, call="encode_text") as session:
         assert list(session.runners) == ["text_encoder"]

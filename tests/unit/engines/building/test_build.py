@@ -16,6 +16,7 @@ from engines.key import digest_of
 from engines.runtimes.registry import SHIPPED
 from engines.session import Session, open_found
 from engines.store import EngineStore, Prebuilt
+from serving.store.directory import DirectoryStore
 from tests.unit.engines.building.untrained import untrained
 
 
@@ -75,3 +76,34 @@ def test_engines_built_from_untrained_weights_verify_and_load(tmp_path: Path, mo
         assert model.family.encode_text(session, "a red circle moves left").shape == (14, 128)
     for entry in manifest.engines:
         assert entry.sha256 == digest_of(target.read(entry))
+
+
+@pytest.mark.slow
+def test_a_build_into_a_store_has_many_weights_beside_its_engines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="a build needs longtake[build]")
+    from engines.building import beside
+    from engines.families.sprite import dit
+    from tests.beside_engines import machine
+
+    monkeypatch.setattr(dit, "BLOCKS", 1)
+    monkeypatch.setattr(beside, "BESIDE_FROM", 1 << 20)
+    untrained(tmp_path / "weights")
+    model = models.find("sprite")
+
+    async def build_and_load() -> Session:
+        store = DirectoryStore(tmp_path / "store")
+        await store.open()
+        builder = machine(store, tmp_path / "builder")
+        server = machine(store, tmp_path / "server", tmp_path / "builder")
+        [manifest] = await build.build(model, builder, weights=Folder(tmp_path / "weights"))
+        sizes = {entry.component: (entry.size, entry.bytes_in_all) for entry in manifest.engines}
+        assert sizes["text_encoder"][0] == sizes["text_encoder"][1]
+        assert 2 * sizes["dit"][0] < sizes["dit"][1]
+        found = await EngineStore(built=server).find("sprite-1", manifest.weights_digest)
+        return await open_found(model.family, found, threads=1)
+
+    with asyncio.run(build_and_load()) as session:
+        assert model.family.encode_text(session, "a red circle moves left").shape == (14, 128)
+        assert list(session.runners) == list(model.family.components)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 if TYPE_CHECKING:
@@ -31,9 +33,10 @@ def test_the_same_module_gives_the_same_bytes_and_its_face() -> None:
     from engines.building.lint import lint
     from engines.spec import ComponentSpec, Span, TensorSpec
 
-    graph, face = export("scale", _spec())  # type: ignore[arg-type]
-    again, _ = export("scale", _spec())  # type: ignore[arg-type]
+    graph, face, beside = export("scale", _spec())  # type: ignore[arg-type]
+    again, *_ = export("scale", _spec())  # type: ignore[arg-type]
     assert graph == again
+    assert beside == ()
     assert face == ComponentSpec(
         "scale",
         (TensorSpec("x", "float32", ("B", 3)),),
@@ -42,3 +45,44 @@ def test_the_same_module_gives_the_same_bytes_and_its_face() -> None:
     )
     lint("scale", graph)
     assert b".py" not in graph
+
+
+def test_many_weights_go_beside_the_graph_which_computes_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engines.building import beside
+    from engines.building.export import export
+    from engines.building.lint import lint
+    from engines.families.graph import GraphSpec
+    from engines.runtimes.registry import SHIPPED
+    from engines.weights import Weights, WeightsFolder
+
+    monkeypatch.setattr(beside, "BESIDE_FROM", 1 << 20)
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(300, 500), torch.nn.GELU(), torch.nn.Linear(500, 300)).eval()
+    shapes = ({0: torch.export.Dim("B", min=1, max=8)},)
+    spec = GraphSpec(module, (torch.randn(2, 300),), ("x",), ("y",), shapes)
+    inside, face, none = export("two", spec)
+    folder = WeightsFolder(tmp_path)
+    graph, same, files = export("two", spec, folder)
+    assert (same, none) == (face, ())
+    assert len(graph) < 10_000
+    assert len(inside) > 1_000_000
+    assert export("two", spec, WeightsFolder(tmp_path / "again")) == (graph, face, files)
+    lint("two", graph, files)
+    x = np.linspace(-1, 1, 900, dtype=np.float32).reshape(3, 300)
+    runtime = SHIPPED.find("onnxruntime")
+    with (
+        runtime.runner(face, inside, threads=1) as wanted,
+        runtime.runner(face, graph, threads=1, weights=Weights(tmp_path, files)) as found,
+    ):
+        assert np.array_equal(wanted.infer({"x": x})["y"], found.infer({"x": x})["y"])
+
+
+def test_more_weights_than_a_graph_has_room_for_are_told_before_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    from engines.building import export
+    from engines.errors import EngineUnfit
+
+    monkeypatch.setattr(export, "MAX_BYTES", 3)
+    with pytest.raises(EngineUnfit, match=r"weights inside the graph.*takes weights beside the graph"):
+        export.export("scale", _spec())  # type: ignore[arg-type]

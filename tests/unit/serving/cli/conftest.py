@@ -15,6 +15,7 @@ from engines.manifest import Manifest
 from engines.store import Prebuilt
 from engines.trust import TrustedKeys, own_key
 from serving import engine_store
+from serving.settings import Engines
 from serving.store.open import open_store
 
 
@@ -46,7 +47,7 @@ def stored(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manif
     async def publish() -> None:
         trusted, keys = TrustedKeys(home / ".longtake/engine-keys/trusted"), home / ".longtake/engine-keys"
         store = await open_store(str(tmp_path / "store"), probe=False)
-        built = engine_store.built(store, trusted.path, key=own_key(keys / "key.pem", trusted))
+        built = engine_store.built(store, Engines(trusted_keys=trusted.path), key=own_key(keys / "key.pem", trusted))
         await built.publish(manifest, {entry.component: package.read(entry) for entry in manifest.engines})
         await store.close()
 

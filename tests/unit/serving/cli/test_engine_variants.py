@@ -70,7 +70,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeDevice]]:
     """A machine with an sm89, which is a stand-in where native calls begin; its plans are the graphs themselves."""
     devices: list[FakeDevice] = []
 
-    def runner(_: object, component: ComponentSpec, engine: bytes, *, threads: int) -> Runner:
+    def runner(_: object, component: ComponentSpec, engine: bytes, *, threads: int, weights: object = None) -> Runner:
         devices.append(FakeDevice())
         package = FakePackage(devices[-1])
         return TensorRtRunner(component, engine, lambda: package, device=lambda: package.device)
@@ -126,7 +126,7 @@ async def opened(tmp_path: Path, trusted: Path) -> AsyncIterator[tuple[Store, Bu
     store = await open_store(str(tmp_path / "store"), probe=False)
     keyed = own_key(trusted.with_name("key.pem"), TrustedKeys(trusted))
     try:
-        yield store, engine_store.built(store, trusted, key=keyed)
+        yield store, engine_store.built(store, Engines(trusted_keys=trusted), key=keyed)
     finally:
         await store.close()
 
@@ -136,7 +136,8 @@ def load(tmp_path: Path, trusted: Path, variant: str = VARIANT) -> str:
 
     async def run() -> str:
         async with opened(tmp_path, trusted) as (store, _):
-            with await engine_store.load("sprite", store, trusted, variant, threads=1) as session:
+            engines = Engines(trusted_keys=trusted, variant=variant)
+            with await engine_store.load("sprite", store, engines, threads=1) as session:
                 return session.digest
 
     return asyncio.run(run())

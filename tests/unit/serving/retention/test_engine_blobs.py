@@ -62,6 +62,25 @@ async def test_the_manifest_of_a_later_version_counts_and_that_of_engines_to_be_
     assert store.keys(layout.BLOBS) == sorted([old, new])
 
 
+async def test_weights_beside_an_engine_are_needed_as_long_as_it_is(
+    store: ClockedStore, clock: Clock, collect: Collect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnx_ir", reason="a build needs longtake[build]")
+    from tests import beside_engines
+
+    beside_engines.lower(monkeypatch)
+    built = beside_engines.machine(store, tmp_path / "builder")
+    entry = (await beside_engines.publish(built)).engines[0]
+    clock.advance(48)
+    await collect()
+    assert store.keys(layout.BLOBS) == sorted(
+        layout.blob_key(digest) for digest in (entry.sha256, *(file.sha256 for file in entry.weights))
+    )
+    await built.remove("tiny-1", "w1")
+    await collect()
+    assert store.keys(layout.BLOBS) == []
+
+
 async def test_what_is_too_large_for_a_manifest_is_told_and_nothing_of_engines_goes(
     store: ClockedStore, clock: Clock, collect: Collect, tmp_path: Path
 ) -> None:

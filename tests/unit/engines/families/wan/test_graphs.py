@@ -190,7 +190,7 @@ def test_the_exported_graph_takes_every_size_and_batch(torch: Any, graphs: Make)
     from engines.runtimes.torch import TorchRunner
 
     graph = graphs("vace")["dit"]
-    engine, face = export.export("dit", graph)
+    engine, face, _ = export.export("dit", graph)
     lint.lint("dit", engine)
     with ExitStack() as stack:
         found, wanted = (
