@@ -64,13 +64,20 @@ class Added:
         return diffusers.digest({file.name: file.sha256 for file in self.files})
 
     def opened(self, kept: bytes) -> models.Model:
-        """The model, of what is kept of its files. Raises `EngineCorrupt`, `CheckpointUnfit`."""
-        parts = {file.name: kept[file.begin : file.end] for file in self.files}
+        """The model, of what is kept of its files. Raises `EngineCorrupt`, `CheckpointUnfit`.
+
+        Of weights the headers are kept; any other file is whole, and is what its digest says. The record is signed by
+        nobody, but its digests are those that signed engines are found by.
+        """
+        parts, at = {}, 0
         for file in self.files:
-            if file.end - file.begin == file.size and keys.digest_of(parts[file.name]) != file.sha256:
-                raise EngineCorrupt(
-                    f"{layout.model_key(self.name)}: {file.name} has another digest: {_again(self.name)}"
-                )
+            part = kept[file.begin : file.end]
+            whole = len(part) == file.size and keys.digest_of(part) == file.sha256
+            header = file.name.endswith(".safetensors") and len(part) <= file.size
+            if file.begin != at or file.end != at + len(part) or not (whole or header):
+                key = layout.model_key(self.name)
+                raise EngineCorrupt(f"{key}: {file.name} has another digest: {_again(self.name)}")
+            parts[file.name], at = part, file.end
         held = Held(parts, sizes={file.name: file.size for file in self.files})
         return models.opened(held, name=self.name, sizes=self.sizes, recorded=self.digest)
 
@@ -102,10 +109,12 @@ class Added:
                 source=str(value["source"]),
                 files=tuple(_kept(file) for file in value["files"]),
                 kept=str(value["kept"]),
-                sizes=Sizes(tuple(Canvas(*canvas) for canvas in value["canvases"]), int(value["seconds"])),
+                sizes=Sizes(tuple(_canvas(*canvas) for canvas in value["canvases"]), int(value["seconds"])),
                 added_ms=int(value["added_ms"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
+            if isinstance(error, EngineCorrupt):
+                raise
             raise EngineCorrupt(f"{where}: not the record of a model ({error!r}): {_again(name)}") from error
         if found.name != name:
             raise EngineCorrupt(f"{where}: the record of {found.name}: {_again(name)}")
@@ -121,7 +130,7 @@ class AddedModels:
     async def names(self) -> list[str]:
         """Of all of them, sorted."""
         found = [layout.model_in(key) async for key in self._objects.keys(layout.MODELS)]
-        return sorted([name for name in found if name and await self._record(name) is not None])
+        return sorted([name for name in found if name and await self._is_there(name)])
 
     async def get(self, name: str) -> Added | None:
         """The record of one. Raises `EngineCorrupt`."""
@@ -148,6 +157,12 @@ class AddedModels:
         """Remove one; False where there is none. Its engines stay."""
         return await tombstones.remove(self._objects, layout.model_key(name), limit=RECORD_BYTES) is not None
 
+    async def _is_there(self, name: str) -> bool:
+        try:
+            return await self._record(name) is not None
+        except EngineCorrupt:  # it is, and whoever opens it is told what is wrong with it
+            return True
+
     async def _record(self, name: str) -> bytes | None:
         if not layout.is_model_name(name):
             return None
@@ -163,7 +178,9 @@ def record(
     """
     if not layout.is_model_name(name):
         raise ValueError(f"name: {name!r}; a model is called by 1 to 63 of a-z 0-9 . _ -, a letter or number first")
-    models.opened(files, name=name, sizes=sizes)  # all that can be wrong is told before the weights are read
+    # What can be wrong with the small files is told before the weights are read, the tokenizer's part too.
+    family = models.opened(files, name=name, sizes=sizes).family
+    family.read_prompt(family.probe_prompt, subject="named", seed=0)
     checkpoint = diffusers.inspect(files)
     total, done, at = sum(files.size(file) for file in checkpoint.files), 0, 0
     kept, parts = [], []
@@ -189,6 +206,10 @@ def _beginning(files: Files, checkpoint: Checkpoint, file: str) -> bytes:
 def _shards(checkpoint: Checkpoint) -> Iterator[Any]:
     for component in checkpoint.components.values():
         yield from component.shards
+
+
+def _canvas(aspect_ratio: str, height: int, width: int) -> Canvas:
+    return Canvas(str(aspect_ratio), int(height), int(width))
 
 
 def _kept(value: Mapping[str, Any]) -> Kept:

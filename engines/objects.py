@@ -153,7 +153,7 @@ def too_large(key: str, limit: int) -> str:
 
 def is_model_name(name: str) -> bool:
     """Whether a model that is added may be called so."""
-    return _MODEL.fullmatch(name) is not None
+    return _MODEL.fullmatch(name) is not None and f"{ENGINES}{name}/" != BLOBS
 
 
 def model_key(name: str) -> str:

@@ -131,6 +131,8 @@ def make_key(path: Path, trusted: TrustedKeys, name: str = "") -> SigningKey:
 def load_key(path: Path) -> SigningKey | None:
     """The key of this file; None where there is none. Raises `EngineUntrusted` for one that others may read."""
     path = path.expanduser()
+    if path.is_symlink() and not path.exists():
+        raise EngineUntrusted(f"{path} is a link to nothing: is what holds the key mounted? Or name another file")
     pem = _read(path, refused=0o077, what="may be read by others: it is a secret no more", mend="chmod 600")
     return None if pem is None else SigningKey.from_pem(pem, key_name(), where=str(path))
 

@@ -82,6 +82,7 @@ class WeightsFolder:
     def put(self, pieces: Iterable[bytes]) -> WeightsFile:
         """Write a file, its bytes piece by piece."""
         self._prepare()
+        self._make_room()
         opened, digest = None, hashlib.sha256()
         while opened is None:  # one that another process took for a dead one's is not used
             path = self.path / f"{secrets.token_hex(8)}{PARTIAL}"
@@ -117,6 +118,7 @@ class WeightsFolder:
             with self._told():
                 opened.write(data)
 
+        await asyncio.to_thread(self._make_room)
         opened.truncate(0)
         while opened.tell() <= file.size:
             # One byte more than there should be: an object that is too large is noticed, and not read.
@@ -165,7 +167,7 @@ class WeightsFolder:
             ) from error
 
     def _prepare(self) -> None:
-        """Make the folder; take away what nobody writes or uses any more. Raises `EngineUntrusted` for a folder that
+        """Make the folder; take away what nobody writes any more. Raises `EngineUntrusted` for a folder that
         others may write."""
         with self._told():
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -181,8 +183,14 @@ class WeightsFolder:
                 if left is not None:  # of a process that was killed
                     with _gone_after(left, path):
                         pass
-            elif path.is_file() and path.stat().st_mtime < time.time() - UNUSED_S:
-                path.unlink(missing_ok=True)
+
+    def _make_room(self) -> None:
+        """Take away what nobody has loaded for long, where another file comes: what a machine has served for months is
+        still there when it starts again."""
+        for path in self.path.iterdir():
+            with suppress(FileNotFoundError):  # another process is at it too
+                if path.suffix != PARTIAL and path.stat().st_mtime < time.time() - UNUSED_S:
+                    path.unlink()
 
 
 def _claimed(path: Path) -> IO[bytes] | None:

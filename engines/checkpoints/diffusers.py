@@ -25,6 +25,7 @@ STEMS: Final = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
 """What a library's weights are called, before `.safetensors`; a component of any other library is refused."""
 PICKLED: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _SHARD_NAME: Final = re.compile(r"\w[\w.+-]*\.safetensors")
+_TOKENIZER: Final = "tokenizer.json"
 _CONFIGURATIONS: Final = ("config.json", "scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json")
 
 
@@ -88,13 +89,11 @@ def inspect(files: Files) -> Checkpoint:
                 components[name] = _component(files, names, name, said)
         else:
             options[name] = said
-    used = [name for name in names if name == INDEX or name.split("/")[0] in components]
-    pickled = [name for name in used if name.endswith(PICKLED)]
     return Checkpoint(
         pipeline=str(index.get("_class_name")),
         options=options,
         components=components,
-        files=tuple(sorted(set(used) - set(pickled))),
+        files=tuple(sorted({INDEX, *(file for part in components.values() for file in _files_of(names, part))})),
     )
 
 
@@ -118,7 +117,7 @@ def read_json(files: Files, name: str) -> dict[str, Any]:
     """One of the small files. Raises `CheckpointUnfit` unless it is there and a JSON object."""
     try:
         value = json.loads(read_small(files, name))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if isinstance(error, CheckpointUnfit):
             raise
         raise CheckpointUnfit(f"{name}: no JSON ({error}); copy it again") from error
@@ -127,8 +126,17 @@ def read_json(files: Files, name: str) -> dict[str, Any]:
     return value
 
 
+def _files_of(names: frozenset[str], component: Component) -> Iterator[str]:
+    """What is read of a component. What else lies there (weights once more, in half precision; notes) is left alone."""
+    yield from (shard.file for shard in component.shards)
+    stem = STEMS[component.library]
+    for file in (*_CONFIGURATIONS, _TOKENIZER, f"{stem}.safetensors.index.json"):
+        if f"{component.name}/{file}" in names:
+            yield f"{component.name}/{file}"
+
+
 def _component(files: Files, names: frozenset[str], name: str, said: list[Any]) -> Component:
-    library, architecture = said
+    library, architecture = map(str, said)
     if not re.fullmatch(r"\w+", name):
         raise CheckpointUnfit(f"{INDEX}: {name!r} is no component's name: do not use this checkpoint")
     if library not in STEMS:

@@ -61,7 +61,7 @@ def read_shard(files: Files, file: str) -> Shard:
     try:
         header: dict[str, Any] = json.loads(files.read(file, _LENGTH, begin))
         tensors = [_tensor(file, name, said, begin) for name, said in header.items() if name != "__metadata__"]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         if isinstance(error, CheckpointUnfit):
             raise
         raise CheckpointUnfit(f"{file}: no safetensors header ({error}); copy it again") from error

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from serving.cli import engine_keys, engine_sets, engine_verify
-from serving.cli.engine_access import ModelName, Output, StoreUrl, clear_errors, opened_store
+from serving.cli.engine_access import ModelName, Output, StoreUrl, built_in, clear_errors, opened_store
 from serving.cli.engine_build import build_into_store, ends_at_once, progress_bar
 
 if TYPE_CHECKING:
@@ -124,12 +124,16 @@ async def _build(
     from engines.building import build as builder
     from engines.checkpoints.files import Folder
     from engines.runtimes.registry import SHIPPED
-    from engines.store import Prebuilt
+    from engines.store import EngineStore, Prebuilt
     from serving import model_store
 
     if into == "store":
         async with opened_store(store_url) as store:
             model = await model_store.find(name, store)
+            if not models.ships(model.name):
+                # The record of an added model is signed by nobody. That somebody trusted built engines of these very
+                # files says that they are what he added, and not what another wrote there to have it signed.
+                await EngineStore(built=built_in(store)).find(model.name, model.weights_digest())
             async with model_store.weights_of(model, store) as found:
                 return await build_into_store(
                     store, model, found, runtime_name=runtime_name, targets=targets, quiet=quiet

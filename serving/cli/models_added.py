@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -93,6 +94,8 @@ async def _add(name: str, source: str, sizes: Sizes, store_url: str | None, *, q
 
     if models.ships(name):
         raise ValueError(f"name: {name!r} is a model of the package: choose another")
+    if not source.startswith("s3://"):
+        source = str(Path(source).expanduser().absolute())  # engines for another runtime are built from there later
     async with opened_store(store_url) as store, opened_checkpoint(source) as files:
         there = await model_store.added(store).get(name)
         with progress_bar(quiet=quiet) as show:
@@ -104,8 +107,10 @@ async def _add(name: str, source: str, sizes: Sizes, store_url: str | None, *, q
             raise _taken(name)
         model = added.opened(kept)
         [(manifest, _)] = await build_into_store(store, model, files, quiet=quiet)
-        if there is None and not await model_store.added(store).put(added, kept):
-            raise _taken(name)
+        if not await model_store.added(store).put(added, kept):
+            there = await model_store.added(store).get(name)
+            if there is None or (there.digest, there.sizes) != (added.digest, sizes):
+                raise _taken(name)
         return added, manifest
 
 

@@ -19,6 +19,8 @@ Task = Literal["text", "image", "vace"]
 """What a checkpoint was trained for: text alone, text and a first frame, or references and known frames too."""
 TEXT_TOKENS: Final = 512
 """Of a prompt, padded: what the models were trained with, and what image-to-video has built in."""
+MAX_LATENTS: Final = 128
+"""Of a segment, as far as the graphs go."""
 TASKS: Final[dict[str, Task]] = {"WanPipeline": "text", "WanImageToVideoPipeline": "image", "WanVACEPipeline": "vace"}
 """By the pipeline that the checkpoint was saved from."""
 _TRANSFORMERS: Final[dict[Task, str]] = {
@@ -45,6 +47,8 @@ _SCHEDULER: Final[dict[str, Any]] = {
     "disable_corrector": [],
 }
 """What `sampler.py` computes; any other value of a checkpoint is refused and not ignored."""
+_UNSAID: Final[dict[str, Any]] = {"prediction_type": "epsilon", "use_flow_sigmas": False}
+"""What a configuration means that leaves these out; of the others the default is what is computed."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,17 @@ class Architecture:
 def read(files: Files) -> Architecture:
     """Understand a checkpoint. Raises `CheckpointUnfit`, which says what is taken instead."""
     found = diffusers.inspect(files)
+    try:
+        return _understood(found)
+    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
+        if isinstance(error, CheckpointUnfit):
+            raise
+        raise CheckpointUnfit(
+            f"config.json of transformer, vae or text_encoder: not the values of a Wan ({error}); copy them again"
+        ) from error
+
+
+def _understood(found: Checkpoint) -> Architecture:
     task = TASKS.get(found.pipeline)
     if task is None:
         raise CheckpointUnfit(f"{diffusers.INDEX}: {found.pipeline} is no Wan that is read here: {', '.join(TASKS)}")
@@ -151,9 +166,10 @@ def _demand(found: Checkpoint, name: str, architecture: str) -> None:
 def _schedule(config: Mapping[str, Any]) -> float:
     """`flow_shift`, when all else is as `sampler.py` computes it."""
     for name, value in _SCHEDULER.items():
-        if config.get(name, value) != value:
+        said = config.get(name, _UNSAID.get(name, value))
+        if said != value:
             raise CheckpointUnfit(
-                f"scheduler: {name} is {config[name]!r}, and {value!r} is what is computed here; "
+                f"scheduler: {name} is {said!r}, and {value!r} is what is computed here; "
                 "change it in scheduler_config.json if the model allows it"
             )
     shift = float(config.get("flow_shift", 1.0))

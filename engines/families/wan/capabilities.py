@@ -7,13 +7,14 @@ from typing import Final
 from engines.errors import CheckpointUnfit
 from engines.families.base import Canvas, Capabilities, Range
 from engines.families.buildable import Sizes
-from engines.families.wan.architecture import Architecture
+from engines.families.wan.architecture import MAX_LATENTS, Architecture
 
 _SECONDS: Final = 5
 """Of a segment: the length that the models were trained on."""
-_MAX_SECONDS: Final = 30
 _STRIDE_OF_5B: Final = 16
 """Wan 2.2 of 5B has a VAE of its own, larger frames and a faster clock."""
+_ASPECT_SLACK: Final = 1.2
+"""Sides are whole tokens, and so a small canvas has its aspect ratio only nearly."""
 _MAX_SIDE: Final = 256
 """Latents along height or width, as far as the graphs go."""
 
@@ -23,11 +24,14 @@ def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
     the model cannot make."""
     fps, resolution, trained = _trained(architecture)
     seconds = sizes.seconds or _SECONDS
-    if not 1 <= seconds <= _MAX_SECONDS:
-        raise CheckpointUnfit(f"seconds: {seconds}; a segment of this model has 1 to {_MAX_SECONDS}")
+    longest = (MAX_LATENTS - 1) * architecture.frames_per_latent // fps
+    if not 1 <= seconds <= longest:
+        raise CheckpointUnfit(f"seconds: {seconds}; a segment of this model has 1 to {longest}")
     canvases = sizes.canvases or trained
     for canvas in sizes.canvases:
         _check(architecture, canvas)
+    if len({canvas.aspect_ratio for canvas in canvases}) != len(canvases):
+        raise CheckpointUnfit("canvas: two of one aspect ratio, of which a request could only get the first")
     if sizes.canvases:
         resolution = f"{min(canvases[0].height, canvases[0].width)}p"
     segment = seconds * fps // architecture.frames_per_latent
@@ -73,6 +77,12 @@ def _trained(architecture: Architecture) -> tuple[int, str, tuple[Canvas, ...]]:
 
 def _check(architecture: Architecture, canvas: Canvas) -> None:
     rows, columns = _pixels_of_a_token(architecture)
+    wide, tall = (int(part) for part in canvas.aspect_ratio.split(":"))
+    off = canvas.width * tall / (canvas.height * wide)
+    if not 1 / _ASPECT_SLACK <= off <= _ASPECT_SLACK:
+        raise CheckpointUnfit(
+            f"canvas {canvas.aspect_ratio}: {canvas.width}x{canvas.height} is not that, width by height"
+        )
     most = _MAX_SIDE * architecture.latent_stride
     size = f"canvas {canvas.aspect_ratio}: {canvas.width}x{canvas.height}"
     if canvas.height % rows or canvas.width % columns:

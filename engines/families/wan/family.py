@@ -30,6 +30,7 @@ from engines.families.buildable import Case, Sizes
 from engines.families.graph import GraphSpec
 from engines.families.wan import architecture as architectures
 from engines.families.wan import capabilities, probes, sampler
+from engines.families.wan.architecture import TEXT_TOKENS
 from engines.families.wan.tokens import FILE, Tokens, clean
 
 
@@ -78,7 +79,9 @@ class WanFamily:
     ) -> PromptReading:
         """The prompt, cleaned as the model's own pipeline does."""
         cleaned = clean(prompt) or inherited or ""
-        return PromptReading(cleaned, understood=tuple(cleaned.split()))
+        beyond = self._tokens.beyond(cleaned)
+        told = (f"not read: the last {beyond} tokens of the prompt; this model reads {TEXT_TOKENS}",) if beyond else ()
+        return PromptReading(cleaned, understood=tuple(cleaned.split()), warnings=told)
 
     def read_reference(self, picture: Frames) -> ReferenceReading:  # noqa: ARG002
         """Refused: raises `ValueError`."""

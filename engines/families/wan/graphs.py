@@ -16,7 +16,7 @@ from torch.export import Dim
 from engines.checkpoints.files import Files
 from engines.families.graph import GraphSpec
 from engines.families.wan import vae as steppers
-from engines.families.wan.architecture import TEXT_TOKENS, Architecture
+from engines.families.wan.architecture import MAX_LATENTS, TEXT_TOKENS, Architecture
 from engines.families.wan.weights import Modules
 
 _CLIP_TOKENS = 257
@@ -98,7 +98,7 @@ def _dit(module: Denoise, architecture: Architecture) -> GraphSpec:
     batch = Dim("B", min=1, max=16)
     video = {
         0: batch,
-        2: Dim("T", min=1, max=128),
+        2: Dim("T", min=1, max=MAX_LATENTS),
         3: tall * Dim("rows", min=1, max=256),
         4: wide * Dim("cols", min=1, max=256),
     }

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.checkpoints.files import Files, read_small
+from engines.errors import CheckpointUnfit
 from engines.families.wan.architecture import TEXT_TOKENS
 
 if TYPE_CHECKING:
@@ -46,11 +47,22 @@ class Tokens:
         padded[0, : len(ids)], mask[0, : len(ids)] = ids, 1
         return padded, mask
 
+    def beyond(self, text: str) -> int:
+        """How many of its tokens `of` cuts off."""
+        cut = self._tokenizer.encode(text).overflowing
+        return sum(part.special_tokens_mask.count(0) for part in cut)
+
     @cached_property
     def _tokenizer(self) -> Tokenizer:
+        """Raises `CheckpointUnfit` for a file that is none."""
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_str(read_small(self._files, FILE).decode())
+        try:
+            tokenizer = Tokenizer.from_str(read_small(self._files, FILE).decode())
+        except Exception as error:  # the library raises no other class
+            if isinstance(error, CheckpointUnfit):
+                raise
+            raise CheckpointUnfit(f"{FILE}: no tokenizer ({error}); save it again, with transformers") from error
         tokenizer.no_padding()
         tokenizer.enable_truncation(TEXT_TOKENS)
         return tokenizer

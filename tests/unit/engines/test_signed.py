@@ -19,7 +19,7 @@ from engines.key import digest_of
 from engines.manifest import Manifest
 from engines.signing import PublicKey, SigningKey
 from engines.store import Built, Prebuilt
-from engines.trust import TrustedKeys, load_key, make_key
+from engines.trust import TrustedKeys, load_key, make_key, own_key
 from serving.engine_objects import EngineObjects
 from serving.store.directory import DirectoryStore
 
@@ -37,6 +37,14 @@ def manifest_of(layer: Built) -> bytes:
 def objects_of(tmp_path: Path) -> list[Path]:
     found = [path for path in (tmp_path / "store" / "objects").rglob("*") if path.is_file()]
     return sorted(path for path in found if path.name != "building")
+
+
+def test_a_link_to_a_key_that_is_not_mounted_makes_no_key(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").symlink_to(tmp_path / "secret" / "key.pem")
+    trusted = TrustedKeys(tmp_path / "trusted")
+    with pytest.raises(EngineUntrusted, match="a link to nothing"):
+        own_key(tmp_path / "key.pem", trusted)
+    assert not trusted.read()
 
 
 def test_who_built_them_loads_them(load: Load, built: Built) -> None:

@@ -128,6 +128,15 @@ def test_a_load_counts_as_use(folder: WeightsFolder) -> None:
     assert folder.file(FILE).stat().st_mtime > then + 1
 
 
+def test_a_machine_that_starts_again_after_months_still_has_all_of_it(folder: WeightsFolder) -> None:
+    files = [folder.put([b"first"]), folder.put([b"second"])]
+    then = time.time() - weights.UNUSED_S - 60
+    for file in files:
+        os.utime(folder.file(file), (then, then))
+    for file in files:
+        asyncio.run(folder.hold(file, never, where="here"))
+
+
 def test_a_folder_that_others_may_write_is_refused(folder: WeightsFolder) -> None:
     folder.put([DATA])
     folder.path.chmod(0o777)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from engines import objects as layout
+from engines.added import record
+from engines.checkpoints.files import Folder
+from engines.families.buildable import Sizes
+from serving.cli.engines import app as engines
 from serving.cli.models import app
+from tests.unit.engines.families.wan.checkpoints import save
 
 RUN = CliRunner()
 
@@ -17,6 +23,18 @@ RUN = CliRunner()
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LONGTAKE_STORE", str(tmp_path / "store"))
     return tmp_path / "store"
+
+
+@pytest.fixture
+def make_checkpoint(tmp_path: Path) -> Callable[[str], Path]:
+    for package in ("torch", "diffusers", "transformers", "tokenizers"):
+        pytest.importorskip(package, reason="checkpoints of tests are made with longtake[build]")
+
+    def make(task: str) -> Path:
+        save(task, tmp_path / task)
+        return tmp_path / task
+
+    return make
 
 
 @pytest.mark.parametrize(
@@ -51,3 +69,20 @@ def test_a_record_that_is_damaged_hides_no_other_model(store: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "sprite-1" in result.stdout
     assert "models/odd/record.json" in result.stdout
+
+
+def test_engines_of_an_added_model_are_built_again_only_where_somebody_trusted_built_some(
+    store: Path, make_checkpoint: Callable[[str], Path]
+) -> None:
+    """Whoever writes to the store may write a record, and have an operator build and sign what he likes."""
+    folder = make_checkpoint("text")
+    made, kept = record(
+        Folder(folder), name="wan-tiny", source=str(folder), sizes=Sizes(), added_ms=1, progress=lambda *_: None
+    )
+    place = store / "objects" / "models" / "wan-tiny"
+    place.mkdir(parents=True)
+    (place / "record.json").write_bytes(made.to_json())
+    (place / f"files-{made.kept}").write_bytes(kept)
+    result = RUN.invoke(engines, ["build", "--model", "wan-tiny"])
+    assert result.exit_code == 3, result.output
+    assert "no engines of model wan-tiny" in result.stderr

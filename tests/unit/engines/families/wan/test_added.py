@@ -122,6 +122,59 @@ async def test_another_tokenizer_has_another_digest_or_is_refused(added: AddedMo
         replace(other, files=tuple(lying)).opened(kept)
 
 
+@pytest.mark.parametrize("change", [{"end": 1}, {"end": -1}, {"begin": -5}, {"size": 1}], ids=repr)
+async def test_a_record_that_cuts_its_files_otherwise_is_refused(checkpoint: Path, change: dict[str, int]) -> None:
+    """A slice that is longer than its file, or counted from the end, would go by unchecked."""
+    made, kept = recorded(checkpoint)
+    files = [
+        replace(file, **{name: getattr(file, name) + by for name, by in change.items()})
+        if file.name == "tokenizer/tokenizer.json"
+        else file
+        for file in made.files
+    ]
+    with pytest.raises(EngineCorrupt, match="another digest"):
+        replace(made, files=tuple(files)).opened(kept + b"x")
+
+
+def test_what_no_component_is_made_of_is_left_alone(checkpoint: Path, tmp_path: Path) -> None:
+    made, kept = recorded(checkpoint)
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"a key of this machine")
+    (checkpoint / "tokenizer/notes.txt").symlink_to(secret)
+    (checkpoint / "vae/diffusion_pytorch_model.fp16.safetensors").write_bytes(b"once more")
+    again, kept_again = recorded(checkpoint)
+    assert (again.digest, kept_again) == (made.digest, kept)
+    assert again.files == made.files
+
+
+def test_a_tokenizer_that_is_none_is_told_before_weights_are_read(checkpoint: Path) -> None:
+    (checkpoint / "tokenizer/tokenizer.json").write_text("{}")
+    with pytest.raises(CheckpointUnfit, match=r"tokenizer\.json: no tokenizer"):
+        recorded(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[" * 100_000,
+        b'{"format": 1, "name": "odd", "source": "", "files": [], "kept": "", "canvases": ["16:9"], "seconds": 1}',
+        b'{"format": 1, "name": "odd", "source": "", "files": [], "kept": "", "canvases": [], "seconds": 1e999}',
+    ],
+    ids=["deep", "canvas", "seconds"],
+)
+async def test_hostile_records_are_refused_and_hide_no_other(
+    added: AddedModels, store: DirectoryStore, checkpoint: Path, data: bytes
+) -> None:
+    await added.put(*recorded(checkpoint))
+    await store.put_if_absent(layout.model_key("odd"), data)
+    await store.put_if_absent(layout.model_key("large"), b" " * ((16 << 20) + 1))
+    with pytest.raises(EngineCorrupt, match=r"models/odd/record\.json"):
+        await added.open("odd")
+    with pytest.raises(EngineCorrupt, match=r"models/large/record\.json"):
+        await added.open("large")
+    assert await added.names() == ["large", "odd", "wan-tiny"]
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"format": 2}', b'{"format": 1, "files": 3}', b"\xff"])
 async def test_a_record_that_cannot_be_read_names_its_key(
     added: AddedModels, store: DirectoryStore, data: bytes
@@ -140,7 +193,7 @@ async def test_the_record_of_another_name_is_refused(
         await added.open("other")
 
 
-@pytest.mark.parametrize("name", ["", "Wan", "../up", "a/b", "a" * 64, ".", "wan tiny"])
+@pytest.mark.parametrize("name", ["", "Wan", "../up", "a/b", "a" * 64, ".", "wan tiny", "blobs"])
 def test_a_name_that_is_none_is_refused(checkpoint: Path, name: str) -> None:
     with pytest.raises(ValueError, match="name: "):
         recorded(checkpoint, name)
@@ -150,8 +203,10 @@ def test_a_name_that_is_none_is_refused(checkpoint: Path, name: str) -> None:
     ("sizes", "told"),
     [
         (Sizes((Canvas("16:9", 40, 64),)), "height of 16"),
-        (Sizes((Canvas("16:9", 16, 64),)), "32 to 2048"),
-        (Sizes(seconds=31), "1 to 30"),
+        (Sizes((Canvas("16:9", 16, 32),)), "32 to 2048"),
+        (Sizes(seconds=32), "1 to 31"),
+        (Sizes((Canvas("16:9", 64, 32),)), "width by height"),
+        (Sizes((Canvas("16:9", 32, 64), Canvas("16:9", 64, 112))), "two of one aspect ratio"),
     ],
 )
 def test_sizes_that_the_model_cannot_make_are_told_before_weights_are_read(

@@ -53,6 +53,14 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "another way to step": (_changed("scheduler/scheduler_config.json", solver_order=3), "solver_order is 3"),
     "a shift that is none": (_changed("scheduler/scheduler_config.json", flow_shift=0), "flow_shift is 0"),
+    "a schedule that is not said": (
+        _changed("scheduler/scheduler_config.json", prediction_type="epsilon"),
+        "prediction_type is 'epsilon'",
+    ),
+    "no number": (_changed("vae/config.json", dim_mult=4), "not the values of a Wan"),
+    "nothing for a list": (_changed("vae/config.json", temperal_downsample=None), "not the values of a Wan"),
+    "a list that is too short": (_changed("transformer/config.json", patch_size=[1]), "not the values of a Wan"),
+    "beyond all numbers": (_changed("transformer/config.json", text_dim=1e999), "not the values of a Wan"),
     "latents of another vae": (_changed("vae/config.json", z_dim=16), "latents of 4 channels, where the vae has 16"),
 }
 
@@ -69,3 +77,13 @@ def test_what_is_not_read_is_refused_in_one_line(
     with pytest.raises(CheckpointUnfit, match=told) as error:
         architecture.read(Folder(root))
     assert "\n" not in str(error.value)
+
+
+def test_a_scheduler_that_says_nothing_is_not_taken_for_ours(
+    make_checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    root = tmp_path / "checkpoint"
+    shutil.copytree(make_checkpoint("text"), root)
+    (root / "scheduler/scheduler_config.json").write_text("{}")
+    with pytest.raises(CheckpointUnfit, match="prediction_type is 'epsilon'"):
+        architecture.read(Folder(root))

@@ -143,6 +143,12 @@ def test_a_prompt_is_cleaned_and_cut_as_by_the_pipeline(
             np.testing.assert_allclose(half, said[0].detach().numpy(), rtol=0, atol=2e-6)
 
 
+def test_what_of_a_prompt_is_not_read_is_told(family: WanFamily) -> None:
+    assert not family.read_prompt("cat " * 511, subject="named", seed=1).warnings
+    (warning,) = family.read_prompt("cat " * 600, subject="named", seed=1).warnings
+    assert warning == "not read: the last 89 tokens of the prompt; this model reads 512"
+
+
 def test_what_the_checkpoint_lacks_is_refused(family: WanFamily, session: Session) -> None:
     picture = np.zeros((32, 32, 3), np.uint8)
     state = begin(family, session, CANVASES[0], PROMPTS[0], seed=1)
