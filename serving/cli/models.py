@@ -61,13 +61,16 @@ def show(
         "model": ", ".join((row["model"], *row["aliases"])),
         "aspect ratios": sizes + ", width by height, before enlargement",
         "resolutions": ", ".join(f"{name} (x{scale})" for name, scale in row["resolutions"].items()),
-        "images": ", ".join(f"{name} (at most {side})" for name, side in row["image_resolutions"].items()),
+        "images": ", ".join(f"{name} (at most {side})" for name, side in row["image_resolutions"].items())
+        if row["image"]
+        else "none",
         "frames a second": row["fps"],
         "seconds": _range(row["seconds"]),
-        "extended by": _range(row["extension_seconds"]),
+        "extended by": _range(row["extension_seconds"]) if row["extension"] else "nothing: it extends no video",
         "steps": _range(row["steps"]),
         "references": f"at most {row['references_max']}",
-        "prompt": f"at most {row['max_prompt_chars']} characters",
+        "prompt": f"at most {row['max_prompt_chars']} characters"
+        + (", and a negative prompt" if row["negative_prompt"] else ""),
         "digest": row["digest"] or "engines not built: `longtake engines build`",
     }
     for name, value in lines.items():
