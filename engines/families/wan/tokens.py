@@ -57,11 +57,10 @@ class Tokens:
         """Raises `CheckpointUnfit` for a file that is none."""
         from tokenizers import Tokenizer
 
+        data = read_small(self._files, FILE)
         try:
-            tokenizer = Tokenizer.from_str(read_small(self._files, FILE).decode())
-        except Exception as error:  # the library raises no other class
-            if isinstance(error, CheckpointUnfit):
-                raise
+            tokenizer = Tokenizer.from_str(data.decode())
+        except Exception as error:  # the library raises this very class
             raise CheckpointUnfit(f"{FILE}: no tokenizer ({error}); save it again, with transformers") from error
         tokenizer.no_padding()
         tokenizer.enable_truncation(TEXT_TOKENS)
