@@ -221,9 +221,9 @@ def test_videos_are_finished_though_a_replica_is_killed(house: House, deployment
     ends = [house.made(video) for video in videos]
     assert [len(video.segments) for video in ends] == [4, 4]
     happened = {event.kind for record in _records(house, ends) for event in record.events}
-    # A Denoiser lives on without its Director; a Renderer that was idle just then cost nothing.
-    expected = {"director": {EventKind.ADOPTED}, "denoiser": {EventKind.LOST}, "renderer": set()}[deployment]
-    assert expected <= happened
+    # A Denoiser lives on without its Director, and dies in a slice or between two; an idle Renderer cost nothing.
+    expected = {"director": {EventKind.ADOPTED}, "denoiser": {EventKind.LOST, EventKind.RESUMED}}.get(deployment)
+    assert expected is None or expected & happened
     undisturbed = house.made(house.create(seconds=4, steps=40, seed=1))
     assert list(undisturbed.segments) != list(ends[0].segments)
     assert fetch(undisturbed.url)[-20_000:] == fetch(ends[0].url)[-20_000:]
