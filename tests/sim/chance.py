@@ -235,9 +235,14 @@ class Chance:
         self.flips += wrong
         return wrong
 
-    def flip(self, data: bytes) -> bytes:
-        """With one wrong bit, rather near the end: headers are looked at in any case."""
-        at = len(data) - 1 - int(len(data) * self.random.random() ** 2)
+    def flip(self, key: str, data: bytes) -> bytes:
+        """With one wrong bit: of a checkpoint in its tensors, else rather near the end. Headers are looked at."""
+        drawn = self.random.random()
+        if "/checkpoints/" in key:
+            begin = min(8 + int.from_bytes(data[:8], "little"), len(data) - 1)  # safetensors: the header's length first
+            at = begin + int((len(data) - begin) * drawn)
+        else:
+            at = len(data) - 1 - int(len(data) * drawn**2)
         return data[:at] + bytes([data[at] ^ 1 << self.random.randrange(8)]) + data[at + 1 :]
 
     def hop_s(self) -> float:

@@ -140,7 +140,7 @@ class SimStore:
     async def get(self, key: str) -> Versioned:
         found = await self._call("get", key, partial(self.disk.get, key))
         if self._chance.flipped(key):
-            return Versioned(self._chance.flip(found.data), found.version)
+            return Versioned(self._chance.flip(key, found.data), found.version)
         return found
 
     async def get_range(self, key: str, start: int, length: int) -> bytes:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tests.sim.chance import Faults
 from tests.sim.shape import Shape
 
-THEMED = 0.25
+THEMED = 0.4
 """Share of worlds that have a theme."""
 
 
@@ -28,9 +28,10 @@ class Plot(NamedTuple):
 
 
 def rot(draw: Random, plot: Plot) -> Plot:
-    """Many checkpoints are written, and what is read of them is often wrong: Denoisers are killed."""
-    faults = Faults(torn=draw.uniform(0.2, 0.6), kills={"denoiser": draw.uniform(0.5, 2.0)})
-    return plot._replace(faults=faults, shape=replace(plot.shape, usual=0.1, checkpoint_share=10.0, step_s=(0.1, 0.5)))
+    """Many checkpoints are written, and what is read of them is often wrong, of blobs too: Denoisers are killed."""
+    faults = Faults(torn=draw.uniform(0.5, 0.9), flips=draw.choice((0.0, 0.1)), kills={"denoiser": draw.uniform(2, 5)})
+    shape = replace(plot.shape, usual=0.1, checkpoint_share=10.0, step_s=(0.1, 0.5), clients=6, troubled_s=16.0)
+    return plot._replace(faults=faults, shape=shape)
 
 
 def two_directors(draw: Random, plot: Plot) -> Plot:
@@ -55,11 +56,33 @@ def sweeps(draw: Random, plot: Plot) -> Plot:
 
 def rolled_over_a_past(draw: Random, plot: Plot) -> Plot:
     """Collections by the version of before, while others write what it does not know."""
-    faults = Faults(collections=draw.uniform(0.3, 1.0), collected_first=True)
-    return plot._replace(faults=faults, rolls=True, shape=replace(plot.shape, usual=0.8, clients=6, tenants=2))
+    faults = Faults(collections=draw.uniform(0.5, 1.5), collected_first=True)
+    shape = replace(plot.shape, usual=0.8, clients=8, tenants=2, troubled_s=16.0)
+    return plot._replace(faults=faults, rolls=True, shape=shape)
 
 
-THEMES: tuple[Callable[[Random, Plot], Plot], ...] = (rot, two_directors, sweeps, rolled_over_a_past)
+def harm(draw: Random, plot: Plot) -> Plot:
+    """Half of one client's videos end their workers, and the others' work is beside them on the one Denoiser."""
+    shape = replace(plot.shape, deadly=0.5, denoisers=1, slots=6, clients=8, step_s=(0.05, 0.5), troubled_s=16.0)
+    return plot._replace(faults=Faults(), shape=shape)
+
+
+def broken_doors(draw: Random, plot: Plot) -> Plot:
+    """Front doors die in the middle of creates, and what they leave behind is collected in the end."""
+    faults = Faults(kills={"door": draw.uniform(3.0, 6.0)}, unanswered=draw.choice((0.0, 0.1)), collections=0.5)
+    shape = replace(plot.shape, clients=8, quota=50, troubled_s=16.0)
+    return plot._replace(faults=faults, shape=shape)
+
+
+THEMES: tuple[Callable[[Random, Plot], Plot], ...] = (
+    rot,
+    two_directors,
+    sweeps,
+    rolled_over_a_past,
+    rolled_over_a_past,
+    harm,
+    broken_doors,
+)
 
 
 def themed(seed: str, plot: Plot) -> Plot:
