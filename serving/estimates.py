@@ -68,7 +68,9 @@ class Estimates:
         self._known: dict[Name, float] = dict(known or {})
 
     def observe(self, stage: StageName, plan: Plan, segment: PlannedSegment, seconds: float) -> None:
-        """A unit of this segment took so long."""
+        """A unit of this segment took so long. No time at all tells nothing: all that follows would be 0 for ever."""
+        if seconds <= 0:
+            return
         name = stage, plan.model_digest, _size(plan, segment)
         before = self._known.get(name)
         if before is None:
@@ -129,7 +131,7 @@ class Estimates:
         # Whoever orders or predicts by them divides by sizes, and lays out seconds on a line.
         if not all(size > 0 and 0 <= seconds < float("inf") for (_, _, size), seconds in known.items()):
             raise ValueError("these are no estimates: no time or no size is like this")
-        return cls(known)
+        return cls({name: seconds for name, seconds in known.items() if seconds})
 
 
 async def load(store: Store) -> Estimates:

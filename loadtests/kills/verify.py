@@ -73,7 +73,7 @@ async def _look(store: Store, job: str, ours: Ours, undisturbed: Mapping[Spec, s
 def _history(found: Part, record: JobRecord) -> None:
     found.steps += record.steps_done
     for event in record.events:
-        found.events[event.kind.value] += 1
+        found.events[str(event.kind)] += 1
         found.step_s += [
             (span.end_ms - span.start_ms) / 1000 / record.plan.steps
             for span in event.spans

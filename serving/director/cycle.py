@@ -31,6 +31,9 @@ from serving.stages.contracts import Rank
 RANKS_LIVE_S = 0.1
 TURN_AT_LEAST_EVERY_S = 2.0
 """Places change by themselves: what was served counts, and what waits grows older."""
+ENDS_AT_ONCE = 1000
+"""Overdue jobs whose end is asked for at the same time: each that ends makes place for the next. A million deadlines
+may pass at one moment, and what is asked for takes memory."""
 ORDER_SHARE, LONGEST_PAUSE_S = 9.0, 0.1
 """After an order there is a pause of so many times what it took, to a limit: all else needs the loop too."""
 
@@ -66,6 +69,8 @@ class Cycle:
         self._first: deque[Waiting] = deque()
         """Whom to start, best first, as they were last ordered."""
         self._starting: dict[JobKey, Waiting] = {}
+        self._ending: set[JobKey] = set()
+        """Overdue jobs whose end was asked for."""
         self._ranked_at = float("-inf")
 
     def hear(self) -> None:
@@ -85,7 +90,7 @@ class Cycle:
         await self._wait()
 
         # 2. End what is overdue or cancelled: to claim it is to end it, unless its record has come to say otherwise.
-        for over in (*self._waiting.overdue(self._now_ms()), *self._waiting.cancelled()):
+        for over in (*self._overdue(), *self._waiting.cancelled()):
             self._errands.ask(over.key, "end", partial(self._claim, over))
 
         # 3. Order what waits and what runs.
@@ -156,6 +161,13 @@ class Cycle:
             async with asyncio.timeout(due):
                 await self._news.wait()
         self._news.clear()
+
+    def _overdue(self) -> list[Waiting]:
+        """Those to be ended, as many as there are places for."""
+        self._ending = set(filter(self._errands.busy, self._ending))
+        late = self._waiting.overdue(self._now_ms(), ENDS_AT_ONCE - len(self._ending))
+        self._ending.update(job.key for job in late)
+        return late
 
     def _order(self) -> None:
         self._ranked_at = _now()

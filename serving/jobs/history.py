@@ -7,6 +7,9 @@ the command line and of `longtake.v1.Jobs` tell it. Times are milliseconds since
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from serving.frozen import Stored
 
@@ -15,7 +18,7 @@ KEPT_LAST = 56
 
 
 class EventKind(StrEnum):
-    """What can happen."""
+    """What can happen. A later version may know more: those are kept and told in its word, and decide nothing here."""
 
     CREATED = "created"
     CLAIMED = "claimed"
@@ -46,7 +49,8 @@ class WorkSpan(Stored):
 class Event(Stored):
     """One line of a job's life."""
 
-    kind: EventKind
+    kind: Annotated[EventKind | str, Field(union_mode="left_to_right")]
+    """A bare string is of a later version."""
     at_ms: int
     attempt: int = 0
     epoch: int = 0

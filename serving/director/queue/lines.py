@@ -7,6 +7,7 @@ until it comes up, or until most of the heap is such; so nothing grows with what
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -47,8 +48,8 @@ class Lines:
         self._lines: dict[str, dict[int, _Line]] = {}
         """By tenant and priority."""
         self._heads: list[Ticket] = []
-        """The first job of each line; others that were first, too."""
-        self._count = 0
+        """The first job of each line, in order. A list, for it is looked at far more often than it changes; and to move
+        the rest of it takes microseconds with 10,000 tenants."""
 
     def __contains__(self, tenant: str) -> bool:
         return tenant in self._lines
@@ -59,29 +60,26 @@ class Lines:
         priority = priority_of(job)
         if priority not in lines:
             lines[priority] = _Line()
-            self._count += 1
         line = lines[priority]
+        first = line.heap[:1]
         line.standing += 1
         heapq.heappush(line.heap, job)
-        if line.heap[0] == job:
-            self._lead(job)
+        self._lead(first, line.heap[:1])
 
     def remove(self, tenant: str, gone: Ticket) -> None:
         """It stands in line no more."""
         priority, stands = priority_of(gone), self._tickets.stands
         line = self._lines[tenant][priority]
         line.standing -= 1
-        if not line.standing:
-            self._close(tenant, priority)
-            return
-        first = line.heap[0]
-        while not stands(line.heap[0]):
+        first = line.heap[:1]
+        while line.heap and not stands(line.heap[0]):
             heapq.heappop(line.heap)
+        self._lead(first, line.heap[:1])
         if len(line.heap) > 2 * line.standing + SPARE:
             line.heap = list(filter(stands, line.heap))
             heapq.heapify(line.heap)
-        if line.heap[0] != first:
-            self._lead(line.heap[0])
+        if not line.standing:
+            self._close(tenant, priority)
 
     def of(self, tenant: str) -> Iterator[Waiting]:
         """One tenant's jobs, in order."""
@@ -98,7 +96,7 @@ class Lines:
         No more than `heads` lines are begun or passed over.
         """
         front: list[_Place] = []
-        for head in islice(self._first_ones(), heads):
+        for head in islice(self._heads, heads):
             while front and front[0][0] < head:
                 yield self._next_of(front)
             tenant = self._tickets.tenant(head)
@@ -121,27 +119,17 @@ class Lines:
     def _standing(self, line: _Line) -> Iterator[Ticket]:
         return filter(self._tickets.stands, in_order(line.heap))
 
-    def _first_ones(self) -> Iterator[Ticket]:
-        last: Ticket | None = None
-        for job in in_order(self._heads):
-            if job != last and self._leads(job):
-                last = job
-                yield job
-
-    def _leads(self, job: Ticket) -> bool:
-        line = self._lines.get(self._tickets.tenant(job), {}).get(priority_of(job))
-        return line is not None and line.heap[0] == job
-
-    def _lead(self, job: Ticket) -> None:
-        """It is the first of its line now."""
-        heapq.heappush(self._heads, job)
-        if len(self._heads) > 2 * self._count + SPARE:
-            self._heads = [line.heap[0] for lines in self._lines.values() for line in lines.values()]
-            heapq.heapify(self._heads)
+    def _lead(self, before: list[Ticket], now: list[Ticket]) -> None:
+        """Who was the first of a line and who is it now; none of a line that is empty."""
+        if before == now:
+            return
+        for job in before:
+            del self._heads[bisect_left(self._heads, job)]
+        for job in now:
+            insort(self._heads, job)
 
     def _close(self, tenant: str, priority: int) -> None:
         """Nobody stands in this line any more."""
         del self._lines[tenant][priority]
-        self._count -= 1
         if not self._lines[tenant]:
             del self._lines[tenant]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterator
 from itertools import chain
 from sys import intern
@@ -14,6 +15,9 @@ from serving.estimates import Course
 from serving.jobs.active import Active
 from serving.jobs.ids import JobKey
 from serving.jobs.record import JobRecord
+
+PASSED_AT_ONCE = 5000
+"""So many deadlines are seen to have passed in one look: all of a long line may fall due at the same moment."""
 
 
 class WaitingJobs:
@@ -39,6 +43,8 @@ class WaitingJobs:
         self._deadlines: dict[int, list[Ticket]] = {}
         """A heap for each priority, whose order is that of the deadlines."""
         self._with_deadline = 0
+        self._late: dict[str, deque[Ticket]] = {}
+        """Those whose deadline was seen to have passed and who were not told yet, by tenant; the first is the next."""
         self._cancelled: set[JobKey] = set()
 
     def __len__(self) -> int:
@@ -109,15 +115,28 @@ class WaitingJobs:
         changed, self._changed = self._changed, set()
         return changed
 
-    def overdue(self, now_ms: int) -> list[Waiting]:
-        """Those whose deadline has passed, each told once; the caller ends them."""
-        late: list[Waiting] = []
+    def overdue(self, now_ms: int, most: int) -> list[Waiting]:
+        """At most so many of those whose deadline has passed, of the tenants in turn; the caller ends them.
+
+        Each is told once. Of a great many some are only seen by the next look, which is due at once then.
+        """
+        passed = 0
         for heap in self._deadlines.values():
-            while heap and _due(heap[0]) <= now_ms:
+            while heap and _due(heap[0]) <= now_ms and passed < PASSED_AT_ONCE:
                 ticket = heapq.heappop(heap)
+                passed += 1
                 if self._tickets.stands(ticket):
-                    late.append(self._tickets.read(ticket))
-        return late
+                    self._late.setdefault(self._tickets.tenant(ticket), deque()).append(ticket)
+        told: list[Waiting] = []
+        while self._late and len(told) < most:
+            tenant = next(iter(self._late))
+            tickets = self._late.pop(tenant)
+            ticket = tickets.popleft()
+            if tickets:
+                self._late[tenant] = tickets  # behind all others
+            if self._tickets.stands(ticket):
+                told.append(self._tickets.read(ticket))
+        return told
 
     def cancelled(self) -> list[Waiting]:
         """Those that their users do not want any more, told until they are taken. They ran once, or they would have

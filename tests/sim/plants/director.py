@@ -40,7 +40,7 @@ def ignores_deadline(stack: ExitStack) -> None:
 
 def waits_past_deadline(stack: ExitStack) -> None:
     """A job that waits is not ended at its deadline, only when its turn comes."""
-    put(stack, WaitingJobs, "overdue", lambda self, now_ms: [])
+    put(stack, WaitingJobs, "overdue", lambda self, now_ms, most: [])
 
 
 def no_cap(stack: ExitStack) -> None:

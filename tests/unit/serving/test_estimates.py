@@ -110,3 +110,18 @@ async def test_they_outlive_their_director(tmp_path: Path) -> None:
         await save(store, estimates)
         assert (await load(store)).encode() == estimates.encode()
     await store.close()
+
+
+def test_a_time_of_0_is_not_learnt_for_ever() -> None:
+    estimates, planned = Estimates(), _plan()
+    root = planned.segments[0]
+    prior = estimates.unit(DENOISER, planned, root)
+    estimates.observe(DENOISER, planned, root, 0.0)
+    assert estimates.unit(DENOISER, planned, root) == prior
+    estimates.observe(DENOISER, planned, root, 0.5)
+    assert estimates.unit(DENOISER, planned, root) == 0.5
+    estimates.observe(DENOISER, planned, root, 0.0)
+    assert estimates.unit(DENOISER, planned, root) == 0.5
+
+    earlier = estimates.encode().replace(b"0.5", b"0.0")  # as a version before could write it
+    assert Estimates.decode(earlier).unit(DENOISER, planned, root) == prior

@@ -111,7 +111,7 @@ class JobsService:
 
 def _happening(event: Event) -> jobs_pb2.JobHappening:
     return jobs_pb2.JobHappening(
-        kind=event.kind.value,
+        kind=str(event.kind),
         time=timestamp(event.at_ms),
         attempt=event.attempt,
         epoch=event.epoch,

@@ -8,9 +8,14 @@ from collections.abc import Callable
 import pytest
 
 from loadtests.paced import PacedOffice
+from serving.director import cycle
+from serving.director import director as director_module
 from serving.director.claims import Claimed
+from serving.director.errands import Errand, Errands
+from serving.director.queue import waiting
 from serving.director.running import RunningJobs
 from serving.errors import Unavailable
+from serving.jobs.ids import JobKey
 from serving.jobs.record import JobState
 from serving.store import keys
 from tests.unit.serving.director.scenes import SOON_S, simulated, state_of
@@ -38,6 +43,41 @@ def test_a_new_job_starts_beside_thousands_of_a_neighbours_deadlines() -> None:
         return waited
 
     assert simulated(scene) < SOON_S
+
+
+def test_of_thousands_of_deadlines_a_bounded_number_is_asked_for_and_a_neighbours_is_not_behind_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    most, asked = 100, set[JobKey]()
+
+    class Noting(Errands):
+        def ask(self, key: JobKey, what: str, errand: Errand) -> None:
+            super().ask(key, what, errand)
+            asked.difference_update([one for one in asked if not self.busy(one)])
+            if what == "end":
+                asked.add(key)
+                assert len(asked) <= most
+
+    monkeypatch.setattr(director_module, "Errands", Noting)
+    monkeypatch.setattr(cycle, "ENDS_AT_ONCE", most)
+    monkeypatch.setattr(waiting, "PASSED_AT_ONCE", 300)
+
+    async def scene(office: PacedOffice) -> None:
+        late = office.now_ms() + 5000
+        crowd = [office.lay("noisy", deadline_ms=late, priority=9) for _ in range(2000)]
+        for _ in range(4):
+            office.lay("quiet")  # they fill the slots
+        await office.open(slots=4)
+        await asyncio.sleep(4)
+        neighbours = office.lay("quiet", deadline_ms=late + 20, priority=9)
+        await asyncio.sleep(1.1)
+
+        await office.wait_until(lambda: state_of(office, neighbours) is JobState.EXPIRED, seconds=1.0)
+
+        assert JobState.QUEUED in {state_of(office, job) for job in crowd}, "this shows nothing"
+        await office.wait_until(lambda: {state_of(office, job) for job in crowd} == {JobState.EXPIRED}, seconds=5.0)
+
+    simulated(scene)
 
 
 def test_a_new_job_starts_beside_thousands_of_a_neighbours_cancellations() -> None:

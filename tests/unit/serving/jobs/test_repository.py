@@ -319,6 +319,25 @@ async def test_what_a_later_version_wrote_is_read_and_stays_in_every_swap(jobs: 
     assert found.not_understood() == ("request.mood", "plan.mood", "plan.track.mood", "plan.segments.mood")
 
 
+async def test_what_happened_to_a_job_in_a_later_versions_word_hides_nothing_and_stays(
+    jobs: Jobs, store: Store
+) -> None:
+    created = Event(kind=EventKind.CREATED, at_ms=1)
+    made = (await jobs.create(record(events=(created, created)))).record
+    key = keys.job("a", made.id)
+    await rewrite(store, key, "events.1", kind="paused_by_an_operator", by="somebody")
+
+    found = await Jobs(store).get("a", made.id)
+    assert [str(event.kind) for event in found.events] == ["created", "paused_by_an_operator"]
+    assert found.events[0].kind is EventKind.CREATED
+    assert found.not_understood() == (), "it decides nothing, so the job runs"
+    await Jobs(store).transition(found, state=JobState.RUNNING, events=appended(found.events, created))
+
+    after = (await read(store, key))["events"]
+    assert [event["kind"] for event in after] == ["created", "paused_by_an_operator", "created"]
+    assert after[1]["by"] == "somebody"
+
+
 async def test_a_change_of_what_no_record_has_is_refused(jobs: Jobs) -> None:
     made = (await jobs.create(record())).record
 

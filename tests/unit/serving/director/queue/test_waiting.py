@@ -74,7 +74,7 @@ class Line(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         now_ms = round(self.now * 1000)
-        late = {job.key for job in self.line.overdue(now_ms)}
+        late = {job.key for job in self.line.overdue(now_ms, 99)}
         expected = {key for key, job in self.plain.items() if job.deadline_ms and job.deadline_ms <= now_ms}
         assert late == expected
         for key in late:
@@ -113,7 +113,7 @@ class Line(RuleBasedStateMachine):
         for lines in (self.line.dated, self.line.undated):
             for line in itertools.chain.from_iterable(own.values() for own in lines._lines.values()):
                 assert line.standing < len(line.heap) + 1 <= 2 * line.standing + 2
-            assert len(lines._heads) <= 2 * self.most + 2
+            assert len(lines._heads) == sum(map(len, lines._lines.values()))
         assert sum(map(len, self.line._deadlines.values())) <= 2 * self.most + 2
 
 
@@ -125,6 +125,40 @@ def test_what_is_learnt_of_a_job_leaves_it_its_pause() -> None:
     assert not line.in_line("a")
     line.resume(5.0)
     assert [job.key for job in line.undated.of("a")] == [record.key]
+
+
+def test_of_all_that_are_overdue_at_once_a_few_are_told_and_of_the_tenants_in_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting_module, "PASSED_AT_ONCE", 6)
+    line = WaitingJobs()
+    for number in range(20):
+        line.found(Active("noisy", f"vid_{number}", 5, 100), 7)
+    line.found(Active("quiet", "vid_quiet", 5, 101), 7)
+
+    told = [line.overdue(200, 3)]
+    assert len(told[0]) == 3
+    assert (line.next_change(0.0, 200) or 0.0) < 0, "the rest is due now"
+    line.take(("noisy", "vid_3"))  # seen to be overdue, and gone before it was told
+    while any(told[-1]) or len(told) < 4:
+        told.append(line.overdue(200, 3))
+
+    assert [len(jobs) for jobs in told[1:]] == [3, 3, 3, 3, 3, 2, 0]
+    keys = [job.key for jobs in told for job in jobs]
+    assert sorted(keys) == sorted([job.key for job in line])
+    assert keys.index(("quiet", "vid_quiet")) < 14, "it was the last of those that were seen, and not of those told"
+    assert line.next_change(0.0, 200) is None
+
+
+def test_a_tenant_that_comes_first_again_and_again_leaves_nothing_in_the_way_of_the_others() -> None:
+    """However often the first of a line changes, the first of all lines are as many as the lines."""
+    line = WaitingJobs()
+    for number in range(100):
+        line.found(Active(f"tenant-{number}", "vid", 5, 1_000_000 + number), 7)
+    for number in range(90):
+        line.found(Active("tenant-0", f"vid_{number}", 5, 1000 - number), 7)
+
+    assert len(line.dated._heads) == 100
 
 
 def test_among_equals_the_one_that_came_first_is_the_first() -> None:
