@@ -6,13 +6,14 @@ import asyncio
 import sys
 import time
 from collections.abc import Mapping
+from itertools import islice
 from random import Random
 
 from loadtests.kills.clients import Clients
 from loadtests.kills.parts import Part
 from loadtests.kills.specs import BASE_PICTURE, BASE_VIDEO, SPECS, Base, Spec
 from loadtests.kills.verify import digest, verify
-from loadtests.kills.victims import Blow, choose, strike
+from loadtests.kills.victims import Blow, pids, strike, strikes
 from serving.client import AsyncClient
 from serving.errors import LongtakeError
 from serving.jobs.repository import Jobs
@@ -26,8 +27,6 @@ from serving.store.base import Store
 RECOVERED_WITHIN_S = 120.0
 """If nothing is committed for so long after a blow, the run has failed."""
 END_WITHIN_S = 300.0
-TWICE = 0.25
-"""Share of blows that hit two processes at once."""
 COLLECT_EVERY_S = 20.0
 MARGIN_S = 180.0
 """Less than is allowed in settings, so that something is old in a short run; longer than a client waits for a call."""
@@ -46,17 +45,19 @@ class Campaign:
         self._tenants = tenants
         self._part = part
         self._random = Random(part.seed)
+        self._strikes = strikes(Random(part.seed))
         self._segments_collected = 0
 
-    async def run(self, blows: int, clients: int) -> None:
+    async def run(self, count: int, clients: int) -> None:
         """All of it; what was found is in the part then."""
-        bases = {tenant: await self._base(tenant) for tenant in self._tenants}
+        made = await asyncio.gather(*map(self._base, self._tenants))
+        bases = dict(zip(self._tenants, made, strict=True))
         calm = await self._undisturbed(next(iter(self._tenants)), bases)
         crowd = Clients(self._embedded.ready.grpc, clients, self._tenants, bases, self._random)
         working = asyncio.create_task(crowd.run())
         collecting = asyncio.create_task(self._collect())
         try:
-            await self._strike_all(blows)
+            await self._strike_all(count)
             crowd.close()
             async with asyncio.timeout(END_WITHIN_S):
                 await working
@@ -77,21 +78,20 @@ class Campaign:
 
     async def _undisturbed(self, tenant: str, bases: Mapping[str, Base]) -> dict[Spec, str]:
         """Every spec made in peace."""
-        found = {}
         async with self._client(tenant) as client:
-            for spec in SPECS:
-                video = await client.wait((await client.create(spec.request(bases[tenant]))).id)
-                found[spec] = await digest(self._store, await Jobs(self._store).get(tenant, video.id))
-        return found
 
-    async def _strike_all(self, blows: int) -> None:
+            async def made(spec: Spec) -> str:
+                video = await client.wait((await client.create(spec.request(bases[tenant]))).id)
+                return await digest(self._store, await Jobs(self._store).get(tenant, video.id))
+
+            return dict(zip(SPECS, await asyncio.gather(*map(made, SPECS)), strict=True))
+
+    async def _strike_all(self, count: int) -> None:
         """Blow after blow, each once a segment was committed after the one before. Raises `Stuck`."""
         struck = self._part.struck
-        while len(struck) < blows:
+        for both in islice(self._strikes, count):
             await asyncio.sleep(self._random.uniform(0.1, 1.5))
-            both = [choose(self._random) for _ in range(2 if self._random.random() < TWICE else 1)]
-            if not await self._strike(both):
-                continue
+            await self._strike(both)
             name = " and ".join(sorted(blow.name for blow in both))
             began, before = time.monotonic(), await self.committed()
             while await self.committed() <= before:
@@ -101,9 +101,15 @@ class Campaign:
             struck.append((name, time.monotonic() - began))
             print(f"{len(struck):4d}  {name:48s} back after {struck[-1][1]:5.1f} s", file=sys.stderr, flush=True)
 
-    async def _strike(self, blows: list[Blow]) -> bool:
-        hit = await asyncio.gather(*(strike(self._embedded.pid, blow, self._random) for blow in blows))
-        return all(hit)
+    async def _strike(self, both: list[Blow]) -> None:
+        """As soon as there are such processes. Raises `Stuck` when there are none for long."""
+        root, ends = self._embedded.pid, time.monotonic() + RECOVERED_WITHIN_S
+        while not all(pids(root, blow.kind) for blow in both) or not all(
+            await asyncio.gather(*(strike(root, blow, self._random) for blow in both))
+        ):
+            if time.monotonic() > ends:
+                raise Stuck(f"nobody to strike for {RECOVERED_WITHIN_S:.0f} s: {both}")
+            await asyncio.sleep(0.25)
 
     async def committed(self) -> int:
         """Segments that were ever committed: those that are there, and those that a collection took."""

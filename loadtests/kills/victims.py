@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -34,6 +36,8 @@ Ray's head all of Ray goes, and is started again.
 """
 _WEIGHTS = {"denoiser": 4, "renderer": 3, "director": 3, "host": 0.5, "Ray's head": 0.5}
 _STOPPABLE = ("denoiser", "renderer", "director")
+TWICE = 0.25
+"""Share of strikes that hit two processes at once."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,25 @@ def pids(root: int, kind: str) -> list[int]:
     return [pid for pid in descendants(root) if wanted in _command(pid)]
 
 
-def choose(random: Random) -> Blow:
-    """The next blow: workers more often than the rest, one in five a stop."""
+EVERY = (*(Blow(kind, stopped=False) for kind in KINDS), *(Blow(kind, stopped=True) for kind in _STOPPABLE))
+"""All blows that there are."""
+
+
+def strikes(random: Random) -> Iterator[list[Blow]]:
+    """Without end, one blow or two at once: every blow once, in any order; then workers more often than the rest, one
+    in five a stop."""
+    dealt = _blows(random)
+    while True:
+        yield list(islice(dealt, 2 if random.random() < TWICE else 1))
+
+
+def _blows(random: Random) -> Iterator[Blow]:
+    yield from random.sample(EVERY, len(EVERY))
+    while True:
+        yield _choose(random)
+
+
+def _choose(random: Random) -> Blow:
     kind = random.choices(list(KINDS), [_WEIGHTS.get(kind, 1) for kind in KINDS])[0]
     return Blow(kind, kind in _STOPPABLE and random.random() < 0.2)
 

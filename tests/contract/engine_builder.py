@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from engines import key as keys
@@ -25,6 +26,7 @@ from serving.store.open import open_store
 MODEL = "tiny-1"
 COMPONENTS = ("encoder", "dit", "decoder")
 ENGINE_BYTES = 3 << 20
+Say = Callable[[str], None]
 
 
 def engines(weights: str) -> tuple[Manifest, dict[str, bytes]]:
@@ -47,28 +49,33 @@ def layer(store: Store, home: Path) -> Built:
     return Built(EngineObjects(store), trusted, key=own_key(home / "key.pem", trusted))
 
 
-def say(what: str) -> None:
-    print(what, flush=True)
-
-
-async def main(url: str, home: str, weights: str, seconds: str, silent_s: str) -> None:
+async def build_once(store: Store, home: Path, weights: str, say: Say, *, seconds: float, silent_s: float) -> None:
     """Build once, or take what another has built."""
-    store = await open_store(url, probe=False)
-    built = layer(store, Path(home))
+    built = layer(store, home)
 
     def wait(other: Waiting) -> None:
         say(f"waits for {other.holder}, who is {other.doing}")
 
-    async with Claims(built.objects, beat_s=0.1, silent_s=float(silent_s)).turn(MODEL, weights, wait) as claim:
+    async with Claims(built.objects, beat_s=0.1, silent_s=silent_s).turn(MODEL, weights, wait) as claim:
         if await built.manifest(MODEL, weights) is not None:
             say("took them")
         else:
             claim.doing = "compiling dit (2 of 3)"
             say("builds")
-            await asyncio.sleep(float(seconds))
+            await asyncio.sleep(seconds)
             say("publishes")
             await built.publish(*engines(weights))
             say("built them")
+
+
+async def main(url: str, home: str, weights: str, seconds: str, silent_s: str) -> None:
+    """In a process of its own."""
+    store = await open_store(url, probe=False)
+
+    def say(what: str) -> None:
+        print(what, flush=True)
+
+    await build_once(store, Path(home), weights, say, seconds=float(seconds), silent_s=float(silent_s))
     await store.close()
 
 

@@ -30,7 +30,7 @@ from serving.settings import Retention
 from serving.store.base import Store
 from serving.store.open import open_store
 from tests import servers
-from tests.contract.engine_builder import COMPONENTS, MODEL, engines, layer
+from tests.contract.engine_builder import COMPONENTS, MODEL, build_once, engines, layer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 W = "a" * 64
@@ -212,6 +212,13 @@ async def test_a_killed_builders_turn_is_taken_when_it_has_been_silent(url: str,
     await load(layer(store, tmp_path / "home"))
 
 
+async def here(store: Store, home: Path, weights: str, silent_s: float) -> list[str]:
+    """What a builder in this process says."""
+    told: list[str] = []
+    await build_once(store, home, weights, told.append, seconds=0, silent_s=silent_s)
+    return told
+
+
 async def test_whenever_a_builder_is_killed_a_set_is_whole_or_not_there(url: str, store: Store, tmp_path: Path) -> None:
     reader, random, whole = layer(store, tmp_path / "home"), Random(1), 0
     rounds = 12
@@ -225,7 +232,7 @@ async def test_whenever_a_builder_is_killed_a_set_is_whole_or_not_there(url: str
         if await reader.manifest(MODEL, weights) is not None:
             whole += 1
             assert await load(reader, weights) == engines(weights)[1]
-        told = await asyncio.to_thread(rest, builder(url, tmp_path / "home", weights=weights, seconds=0, silent_s=0.5))
+        told = await here(store, tmp_path / "home", weights, silent_s=0.3)
         assert told[-1] == ("built them" if "builds" in told else "took them")
         assert await load(reader, weights) == engines(weights)[1]
     assert 0 <= whole < rounds

@@ -20,7 +20,7 @@ from serving.store.open import open_store
 from tests.integration.house import House, Video, fetch
 
 MOST = 3
-LONG: dict[str, Any] = {"seconds": 15, "steps": 50}
+LONG: dict[str, Any] = {"seconds": 10, "steps": 50, "seed": 7}
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,9 @@ def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         http=Http(address="127.0.0.1:0"),
         stages=Stages(
             scale={"denoiser": Scale(min=0, max=MOST), "renderer": Scale(min=0, max=2)},
-            backlog_s=40,
-            down_delay_s=4,
-            idle_s=4,
+            backlog_s=30,
+            down_delay_s=3,
+            idle_s=2,
             engine_threads=1,
         ),
     )
@@ -57,18 +57,21 @@ def test_replicas_follow_the_backlog_and_no_video_is_changed_by_it(scaled: House
     # Down: most of it is taken back, and Denoisers go while the rest is being made on all of them.
     for video in pile:
         scaled.videos.CancelVideo(videos_pb2.CancelVideoRequest(id=video.id))
-    videos = [scaled.made(video) for video in [scaled.create(**LONG, seed=seed) for seed in range(4)]]
+    videos = [scaled.made(video) for video in [scaled.create(**LONG) for _ in range(4)]]
     records = _records(scaled, videos)
     assert any(len(_denoisers(record)) > 1 for record in records), "no job had to move"
     # They were drained, not killed.
     assert EventKind.LOST not in {event.kind for record in records for event in record.events}
 
     _until(lambda: denoisers() == 0 and not scaled.pids("renderer"), "all are gone")
-    for moved, video in zip(records, videos, strict=True):
-        if len(_denoisers(moved)) > 1:
-            alone = scaled.made(scaled.create(**LONG, seed=moved.plan.seed))
-            assert fetch(alone.url)[-20_000:] == fetch(video.url)[-20_000:]
-    assert denoisers() == 1
+    # All asked for the same, so all are what it is when one replica makes it alone.
+    alone = scaled.made(scaled.create(**LONG))
+    assert len(_denoisers(*_records(scaled, [alone]))) == denoisers() == 1
+    media = fetch(alone.url)
+    media = media[media.index(b"moof") :]
+    assert len(media) > 20_000
+    for video in videos:
+        assert fetch(video.url).endswith(media)
 
 
 def _denoisers(record: JobRecord) -> set[str]:

@@ -120,8 +120,8 @@ def _media(video: Video) -> bytes:
     return data[data.index(b"moof") :]
 
 
-def _happened(house: House, job: str) -> set[EventKind]:
-    async def read() -> set[EventKind]:
+def _happened(house: House, job: str) -> set[str]:
+    async def read() -> set[str]:
         store = await open_store(house.store, probe=False)
         try:
             return {event.kind for event in (await Jobs(store).get("default", job)).events}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain, islice
 from pathlib import Path
 from random import Random
 
 from loadtests.kills.__main__ import main
 from loadtests.kills.parts import Part, append, read, together
 from loadtests.kills.specs import SPECS, Base
-from loadtests.kills.victims import KINDS, choose
+from loadtests.kills.victims import EVERY, KINDS, strikes
 
 
 def _part(seed: int, **changes: object) -> Part:
@@ -49,10 +50,11 @@ def test_parts_alone_make_the_table_anew_and_tell_what_is_wrong(tmp_path: Path) 
     assert "seeds 1 (1 on a directory), 2 (1 on a directory)" in table.read_text()
 
 
-def test_every_kind_of_process_is_struck_sooner_or_later() -> None:
-    random = Random(1)
+def test_every_blow_falls_once_before_any_falls_again() -> None:
+    dealt = list(chain.from_iterable(islice(strikes(Random(1)), 2000)))
 
-    assert {choose(random).kind for _ in range(2000)} == set(KINDS)
+    assert set(dealt[: len(EVERY)]) == set(EVERY)
+    assert {blow.kind for blow in EVERY} == {blow.kind for blow in dealt[len(EVERY) :]} == set(KINDS)
 
 
 def test_every_kind_of_work_is_asked_for_under_a_key_of_its_own() -> None:
