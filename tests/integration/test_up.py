@@ -93,8 +93,8 @@ def _s3(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         yield server.url, {"LONGTAKE_MARK": str(tmp_path / "store"), **keys}
 
 
-def test_it_makes_videos_on_an_s3_store_and_parts_that_are_killed_come_back_and_the_job_goes_on(tmp_path: Path) -> None:
-    """One installation for all of it: its start and its end take longest."""
+def test_parts_that_are_killed_come_back_and_the_job_goes_on(tmp_path: Path) -> None:
+    """On an S3 store; Ctrl-C ends all of it. One installation for that: its start and its end take longest."""
     with _s3(tmp_path) as (store, env):
         child = _up(tmp_path, "--store", store, *_FREE, **env)
         address = _wait_for(child, "Longtake is ready").partition("gRPC ")[2].split()[0]

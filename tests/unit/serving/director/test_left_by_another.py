@@ -16,9 +16,10 @@ from tests.unit.serving.director.scenes import LEFT_RUNNING, SOON_S, attempt_of,
 
 
 def test_all_that_a_dead_directors_replicas_do_is_adopted() -> None:
-    """However many there are, and though as many wait whose turn would come first."""
+    """However many there are, though as many wait whose turn would come first, and the store is far away."""
 
     async def scene(office: PacedOffice) -> None:
+        office.store.round_trip_s = 0.05
         alive = [office.lay(f"tenant-{number % 20}", **LEFT_RUNNING) for number in range(500)]
         silent = [office.lay("silent", **LEFT_RUNNING) for _ in range(20)]
         for job in silent:
@@ -39,6 +40,7 @@ def test_all_that_a_dead_directors_replicas_do_is_adopted() -> None:
         await asyncio.sleep(0.1)
         await office.open(slots=100, servers=100)
         await beating
+        await office.wait_until(lambda: office.stages.began.keys() >= {job.id for job in alive})
 
         assert [attempt_of(office, job) for job in alive] == [1] * len(alive)
         assert {attempt_of(office, job) for job in silent} == {1}, "they wait for their turn"
