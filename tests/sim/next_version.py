@@ -53,7 +53,10 @@ def grown_record(data: bytes) -> bytes:
     """A job's record as the next version writes it."""
     record = json.loads(data)
     record.setdefault("next_note", record["id"])
-    for event in record["events"]:
+    events = record["events"]
+    if not any(event["kind"].startswith(NEXT) for event in events):
+        events.insert(1, {**events[0], "kind": f"{NEXT}happened"})
+    for event in events:
         event.setdefault("next_seen", event["at_ms"])
     return json.dumps(record).encode()
 

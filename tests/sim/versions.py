@@ -73,6 +73,8 @@ def _dropped(was: dict[str, Any], now: dict[str, Any], path: str = "") -> Iterat
         elif name == "events":
             kept = {_event(event): event for event in now[name]}
             for event in value:  # the middle of a long life is left out
+                if event["kind"].startswith(NEXT) and _event(event) not in kept:
+                    yield f"{path}{name}.{event['kind']}"
                 yield from _dropped(event, kept.get(_event(event), event), f"{path}{name}.")
 
 
