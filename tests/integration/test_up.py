@@ -93,6 +93,7 @@ def _s3(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         yield server.url, {"LONGTAKE_MARK": str(tmp_path / "store"), **keys}
 
 
+@pytest.mark.timeout(600)
 def test_parts_that_are_killed_come_back_and_the_job_goes_on(tmp_path: Path) -> None:
     """On an S3 store; Ctrl-C ends all of it. One installation for that: its start and its end take longest."""
     with _s3(tmp_path) as (store, env):
