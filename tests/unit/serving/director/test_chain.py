@@ -60,6 +60,10 @@ async def test_what_decides_the_latents_has_the_fingerprint_that_stored_checkpoi
     led_away = job.request.model_copy(update={"negative_prompt": "blurred"})
     assert known != chain.fingerprint(job.model_copy(update={"request": led_away}), call, root)
 
+    extending = chain.condition_call(job, InputsResult(references=(NEXT,)), chain.grown(None, ROOT, FAMILY))
+
+    assert chain.fingerprint(job, extending, further) == "65219b81a54ba362833bd169dda57874f1a80c7f364a5722677d8bfa8e1fd41c"
+
 
 @pytest.mark.anyio
 async def test_the_history_that_found_no_room_is_counted(office: Office) -> None:
