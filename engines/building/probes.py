@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.families.base import Array, Canvas, Conditions, Engines
+from engines.families.base import Array, Canvas, ClipFamily, Conditions, Engines, Frames
 from engines.families.buildable import PROBE_SEED, BuildableFamily
 
 KEPT: Final = 16
@@ -23,16 +23,17 @@ RUN_STEPS: Final = 3
 
 
 def end_to_end(family: BuildableFamily, engines: Engines, canvas: Canvas) -> dict[str, NDArray[np.float32]]:
-    """A short run through every component: reference, caption, root, extension, pixels.
+    """A short run through every component: pictures, caption, root, extension, pixels.
 
     Returns the latents of both segments, and the last one's frames in 0..255; without a reference or an extension
     where the family takes none.
     """
     can = family.capabilities
     references = (_reference(family, engines),) if can.references_max else ()
+    clips = _clips(family, engines, canvas) if isinstance(family, ClipFamily) else {}
     prompt = family.read_prompt(family.probe_prompt, subject="named", seed=PROBE_SEED).effective_prompt
     text = family.encode_text(engines, prompt)
-    root = _denoise(family, engines, Conditions(canvas, text, references), segment=0)
+    root = _denoise(family, engines, Conditions(canvas, text, references, **clips), segment=0)
     if not can.extension:
         return {"root": root, "frames": _frames(family, engines, root, lead=None)}
     history = root[-family.history_latents :]
@@ -42,9 +43,22 @@ def end_to_end(family: BuildableFamily, engines: Engines, canvas: Canvas) -> dic
 
 
 def _reference(family: BuildableFamily, engines: Engines) -> Array:
-    random = np.random.Generator(np.random.Philox(key=[PROBE_SEED, 99]))
-    picture = random.integers(0, 256, (*family.capabilities.reference_size, 3)).astype(np.uint8)
+    picture = _picture(*family.capabilities.reference_size)
     return family.encode_still(engines, family.read_reference(picture).picture)
+
+
+def _clips(family: ClipFamily, engines: Engines, canvas: Canvas) -> dict[str, Array]:
+    """With a first frame, where the family takes one."""
+    picture = _picture(canvas.height, canvas.width)
+    clips = {"blank": family.encode_clip(engines, picture[None][:0])}
+    if family.capabilities.first_frame:
+        clips["first"] = family.encode_clip(engines, picture[None])
+    return clips
+
+
+def _picture(height: int, width: int) -> Frames:
+    random = np.random.Generator(np.random.Philox(key=[PROBE_SEED, 99]))
+    return random.integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 
 def _frames(family: BuildableFamily, engines: Engines, latents: Array, *, lead: Array | None) -> Array:

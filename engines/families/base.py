@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 Frames = NDArray[np.uint8]
 EngineCall = Literal["encode_text", "encode_video", "step", "decode"]
-"""The methods of a family that call engines; `encode_still` goes with `encode_video`."""
+"""The methods of a family that call engines; `encode_still` and `encode_clip` go with `encode_video`."""
 Subject = Literal["named", "reference", "frame"]
 """What a video is of: a thing that the prompt names, a reference picture, or what a given frame shows."""
 
@@ -133,11 +133,14 @@ class Conditions:
     references: tuple[Array, ...] = ()
     """Each [C, h, w] of a picture of `reference_size`."""
     first: Array | None = None
-    """[1, C, h, w]: the given first frame's latent; only for a root segment."""
+    """[1, C, h, w]: the given first frame's latent; only for a root segment. A `ClipFamily` is given the clip that
+    begins with that frame, [T, C, h, w]."""
     anchor: Array | None = None
     """[1, C, h, w]: the video's first latent; None for a root segment."""
     short: Array | None = None
     """[`history_latents`, C, h, w]: the newest latents, oldest first; None for a root segment."""
+    blank: Array | None = None
+    """[T, C, h, w]: a clip of which no frame is known; for a `ClipFamily` alone."""
 
     @property
     def is_root(self) -> bool:
@@ -226,4 +229,15 @@ class Family(Protocol):
         """The frames of each latent, uint8 [f, H, W, 3] (`first_latent_frames` of a root's first), in order.
 
         `lead` [`lead_latents`, C, h, w] rebuilds the decoder's state; None at a root.
+        """
+
+
+@runtime_checkable
+class ClipFamily(Family, Protocol):
+    """A family whose denoiser is shown a whole clip: the frames that are known, and grey where it is to make some."""
+
+    def encode_clip(self, engines: Engines, known: Frames) -> Array:
+        """A clip's first frames, uint8 [K, H, W, 3], and grey after them → the latents of a root, [T, C, h, w].
+
+        K may be 0: a clip of nothing but grey.
         """

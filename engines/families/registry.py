@@ -10,6 +10,9 @@ from typing import Final
 
 PLACES: Final = ("engines.families.sprite.family:SpriteFamily",)
 """Classes that implement `buildable.BuildableFamily`, as `module:class`."""
-CHECKPOINTS: Final[Mapping[str, str]] = {"WanPipeline": "engines.families.wan.family:WanFamily"}
+CHECKPOINTS: Final[Mapping[str, str]] = {
+    "WanPipeline": "engines.families.wan.family:WanFamily",
+    "WanVACEPipeline": "engines.families.wan.vace:WanVaceFamily",
+}
 """For checkpoints that an operator brings: the pipeline that they were saved from → the class that opens their folder,
 called with the folder and `name`, what requests call the model."""

@@ -1,4 +1,4 @@
-"""What the cache holds of a picture: the Conditioner writes it, the collector follows it."""
+"""What the cache holds of a picture or a clip: the Conditioner writes it, the collector follows it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from serving.segments.manifest import LatentRef
 
 
 class EncodedPicture(Stored):
-    """What the cache holds of a picture."""
+    """What the cache holds of a picture or a clip."""
 
     latent: LatentRef
+    """Of a picture its one, of a clip all of them."""
     description: str = ""
     warning: str | None = None

@@ -1,14 +1,17 @@
 """Conditioner: pictures become latents, and a segment's conditions are gathered.
 
 A picture is decoded and encoded once per model, size and content within a tenant; the cache remembers its latent and
-what was read from it. Foreign videos are `ingest.py`'s part.
+what was read from it. So it is with the clips that a `ClipFamily` takes instead, and with the one of nothing but grey.
+Foreign videos are `ingest.py`'s part.
 """
 
 from __future__ import annotations
 
 import hashlib
 
-from engines.families.base import Array, Canvas, Conditions
+import numpy as np
+
+from engines.families.base import Array, Canvas, ClipFamily, Conditions, Engines, Family, Frames
 from serving.errors import NotFound
 from serving.media.sandbox import Decoder
 from serving.metrics import CACHE_LOOKUPS
@@ -40,32 +43,45 @@ class Conditioner:
 
     async def condition(self, call: ConditionCall, text: Array) -> Conditions:
         """Read the latents that a segment is conditioned on."""
-        blobs = self._loaded.blobs(call.tenant)
-        canvas = call.canvas
+        family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)
+        canvas = Canvas(call.canvas.aspect_ratio, call.canvas.height, call.canvas.width)
         return Conditions(
-            canvas=Canvas(canvas.aspect_ratio, canvas.height, canvas.width),
+            canvas=canvas,
             text=text,
             references=tuple([(await get_latents(blobs, ref))[0] for ref in call.references]),
             first=await get_latents(blobs, call.first_frame) if call.first_frame else None,
             anchor=await get_latents(blobs, call.anchor) if call.anchor else None,
             short=await get_latents(blobs, call.tail) if call.tail else None,
+            blank=await self._blank(family, blobs, canvas) if isinstance(family, ClipFamily) else None,
         )
 
     async def _first_frame(self, call: InputsCall, digest: str) -> EncodedPicture:
         family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)
-        key = _key(call.model_digest, digest, call.canvas.height, call.canvas.width)
+        height, width = call.canvas.height, call.canvas.width
+        key = _key(call.model_digest, digest, _clip_size(family, height, width))
         found = await self._cached(blobs, "first-frame", key)
         if found is None:
-            picture = await self._decoder.image(await blobs.get(digest), call.canvas.width, call.canvas.height)
-            latent = await in_thread(family.encode_still, self._loaded, picture)
-            found = EncodedPicture(latent=await put_latents(blobs, latent[None]))
+            picture = await self._decoder.image(await blobs.get(digest), width, height)
+            latents = await in_thread(_begun_with, family, self._loaded, picture)
+            found = EncodedPicture(latent=await put_latents(blobs, latents))
             await _remember(blobs, "first-frame", key, found)
         return found
+
+    async def _blank(self, family: ClipFamily, blobs: Blobs, canvas: Canvas) -> Array:
+        """The clip of nothing but grey: the same for every segment of its size."""
+        key = _key(self._loaded.session.digest, "", _clip_size(family, canvas.height, canvas.width))
+        found = await self._cached(blobs, "blank", key)
+        if found is None:
+            nothing = np.zeros((0, canvas.height, canvas.width, 3), np.uint8)
+            latents = await in_thread(family.encode_clip, self._loaded, nothing)
+            found = EncodedPicture(latent=await put_latents(blobs, latents))
+            await _remember(blobs, "blank", key, found)
+        return await get_latents(blobs, found.latent)
 
     async def _reference(self, call: InputsCall, digest: str) -> EncodedPicture:
         family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)
         height, width = family.capabilities.reference_size
-        key = _key(call.model_digest, digest, height, width)
+        key = _key(call.model_digest, digest, f"{height}x{width}")
         found = await self._cached(blobs, "reference", key)
         if found is None:
             picture = await self._decoder.image(await blobs.get(digest), width, height)
@@ -99,5 +115,18 @@ async def _remember(blobs: Blobs, kind: str, key: str, picture: EncodedPicture) 
     await blobs.cache_put(kind, key, await blobs.put(picture.model_dump_json().encode()))
 
 
-def _key(model_digest: str, picture: str, height: int, width: int) -> str:
-    return hashlib.sha256(f"{model_digest}\n{picture}\n{height}x{width}".encode()).hexdigest()
+def _begun_with(family: Family, engines: Engines, picture: Frames) -> Array:
+    """The latents by which a video is begun with a picture."""
+    if isinstance(family, ClipFamily):
+        return family.encode_clip(engines, picture[None])
+    return family.encode_still(engines, picture)[None]
+
+
+def _clip_size(family: Family, height: int, width: int) -> str:
+    """Of a picture; of a clip its length too, which the same checkpoint may have been added with another of."""
+    size = f"{height}x{width}"
+    return f"{size}x{family.capabilities.root_latents}" if isinstance(family, ClipFamily) else size
+
+
+def _key(model_digest: str, picture: str, size: str) -> str:
+    return hashlib.sha256(f"{model_digest}\n{picture}\n{size}".encode()).hexdigest()

@@ -1,5 +1,6 @@
 """The Wan models (2.1 and 2.2), from checkpoints in diffusers' form that the operator brings.
 
-`architecture` reads a checkpoint; `family` serves it, with `sampler`, `unipc` and `tokens`. `weights`, `vae` and
-`graphs` make its modules from diffusers' and transformers' own, and need `longtake[build]`.
+`architecture` reads a checkpoint; `family` serves it, with `sampler`, `unipc`, `tokens` and `video`; `vace` those of
+Wan-VACE, with `control`. `weights`, `vae` and `graphs` make the modules from diffusers' and transformers' own, and need
+`longtake[build]`.
 """

@@ -117,12 +117,18 @@ def _understood(found: Checkpoint) -> Architecture:
         raise CheckpointUnfit(
             f"transformer: latents of {out} channels, where the vae has {channels}; take both from one place"
         )
+    stride = 2 ** (len(vae.get("dim_mult", [1, 2, 4, 4])) - 1) * int(vae.get("patch_size") or 1)
+    if task == "vace" and condition != 2 * channels + stride**2:
+        raise CheckpointUnfit(
+            f"transformer: vace_in_channels is {condition}, where latents of {channels} channels, twice, and a mask of "
+            f"{stride}x{stride} pixels make {2 * channels + stride**2}; take both from one place"
+        )
     patch = transformer.get("patch_size", [1, 2, 2])
     return Architecture(
         checkpoint=found,
         task=task,
         latent_channels=channels,
-        latent_stride=2 ** (len(vae.get("dim_mult", [1, 2, 4, 4])) - 1) * int(vae.get("patch_size") or 1),
+        latent_stride=stride,
         frames_per_latent=2 ** sum(map(bool, temporal)),
         patch=(int(patch[0]), int(patch[1]), int(patch[2])),
         text_width=int(transformer.get("text_dim", 4096)),
@@ -153,6 +159,25 @@ def decoder_caches(architecture: Architecture) -> list[tuple[int, int]]:
         if doubles is not None:
             scale *= 2
     return [*found, (widths[-1], scale)]
+
+
+def encoder_caches(architecture: Architecture) -> list[tuple[int, int, int]]:
+    """The same of the encoder, between the frames of one latent and the next: channels, how many times larger than a
+    latent, and frames: a temporal downsampler looks back upon one."""
+    vae = architecture.checkpoint.component("vae").config
+    factors = [int(factor) for factor in vae.get("dim_mult", [1, 2, 4, 4])]
+    base, blocks = int(vae.get("base_dim", 96)), int(vae.get("num_res_blocks", 2))
+    widths = [base, *(base * factor for factor in factors)]
+    scale = 2 ** (len(factors) - 1)
+    found = [(int(vae.get("in_channels", 3)), scale, 2)]
+    for number, halves in enumerate([*vae.get("temperal_downsample", [False, True, True]), None]):
+        entering, width = widths[number], widths[number + 1]
+        found += [(entering, scale, 2), *[(width, scale, 2)] * (2 * blocks - 1)]
+        if halves is not None:
+            scale //= 2
+        if halves:
+            found.append((width, scale, 1))
+    return [*found, *[(widths[-1], scale, 2)] * 5]
 
 
 def _demand(found: Checkpoint, name: str, architecture: str) -> None:

@@ -7,8 +7,12 @@ from typing import Final
 from engines.errors import CheckpointUnfit
 from engines.families.base import Canvas, Capabilities, Range
 from engines.families.buildable import Sizes
-from engines.families.wan.architecture import MAX_LATENTS, Architecture
+from engines.families.wan.architecture import MAX_LATENTS, Architecture, Task
 
+_DESCRIPTIONS: Final[dict[Task, str]] = {
+    "text": "Wan: a video from text, from the checkpoint that this installation was given.",
+    "vace": "Wan-VACE: a video from text and a first frame, from the checkpoint that this installation was given.",
+}
 _SECONDS: Final = 5
 """Of a segment: the length that the models were trained on."""
 _STRIDE_OF_5B: Final = 16
@@ -20,7 +24,7 @@ _MAX_SIDE: Final = 256
 
 
 def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
-    """The capabilities of a text-to-video checkpoint that requests call `name`. Raises `CheckpointUnfit` for sizes that
+    """The capabilities of a checkpoint that requests call `name`. Raises `CheckpointUnfit` for sizes that
     the model cannot make."""
     fps, resolution, trained = _trained(architecture)
     seconds = sizes.seconds or _SECONDS
@@ -38,7 +42,7 @@ def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
     return Capabilities(
         model=name,
         family="wan",
-        description="Wan: a video from text, from the checkpoint that this installation was given.",
+        description=_DESCRIPTIONS[architecture.task],
         canvases=canvases,
         resolutions={resolution: 1},
         image_resolutions={"1k": max(max(canvas.height, canvas.width) for canvas in canvases)},
@@ -55,7 +59,7 @@ def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
         reference_size=(canvases[0].height, canvases[0].width),
         references_max=0,
         max_prompt_chars=4096,
-        first_frame=False,
+        first_frame=architecture.task == "vace",
         extension=False,
         image=False,
         negative_prompt=True,

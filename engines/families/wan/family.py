@@ -1,16 +1,16 @@
 """The family of the Wan models, for one checkpoint: what the stages and the builder use.
 
-`families/registry.py` names it for the pipelines that checkpoints were saved from, `engines/models.py` opens it. For
-now it serves text-to-video. Nothing here needs torch, save `graphs`.
+`families/registry.py` names it for text-to-video checkpoints, `engines/models.py` opens it; `vace.py` builds upon it
+for those that take more. Nothing here needs torch, save `graphs`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engines.checkpoints import diffusers
 from engines.checkpoints.files import Files
@@ -29,7 +29,7 @@ from engines.families.base import (
 from engines.families.buildable import Case, Sizes
 from engines.families.graph import GraphSpec
 from engines.families.wan import architecture as architectures
-from engines.families.wan import capabilities, probes, sampler
+from engines.families.wan import capabilities, probes, sampler, video
 from engines.families.wan.architecture import TEXT_TOKENS
 from engines.families.wan.tokens import FILE, Tokens, clean
 
@@ -57,11 +57,6 @@ class WanFamily:
         Raises `CheckpointUnfit` for a checkpoint that is not served, or not in these sizes.
         """
         self.architecture = architectures.read(files)
-        if self.architecture.task != "text":
-            raise CheckpointUnfit(
-                f"{self.architecture.checkpoint.pipeline} is not served yet; take a text-to-video checkpoint "
-                "(WanPipeline)"
-            )
         if FILE not in self.architecture.checkpoint.files:
             raise CheckpointUnfit(f"{FILE}: not there; save the tokenizer again as a fast one, with transformers")
         self.capabilities = capabilities.of(self.architecture, name, sizes)
@@ -107,8 +102,17 @@ class WanFamily:
 
     def start(self, conditions: Conditions, *, seed: int, segment: int, steps: int) -> Denoising:
         """Noise for a segment. Raises `ValueError` for conditions that this checkpoint does not take."""
-        latents = self.capabilities.root_latents
-        return sampler.start(self.architecture, conditions, latents=latents, seed=seed, segment=segment, steps=steps)
+        if conditions.references or conditions.first is not None or not conditions.is_root:
+            raise ValueError("references, first, anchor, short: this checkpoint makes a video from text alone")
+        return sampler.start(
+            self.architecture,
+            conditions,
+            latents=self.capabilities.root_latents,
+            seed=seed,
+            segment=segment,
+            steps=steps,
+            packed={},
+        )
 
     def step(self, engines: Engines, states: Sequence[Denoising]) -> None:
         """One step of UniPC of each, in place."""
@@ -121,13 +125,7 @@ class WanFamily:
     def decode(self, engines: Engines, latents: Array, *, lead: Array | None) -> Iterator[Frames]:
         """Frame groups, uint8 [1 or 4, H, W, 3], in order; the first latent that is decoded gives one frame."""
         shown = 0 if lead is None else len(lead)
-        caches: dict[str, NDArray[np.generic]] = {}
-        for number, latent in enumerate(latents if lead is None else np.concatenate([lead, latents])):
-            component = "vae_decoder_step" if number else "vae_decoder_first"
-            found = engines.infer(component, {"latent": np.ascontiguousarray(latent[None]), **caches})
-            caches = {f"{name}_in": value for name, value in found.items() if name != "frames"}
-            if number >= shown:
-                yield _pixels(found["frames"])
+        return islice(video.decode(engines, latents if lead is None else np.concatenate([lead, latents])), shown, None)
 
     def graphs(self, weights: Files) -> Mapping[str, GraphSpec]:
         """The graphs of this checkpoint. Needs torch, diffusers and transformers."""
@@ -139,9 +137,3 @@ class WanFamily:
     def cases(self) -> Iterator[Case]:
         """See `probes.py`."""
         return probes.cases(self.architecture)
-
-
-def _pixels(frames: NDArray[np.generic]) -> Frames:
-    """The decoder's [1, F, 3, H, W] in -1..1 as uint8 [F, H, W, 3]."""
-    values = np.moveaxis(np.asarray(frames, np.float32)[0], 1, -1)
-    return np.ascontiguousarray(np.rint((values * 0.5 + 0.5).clip(0, 1) * 255).astype(np.uint8))

@@ -5,19 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
 
 from engines.families.base import Array
 from engines.families.buildable import PROBE_SEED, Case
-from engines.families.wan.architecture import TEXT_TOKENS, Architecture, decoder_caches
+from engines.families.wan.architecture import TEXT_TOKENS, Architecture, decoder_caches, encoder_caches
 
 SIZES: Final = ((1, 1, 4, 4), (2, 3, 4, 6))
 """Batch, latents, height and width in latents."""
 _TOKENS: Final = 20
 """Of a prompt."""
+Draw = Callable[..., Array]
+"""Random values of a shape."""
 
 
 def cases(architecture: Architecture) -> Iterator[Case]:
@@ -39,6 +41,8 @@ def cases(architecture: Architecture) -> Iterator[Case]:
             "time": np.linspace(900, 100, batch, dtype=np.float32).round(),
             "text": draw(batch, TEXT_TOKENS, architecture.text_width),
         }
+        if architecture.condition_channels:
+            inputs["condition"] = draw(batch, architecture.condition_channels, frames, height, width)
         yield Case("dit", name, inputs)
         latent = {"latent": draw(batch, channels, height, width)}
         yield Case("vae_decoder_first", name, latent)
@@ -47,3 +51,18 @@ def cases(architecture: Architecture) -> Iterator[Case]:
             for number, (kept, scale) in enumerate(decoder_caches(architecture))
         }
         yield Case("vae_decoder_step", name, {**latent, **caches})
+        if architecture.task != "text":
+            yield from _encoder(architecture, name, draw, (batch, height, width))
+
+
+def _encoder(architecture: Architecture, name: str, draw: Draw, size: tuple[int, int, int]) -> Iterator[Case]:
+    batch, height, width = size
+    stride = architecture.latent_stride
+    pixels = (3, stride * height, stride * width)
+    yield Case("vae_encoder_first", name, {"frames": draw(batch, 1, *pixels)})
+    caches = {
+        f"cache_{number}_in": draw(batch, kept, frames, scale * height, scale * width)
+        for number, (kept, scale, frames) in enumerate(encoder_caches(architecture))
+    }
+    frames = {"frames": draw(batch, architecture.frames_per_latent, *pixels)}
+    yield Case("vae_encoder_step", name, {**frames, **caches})

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engines.families.base import Array, Conditions, Denoising, Engines
 from engines.families.wan import unipc
@@ -19,11 +20,17 @@ GUIDANCE: Final = np.float32(5.0)
 
 
 def start(
-    architecture: Architecture, conditions: Conditions, *, latents: int, seed: int, segment: int, steps: int
+    architecture: Architecture,
+    conditions: Conditions,
+    *,
+    latents: int,
+    seed: int,
+    segment: int,
+    steps: int,
+    packed: Mapping[str, NDArray[np.generic]],
 ) -> Denoising:
-    """Noise for a segment of so many latents. Raises `ValueError` for conditions that this checkpoint does not take."""
-    if conditions.references or conditions.first is not None or not conditions.is_root:
-        raise ValueError("references, first, anchor, short: this checkpoint makes a video from text alone")
+    """Noise for a segment of so many latents, beside its text and `packed`, which is the family's own. Raises
+    `ValueError` for a text without a negative one."""
     if len(conditions.text) != 2 * TEXT_TOKENS:
         raise ValueError(f"text: {len(conditions.text)} tokens; prompt and negative prompt have {TEXT_TOKENS} each")
     canvas, stride = conditions.canvas, architecture.latent_stride
@@ -31,11 +38,16 @@ def start(
     key = np.array([seed & (2**64 - 1), segment], np.uint64)  # a plain list of large numbers would be rounded
     noise = np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, dtype=np.float32)
     text = conditions.text.reshape(2, TEXT_TOKENS, -1)
-    return Denoising(noise, 0, unipc.levels(steps, architecture.flow_shift), {"text": text})
+    return Denoising(noise, 0, unipc.levels(steps, architecture.flow_shift), {"text": text, **packed})
 
 
-def step(architecture: Architecture, engines: Engines, states: Sequence[Denoising]) -> None:
-    """One step of each, in place. Raises `ValueError` for states that do not belong together or are done."""
+def step(
+    architecture: Architecture, engines: Engines, states: Sequence[Denoising], *, condition: Array | None = None
+) -> None:
+    """One step of each, in place. `condition` [states, channels, T, h, w] is what the denoiser takes beside latents.
+
+    Raises `ValueError` for states that do not belong together or are done.
+    """
     if any(state.done for state in states) or len({state.latents.shape for state in states}) != 1:
         raise ValueError("step: states of one batch_key, none of them done")
     remembered = [_memory(state) for state in states]
@@ -46,6 +58,8 @@ def step(architecture: Architecture, engines: Engines, states: Sequence[Denoisin
         "time": np.array([*times, *times], np.float32),
         "text": np.stack([state.packed["text"][half] for half in (0, 1) for state in states]),
     }
+    if condition is not None:
+        inputs["condition"] = np.concatenate([condition, condition])
     velocity = np.asarray(engines.infer("dit", inputs)["velocity"], np.float32)
     led, unled = np.moveaxis(velocity, 2, 1).reshape(2, len(states), *states[0].latents.shape)
     for state, past, towards, away in zip(states, remembered, led, unled, strict=True):

@@ -62,7 +62,9 @@ async def test_what_decides_the_latents_has_the_fingerprint_that_stored_checkpoi
 
     extending = chain.condition_call(job, InputsResult(references=(NEXT,)), chain.grown(None, ROOT, FAMILY))
 
-    assert chain.fingerprint(job, extending, further) == "65219b81a54ba362833bd169dda57874f1a80c7f364a5722677d8bfa8e1fd41c"
+    assert (
+        chain.fingerprint(job, extending, further) == "65219b81a54ba362833bd169dda57874f1a80c7f364a5722677d8bfa8e1fd41c"
+    )
 
 
 @pytest.mark.anyio

@@ -119,6 +119,14 @@ def test_the_decoders_caches_are_told_without_its_modules(graphs: Make, make_che
     assert [tuple(cache.shape) for cache in caches] == wanted
 
 
+def test_the_encoders_caches_are_told_without_its_modules(graphs: Make, make_checkpoint: Make) -> None:
+    found = architecture.read(Folder(make_checkpoint("vace")))
+    caches = graphs("vace")["vae_encoder_step"].example_inputs[1:]
+    told = architecture.encoder_caches(found)
+    wanted = [(2, channels, frames, 4 * scale, 6 * scale) for channels, scale, frames in told]
+    assert [tuple(cache.shape) for cache in caches] == wanted
+
+
 def test_a_vae_of_wan_2_2_is_decoded_and_encoded_alike(torch: Any) -> None:
     from diffusers import AutoencoderKLWan
 

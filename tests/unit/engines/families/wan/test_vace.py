@@ -1,0 +1,181 @@
+"""A VACE checkpoint through the family is the pipeline that it was saved from: the same pictures, the same latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engines import models
+from engines.building import probes
+from engines.checkpoints.files import Folder
+from engines.families.base import Array, Canvas, ClipFamily, Conditions, Denoising, Frames
+from engines.families.buildable import Sizes
+from engines.families.wan.vace import WanVaceFamily
+from engines.session import Session
+from tests.unit.engines.families.wan.modules import session_of
+
+CANVASES = (Canvas("1:1", 32, 32), Canvas("3:2", 32, 48))
+LATENTS, FRAMES = 9, 33
+"""Of two seconds."""
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def family(make_checkpoint: Callable[[str], Path]) -> WanVaceFamily:
+    """The tiny checkpoint's, on canvases of its size."""
+    found = models.opened(Folder(make_checkpoint("vace")), name="vace-tiny", sizes=Sizes(CANVASES, seconds=2)).family
+    assert isinstance(found, WanVaceFamily)
+    assert isinstance(found, ClipFamily)
+    return found
+
+
+@pytest.fixture(scope="module")
+def session(family: WanVaceFamily) -> Iterator[Session]:
+    """Its modules as engines."""
+    with session_of(family) as session:
+        yield session
+
+
+def noise(canvas: Canvas, count: int, seed: int = 0) -> Frames:
+    """Pictures."""
+    return np.random.default_rng(seed).integers(0, 256, (count, canvas.height, canvas.width, 3)).astype(np.uint8)
+
+
+def begin(
+    family: WanVaceFamily, session: Session, canvas: Canvas, *, first: Frames | None = None, seed: int = 3
+) -> Denoising:
+    conditions = Conditions(
+        canvas,
+        family.encode_text(session, "a red cat runs", "blurred"),
+        first=None if first is None else family.encode_clip(session, first[None]),
+        blank=family.encode_clip(session, noise(canvas, 0)),
+    )
+    return family.start(conditions, seed=seed, segment=0, steps=STEPS)
+
+
+def made(family: WanVaceFamily, session: Session, state: Denoising) -> Array:
+    while not state.done:
+        family.step(session, [state])
+    return state.latents
+
+
+@pytest.mark.parametrize("canvas", CANVASES, ids=lambda canvas: canvas.aspect_ratio)
+@pytest.mark.parametrize("opened", [False, True], ids=["text", "first frame"])
+def test_a_video_is_the_one_of_the_pipeline(
+    torch: Any,
+    family: WanVaceFamily,
+    session: Session,
+    make_pipeline: Callable[[str], Any],
+    canvas: Canvas,
+    opened: bool,
+) -> None:
+    first = noise(canvas, 1)[0] if opened else None
+    state = begin(family, session, canvas, first=first)
+    pipeline, asked = make_pipeline("vace"), _asked(torch, canvas, state, noise(canvas, 1)[:opened])
+    pipeline.set_progress_bar_config(disable=True)
+    wanted = pipeline(**asked, output_type="latent").frames[0].numpy()
+    found = made(family, session, state)
+    assert np.abs(np.moveaxis(found, 1, 0) - wanted).max() < 1e-5 * np.abs(wanted).max()
+    frames = np.concatenate(list(family.decode(session, found, lead=None)))
+    shown = pipeline(**asked, output_type="np").frames[0]
+    assert frames.shape == shown.shape == (FRAMES, canvas.height, canvas.width, 3)
+    assert np.abs(frames - shown * 255).max() < 1
+
+
+def _asked(torch: Any, canvas: Canvas, state: Denoising, known: Frames) -> dict[str, Any]:
+    """The same of the pipeline: video and mask in 0..1, where 0.5 is the grey that it means by unknown."""
+    video = np.full((1, FRAMES, canvas.height, canvas.width, 3), 0.5, np.float32)
+    mask = np.ones_like(video)
+    video[0, : len(known)], mask[0, : len(known)] = known.astype(np.float32) / 255, 0
+    return {
+        "prompt": "a red cat runs",
+        "negative_prompt": "blurred",
+        "height": canvas.height,
+        "width": canvas.width,
+        "num_frames": FRAMES,
+        "num_inference_steps": STEPS,
+        "guidance_scale": 5.0,
+        "latents": torch.from_numpy(np.moveaxis(state.latents, 1, 0)[None].copy()),
+        **({"video": video, "mask": mask} if len(known) else {}),
+    }
+
+
+def test_a_first_frame_makes_another_video(family: WanVaceFamily, session: Session) -> None:
+    picture, other = noise(CANVASES[0], 2)
+    found = [
+        made(family, session, begin(family, session, CANVASES[0], first=first)) for first in (None, picture, other)
+    ]
+    for one, another in ((0, 1), (1, 2)):
+        assert np.abs(found[one] - found[another]).max() > 1e-3
+
+
+def test_states_with_and_without_a_first_frame_go_together(family: WanVaceFamily, session: Session) -> None:
+    firsts = (None, noise(CANVASES[1], 1)[0])
+    together = [begin(family, session, CANVASES[1], first=first) for first in firsts]
+    assert len({family.batch_key(state) for state in together}) == 1
+    while not together[0].done:
+        family.step(session, together)
+    for first, found in zip(firsts, together, strict=True):
+        wanted = made(family, session, begin(family, session, CANVASES[1], first=first))
+        np.testing.assert_allclose(found.latents, wanted, rtol=0, atol=1e-4)
+
+
+def test_a_state_goes_on_from_latents_step_and_memory_to_the_same_bytes(
+    family: WanVaceFamily, session: Session
+) -> None:
+    first = noise(CANVASES[0], 1)[0]
+    whole = begin(family, session, CANVASES[0], first=first)
+    for _ in range(STEPS // 2):
+        family.step(session, [whole])
+    again = begin(family, session, CANVASES[0], first=first)
+    again.latents, again.step, again.memory = whole.latents, whole.step, whole.memory
+    np.testing.assert_array_equal(made(family, session, again), made(family, session, whole))
+
+
+def test_a_video_is_encoded_as_by_the_pipelines_vae(
+    torch: Any, family: WanVaceFamily, session: Session, make_pipeline: Callable[[str], Any]
+) -> None:
+    frames = noise(CANVASES[1], 9)
+    vae = make_pipeline("vace").vae
+    given = torch.from_numpy(np.moveaxis(frames.astype(np.float32) / 127.5 - 1, -1, 0)[None].copy())
+    with torch.no_grad():
+        raw = vae.encode(given).latent_dist.mode()[0].numpy()
+    shape = (-1, 1, 1, 1)
+    wanted = (raw - np.reshape(vae.config.latents_mean, shape)) / np.reshape(vae.config.latents_std, shape)
+    found = family.encode_video(session, frames)
+    np.testing.assert_allclose(np.moveaxis(found, 1, 0), wanted, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(family.encode_still(session, frames[0]), found[0])
+
+
+def test_what_does_not_fit_a_clip_is_refused(family: WanVaceFamily, session: Session) -> None:
+    canvas = CANVASES[0]
+    text = np.zeros((1024, 24), np.float32)
+    clip, short = np.zeros((LATENTS, 4, 4, 4), np.float32), np.zeros((1, 4, 4, 4), np.float32)
+    for refused in (
+        lambda: family.encode_clip(session, noise(canvas, FRAMES + 1)),
+        lambda: family.encode_video(session, noise(canvas, 4)),
+        lambda: family.encode_video(session, noise(canvas, 0)),
+        lambda: family.start(Conditions(canvas, text), seed=1, segment=0, steps=2),
+        lambda: family.start(Conditions(canvas, text, first=clip), seed=1, segment=0, steps=2),
+        lambda: family.start(Conditions(canvas, text, first=short, blank=clip), seed=1, segment=0, steps=2),
+        lambda: family.start(Conditions(canvas, text, anchor=short, blank=clip), seed=1, segment=1, steps=2),
+    ):
+        with pytest.raises(ValueError, match=":"):
+            refused()
+
+
+def test_random_inputs_fit_every_component_and_whole_runs_take_all_of_them(
+    family: WanVaceFamily, session: Session
+) -> None:
+    cases = list(family.cases())
+    assert {case.component for case in cases} == set(family.components)
+    for case in cases:
+        assert all(np.isfinite(value).all() for value in session.infer(case.component, case.inputs).values())
+    before = session.usage
+    found = probes.end_to_end(family, session, family.probe_canvases[0])
+    assert {name: len(values) for name, values in found.items()} == {"root": LATENTS, "frames": FRAMES}
+    assert all(used.calls > before[component].calls for component, used in session.usage.items())

@@ -1,0 +1,145 @@
+"""A family that is shown whole clips gets them: each encoded once and cached, made again where the store lost it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines import models
+from engines.checkpoints.files import Folder
+from engines.families.base import Canvas
+from engines.families.buildable import Sizes
+from engines.families.wan.vace import WanVaceFamily
+from engines.session import Session
+from serving.media.sandbox import Decoder
+from serving.media.still import png
+from serving.metrics import Unrecorded
+from serving.segments.manifest import ManifestCanvas
+from serving.stages.condition import Conditioner
+from serving.stages.contracts import ConditionCall, InputsCall
+from serving.stages.loaded import Loaded
+from serving.store.open import open_store
+from tests.unit.serving.stages import small
+
+pytestmark = pytest.mark.anyio
+MODEL, TENANT = "vace-tiny", "studio"
+CANVASES = (Canvas("1:1", 32, 32), Canvas("3:2", 32, 48))
+LATENTS = 5
+TEXT = np.zeros((1024, 24), np.float32)
+
+
+@pytest.fixture(scope="module")
+def vace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """The modules of a tiny VACE as its engines."""
+    for package in ("torch", "diffusers", "transformers", "tokenizers"):
+        pytest.importorskip(package, reason="a Wan is built with longtake[build]")
+    from tests.unit.engines.families.wan.checkpoints import save
+    from tests.unit.engines.families.wan.modules import session_of
+
+    folder = tmp_path_factory.mktemp("vace")
+    save("vace", folder)
+    family = models.opened(Folder(folder), name=MODEL, sizes=Sizes(CANVASES, seconds=1)).family
+    assert isinstance(family, WanVaceFamily)
+    with session_of(family) as session:
+        yield session
+
+
+@pytest.fixture
+async def clips(tmp_path: Path, vace: Session, anyio_backend: str) -> AsyncIterator[Loaded]:
+    """Its stages' ground."""
+    store = await open_store(str(tmp_path / "store"), probe=False)
+    yield Loaded(vace, store, Unrecorded())
+    await store.close()
+
+
+def call(canvas: Canvas = CANVASES[0], tenant: str = TENANT) -> ConditionCall:
+    return ConditionCall(tenant, MODEL, ManifestCanvas(**vars(canvas)))
+
+
+def encoded(loaded: Loaded) -> int:
+    """How many clips and pictures were begun to be encoded."""
+    return small.calls(loaded, "vae_encoder_first")
+
+
+async def test_the_clip_of_nothing_is_encoded_once_for_each_canvas_and_tenant(clips: Loaded) -> None:
+    conditioner, before = Conditioner(clips, Decoder()), encoded(clips)
+
+    first, again = await conditioner.condition(call(), TEXT), await conditioner.condition(call(), TEXT)
+
+    assert encoded(clips) == before + 1
+    assert first.blank is not None
+    assert again.blank is not None
+    assert first.blank.shape == (LATENTS, 4, 4, 4)
+    np.testing.assert_array_equal(first.blank, again.blank)
+
+    await conditioner.condition(call(CANVASES[1]), TEXT)
+    await conditioner.condition(call(tenant="other"), TEXT)
+
+    assert encoded(clips) == before + 3
+
+
+async def test_a_first_frame_is_a_clip_that_begins_with_it(clips: Loaded, vace: Session) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    inputs = InputsCall(TENANT, MODEL, "d" * 64, call().canvas, first_frame=await _kept(clips, picture))
+    conditioner, before = Conditioner(clips, Decoder()), encoded(clips)
+
+    read, again = await conditioner.read_inputs(inputs), await conditioner.read_inputs(inputs)
+
+    assert read == again
+    assert encoded(clips) == before + 1
+    found = await conditioner.condition(replace(call(), first_frame=read.first_frame), TEXT)
+    family = clips.family(MODEL)
+    assert isinstance(family, WanVaceFamily)
+    assert found.first is not None
+    np.testing.assert_array_equal(found.first, family.encode_clip(vace, picture[None]))
+
+
+async def test_a_clip_that_the_store_lost_is_encoded_again(clips: Loaded) -> None:
+    conditioner = Conditioner(clips, Decoder())
+    wanted = (await conditioner.condition(call(), TEXT)).blank
+    async for entry in clips.store.list(f"t/{TENANT}/blobs/"):
+        await clips.store.delete(entry.key)
+
+    found = (await conditioner.condition(call(), TEXT)).blank
+
+    assert found is not None
+    assert wanted is not None
+    np.testing.assert_array_equal(found, wanted)
+
+
+async def test_the_same_checkpoint_in_another_length_takes_no_clip_of_this_one(clips: Loaded, vace: Session) -> None:
+    """Engines, and so their digest, are the same for every length."""
+    family = clips.family(MODEL)
+    assert isinstance(family, WanVaceFamily)
+    longer = models.opened(family.weights, name=MODEL, sizes=Sizes(CANVASES, seconds=2)).family
+    picture = await _kept(clips, np.zeros((32, 32, 3), np.uint8))
+    inputs = InputsCall(TENANT, MODEL, "d" * 64, call().canvas, first_frame=picture)
+    await Conditioner(clips, Decoder()).read_inputs(inputs)
+    await Conditioner(clips, Decoder()).condition(call(), TEXT)
+
+    same_engines = copy(vace)
+    same_engines.family = longer
+    conditioner = Conditioner(replace(clips, session=same_engines), Decoder())
+    read = await conditioner.read_inputs(inputs)
+    found = await conditioner.condition(replace(call(), first_frame=read.first_frame), TEXT)
+    assert found.first is not None
+    assert found.blank is not None
+    assert len(found.first) == len(found.blank) == 9
+
+
+async def test_a_family_of_stills_is_given_no_clip_and_none_is_looked_for(loaded: Loaded) -> None:
+    conditioner = Conditioner(loaded, Decoder())
+
+    found = await conditioner.condition(ConditionCall(small.TENANT, small.MODEL, small.CANVAS), TEXT)
+
+    assert found.blank is None
+    assert [entry.key async for entry in loaded.store.list(f"t/{small.TENANT}/cache/")] == []
+
+
+async def _kept(loaded: Loaded, picture: np.ndarray) -> str:
+    return await loaded.blobs(TENANT).put(png(picture))
