@@ -29,7 +29,7 @@ def end_to_end(family: BuildableFamily, engines: Engines, canvas: Canvas) -> dic
     where the family takes none.
     """
     can = family.capabilities
-    references = (_reference(family, engines),) if can.references_max else ()
+    references = (_reference(family, engines, canvas),) if can.references_max else ()
     clips = _clips(family, engines, canvas) if isinstance(family, ClipFamily) else {}
     prompt = family.read_prompt(family.probe_prompt, subject="named", seed=PROBE_SEED).effective_prompt
     text = family.encode_text(engines, prompt)
@@ -42,8 +42,8 @@ def end_to_end(family: BuildableFamily, engines: Engines, canvas: Canvas) -> dic
     return {"root": root, "extension": further, "frames": _frames(family, engines, further, lead=lead)}
 
 
-def _reference(family: BuildableFamily, engines: Engines) -> Array:
-    picture = _picture(*family.capabilities.reference_size)
+def _reference(family: BuildableFamily, engines: Engines, canvas: Canvas) -> Array:
+    picture = _picture(*(family.capabilities.reference_size or (canvas.height, canvas.width)))
     return family.encode_still(engines, family.read_reference(picture).picture)
 
 
@@ -69,7 +69,7 @@ def _denoise(family: BuildableFamily, engines: Engines, conditions: Conditions, 
     state = family.start(conditions, seed=PROBE_SEED, segment=segment, steps=RUN_STEPS)
     while not state.done:
         family.step(engines, [state])
-    return state.latents
+    return state.latents[state.beside :]
 
 
 def kept(outputs: Mapping[str, NDArray[np.generic]]) -> dict[str, tuple[float, ...]]:

@@ -75,14 +75,16 @@ class Capabilities:
     seconds: Range
     extension_seconds: Range
     steps: Range
-    reference_size: tuple[int, int]
-    """Height and width of a reference picture as the model sees it."""
+    reference_size: tuple[int, int] | None
+    """Height and width of a reference picture as the model sees it; None: those of the video."""
     references_max: int
     max_prompt_chars: int
     text: bool = True
     first_frame: bool = True
     extension: bool = True
     image: bool = True
+    reference_whole: bool = False
+    """Whether all of a reference picture is seen, over white, where its shape is another one; else it is cropped."""
     negative_prompt: bool = False
     """Whether it is led away from a second prompt, too."""
     aliases: tuple[str, ...] = ()
@@ -153,7 +155,7 @@ class Denoising:
     """A segment on its way from noise to latents: the sampler's whole state."""
 
     latents: Array
-    """[T, C, h, w], the noised target."""
+    """[T, C, h, w], the noised target; more of them where `beside` says so."""
     step: int
     """Steps done."""
     times: Array
@@ -163,6 +165,8 @@ class Denoising:
     memory: Mapping[str, Array] = field(default_factory=dict)
     """What the sampler remembers of the steps before, by names of its own; a step replaces it and changes none of it.
     A checkpoint keeps it. Empty for a sampler that needs the latents alone."""
+    beside: int = 0
+    """Latents at the front that are denoised along and are none of the video: they are dropped when it is done."""
 
     @property
     def steps(self) -> int:

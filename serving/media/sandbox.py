@@ -54,11 +54,12 @@ class Decoder:
         """Make sure that a picture decodes. Raises `InvalidArgument`."""
         await self.image(data, 8, 8, field=field)
 
-    async def image(self, data: bytes, width: int, height: int, *, field: str = "image") -> Frames:
-        """A picture, centre-cropped and scaled: uint8 [height, width, 3]. Raises `InvalidArgument`."""
+    async def image(self, data: bytes, width: int, height: int, *, whole: bool = False, field: str = "image") -> Frames:
+        """A picture, centre-cropped and scaled, or `whole` over white: uint8 [height, width, 3]. Raises
+        `InvalidArgument`."""
         if len(data) > MAX_PICTURE_BYTES:
             raise InvalidArgument(field, f"the picture has {len(data)} bytes; at most {MAX_PICTURE_BYTES} are taken")
-        call = _call("picture", _PICTURE_SECONDS, width=width, height=height)
+        call = _call("picture", _PICTURE_SECONDS, width=width, height=height, whole=whole)
         size = width * height * 3
         async with self._child(call, PIPE) as child, _Patience(_PICTURE_SECONDS, field).wait():
             answer, _ = await asyncio.gather(_head_and(child, size, field), _feed(child, data))

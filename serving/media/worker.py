@@ -38,15 +38,17 @@ class RefusedError(Exception):
     """The input is not what it must be; the message is for its owner."""
 
 
-def picture(data: bytes, width: int, height: int) -> bytes:
-    """A picture, upright, over black, centre-cropped and scaled by area: RGB bytes."""
+def picture(data: bytes, width: int, height: int, *, whole: bool = False) -> bytes:
+    """A picture, upright, scaled by area: centre-cropped, over black, or `whole`, over white: RGB bytes."""
     image = _open_picture(data)
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip to white
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white" if whole else "black"), rgba)
+    if whole:
+        return _within(image.convert("RGB"), width, height).tobytes()
     cropped = _centre_crop(image.convert("RGB"), width, height)
     return cropped.resize((width, height), Image.Resampling.BOX).tobytes()
 
@@ -69,6 +71,15 @@ def _open_picture(data: bytes) -> Image.Image:
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise RefusedError("it is damaged and cannot be decoded") from error
     return image
+
+
+def _within(image: Image.Image, width: int, height: int) -> Image.Image:
+    """All of it, as large as fits, in the middle of white."""
+    scale = min(width / image.width, height / image.height)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    found = Image.new("RGB", (width, height), "white")
+    found.paste(image.resize(size, Image.Resampling.BOX), ((width - size[0]) // 2, (height - size[1]) // 2))
+    return found
 
 
 def _centre_crop(image: Image.Image, width: int, height: int) -> Image.Image:
@@ -170,7 +181,10 @@ def main() -> int:
     out = sys.stdout.buffer
     try:
         if call["do"] == "picture":
-            out.write(b"{}\n" + picture(sys.stdin.buffer.read(), call["width"], call["height"]))
+            out.write(
+                b"{}\n"
+                + picture(sys.stdin.buffer.read(), call["width"], call["height"], whole=call.get("whole", False))
+            )
             return 0
         with os.fdopen(0, "rb", closefd=False) as file:
             if call["do"] == "facts":

@@ -80,11 +80,12 @@ class Conditioner:
 
     async def _reference(self, call: InputsCall, digest: str) -> EncodedPicture:
         family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)
-        height, width = family.capabilities.reference_size
+        can, canvas = family.capabilities, call.canvas
+        height, width = can.reference_size or (canvas.height, canvas.width)
         key = _key(call.model_digest, digest, f"{height}x{width}")
         found = await self._cached(blobs, "reference", key)
         if found is None:
-            picture = await self._decoder.image(await blobs.get(digest), width, height)
+            picture = await self._decoder.image(await blobs.get(digest), width, height, whole=can.reference_whole)
             reading = await in_thread(family.read_reference, picture)
             latent = await in_thread(family.encode_still, self._loaded, reading.picture)
             found = EncodedPicture(

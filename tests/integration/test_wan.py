@@ -1,6 +1,7 @@
 """A checkpoint that an operator brings, through all of Longtake: added by the command line, served to any client.
 
-The checkpoint is tiny and random, and goes the way of a real one: shards, tokenizer, export, parity, signature, Ray.
+The checkpoint is tiny and random, and goes the way of a real one: shards, tokenizer, export, parity, signature, Ray. It
+is of VACE, which does all that a text-to-video checkpoint does, and whose engines take minutes to be made: one will do.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from serving.gen.longtake.v1.videos_pb2 import Media
 from serving.jobs.history import EventKind
 from serving.jobs.repository import Jobs
 from serving.local.embedded import Embedded
 from serving.settings import Engines, Grpc, Http, Settings
 from serving.store.open import open_store
 from tests.contract.xai_door import run_client
-from tests.integration.house import House, Video, fetch, frames_of
+from tests.integration.house import House, Video, fetch, frames_of, red_square, scene
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600)]  # an export takes a minute, and many on a busy machine
 NAME = "wan-tiny"
@@ -35,7 +38,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     from tests.unit.engines.families.wan.checkpoints import save
 
     folder = tmp_path_factory.mktemp("wan")
-    save("text", folder / "checkpoint")
+    save("vace", folder / "checkpoint")
     keys = {"signing_key": folder / "keys" / "key.pem", "trusted_keys": folder / "keys" / "trusted"}
     sizes = ("--canvas", "16:9=256x144", "--canvas", "1:1=32x32", "--seconds", "1")
     environment = {
@@ -78,6 +81,30 @@ def test_the_public_client_gets_a_video_of_the_checkpoint(house: House, tmp_path
     assert frames_of(Path(seen["path"]).read_bytes(), tmp_path).shape == (17, 144, 256, 3)
 
 
+def test_the_public_client_gets_videos_from_a_first_frame_and_from_references(house: House, tmp_path: Path) -> None:
+    host = f"localhost:{house.address.rpartition(':')[2]}"
+    seen = run_client(tmp_path, "videos.py", "pictures", LONGTAKE_HOST=host)
+
+    films = [fetch(video["url"]) for video in seen["videos"]]
+    assert [frames_of(film, tmp_path).shape for film in films] == [(17, 144, 256, 3)] * 4
+
+
+def test_what_is_shown_to_it_changes_what_it_makes(house: House) -> None:
+    picture = Media(file_id=house.upload(scene(red_square), "start.png"))
+    shown: tuple[dict[str, Any], ...] = (
+        {},
+        {"first_frame": picture},
+        {"references": [picture]},
+        {"references": [picture] * 3},
+    )
+    films = [_media(house.made(house.create("a cat", seed=3, steps=4, **fields))) for fields in shown]
+    again = house.made(house.create("a cat", seed=3, steps=4, **shown[3]))
+
+    assert len(set(films)) == 4
+    assert _media(again) == films[3]
+    assert list(again.effective_references) == ["a picture, seen as 256x144 pixels"] * 3
+
+
 def test_a_denoiser_that_is_killed_is_followed_to_the_same_bytes(house: House) -> None:
     """The sampler looks back upon its last steps: checkpoints keep what it remembers."""
     whole = house.made(house.create("dog sits", seed=7, steps=100))
@@ -109,6 +136,7 @@ def test_what_the_checkpoint_cannot_do_is_refused_by_name(house: House) -> None:
         ({"extends": {"video_id": video.id}}, "extends"),
         ({"model": "sprite-1"}, "sprite-1"),
         ({"resolution": "1080p"}, "resolution"),
+        ({"references": [Media(file_id="file_a")] * 4}, "references"),
     ):
         with pytest.raises(Exception, match=named):
             house.create("a cat", **fields)

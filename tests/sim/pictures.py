@@ -31,7 +31,7 @@ class SimDecoder(Decoder):
     async def check_image(self, data: bytes, *, field: str) -> None:
         """Every picture is one."""
 
-    async def image(self, data: bytes, width: int, height: int, *, field: str = "image") -> Frames:
+    async def image(self, data: bytes, width: int, height: int, *, whole: bool = False, field: str = "image") -> Frames:
         if data == DEADLY:
             self._die()
             await asyncio.Event().wait()  # nothing of a dead process runs

@@ -11,8 +11,11 @@ from engines.families.wan.architecture import MAX_LATENTS, Architecture, Task
 
 _DESCRIPTIONS: Final[dict[Task, str]] = {
     "text": "Wan: a video from text, from the checkpoint that this installation was given.",
-    "vace": "Wan-VACE: a video from text and a first frame, from the checkpoint that this installation was given.",
+    "vace": "Wan-VACE: a video from text, a first frame and references, from the checkpoint that this installation was "
+    "given.",
 }
+_REFERENCES: Final[dict[Task, int]] = {"text": 0, "vace": 3}
+"""Pictures, at most: each is denoised along, and takes as long as a latent of the video."""
 _SECONDS: Final = 5
 """Of a segment: the length that the models were trained on."""
 _STRIDE_OF_5B: Final = 16
@@ -28,7 +31,7 @@ def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
     the model cannot make."""
     fps, resolution, trained = _trained(architecture)
     seconds = sizes.seconds or _SECONDS
-    longest = (MAX_LATENTS - 1) * architecture.frames_per_latent // fps
+    longest = (MAX_LATENTS - 1 - _REFERENCES[architecture.task]) * architecture.frames_per_latent // fps
     if not 1 <= seconds <= longest:
         raise CheckpointUnfit(f"seconds: {seconds}; a segment of this model has 1 to {longest}")
     canvases = sizes.canvases or trained
@@ -56,12 +59,13 @@ def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
         seconds=Range(seconds, seconds, seconds),
         extension_seconds=Range(seconds, seconds, seconds),
         steps=Range(1, 100, 50),
-        reference_size=(canvases[0].height, canvases[0].width),
-        references_max=0,
+        reference_size=None,
+        references_max=_REFERENCES[architecture.task],
         max_prompt_chars=4096,
         first_frame=architecture.task == "vace",
         extension=False,
         image=False,
+        reference_whole=True,
         negative_prompt=True,
     )
 

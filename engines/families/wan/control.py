@@ -1,7 +1,8 @@
 """What VACE shows its denoiser beside the noised latents, as it was trained. Pure; `vace.py` calls it.
 
 For each latent: the clip with its unknown frames grey | the clip with its known frames grey, and so nothing but grey
-here, for no part of a frame alone is known | for each of the latent's pixels, whether it is to be made.
+here, for no part of a frame alone is known | for each of the latent's pixels, whether it is to be made. In front of the
+clip lie the references, each a latent that is known: picture | zeros, which is not grey | zeros.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ def unknown(known: int, *, latents: int, frames: int) -> Array:
 
 
 def assembled(packed: Mapping[str, NDArray[np.generic]], channels: int) -> Array:
-    """Of `clip` and `blank`, [T, C, h, w], and `unknown`, [T]: what the denoiser takes, [channels, T, h, w]."""
-    clip, blank = packed["clip"], packed["blank"]
-    count, width, rows, columns = clip.shape
-    control = np.empty((channels, count, rows, columns), np.float32)
-    control[:width] = np.moveaxis(clip, 1, 0)
-    control[width : 2 * width] = np.moveaxis(blank, 1, 0)
-    control[2 * width :] = packed["unknown"][:, None, None]
+    """Of `references`, [R, C, h, w], `clip` and `blank`, [T, C, h, w], and `unknown`, [T]: what the denoiser takes,
+    [channels, R + T, h, w]."""
+    references, clip, blank = packed["references"], packed["clip"], packed["blank"]
+    beside, (count, width, *size) = len(references), clip.shape
+    control = np.zeros((channels, beside + count, *size), np.float32)
+    control[:width, :beside] = np.moveaxis(references, 1, 0)
+    control[:width, beside:] = np.moveaxis(clip, 1, 0)
+    control[width : 2 * width, beside:] = np.moveaxis(blank, 1, 0)
+    control[2 * width :, beside:] = packed["unknown"][:, None, None]
     return control

@@ -28,17 +28,22 @@ def start(
     segment: int,
     steps: int,
     packed: Mapping[str, NDArray[np.generic]],
+    beside: int = 0,
 ) -> Denoising:
-    """Noise for a segment of so many latents, beside its text and `packed`, which is the family's own. Raises
-    `ValueError` for a text without a negative one."""
+    """Noise for a segment of so many latents, with its text and `packed`, which is the family's own; and for those that
+    are denoised `beside` them. Raises `ValueError` for a text without a negative one."""
     if len(conditions.text) != 2 * TEXT_TOKENS:
         raise ValueError(f"text: {len(conditions.text)} tokens; prompt and negative prompt have {TEXT_TOKENS} each")
     canvas, stride = conditions.canvas, architecture.latent_stride
-    shape = (latents, architecture.latent_channels, canvas.height // stride, canvas.width // stride)
+    shape = (architecture.latent_channels, canvas.height // stride, canvas.width // stride)
     key = np.array([seed & (2**64 - 1), segment], np.uint64)  # a plain list of large numbers would be rounded
-    noise = np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, dtype=np.float32)
+    random = np.random.Generator(np.random.Philox(key=key))
+    # Drawn first, the video's noise is the same whatever is denoised beside it.
+    video, front = (random.standard_normal((count, *shape), dtype=np.float32) for count in (latents, beside))
+    noise = np.concatenate([front, video])
     text = conditions.text.reshape(2, TEXT_TOKENS, -1)
-    return Denoising(noise, 0, unipc.levels(steps, architecture.flow_shift), {"text": text, **packed})
+    grid = unipc.levels(steps, architecture.flow_shift)
+    return Denoising(noise, 0, grid, {"text": text, **packed}, beside=beside)
 
 
 def step(

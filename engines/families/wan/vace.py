@@ -1,4 +1,4 @@
-"""The family of the Wan-VACE models: a clip whose first frames may be known, gone on with.
+"""The family of the Wan-VACE models: a video from text, from frames that are known, and with references.
 
 `families/registry.py` names it for the pipeline that such checkpoints were saved from. All else is `family.py`'s: the
 prompt, the sampler and the decoder.
@@ -10,7 +10,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from engines.families.base import Array, Conditions, Denoising, EngineCall, Engines, Frames
+from engines.families.base import (
+    Array,
+    Conditions,
+    Denoising,
+    EngineCall,
+    Engines,
+    Frames,
+    ReferenceReading,
+)
 from engines.families.wan import control, sampler, video
 from engines.families.wan.family import WanFamily
 
@@ -23,6 +31,10 @@ class WanVaceFamily(WanFamily):
         **WanFamily.uses,
         "encode_video": ("vae_encoder_first", "vae_encoder_step"),
     }
+
+    def read_reference(self, picture: Frames) -> ReferenceReading:
+        """The picture as it is: this model reads all of it."""
+        return ReferenceReading(picture, f"a picture, seen as {picture.shape[1]}x{picture.shape[0]} pixels")
 
     def encode_still(self, engines: Engines, picture: Frames) -> Array:
         """A picture, uint8 [H, W, 3] → its latent [C, h, w]."""
@@ -46,8 +58,8 @@ class WanVaceFamily(WanFamily):
     def start(self, conditions: Conditions, *, seed: int, segment: int, steps: int) -> Denoising:
         """Noise for a segment. Raises `ValueError` for conditions that this checkpoint does not take."""
         can = self.capabilities
-        if conditions.references or not conditions.is_root:
-            raise ValueError("references, anchor, short: this checkpoint makes a video from text and a first frame")
+        if not conditions.is_root or len(conditions.references) > can.references_max:
+            raise ValueError(f"anchor, short, references: none are taken, and at most {can.references_max} references")
         clip = conditions.blank if conditions.first is None else conditions.first
         if clip is None or conditions.blank is None or {len(clip), len(conditions.blank)} != {can.root_latents}:
             raise ValueError(f"first, blank: clips of {can.root_latents} latents are needed, as of `encode_clip`")
@@ -59,7 +71,10 @@ class WanVaceFamily(WanFamily):
             seed=seed,
             segment=segment,
             steps=steps,
+            beside=len(conditions.references),
             packed={
+                # As the models were trained, each picture lies in front of those before it.
+                "references": np.array(conditions.references[::-1], np.float32).reshape(-1, *clip.shape[1:]),
                 "clip": clip,
                 "blank": conditions.blank,
                 "unknown": control.unknown(known, latents=can.root_latents, frames=self._frames),

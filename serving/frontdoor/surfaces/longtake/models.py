@@ -37,7 +37,7 @@ class ModelsService:
 def _message(model: ServedModel, *, default: bool) -> models_pb2.Model:
     """What a model can do."""
     can = model.capabilities
-    height, width = can.reference_size
+    height, width = can.reference_size or (0, 0)
     return models_pb2.Model(
         name=can.model,
         aliases=can.aliases,

@@ -55,6 +55,19 @@ def png_of(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 9)) + chunk(b"IEND", b"")
 
 
+async def test_a_whole_picture_lies_over_white() -> None:
+    wide = await Decoder().image(picture(size=(64, 16)), 32, 32, whole=True)
+    assert (wide[:12] == 255).all()
+    assert (wide[20:] == 255).all()
+    assert (wide[12:20, :16] == (255, 0, 0)).all()
+    assert (wide[12:20, 16:] == (0, 0, 255)).all()
+    tall = await Decoder().image(picture(size=(3, 90)), 48, 30, whole=True)
+    assert (tall != 255).any(-1).any(0).tolist() == [False] * 23 + [True] + [False] * 24
+    clear = io.BytesIO()
+    Image.new("RGBA", (32, 32), (0, 0, 0, 0)).save(clear, "PNG")
+    assert (await Decoder().image(clear.getvalue(), 32, 32, whole=True) == 255).all()
+
+
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
 async def test_a_picture_is_cropped_to_its_middle_and_scaled(form: str) -> None:
     pixels = await Decoder().image(picture(form), 32, 32)

@@ -12,7 +12,7 @@ import pytest
 
 from engines import models
 from engines.checkpoints.files import Folder
-from engines.families.base import Canvas
+from engines.families.base import Canvas, Conditions
 from engines.families.buildable import Sizes
 from engines.families.wan.vace import WanVaceFamily
 from engines.session import Session
@@ -20,8 +20,11 @@ from serving.media.sandbox import Decoder
 from serving.media.still import png
 from serving.metrics import Unrecorded
 from serving.segments.manifest import ManifestCanvas
+from serving.stages.checkpoint import CheckpointPolicy
 from serving.stages.condition import Conditioner
-from serving.stages.contracts import ConditionCall, InputsCall
+from serving.stages.contracts import ConditionCall, InputsCall, SliceCall, TakeCall
+from serving.stages.denoise import Denoiser
+from serving.stages.latents import get_latents
 from serving.stages.loaded import Loaded
 from serving.store.open import open_store
 from tests.unit.serving.stages import small
@@ -97,6 +100,45 @@ async def test_a_first_frame_is_a_clip_that_begins_with_it(clips: Loaded, vace: 
     assert isinstance(family, WanVaceFamily)
     assert found.first is not None
     np.testing.assert_array_equal(found.first, family.encode_clip(vace, picture[None]))
+
+
+async def test_a_reference_is_seen_whole_and_as_large_as_the_video(clips: Loaded, vace: Session) -> None:
+    wide = np.zeros((16, 64, 3), np.uint8)
+    inputs = InputsCall(TENANT, MODEL, "d" * 64, call(CANVASES[1]).canvas, references=(await _kept(clips, wide),))
+
+    read = await Conditioner(clips, Decoder()).read_inputs(inputs)
+
+    seen = np.full((32, 48, 3), 255, np.uint8)
+    seen[10:22] = 0
+    found = await get_latents(clips.blobs(TENANT), read.references[0])
+    np.testing.assert_array_equal(found[0], clips.family(MODEL).encode_still(vace, seen))
+    assert read.effective_references == ("a picture, seen as 48x32 pixels",)
+
+
+async def test_what_was_denoised_beside_a_video_is_none_of_it(clips: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a checkpoint of all of it, even of the finished segment, is gone on with."""
+    monkeypatch.setattr(CheckpointPolicy, "due", lambda policy, computed_s: True)
+    canvas, still = CANVASES[0], np.zeros((4, 4, 4), np.float32)
+    conditions = Conditions(canvas, TEXT, (still, still), blank=np.zeros((LATENTS, 4, 4, 4), np.float32))
+    whole = clips.family(MODEL).start(conditions, seed=7, segment=0, steps=3)
+    while not whole.done:
+        clips.family(MODEL).step(clips, [whole])
+    asked = SliceCall(TENANT, "job", 1, 1, MODEL, segment=0, seed=7, steps=3, fingerprint="f", budget_s=60.0)
+    replicas = [Denoiser(clips, name) for name in ("one", "two")]
+    for replica in replicas:
+        replica.start()
+
+    made = await replicas[0].run_slice(asked, conditions)
+    await replicas[0].stop()
+    again = await replicas[1].run_slice(replace(asked, attempt=2, resume=True), conditions)
+    assert made.latents is not None
+    taken = await replicas[1].take(TakeCall(TENANT, "job", 2, 0, "two", made.latents))
+    await replicas[1].stop()
+
+    assert (again.restored, again.from_step, again.latents) == (True, 3, made.latents)
+    assert made.latents.count == LATENTS
+    for found in (taken, await get_latents(clips.blobs(TENANT), made.latents)):
+        np.testing.assert_array_equal(found, whole.latents[2:])
 
 
 async def test_a_clip_that_the_store_lost_is_encoded_again(clips: Loaded) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engines.families.base import Array, Canvas, Conditions, Denoising, Family, Frames
+from engines.families.sprite import world
 from engines.families.sprite.capabilities import CAPABILITIES
 from engines.families.sprite.family import SpriteFamily
 from engines.session import Session
@@ -70,7 +71,7 @@ def test_every_effective_prompt_can_be_encoded(family: Family, shipped: Session)
 
 
 def test_a_detailed_picture_is_read_with_a_warning(family: Family) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (*CAPABILITIES.reference_size, 3)).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (world.SPRITE_PX, world.SPRITE_PX, 3)).astype(np.uint8)
     reading = family.read_reference(noise)
     assert reading.picture.shape == (32, 32, 3)
     assert reading.warning is not None
@@ -78,7 +79,7 @@ def test_a_detailed_picture_is_read_with_a_warning(family: Family) -> None:
 
 
 def test_a_drawing_in_the_palette_is_read_without_a_warning(family: Family) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (*CAPABILITIES.reference_size, 3)).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (world.SPRITE_PX, world.SPRITE_PX, 3)).astype(np.uint8)
     clean = family.read_reference(noise).picture
     again = family.read_reference(clean)
     np.testing.assert_array_equal(again.picture, clean)

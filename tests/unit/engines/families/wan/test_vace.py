@@ -45,16 +45,22 @@ def noise(canvas: Canvas, count: int, seed: int = 0) -> Frames:
     return np.random.default_rng(seed).integers(0, 256, (count, canvas.height, canvas.width, 3)).astype(np.uint8)
 
 
+def pictures(canvas: Canvas, count: int) -> Frames:
+    """To refer to, no two alike."""
+    return noise(canvas, count, seed=1)
+
+
 def begin(
-    family: WanVaceFamily, session: Session, canvas: Canvas, *, first: Frames | None = None, seed: int = 3
+    family: WanVaceFamily, session: Session, canvas: Canvas, *, first: Frames | None = None, references: int = 0
 ) -> Denoising:
     conditions = Conditions(
         canvas,
         family.encode_text(session, "a red cat runs", "blurred"),
+        tuple(family.encode_still(session, picture) for picture in pictures(canvas, references)),
         first=None if first is None else family.encode_clip(session, first[None]),
         blank=family.encode_clip(session, noise(canvas, 0)),
     )
-    return family.start(conditions, seed=seed, segment=0, steps=STEPS)
+    return family.start(conditions, seed=3, segment=0, steps=STEPS)
 
 
 def made(family: WanVaceFamily, session: Session, state: Denoising) -> Array:
@@ -63,8 +69,17 @@ def made(family: WanVaceFamily, session: Session, state: Denoising) -> Array:
     return state.latents
 
 
-@pytest.mark.parametrize("canvas", CANVASES, ids=lambda canvas: canvas.aspect_ratio)
-@pytest.mark.parametrize("opened", [False, True], ids=["text", "first frame"])
+@pytest.mark.parametrize(
+    ("canvas", "opened", "references"),
+    [
+        (CANVASES[0], False, 0),
+        (CANVASES[1], True, 0),
+        (CANVASES[0], False, 1),
+        (CANVASES[1], False, 3),
+        (CANVASES[0], True, 2),
+    ],
+    ids=["text", "a first frame", "a reference", "three references", "first frame and references"],
+)
 def test_a_video_is_the_one_of_the_pipeline(
     torch: Any,
     family: WanVaceFamily,
@@ -72,15 +87,16 @@ def test_a_video_is_the_one_of_the_pipeline(
     make_pipeline: Callable[[str], Any],
     canvas: Canvas,
     opened: bool,
+    references: int,
 ) -> None:
     first = noise(canvas, 1)[0] if opened else None
-    state = begin(family, session, canvas, first=first)
+    state = begin(family, session, canvas, first=first, references=references)
     pipeline, asked = make_pipeline("vace"), _asked(torch, canvas, state, noise(canvas, 1)[:opened])
     pipeline.set_progress_bar_config(disable=True)
     wanted = pipeline(**asked, output_type="latent").frames[0].numpy()
     found = made(family, session, state)
     assert np.abs(np.moveaxis(found, 1, 0) - wanted).max() < 1e-5 * np.abs(wanted).max()
-    frames = np.concatenate(list(family.decode(session, found, lead=None)))
+    frames = np.concatenate(list(family.decode(session, found[state.beside :], lead=None)))
     shown = pipeline(**asked, output_type="np").frames[0]
     assert frames.shape == shown.shape == (FRAMES, canvas.height, canvas.width, 3)
     assert np.abs(frames - shown * 255).max() < 1
@@ -88,6 +104,8 @@ def test_a_video_is_the_one_of_the_pipeline(
 
 def _asked(torch: Any, canvas: Canvas, state: Denoising, known: Frames) -> dict[str, Any]:
     """The same of the pipeline: video and mask in 0..1, where 0.5 is the grey that it means by unknown."""
+    from PIL import Image
+
     video = np.full((1, FRAMES, canvas.height, canvas.width, 3), 0.5, np.float32)
     mask = np.ones_like(video)
     video[0, : len(known)], mask[0, : len(known)] = known.astype(np.float32) / 255, 0
@@ -101,6 +119,7 @@ def _asked(torch: Any, canvas: Canvas, state: Denoising, known: Frames) -> dict[
         "guidance_scale": 5.0,
         "latents": torch.from_numpy(np.moveaxis(state.latents, 1, 0)[None].copy()),
         **({"video": video, "mask": mask} if len(known) else {}),
+        "reference_images": [Image.fromarray(picture) for picture in pictures(canvas, state.beside)] or None,
     }
 
 
@@ -111,6 +130,14 @@ def test_a_first_frame_makes_another_video(family: WanVaceFamily, session: Sessi
     ]
     for one, another in ((0, 1), (1, 2)):
         assert np.abs(found[one] - found[another]).max() > 1e-3
+
+
+def test_a_reference_leaves_the_videos_noise_as_it_is(family: WanVaceFamily, session: Session) -> None:
+    plain, referring = (begin(family, session, CANVASES[0], references=count) for count in (0, 2))
+    assert (plain.beside, referring.beside) == (0, 2)
+    assert len(referring.latents) == LATENTS + 2
+    np.testing.assert_array_equal(plain.latents, referring.latents[2:])
+    assert family.batch_key(plain) != family.batch_key(referring)
 
 
 def test_states_with_and_without_a_first_frame_go_together(family: WanVaceFamily, session: Session) -> None:
@@ -128,10 +155,10 @@ def test_a_state_goes_on_from_latents_step_and_memory_to_the_same_bytes(
     family: WanVaceFamily, session: Session
 ) -> None:
     first = noise(CANVASES[0], 1)[0]
-    whole = begin(family, session, CANVASES[0], first=first)
+    whole = begin(family, session, CANVASES[0], first=first, references=1)
     for _ in range(STEPS // 2):
         family.step(session, [whole])
-    again = begin(family, session, CANVASES[0], first=first)
+    again = begin(family, session, CANVASES[0], first=first, references=1)
     again.latents, again.step, again.memory = whole.latents, whole.step, whole.memory
     np.testing.assert_array_equal(made(family, session, again), made(family, session, whole))
 
@@ -162,6 +189,7 @@ def test_what_does_not_fit_a_clip_is_refused(family: WanVaceFamily, session: Ses
         lambda: family.start(Conditions(canvas, text), seed=1, segment=0, steps=2),
         lambda: family.start(Conditions(canvas, text, first=clip), seed=1, segment=0, steps=2),
         lambda: family.start(Conditions(canvas, text, first=short, blank=clip), seed=1, segment=0, steps=2),
+        lambda: family.start(Conditions(canvas, text, (short[0],) * 4, blank=clip), seed=1, segment=0, steps=2),
         lambda: family.start(Conditions(canvas, text, anchor=short, blank=clip), seed=1, segment=1, steps=2),
     ):
         with pytest.raises(ValueError, match=":"):
