@@ -94,11 +94,14 @@ def _segments(
             PlannedSegment(index=i, latents=capabilities.root_latents, frames=1, root=True)
             for i in range(request.images)
         )
-    seconds_per_segment = capabilities.frames_of(capabilities.segment_latents, root=False) / capabilities.fps
-    count = round(request.seconds / seconds_per_segment)
     extends = parent is not None or request.ingests is not None
     first = parent.depth + 1 if parent else 1 if request.ingests else 0
-    return tuple(_segment(capabilities, first + i, root=not extends and i == 0) for i in range(count))
+    further = capabilities.frames_of(capabilities.segment_latents, root=False) / capabilities.fps
+    if extends:
+        return tuple(_segment(capabilities, first + i, root=False) for i in range(round(request.seconds / further)))
+    root = _segment(capabilities, 0, root=True)
+    after = max(0, round((request.seconds - root.frames / capabilities.fps) / further))
+    return root, *(_segment(capabilities, 1 + i, root=False) for i in range(after))
 
 
 def _segment(capabilities: Capabilities, index: int, *, root: bool) -> PlannedSegment:

@@ -33,12 +33,15 @@ def end_to_end(family: BuildableFamily, engines: Engines, canvas: Canvas) -> dic
     clips = _clips(family, engines, canvas) if isinstance(family, ClipFamily) else {}
     prompt = family.read_prompt(family.probe_prompt, subject="named", seed=PROBE_SEED).effective_prompt
     text = family.encode_text(engines, prompt)
-    root = _denoise(family, engines, Conditions(canvas, text, references, **clips), segment=0)
+    _, root = _denoise(family, engines, Conditions(canvas, text, references, **clips), segment=0)
     if not can.extension:
         return {"root": root, "frames": _frames(family, engines, root, lead=None)}
     history = root[-family.history_latents :]
-    further = _denoise(family, engines, Conditions(canvas, text, anchor=root[:1], short=history), segment=1)
-    lead = root[-family.lead_latents :]
+    if isinstance(family, ClipFamily):
+        history = family.encode_continued(engines, history)
+    conditions = Conditions(canvas, text, anchor=root[:1], short=history, blank=clips.get("blank"))
+    brought, further = _denoise(family, engines, conditions, segment=1)
+    lead = brought if len(brought) else root[-family.lead_latents :]
     return {"root": root, "extension": further, "frames": _frames(family, engines, further, lead=lead)}
 
 
@@ -65,11 +68,13 @@ def _frames(family: BuildableFamily, engines: Engines, latents: Array, *, lead: 
     return np.concatenate(list(family.decode(engines, latents, lead=lead))).astype(np.float32)
 
 
-def _denoise(family: BuildableFamily, engines: Engines, conditions: Conditions, *, segment: int) -> Array:
+def _denoise(family: BuildableFamily, engines: Engines, conditions: Conditions, *, segment: int) -> tuple[Array, Array]:
+    """The lead that it brings, and its own latents."""
     state = family.start(conditions, seed=PROBE_SEED, segment=segment, steps=RUN_STEPS)
     while not state.done:
         family.step(engines, [state])
-    return state.latents[state.beside :]
+    own = state.beside + state.lead
+    return state.latents[state.beside : own], state.latents[own:]
 
 
 def kept(outputs: Mapping[str, NDArray[np.generic]]) -> dict[str, tuple[float, ...]]:

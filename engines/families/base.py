@@ -140,7 +140,8 @@ class Conditions:
     anchor: Array | None = None
     """[1, C, h, w]: the video's first latent; None for a root segment."""
     short: Array | None = None
-    """[`history_latents`, C, h, w]: the newest latents, oldest first; None for a root segment."""
+    """[`history_latents`, C, h, w]: the newest latents, oldest first; None for a root segment. A `ClipFamily` is given
+    the clip that goes on after them, [T, C, h, w]."""
     blank: Array | None = None
     """[T, C, h, w]: a clip of which no frame is known; for a `ClipFamily` alone."""
 
@@ -155,7 +156,7 @@ class Denoising:
     """A segment on its way from noise to latents: the sampler's whole state."""
 
     latents: Array
-    """[T, C, h, w], the noised target; more of them where `beside` says so."""
+    """[T, C, h, w], the noised target; more of them where `beside` or `lead` says so."""
     step: int
     """Steps done."""
     times: Array
@@ -167,6 +168,9 @@ class Denoising:
     A checkpoint keeps it. Empty for a sampler that needs the latents alone."""
     beside: int = 0
     """Latents at the front that are denoised along and are none of the video: they are dropped when it is done."""
+    lead: int = 0
+    """Latents behind those that show frames from before the segment. They are stored in front of its own, which are
+    decoded after them; 0 where the parent's last ones are what the decoder begins with."""
 
     @property
     def steps(self) -> int:
@@ -195,7 +199,8 @@ class Family(Protocol):
     uses: Mapping[EngineCall, tuple[str, ...]]
     """Which of them each method calls, so that a stage loads no others."""
     lead_latents: int
-    """Latents before a segment that the decoder must see again to rebuild its state."""
+    """Latents before a segment that the decoder must see again to rebuild its state, where `Denoising.lead` brings
+    none."""
     history_latents: int
     """How many of the newest latents `Conditions.short` holds."""
 
@@ -232,7 +237,7 @@ class Family(Protocol):
     def decode(self, engines: Engines, latents: Array, *, lead: Array | None) -> Iterator[Frames]:
         """The frames of each latent, uint8 [f, H, W, 3] (`first_latent_frames` of a root's first), in order.
 
-        `lead` [`lead_latents`, C, h, w] rebuilds the decoder's state; None at a root.
+        `lead` [`lead_latents`, or `Denoising.lead`, C, h, w] rebuilds the decoder's state; None at a root.
         """
 
 
@@ -245,3 +250,10 @@ class ClipFamily(Family, Protocol):
 
         K may be 0: a clip of nothing but grey.
         """
+
+    def encode_continued(self, engines: Engines, tail: Array) -> Array:
+        """The clip that goes on after a video's newest latents, [n, C, h, w]: it begins with the last frames that they
+        show. The first of them is one that a video may begin with. Of `encode_clip`'s shape."""
+
+    def encode_tail(self, engines: Engines, frames: Frames) -> Array:
+        """Of a video from elsewhere, uint8 [F, H, W, 3], what `encode_continued` takes to go on after it."""

@@ -35,7 +35,7 @@ class History:
     """The newest ones, as many as the family takes: `short` in a family's `Conditions`."""
 
     def lead(self, family: Family) -> LatentRef:
-        """The latents from which the decoder's state is rebuilt."""
+        """The latents from which the decoder's state is rebuilt, where a segment brings none itself."""
         return _last(self.tail, family.lead_latents)
 
 
@@ -97,8 +97,8 @@ def take_call(record: JobRecord, planned: PlannedSegment, latents: LatentRef, re
     return TakeCall(record.tenant, record.id, record.attempt, planned.index, replica, latents, last)
 
 
-def render_call(record: JobRecord, family: Family, parent: SegmentManifest | None) -> RenderCall:
-    """Make the segment after `parent` a part of the film."""
+def render_call(record: JobRecord, family: Family, parent: SegmentManifest | None, latents: LatentRef) -> RenderCall:
+    """Make the segment after `parent`, of these latents, a part of the film."""
     return RenderCall(
         tenant=record.tenant,
         job=record.id,
@@ -106,7 +106,7 @@ def render_call(record: JobRecord, family: Family, parent: SegmentManifest | Non
         track=record.plan.track,
         start_frame=parent.total_frames if parent else 0,
         sequence_start=parent.fragments if parent else 0,
-        lead=history_of(parent).lead(family) if parent else None,
+        lead=_lead(family, parent, latents),
     )
 
 
@@ -209,9 +209,18 @@ def merged(*groups: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(sentence for group in groups for sentence in group))
 
 
+def _lead(family: Family, parent: SegmentManifest | None, latents: LatentRef) -> LatentRef | None:
+    """What is decoded before a segment and not shown: what it has in front of it in its own blob, else its parent's."""
+    if latents.start:
+        return LatentRef(blob=latents.blob, start=0, count=latents.start)
+    return history_of(parent).lead(family) if parent else None
+
+
 def _last(latents: LatentRef, count: int) -> LatentRef:
-    kept = min(count, latents.count)
-    return LatentRef(blob=latents.blob, start=latents.start + latents.count - kept, count=kept)
+    """The newest ones of a blob; they may reach back into what lies there in front of a segment."""
+    end = latents.start + latents.count
+    kept = min(count, end)
+    return LatentRef(blob=latents.blob, start=end - kept, count=kept)
 
 
 def _left_out(frames_before: int, family: Family) -> int:

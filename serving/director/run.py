@@ -115,7 +115,7 @@ class JobRun:
     async def _render(
         self, planned: PlannedSegment, parent: SegmentManifest | None, made: Denoised, *, last: bool
     ) -> tuple[RenderResult, WorkSpan]:
-        call = chain.render_call(self._record, self._family, parent)
+        call = chain.render_call(self._record, self._family, parent, made.latents)
         take = chain.take_call(self._record, planned, made.latents, made.replica, last=last)
         rendered, span = await self._at_a_renderer(lambda: self._stages.render(call, self._stages.take_latents(take)))
         seconds = sum(rendered.seconds.values())

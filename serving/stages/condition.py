@@ -15,6 +15,7 @@ from engines.families.base import Array, Canvas, ClipFamily, Conditions, Engines
 from serving.errors import NotFound
 from serving.media.sandbox import Decoder
 from serving.metrics import CACHE_LOOKUPS
+from serving.segments.manifest import LatentRef, ManifestCanvas
 from serving.segments.picture import EncodedPicture
 from serving.stages.contracts import ConditionCall, InputsCall, InputsResult
 from serving.stages.latents import get_latents, put_latents
@@ -43,16 +44,21 @@ class Conditioner:
 
     async def condition(self, call: ConditionCall, text: Array) -> Conditions:
         """Read the latents that a segment is conditioned on."""
-        family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)
-        canvas = Canvas(call.canvas.aspect_ratio, call.canvas.height, call.canvas.width)
+        family, blobs, canvas = self._loaded.family(call.model), self._loaded.blobs(call.tenant), call.canvas
+        if isinstance(family, ClipFamily):
+            short = await self._clip(family, blobs, canvas, call.tail) if call.tail else None
+            blank = await self._clip(family, blobs, canvas, None)
+        else:
+            short = await get_latents(blobs, call.tail) if call.tail else None
+            blank = None
         return Conditions(
-            canvas=canvas,
+            canvas=Canvas(canvas.aspect_ratio, canvas.height, canvas.width),
             text=text,
             references=tuple([(await get_latents(blobs, ref))[0] for ref in call.references]),
             first=await get_latents(blobs, call.first_frame) if call.first_frame else None,
             anchor=await get_latents(blobs, call.anchor) if call.anchor else None,
-            short=await get_latents(blobs, call.tail) if call.tail else None,
-            blank=await self._blank(family, blobs, canvas) if isinstance(family, ClipFamily) else None,
+            short=short,
+            blank=blank,
         )
 
     async def _first_frame(self, call: InputsCall, digest: str) -> EncodedPicture:
@@ -67,15 +73,21 @@ class Conditioner:
             await _remember(blobs, "first-frame", key, found)
         return found
 
-    async def _blank(self, family: ClipFamily, blobs: Blobs, canvas: Canvas) -> Array:
-        """The clip of nothing but grey: the same for every segment of its size."""
-        key = _key(self._loaded.session.digest, "", _clip_size(family, canvas.height, canvas.width))
-        found = await self._cached(blobs, "blank", key)
+    async def _clip(self, family: ClipFamily, blobs: Blobs, canvas: ManifestCanvas, tail: LatentRef | None) -> Array:
+        """The clip that goes on after a video's tail: the same for all its branches, and whenever one is tried again.
+        Without a tail that of nothing but grey, the same for all of its size."""
+        kind, after = ("continued", f"{tail.blob}:{tail.start}:{tail.count}") if tail else ("blank", "")
+        key = _key(self._loaded.session.digest, after, _clip_size(family, canvas.height, canvas.width))
+        found = await self._cached(blobs, kind, key)
         if found is None:
-            nothing = np.zeros((0, canvas.height, canvas.width, 3), np.uint8)
-            latents = await in_thread(family.encode_clip, self._loaded, nothing)
+            if tail:
+                newest = await get_latents(blobs, tail)
+                latents = await in_thread(family.encode_continued, self._loaded, newest)
+            else:
+                nothing = np.zeros((0, canvas.height, canvas.width, 3), np.uint8)
+                latents = await in_thread(family.encode_clip, self._loaded, nothing)
             found = EncodedPicture(latent=await put_latents(blobs, latents))
-            await _remember(blobs, "blank", key, found)
+            await _remember(blobs, kind, key, found)
         return await get_latents(blobs, found.latent)
 
     async def _reference(self, call: InputsCall, digest: str) -> EncodedPicture:

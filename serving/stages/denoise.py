@@ -115,7 +115,7 @@ class Denoiser:
             self._checkpoint(call, end)
         if end.step >= state.steps and not end.cancelled:
             latents = await self._store(call, end)
-            self._keep(key, _own(end), latents)
+            self._keep(key, end.latents[end.state.beside + end.state.lead :], latents)
             self._unsaved.pop(key, None)
         return SliceResult(
             end.step,
@@ -132,7 +132,8 @@ class Denoiser:
     async def _store(self, call: SliceCall, end: SliceEnd) -> LatentRef:
         """Put finished latents into the store. If that fails they stay here, and the next slice has only this to do."""
         try:
-            return await put_latents(self._loaded.blobs(call.tenant), _own(end))
+            kept = end.latents[end.state.beside :]
+            return await put_latents(self._loaded.blobs(call.tenant), kept, lead=end.state.lead)
         except LongtakeError:
             self._loop.keep(_key(call), end.state)
             raise
@@ -227,11 +228,6 @@ class Denoiser:
         self._finished[key] = (latents, ref)
         while len(self._finished) > self._kept:
             self._finished.popitem(last=False)
-
-
-def _own(end: SliceEnd) -> Array:
-    """The video's latents, without those that were denoised beside them."""
-    return end.latents[end.state.beside :]
 
 
 def _key(call: SliceCall) -> SegmentKey:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.families.base import Capabilities, Frames
+from engines.families.base import Capabilities, ClipFamily, Frames
 from serving.errors import Corrupt, InvalidArgument
 from serving.media.encode import Fragment, SegmentEncoder
 from serving.media.memory import few_arenas, give_back
@@ -67,6 +67,9 @@ class Ingester:
         latents = await in_thread(family.encode_video, self._loaded, small)
         ref = await put_latents(blobs, latents)
         kept = min(family.history_latents, ref.count)
+        tail = LatentRef(blob=ref.blob, start=ref.count - kept, count=kept)
+        if isinstance(family, ClipFamily):  # what is decoded before it goes on has to begin as a video does
+            tail = await put_latents(blobs, await in_thread(family.encode_tail, self._loaded, small))
         blob, init, thumbnail = await asyncio.gather(
             blobs.put(encoded.data), blobs.put(encoded.init), blobs.put(png(encoded.last_frame))
         )
@@ -74,7 +77,7 @@ class Ingester:
             frames=frames,
             latents=ref,
             anchor=LatentRef(blob=ref.blob, start=0, count=1),
-            tail=LatentRef(blob=ref.blob, start=ref.count - kept, count=kept),
+            tail=tail,
             init=init,
             media=encoded.part(blob),
             thumbnail=thumbnail,

@@ -27,9 +27,9 @@ async def get_array(blobs: Blobs, digest: str) -> Array:
         raise Corrupt(f"blob {digest} holds no tensor `{TENSOR}`") from error
 
 
-async def put_latents(blobs: Blobs, latents: Array) -> LatentRef:
-    """Store latents [T, C, h, w]; a reference to all of them."""
-    return LatentRef(blob=await put_array(blobs, latents), start=0, count=len(latents))
+async def put_latents(blobs: Blobs, latents: Array, *, lead: int = 0) -> LatentRef:
+    """Store latents [T, C, h, w]; a reference to all but the first `lead` ones."""
+    return LatentRef(blob=await put_array(blobs, latents), start=lead, count=len(latents) - lead)
 
 
 async def get_latents(blobs: Blobs, ref: LatentRef) -> Array:

@@ -11,19 +11,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serving.gen.longtake.v1.videos_pb2 import Media
+from serving.gen.longtake.v1.videos_pb2 import Extension, Media
 from serving.jobs.history import EventKind
 from serving.jobs.repository import Jobs
 from serving.local.embedded import Embedded
 from serving.settings import Engines, Grpc, Http, Settings
 from serving.store.open import open_store
 from tests.contract.xai_door import run_client
-from tests.integration.house import House, Video, fetch, frames_of, red_square, scene
+from tests.integration.house import House, Video, fetch, foreign_mp4, frames_of, red_square, scene
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600)]  # an export takes a minute, and many on a busy machine
 NAME = "wan-tiny"
@@ -40,7 +41,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("wan")
     save("vace", folder / "checkpoint")
     keys = {"signing_key": folder / "keys" / "key.pem", "trusted_keys": folder / "keys" / "trusted"}
-    sizes = ("--canvas", "16:9=256x144", "--canvas", "1:1=32x32", "--seconds", "1")
+    sizes = ("--canvas", "16:9=256x144", "--canvas", "1:1=32x32", "--seconds", "2")
     environment = {
         **os.environ,
         "LONGTAKE_STORE": str(folder / "store"),
@@ -77,16 +78,22 @@ def test_the_public_client_gets_a_video_of_the_checkpoint(house: House, tmp_path
     host = f"localhost:{house.address.rpartition(':')[2]}"
     seen = run_client(tmp_path, "videos.py", "bare", LONGTAKE_HOST=host)
 
-    assert (seen["model"], seen["duration"]) == (NAME, 1)
-    assert frames_of(Path(seen["path"]).read_bytes(), tmp_path).shape == (17, 144, 256, 3)
+    assert (seen["model"], seen["duration"]) == (NAME, 2)
+    assert frames_of(Path(seen["path"]).read_bytes(), tmp_path).shape == (33, 144, 256, 3)
 
 
-def test_the_public_client_gets_videos_from_a_first_frame_and_from_references(house: House, tmp_path: Path) -> None:
+def test_the_public_client_gets_videos_of_references_and_extends_one_that_begins_with_a_picture(
+    house: House, tmp_path: Path
+) -> None:
     host = f"localhost:{house.address.rpartition(':')[2]}"
-    seen = run_client(tmp_path, "videos.py", "pictures", LONGTAKE_HOST=host)
+    seen = run_client(tmp_path, "videos.py", "own_length", LONGTAKE_HOST=host)
 
-    films = [fetch(video["url"]) for video in seen["videos"]]
-    assert [frames_of(film, tmp_path).shape for film in films] == [(17, 144, 256, 3)] * 4
+    assert seen["durations"] == [2, 1, 1]
+    films = [Path(path).read_bytes() for path in (seen["referring"], *seen["paths"])]
+    assert [len(frames_of(film, tmp_path)) for film in films] == [33, 33, 49, 65]
+    media = [film[film.index(b"moof") :] for film in films[1:]]
+    for shorter, longer in pairwise(media):
+        assert longer.startswith(shorter)
 
 
 def test_what_is_shown_to_it_changes_what_it_makes(house: House) -> None:
@@ -105,10 +112,12 @@ def test_what_is_shown_to_it_changes_what_it_makes(house: House) -> None:
     assert list(again.effective_references) == ["a picture, seen as 256x144 pixels"] * 3
 
 
-def test_a_denoiser_that_is_killed_is_followed_to_the_same_bytes(house: House) -> None:
-    """The sampler looks back upon its last steps: checkpoints keep what it remembers."""
-    whole = house.made(house.create("dog sits", seed=7, steps=100))
-    video = house.create("dog sits", seed=7, steps=100)
+@pytest.mark.parametrize("extends", [False, True], ids=["a video", "an extension"])
+def test_a_denoiser_that_is_killed_is_followed_to_the_same_bytes(house: House, extends: bool) -> None:
+    """The sampler looks back upon its last steps: checkpoints keep what it remembers, and all that it denoises."""
+    root = {"extends": Extension(video_id=house.made(house.create("a cat", steps=2)).id)} if extends else {}
+    whole = house.made(house.create("dog sits", seed=7, steps=100, **root))
+    video = house.create("dog sits", seed=7, steps=100, **root)
     for event in house.watch(video):
         if event.video.progress.steps_done >= 20:
             break
@@ -116,9 +125,24 @@ def test_a_denoiser_that_is_killed_is_followed_to_the_same_bytes(house: House) -
     house.kill("denoiser")
 
     made = house.made(video)
-    # It dies in a slice, or between two: then none is lost, and the next begins elsewhere.
-    assert {EventKind.LOST, EventKind.RESUMED} & _happened(house, made.id)
+    assert EventKind.LOST in _happened(house, made.id)
     assert _media(made) == _media(whole)
+
+
+def test_a_conditioner_that_is_killed_while_it_encodes_is_followed_to_the_same_bytes(house: House) -> None:
+    parent = house.made(house.create("a cat", seed=5, steps=2))
+    extension = {"extends": Extension(video_id=parent.id), "seed": 8, "steps": 4}
+    video = house.create("dog sits", **extension)
+    house.kill("conditioner")
+
+    assert _media(house.made(video)) == _media(house.made(house.create("dog sits", **extension)))
+
+
+def test_a_video_from_elsewhere_is_extended(house: House, tmp_path: Path) -> None:
+    source = Extension(media=Media(file_id=house.upload(foreign_mp4(tmp_path / "foreign.mp4"), "foreign.mp4")))
+    made = house.made(house.create("a cat", extends=source, steps=4))
+
+    assert frames_of(fetch(made.url), tmp_path).shape == (45 + 16, 144, 256, 3)
 
 
 def test_a_negative_prompt_leads_away_and_is_told(house: House) -> None:
@@ -131,9 +155,7 @@ def test_a_negative_prompt_leads_away_and_is_told(house: House) -> None:
 
 
 def test_what_the_checkpoint_cannot_do_is_refused_by_name(house: House) -> None:
-    video = house.made(house.create("a cat", steps=2))
     for fields, named in (
-        ({"extends": {"video_id": video.id}}, "extends"),
         ({"model": "sprite-1"}, "sprite-1"),
         ({"resolution": "1080p"}, "resolution"),
         ({"references": [Media(file_id="file_a")] * 4}, "references"),

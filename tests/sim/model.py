@@ -88,11 +88,15 @@ class TinyFamily:
         given = (conditions.text, *conditions.references, conditions.first, conditions.anchor, conditions.short)
         known = b"|".join(array.tobytes() if array is not None else b"-" for array in given)
         count = CAPABILITIES.root_latents if conditions.is_root else CAPABILITIES.segment_latents
+        beside = seed % 2  # every other video is one of a family that denoises more than it keeps
+        lead = 0 if conditions.is_root else beside
         return Denoising(
-            latents=_numbers(f"{seed}/{segment}".encode(), (count, 2, 1, 1)),
+            latents=_numbers(f"{seed}/{segment}".encode(), (beside + lead + count, 2, 1, 1)),
             step=0,
             times=_TIMES[steps],
             packed={"given": _numbers(known, (1, 2, 1, 1))},
+            beside=beside,
+            lead=lead,
         )
 
     def step(self, engines: Engines | None, states: Sequence[Denoising]) -> None:
@@ -154,6 +158,8 @@ class Made:
 
     steps: tuple[Array, ...]
     """The latents after each step, noise first."""
+    beside: int
+    lead: int
     anchor: Array
     references: tuple[Array, ...]
     caption: str
@@ -162,9 +168,14 @@ class Made:
     end_frame: int
 
     @property
+    def stored(self) -> Array:
+        """The clean ones, those that it is decoded behind in front."""
+        return self.steps[-1][self.beside :]
+
+    @property
     def latents(self) -> Array:
-        """The clean ones."""
-        return self.steps[-1]
+        """Its own."""
+        return self.stored[self.lead :]
 
 
 def expected(record: JobRecord, parent: Made | None, picture_of: Callable[[str, str], bytes]) -> list[Made]:
@@ -187,7 +198,7 @@ def expected(record: JobRecord, parent: Made | None, picture_of: Callable[[str, 
     for planned in plan.segments:
         if request.kind is Kind.IMAGE:
             before = None
-        short = before.latents[-2:] if before else None
+        short = before.stored[-2:] if before else None
         conditions = Conditions(
             canvas=CAPABILITIES.canvases[0],
             text=FAMILY.encode_text(TinySession(), caption),
@@ -201,14 +212,17 @@ def expected(record: JobRecord, parent: Made | None, picture_of: Callable[[str, 
         while not state.done:
             FAMILY.step(None, [state])
             steps.append(state.latents)
-        lead = before.latents[-1:] if before else None
+        stored = state.latents[state.beside :]
+        brought, own = stored[: state.lead], stored[state.lead :]
+        lead = brought if state.lead else before.latents[-1:] if before else None
         if request.kind is Kind.IMAGE:
-            media = picture(state.latents)
+            media = picture(own)
         else:
-            media = film(state.latents, lead, before.end_frame if before else 0, planned.index)
-        anchor = before.anchor if before else state.latents[:1]
+            media = film(own, lead, before.end_frame if before else 0, planned.index)
+        anchor = before.anchor if before else own[:1]
         end_frame = (before.end_frame if before else 0) + planned.frames
-        before = Made(tuple(steps), anchor, references, caption, hashlib.sha256(media).hexdigest(), end_frame)
+        made_of = tuple(steps), state.beside, state.lead
+        before = Made(*made_of, anchor, references, caption, hashlib.sha256(media).hexdigest(), end_frame)
         made.append(before)
     return made
 

@@ -47,7 +47,7 @@ class Published:
         must(got == wanted, f"{name}: segment {at} is {got}, not {wanted}")
         must(manifest.effective_prompt == want.caption, f"{name}: its caption is {manifest.effective_prompt!r}")
         must(
-            manifest.latents.blob == model.digest_of(want.latents),
+            manifest.latents.blob == model.digest_of(want.stored),
             f"{name}: segment {at} has other latents than an undisturbed run makes",
         )
         must(

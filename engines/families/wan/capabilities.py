@@ -16,6 +16,8 @@ _DESCRIPTIONS: Final[dict[Task, str]] = {
 }
 _REFERENCES: Final[dict[Task, int]] = {"text": 0, "vace": 3}
 """Pictures, at most: each is denoised along, and takes as long as a latent of the video."""
+_OVERLAP: Final = 1
+"""Seconds of a video that the clip of its extension begins with."""
 _SECONDS: Final = 5
 """Of a segment: the length that the models were trained on."""
 _STRIDE_OF_5B: Final = 16
@@ -31,7 +33,8 @@ def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
     the model cannot make."""
     fps, resolution, trained = _trained(architecture)
     seconds = sizes.seconds or _SECONDS
-    longest = (MAX_LATENTS - 1 - _REFERENCES[architecture.task]) * architecture.frames_per_latent // fps
+    beside = _REFERENCES[architecture.task] + (architecture.task == "vace")  # an extension refers to its video's anchor
+    longest = (MAX_LATENTS - 1 - beside) * architecture.frames_per_latent // fps
     if not 1 <= seconds <= longest:
         raise CheckpointUnfit(f"seconds: {seconds}; a segment of this model has 1 to {longest}")
     canvases = sizes.canvases or trained
@@ -41,7 +44,8 @@ def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
         raise CheckpointUnfit("canvas: two of one aspect ratio, of which a request could only get the first")
     if sizes.canvases:
         resolution = f"{min(canvases[0].height, canvases[0].width)}p"
-    segment = seconds * fps // architecture.frames_per_latent
+    extends = architecture.task == "vace" and seconds > _OVERLAP
+    further = seconds - _OVERLAP if extends else seconds
     return Capabilities(
         model=name,
         family="wan",
@@ -54,16 +58,16 @@ def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
         latent_stride=architecture.latent_stride,
         frames_per_latent=architecture.frames_per_latent,
         first_latent_frames=1,
-        root_latents=segment + 1,
-        segment_latents=segment,
+        root_latents=seconds * fps // architecture.frames_per_latent + 1,
+        segment_latents=further * fps // architecture.frames_per_latent,
         seconds=Range(seconds, seconds, seconds),
-        extension_seconds=Range(seconds, seconds, seconds),
+        extension_seconds=Range(further, further, further),
         steps=Range(1, 100, 50),
         reference_size=None,
         references_max=_REFERENCES[architecture.task],
         max_prompt_chars=4096,
         first_frame=architecture.task == "vace",
-        extension=False,
+        extension=extends,
         image=False,
         reference_whole=True,
         negative_prompt=True,

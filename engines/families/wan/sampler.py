@@ -29,9 +29,10 @@ def start(
     steps: int,
     packed: Mapping[str, NDArray[np.generic]],
     beside: int = 0,
+    lead: int = 0,
 ) -> Denoising:
-    """Noise for a segment of so many latents, with its text and `packed`, which is the family's own; and for those that
-    are denoised `beside` them. Raises `ValueError` for a text without a negative one."""
+    """Noise for a segment of so many latents, its `lead` among them, with its text and `packed`, which is the family's
+    own; and for those that are denoised `beside` them. Raises `ValueError` for a text without a negative one."""
     if len(conditions.text) != 2 * TEXT_TOKENS:
         raise ValueError(f"text: {len(conditions.text)} tokens; prompt and negative prompt have {TEXT_TOKENS} each")
     canvas, stride = conditions.canvas, architecture.latent_stride
@@ -43,7 +44,7 @@ def start(
     noise = np.concatenate([front, video])
     text = conditions.text.reshape(2, TEXT_TOKENS, -1)
     grid = unipc.levels(steps, architecture.flow_shift)
-    return Denoising(noise, 0, grid, {"text": text, **packed}, beside=beside)
+    return Denoising(noise, 0, grid, {"text": text, **packed}, beside=beside, lead=lead)
 
 
 def step(

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from engines.checkpoints.files import Files
 from engines.families.base import (
     Array,
     Conditions,
@@ -19,6 +20,7 @@ from engines.families.base import (
     Frames,
     ReferenceReading,
 )
+from engines.families.buildable import Sizes
 from engines.families.wan import control, sampler, video
 from engines.families.wan.family import WanFamily
 
@@ -29,8 +31,17 @@ class WanVaceFamily(WanFamily):
     components: tuple[str, ...] = (*WanFamily.components, "vae_encoder_first", "vae_encoder_step")
     uses: Mapping[EngineCall, tuple[str, ...]] = {
         **WanFamily.uses,
-        "encode_video": ("vae_encoder_first", "vae_encoder_step"),
+        "encode_video": ("vae_encoder_first", "vae_encoder_step", *WanFamily.uses["decode"]),
     }
+
+    def __init__(self, files: Files, *, name: str, sizes: Sizes) -> None:
+        """See `WanFamily`."""
+        super().__init__(files, name=name, sizes=sizes)
+        can = self.capabilities
+        self.lead_latents = can.root_latents - can.segment_latents
+        """Of an extension's clip, those that are known: it is as long as a root, and brings its lead itself."""
+        self.history_latents = can.root_latents
+        """From the first latent of a clip on: the VAE looks back further than any lead, 38 latents at 2.1's size."""
 
     def read_reference(self, picture: Frames) -> ReferenceReading:
         """The picture as it is: this model reads all of it."""
@@ -55,15 +66,28 @@ class WanVaceFamily(WanFamily):
             raise ValueError(f"known: {len(known)} frames; a clip has {self._frames}")
         return self._encode(engines, known, self._frames)
 
+    def encode_continued(self, engines: Engines, tail: Array) -> Array:
+        """Of a clip's latents, whole → those of the clip that begins with its last second."""
+        shown = np.concatenate(list(self.decode(engines, tail, lead=None)))
+        return self.encode_clip(engines, shown[-self._overlap :])
+
+    def encode_tail(self, engines: Engines, frames: Frames) -> Array:
+        """Of the last second, [`lead_latents`, C, h, w]; where there is less, its first frame stood still before."""
+        newest = frames[-self._overlap :]
+        still = np.repeat(newest[:1], self._overlap - len(newest), axis=0)
+        return self.encode_video(engines, np.concatenate([still, newest]))
+
     def start(self, conditions: Conditions, *, seed: int, segment: int, steps: int) -> Denoising:
         """Noise for a segment. Raises `ValueError` for conditions that this checkpoint does not take."""
-        can = self.capabilities
-        if not conditions.is_root or len(conditions.references) > can.references_max:
-            raise ValueError(f"anchor, short, references: none are taken, and at most {can.references_max} references")
-        clip = conditions.blank if conditions.first is None else conditions.first
+        can, shown = self.capabilities, self._references(conditions)
+        if conditions.is_root:
+            clip, known = (conditions.blank, 0) if conditions.first is None else (conditions.first, 1)
+        else:
+            clip, known = conditions.short, self._overlap
         if clip is None or conditions.blank is None or {len(clip), len(conditions.blank)} != {can.root_latents}:
-            raise ValueError(f"first, blank: clips of {can.root_latents} latents are needed, as of `encode_clip`")
-        known = 0 if conditions.first is None else 1
+            raise ValueError(
+                f"first, short, blank: clips of {can.root_latents} latents, as of `encode_clip`, are needed"
+            )
         return sampler.start(
             self.architecture,
             conditions,
@@ -71,10 +95,11 @@ class WanVaceFamily(WanFamily):
             seed=seed,
             segment=segment,
             steps=steps,
-            beside=len(conditions.references),
+            beside=len(shown),
+            lead=0 if conditions.is_root else self.lead_latents,
             packed={
                 # As the models were trained, each picture lies in front of those before it.
-                "references": np.array(conditions.references[::-1], np.float32).reshape(-1, *clip.shape[1:]),
+                "references": np.array(shown[::-1], np.float32).reshape(-1, *clip.shape[1:]),
                 "clip": clip,
                 "blank": conditions.blank,
                 "unknown": control.unknown(known, latents=can.root_latents, frames=self._frames),
@@ -86,6 +111,24 @@ class WanVaceFamily(WanFamily):
         # Assembled anew for each step: held for every unfinished segment, it would be six times the parts.
         shown = [control.assembled(state.packed, self.architecture.condition_channels) for state in states]
         sampler.step(self.architecture, engines, states, condition=np.stack(shown))
+
+    def _references(self, conditions: Conditions) -> tuple[Array, ...]:
+        """What the whole clip is to be like: the user's pictures, and what an extended video began with. Raises
+        `ValueError`."""
+        can, given = self.capabilities, conditions.references
+        if len(given) > can.references_max:
+            raise ValueError(f"references: {len(given)}; at most {can.references_max} are taken")
+        if conditions.is_root:
+            return given
+        if not can.extension or conditions.anchor is None or conditions.first is not None:
+            raise ValueError("anchor, short, first: an extension takes the first two, where there is one")
+        # A video's first latent is that of a still, as references are.
+        return *given, conditions.anchor[0]
+
+    @property
+    def _overlap(self) -> int:
+        """Frames that an extension's clip begins with."""
+        return self.capabilities.frames_of(self.lead_latents, root=True)
 
     @property
     def _frames(self) -> int:

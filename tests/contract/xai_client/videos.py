@@ -131,6 +131,20 @@ async def chain(client: Any) -> dict[str, Any]:
     }
 
 
+async def own_length(client: Any) -> dict[str, Any]:
+    """From references, and from a first frame and then on twice, as long as the model makes each."""
+    video, data_url = client.video, Path("cat.dataurl").read_text()
+    referring = await settle(video.generate("a cat", "", reference_image_urls=[data_url, data_url], **FAST))
+    videos = [await settle(video.generate("a cat runs", "", image_url=data_url, **FAST))]
+    for prompt in ("it sits", "it runs"):
+        videos.append(await settle(video.extend(prompt, "", video_url=videos[-1].url, **FAST)))
+    return {
+        "referring": save(referring.url, "referring.mp4"),
+        "paths": [save(made.url, f"own{number}.mp4") for number, made in enumerate(videos)],
+        "durations": [made.duration for made in videos],
+    }
+
+
 async def foreign(client: Any) -> dict[str, Any]:
     """Videos from elsewhere: by file, by data URL, and some that are none."""
     video, files = client.video, client.files
@@ -186,4 +200,4 @@ async def refusals(client: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(text, bare, start_and_poll, pictures, chain, foreign, grown, refusals)
+    main(text, bare, start_and_poll, pictures, chain, own_length, foreign, grown, refusals)

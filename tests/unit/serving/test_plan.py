@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from engines.models import family
@@ -28,6 +30,28 @@ def test_a_new_video_has_one_frame_more_than_its_seconds() -> None:
     assert made.frames == 3 * 16 + 1
     assert made.total_steps == 24
     assert (made.track.width, made.track.height) == (784, 448)
+
+
+@pytest.mark.parametrize(
+    ("root", "segment", "fps", "counts"),
+    [
+        (5, 4, 16, {seconds: seconds for seconds in range(1, 11)}),
+        (2, 1, 4, {seconds: seconds for seconds in range(1, 5)}),
+        (21, 20, 16, {5: 1, 10: 2, 15: 3}),
+        (31, 30, 24, {5: 1}),
+        (21, 16, 16, {5: 1, 9: 2, 13: 3}),
+        (9, 4, 16, {2: 1, 3: 2, 4: 3}),
+    ],
+    ids=["sprite", "simulated", "five seconds", "a faster clock", "extensions of four seconds", "of one"],
+)
+def test_a_new_video_is_a_root_and_what_is_left_after_it(
+    root: int, segment: int, fps: int, counts: dict[int, int]
+) -> None:
+    can = replace(CAN, root_latents=root, segment_latents=segment, fps=fps)
+    for seconds, count in counts.items():
+        made = plan(request(seconds=seconds), can, model_digest="d", seed=1)
+        assert [one.root for one in made.segments] == [True, *[False] * (count - 1)]
+        assert made.frames == seconds * fps + 1
 
 
 def test_an_extension_adds_exactly_its_seconds_and_inherits_the_rest() -> None:

@@ -30,6 +30,24 @@ def test_the_anchor_stays_and_the_tail_moves() -> None:
     assert second.lead(FAMILY) == LatentRef(blob=NEXT.blob, start=3, count=1)
 
 
+def test_a_tail_reaches_back_into_the_lead_that_lies_in_front_of_a_segment() -> None:
+    after = LatentRef(blob="c" * 64, start=5, count=1)
+    tail = chain.grown(chain.grown(None, ROOT, FAMILY), after, FAMILY).tail
+    assert tail == LatentRef(blob=after.blob, start=4, count=2)
+
+
+@pytest.mark.anyio
+async def test_a_segment_that_brings_its_lead_is_decoded_behind_that(office: Office) -> None:
+    await office.director()
+    done = await office.ended(await office.job(seconds=2))
+    parent = (await manifests_of(Segments(office.store, TENANT), done.segments[-1]))[0]
+    brought = LatentRef(blob="c" * 64, start=5, count=4)
+
+    assert chain.render_call(done, FAMILY, None, ROOT).lead is None
+    assert chain.render_call(done, FAMILY, parent, NEXT).lead == chain.history_of(parent).lead(FAMILY)
+    assert chain.render_call(done, FAMILY, parent, brought).lead == LatentRef(blob=brought.blob, start=0, count=5)
+
+
 def test_warnings_are_said_once_in_their_order() -> None:
     assert chain.merged(("a", "b"), ("b", "c"), ("a",)) == ("a", "b", "c")
 

@@ -12,19 +12,23 @@ import pytest
 
 from engines import models
 from engines.checkpoints.files import Folder
-from engines.families.base import Canvas, Conditions
+from engines.families.base import Canvas, ClipFamily, Conditions
 from engines.families.buildable import Sizes
 from engines.families.wan.vace import WanVaceFamily
 from engines.session import Session
+from serving.media.encode import SegmentEncoder
 from serving.media.sandbox import Decoder
-from serving.media.still import png
+from serving.media.still import frames_of, png
+from serving.media.track import Track
 from serving.metrics import Unrecorded
-from serving.segments.manifest import ManifestCanvas
+from serving.requests import Codec
+from serving.segments.manifest import LatentRef, ManifestCanvas
 from serving.stages.checkpoint import CheckpointPolicy
 from serving.stages.condition import Conditioner
-from serving.stages.contracts import ConditionCall, InputsCall, SliceCall, TakeCall
+from serving.stages.contracts import CancelCall, ConditionCall, IngestCall, InputsCall, SliceCall, TakeCall
 from serving.stages.denoise import Denoiser
-from serving.stages.latents import get_latents
+from serving.stages.ingest import Ingester
+from serving.stages.latents import get_array, get_latents, put_latents
 from serving.stages.loaded import Loaded
 from serving.store.open import open_store
 from tests.unit.serving.stages import small
@@ -32,7 +36,7 @@ from tests.unit.serving.stages import small
 pytestmark = pytest.mark.anyio
 MODEL, TENANT = "vace-tiny", "studio"
 CANVASES = (Canvas("1:1", 32, 32), Canvas("3:2", 32, 48))
-LATENTS = 5
+LATENTS, LEAD = 9, 5
 TEXT = np.zeros((1024, 24), np.float32)
 
 
@@ -46,7 +50,7 @@ def vace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
     folder = tmp_path_factory.mktemp("vace")
     save("vace", folder)
-    family = models.opened(Folder(folder), name=MODEL, sizes=Sizes(CANVASES, seconds=1)).family
+    family = models.opened(Folder(folder), name=MODEL, sizes=Sizes(CANVASES, seconds=2)).family
     assert isinstance(family, WanVaceFamily)
     with session_of(family) as session:
         yield session
@@ -115,6 +119,79 @@ async def test_a_reference_is_seen_whole_and_as_large_as_the_video(clips: Loaded
     assert read.effective_references == ("a picture, seen as 48x32 pixels",)
 
 
+async def test_the_clip_after_a_tail_is_encoded_once_for_all_that_follows_it(clips: Loaded, vace: Session) -> None:
+    random = np.random.default_rng(0)
+    latents = random.standard_normal((LATENTS, 4, 4, 4), dtype=np.float32)
+    tail = await put_latents(clips.blobs(TENANT), latents)
+    other = await put_latents(clips.blobs(TENANT), latents[::-1])
+    following = replace(call(), anchor=LatentRef(blob=tail.blob, start=0, count=1), tail=tail)
+    conditioner = Conditioner(clips, Decoder())
+    await conditioner.condition(call(), TEXT)
+    before = encoded(clips)
+
+    first, again = await conditioner.condition(following, TEXT), await conditioner.condition(following, TEXT)
+
+    assert encoded(clips) == before + 1
+    family = clips.family(MODEL)
+    assert isinstance(family, ClipFamily)
+    assert first.short is not None
+    assert again.short is not None
+    np.testing.assert_array_equal(first.short, family.encode_continued(vace, latents))
+    np.testing.assert_array_equal(first.short, again.short)
+
+    before = encoded(clips)
+    await conditioner.condition(replace(following, tail=other), TEXT)
+
+    assert encoded(clips) == before + 1
+
+
+async def test_an_extension_is_stored_behind_its_lead_and_handed_on_without_it(clips: Loaded) -> None:
+    still = np.zeros((4, 4, 4), np.float32)
+    clip = np.zeros((LATENTS, 4, 4, 4), np.float32)
+    conditions = Conditions(CANVASES[0], TEXT, anchor=still[None], short=clip, blank=clip)
+    replica = Denoiser(clips, "one")
+    replica.start()
+
+    made = await replica.run_slice(
+        SliceCall(TENANT, "job", 1, 1, MODEL, segment=1, seed=7, steps=2, fingerprint="f", budget_s=60.0), conditions
+    )
+    assert made.latents is not None
+    held = await replica.take(TakeCall(TENANT, "job", 1, 1, "one", made.latents))
+    await replica.cancel(CancelCall("job", "one"))
+    read = await replica.take(TakeCall(TENANT, "job", 1, 1, "one", made.latents))
+    await replica.stop()
+
+    assert (made.latents.start, made.latents.count) == (LEAD, LATENTS - LEAD)
+    np.testing.assert_array_equal(held, read)
+    assert len(read) == LATENTS - LEAD
+    assert len(await get_array(clips.blobs(TENANT), made.latents.blob)) == LATENTS
+
+
+async def test_a_foreign_video_is_gone_on_with_from_latents_that_begin_as_a_video_does(
+    clips: Loaded, vace: Session
+) -> None:
+    track = Track(codec=Codec.H264, width=32, height=32, fps=16)
+    encoder = SegmentEncoder(track, start_frame=0, sequence_start=0)
+    fragments = [*encoder.push(np.random.default_rng(1).integers(0, 256, (41, 32, 32, 3)).astype(np.uint8))]
+    fragments += encoder.finish()
+    film = await clips.blobs(TENANT).put(encoder.init + b"".join(fragment.data for fragment in fragments))
+
+    made = await Ingester(clips, Decoder()).ingest(IngestCall(TENANT, MODEL, film, call().canvas, track))
+
+    assert (made.frames, made.latents.count) == (41, 11)
+    assert made.anchor == LatentRef(blob=made.latents.blob, start=0, count=1)
+    assert (made.tail.start, made.tail.count) == (0, LEAD)
+    following = replace(call(), anchor=made.anchor, tail=made.tail)
+    found = await Conditioner(clips, Decoder()).condition(following, TEXT)
+    family = clips.family(MODEL)
+    assert isinstance(family, ClipFamily)
+    shown = frames_of(await clips.blobs(TENANT).get(film))[-17:]
+    tail = await get_latents(clips.blobs(TENANT), made.tail)
+    np.testing.assert_array_equal(tail, family.encode_video(vace, shown))
+    assert found.short is not None
+    np.testing.assert_array_equal(found.short, family.encode_continued(vace, tail))
+
+
 async def test_what_was_denoised_beside_a_video_is_none_of_it(clips: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a checkpoint of all of it, even of the finished segment, is gone on with."""
     monkeypatch.setattr(CheckpointPolicy, "due", lambda policy, computed_s: True)
@@ -158,7 +235,7 @@ async def test_the_same_checkpoint_in_another_length_takes_no_clip_of_this_one(c
     """Engines, and so their digest, are the same for every length."""
     family = clips.family(MODEL)
     assert isinstance(family, WanVaceFamily)
-    longer = models.opened(family.weights, name=MODEL, sizes=Sizes(CANVASES, seconds=2)).family
+    longer = models.opened(family.weights, name=MODEL, sizes=Sizes(CANVASES, seconds=3)).family
     picture = await _kept(clips, np.zeros((32, 32, 3), np.uint8))
     inputs = InputsCall(TENANT, MODEL, "d" * 64, call().canvas, first_frame=picture)
     await Conditioner(clips, Decoder()).read_inputs(inputs)
@@ -171,7 +248,7 @@ async def test_the_same_checkpoint_in_another_length_takes_no_clip_of_this_one(c
     found = await conditioner.condition(replace(call(), first_frame=read.first_frame), TEXT)
     assert found.first is not None
     assert found.blank is not None
-    assert len(found.first) == len(found.blank) == 9
+    assert len(found.first) == len(found.blank) == 13
 
 
 async def test_a_family_of_stills_is_given_no_clip_and_none_is_looked_for(loaded: Loaded) -> None:

@@ -21,6 +21,8 @@ from tests.unit.engines.families.wan.modules import session_of
 CANVASES = (Canvas("1:1", 32, 32), Canvas("3:2", 32, 48))
 LATENTS, FRAMES = 9, 33
 """Of two seconds."""
+LEAD, OVERLAP = 5, 17
+"""Of the second with which an extension's clip begins."""
 STEPS = 4
 
 
@@ -123,6 +125,77 @@ def _asked(torch: Any, canvas: Canvas, state: Denoising, known: Frames) -> dict[
     }
 
 
+@pytest.mark.parametrize("references", [0, 2])
+def test_an_extension_is_the_pipelines_clip_that_begins_with_the_last_second(
+    torch: Any, family: WanVaceFamily, session: Session, make_pipeline: Callable[[str], Any], references: int
+) -> None:
+    canvas = CANVASES[1]
+    root = np.random.default_rng(2).standard_normal((LATENTS, 4, 4, 6), dtype=np.float32)
+    known = np.concatenate(list(family.decode(session, root, lead=None)))[-OVERLAP:]
+    conditions = Conditions(
+        canvas,
+        family.encode_text(session, "a red cat runs", "blurred"),
+        tuple(family.encode_still(session, picture) for picture in pictures(canvas, references)),
+        anchor=root[:1],
+        short=family.encode_continued(session, root),
+        blank=family.encode_clip(session, noise(canvas, 0)),
+    )
+    assert conditions.short is not None
+    np.testing.assert_array_equal(conditions.short, family.encode_clip(session, known))
+    state = family.start(conditions, seed=3, segment=1, steps=STEPS)
+    assert (state.beside, state.lead, len(state.latents)) == (references + 1, LEAD, references + 1 + LATENTS)
+
+    pipeline, asked = make_pipeline("vace"), _asked(torch, canvas, state, known)
+    pipeline.set_progress_bar_config(disable=True)
+    encode = pipeline.prepare_video_latents
+
+    def with_anchor(*args: Any, **fields: Any) -> Any:
+        """The last picture lies first: in its place what is no picture any more."""
+        found = encode(*args, **fields)
+        found[:, :4, 0] = torch.from_numpy(root[0])
+        return found
+
+    pipeline.prepare_video_latents = with_anchor
+    wanted = pipeline(**asked, output_type="latent").frames[0].numpy()
+    found = made(family, session, state)
+    assert np.abs(np.moveaxis(found, 1, 0) - wanted).max() < 1e-5 * np.abs(wanted).max()
+    lead, own = np.split(found[state.beside :], [LEAD])
+    assert len(own) == family.capabilities.segment_latents
+    frames = np.concatenate(list(family.decode(session, own, lead=lead)))
+    shown = pipeline(**asked, output_type="np").frames[0][OVERLAP:]
+    assert frames.shape == shown.shape == (FRAMES - OVERLAP, canvas.height, canvas.width, 3)
+    assert np.abs(frames - shown * 255).max() < 1
+
+
+def test_what_follows_an_extension_follows_from_all_of_its_clip(family: WanVaceFamily, session: Session) -> None:
+    """Decoded behind its own lead, and so its newest frames are those that were shown."""
+    clip = np.random.default_rng(2).standard_normal((LATENTS, 4, 4, 4), dtype=np.float32)
+    shown = np.concatenate(list(family.decode(session, clip[LEAD:], lead=clip[:LEAD])))
+    assert (family.history_latents, family.lead_latents) == (LATENTS, LEAD)
+    known = np.concatenate(list(family.decode(session, clip, lead=None)))[-OVERLAP:]
+    np.testing.assert_array_equal(known[1:], shown)
+    np.testing.assert_array_equal(family.encode_continued(session, clip), family.encode_clip(session, known))
+
+
+def test_a_video_from_elsewhere_is_gone_on_with_from_its_last_second(family: WanVaceFamily, session: Session) -> None:
+    frames = noise(CANVASES[0], 40)
+    np.testing.assert_array_equal(family.encode_tail(session, frames), family.encode_video(session, frames[-OVERLAP:]))
+    padded = np.concatenate([np.repeat(frames[:1], 8, axis=0), frames[:9]])
+    np.testing.assert_array_equal(family.encode_tail(session, frames[:9]), family.encode_video(session, padded))
+
+
+@pytest.mark.parametrize(("seconds", "extends"), [(1, None), (2, 1), (5, 4), (30, 29)])
+def test_an_extension_is_a_second_shorter_than_its_clip(
+    make_checkpoint: Callable[[str], Path], seconds: int, extends: int | None
+) -> None:
+    sizes = Sizes(CANVASES, seconds)
+    can = models.opened(Folder(make_checkpoint("vace")), name="vace-tiny", sizes=sizes).family.capabilities
+    assert can.extension == (extends is not None)
+    assert can.root_latents == 1 + 4 * seconds
+    if extends:
+        assert (can.segment_latents, can.extension_seconds.default) == (4 * extends, extends)
+
+
 def test_a_first_frame_makes_another_video(family: WanVaceFamily, session: Session) -> None:
     picture, other = noise(CANVASES[0], 2)
     found = [
@@ -191,6 +264,10 @@ def test_what_does_not_fit_a_clip_is_refused(family: WanVaceFamily, session: Ses
         lambda: family.start(Conditions(canvas, text, first=short, blank=clip), seed=1, segment=0, steps=2),
         lambda: family.start(Conditions(canvas, text, (short[0],) * 4, blank=clip), seed=1, segment=0, steps=2),
         lambda: family.start(Conditions(canvas, text, anchor=short, blank=clip), seed=1, segment=1, steps=2),
+        lambda: family.start(Conditions(canvas, text, short=clip, blank=clip), seed=1, segment=1, steps=2),
+        lambda: family.start(
+            Conditions(canvas, text, first=clip, anchor=short, short=clip, blank=clip), seed=1, segment=1, steps=2
+        ),
     ):
         with pytest.raises(ValueError, match=":"):
             refused()
@@ -205,5 +282,6 @@ def test_random_inputs_fit_every_component_and_whole_runs_take_all_of_them(
         assert all(np.isfinite(value).all() for value in session.infer(case.component, case.inputs).values())
     before = session.usage
     found = probes.end_to_end(family, session, family.probe_canvases[0])
-    assert {name: len(values) for name, values in found.items()} == {"root": LATENTS, "frames": FRAMES}
+    wanted = {"root": LATENTS, "extension": LATENTS - LEAD, "frames": FRAMES - OVERLAP}
+    assert {name: len(values) for name, values in found.items()} == wanted
     assert all(used.calls > before[component].calls for component, used in session.usage.items())
