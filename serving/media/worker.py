@@ -39,7 +39,7 @@ class RefusedError(Exception):
 
 
 def picture(data: bytes, width: int, height: int, *, whole: bool = False) -> bytes:
-    """A picture, upright, scaled by area: centre-cropped, over black, or `whole`, over white: RGB bytes."""
+    """A picture, upright: centre-cropped over black and scaled by area, or `whole` over white: RGB bytes."""
     image = _open_picture(data)
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip to white
@@ -74,11 +74,11 @@ def _open_picture(data: bytes) -> Image.Image:
 
 
 def _within(image: Image.Image, width: int, height: int) -> Image.Image:
-    """All of it, as large as fits, in the middle of white."""
+    """All of it, as large as fits, in the middle of white; a small one is enlarged smoothly."""
     scale = min(width / image.width, height / image.height)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     found = Image.new("RGB", (width, height), "white")
-    found.paste(image.resize(size, Image.Resampling.BOX), ((width - size[0]) // 2, (height - size[1]) // 2))
+    found.paste(image.resize(size, Image.Resampling.BILINEAR), ((width - size[0]) // 2, (height - size[1]) // 2))
     return found
 
 
@@ -181,10 +181,9 @@ def main() -> int:
     out = sys.stdout.buffer
     try:
         if call["do"] == "picture":
-            out.write(
-                b"{}\n"
-                + picture(sys.stdin.buffer.read(), call["width"], call["height"], whole=call.get("whole", False))
-            )
+            # A parent that started before this file was replaced says nothing of it.
+            whole = call.get("whole", False)
+            out.write(b"{}\n" + picture(sys.stdin.buffer.read(), call["width"], call["height"], whole=whole))
             return 0
         with os.fdopen(0, "rb", closefd=False) as file:
             if call["do"] == "facts":

@@ -18,7 +18,7 @@ SIZES: Final = ((1, 1, 4, 4), (2, 3, 4, 6))
 """Batch, latents, height and width in latents."""
 _TOKENS: Final = 20
 """Of a prompt."""
-Draw = Callable[..., Array]
+_Draw = Callable[..., Array]
 """Random values of a shape."""
 
 
@@ -55,7 +55,7 @@ def cases(architecture: Architecture) -> Iterator[Case]:
             yield from _encoder(architecture, name, draw, (batch, height, width))
 
 
-def _encoder(architecture: Architecture, name: str, draw: Draw, size: tuple[int, int, int]) -> Iterator[Case]:
+def _encoder(architecture: Architecture, name: str, draw: _Draw, size: tuple[int, int, int]) -> Iterator[Case]:
     batch, height, width = size
     stride = architecture.latent_stride
     pixels = (3, stride * height, stride * width)

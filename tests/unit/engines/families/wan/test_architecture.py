@@ -79,6 +79,13 @@ def test_what_is_not_read_is_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
+def test_a_vace_whose_mask_is_another_is_refused(make_checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    root = Path(shutil.copytree(make_checkpoint("vace"), tmp_path / "checkpoint"))
+    _changed("transformer/config.json", vace_in_channels=96)(root)
+    with pytest.raises(CheckpointUnfit, match="vace_in_channels is 96, where"):
+        architecture.read(Folder(root))
+
+
 def test_a_scheduler_that_says_nothing_is_not_taken_for_ours(
     make_checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
