@@ -70,7 +70,7 @@ async def test_slices_reach_the_same_latents_as_one_run(loaded: Loaded, denoiser
 async def test_finished_latents_that_the_store_did_not_take_are_put_again_and_not_made_again(
     loaded: Loaded, denoiser: Denoiser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(*_: object) -> LatentRef:
+    async def away(*_: object, lead: int) -> LatentRef:
         raise Unavailable("the store is away")
 
     conditions = await conditions_of(loaded)
