@@ -55,6 +55,7 @@ class Model(_message.Message):
     fps: _builtins.int
     max_prompt_chars: _builtins.int
     reference_width: _builtins.int
+    """Of a reference picture as the model sees it; 0: as large as the video."""
     reference_height: _builtins.int
     digest: _builtins.str
     """Digest over weights and engines."""
