@@ -4,23 +4,23 @@
     models/<name>/files-<sha256>    its small files, and the headers of its weights
 
 A model that was added is served without its checkpoint: the record has the digest of every file, whole, and its engines
-are found by the digest over all of those, so that none is loaded with another tokenizer than it was verified with.
-`longtake models` writes here, `serving/engine_store.py` reads.
+are found by the digest over all of those, so that none is loaded with another tokenizer than it was verified with. A
+model with adapters, `base+name`, has a record of its own and the files of its base.
+`adding.py` makes the records, `longtake models` writes them here, `serving/model_store.py` reads.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from engines import key as keys
 from engines import models, tombstones
 from engines import objects as layout
-from engines.checkpoints import diffusers
-from engines.checkpoints.diffusers import Checkpoint
-from engines.checkpoints.files import Files, Held, digest_of, read_small
+from engines.checkpoints.deltas import AdapterRecord
+from engines.checkpoints.files import Held
 from engines.errors import EngineCorrupt
 from engines.families.base import Canvas
 from engines.families.buildable import Sizes
@@ -57,11 +57,18 @@ class Added:
     """sha256 of what is kept of all files, one after the other."""
     sizes: Sizes
     added_ms: int
+    adapters: tuple[AdapterRecord, ...] = ()
+    """Merged into the weights, in this order."""
 
     @property
     def digest(self) -> str:
-        """Of the checkpoint, whole."""
-        return diffusers.digest({file.name: file.sha256 for file in self.files})
+        """Of the checkpoint, whole, and of the adapters."""
+        return self.recorded.digest
+
+    @property
+    def recorded(self) -> models.Recorded:
+        """What engines are built of."""
+        return models.Recorded({file.name: file.sha256 for file in self.files}, self.adapters)
 
     def opened(self, kept: bytes) -> models.Model:
         """The model, of what is kept of its files. Raises `EngineCorrupt`, `CheckpointUnfit`.
@@ -79,7 +86,7 @@ class Added:
                 raise EngineCorrupt(f"{key}: {file.name} has another digest: {_again(self.name)}")
             parts[file.name], at = part, file.end
         held = Held(parts, sizes={file.name: file.size for file in self.files})
-        return models.opened(held, name=self.name, sizes=self.sizes, recorded=self.digest)
+        return models.opened(held, name=self.name, sizes=self.sizes, recorded=self.recorded)
 
     def to_json(self) -> bytes:
         """The record's bytes."""
@@ -93,6 +100,7 @@ class Added:
             "canvases": canvases,
             "seconds": self.sizes.seconds,
             "added_ms": self.added_ms,
+            **({"adapters": [adapter.to_json() for adapter in self.adapters]} if self.adapters else {}),
         }
         return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
@@ -111,6 +119,7 @@ class Added:
                 kept=str(value["kept"]),
                 sizes=Sizes(tuple(_canvas(*canvas) for canvas in value["canvases"]), int(value["seconds"])),
                 added_ms=int(value["added_ms"]),
+                adapters=tuple(AdapterRecord.from_json(adapter) for adapter in value.get("adapters", ())),
             )
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
             if isinstance(error, EngineCorrupt):
@@ -132,6 +141,10 @@ class AddedModels:
         found = [layout.model_in(key) async for key in self._objects.keys(layout.MODELS)]
         return sorted([name for name in found if name and await self._is_there(name)])
 
+    async def standing_on(self, base: str) -> list[str]:
+        """The models that are this one with adapters."""
+        return [name for name in await self.names() if name != base and layout.base_of(name) == base]
+
     async def get(self, name: str) -> Added | None:
         """The record of one. Raises `EngineCorrupt`."""
         data = await self._record(name)
@@ -140,21 +153,35 @@ class AddedModels:
     async def open(self, name: str) -> models.Model | None:
         """One, to be served; None where it was not added. Raises `EngineCorrupt`, `CheckpointUnfit`."""
         added = await self.get(name)
-        if added is None:
-            return None
-        key = layout.model_files_key(name, added.kept)
+        return None if added is None else added.opened(await self.kept(added))
+
+    async def kept(self, added: Added) -> bytes:
+        """What is kept of its files, checked. Raises `EngineCorrupt`."""
+        key = layout.model_files_key(added.name, added.kept)
         kept = await self._objects.get(key, limit=KEPT_BYTES)
         if kept is None or keys.digest_of(kept.data) != added.kept:
-            raise EngineCorrupt(f"{key}: not what the model's record says: {_again(name)}")
-        return added.opened(kept.data)
+            raise EngineCorrupt(f"{key}: not what the model's record says: {_again(added.name)}")
+        return kept.data
 
     async def put(self, added: Added, kept: bytes) -> bool:
         """Add one; False where there is one of this name."""
         await self._objects.keep(layout.model_files_key(added.name, added.kept), kept)
         return await tombstones.put(self._objects, layout.model_key(added.name), added.to_json(), limit=RECORD_BYTES)
 
+    async def move(self, added: Added) -> None:
+        """Its files lie now where this record says. Nothing happens where it was removed."""
+        key, new = layout.model_key(added.name), json.loads(added.to_json())
+        places = {name: new[name] for name in ("source", "adapters") if name in new}
+        while (there := await self._objects.get(key, limit=RECORD_BYTES)) is not None:
+            if tombstones.is_one(there.data):
+                return
+            # What a later version says in the record stays there.
+            moved = json.dumps({**json.loads(there.data), **places}, indent=1, sort_keys=True) + "\n"
+            if await self._objects.replace(key, moved.encode(), there.version):
+                return
+
     async def remove(self, name: str) -> bool:
-        """Remove one; False where there is none. Its engines stay."""
+        """Remove one; False where there is none. Its engines stay; the collector takes its files."""
         return await tombstones.remove(self._objects, layout.model_key(name), limit=RECORD_BYTES) is not None
 
     async def _is_there(self, name: str) -> bool:
@@ -167,45 +194,6 @@ class AddedModels:
         if not layout.is_model_name(name):
             return None
         return await tombstones.get(self._objects, layout.model_key(name), limit=RECORD_BYTES)
-
-
-def record(
-    files: Files, *, name: str, source: str, sizes: Sizes, added_ms: int, progress: Callable[[str, int, int], None]
-) -> tuple[Added, bytes]:
-    """The record of a checkpoint, and what is to be kept of it. Reads every byte once.
-
-    `progress` is told the file, and bytes done and in all. Raises `CheckpointUnfit`, `ValueError` for the name.
-    """
-    if not layout.is_model_name(name):
-        raise ValueError(f"name: {name!r}; a model is called by 1 to 63 of a-z 0-9 . _ -, a letter or number first")
-    # What can be wrong with the small files is told before the weights are read, the tokenizer's part too.
-    family = models.opened(files, name=name, sizes=sizes).family
-    family.read_prompt(family.probe_prompt, subject="named", seed=0)
-    checkpoint = diffusers.inspect(files)
-    total, done, at = sum(files.size(file) for file in checkpoint.files), 0, 0
-    kept, parts = [], []
-    for file in checkpoint.files:
-        progress(file, done, total)
-        size, part = files.size(file), _beginning(files, checkpoint, file)
-        kept.append(Kept(file, size, digest_of(files, file), at, at + len(part)))
-        parts.append(part)
-        done, at = done + size, at + len(part)
-    progress("", total, total)
-    data = b"".join(parts)
-    return Added(name, source, tuple(kept), keys.digest_of(data), sizes, added_ms), data
-
-
-def _beginning(files: Files, checkpoint: Checkpoint, file: str) -> bytes:
-    """A small file, or a shard's header."""
-    for shard in _shards(checkpoint):
-        if shard.file == file:
-            return files.read(file, 0, shard.tensors[0].begin if shard.tensors else shard.size)
-    return read_small(files, file)
-
-
-def _shards(checkpoint: Checkpoint) -> Iterator[Any]:
-    for component in checkpoint.components.values():
-        yield from component.shards
 
 
 def _canvas(aspect_ratio: str, height: int, width: int) -> Canvas:

@@ -7,22 +7,43 @@ themselves are registered in `families/registry.py`.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from engines import key as keys
 from engines.checkpoints import diffusers
+from engines.checkpoints.adapters import Layer
+from engines.checkpoints.deltas import AdapterRecord
 from engines.checkpoints.files import Files, digest_of
 from engines.errors import CheckpointUnfit, EngineNotBuilt
 from engines.families.base import Family
-from engines.families.buildable import BuildableFamily, Sizes
+from engines.families.buildable import AdaptableFamily, BuildableFamily, Sizes
 from engines.families.registry import CHECKPOINTS, PLACES
 from engines.manifest import missing_message
 from engines.runtimes.registry import SHIPPED as RUNTIMES
 from engines.runtimes.registry import Runtimes
 from engines.store import EngineStore, Prebuilt
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a model that was added is made of, as it was when it was added."""
+
+    digests: Mapping[str, str]
+    """sha256 by file of its checkpoint."""
+    adapters: tuple[AdapterRecord, ...] = ()
+    """Merged into its weights, in this order."""
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides its weights."""
+        checkpoint = diffusers.digest(self.digests)
+        if not self.adapters:
+            return checkpoint
+        merged = [[adapter.sha256, adapter.scale] for adapter in self.adapters]
+        return keys.digest_of(keys.canonical_json({"checkpoint": checkpoint, "adapters": merged}))
 
 
 @dataclass(frozen=True)
@@ -34,8 +55,9 @@ class Model:
     """Folder of its prebuilt engines."""
     weights: Files
     """Where its weights lie, *.safetensors."""
-    recorded: str | None = None
-    """The digest of its weights, taken before: those of a model that was added are not read to serve it."""
+    recorded: Recorded | None = None
+    """What its weights were when it was added: they are not read to serve it, and are compared when engines are built.
+    """
 
     @property
     def name(self) -> str:
@@ -44,7 +66,15 @@ class Model:
 
     def weights_digest(self) -> str | None:
         """The digest of its weights; None where they are not there."""
-        return self.recorded or digest_of_weights(self.weights)
+        return self.recorded.digest if self.recorded else digest_of_weights(self.weights)
+
+    def layers(self) -> Mapping[str, Layer]:
+        """What adapters may change, by every name of a layer. Raises `CheckpointUnfit` for a family that takes none."""
+        if not isinstance(self.family, AdaptableFamily):
+            raise CheckpointUnfit(
+                f"{self.name} takes no adapters: they are merged into models of Wan checkpoints alone"
+            )
+        return self.family.layers()
 
     def package_store(self, runtimes: Runtimes = RUNTIMES) -> EngineStore:
         """The store that holds the prebuilt engines alone."""
@@ -100,11 +130,11 @@ def all_models() -> tuple[Model, ...]:
     return _SHIPPED.all()
 
 
-def opened(files: Files, *, name: str, sizes: Sizes | None = None, recorded: str | None = None) -> Model:
+def opened(files: Files, *, name: str, sizes: Sizes | None = None, recorded: Recorded | None = None) -> Model:
     """The model of a checkpoint in diffusers' form that requests call `name`.
 
-    `recorded` is the checkpoint's digest, where it was taken before: then its small files are enough. Raises
-    `CheckpointUnfit` for what is none, or of a pipeline that no family here reads, or is not made in these sizes.
+    `recorded` is what it was when it was added: then its small files are enough. Raises `CheckpointUnfit` for what is
+    none, or of a pipeline that no family here reads, or is not made in these sizes.
     """
     pipeline = str(diffusers.read_json(files, diffusers.INDEX).get("_class_name"))
     if pipeline not in CHECKPOINTS:
@@ -135,9 +165,13 @@ def digest_of_weights(files: Files) -> str | None:
 
     Of a checkpoint in diffusers' form it covers every file that the checkpoint is made of.
     """
+    found = digests_of_weights(files)
+    return diffusers.digest(found) if found else None
+
+
+def digests_of_weights(files: Files) -> dict[str, str]:
+    """sha256 of each file that `digest_of_weights` covers. Reads every byte once."""
     if diffusers.INDEX in files.names():
-        return diffusers.digest(diffusers.record(files, diffusers.inspect(files)))
+        return diffusers.record(files, diffusers.inspect(files))
     names = sorted(name for name in files.names() if name.endswith(".safetensors") and "/" not in name)
-    if not names:
-        return None
-    return keys.digest_of(keys.canonical_json({name: digest_of(files, name) for name in names}))
+    return {name: digest_of(files, name) for name in names}

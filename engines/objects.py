@@ -11,6 +11,9 @@
         record.json
         files-<sha256>
 
+A model with adapters is called `base+name`, and its folders `base.WITH.name`: keys have no `+`, and names of models no
+capital letters.
+
 A variant is a runtime and a device, `tensorrt_rtx-sm89`. The usual one, which the first versions built alone, is not
 named. Where a function below asks for a `weights_digest`, it takes what `set_name` makes of one and of a variant.
 
@@ -34,6 +37,8 @@ FORMAT: Final = 1
 MANIFEST_BYTES: Final = 64 << 20
 """Of the largest manifest; what lies in a store is not believed to be small."""
 _MODEL: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_PLUS: Final = ".WITH."
+"""What stands in a key where the name of a model has a plus."""
 USUAL: Final = "onnxruntime-cpu"
 """The variant of portable graphs, which run on any machine."""
 _MANIFESTS: Final = re.compile(r"(manifest|compiled)-.*")
@@ -97,7 +102,9 @@ class SetKey(NamedTuple):
 def read_set_key(key: str) -> SetKey | None:
     """None for what is not below a set's folder."""
     found = _SET.fullmatch(key)
-    return None if found is None or key.startswith(BLOBS) else SetKey(**found.groupdict())
+    if found is None or key.startswith(BLOBS):
+        return None
+    return SetKey(found["model"].replace(_PLUS, "+"), found["weights_digest"], found["name"])
 
 
 def set_name(weights_digest: str, variant: str) -> str:
@@ -113,7 +120,7 @@ def read_set_name(name: str) -> tuple[str, str]:
 
 def set_folder(model: str, weights_digest: str) -> str:
     """Begins every key of a set."""
-    return f"{ENGINES}{model}/{weights_digest}/"
+    return f"{ENGINES}{_folder(model)}/{weights_digest}/"
 
 
 def manifest_key(model: str, weights_digest: str) -> str:
@@ -152,21 +159,31 @@ def too_large(key: str, limit: int) -> str:
 
 
 def is_model_name(name: str) -> bool:
-    """Whether a model that is added may be called so."""
-    return _MODEL.fullmatch(name) is not None and f"{ENGINES}{name}/" != BLOBS
+    """Whether a model that is added may be called so: `base`, or `base+name`."""
+    parts = name.split("+")
+    return len(parts) <= 2 and all(_MODEL.fullmatch(part) for part in parts) and f"{ENGINES}{name}/" != BLOBS
+
+
+def base_of(name: str) -> str:
+    """The model that adapters were merged into to make this one; itself where it has none."""
+    return name.partition("+")[0]
 
 
 def model_key(name: str) -> str:
     """The record of a model that an operator brought."""
-    return f"{MODELS}{name}/record.json"
+    return f"{MODELS}{_folder(name)}/record.json"
 
 
 def model_files_key(name: str, sha256: str) -> str:
-    """What is kept of its files."""
-    return f"{MODELS}{name}/files-{sha256}"
+    """What is kept of its files; a model with adapters has those of its base."""
+    return f"{MODELS}{base_of(name)}/files-{sha256}"
 
 
 def model_in(key: str) -> str | None:
     """The name in `model_key`; None for any other key."""
-    name = key.removeprefix(MODELS).removesuffix("/record.json")
+    name = key.removeprefix(MODELS).removesuffix("/record.json").replace(_PLUS, "+")
     return name if is_model_name(name) and key == model_key(name) else None
+
+
+def _folder(model: str) -> str:
+    return model.replace("+", _PLUS)

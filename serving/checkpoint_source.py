@@ -1,4 +1,4 @@
-"""Where checkpoints come from: a folder here, or a prefix of a bucket, read by ranges and never copied whole.
+"""Where checkpoints and adapters come from: a folder here, or a prefix of a bucket, read by ranges, never copied whole.
 
 `longtake models add` and `engines build` read through it. A bucket is one as the setting `store` names it, with the
 same credentials.
@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from engines.checkpoints.adapters import AdapterFile
 from engines.checkpoints.files import Files, Folder
 from engines.errors import CheckpointUnfit
 from serving.store.base import Store
@@ -34,6 +35,19 @@ async def opened_checkpoint(source: str) -> AsyncIterator[Files]:
         yield StoreFiles(source, store, sizes)
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def opened_adapter(source: str) -> AsyncIterator[AdapterFile]:
+    """The file of `/path/style.safetensors` or `s3://host:port/bucket/style.safetensors`, as `opened_checkpoint`."""
+    remote = source.startswith("s3://")
+    if not remote and not Path(source).is_file():
+        raise CheckpointUnfit(f"{source}: no such file; an adapter is one file, *.safetensors")
+    place, mark, options = source.partition("?") if remote else (source, "", "")
+    folder, _, name = place.rpartition("/")
+    async with opened_checkpoint(f"{folder or '/'}{mark}{options}") as files:
+        files.size(name)  # raises where it is not there
+        yield AdapterFile(files, name)
 
 
 class StoreFiles:

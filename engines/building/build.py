@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from engines import key as keys
 from engines import models
-from engines.building import lint, verify
+from engines.building import lint, merge, verify
 from engines.building.verify import Answers
-from engines.checkpoints.files import Files
+from engines.checkpoints.adapters import AdapterFile
+from engines.checkpoints.files import Counted, Files, amount, digest_of
 from engines.errors import EngineNotBuilt, EngineUnfit
 from engines.families.graph import GraphSpec
 from engines.manifest import UNVERIFIED, EngineEntry, Manifest
@@ -53,16 +54,19 @@ async def build(
     layer: Prebuilt | Built,
     *,
     weights: Files | None = None,
+    adapters: Sequence[AdapterFile] = (),
     runtime: Runtime | None = None,
     targets: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> list[Manifest]:
     """Build a model's engines from its weights (or others), a set for each target, and publish them to a layer.
 
-    `runtime` defaults to the registry's default, and `targets` to the device that is here. A set for another device
-    cannot be compared with torch here: it is published as compiled and not verified, and no stage loads it. Large
-    weights may come to lie beside the engines of a store, in the layer's folder first. Raises `EngineNotBuilt` without
-    torch, the runtime or weights, and `EngineUnfit` for what lint, the runtime or parity refuses.
+    `adapters` are the files of those that the model was added with, in their order. `runtime` defaults to the
+    registry's default, and `targets` to the device that is here. A set for another device cannot be compared with torch
+    here: it is published as compiled and not verified, and no stage loads it. Large weights may come to lie beside the
+    engines of a store, in the layer's folder first. Raises `EngineNotBuilt` without torch, the runtime or weights,
+    `CheckpointUnfit` for weights that are not those that were recorded, and `EngineUnfit` for what lint, the runtime or
+    parity refuses.
     """
     chosen, say = runtime or SHIPPED.default(), progress or _silent
     devices = chosen.targets(targets)
@@ -72,7 +76,9 @@ async def build(
             "store, and run `longtake engines verify` where the device is"
         )
     folder = layer.weights_folder if isinstance(layer, Built) else None
-    sets = await in_daemon(lambda: make(model, weights or model.weights, chosen, devices, say, folder))
+    sets = await in_daemon(
+        lambda: make(model, weights or model.weights, chosen, devices, say, folder=folder, adapters=adapters)
+    )
     for made in sets:
         if isinstance(layer, Prebuilt):
             layer.publish(made.manifest, made.engines)
@@ -87,9 +93,12 @@ def make(
     runtime: Runtime,
     devices: Sequence[str],
     progress: Progress,
+    *,
     folder: WeightsFolder | None = None,
+    adapters: Sequence[AdapterFile] = (),
 ) -> list[Made]:
-    """Export, lint, ask torch; then for each device compile, and verify where it is here.
+    """Read the weights and merge the adapters, export, lint, ask torch; then for each device compile, and verify where
+    it is here.
 
     Large weights come to lie in `folder`, beside the engines of a runtime that takes such.
     """
@@ -98,17 +107,16 @@ def make(
         runtime.version()
     except ImportError as error:
         raise EngineNotBuilt(f"{runtime.name} is not installed: pip install '{runtime.distribution}'") from error
-    digest = models.digest_of_weights(weights)
-    if digest is None:
+    recorded = model.recorded or models.Recorded(models.digests_of_weights(weights))
+    if not recorded.digests:
         raise EngineNotBuilt(f"{weights}: no weights (*.safetensors) to build engines of {model.name} from")
-    if model.recorded not in (None, digest):
-        raise EngineUnfit(
-            f"{weights}: these are not the files that {model.name} was added with; bring those back, or add the "
-            "checkpoint under another name"
-        )
+    if model.recorded:
+        _demand_recorded(model, weights, recorded)
+    digest = recorded.digest
     here = [device for device in devices if device == runtime.here()]
-    steps = _Steps(progress, total=len(model.family.components) * (1 + len(devices)) + 1 + len(here))
-    modules = graphs_of(model, weights)
+    steps = _Steps(progress, total=len(model.family.components) * (1 + len(devices)) + 2 + len(here))
+    steps.begin("reading the weights")
+    modules = modules_of(model, weights, recorded, adapters=adapters, tell=steps.tell)
     beside = folder if runtime.takes_weights_beside else None
     parts = _export(model, modules, steps, beside)
     for name, part in parts.items():
@@ -130,11 +138,42 @@ def make(
     return sets
 
 
-def graphs_of(model: models.Model, weights: Files) -> Mapping[str, GraphSpec]:
+def _demand_recorded(model: models.Model, weights: Files, recorded: models.Recorded) -> None:
+    """Raise `EngineUnfit` unless the small files are those that the model was added with; large ones are compared as
+    they are read."""
+    for name, digest in recorded.digests.items():
+        if not name.endswith(".safetensors") and digest_of(weights, name) != digest:
+            raise EngineUnfit(
+                f"{weights}: {name} is another: these are not the files that {model.name} was added with; bring those "
+                "back, or add the checkpoint under another name"
+            )
+
+
+def modules_of(
+    model: models.Model,
+    weights: Files,
+    recorded: models.Recorded,
+    *,
+    adapters: Sequence[AdapterFile] = (),
+    tell: Callable[[str], None],
+) -> Mapping[str, GraphSpec]:
+    """As `graphs_of`, of what was recorded and nothing else, its adapters merged. `tell` is told how far it is.
+
+    Raises `CheckpointUnfit` for other bytes.
+    """
+    total = sum(weights.size(name) for name in recorded.digests if name.endswith(".safetensors"))
+    counted = Counted(weights, total, lambda done, of: tell(amount(done, of)))
+    modules = graphs_of(model, counted, recorded.digests)
+    for file, adapter in zip(adapters, recorded.adapters, strict=True):
+        merge.merge(modules, model, file, adapter, tell)
+    return modules
+
+
+def graphs_of(model: models.Model, weights: Files, digests: Mapping[str, str] | None = None) -> Mapping[str, GraphSpec]:
     """The model's components as torch modules with these weights. Raises `EngineNotBuilt` where a package is missing,
     `EngineUnfit` for a family that has not the components that it names."""
     try:
-        modules = model.family.graphs(weights)
+        modules = model.family.graphs(weights, digests)
     except ModuleNotFoundError as error:
         raise EngineNotBuilt(f"building engines of {model.name} needs {error.name}: {INSTALL}") from error
     if set(modules) != set(model.family.components):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
 
@@ -101,6 +101,40 @@ class Held:
         if end > len(self._files[name]):
             raise CheckpointUnfit(f"{name}: its weights are where the checkpoint is, and are read from there")
         return self._files[name][begin:end]
+
+
+class Counted:
+    """Implements `Files` on others, and tells how many of so many bytes went by."""
+
+    def __init__(self, files: Files, total: int, told: Callable[[int, int], None]) -> None:
+        self._files = files
+        self._total = total
+        self._told = told
+        self._done = 0
+
+    def __str__(self) -> str:
+        return str(self._files)
+
+    def names(self) -> frozenset[str]:
+        """See `Files`."""
+        return self._files.names()
+
+    def size(self, name: str) -> int:
+        """See `Files`."""
+        return self._files.size(name)
+
+    def read(self, name: str, begin: int, end: int) -> bytes:
+        """See `Files`."""
+        data = self._files.read(name, begin, end)
+        self._done = min(self._done + len(data), self._total)
+        self._told(self._done, self._total)
+        return data
+
+
+def amount(done: int, total: int) -> str:
+    """So many bytes of all, for people: `1.2 of 28.4 GB`."""
+    unit, name = (1e9, "GB") if total >= 1e9 else (1e6, "MB")
+    return f"{done / unit:.1f} of {total / unit:.1f} {name}"
 
 
 def read_small(files: Files, name: str) -> bytes:

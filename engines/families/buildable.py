@@ -14,6 +14,7 @@ from typing import Final, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.checkpoints.adapters import Layer
 from engines.checkpoints.files import Files
 from engines.families.base import Canvas, Engines, Family
 from engines.families.graph import GraphSpec
@@ -57,11 +58,23 @@ class BuildableFamily(Family, Protocol):
     probe_canvases: tuple[Canvas, ...]
     """Sizes of those runs: small ones, where the model's own would take a machine that the builder need not have."""
 
-    def graphs(self, weights: Files) -> Mapping[str, GraphSpec]:
-        """Its components as torch modules with these weights, one of each name. Needs torch."""
+    def graphs(self, weights: Files, digests: Mapping[str, str] | None = None) -> Mapping[str, GraphSpec]:
+        """Its components as torch modules with these weights, one of each name. Needs torch.
+
+        `digests` are those of the files when the model was recorded: other bytes are refused. Without them the files
+        are taken as they are.
+        """
 
     def cases(self) -> Iterator[Case]:
         """Random inputs of every component, drawn from `PROBE_SEED` alone, so that any install draws the same."""
+
+
+@runtime_checkable
+class AdaptableFamily(BuildableFamily, Protocol):
+    """A family whose models take LoRA adapters."""
+
+    def layers(self) -> Mapping[str, Layer]:
+        """The layers of its modules that an adapter may change, by every name that adapters have for each."""
 
 
 @runtime_checkable

@@ -14,24 +14,24 @@ from serving.cli.output import INTERRUPTED
 
 if TYPE_CHECKING:
     from engines.building.build import Progress
-    from engines.checkpoints.files import Files
     from engines.claims import Waiting
     from engines.manifest import Manifest
     from engines.models import Model
     from engines.store import Built
+    from serving.model_store import Sources
     from serving.store.base import Store
 
 
 async def build_into_store(
     store: Store,
     model: Model,
-    weights: Files,
+    sources: Sources,
     *,
     runtime_name: str | None = None,
     targets: Sequence[str] = (),
     quiet: bool,
 ) -> list[tuple[Manifest, bool]]:
-    """A manifest for each target, and whether it had to be built. `weights` are those that `model` is served with, the
+    """A manifest for each target, and whether it had to be built. `sources` are where the weights of `model` lie, the
     runtime by default ONNX Runtime, and the target the device that is here.
 
     Raises what `building.build` raises.
@@ -68,7 +68,13 @@ async def build_into_store(
             made = []
             if missing:
                 made = await builder.build(
-                    model, built, weights=weights, runtime=runtime, targets=missing, progress=tell
+                    model,
+                    built,
+                    weights=sources.files,
+                    adapters=sources.adapters,
+                    runtime=runtime,
+                    targets=missing,
+                    progress=tell,
                 )
             return [*((one, False) for one in there.values()), *((one, True) for one in made)]
 
@@ -102,6 +108,13 @@ def progress_bar(*, quiet: bool) -> Iterator[Progress]:
             bar.update(task, description=what, completed=done, total=total)
 
         yield show
+
+
+def reading(show: Progress) -> Progress:
+    """Tells of a file that is read, and of bytes."""
+    from engines.checkpoints.files import amount
+
+    return lambda file, done, total: show(f"reading {file}: {amount(done, total)}", done, total)
 
 
 async def _there(built: Built, model: Model, digest: str, runtime: str, devices: Sequence[str]) -> dict[str, Manifest]:

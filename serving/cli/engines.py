@@ -134,9 +134,9 @@ async def _build(
                 # The record of an added model is signed by nobody. That somebody trusted built engines of these very
                 # files says that they are what he added, and not what another wrote there to have it signed.
                 await EngineStore(built=built_in(store)).find(model.name, model.weights_digest())
-            async with model_store.weights_of(model, store) as found:
+            async with model_store.sources_of(model, store) as sources:
                 return await build_into_store(
-                    store, model, found, runtime_name=runtime_name, targets=targets, quiet=quiet
+                    store, model, sources, runtime_name=runtime_name, targets=targets, quiet=quiet
                 )
     model, files = models.find(name), Folder(weights) if weights else None
     runtime = SHIPPED.find(runtime_name) if runtime_name else SHIPPED.default()

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serving.cli.engine_access import Output, StoreUrl, built_in, clear_errors, opened_store
+from serving.cli.engine_build import reading
+from serving.cli.models_adapted import add_adapted
 
 if TYPE_CHECKING:
     from engines.added import Added
-    from engines.building.build import Progress
     from engines.families.base import Canvas
     from engines.families.buildable import Sizes
     from engines.manifest import Manifest
@@ -28,13 +29,20 @@ Name = Annotated[str, typer.Argument(help="What requests call it: a-z 0-9 . _ -"
 def add(
     name: Name,
     source: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--from",
             help="Folder of a checkpoint in diffusers' form, or s3://host:port/bucket/prefix.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="FILE[=SCALE]: an adapter to merge into the model before the + of the name; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
     canvas: Annotated[
         list[str] | None,
         typer.Option(
@@ -52,20 +60,35 @@ def add(
     'longtake[wan]'; adding it takes 'longtake[build]' too. Smaller canvases
     and fewer seconds take less memory and time.
 
-    Example: longtake models add wan-1.3b --from Wan2.1-T2V-1.3B-Diffusers --canvas 16:9=832x480
+    With --lora, adapters (safetensors) are merged into the weights of a model that was added before, and the result is
+    a model of its own, called `base+name`. A checkpoint that has moved is found again by adding it once more.
+
+    Examples: longtake models add wan-1.3b --from Wan2.1-T2V-1.3B-Diffusers --canvas 16:9=832x480; longtake models add
+    wan-1.3b+style --lora style.safetensors=0.8
     """
     from engines.families.buildable import Sizes
     from serving.cli.engine_build import ends_at_once
 
+    quiet = output == "json"
     with clear_errors(), ends_at_once():
         sizes = Sizes(tuple(_canvas(text) for text in canvas or ()), seconds)
-        added, manifest = asyncio.run(_add(name, source, sizes, store, quiet=output == "json"))
+        if lora:
+            if source or sizes != Sizes():
+                raise ValueError("--lora goes with no --from, --canvas or --seconds: those are the base's")
+            added, manifest = asyncio.run(add_adapted(name, lora, store, quiet=quiet))
+        elif source is None or "+" in name:
+            raise ValueError("a model is added --from its checkpoint, or, called like wan-1.3b+style, with --lora")
+        else:
+            added, manifest = asyncio.run(_add(name, source, sizes, store, quiet=quiet))
     size = sum(entry.bytes_in_all for entry in manifest.engines)
-    if output == "json":
+    if quiet:
         value = {"model": name, "weights_digest": added.digest, "digest": manifest.digest, "engine_bytes": size}
-        typer.echo(json.dumps({**value, "checkpoint_bytes": sum(file.size for file in added.files)}))
+        adapters = {"adapters": [adapter.to_json() for adapter in added.adapters]} if added.adapters else {}
+        typer.echo(json.dumps({**value, "checkpoint_bytes": sum(file.size for file in added.files), **adapters}))
         return
     typer.echo(f"{name}: {len(manifest.engines)} engines, {size / 1e6:.1f} MB, for {manifest.runtime}")
+    for adapter in added.adapters:
+        typer.echo(f"  with {adapter}")
     typer.echo(f"`longtake models show {name}` tells what it can do; serve it with LONGTAKE_MODEL={name} longtake up")
 
 
@@ -84,8 +107,7 @@ def remove(
 
 
 async def _add(name: str, source: str, sizes: Sizes, store_url: str | None, *, quiet: bool) -> tuple[Added, Manifest]:
-    from engines import added as adding
-    from engines import models
+    from engines import adding, models
     from engines.threads import in_daemon
     from serving import model_store
     from serving.checkpoint_source import opened_checkpoint
@@ -98,19 +120,17 @@ async def _add(name: str, source: str, sizes: Sizes, store_url: str | None, *, q
         source = str(Path(source).expanduser().absolute())  # engines for another runtime are built from there later
     async with opened_store(store_url) as store, opened_checkpoint(source) as files:
         there = await model_store.added(store).get(name)
+        sizes = _sizes(there, sizes)
         with progress_bar(quiet=quiet) as show:
-            told = _named(show)
+            told = reading(show)
             added, kept = await in_daemon(
-                lambda: adding.record(files, name=name, source=source, sizes=sizes, added_ms=now_ms(), progress=told)
+                lambda: adding.record(
+                    files, name=name, source=source, sizes=sizes, added_ms=now_ms(), progress=told, known=there
+                )
             )
-        if there is not None and (there.digest, there.sizes) != (added.digest, sizes):
-            raise _taken(name)
-        model = added.opened(kept)
-        [(manifest, _)] = await build_into_store(store, model, files, quiet=quiet)
-        if not await model_store.added(store).put(added, kept):
-            there = await model_store.added(store).get(name)
-            if there is None or (there.digest, there.sizes) != (added.digest, sizes):
-                raise _taken(name)
+        sources = model_store.Sources(files)
+        [(manifest, _)] = await build_into_store(store, added.opened(kept), sources, quiet=quiet)
+        await model_store.register(store, added, kept)
         return added, manifest
 
 
@@ -127,6 +147,11 @@ async def _remove(name: str, store_url: str | None, *, force: bool) -> None:
             raise FailedPrecondition(
                 f"the setting `model` names {name}: the next start would fail. Change the setting first, or --force"
             )
+        if standing := await model_store.added(store).standing_on(name):
+            raise FailedPrecondition(
+                f"{', '.join(standing)} {'stands' if len(standing) == 1 else 'stand'} on {name}: `longtake models rm` "
+                "first what has adapters"
+            )
         await model_store.added(store).remove(name)
         built = built_in(store)
         for model, weights in await built.sets():
@@ -134,11 +159,18 @@ async def _remove(name: str, store_url: str | None, *, force: bool) -> None:
                 await built.remove(model, weights)
 
 
-def _taken(name: str) -> ValueError:
-    return ValueError(
-        f"name: {name!r} is another checkpoint, or the same in other sizes: choose another name, or "
-        f"`longtake models rm {name}` first"
-    )
+def _sizes(there: Added | None, asked: Sizes) -> Sizes:
+    """Those of the model that has the name, where no others are asked for."""
+    if there is None:
+        return asked
+    if (asked.canvases or there.sizes.canvases, asked.seconds or there.sizes.seconds) != (
+        there.sizes.canvases,
+        there.sizes.seconds,
+    ):
+        raise ValueError(
+            f"name: {there.name!r} is there in other sizes: choose another name, or `longtake models rm {there.name}`"
+        )
+    return there.sizes
 
 
 def _canvas(text: str) -> Canvas:
@@ -149,12 +181,3 @@ def _canvas(text: str) -> Canvas:
         raise ValueError(f"--canvas {text}: an aspect ratio, width and height in pixels, like 16:9=832x480")
     aspect, width, height = found.groups()
     return Canvas(aspect, int(height), int(width))
-
-
-def _named(show: Progress) -> Progress:
-    """A file's name as what is being done."""
-
-    def told(file: str, done: int, total: int) -> None:
-        show(f"reading {file}"[:32] if file else "read", done, total)
-
-    return told

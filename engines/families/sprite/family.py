@@ -148,7 +148,11 @@ class SpriteFamily:
             found = engines.infer("vae_decoder_step", inputs)
             yield _pixels(found["frames"])
 
-    def graphs(self, weights: Files) -> Mapping[str, GraphSpec]:
+    def graphs(
+        self,
+        weights: Files,
+        digests: Mapping[str, str] | None = None,  # noqa: ARG002  (the package's own, which nobody recorded)
+    ) -> Mapping[str, GraphSpec]:
         """The five graphs with these weights, vae.safetensors and dit.safetensors. Needs torch."""
         from engines.families.sprite import graphs
 

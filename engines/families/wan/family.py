@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from engines.checkpoints import diffusers
+from engines.checkpoints.adapters import Layer
 from engines.checkpoints.files import Files
 from engines.errors import CheckpointUnfit
 from engines.families.base import (
@@ -31,6 +32,7 @@ from engines.families.graph import GraphSpec
 from engines.families.wan import architecture as architectures
 from engines.families.wan import capabilities, probes, sampler, video
 from engines.families.wan.architecture import TEXT_TOKENS
+from engines.families.wan.layers import layers
 from engines.families.wan.tokens import FILE, Tokens, clean
 
 
@@ -127,12 +129,16 @@ class WanFamily:
         shown = 0 if lead is None else len(lead)
         return islice(video.decode(engines, latents if lead is None else np.concatenate([lead, latents])), shown, None)
 
-    def graphs(self, weights: Files) -> Mapping[str, GraphSpec]:
+    def graphs(self, weights: Files, digests: Mapping[str, str] | None = None) -> Mapping[str, GraphSpec]:
         """The graphs of this checkpoint. Needs torch, diffusers and transformers."""
         from engines.families.wan import graphs
 
-        found = architectures.read(weights)
-        return graphs.components(weights, found, diffusers.record(weights, found.checkpoint))
+        recorded = digests or diffusers.record(weights, self.architecture.checkpoint)
+        return graphs.components(weights, self.architecture, recorded)
+
+    def layers(self) -> Mapping[str, Layer]:
+        """Those of the denoiser."""
+        return layers(self.architecture)
 
     def cases(self) -> Iterator[Case]:
         """See `probes.py`."""

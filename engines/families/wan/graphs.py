@@ -6,7 +6,7 @@ could differ from the one that was trained. `family.py` hands `components()` to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -61,7 +61,7 @@ class Denoise(nn.Module):
         return cast(Tensor, self.transformer(latents, time, text, return_dict=False, **named)[0])
 
 
-def components(files: Files, architecture: Architecture, digests: dict[str, str]) -> dict[str, GraphSpec]:
+def components(files: Files, architecture: Architecture, digests: Mapping[str, str]) -> dict[str, GraphSpec]:
     """The graphs of all that this checkpoint does, with its weights, each shard's digest checked."""
     modules = Modules(files, architecture.checkpoint, digests)
     text, transformer, vae = modules.text_encoder(), modules.transformer(), modules.vae()

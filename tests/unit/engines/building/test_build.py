@@ -67,8 +67,9 @@ def test_engines_built_from_untrained_weights_verify_and_load(tmp_path: Path, mo
             model, target, weights=Folder(weights), progress=lambda what, done, total: steps.append((what, done, total))
         )
     )
-    assert [done for _, done, _ in steps] == list(range(len(steps)))
-    assert steps[-1] == ("done", len(steps) - 1, len(steps) - 1)
+    begun = [step for step in steps if ": " not in step[0]]  # and not how far the reading is
+    assert [done for _, done, _ in begun] == list(range(len(begun)))
+    assert begun[-1] == ("done", len(begun) - 1, len(begun) - 1)
     assert manifest.weights_digest == models.digest_of_weights(Folder(weights))
     found = asyncio.run(EngineStore(target).find("sprite-1", manifest.weights_digest))
     session: Session = asyncio.run(open_found(model.family, found, threads=1))

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from engines import objects as layout
-from engines.added import record
+from engines.adding import record
 from engines.checkpoints.files import Folder
 from engines.families.buildable import Sizes
 from serving.cli.engines import app as engines

@@ -12,7 +12,8 @@ import pytest
 
 from engines import models
 from engines import objects as layout
-from engines.added import Added, AddedModels, record
+from engines.added import Added, AddedModels
+from engines.adding import record
 from engines.building.build import make
 from engines.checkpoints.files import Folder
 from engines.errors import CheckpointUnfit, EngineCorrupt, EngineUnfit
