@@ -1,4 +1,5 @@
-"""Which bytes of engines are needed: those that a manifest in the store names. `sweep.py` asks.
+"""Which bytes of engines are needed: those that a manifest in the store names; and which files of models that were
+added: those that a record names. `sweep.py` asks.
 
 It does not matter who signed a manifest, which version of Longtake wrote it, nor whether its engines were verified yet:
 whatever looks like a digest in it counts. Bytes that no manifest names are of a set that was removed, or of a builder
@@ -11,6 +12,7 @@ import re
 from typing import Final
 
 from engines import objects as layout
+from engines.added import RECORD_BYTES
 from serving.errors import NotFound
 from serving.retention.context import Collection
 
@@ -35,4 +37,21 @@ async def needed_blobs(collection: Collection) -> set[str] | None:
         except NotFound:
             continue
         found.update(layout.blob_key(digest.decode()) for digest in _DIGEST.findall(data))
+    return found
+
+
+async def needed_files(collection: Collection) -> set[str] | None:
+    """Digests that records of models name; those with adapters name the files of their base. None as `needed_blobs`."""
+    found: set[str] = set()
+    async for entry in collection.listed(layout.MODELS):
+        if not entry.key.endswith("/record.json"):
+            continue
+        if entry.size > RECORD_BYTES:
+            collection.report.stray(entry.key)
+            return None
+        try:
+            data = (await collection.store.get(entry.key)).data
+        except NotFound:
+            continue
+        found.update(digest.decode() for digest in _DIGEST.findall(data))
     return found

@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from engines.objects import BLOBS
+from engines.objects import BLOBS, MODELS
 from serving.errors import NotFound
 from serving.files.record import FileRecord
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import SENT_ONCE
 from serving.retention.context import Collection, chunks, together
-from serving.retention.engine_blobs import PUBLISHED_WITHIN_S, needed_blobs
+from serving.retention.engine_blobs import PUBLISHED_WITHIN_S, needed_blobs, needed_files
 from serving.retention.key_set import KeySet
 from serving.retention.mark import Mark, cached_blobs
 from serving.store import keys, sweeping
@@ -83,8 +83,8 @@ class Sweep:
             await self._sweep(kind)
 
     async def installation(self) -> None:
-        """What belongs to no tenant: index keys and leases of jobs that have ended, what a probe left behind, and bytes
-        of engines that no manifest names."""
+        """What belongs to no tenant: index keys and leases of jobs that have ended, what a probe left behind, bytes of
+        engines that no manifest names, and files of models that were removed."""
         before = self._collection.before(self._collection.retention.margin_s)
         waiting = KeySet()
         # Before the leases: a job that comes later has a young lease.
@@ -98,10 +98,17 @@ class Sweep:
         await self._engines()
 
     async def _engines(self) -> None:
+        before = self._collection.before(max(self._collection.retention.margin_s, PUBLISHED_WITHIN_S))
         needed = await needed_blobs(self._collection)
         if needed is not None:
-            before = self._collection.before(max(self._collection.retention.margin_s, PUBLISHED_WITHIN_S))
             await self._sweep(Kind("engines", BLOBS, before, needed.__contains__, announced=True))
+        named = await needed_files(self._collection)
+        if named is not None:
+
+            def live(key: str) -> bool:
+                return keys.name_of(key) == "record.json" or key.rpartition("-")[2] in named
+
+            await self._sweep(Kind("models", MODELS, before, live, announced=True))
 
     async def _sweep(self, kind: Kind) -> None:
         counts, seen = self._collection.report.of(kind.name), 0

@@ -69,7 +69,8 @@ _OURS = re.compile(
     rf"(t/{_NAME}/((jobs|keep|files)/{_ID}|(by-time|files-by-time)/[0-9]+-{_ID}"
     rf"|(segments|pages|blobs|marks|quarantine)/{_DIGEST}|cache/{_NAME}/{_DIGEST}"
     rf"|checkpoints/{_ID}/[0-9]+/{_NAME}/[0-9]+-[0-9]+-{_DIGEST})"
-    rf"|dead/{_NAME}/{_ID}|leases/{_ID}/[0-9]+|probe/[0-9a-f]+(/[a-z0-9-]+)?|engines/blobs/{_DIGEST})"
+    rf"|dead/{_NAME}/{_ID}|leases/{_ID}/[0-9]+|probe/[0-9a-f]+(/[a-z0-9-]+)?|engines/blobs/{_DIGEST}"
+    rf"|models/{_NAME}/(record\.json|files-{_DIGEST}))"
 )
 
 
@@ -296,7 +297,7 @@ def is_pulse(key: str) -> bool:
 
 
 def is_ours(key: str) -> bool:
-    """Whether a function above makes such keys (`runtime` left out, which nobody lists), or they are engines' bytes.
+    """Whether a function above makes such keys (`runtime` left out, which nobody lists), or it is of engines or models.
 
     What is there besides was left by people and their programs: a folder's marker, a file of their browser's.
     """

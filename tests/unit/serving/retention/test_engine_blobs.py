@@ -99,3 +99,36 @@ async def test_what_somebody_left_among_the_bytes_stays(store: ClockedStore, clo
     report = await collect()
     assert list(report.strays) == [f"{layout.BLOBS}notes.txt"]
     assert store.keys(layout.BLOBS) == [f"{layout.BLOBS}notes.txt"]
+
+
+async def test_files_of_models_go_a_day_after_the_last_record_that_names_them(
+    store: ClockedStore, clock: Clock, collect: Collect
+) -> None:
+    """Those of a base stay as long as a model with adapters stands on it, whatever version wrote the records."""
+    kept = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("shared", "own", "left")}
+    for model, name in (("wan", "shared"), ("other", "own"), ("gone", "left")):
+        await EngineObjects(store).keep(layout.model_files_key(model, kept[name]), name.encode())
+    records = [layout.model_key("wan+style"), layout.model_key("other")]
+    await store.put_if_absent(records[0], f'{{"format": 9, "shares": "{kept["shared"]}"}}'.encode())
+    await store.put_if_absent(records[1], f'{{"kept": "{kept["own"]}"}}'.encode())
+    clock.advance(23)
+    assert (await collect()).of("models").collected.keys == 0
+    clock.advance(2)
+    report = await collect()
+    assert (report.of("models").collected.keys, list(report.strays)) == (1, [])
+    assert store.keys(layout.MODELS) == sorted(
+        [*records, layout.model_files_key("wan", kept["shared"]), layout.model_files_key("other", kept["own"])]
+    )
+
+
+async def test_a_record_that_is_too_large_to_be_one_keeps_the_files_of_all_models(
+    store: ClockedStore, clock: Clock, collect: Collect, tmp_path: Path
+) -> None:
+    key = layout.model_files_key("gone", "a" * 64)
+    await EngineObjects(store).keep(key, b"left")
+    await store.put_if_absent(layout.model_key("odd"), b"")
+    os.truncate(tmp_path / "store/objects" / layout.model_key("odd"), 1 << 30)
+    clock.advance(48)
+    report = await collect()
+    assert list(report.strays) == [layout.model_key("odd")]
+    assert key in store.keys(layout.MODELS)
