@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from engines.store import Built
     from serving.model_store import Sources
     from serving.store.base import Store
+
+LINE_S: Final = 10.0
+"""Between two lines of one step."""
 
 
 async def build_into_store(
@@ -55,7 +60,7 @@ async def build_into_store(
     with progress_bar(quiet=quiet) as show:
 
         def wait(other: Waiting) -> None:
-            show(f"{other.holder} builds them: {other.doing}", 0, 1)
+            show(f"waiting: {other.holder} builds them, {other.doing}", 0, 1)
 
         async with Claims(built.objects).turn(model.name, digest, wait) as claim:
             there = await _there(built, model, digest, runtime.name, devices)  # also of the builder that was waited for
@@ -91,23 +96,44 @@ def ends_at_once() -> Iterator[None]:
 
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Progress]:
-    """A bar on the terminal; what it gives is told what begins now, steps done, and steps in all."""
+    """A bar on a terminal, else lines; what it gives is told what begins now, steps done, and steps in all."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+    console = Console(stderr=True)
+    if not (quiet or console.is_terminal):
+        yield Lines()
+        return
     columns = (
         TextColumn("{task.description:<32}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+    with Progress(*columns, console=console, disable=quiet) as bar:
         task = bar.add_task("starting")
 
         def show(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
         yield show
+
+
+class Lines:
+    """Progress where no terminal shows a bar: a line for each step, and one every ten seconds for how far it is."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` in seconds."""
+        self._clock = clock
+        self._step = ""
+        self._told = -math.inf
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """As what `progress_bar` gives. What stands behind a colon tells how far the step is."""
+        step, now = what.partition(":")[0], self._clock()
+        if step != self._step or now - self._told >= LINE_S:
+            self._step, self._told = step, now
+            typer.echo(f"{100 * done // max(total, 1):>3} %  {what}", err=True)
 
 
 def reading(show: Progress) -> Progress:
