@@ -72,10 +72,10 @@ class Claims:
         self._holder = holder or f"{platform.node()}, process {os.getpid()}"
 
     @asynccontextmanager
-    async def turn(self, model: str, weights_digest: str, waiting: Callable[[Waiting], None]) -> AsyncIterator[Claim]:
+    async def turn(self, model: str, set_name: str, waiting: Callable[[Waiting], None]) -> AsyncIterator[Claim]:
         """Wait until nobody else builds this set; then it is ours while the block runs. `waiting` is called with each
         look at another's. Look in the block whether there is anything left to build."""
-        key, claim = layout.claim_key(model, weights_digest), Claim(self._holder)
+        key, claim = layout.claim_key(model, set_name), Claim(self._holder)
         term = await self._take(key, claim, waiting)
         beating = asyncio.create_task(self._beat(key, claim, term))
         try:

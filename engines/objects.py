@@ -15,7 +15,7 @@ A model with adapters is called `base+name`, and its folders `base.WITH.name`: k
 capital letters.
 
 A variant is a runtime and a device, `tensorrt_rtx-sm89`. The usual one, which the first versions built alone, is not
-named. Where a function below asks for a `weights_digest`, it takes what `set_name` makes of one and of a variant.
+named; `set_name` makes the folder's name of both.
 
 `store.py` reads and writes there, `serving/engine_objects.py` has `Objects` over Longtake's own store.
 """
@@ -43,7 +43,7 @@ USUAL: Final = "onnxruntime-cpu"
 """The variant of portable graphs, which run on any machine."""
 _MANIFESTS: Final = re.compile(r"(manifest|compiled)-.*")
 _OF_A_SET: Final = re.compile(r"(manifest|compiled)-[0-9]+\.json|signatures/[0-9a-f]{64}-[0-9a-f]{16}|building")
-_SET: Final = re.compile(r"engines/(?P<model>[A-Za-z0-9._-]+)/(?P<weights_digest>[A-Za-z0-9._-]+)/(?P<name>.+)")
+_SET: Final = re.compile(r"engines/(?P<model>[A-Za-z0-9._-]+)/(?P<set_name>[A-Za-z0-9._-]+)/(?P<name>.+)")
 
 
 class HasData(Protocol):
@@ -67,6 +67,9 @@ class Objects(Protocol):
     async def get_range(self, key: str, start: int, length: int) -> bytes | None:
         """`length` bytes from `start`, fewer at the end of the object; None without an object."""
 
+    async def size(self, key: str) -> int | None:
+        """Bytes of the object; None without one."""
+
     async def put_if_absent(self, key: str, data: bytes) -> bool:
         """Create the object; False when it is there already."""
 
@@ -85,7 +88,7 @@ class SetKey(NamedTuple):
     """A key below a set's folder, taken apart."""
 
     model: str
-    weights_digest: str
+    set_name: str
     name: str
 
     @property
@@ -104,7 +107,7 @@ def read_set_key(key: str) -> SetKey | None:
     found = _SET.fullmatch(key)
     if found is None or key.startswith(BLOBS):
         return None
-    return SetKey(found["model"].replace(_PLUS, "+"), found["weights_digest"], found["name"])
+    return SetKey(found["model"].replace(_PLUS, "+"), found["set_name"], found["name"])
 
 
 def set_name(weights_digest: str, variant: str) -> str:
@@ -118,34 +121,34 @@ def read_set_name(name: str) -> tuple[str, str]:
     return weights_digest, variant or USUAL
 
 
-def set_folder(model: str, weights_digest: str) -> str:
+def set_folder(model: str, set_name: str) -> str:
     """Begins every key of a set."""
-    return f"{ENGINES}{_folder(model)}/{weights_digest}/"
+    return f"{ENGINES}{_folder(model)}/{set_name}/"
 
 
-def manifest_key(model: str, weights_digest: str) -> str:
+def manifest_key(model: str, set_name: str) -> str:
     """The set's manifest."""
-    return f"{set_folder(model, weights_digest)}manifest-{FORMAT}.json"
+    return f"{set_folder(model, set_name)}manifest-{FORMAT}.json"
 
 
-def compiled_key(model: str, weights_digest: str) -> str:
+def compiled_key(model: str, set_name: str) -> str:
     """What stands for the manifest until the set is verified."""
-    return f"{set_folder(model, weights_digest)}compiled-{FORMAT}.json"
+    return f"{set_folder(model, set_name)}compiled-{FORMAT}.json"
 
 
-def claim_key(model: str, weights_digest: str) -> str:
+def claim_key(model: str, set_name: str) -> str:
     """Who builds the set."""
-    return f"{set_folder(model, weights_digest)}building"
+    return f"{set_folder(model, set_name)}building"
 
 
-def signatures_of(model: str, weights_digest: str) -> str:
+def signatures_of(model: str, set_name: str) -> str:
     """Begins every signature of a set."""
-    return f"{set_folder(model, weights_digest)}signatures/"
+    return f"{set_folder(model, set_name)}signatures/"
 
 
-def signature_key(model: str, weights_digest: str, manifest: bytes, key_id: str) -> str:
+def signature_key(model: str, set_name: str, manifest: bytes, key_id: str) -> str:
     """A signature over these bytes by this key."""
-    return f"{signatures_of(model, weights_digest)}{digest_of(manifest)}-{key_id}"
+    return f"{signatures_of(model, set_name)}{digest_of(manifest)}-{key_id}"
 
 
 def blob_key(sha256: str) -> str:

@@ -21,14 +21,14 @@ class Signatures:
         self._objects = objects
         self.trusted = trusted
 
-    async def add(self, model: str, weights_digest: str, manifest: bytes, key: SigningKey) -> bool:
+    async def add(self, model: str, set_name: str, manifest: bytes, key: SigningKey) -> bool:
         """Sign these bytes; False when this key has signed them already."""
-        where = layout.signature_key(model, weights_digest, manifest, key.public.id)
+        where = layout.signature_key(model, set_name, manifest, key.public.id)
         return await self._objects.put_if_absent(where, key.sign(manifest))
 
-    async def signer(self, model: str, weights_digest: str, manifest: bytes) -> PublicKey:
+    async def signer(self, model: str, set_name: str, manifest: bytes) -> PublicKey:
         """Who is trusted here and signed these bytes. Raises `EngineUntrusted`, which says what is wrong with it."""
-        folder, digest = layout.set_folder(model, weights_digest), digest_of(manifest)
+        folder, digest = layout.set_folder(model, set_name), digest_of(manifest)
         if digest in self.trusted.refused():
             raise EngineUntrusted(
                 f"{folder}: {self.trusted.path} refuses these engines, whoever signed them: build others, or "
@@ -36,18 +36,18 @@ class Signatures:
             )
         keys, wrong = self.trusted.read(), []
         for key in keys:
-            where = layout.signature_key(model, weights_digest, manifest, key.id)
+            where = layout.signature_key(model, set_name, manifest, key.id)
             found = await self._objects.get_range(where, 0, 1024)
             if found is not None and key.signed(manifest, found):
                 return key
             if found is not None:
                 wrong.append(key.id)
-        raise EngineUntrusted(f"{folder}: {await self._reason(model, weights_digest, manifest, wrong)}")
+        raise EngineUntrusted(f"{folder}: {await self._reason(model, set_name, manifest, wrong)}")
 
-    async def _reason(self, model: str, weights_digest: str, manifest: bytes, wrong: list[str]) -> str:
+    async def _reason(self, model: str, set_name: str, manifest: bytes, wrong: list[str]) -> str:
         if wrong:
             return f"the signature of {', '.join(wrong)} is not over this manifest: {_again(model)}"
-        prefix = layout.signatures_of(model, weights_digest)
+        prefix = layout.signatures_of(model, set_name)
         found = [key.removeprefix(prefix).partition("-") async for key in self._objects.keys(prefix)]
         signers = sorted({signer for digest, _, signer in found if digest == digest_of(manifest)})
         if signers:
@@ -65,9 +65,9 @@ class Signatures:
             f"this store: `longtake engines sign --adopt --model {model}`. Else {_again(model)}"
         )
 
-    async def check_names(self, model: str, weights_digest: str) -> None:
+    async def check_names(self, model: str, set_name: str) -> None:
         """Raise `EngineCorrupt` when the set's folder holds what no version of Longtake puts there."""
-        async for key in self._objects.keys(layout.set_folder(model, weights_digest)):
+        async for key in self._objects.keys(layout.set_folder(model, set_name)):
             found = layout.read_set_key(key)
             if found is None or not found.known:
                 raise EngineCorrupt(f"{key!r}: not in the manifest of its engines: find out whose it is, and remove it")

@@ -15,13 +15,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from engines import objects as layout
 from engines import tombstones
@@ -29,13 +27,13 @@ from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit, EngineUnt
 from engines.key import digest_of
 from engines.manifest import EngineEntry, Manifest, missing_message, unverified_message
 from engines.objects import MANIFEST_BYTES, Objects
+from engines.replacing import PARTIAL, written
 from engines.runtimes.registry import SHIPPED, Runtimes
 from engines.signatures import Signatures
 from engines.signing import PublicKey, SigningKey
 from engines.trust import TrustedKeys
 from engines.weights import CHUNK_BYTES, Weights, WeightsFile, WeightsFolder
 
-_PARTIAL: Final = ".partial"
 LayerName = Literal["prebuilt", "built"]
 
 
@@ -63,7 +61,7 @@ class Prebuilt:
         """Raise `EngineCorrupt` when the folder holds a file that the manifest does not name."""
         named = {self.folder / "manifest.json", *(self.path(entry) for entry in manifest.engines)}
         for file in sorted(self.folder.iterdir()):
-            if file not in named and file.suffix != _PARTIAL:
+            if file not in named and file.suffix != PARTIAL:
                 raise EngineCorrupt(f"{file}: not in the manifest of its engines: find out whose it is, and remove it")
 
     def read(self, entry: EngineEntry) -> bytes:
@@ -85,7 +83,7 @@ class Prebuilt:
             self.path(entry): _checked(blobs[entry.component], entry, entry.component) for entry in manifest.engines
         }
         manifest_file = self.folder / "manifest.json"
-        with _written({**files, manifest_file: manifest.to_json()}) as partials:
+        with written({**files, manifest_file: manifest.to_json()}) as partials:
             for file in self.folder.iterdir():
                 if file not in files and file not in partials.values() and file != manifest_file:
                     file.unlink()  # of other engines, or of a build that was killed
@@ -117,36 +115,36 @@ class Built:
         self.signatures = Signatures(objects, trusted)
         self._key = key
 
-    async def manifest(self, model: str, weights_digest: str, *, verified: bool = True) -> Manifest | None:
+    async def manifest(self, model: str, set_name: str, *, verified: bool = True) -> Manifest | None:
         """The manifest of the engines that were built here from these weights; or of those that nobody verified yet.
 
         Raises `EngineUntrusted` when nobody who is trusted here signed it, `EngineCorrupt`.
         """
-        data = await self.manifest_bytes(model, weights_digest, verified=verified)
+        data = await self.manifest_bytes(model, set_name, verified=verified)
         if data is None:
             return None
-        await self.signer(model, weights_digest, data)
-        return self.parse(model, weights_digest, data, verified=verified)
+        await self.signer(model, set_name, data)
+        return self.parse(model, set_name, data, verified=verified)
 
-    async def manifest_bytes(self, model: str, weights_digest: str, *, verified: bool = True) -> bytes | None:
+    async def manifest_bytes(self, model: str, set_name: str, *, verified: bool = True) -> bytes | None:
         """As they lie there, whoever wrote them; None where there is no manifest, or it was removed."""
-        key = _key(model, weights_digest, verified=verified)
+        key = _key(model, set_name, verified=verified)
         data = await self.objects.get_range(key, 0, MANIFEST_BYTES + 1)
         if data is not None and len(data) > MANIFEST_BYTES:
             raise EngineCorrupt(layout.too_large(key, MANIFEST_BYTES))
         return None if data is None or tombstones.is_one(data) else data
 
-    async def signer(self, model: str, weights_digest: str, data: bytes) -> PublicKey:
+    async def signer(self, model: str, set_name: str, data: bytes) -> PublicKey:
         """Who is trusted here and signed these bytes. Raises `EngineUntrusted`; `EngineCorrupt` for a stray object."""
-        await self.signatures.check_names(model, weights_digest)
-        return await self.signatures.signer(model, weights_digest, data)
+        await self.signatures.check_names(model, set_name)
+        return await self.signatures.signer(model, set_name, data)
 
-    def parse(self, model: str, weights_digest: str, data: bytes, *, verified: bool = True) -> Manifest:
+    def parse(self, model: str, set_name: str, data: bytes, *, verified: bool = True) -> Manifest:
         """What the bytes say. Raises `EngineCorrupt`, also for the manifest of something else: a signature says nothing
         of the place where it is found."""
-        key = _key(model, weights_digest, verified=verified)
+        key = _key(model, set_name, verified=verified)
         found = Manifest.from_json(data, where=key, verified=verified)
-        if (found.model, found.set_name) != (model, weights_digest):
+        if (found.model, found.set_name) != (model, set_name):
             raise EngineCorrupt(
                 f"{key}: the manifest of {found.model}, weights {found.set_name[:12]}, in another's place: "
                 f"`longtake engines rm --model {model}` and build again"
@@ -184,6 +182,19 @@ class Built:
             await folder.hold(file, partial(self._chunk, entry, key), where=key)
         return Weights(folder.path, entry.weights)
 
+    async def look(self, entry: EngineEntry) -> None:
+        """Whether the files beside an engine are there, by their sizes: nothing is fetched. Raises as `weights`."""
+        for file in entry.weights:
+            key = layout.blob_key(file.sha256)
+            size = await self.objects.size(key)
+            if size is None:
+                raise EngineNotBuilt(missing_message(entry.spec.model, f"weights of engine {entry.component!r}"))
+            if size != file.size:
+                raise EngineCorrupt(
+                    f"{key}: {size} bytes, and the manifest names weights of {file.size}: remove these engines with "
+                    f"`longtake engines rm --model {entry.spec.model}`, and build them again"
+                )
+
     async def _chunk(self, entry: EngineEntry, key: str, start: int, length: int) -> bytes:
         found = await self.objects.get_range(key, start, length)
         if found is None:
@@ -208,11 +219,11 @@ class Built:
             for file in entry.weights:
                 await self._keep_weights(entry, file)
             await self.objects.keep(layout.blob_key(entry.sha256), data)
-        model, weights, data = manifest.model, manifest.set_name, manifest.to_json()
-        await self.signatures.add(model, weights, data, self._key)
-        key = _key(model, weights, verified=manifest.verified)
+        model, name, data = manifest.model, manifest.set_name, manifest.to_json()
+        await self.signatures.add(model, name, data, self._key)
+        key = _key(model, name, verified=manifest.verified)
         while not await tombstones.put(self.objects, key, data, limit=MANIFEST_BYTES):
-            there = await self.manifest(model, weights, verified=manifest.verified)
+            there = await self.manifest(model, name, verified=manifest.verified)
             if there is not None and there.digest != manifest.digest:
                 raise EngineUnfit(
                     f"{key}: other engines of these weights are published there "
@@ -233,16 +244,16 @@ class Built:
         found: dict[tuple[str, str], None] = {}
         async for key in self.objects.keys(layout.ENGINES):
             part = layout.read_set_key(key)
-            if part is not None and key in _keys(part.model, part.weights_digest):
-                found[part.model, part.weights_digest] = None
+            if part is not None and key in _keys(part.model, part.set_name):
+                found[part.model, part.set_name] = None
         return list(found)
 
-    async def remove(self, model: str, weights_digest: str) -> str | None:
+    async def remove(self, model: str, set_name: str) -> str | None:
         """Engines that do not exist from now on. The digest of their manifest; None where there is none.
 
         The collector takes their bytes.
         """
-        keys = _keys(model, weights_digest)
+        keys = _keys(model, set_name)
         removed = [await tombstones.remove(self.objects, key, limit=MANIFEST_BYTES) for key in keys]
         return next((digest_of(data) for data in removed if data is not None), None)
 
@@ -267,6 +278,13 @@ class Found:
         if entry.weights:
             raise EngineCorrupt(f"{self.layer.folder}: engines with weights beside them: install longtake again")
         return None
+
+    async def look(self, entry: EngineEntry) -> None:
+        """Whether the files beside an engine are there, and nothing is fetched. Raises as `read`."""
+        if isinstance(self.layer, Built):
+            await self.layer.look(entry)
+        else:
+            await self.weights(entry)
 
 
 class EngineStore:
@@ -303,12 +321,12 @@ class EngineStore:
         raise EngineNotBuilt(missing_message(model, "engines", variant or layout.USUAL))
 
 
-def _key(model: str, weights_digest: str, *, verified: bool) -> str:
-    return (layout.manifest_key if verified else layout.compiled_key)(model, weights_digest)
+def _key(model: str, set_name: str, *, verified: bool) -> str:
+    return (layout.manifest_key if verified else layout.compiled_key)(model, set_name)
 
 
-def _keys(model: str, weights_digest: str) -> tuple[str, str]:
-    return layout.manifest_key(model, weights_digest), layout.compiled_key(model, weights_digest)
+def _keys(model: str, set_name: str) -> tuple[str, str]:
+    return layout.manifest_key(model, set_name), layout.compiled_key(model, set_name)
 
 
 def _checked(data: bytes, entry: EngineEntry, where: str) -> bytes:
@@ -323,20 +341,3 @@ def _not_the_engine(where: str, size: int, entry: EngineEntry) -> str:
         f"longtake again; in a checkout, `longtake engines build --model {entry.spec.model} --into prebuilt`; in a "
         f"store, `longtake engines rm --model {entry.spec.model}` and build again"
     )
-
-
-@contextmanager
-def _written(files: Mapping[Path, bytes]) -> Iterator[dict[Path, Path]]:
-    """Files that hold what is to come, by the path that it will have; those that nobody took are gone afterwards."""
-    partials = {path: path.with_name(f".{path.name}{_PARTIAL}") for path in files}
-    try:
-        for path, partial in partials.items():
-            partial.unlink(missing_ok=True)
-            with partial.open("xb") as file:  # ours, wherever a link of that name would have led
-                file.write(files[path])
-                file.flush()
-                os.fsync(file.fileno())
-        yield partials
-    finally:
-        for partial in partials.values():
-            partial.unlink(missing_ok=True)

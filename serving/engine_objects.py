@@ -37,6 +37,10 @@ class EngineObjects:
         except NotFound:
             return None
 
+    async def size(self, key: str) -> int | None:
+        there = await self._store.stat(key)
+        return None if there is None else there.size
+
     async def put_if_absent(self, key: str, data: bytes) -> bool:
         return await self._store.put_if_absent(key, data)
 

@@ -36,9 +36,9 @@ async def find(model: models.Model, store: Store, settings: Engines) -> Found:
         return await layers.find(model.name, model.weights_digest(), settings.variant)
 
 
-async def check(name: str, store: Store, settings: Engines) -> Found:
+async def check(name: str, store: Store, settings: Engines, *, fetch: bool = True) -> Found:
     """The same for a model's name or alias, each engine read and its digest checked, where they can be loaded; weights
-    beside them are here then.
+    beside them are here then, or, if they shall not be fetched, in the store by their sizes.
 
     Raises `SettingsError` for a model that is not known, `EngineMissing`.
     """
@@ -52,7 +52,7 @@ async def check(name: str, store: Store, settings: Engines) -> Found:
         check_here(found.manifest)
         for component in served.family.components:
             await found.read(found.manifest.entry(component))
-            await found.weights(found.manifest.entry(component))
+            await (found.weights if fetch else found.look)(found.manifest.entry(component))
     return found
 
 

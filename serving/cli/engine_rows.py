@@ -28,7 +28,8 @@ _CALLERS: dict[EngineCall, str] = {
 
 
 async def engines_of(name: str, store_url: str | None, variant: str | None) -> dict[str, Any]:
-    """A model's engines as they are loaded, or would be if they were verified; each one's digest checked."""
+    """A model's engines as they are loaded, or would be if they were verified; each one's digest checked, and the sizes
+    of weights beside it: those are not fetched to be looked at."""
     from engines.errors import EngineError
 
     async with opened(name, store_url, variant, unverified=True) as (model, found):
@@ -37,7 +38,7 @@ async def engines_of(name: str, store_url: str | None, variant: str | None) -> d
             problem = None
             try:
                 await found.read(entry)
-                await found.weights(entry)
+                await found.look(entry)
             except EngineError as error:
                 problem = str(error)
             rows.append(_of_engine(model, entry, problem))

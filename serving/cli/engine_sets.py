@@ -31,7 +31,8 @@ def list_engines(
 ) -> None:
     """List a model's engines, their digests checked.
 
-    Parity is the largest difference from torch, relative.
+    Of large weights beside an engine the size is compared alone: loading them checks the rest. Parity is the largest
+    difference from torch, relative.
 
     Examples: longtake engines ls -o json; longtake engines ls --all
     """

@@ -34,10 +34,12 @@ def list_models(store: StoreUrl = None, output: Output = "text") -> None:
     if output == "json":
         typer.echo(json.dumps(rows))
         return
+    width = max(12, *(len(row["model"]) for row in rows))
     for row in rows:
         digest = row["digest"][:12] if row["digest"] else "engines not built"
         also = f" also: {', '.join(row['aliases'])}" if row["aliases"] else ""
-        typer.echo(f"{row['model']:<12} {row['family']:<8} {digest:<18}{also}{row['problem']}")
+        also += f" with {_adapters(row)}" if row["adapters"] else ""
+        typer.echo(f"{row['model']:<{width}} {row['family']:<8} {digest:<18}{also}{row['problem']}")
 
 
 @app.command()
@@ -59,6 +61,7 @@ def show(
     sizes = ", ".join(f"{c['aspect_ratio']} ({c['width']}x{c['height']})" for c in row["canvases"])
     lines = {
         "model": ", ".join((row["model"], *row["aliases"])),
+        **({"adapters": _adapters(row)} if row["adapters"] else {}),
         "aspect ratios": sizes + ", width by height, before enlargement",
         "resolutions": ", ".join(f"{name} (x{scale})" for name, scale in row["resolutions"].items()),
         "images": ", ".join(f"{name} (at most {side})" for name, side in row["image_resolutions"].items())
@@ -136,7 +139,8 @@ async def _rows(store_url: str | None) -> list[dict[str, Any]]:
             try:
                 rows.append(await _description(await model_store.find(name, store), store))
             except (EngineError, LongtakeError) as error:  # one that is damaged hides no other
-                rows.append({"model": name, "family": "", "digest": None, "aliases": (), "problem": f"  {error}"})
+                row: dict[str, Any] = {"model": name, "family": "", "digest": None, "aliases": (), "adapters": []}
+                rows.append({**row, "problem": f"  {error}"})
     return rows
 
 
@@ -149,15 +153,27 @@ async def _row(name: str, store_url: str | None) -> dict[str, Any]:
 
 async def _description(model: Model, store: Store) -> dict[str, Any]:
     """Capabilities and digest in plain values; the digest is None where there are no engines."""
-    from engines.errors import EngineNotBuilt
+    from engines.errors import EngineNotBuilt, EngineUnverified
     from engines.store import EngineStore, Prebuilt
+    from serving.settings import load_settings
 
     try:
-        found = await EngineStore(Prebuilt(model.prebuilt), built_in(store)).find(model.name, model.weights_digest())
-        digest = found.manifest.digest
+        layers, variant = EngineStore(Prebuilt(model.prebuilt), built_in(store)), load_settings().engines.variant
+        found = await layers.find(model.name, model.weights_digest(), variant)
     except EngineNotBuilt:
-        digest = None
-    return {**dataclasses.asdict(model.family.capabilities), "digest": digest, "problem": ""}
+        digest, problem = None, ""
+    except EngineUnverified as error:
+        digest, problem = None, f"  {error}"
+    else:
+        digest, problem = found.manifest.digest, ""
+    adapters = [adapter.to_json() for adapter in model.recorded.adapters] if model.recorded else []
+    return {**dataclasses.asdict(model.family.capabilities), "adapters": adapters, "digest": digest, "problem": problem}
+
+
+def _adapters(row: dict[str, Any]) -> str:
+    from engines.checkpoints.deltas import AdapterRecord
+
+    return "; ".join(str(AdapterRecord.from_json(adapter)) for adapter in row["adapters"])
 
 
 def _range(value: dict[str, int]) -> str:

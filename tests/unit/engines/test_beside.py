@@ -184,6 +184,18 @@ def test_several_replicas_of_a_machine_fetch_once(
         assert asked.count((layout.blob_key(file.sha256), 0)) == 1
 
 
+def test_a_look_finds_what_is_not_whole_and_fetches_nothing(builder: Built, server: Built, store: Store) -> None:
+    entry = asyncio.run(publish(builder)).engines[0]
+    asyncio.run(server.look(entry))
+    asyncio.run(replaced(store, entry.weights[0], b"cut off"))
+    with pytest.raises(EngineCorrupt, match="7 bytes, and the manifest names weights of"):
+        asyncio.run(server.look(entry))
+    asyncio.run(store.delete(layout.blob_key(entry.weights[0].sha256)))
+    with pytest.raises(EngineNotBuilt, match="no weights of engine 'mixer'"):
+        asyncio.run(server.look(entry))
+    assert not folder_of(server).path.exists()
+
+
 def test_what_was_not_built_here_is_not_published(builder: Built) -> None:
     graph, files = moved_out(folder_of(builder))
     folder_of(builder).file(files[0]).write_bytes(b"others")
