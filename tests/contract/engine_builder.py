@@ -29,18 +29,18 @@ ENGINE_BYTES = 3 << 20
 Say = Callable[[str], None]
 
 
-def engines(weights: str) -> tuple[Manifest, dict[str, bytes]]:
+def engines(weights: str, model: str = MODEL) -> tuple[Manifest, dict[str, bytes]]:
     """The same for the same weights, as a build makes them."""
     entries, blobs = [], {}
     for name in COMPONENTS:
         seed = hashlib.sha256(f"{weights} {name}".encode()).digest()
         data = seed * (ENGINE_BYTES // len(seed))
-        spec = EngineSpec(MODEL, weights, ComponentSpec(name, (), (), {}), "onnxruntime", "float32", "small", "cpu")
+        spec = EngineSpec(model, weights, ComponentSpec(name, (), (), {}), "onnxruntime", "float32", "small", "cpu")
         digest = keys.digest_of(data)
         key = keys.engine_key(spec, graph_digest=digest, runtime_version="onnx-opset20")
         entries.append(EngineEntry(key, spec, digest, "onnx-opset20", digest, len(data), 0.0))
         blobs[name] = data
-    return Manifest(MODEL, weights, tuple(entries), ("1.31", "2"), {"onnxruntime": "1.31.1"}, 0.0, ()), blobs
+    return Manifest(model, weights, tuple(entries), ("1.31", "2"), {"onnxruntime": "1.31.1"}, 0.0, ()), blobs
 
 
 def layer(store: Store, home: Path) -> Built:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,13 @@ from engines import models
 from engines import objects as layout
 from engines.added import Added, AddedModels
 from engines.adding import record
+from engines.building import build
 from engines.building.build import make
 from engines.checkpoints.files import Folder
 from engines.errors import CheckpointUnfit, EngineCorrupt, EngineUnfit
 from engines.families.base import Canvas
 from engines.families.buildable import Sizes
+from engines.key import digest_of
 from engines.runtimes.registry import SHIPPED
 from serving.engine_objects import EngineObjects
 from serving.store.directory import DirectoryStore
@@ -224,3 +227,70 @@ def test_engines_are_built_from_the_files_that_were_added_alone(checkpoint: Path
     scheduler.write_text(json.dumps({**json.loads(scheduler.read_text()), "flow_shift": 5.0}))
     with pytest.raises(EngineUnfit, match="not the files that wan-tiny was added with"):
         make(made.opened(kept), Folder(checkpoint), SHIPPED.default(), ["cpu"], lambda *_: None)
+
+
+def test_a_checkpoint_is_read_once_to_be_recorded_and_once_to_be_built(checkpoint: Path) -> None:
+    """Its weights; headers and small files are looked at before, to tell at once what is wrong with them."""
+    read: list[tuple[str, int, int]] = []
+
+    class Watched(Folder):
+        def read(self, name: str, begin: int, end: int) -> bytes:
+            read.append((name, begin, end))
+            return super().read(name, begin, end)
+
+    files = Watched(checkpoint)
+    made, kept = record(files, name="wan-tiny", source="/", sizes=SIZES, added_ms=1, progress=lambda *_: None)
+    model = made.opened(kept)
+    headers = {file.name: file.end - file.begin for file in made.files if file.name.endswith(".safetensors")}
+
+    def weights_read() -> Counter[str]:
+        found: Counter[str] = Counter()
+        for name, begin, end in read:
+            if name in headers and end > headers[name]:
+                found[name] += end - max(begin, headers[name])
+        return found
+
+    once = {name: files.size(name) - header for name, header in headers.items()}
+    assert weights_read() == once
+    read.clear()
+    build.modules_of(model, files, made.recorded, tell=lambda _: None)
+    assert weights_read() == once
+    assert {name for name, *_ in read} == headers.keys()  # all else is taken from the record
+
+
+def test_weights_that_changed_since_they_were_recorded_are_not_built(checkpoint: Path) -> None:
+    made, kept = recorded(checkpoint)
+    [shard, *_] = sorted((checkpoint / "transformer").glob("*.safetensors"))
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(CheckpointUnfit, match=f"transformer/{shard.name}: its digest is no longer"):
+        build.modules_of(made.opened(kept), Folder(checkpoint), made.recorded, tell=lambda _: None)
+
+
+def test_a_header_that_somebody_wrote_into_the_store_places_no_weights(checkpoint: Path) -> None:
+    """Headers are kept in the store, whose writers nobody vouches for: two tensors of one shape could change places."""
+    made, kept = recorded(checkpoint)
+    one, other = b"blocks.0.attn1.to_q.weight", b"blocks.0.attn1.to_k.weight"
+    headers = [kept[file.begin : file.end] for file in made.files if file.name.endswith(".safetensors")]
+    [header] = [header for header in headers if one in header]
+    assert other in header
+    swapped = kept.replace(
+        header, header.replace(one, b"-" * len(one)).replace(other, one).replace(b"-" * len(one), other)
+    )
+    assert swapped != kept
+    lying = replace(made, kept=digest_of(swapped))
+    with pytest.raises(CheckpointUnfit, match=r"transformer/.*: its digest is no longer"):
+        build.modules_of(lying.opened(swapped), Folder(checkpoint), lying.recorded, tell=lambda _: None)
+
+
+def test_a_model_with_adapters_shares_the_files_of_its_base(checkpoint: Path) -> None:
+    assert layout.model_key("wan+style") == "models/wan.WITH.style/record.json"
+    assert layout.model_in("models/wan.WITH.style/record.json") == "wan+style"
+    assert layout.model_files_key("wan+style", "f") == layout.model_files_key("wan", "f")
+    assert layout.set_folder("wan+style", "w") == "engines/wan.WITH.style/w/"
+    found = layout.read_set_key("engines/wan.WITH.style/w/manifest-1.json")
+    assert found is not None
+    assert found.model == "wan+style"
+    for name in ("wan+", "+style", "wan+a+b", "wan+Style", "wan.WITH.style"):
+        assert not layout.is_model_name(name)
