@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from engines import models
-from engines.checkpoints import diffusers
+from engines.checkpoints import adapters, diffusers
 from engines.checkpoints.files import Folder
 from engines.errors import CheckpointUnfit
-from serving.checkpoint_source import opened_checkpoint
+from serving.checkpoint_source import opened_adapter, opened_checkpoint
 from serving.store.open import open_store
 from tests import servers
 
@@ -76,3 +76,21 @@ async def test_an_empty_prefix_and_a_missing_shard_are_told(bucket: str, folder:
     async with opened_checkpoint(bucket) as files:
         with pytest.raises(CheckpointUnfit, match=f"{shard}.*copy it too"):
             await asyncio.to_thread(models.opened, files, name="wan")
+
+
+async def test_an_adapter_in_a_bucket_is_read_from_there(bucket: str, folder: Path, tmp_path: Path) -> None:
+    from tests.unit.engines.families.wan.adapters import save, tensors
+
+    path = save(tmp_path / "style.safetensors", tensors("kohya", alpha=2.0))
+    store = await open_store(bucket, probe=False)
+    await store.put_if_absent("loras/style.safetensors", path.read_bytes())
+    await store.close()
+    model = models.opened(Folder(folder), name="wan")
+    place = bucket.replace("/wan?", "/wan/loras/style.safetensors?")
+    async with opened_adapter(place) as file:
+        found = await asyncio.to_thread(adapters.read, file, model.layers(), "wan")
+    assert (file.name, found.rank, len(found.changes)) == ("style.safetensors", 4, 20)
+    for missing in (place.replace("style", "none"), place.replace("loras", "none"), str(tmp_path / "none.safetensors")):
+        with pytest.raises(CheckpointUnfit, match="nothing there|not there|no such file"):
+            async with opened_adapter(missing):
+                pass
