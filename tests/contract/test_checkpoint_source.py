@@ -91,6 +91,6 @@ async def test_an_adapter_in_a_bucket_is_read_from_there(bucket: str, folder: Pa
         found = await asyncio.to_thread(adapters.read, file, model.layers(), "wan")
     assert (file.name, found.rank, len(found.changes)) == ("style.safetensors", 4, 20)
     for missing in (place.replace("style", "none"), place.replace("loras", "none"), str(tmp_path / "none.safetensors")):
-        with pytest.raises(CheckpointUnfit, match="nothing there|not there|no such file"):
+        with pytest.raises(CheckpointUnfit, match=r"nothing there|not there|no such file"):
             async with opened_adapter(missing):
                 pass
