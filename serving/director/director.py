@@ -27,6 +27,7 @@ from serving.director.running import RunningJobs
 from serving.director.stage_gate import StageGates
 from serving.director.steady import steadily
 from serving.director.upkeep import keep, learn, sign, vouch
+from serving.errors import alone
 from serving.estimates import Estimates
 from serving.jobs.dead import DeadLetters
 from serving.jobs.epoch import Epoch, EpochLost
@@ -163,8 +164,8 @@ class Director:
                 self._errands.open(group)
                 for what, step in self._loops().items():
                     group.create_task(steadily(what, step, self._incident), name=what)
-        except* EpochLost as lost:
-            raise lost.exceptions[0] from None
+        except BaseExceptionGroup as ended:
+            raise alone(ended, EpochLost) from None
         finally:
             self.feed.close()
             await self._running.stop()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from serving.errors import LongtakeError
+from serving.errors import LongtakeError, alone
 from serving.retention.report import Report
 from serving.settings import Retention
 from serving.store import keys
@@ -81,6 +81,6 @@ async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(call)) for call in calls]
-    except* LongtakeError as failed:
-        raise failed.exceptions[0] from None
+    except BaseExceptionGroup as failed:
+        raise alone(failed, LongtakeError) from None
     return [task.result() for task in tasks]
