@@ -136,8 +136,8 @@ class SettingsError(LongtakeError):
 def alone(group: BaseExceptionGroup[BaseException], kind: type[BaseException]) -> BaseException:
     """The first of this kind that a group of tasks raised, or the group itself where it has none: raise what is given.
 
-    It is for a plain `except BaseExceptionGroup`. What is raised inside `except*` comes out in a group of its own before
-    Python 3.11.4 (CPython issue 103590), and callers that wait for the kind do not see it.
+    It is for a plain `except BaseExceptionGroup`. What is raised inside `except*` comes out in a group of its own
+    before Python 3.11.4 (CPython issue 103590), and callers that wait for the kind do not see it.
     """
     for error in group.exceptions:
         found = alone(error, kind) if isinstance(error, BaseExceptionGroup) else error

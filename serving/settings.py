@@ -28,7 +28,7 @@ from pydantic_settings import SettingsError as UnparsedVariable
 from serving.errors import SettingsError
 from serving.frozen import Frozen
 from serving.requests import Codec
-from serving.stage_names import DENOISER, StageName
+from serving.stage_names import DENOISER, STAGES, StageName
 
 
 class Grpc(Frozen):
@@ -131,6 +131,15 @@ class Scale(Frozen):
         return self
 
 
+class Needs(Frozen):
+    """What a node of Ray must have for a replica of a stage."""
+
+    num_gpus: float = Field(default=0, ge=0, examples=[1.0])
+    """GPUs of Ray's counting that each replica takes; a fraction lets replicas share one."""
+    resources: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict, examples=[{"denoise": 1.0}])
+    """Ray's custom resources that each replica takes, by name: nodes that offer them are where it goes."""
+
+
 class Stages(Frozen):
     """The Ray Serve deployments."""
 
@@ -139,6 +148,9 @@ class Stages(Frozen):
     scale: dict[StageName, Scale] = Field(default_factory=dict, examples=[{"denoiser": {"min": 0, "max": 4}}])
     """Stages that are scaled by their backlog, each with its least and most replicas. A stage stands here or in
     `replicas`, not in both."""
+    needs: dict[StageName, Needs] = Field(default_factory=dict, examples=[{"denoiser": {"num_gpus": 1}}])
+    """What a replica needs of its node, by stage; nothing where a stage is not named. One that no node can have waits
+    for such a node."""
     backlog_s: float = Field(default=30.0, gt=0)
     """Seconds of predicted work per replica that may be queued or running before another replica is started: about how
     long work may wait."""
@@ -172,6 +184,11 @@ class Stages(Frozen):
         """Its least and most replicas, fixed ones included."""
         fixed = self.replicas.get(stage, 1)
         return self.scale.get(stage, Scale(min=fixed, max=fixed))
+
+    @property
+    def kept(self) -> tuple[StageName, ...]:
+        """Stages that always have a replica."""
+        return tuple(stage for stage in STAGES if self.scale_of(stage).min)
 
     @property
     def autoscaled(self) -> bool:
@@ -262,6 +279,12 @@ class Settings(BaseSettings):
     director: Director = Director()
     admission: Admission = Admission()
     retention: Retention = Retention()
+
+    def of_stages(self) -> dict[str, Any]:
+        """What the Director and the stages read, as JSON has it: when the rest changes, none of them is replaced."""
+        dump = self.model_dump(mode="json", include={"store", "model", "engines", "stages", "retention"})
+        tenants = {name: {"weight": weight} for name, weight in self.admission.weights.items()}
+        return {**dump, "admission": {"tenants": tenants}}
 
     @classmethod
     def settings_customise_sources(

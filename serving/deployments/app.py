@@ -1,6 +1,6 @@
-"""The Serve application, declared: `longtake up` and Kubernetes deploy the same configuration.
+"""The Serve application. `declared.py` has the configuration, which names `build` here.
 
-`config` makes the declarative configuration; Serve imports `build` from it, in a process of its own, to get the graph.
+Serve imports `build` in a process of its own to get the graph.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ from ray.serve.config import RequestRouterConfig
 from ray.serve.schema import ServeDeploySchema
 
 from serving.deployments import replicas
+from serving.deployments.declared import declared
 from serving.deployments.director_replica import DirectorReplica
-from serving.settings import Scale, Settings
+from serving.settings import Needs, Scale, Settings
 from serving.stage_names import CONDITIONER, DENOISER, PROMPT_WRITER, RENDERER, TEXT_ENCODER, StageName
 from serving.stages.contracts import RENDERS_AT_ONCE
-
-APPLICATION = "longtake"
-_SERVICER = "serving.gen.longtake.internal.v1.director_pb2_grpc.add_DirectorServicer_to_server"
 
 _SURGE = 100
 """Per cent of replicas that a roll-out starts before it stops the old ones: work never waits for a start."""
@@ -32,34 +30,16 @@ _CONCURRENCY: dict[StageName, int] = {
     RENDERER: RENDERS_AT_ONCE,
 }
 """Calls that a replica has at once. The Denoiser's slices wait for their turn inside."""
-_POLICY = "serving.deployments.autoscale:BacklogPolicy"
 
 
 def config(settings: Settings, *, grpc_port: int, http_port: int, generation: int = 0) -> ServeDeploySchema:
-    """The configuration of one installation. Deploying another `generation` replaces every replica, a few at a time.
+    """The configuration of one installation on this machine. Another `generation` replaces every replica, a few at a
+    time.
 
     Raises pydantic's `ValidationError` for what Serve does not take.
     """
     return ServeDeploySchema.model_validate(
-        {
-            "proxy_location": "HeadOnly",
-            "http_options": {"host": "127.0.0.1", "port": http_port},
-            "grpc_options": {
-                "port": grpc_port,
-                "grpc_servicer_functions": [_SERVICER],
-                "enable_reflection": False,
-            },
-            "logging_config": {"encoding": "JSON", "enable_access_log": False},
-            "applications": [
-                {
-                    "name": APPLICATION,
-                    "route_prefix": "/",
-                    "import_path": "serving.deployments.app:build",
-                    "args": {"settings": settings.model_dump(mode="json"), "generation": generation},
-                    **_policy(settings),
-                }
-            ],
-        }
+        declared(settings, grpc_port=grpc_port, http_port=http_port, generation=generation)
     )
 
 
@@ -73,7 +53,7 @@ def build(args: dict[str, Any]) -> serve.Application:
             max_surge_percent=_SURGE,
             **_replicas(settings.stages.scale_of(name)),
             max_ongoing_requests=_CONCURRENCY[name],
-            ray_actor_options={"num_cpus": 0},
+            ray_actor_options=_needs(settings.stages.needs.get(name, Needs())),
             # A replica that hangs is replaced after three checks.
             health_check_period_s=_LOOK_EVERY_S,
             health_check_timeout_s=10,
@@ -106,12 +86,9 @@ def build(args: dict[str, Any]) -> serve.Application:
     return director.bind(settings, *stages)
 
 
-def _policy(settings: Settings) -> dict[str, Any]:
-    """The application's part that scales the stages."""
-    if not settings.stages.autoscaled:
-        return {}
-    aim = settings.stages.model_dump(include={"backlog_s", "down_delay_s", "idle_s"})
-    return {"autoscaling_policy": {"policy_function": _POLICY, "policy_kwargs": aim}}
+def _needs(needs: Needs) -> dict[str, Any]:
+    """What Ray looks for on a node. No CPU: a stage's threads are the settings' matter."""
+    return {"num_cpus": 0, "num_gpus": needs.num_gpus, "resources": needs.resources}
 
 
 def _replicas(scale: Scale) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, NoReturn
 
 import grpc
+import ray
 from ray.serve.grpc_util import RayServegRPCContext
 from ray.serve.handle import DeploymentHandle
 
@@ -26,7 +28,7 @@ from serving.director.patience import PatientClock
 from serving.director.upkeep import collect_cycles_rarely
 from serving.errors import Unavailable
 from serving.gen.longtake.internal.v1 import director_pb2
-from serving.jobs.epoch import EpochLost, abandoned, take_epoch
+from serving.jobs.epoch import EpochLost, abandoned, take_epoch, turn
 from serving.jobs.repository import Jobs
 from serving.local.parts import environment_of
 from serving.logs import configure, logger
@@ -55,11 +57,14 @@ class DirectorReplica:
         metrics = RayRecorder()
         store = await open_store(settings.store, probe=False)
         self._token = await shared_secret(store, DIRECTOR_TOKEN)
+        stages = HandleStages(prompt_writer, text_encoder, conditioner, denoiser, renderer)
+        cluster = ray.get_runtime_context().gcs_address
+        await turn(store, cluster, partial(stages.up, settings.stages.kept))
         self._director = Director(
             store=store,
             jobs=Jobs(store),
-            epoch=await take_epoch(store),
-            stages=HandleStages(prompt_writer, text_encoder, conditioner, denoiser, renderer),
+            epoch=await take_epoch(store, cluster),
+            stages=stages,
             family=(await model_store.known(settings.model, store)).family,
             slots=settings.stages.slots,
             servers=settings.stages.scale_of(DENOISER).max,

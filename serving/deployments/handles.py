@@ -7,7 +7,7 @@ would share that request's id, and the router would mix them up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -38,6 +38,8 @@ from serving.stages.contracts import (
     TextCall,
 )
 from serving.stages.interface import Ref
+
+_LOOK_EVERY_S = 1.0
 
 _log = logger("stages")
 
@@ -91,6 +93,14 @@ class HandleStages:
     async def render_image(self, call: ImageCall, latents: Ref) -> ImageResult:
         """Decode a frame into a PNG."""
         return cast(ImageResult, await _answer(RENDERER, self.renderer.render_image.remote(call, latents)))
+
+    async def up(self, stages: Collection[StageName]) -> None:
+        """Return when each of these has a replica whose engines are loaded."""
+        while True:
+            replicas = await self.replicas()
+            if all(replicas.get(stage) for stage in stages):
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def replicas(self) -> Mapping[StageName, int]:
         """How many of each stage are up, as Serve's controller has it; nothing while it does not answer."""

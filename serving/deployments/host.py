@@ -28,7 +28,8 @@ from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatusOverview, ServeDeploySchema
 
-from serving.deployments.app import APPLICATION, config
+from serving.deployments.app import config
+from serving.deployments.declared import APPLICATION
 from serving.deployments.given_up import LOOK_EVERY_S, GivenUp
 from serving.deployments.roll_out import RollOut
 from serving.errors import SettingsError

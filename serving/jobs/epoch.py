@@ -5,6 +5,9 @@ write that the number is still the newest: an old Director stops at its next wri
 
 The newest one writes a new nonce every few seconds. So one that idles sees when the newest has gone and nobody has
 taken its place (of two that start together, the one that is to stay may be the one that loses), and may start again.
+
+A Director of another cluster than the newest's does not take over before its stages are up (`turn`): work that is under
+way there would wait for engines that are still being loaded here.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from collections.abc import Awaitable, Callable
 
 from serving.errors import Conflict, LongtakeError, NotFound, StoreUnfit, Unavailable
 from serving.store.base import Store
@@ -34,9 +38,10 @@ class EpochLost(LongtakeError):
 class Epoch:
     """One Director's term."""
 
-    def __init__(self, store: Store, number: int) -> None:
+    def __init__(self, store: Store, number: int, cluster: str = "") -> None:
         self._store = store
         self.number = number
+        self._cluster = cluster
         self._reading: asyncio.Task[int] | None = None
         self._next: asyncio.Task[int] | None = None
         """A read that has not begun, and that all who ask now wait for."""
@@ -63,7 +68,7 @@ class Epoch:
         current = _number(found.data)
         if current == self.number:
             try:
-                await self._store.swap(EPOCH, _record(self.number), found.version)
+                await self._store.swap(EPOCH, _record(self.number, self._cluster), found.version)
             except Conflict:
                 current = await newest_epoch(self._store)
         self._compare(current)
@@ -94,17 +99,37 @@ async def newest_epoch(store: Store) -> int:
         return 0
 
 
-async def take_epoch(store: Store) -> Epoch:
-    """Start the next epoch."""
-    await store.put_if_absent(EPOCH, _record(0))
+async def turn(store: Store, cluster: str, ready: Callable[[], Awaitable[None]]) -> None:
+    """Return when a Director of this cluster may take the epoch: at once where the newest one is this cluster's too, or
+    there is none; else when `ready` returns, or the newest one does not work any more.
+    """
+    try:
+        newest = json.loads((await store.get(EPOCH)).data).get("cluster", "")
+    except NotFound:
+        return
+    if newest in ("", cluster):
+        return
+    waiting = {asyncio.ensure_future(ready()), asyncio.create_task(abandoned(store), name="abandoned")}
+    try:
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+    for task in done:
+        task.result()
+
+
+async def take_epoch(store: Store, cluster: str = "") -> Epoch:
+    """Start the next epoch. `cluster` names where its Director runs, for those of others."""
+    await store.put_if_absent(EPOCH, _record(0, ""))
     while True:
         try:
             found = await store.get(EPOCH)
             number = _number(found.data) + 1
-            await store.swap(EPOCH, _record(number), found.version)
+            await store.swap(EPOCH, _record(number, cluster), found.version)
         except (Conflict, NotFound):
             continue
-        return Epoch(store, number)
+        return Epoch(store, number, cluster)
 
 
 def _heard(read: asyncio.Task[int]) -> None:
@@ -112,8 +137,8 @@ def _heard(read: asyncio.Task[int]) -> None:
         read.exception()
 
 
-def _record(number: int) -> bytes:
-    return json.dumps({"epoch": number, "nonce": secrets.token_hex(8)}).encode()
+def _record(number: int, cluster: str) -> bytes:
+    return json.dumps({"epoch": number, "nonce": secrets.token_hex(8), "cluster": cluster}).encode()
 
 
 def _number(data: bytes) -> int:

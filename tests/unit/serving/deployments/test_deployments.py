@@ -19,7 +19,7 @@ from serving.deployments.router import NamedReplicaRouter
 from serving.errors import InvalidArgument, SettingsError
 from serving.metrics import REPLICAS, RPC_SECONDS, STEPS_RECOMPUTED
 from serving.runtime_keys import announce_director, director_address
-from serving.settings import Settings
+from serving.settings import Admission, Needs, Settings, Stages, TenantAdmission
 from serving.stage_names import STAGES
 from serving.stages.contracts import CancelCall, TextCall
 from serving.store.open import open_store
@@ -36,6 +36,34 @@ def test_the_declared_application_is_the_same_text_every_time() -> None:
     assert application.args["settings"]["store"] == "/tmp/store"
     assert not first.grpc_options.enable_reflection
     assert first.http_options.host == "127.0.0.1"
+
+
+def test_what_only_the_front_door_reads_replaces_no_replica() -> None:
+    one, other = (
+        Settings(),
+        Settings(admission=Admission(max_active_jobs=7, tenants={"a": TenantAdmission(weight=2.0)})),
+    )
+
+    first, second = (
+        config(settings, grpc_port=1, http_port=2).applications[0].args["settings"] for settings in (one, other)
+    )
+
+    assert second.pop("admission") == {"tenants": {"a": {"weight": 2.0}}}
+    assert first.pop("admission") == {"tenants": {}}
+    assert first == second
+    assert first.keys() == {"store", "model", "engines", "stages", "retention"}
+
+
+def test_a_stage_goes_where_its_needs_are_met() -> None:
+    needs = {"denoiser": Needs(num_gpus=0.5, resources={"denoise": 1.0})}
+    application = build({"settings": {"stages": Stages(needs=needs).model_dump(mode="json")}, "generation": 0})
+
+    options = {
+        stage._bound_deployment.name: stage._bound_deployment.ray_actor_options
+        for stage in application._bound_deployment.init_args[1:]
+    }
+    assert options["denoiser"] == {"num_cpus": 0, "num_gpus": 0.5, "resources": {"denoise": 1.0}}
+    assert options["renderer"] == {"num_cpus": 0, "num_gpus": 0, "resources": {}}
 
 
 def test_serve_looks_often_whether_a_replica_lives_and_most_often_at_the_director() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serving.jobs import epoch as epochs
-from serving.jobs.epoch import EpochLost, abandoned, newest_epoch, take_epoch
+from serving.jobs.epoch import EpochLost, abandoned, newest_epoch, take_epoch, turn
 from serving.store import keys
 from serving.store.base import Store, Versioned
 from serving.store.directory import DirectoryStore
@@ -109,3 +109,42 @@ async def test_an_epoch_of_a_later_version_is_followed(store: Store) -> None:
     assert ours.number == later.number + 1
     with pytest.raises(EpochLost):
         await later.sign()
+
+
+async def _never() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_a_director_of_another_cluster_takes_over_when_its_stages_are_up(store: Store) -> None:
+    await turn(store, "first", _never)  # nobody works
+    await take_epoch(store, "first")
+    await turn(store, "first", _never)  # one that is started again in its own cluster
+    up = asyncio.Event()
+
+    async def ready() -> None:
+        await up.wait()
+
+    waiting = asyncio.create_task(turn(store, "second", ready))
+    await asyncio.sleep(SOON)
+    assert not waiting.done()
+    up.set()
+    await waiting
+
+
+async def test_it_does_not_wait_for_its_stages_when_the_other_cluster_is_gone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epoch = await take_epoch(store, "first")
+    await epoch.sign()
+    monkeypatch.setattr(epochs, "SIGN_EVERY_S", 0.001)
+    await turn(store, "second", _never)
+
+
+async def test_what_keeps_the_stages_from_being_seen_is_raised(store: Store) -> None:
+    await take_epoch(store, "first")
+
+    async def ready() -> None:
+        raise RuntimeError("no controller")
+
+    with pytest.raises(RuntimeError, match="no controller"):
+        await turn(store, "second", ready)
