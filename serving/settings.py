@@ -42,6 +42,9 @@ class Grpc(Frozen):
     TLS. The xai-sdk sends an upload's API key over TLS, or to `localhost`, and not otherwise."""
     tls_key: Path | None = Field(default=None, examples=["key.pem"])
     """File with the certificate's private key, PEM."""
+    grace_s: float = Field(default=5.0, ge=0, le=3600)
+    """Seconds that calls which run may take to end when the server is told to stop; what still streams then is cut. In
+    a cluster: less than the pod's grace period."""
 
 
 class Http(Frozen):
@@ -138,6 +141,9 @@ class Needs(Frozen):
     """GPUs of Ray's counting that each replica takes; a fraction lets replicas share one."""
     resources: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict, examples=[{"denoise": 1.0}])
     """Ray's custom resources that each replica takes, by name: nodes that offer them are where it goes."""
+    surge: bool = True
+    """Whether a replica that is replaced goes after its successor has started. False where no node has room for both:
+    then it goes first, and what it was at is done by the successor."""
 
 
 class Stages(Frozen):

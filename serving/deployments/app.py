@@ -48,12 +48,13 @@ def build(args: dict[str, Any]) -> serve.Application:
     settings = Settings(**args["settings"])  # `generation` is there to be another one
 
     def stage(name: StageName, replica: type, **options: Any) -> serve.Deployment:
+        needs = settings.stages.needs.get(name, Needs())
         return serve.deployment(
             name=name,
-            max_surge_percent=_SURGE,
+            max_surge_percent=_SURGE if needs.surge else 0,
             **_replicas(settings.stages.scale_of(name)),
             max_ongoing_requests=_CONCURRENCY[name],
-            ray_actor_options=_needs(settings.stages.needs.get(name, Needs())),
+            ray_actor_options=_needs(needs),
             # A replica that hangs is replaced after three checks.
             health_check_period_s=_LOOK_EVERY_S,
             health_check_timeout_s=10,

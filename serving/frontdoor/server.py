@@ -28,8 +28,6 @@ from serving.settings import Settings
 from serving.store.base import Store
 from serving.store.keys import URL_KEY
 
-GRACE_S = 5.0
-"""Running calls may end for so long when the server stops; what still streams then is cut."""
 LAME_S = 0.3
 """Before that, the server answers for so long as one that shuts down: creates are UNAVAILABLE, the rest works."""
 KEYS_LOOK_S = 2.0
@@ -86,11 +84,12 @@ class FrontDoor:
         self._looking = asyncio.create_task(self._look_at_keys(), name="keys")
         self._log.info("listening", grpc=self.grpc_address, http=self.http_address, store=self._store.url)
 
-    async def stop(self, grace_s: float = GRACE_S) -> None:
-        """Refuse new work, let running calls end, then close everything."""
+    async def stop(self, grace_s: float | None = None) -> None:
+        """Refuse new work, let running calls end for as long as the settings say, then close everything."""
         if self._rooms is None or self._grpc is None or self._http is None or self._stopping:
             return
         self._stopping = True
+        grace_s = self._settings.grpc.grace_s if grace_s is None else grace_s
         self._rooms.creator.drain()
         await self._health.enter_graceful_shutdown()
         # Calls that are on their way now still get an answer that says what to do, not a cut connection.

@@ -1,0 +1,67 @@
+"""What the resources are made of: the form of a part, and Kubernetes' own shapes that they hold.
+
+A list has a bound, and so has every text that a rule reads: the API server refuses rules whose cost has none.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+GROUP, VERSION = "longtake.dev", "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+"""Of another object in the same namespace."""
+Quantity = Annotated[int | str, Field()]
+"""Kubernetes' own, such as `500m`, `2Gi` or `1`."""
+
+
+class Part(BaseModel):
+    """A part of a resource. Fields that a later version of the CRD has are left out when it is read."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
+    )
+
+
+class Resources(Part):
+    """Compute resources of one pod."""
+
+    requests: dict[str, Quantity] = Field(default_factory=dict)
+    """What the scheduler keeps free for it, by resource: `cpu`, `memory`, `nvidia.com/gpu`."""
+    limits: dict[str, Quantity] = Field(default_factory=dict)
+    """What it may take at most. Extended resources such as `nvidia.com/gpu` must stand here."""
+
+
+class Placement(Part):
+    """Where pods may run."""
+
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    """Labels that a node must have, for example `nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3`."""
+    tolerations: list[dict[str, Any]] = Field(default_factory=list, max_length=16)
+    """Taints of nodes that do not keep the pods away, in Kubernetes' own form."""
+
+
+class Condition(Part):
+    """A condition, as Kubernetes has them (`metav1.Condition`)."""
+
+    type: str
+    """What is told of, for example `Ready`."""
+    status: str
+    """`True`, `False` or `Unknown`."""
+    reason: str
+    """One word in CamelCase for machines."""
+    message: str = ""
+    """For people: what is so, and what to do about it."""
+    observed_generation: int = 0
+    """The `metadata.generation` that it was told of."""
+    last_transition_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    """When `status` changed."""
+
+
+def rule(expression: str, message: str, field: str = "") -> dict[str, str]:
+    """A validation rule in CEL, as the API server reads it."""
+    return {"rule": expression, "message": message, **({"fieldPath": field} if field else {})}

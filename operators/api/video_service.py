@@ -1,0 +1,227 @@
+"""VideoService: one Longtake installation in a namespace. The controller reads it, and writes its status."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
+
+from operators.api.base import Condition, Name, Part, Placement, Resources, rule
+
+KIND, PLURAL, SHORT = "VideoService", "videoservices", "vs"
+LONGEST_NAME = 40
+"""KubeRay takes 47 characters, and the children's names are longer by a word."""
+NAME_RULE = rule(
+    f"size(self.metadata.name) <= {LONGEST_NAME}",
+    f"metadata.name may have {LONGEST_NAME} characters at most: objects that are made for it are named after it",
+)
+
+_HEAD = Resources.model_validate({"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "3Gi"}})
+_WORKER = Resources.model_validate({"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "4Gi"}})
+_DOOR = Resources.model_validate({"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}})
+
+
+class Credentials(Part):
+    """A Secret with the object store's keys."""
+
+    existing_secret: Name
+    """Its name, in the service's namespace."""
+    access_key: str = Field(default="access-key", max_length=253)
+    """Key of the Secret under which the access key stands."""
+    secret_key: str = Field(default="secret-key", max_length=253)
+    """Key of the Secret under which the secret key stands."""
+
+
+class ObjectStore(Part):
+    """Where jobs, videos and engines are kept: an S3-compatible store with conditional writes."""
+
+    url: Annotated[
+        str,
+        Field(
+            max_length=1024,
+            pattern=r"^s3://[^/?]+/[^?]+(\?.*)?$",
+            examples=["s3://minio:9000/longtake/main?secure=false"],
+        ),
+    ]
+    """`s3://host:port/bucket/prefix`, with `?secure=false` for plain HTTP and `region=...` where it is not us-east-1.
+    A directory cannot be it: pods on other nodes do not see it."""
+    credentials: Credentials
+
+
+class Head(Placement):
+    """The pod of Ray's head and of the Director, which schedules all work."""
+
+    resources: Resources = Field(default=_HEAD)
+    """What the pod takes."""
+
+
+class Workers(Placement):
+    """Pods of one kind that run stages."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule("self.min <= self.max", "min must not be more than max: raise max, or lower min", ".min")
+            ]
+        }
+    )
+
+    min: int = Field(default=1, ge=0, le=10_000)
+    """Least pods. 0 for Denoisers: none while nothing is queued or running, and the next job waits for a start."""
+    max: int = Field(default=1, ge=1, le=10_000)
+    """Most pods."""
+    resources: Resources = Field(default=_WORKER)
+    """What each pod takes. A pod with `nvidia.com/gpu` among its limits runs its stages there."""
+    engine_threads: int = Field(default=0, ge=0, le=1024)
+    """Threads that each engine computes with; 0: as many as the pod's CPU limit or request has, one at least."""
+
+
+class Light(Placement):
+    """Pods of the stages around denoising: texts, conditions, decoding and encoding."""
+
+    replicas: int = Field(default=1, ge=1, le=1000)
+    """Pods, each with a replica of every such stage."""
+    resources: Resources = Field(default=_WORKER)
+    """What each pod takes."""
+
+
+class Scaling(Part):
+    """When Denoisers come and go."""
+
+    backlog_seconds: int = Field(default=30, ge=1, le=86_400)
+    """Seconds of predicted work per Denoiser that may be queued or running before another one is started."""
+    down_delay_seconds: int = Field(default=60, ge=0, le=86_400)
+    """Seconds that fewer must have been enough before any is taken away."""
+    idle_seconds: int = Field(default=300, ge=0, le=604_800)
+    """Seconds without any work before they go down to `min`."""
+
+
+class Tls(Part):
+    """A Secret of the type `kubernetes.io/tls`."""
+
+    existing_secret: Name
+    """Its name; its `tls.crt` and `tls.key` are served."""
+
+
+class FrontDoor(Placement):
+    """The processes that clients talk to."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(
+                    "self.minReplicas <= self.maxReplicas",
+                    "minReplicas must not be more than maxReplicas: raise maxReplicas, or lower minReplicas",
+                    ".minReplicas",
+                )
+            ]
+        }
+    )
+
+    min_replicas: int = Field(default=2, ge=1, le=1000)
+    """Least pods; 2 so that one may go."""
+    max_replicas: int = Field(default=2, ge=1, le=1000)
+    """Most pods. Where it is more than `minReplicas`, a HorizontalPodAutoscaler on CPU decides, which needs a metrics
+    server."""
+    keys_secret: Name
+    """Secret with the key `keys.jsonl`: the API keys that `longtake keys add NAME --file keys.jsonl` writes."""
+    public_url: str = Field(
+        default="", max_length=1024, pattern=r"^(https?://[^ ]+)?$", examples=["https://video.example"]
+    )
+    """What clients reach; URLs of videos begin with it. Empty: the Service's name, which works inside the cluster."""
+    tls: Tls | None = None
+    """Serve gRPC with TLS; without it, put a gateway that ends TLS before it."""
+    drain_seconds: int = Field(default=25, ge=5, le=3600)
+    """Seconds that calls may take to end when a pod is stopped."""
+    resources: Resources = Field(default=_DOOR)
+    """What each pod takes."""
+
+
+class Images(Part):
+    """The container image."""
+
+    name: Annotated[str, Field(min_length=1, max_length=1024, examples=["longtake@sha256:…"])]
+    """Image of all pods; pin it by digest where you can."""
+    pull_policy: Annotated[str, Field(pattern="^(Always|IfNotPresent|Never)$")] = "IfNotPresent"
+    """When nodes pull it."""
+    pull_secrets: list[Name] = Field(default_factory=list, max_length=8)
+    """Secrets for the registry."""
+
+
+class Spec(Part):
+    """What is wanted."""
+
+    model: str = Field(default="sprite-1", min_length=1, max_length=128)
+    """Name of the model that is served: `sprite-1`, or one that `longtake models add` put into the store."""
+    image: Images
+    store: ObjectStore = Field(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(
+                    "self.url == oldSelf.url",
+                    "store.url cannot change: its videos would be gone; make another VideoService",
+                )
+            ]
+        }
+    )
+    front_door: FrontDoor
+    denoisers: Workers = Field(default_factory=Workers)
+    light: Light = Field(default_factory=Light)
+    head: Head = Field(default_factory=Head)
+    scaling: Scaling = Field(default_factory=Scaling)
+    settings: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] = (
+        Field(default_factory=dict)
+    )
+    """More of Longtake's settings (docs/settings.md), by group: `admission`, `retention`, `uploads`, `video`, `engines`
+    and `stages`. What this resource has fields for cannot stand here."""
+
+
+class Endpoints(Part):
+    """Where it is reached inside the cluster."""
+
+    grpc: str
+    """host:port of the gRPC API."""
+    http: str
+    """URL of media, health and metrics."""
+
+
+class Status(Part):
+    """What is so. Written by the operator alone."""
+
+    observed_generation: int = 0
+    """The `metadata.generation` that the operator acted on."""
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    """`Ready`: it takes and makes videos. `Progressing`: something is being brought about. `Degraded`: something that
+    worked does not."""
+    model: str = ""
+    """The model that is served."""
+    denoisers: int = 0
+    """Denoiser replicas that are up."""
+    front_doors: int = 0
+    """Front-door pods that are ready."""
+    active_cluster: str = ""
+    """The RayCluster that front doors talk to."""
+    endpoints: Endpoints | None = None
+
+
+class VideoService(Part):
+    """A Longtake installation: Ray with its stages, and the front door, on one object store."""
+
+    spec: Spec
+    status: Status = Field(default_factory=Status)
+
+
+COLUMNS = (
+    ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
+    ("Model", "string", ".status.model", 0),
+    ("Denoisers", "integer", ".status.denoisers", 0),
+    ("Doors", "integer", ".status.frontDoors", 0),
+    ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 0),
+    ("Endpoint", "string", ".status.endpoints.grpc", 1),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+)
+"""What `kubectl get` shows: title, type, where it stands, and 1 for `-o wide` alone."""

@@ -1,0 +1,50 @@
+"""All children of a service. `controller.py` asks for them, and `apply.py` makes them so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from operators.api.base import API_VERSION
+from operators.api.video_service import KIND, Spec
+from operators.children.frontdoor import front_door
+from operators.children.names import Owner
+from operators.children.network import director_service, policies
+from operators.children.ray import ray_service
+from operators.children.settings import settings_of
+
+KINDS = (
+    ("ray.io/v1", "RayService"),
+    ("apps/v1", "Deployment"),
+    ("v1", "Service"),
+    ("policy/v1", "PodDisruptionBudget"),
+    ("autoscaling/v2", "HorizontalPodAutoscaler"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+)
+"""Of which children may be; what is there of them and is not wanted any more is removed."""
+
+
+def desired(owner: Owner, spec: Spec, cluster: str) -> list[dict[str, Any]]:
+    """What is wanted while front doors are to talk to this RayCluster; to none where the name is empty.
+
+    Raises `SettingsError` for what cannot be made.
+    """
+    settings = settings_of(spec)
+    objects = [
+        ray_service(owner, spec, settings),
+        *front_door(owner, spec, settings),
+        *policies(owner),
+    ]
+    if cluster:
+        objects.append(director_service(owner, cluster))
+    for child in objects:
+        child["metadata"]["ownerReferences"] = [
+            {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "name": owner.name,
+                "uid": owner.uid,
+                "controller": True,
+                "blockOwnerDeletion": True,
+            }
+        ]
+    return objects

@@ -1,0 +1,52 @@
+"""Names, labels and ports of what belongs to a service, spelled once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SERVICE = "longtake.dev/service"
+"""Label of all children: the service's name. The controller wakes by it, and removes by it."""
+NAME, COMPONENT, MANAGER = "app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/managed-by"
+APP, FIELD_MANAGER = "longtake", "longtake-operator"
+
+FRONT_DOOR, DENOISE, LIGHT = "frontdoor", "denoise", "light"
+"""The front door's component, and the worker groups."""
+GRPC_PORT, HTTP_PORT = 50051, 8080
+SERVE_HTTP_PORT, SERVE_GRPC_PORT = 8000, 9000
+METRICS_PORT, DASHBOARD_PORT = 8080, 8265
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The service that children are made for."""
+
+    name: str
+    namespace: str
+    uid: str
+
+    @property
+    def ray(self) -> str:
+        """The RayService."""
+        return self.name
+
+    @property
+    def front_door(self) -> str:
+        """The Deployment, and what stands around it."""
+        return f"{self.name}-{FRONT_DOOR}"
+
+    @property
+    def director(self) -> str:
+        """The Service by which front doors reach the Director."""
+        return f"{self.name}-director"
+
+    def host(self, service: str) -> str:
+        """A Service's name in the cluster's DNS."""
+        return f"{service}.{self.namespace}.svc"
+
+    def labels(self, component: str) -> dict[str, str]:
+        """Of a child, and of its pods."""
+        return {NAME: APP, COMPONENT: component, MANAGER: FIELD_MANAGER, SERVICE: self.name}
+
+    def selector(self, component: str) -> dict[str, str]:
+        """The labels by which pods are found; they never change."""
+        return {NAME: APP, COMPONENT: component, SERVICE: self.name}

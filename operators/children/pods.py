@@ -1,0 +1,70 @@
+"""What all pods have in common: they run as nobody in particular, write to /tmp alone, and know the store's keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from operators.api.base import Placement, Resources
+from operators.api.video_service import Spec
+
+_USER = 10_001
+
+
+def pod_security() -> dict[str, Any]:
+    """As the Pod Security Standard `restricted` wants it."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": _USER,
+        "runAsGroup": _USER,
+        "fsGroup": _USER,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def container_security() -> dict[str, Any]:
+    """Nothing that a process of ours needs."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def container(name: str, spec: Spec, resources: Resources) -> dict[str, Any]:
+    """A container of the service's image."""
+    return {
+        "name": name,
+        "image": spec.image.name,
+        "imagePullPolicy": spec.image.pull_policy,
+        "securityContext": container_security(),
+        "resources": {kind: amounts for kind, amounts in resources.model_dump().items() if amounts},
+    }
+
+
+def environment(spec: Spec, **more: str) -> list[dict[str, Any]]:
+    """Variables of every container, the store's keys among them, and others."""
+    keys = spec.store.credentials
+    named = {
+        "LONGTAKE_S3_ACCESS_KEY": keys.access_key,
+        "LONGTAKE_S3_SECRET_KEY": keys.secret_key,
+    }
+    return [
+        {"name": "HOME", "value": "/tmp"},  # the only place that can be written  # noqa: S108
+        *({"name": name, "value": value} for name, value in more.items()),
+        *(
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": keys.existing_secret, "key": key}}}
+            for name, key in named.items()
+        ),
+    ]
+
+
+def placed(spec: Spec, placement: Placement) -> dict[str, Any]:
+    """The part of a pod's spec that says where it may run, and with whose pull secrets."""
+    where: dict[str, Any] = {"securityContext": pod_security()}
+    if placement.node_selector:
+        where["nodeSelector"] = placement.node_selector
+    if placement.tolerations:
+        where["tolerations"] = placement.tolerations
+    if spec.image.pull_secrets:
+        where["imagePullSecrets"] = [{"name": name} for name in spec.image.pull_secrets]
+    return where

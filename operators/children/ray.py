@@ -1,0 +1,158 @@
+"""The RayService: the head with the Director, the pods of the light stages, and the Denoisers' pods.
+
+KubeRay makes pods of it and hands the Serve configuration to Ray. Its probes and start-up have traps, each told at the
+line that avoids it; they were found with KubeRay 1.6.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+
+from operators.api.base import Resources
+from operators.api.video_service import Spec
+from operators.children.names import (
+    DASHBOARD_PORT,
+    DENOISE,
+    LIGHT,
+    METRICS_PORT,
+    SERVE_GRPC_PORT,
+    SERVE_HTTP_PORT,
+    Owner,
+)
+from operators.children.pods import container, container_security, environment, placed
+from operators.children.settings import LIGHT_PLACES
+from serving.deployments.declared import declared
+from serving.settings import Settings
+
+API_VERSION, KIND = "ray.io/v1", "RayService"
+RAY_VERSION = "2.60.0"
+"""KubeRay chooses probes and authentication by it."""
+_OBJECT_STORE_BYTES = 200_000_000
+_SHARED_MEMORY = "256Mi"
+_DELETION_DELAY_S = 60
+"""An old cluster goes so long after the new one has taken over."""
+_OPTIONS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    # The video encoder tells of every segment otherwise.
+    "SVT_LOG": "1",
+}
+
+
+def ray_service(owner: Owner, spec: Spec, settings: Settings) -> dict[str, Any]:
+    """The whole object. A change of its pods makes KubeRay build a new cluster beside the old one."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": owner.ray, "namespace": owner.namespace, "labels": owner.labels("ray")},
+        "spec": {
+            "rayClusterDeletionDelaySeconds": _DELETION_DELAY_S,
+            "upgradeStrategy": {"type": "NewCluster"},
+            "serveConfigV2": serve_config(settings),
+            "rayClusterConfig": _cluster(owner, spec),
+        },
+    }
+
+
+def serve_config(settings: Settings) -> str:
+    """The Serve application. The text is the same for the same settings: another one is sent to Ray."""
+    config = declared(
+        settings,
+        grpc_port=SERVE_GRPC_PORT,
+        http_port=SERVE_HTTP_PORT,
+        http_host="0.0.0.0",  # KubeRay asks at the pod's address  # noqa: S104
+    )
+    return yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=True)
+
+
+def _cluster(owner: Owner, spec: Spec) -> dict[str, Any]:
+    light, denoisers = spec.light, spec.denoisers
+    cluster = {
+        "rayVersion": RAY_VERSION,
+        "authOptions": {"mode": "token"},
+        "headGroupSpec": {
+            # No CPU: Ray places nothing there of its own accord. The Director asks for none.
+            "rayStartParams": {"num-cpus": "0", "object-store-memory": str(_OBJECT_STORE_BYTES)},
+            "template": _head(owner, spec),
+        },
+        # Appended to, never reordered: KubeRay would build a new cluster.
+        "workerGroupSpecs": [
+            _group(owner, spec, LIGHT, light.replicas, light.replicas, {LIGHT: LIGHT_PLACES}),
+            _group(owner, spec, DENOISE, denoisers.min, denoisers.max, {DENOISE: 1}),
+        ],
+    }
+    if denoisers.min != denoisers.max:
+        cluster["enableInTreeAutoscaling"] = True
+        cluster["autoscalerOptions"] = {
+            "version": "v2",
+            "idleTimeoutSeconds": 30,
+            "imagePullPolicy": spec.image.pull_policy,
+            "image": spec.image.name,
+            "securityContext": container_security(),
+        }
+    return cluster
+
+
+def _head(owner: Owner, spec: Spec) -> dict[str, Any]:
+    ports = {
+        "gcs-server": 6379,
+        "dashboard": DASHBOARD_PORT,
+        "client": 10001,
+        "serve": SERVE_HTTP_PORT,
+        "serve-grpc": SERVE_GRPC_PORT,
+        "metrics": METRICS_PORT,
+    }
+    head = _ray_container("ray-head", spec, spec.head.resources, ports)
+    return _template(owner, "ray-head", {**placed(spec, spec.head), "containers": [head]})
+
+
+def _group(owner: Owner, spec: Spec, name: str, least: int, most: int, offers: dict[str, int]) -> dict[str, Any]:
+    """A worker group. What its pods offer is where the stages go that need it."""
+    workers = spec.denoisers if name == DENOISE else spec.light
+    worker = {
+        **_ray_container("ray-worker", spec, workers.resources, {"metrics": METRICS_PORT}),
+        # KubeRay's own asks Serve's proxy, and there is none on a worker.
+        "readinessProbe": {
+            "httpGet": {"path": "/api/healthz", "port": 52365},
+            "initialDelaySeconds": 10,
+            "periodSeconds": 5,
+            "timeoutSeconds": 5,
+            "failureThreshold": 10,
+        },
+    }
+    pod = {**placed(spec, workers), "automountServiceAccountToken": False, "containers": [worker]}
+    return {
+        "groupName": name,
+        "replicas": least,
+        "minReplicas": least,
+        "maxReplicas": most,
+        "rayStartParams": {"object-store-memory": str(_OBJECT_STORE_BYTES)},
+        # With `resources`, KubeRay takes no `num-cpus` and counts no GPU for itself.
+        "resources": {"CPU": "1", **{offer: str(count) for offer, count in offers.items()}, **_gpus(workers.resources)},
+        "template": _template(owner, name, pod),
+    }
+
+
+def _gpus(resources: Resources) -> dict[str, str]:
+    counts = [int(amount) for name, amount in resources.limits.items() if name.endswith("gpu")]
+    return {"GPU": str(sum(counts))} if counts else {}
+
+
+def _ray_container(name: str, spec: Spec, resources: Resources, ports: dict[str, int]) -> dict[str, Any]:
+    return {
+        **container(name, spec, resources),
+        "env": environment(spec, **_OPTIONS),
+        "ports": [{"name": port, "containerPort": number} for port, number in ports.items()],
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108
+    }
+
+
+def _template(owner: Owner, component: str, pod: dict[str, Any]) -> dict[str, Any]:
+    volumes = [
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": _SHARED_MEMORY}},
+    ]
+    return {"metadata": {"labels": owner.labels(component)}, "spec": {**pod, "volumes": volumes}}

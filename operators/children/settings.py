@@ -1,0 +1,76 @@
+"""Longtake's settings for a service: what its fields say, and `spec.settings` beside them.
+
+They are checked here as every process of Longtake checks them at its start, so a wrong one is told before a pod has it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from operators.api.base import Resources
+from operators.api.video_service import Spec
+from operators.children.names import DENOISE, LIGHT
+from serving.errors import SettingsError
+from serving.settings import Settings, load_settings
+from serving.stage_names import DENOISER, STAGES
+
+LIGHT_PLACES = 2 * (len(STAGES) - 1)
+"""Replicas that a light pod has room for: one of each stage, and its successor while it is replaced."""
+
+_OWN = {
+    "": ("store", "model", "grpc", "http", "auth", "director"),
+    "stages": ("replicas", "scale", "needs", "backlog_s", "down_delay_s", "idle_s", "engine_threads"),
+}
+"""What the resource has fields for, by group."""
+
+
+def settings_of(spec: Spec) -> Settings:
+    """Raises `SettingsError`, which names what is wrong with `spec.settings`."""
+    given = {name: dict(group) if isinstance(group, dict) else group for name, group in spec.settings.items()}
+    for group, names in _OWN.items():
+        found = given if not group else given.get(group, {})
+        for name in names:
+            if name in found:
+                where = f"{group}.{name}" if group else name
+                raise SettingsError(f"spec.settings.{where}: this resource has fields for it; leave it out here")
+    stages = {**given.pop("stages", {}), **_stages(spec)}
+    try:
+        return load_settings(store=spec.store.url, model=spec.model, stages=stages, **given)
+    except SettingsError as error:
+        raise SettingsError(f"spec.settings: {error.message}") from error
+
+
+def threads(resources: Resources) -> int:
+    """As many as a container's CPUs, one at least: a quota is none of the CPUs that a process counts."""
+    cpu = resources.limits.get("cpu") or resources.requests.get("cpu") or 1
+    return max(1, int(_cpus(cpu)))
+
+
+def _stages(spec: Spec) -> dict[str, Any]:
+    share = 1 / LIGHT_PLACES if _gpu(spec.light.resources) else 0.0
+    needs: dict[str, Any] = {name: {"resources": {LIGHT: 1.0}, "num_gpus": share} for name in STAGES}
+    whole = 1.0 if _gpu(spec.denoisers.resources) else 0.0
+    needs[DENOISER] = {"resources": {DENOISE: 1.0}, "num_gpus": whole, "surge": False}
+    return {
+        "replicas": {name: spec.light.replicas for name in STAGES if name != DENOISER},
+        "scale": {DENOISER: {"min": spec.denoisers.min, "max": spec.denoisers.max}},
+        "slots": max(4, spec.denoisers.max),
+        "needs": needs,
+        "backlog_s": spec.scaling.backlog_seconds,
+        "down_delay_s": spec.scaling.down_delay_seconds,
+        "idle_s": spec.scaling.idle_seconds,
+        "engine_threads": spec.denoisers.engine_threads or threads(spec.denoisers.resources),
+    }
+
+
+def _gpu(resources: Resources) -> bool:
+    return any(name.endswith("gpu") for name in resources.limits)
+
+
+def _cpus(quantity: int | str) -> float:
+    """Of Kubernetes' notation."""
+    text = str(quantity)
+    if re.fullmatch(r"\d+m", text):
+        return int(text[:-1]) / 1000
+    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else 1.0

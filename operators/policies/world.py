@@ -1,0 +1,95 @@
+"""What is there of a service, as `gather.py` found it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from operators.children.names import COMPONENT, DENOISE, Owner
+from operators.children.network import RAY_CLUSTER, RAY_NODE_TYPE
+from serving.deployments.declared import APPLICATION
+
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class World:
+    """Live objects, as the API server has them."""
+
+    owner: Owner
+    generation: int
+    children: Mapping[tuple[str, str], Object] = field(default_factory=dict)
+    """By kind and name."""
+    clusters: tuple[Object, ...] = ()
+    """RayClusters that KubeRay made of the RayService."""
+    pods: tuple[Object, ...] = ()
+    """Of all parts."""
+    kuberay: bool = True
+    """Whether the cluster knows RayServices."""
+
+    @property
+    def ray(self) -> Object:
+        """The RayService; empty where there is none yet."""
+        return self.children.get(("RayService", self.owner.ray), {})
+
+    @property
+    def door(self) -> Object:
+        """The front door's Deployment."""
+        return self.children.get(("Deployment", self.owner.front_door), {})
+
+    @property
+    def active_cluster(self) -> str:
+        """The RayCluster that serves, or at the first start the one that is about to; empty before."""
+        status = self.ray.get("status", {})
+        active = status.get("activeServiceStatus", {}).get("rayClusterName", "")
+        return str(active or self.pending_cluster)
+
+    @property
+    def pending_cluster(self) -> str:
+        """The one that is to take over."""
+        return str(self.ray.get("status", {}).get("pendingServiceStatus", {}).get("rayClusterName", ""))
+
+    @property
+    def application(self) -> Object:
+        """What the active cluster's Serve last said of our application."""
+        status = self.ray.get("status", {}).get("activeServiceStatus", {})
+        found: Object = status.get("applicationStatuses", {}).get(APPLICATION, {})
+        return found
+
+    @property
+    def ready_heads(self) -> int:
+        """Heads of the active cluster that are ready."""
+        return sum(
+            is_ready(pod)
+            for pod in self.pods
+            if labels(pod).get(RAY_CLUSTER) == self.active_cluster and labels(pod).get(RAY_NODE_TYPE) == "head"
+        )
+
+    @property
+    def denoisers(self) -> int:
+        """Denoiser pods that are ready."""
+        return sum(is_ready(pod) for pod in self.pods if labels(pod).get(COMPONENT) == DENOISE)
+
+    @property
+    def doors(self) -> int:
+        """Front-door pods that are ready."""
+        return int(self.door.get("status", {}).get("readyReplicas", 0) or 0)
+
+
+def labels(found: Object) -> Mapping[str, str]:
+    """Of an object."""
+    own: Mapping[str, str] = found.get("metadata", {}).get("labels") or {}
+    return own
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether a pod takes work, and is not about to end."""
+    conditions = pod.get("status", {}).get("conditions") or []
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return ready and not pod["metadata"].get("deletionTimestamp")
+
+
+def settled(found: Object) -> bool:
+    """Whether what its controller tells is of the object as it now is."""
+    return bool(found.get("status", {}).get("observedGeneration", 0) >= found["metadata"].get("generation", 0))
