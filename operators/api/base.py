@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
 GROUP, VERSION = "longtake.dev", "v1alpha1"
@@ -62,6 +62,6 @@ class Condition(Part):
     """When `status` changed."""
 
 
-def rule(expression: str, message: str, field: str = "") -> dict[str, str]:
+def rule(expression: str, message: str, field: str = "") -> dict[str, JsonValue]:
     """A validation rule in CEL, as the API server reads it."""
     return {"rule": expression, "message": message, **({"fieldPath": field} if field else {})}

@@ -70,7 +70,7 @@ def serve_config(settings: Settings) -> str:
 
 def _cluster(owner: Owner, spec: Spec) -> dict[str, Any]:
     light, denoisers = spec.light, spec.denoisers
-    cluster = {
+    cluster: dict[str, Any] = {
         "rayVersion": RAY_VERSION,
         "authOptions": {"mode": "token"},
         "headGroupSpec": {

@@ -1,7 +1,7 @@
 """Least and most pods of the RayClusters that run.
 
-KubeRay copies a RayService's bounds into a RayCluster when it makes it, and never again (kuberay issue 4568): so they are
-patched there.
+KubeRay copies a RayService's bounds into a RayCluster when it makes it, and never again (kuberay issue 4568): so they
+are patched there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How a service is: checks in order, the first that finds something says why it is not ready.
 
-RayService's own `Ready` says that some endpoint exists, and its statuses stay when Ray does not answer any more; so what
-counts is the application, each deployment, and pods.
+RayService's own `Ready` says that some endpoint exists, and its statuses stay when Ray does not answer any more; so
+what counts is the application, each deployment, and pods.
 
     Ready        True: videos are taken and made
     Progressing  True: something is being brought about, and comes by itself

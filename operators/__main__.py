@@ -1,0 +1,89 @@
+"""`python -m operators`: the operator's process. The chart runs it; by hand it takes KUBECONFIG.
+
+It ends with 0 on SIGTERM, with 1 when it does not lead any more, and with 2 when the CRDs are not installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import socket
+import sys
+from functools import partial
+from pathlib import Path
+
+import kopf
+from prometheus_client import start_http_server
+
+from operators.api.base import API_VERSION
+from operators.api.video_service import KIND
+from operators.cluster import Cluster, KindMissing, connect
+from operators.controller import Controller, register
+from operators.leader import lead
+from operators.reconcile import reconcile
+
+_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+def main() -> int:
+    """Lead, then work until a signal comes."""
+    arguments = _arguments()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stdout)
+    cluster = connect()
+    if not knows(cluster, API_VERSION, KIND):
+        print(  # noqa: T201
+            f"this cluster knows no {KIND}: install the CRDs, `kubectl apply --server-side -f helm/longtake/crds`",
+            file=sys.stderr,
+        )
+        return 2
+    start_http_server(arguments.metrics_port)
+    lead(arguments.lease_namespace, f"{socket.gethostname()}-{os.getpid()}")
+    registry = kopf.get_default_registry()
+    controller = Controller(partial(reconcile, cluster))
+    register(registry, controller, kuberay=knows(cluster, "ray.io/v1", "RayService"))
+    kopf.run(
+        registry=registry,
+        settings=_settings(),
+        standalone=True,
+        clusterwide=not arguments.namespace,
+        namespaces=arguments.namespace,
+        liveness_endpoint=f"http://0.0.0.0:{arguments.health_port}/healthz",
+    )
+    return 0
+
+
+def knows(cluster: Cluster, api_version: str, kind: str) -> bool:
+    """Whether the API server has this kind."""
+    try:
+        cluster.find(api_version, kind, "default", "longtake.dev/none=none")
+    except KindMissing:
+        return False
+    return True
+
+
+def _settings() -> kopf.OperatorSettings:
+    """kopf watches, and does nothing else."""
+    settings = kopf.OperatorSettings()
+    settings.scanning.disabled = True  # no watch of all CRDs and namespaces, which would need the right to
+    settings.posting.enabled = False  # events of ours are posted on transitions
+    return settings
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m operators", description="Longtake's Kubernetes operator.")
+    parser.add_argument(
+        "--namespace", action="append", default=[], help="look after this namespace alone; may be given again"
+    )
+    parser.add_argument(
+        "--lease-namespace",
+        default=_NAMESPACE.read_text() if _NAMESPACE.is_file() else "default",
+        help="where the Lease lies by which one of several operators works; default: its own",
+    )
+    parser.add_argument("--metrics-port", type=int, default=8090, help="where Prometheus reads (8090)")
+    parser.add_argument("--health-port", type=int, default=8081, help="where /healthz answers (8081)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

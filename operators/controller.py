@@ -1,0 +1,112 @@
+"""Who looks at which service when: events wake, one worker looks at one service at a time, and bursts are one look.
+
+kopf watches and writes nothing: an event of a service, or of anything that carries its label, puts its name into the
+queue. Whatever was missed is found by a look at everything every ten minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import kopf
+
+from operators.api.base import GROUP, VERSION
+from operators.api.video_service import PLURAL
+from operators.apply import Known
+from operators.children.names import SERVICE
+from operators.metrics import RECONCILIATIONS, SECONDS, WAITING
+
+SETTLE_S = 0.5
+"""Between an event and the look: what comes in a burst is seen at once."""
+LOOK_ANYWAY_S = 600.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+"""Before a look that failed is tried again; twice as long each time."""
+WATCHED = (
+    ("apps", "v1", "deployments"),
+    ("ray.io", "v1", "rayservices"),
+    ("", "v1", "services"),
+    ("", "v1", "pods"),
+    ("policy", "v1", "poddisruptionbudgets"),
+    ("autoscaling", "v2", "horizontalpodautoscalers"),
+    ("networking.k8s.io", "v1", "networkpolicies"),
+)
+
+Key = tuple[str, str]
+_log = logging.getLogger("longtake.operator")
+
+
+class Controller:
+    """The queue, and a worker for each service in it. `look` is called in a thread, with namespace and name."""
+
+    def __init__(self, look: Callable[[str, str, Known], None]) -> None:
+        self._look = look
+        self._dirty: dict[Key, asyncio.Event] = {}
+        self._workers: set[asyncio.Task[None]] = set()
+
+    def wake(self, namespace: str, name: str) -> None:
+        """Something may have changed about this service."""
+        key = namespace, name
+        if key not in self._dirty:
+            self._dirty[key] = asyncio.Event()
+            worker = asyncio.create_task(self._work(key), name=f"{namespace}/{name}")
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        self._dirty[key].set()
+        WAITING.set(sum(event.is_set() for event in self._dirty.values()))
+
+    def forget(self, namespace: str, name: str) -> None:
+        """A service is gone."""
+        self._dirty.pop((namespace, name), None)
+
+    async def _work(self, key: Key) -> None:
+        known: Known = {}
+        pause_s = FIRST_PAUSE_S
+        while (dirty := self._dirty.get(key)) is not None:
+            try:
+                await asyncio.wait_for(dirty.wait(), LOOK_ANYWAY_S)
+                await asyncio.sleep(SETTLE_S)
+            except TimeoutError:
+                pass
+            dirty.clear()
+            if await self._looked(key, known):
+                pause_s = FIRST_PAUSE_S
+            else:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                dirty.set()
+
+    async def _looked(self, key: Key, known: Known) -> bool:
+        """Whether the look came to its end."""
+        began = time.monotonic()
+        try:
+            await asyncio.to_thread(self._look, *key, known)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is this service's alone, and tried again)
+            RECONCILIATIONS.labels(outcome="failed").inc()
+            _log.exception("service %s/%s: tried again (%s)", *key, type(error).__name__)
+            return False
+        RECONCILIATIONS.labels(outcome="done").inc()
+        SECONDS.observe(time.monotonic() - began)
+        return True
+
+
+def register(registry: kopf.OperatorRegistry, controller: Controller, *, kuberay: bool) -> None:
+    """Have kopf wake the controller. Kinds that the API server does not know cannot be watched."""
+
+    async def service(type: str, namespace: str | None, name: str, **_: Any) -> None:  # noqa: A002  (kopf's name)
+        if type == "DELETED":
+            controller.forget(str(namespace), name)
+        else:
+            controller.wake(str(namespace), name)
+
+    async def child(namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
+        controller.wake(str(namespace), labels[SERVICE])
+
+    kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(service)
+    for group, version, plural in WATCHED:
+        if group == "ray.io" and not kuberay:
+            continue
+        kopf.on.event(group, version, plural, labels={SERVICE: kopf.PRESENT}, registry=registry)(child)

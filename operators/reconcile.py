@@ -1,0 +1,74 @@
+"""One look at one service: read what is there, decide, make it so, tell how it is.
+
+`controller.py` calls it whenever something may have changed, and now and then anyway. It remembers nothing that it
+could not find again, so it may be killed at any point.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from kubernetes.client.exceptions import ApiException
+
+from operators.api.base import API_VERSION
+from operators.api.video_service import KIND, VideoService
+from operators.apply import Known, apply_all
+from operators.children.desired import desired
+from operators.children.names import Owner
+from operators.cluster import Cluster, Object
+from operators.gather import gather
+from operators.metrics import READY
+from operators.policies.bounds import corrections
+from operators.policies.state import Finding, conditions
+from operators.policies.world import World
+from operators.status import status_of, write
+from serving.errors import SettingsError
+
+_LASTING = (400, 403, 422)
+"""Refusals that another try meets again: somebody must act, and then an event comes or the next look."""
+
+
+def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> None:
+    """Raises `ApiException` for what may be over soon."""
+    live = cluster.get(API_VERSION, KIND, namespace, name)
+    if live is None or live["metadata"].get("deletionTimestamp"):
+        # Its children have it for their owner, and go with it.
+        READY.remove(namespace, name)
+        return
+    service = VideoService.model_validate(live)
+    owner = Owner(name, namespace, live["metadata"]["uid"])
+    world = gather(cluster, owner, live["metadata"]["generation"])
+    trouble = _make(cluster, world, service, known)
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    told = conditions(world, trouble, service.status, now)
+    READY.labels(namespace, name).set(told[0].status == "True")
+    after = status_of(world, service.spec.model, told, service.spec.front_door.public_url)
+    write(cluster, world, service.status, after, now)
+
+
+def _make(cluster: Cluster, world: World, service: VideoService, known: Known) -> Finding | None:
+    """Make the children as they are wanted; what keeps them from it, where that stays."""
+    try:
+        wanted = desired(world.owner, service.spec, world.active_cluster)
+    except SettingsError as error:
+        return Finding("SettingsInvalid", error.message, failing=True)
+    try:
+        apply_all(cluster, world, wanted, known)
+        _keep_bounds(cluster, world, wanted[0])
+    except ApiException as error:
+        if error.status in _LASTING:
+            return Finding("ApplyRefused", _told(error), failing=True)
+        raise
+    return None
+
+
+def _keep_bounds(cluster: Cluster, world: World, ray: Object) -> None:
+    for ray_cluster in world.clusters:
+        patch = corrections(ray, ray_cluster)
+        if patch and not ray_cluster["metadata"].get("deletionTimestamp"):
+            cluster.patch(dict(ray_cluster), patch)
+
+
+def _told(error: ApiException) -> str:
+    """What the API server said, without its headers."""
+    return f"the API server answered {error.status}: {str(error.body)[:500]}"

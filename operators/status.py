@@ -1,0 +1,75 @@
+"""Write a service's status when it is another one, and tell of transitions by an Event."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from operators.api.base import API_VERSION, Condition
+from operators.api.video_service import KIND, Endpoints, Status
+from operators.children.names import FIELD_MANAGER, GRPC_PORT, HTTP_PORT
+from operators.cluster import Cluster
+from operators.policies.world import World
+
+
+def status_of(world: World, model: str, conditions: list[Condition], public_url: str) -> Status:
+    """What is to be told."""
+    return Status(
+        observed_generation=world.generation,
+        conditions=conditions,
+        model=model,
+        denoisers=world.denoisers,
+        front_doors=world.doors,
+        active_cluster=world.active_cluster,
+        endpoints=Endpoints(
+            grpc=f"{world.owner.host(world.owner.name)}:{GRPC_PORT}",
+            http=public_url or f"http://{world.owner.host(world.owner.name)}:{HTTP_PORT}",
+        ),
+    )
+
+
+def write(cluster: Cluster, world: World, before: Status, after: Status, now: str) -> bool:
+    """Whether anything was written. Raises `ApiException`."""
+    if before == after:
+        return False
+    owner = world.owner
+    cluster.apply(
+        {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {"name": owner.name, "namespace": owner.namespace},
+            "status": after.model_dump(by_alias=True, exclude_none=True),
+        },
+        subresource="status",
+    )
+    old = {condition.type: condition for condition in before.conditions}
+    for condition in after.conditions:
+        was = old.get(condition.type)
+        if condition.type == "Ready" and (
+            was is None or (was.status, was.reason) != (condition.status, condition.reason)
+        ):
+            cluster.create(_event(world, condition, now))
+    return True
+
+
+def _event(world: World, condition: Condition, now: str) -> dict[str, Any]:
+    owner = world.owner
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{owner.name}.{secrets.token_hex(8)}", "namespace": owner.namespace},
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "name": owner.name,
+            "namespace": owner.namespace,
+            "uid": owner.uid,
+        },
+        "type": "Normal" if condition.status == "True" else "Warning",
+        "reason": condition.reason,
+        "message": condition.message or condition.reason,
+        "source": {"component": FIELD_MANAGER},
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }

@@ -1,0 +1,364 @@
+"""The operator against a real API server: what it makes, tells and repairs, and that it rests."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+
+from operators.api.base import API_VERSION
+from operators.api.schema import crds
+from operators.apply import Known
+from operators.cluster import Cluster
+from operators.metrics import CALLS
+from operators.reconcile import reconcile
+from tests import kubernetes
+
+pytestmark = [
+    pytest.mark.skipif(bool(kubernetes.missing()), reason=f"not on the PATH: {', '.join(kubernetes.missing())}"),
+    pytest.mark.filterwarnings("ignore:Unverified HTTPS request"),
+    pytest.mark.xdist_group("kubernetes"),
+]
+
+SPEC: dict[str, Any] = {
+    "image": {"name": "longtake:1"},
+    "store": {"url": "s3://minio:9000/longtake/main?secure=false", "credentials": {"existingSecret": "s3"}},
+    "frontDoor": {"keysSecret": "keys"},
+    "denoisers": {"min": 0, "max": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kubernetes.ApiServer]:
+    with kubernetes.api_server(tmp_path_factory.mktemp("kubernetes")) as running:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            api = client.ApiextensionsV1Api(running.client())
+            for crd in (*crds(), _of_kuberay("RayService"), _of_kuberay("RayCluster")):
+                api.create_custom_resource_definition(crd)
+            _established(api)
+        yield running
+
+
+@pytest.fixture
+def cluster(server: kubernetes.ApiServer, request: pytest.FixtureRequest) -> Kube:
+    namespace = request.node.name.removeprefix("test_").replace("_", "-")[:40].strip("-")
+    return Kube(server, namespace)
+
+
+class Kube(Cluster):
+    """The operator's own client, in a namespace of the test's."""
+
+    def __init__(self, server: kubernetes.ApiServer, namespace: str) -> None:
+        super().__init__(server.client())
+        self.namespace = namespace
+        self.known: Known = {}
+        client.CoreV1Api(server.client()).create_namespace({"metadata": {"name": namespace}})
+
+    def serve(self, **changes: Any) -> None:
+        """Ask for a service."""
+        spec = copy.deepcopy(SPEC) | changes
+        self.apply(self.object(API_VERSION, "VideoService", "lt", spec=spec))
+
+    def object(self, api_version: str, kind: str, name: str, **parts: Any) -> dict[str, Any]:
+        labels = parts.pop("labels", {})
+        metadata = {"name": name, "namespace": self.namespace, "labels": labels}
+        return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **parts}
+
+    def look(self) -> dict[str, Any]:
+        """Reconcile, and what is told then: conditions by type."""
+        reconcile(self, self.namespace, "lt", self.known)
+        return {
+            condition["type"]: condition for condition in self.live(API_VERSION, "VideoService")["status"]["conditions"]
+        }
+
+    def live(self, api_version: str, kind: str, name: str = "lt") -> dict[str, Any]:
+        found = self.get(api_version, kind, self.namespace, name)
+        assert found is not None, f"{kind} {name} is not there"
+        return found
+
+    def tell(self, found: dict[str, Any], **status: Any) -> None:
+        """What another controller says of an object."""
+        told = {name: found[name] for name in ("apiVersion", "kind")}
+        metadata = {"name": found["metadata"]["name"], "namespace": self.namespace}
+        self.apply({**told, "metadata": metadata, "status": status}, subresource="status")
+
+    def serving(self) -> None:
+        """KubeRay, the Deployment's controller and kubelets bring all up."""
+        ray = self.live("ray.io/v1", "RayService")
+        application = {"status": "RUNNING", "serveDeploymentStatuses": {"denoiser": {"status": "HEALTHY"}}}
+        self.tell(
+            ray,
+            observedGeneration=ray["metadata"]["generation"],
+            activeServiceStatus={"rayClusterName": "lt-abcde", "applicationStatuses": {"longtake": application}},
+        )
+        self.pod("lt-abcde-head", {"ray.io/cluster": "lt-abcde", "ray.io/node-type": "head"})
+        door = self.live("apps/v1", "Deployment", "lt-frontdoor")
+        self.tell(door, observedGeneration=door["metadata"]["generation"], replicas=2, readyReplicas=2)
+
+    def pod(self, name: str, labels: dict[str, str], **status: Any) -> None:
+        labels = {**labels, "longtake.dev/service": "lt"}
+        spec = {"containers": [{"name": "ray-head", "image": "longtake:1"}]}
+        self.apply(self.object("v1", "Pod", name, labels=labels, spec=spec))
+        told = status or {"conditions": [{"type": "Ready", "status": "True"}]}
+        self.tell(self.live("v1", "Pod", name), **told)
+
+    def versions(self) -> dict[str, str]:
+        """Of everything in the namespace that a write would change."""
+        kinds = [
+            ("ray.io/v1", "RayService"),
+            ("apps/v1", "Deployment"),
+            ("v1", "Service"),
+            (API_VERSION, "VideoService"),
+        ]
+        kinds += [("policy/v1", "PodDisruptionBudget"), ("networking.k8s.io/v1", "NetworkPolicy"), ("v1", "Event")]
+        found = [(kind, child) for version, kind in kinds for child in self.find(version, kind, self.namespace, "")]
+        return {f"{kind}/{child['metadata']['name']}": child["metadata"]["resourceVersion"] for kind, child in found}
+
+
+def test_a_service_is_made_and_told_of_until_it_serves(cluster: Kube) -> None:
+    cluster.serve()
+
+    told = cluster.look()
+
+    assert (told["Ready"]["status"], told["Ready"]["reason"]) == ("False", "StagesStarting")
+    assert told["Progressing"]["status"] == "True"
+    assert told["Ready"]["observedGeneration"] == 1
+    ray = cluster.live("ray.io/v1", "RayService")
+    assert ray["metadata"]["ownerReferences"][0]["kind"] == "VideoService"
+
+    cluster.serving()
+    told = cluster.look()
+    assert (told["Ready"]["status"], told["Progressing"]["status"], told["Degraded"]["status"]) == (
+        "True",
+        "False",
+        "False",
+    )
+    cluster.look()  # the cluster has a name now
+    director = cluster.live("v1", "Service", "lt-director")
+    assert director["spec"]["selector"] == {"ray.io/cluster": "lt-abcde", "ray.io/node-type": "head"}
+    reasons = [event["reason"] for event in cluster.find("v1", "Event", cluster.namespace, "")]
+    assert sorted(reasons) == ["Serving", "StagesStarting"]
+
+
+def test_at_rest_nothing_is_written_and_after_a_restart_nothing_changes(cluster: Kube) -> None:
+    cluster.serve()
+    cluster.look()
+    cluster.serving()
+    for _ in range(2):
+        cluster.look()
+    at_rest = cluster.versions()
+    written = _writes()
+
+    cluster.look()
+    assert (cluster.versions(), _writes()) == (at_rest, written)
+
+    cluster.known.clear()  # as after a restart
+    cluster.look()
+    assert cluster.versions() == at_rest
+
+
+def test_what_others_change_or_remove_is_repaired(cluster: Kube) -> None:
+    cluster.serve()
+    cluster.look()
+    wanted = cluster.live("apps/v1", "Deployment", "lt-frontdoor")["spec"]
+
+    changed = cluster.live("apps/v1", "Deployment", "lt-frontdoor")
+    patch = [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "other:1"}]
+    cluster.patch(changed, patch)
+    cluster.delete(cluster.live("v1", "Service"))
+    cluster.look()
+
+    assert cluster.live("apps/v1", "Deployment", "lt-frontdoor")["spec"] == wanted
+    assert cluster.live("v1", "Service")["spec"]["ports"][0]["port"] == 50051
+
+
+def test_an_autoscaler_comes_and_goes_and_owns_the_replicas(cluster: Kube) -> None:
+    cluster.serve(frontDoor={"keysSecret": "keys", "maxReplicas": 5})
+    cluster.look()
+    assert cluster.live("autoscaling/v2", "HorizontalPodAutoscaler", "lt-frontdoor")["spec"]["maxReplicas"] == 5
+    door = cluster.live("apps/v1", "Deployment", "lt-frontdoor")
+    cluster.patch(door, [{"op": "replace", "path": "/spec/replicas", "value": 4}])
+    cluster.look()
+    assert cluster.live("apps/v1", "Deployment", "lt-frontdoor")["spec"]["replicas"] == 4
+
+    cluster.serve()
+    cluster.look()
+    assert cluster.get("autoscaling/v2", "HorizontalPodAutoscaler", cluster.namespace, "lt-frontdoor") is None
+    assert cluster.live("apps/v1", "Deployment", "lt-frontdoor")["spec"]["replicas"] == 2
+
+
+def test_bounds_reach_the_cluster_that_runs(cluster: Kube) -> None:
+    cluster.serve()
+    cluster.look()
+    ray = cluster.live("ray.io/v1", "RayService")
+    groups = ray["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    labels = {"ray.io/originated-from-cr-name": "lt"}
+    cluster.apply(
+        cluster.object("ray.io/v1", "RayCluster", "lt-abcde", labels=labels, spec={"workerGroupSpecs": groups})
+    )
+
+    cluster.serve(denoisers={"min": 1, "max": 7})
+    cluster.look()
+
+    (denoise,) = [
+        group
+        for group in cluster.live("ray.io/v1", "RayCluster", "lt-abcde")["spec"]["workerGroupSpecs"]
+        if group["groupName"] == "denoise"
+    ]
+    assert (denoise["minReplicas"], denoise["maxReplicas"], denoise["replicas"]) == (1, 7, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (
+            {
+                "conditions": [
+                    {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}
+                ]
+            },
+            "pod broken: no node takes it: 0/2 nodes",
+        ),
+        (
+            {
+                "containerStatuses": [
+                    {
+                        "name": "ray-head",
+                        "image": "longtake:1",
+                        "imageID": "",
+                        "ready": False,
+                        "restartCount": 0,
+                        "state": {
+                            "waiting": {"reason": "CreateContainerConfigError", "message": 'secret "s3" not found'}
+                        },
+                    }
+                ]
+            },
+            'pod broken: ray-head: CreateContainerConfigError: secret "s3" not found',
+        ),
+    ],
+    ids=["unschedulable", "secret"],
+)
+def test_a_pod_that_waits_for_somebody_is_told_of(cluster: Kube, status: dict[str, Any], said: str) -> None:
+    cluster.serve()
+    cluster.look()
+    cluster.serving()
+    cluster.pod("broken", {}, **status)
+
+    told = cluster.look()
+
+    assert (told["Ready"]["status"], told["Degraded"]["status"]) == ("False", "True")
+    assert told["Degraded"]["message"] == said
+
+
+def test_a_wrong_setting_is_told_of_and_what_serves_stays(cluster: Kube) -> None:
+    cluster.serve()
+    cluster.look()
+    before = cluster.live("ray.io/v1", "RayService")["spec"]
+
+    cluster.serve(settings={"admission": {"max_active_jobs": 0}})
+    told = cluster.look()
+
+    assert told["Degraded"]["reason"] == "SettingsInvalid"
+    assert "admission.max_active_jobs" in told["Degraded"]["message"]
+    assert cluster.live("ray.io/v1", "RayService")["spec"] == before
+
+
+def test_a_front_doors_setting_leaves_ray_alone(cluster: Kube) -> None:
+    cluster.serve()
+    cluster.look()
+    before = cluster.live("ray.io/v1", "RayService")["metadata"]["generation"]
+
+    cluster.serve(settings={"admission": {"max_active_jobs": 7}})
+    cluster.look()
+
+    assert cluster.live("ray.io/v1", "RayService")["metadata"]["generation"] == before
+    pod = cluster.live("apps/v1", "Deployment", "lt-frontdoor")["spec"]["template"]["spec"]["containers"][0]
+    variables = {variable["name"]: variable.get("value") for variable in pod["env"]}
+    assert json.loads(variables["LONGTAKE_ADMISSION"])["max_active_jobs"] == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"denoisers": {"min": 3, "max": 2}}, "min must not be more than max: raise max, or lower min"),
+        ({"frontDoor": {"keysSecret": "keys", "minReplicas": 3}}, "minReplicas must not be more than maxReplicas"),
+        ({"store": {**SPEC["store"], "url": "/data"}}, "spec.store.url"),
+        ({"image": {"name": "longtake:1", "pullPolicy": "Sometimes"}}, "spec.image.pullPolicy"),
+        ({"denoiser": {}}, "denoiser"),
+    ],
+    ids=["bounds", "doors", "directory", "pull policy", "unknown field"],
+)
+def test_a_bad_spec_is_refused_with_the_fix(cluster: Kube, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ApiException) as refused:
+        cluster.serve(**changes)
+    assert said in str(refused.value.body)
+
+
+def test_the_store_of_a_service_stays(cluster: Kube) -> None:
+    cluster.serve()
+    with pytest.raises(ApiException) as refused:
+        cluster.serve(store={**SPEC["store"], "url": "s3://other:9000/bucket/main"})
+    assert "store.url cannot change" in str(refused.value.body)
+
+
+def test_without_kuberay_it_says_what_to_install(cluster: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.serve()
+    known = cluster._call
+
+    def call(verb: str, api_version: str, kind: str, method: str, **arguments: Any) -> Any:
+        # The other group's name: the API server really knows no such kind there.
+        return known(verb, api_version.replace("ray.io", "no-ray.io"), kind, method, **arguments)
+
+    monkeypatch.setattr(cluster, "_call", call)
+    told = cluster.look()
+    assert told["Degraded"]["reason"] == "KubeRayMissing"
+    assert "install the KubeRay operator" in told["Degraded"]["message"]
+
+
+def _writes() -> float:
+    samples = next(iter(CALLS.collect())).samples
+    return sum(
+        sample.value
+        for sample in samples
+        if sample.name.endswith("_total") and sample.labels["verb"] not in ("get", "list")
+    )
+
+
+def _established(api: client.ApiextensionsV1Api) -> None:
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends:
+        found = api.list_custom_resource_definition().items
+        states = [c.status for crd in found for c in (crd.status.conditions or []) if c.type == "Established"]
+        if len(states) == len(found) and set(states) == {"True"}:
+            return
+        time.sleep(0.2)
+    raise RuntimeError("the CRDs are not established")
+
+
+def _of_kuberay(kind: str) -> dict[str, Any]:
+    """KubeRay's kind by its name, with any content."""
+    open_object = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": open_object, "status": open_object}}},
+    }
+    plural = f"{kind.lower()}s"
+    names = {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": kind.lower()}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.ray.io"},
+        "spec": {"group": "ray.io", "scope": "Namespaced", "names": names, "versions": [version]},
+    }
