@@ -12,13 +12,14 @@ import socket
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import kopf
 from prometheus_client import start_http_server
 
 from operators.api.base import API_VERSION
 from operators.api.video_service import KIND
-from operators.cluster import Cluster, KindMissing, connect
+from operators.cluster import connect
 from operators.controller import Controller, register
 from operators.leader import lead
 from operators.reconcile import reconcile
@@ -30,36 +31,31 @@ def main() -> int:
     """Lead, then work until a signal comes."""
     arguments = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stdout)
+    for chatty in ("kopf.objects", "leaderelection"):  # a line for each event, and each time the Lease is renewed
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     cluster = connect()
-    if not knows(cluster, API_VERSION, KIND):
+    if not cluster.knows(API_VERSION, KIND):
         print(  # noqa: T201
             f"this cluster knows no {KIND}: install the CRDs, `kubectl apply --server-side -f helm/longtake/crds`",
             file=sys.stderr,
         )
         return 2
     start_http_server(arguments.metrics_port)
-    lead(arguments.lease_namespace, f"{socket.gethostname()}-{os.getpid()}")
+    identity = f"{socket.gethostname()}-{os.getpid()}"
+    lead(arguments.lease_namespace, identity)
     registry = kopf.get_default_registry()
     controller = Controller(partial(reconcile, cluster))
-    register(registry, controller, kuberay=knows(cluster, "ray.io/v1", "RayService"))
+    register(registry, controller, kuberay=cluster.knows("ray.io/v1", "RayService"))
     kopf.run(
         registry=registry,
         settings=_settings(),
         standalone=True,
+        identity=cast(Any, identity),  # else kopf asks for the user's name, and a pod's user has none
         clusterwide=not arguments.namespace,
         namespaces=arguments.namespace,
         liveness_endpoint=f"http://0.0.0.0:{arguments.health_port}/healthz",
     )
     return 0
-
-
-def knows(cluster: Cluster, api_version: str, kind: str) -> bool:
-    """Whether the API server has this kind."""
-    try:
-        cluster.find(api_version, kind, "default", "longtake.dev/none=none")
-    except KindMissing:
-        return False
-    return True
 
 
 def _settings() -> kopf.OperatorSettings:

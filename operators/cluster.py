@@ -32,6 +32,14 @@ class Cluster:
     def __init__(self, api: client.ApiClient) -> None:
         self._dynamic = DynamicClient(api)
 
+    def knows(self, api_version: str, kind: str) -> bool:
+        """Whether the API server has this kind. Everybody may ask that."""
+        try:
+            self._dynamic.resources.get(api_version=api_version, kind=kind)
+        except ResourceNotFoundError:
+            return False
+        return True
+
     def find(self, api_version: str, kind: str, namespace: str, selector: str) -> list[Object]:
         """Those with these labels. Raises `KindMissing`."""
         found = self._call(

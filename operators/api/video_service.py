@@ -169,9 +169,7 @@ class Spec(Part):
     light: Light = Field(default_factory=Light)
     head: Head = Field(default_factory=Head)
     scaling: Scaling = Field(default_factory=Scaling)
-    settings: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] = (
-        Field(default_factory=dict)
-    )
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """More of Longtake's settings (docs/settings.md), by group: `admission`, `retention`, `uploads`, `video`, `engines`
     and `stages`. What this resource has fields for cannot stand here."""
 

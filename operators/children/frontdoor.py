@@ -67,11 +67,8 @@ def _pod(owner: Owner, spec: Spec, settings: Settings) -> dict[str, Any]:
         "env": environment(spec, **_settings(owner, spec, settings)),
         "ports": [{"name": "grpc", "containerPort": GRPC_PORT}, {"name": "http", "containerPort": HTTP_PORT}],
         "startupProbe": {**live, "periodSeconds": 2, "failureThreshold": 60},
-        "readinessProbe": {
-            "httpGet": {"path": "/readyz", "port": "http"},
-            "periodSeconds": 5,
-            "timeoutSeconds": 5,
-        },
+        # Not `/readyz`, which asks the store: while that is away, clients are to hear so and when to come back.
+        "readinessProbe": {**live, "periodSeconds": 5, "timeoutSeconds": 5},
         "livenessProbe": {**live, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6},
         "lifecycle": {"preStop": {"sleep": {"seconds": _PRE_STOP_S}}},
         "volumeMounts": mounts,

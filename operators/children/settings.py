@@ -27,7 +27,7 @@ _OWN = {
 
 def settings_of(spec: Spec) -> Settings:
     """Raises `SettingsError`, which names what is wrong with `spec.settings`."""
-    given = {name: dict(group) if isinstance(group, dict) else group for name, group in spec.settings.items()}
+    given = dict(spec.settings)
     for group, names in _OWN.items():
         found = given if not group else given.get(group, {})
         for name in names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import secrets
 import time
 import warnings
 from collections.abc import Iterator
@@ -48,9 +49,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kubernetes.ApiS
 
 
 @pytest.fixture
-def cluster(server: kubernetes.ApiServer, request: pytest.FixtureRequest) -> Kube:
-    namespace = request.node.name.removeprefix("test_").replace("_", "-")[:40].strip("-")
-    return Kube(server, namespace)
+def cluster(server: kubernetes.ApiServer) -> Kube:
+    return Kube(server, f"t-{secrets.token_hex(4)}")
 
 
 class Kube(Cluster):

@@ -131,8 +131,10 @@ class DirectorLink:
         try:
             return "" if await self._watch_once() else "no_director"
         except grpc.aio.AioRpcError as error:
+            self._channel_address = ""  # connect anew: a Service may lead to another Director by now
             return error.code().name
         except TimeoutError:
+            self._channel_address = ""
             return "silent"
         except LongtakeError:
             return "store"

@@ -24,6 +24,8 @@ class Ingress(director_pb2_grpc.DirectorServicer):
         self.token = token
         self.woken: list[str] = []
         self.stream_s = 30.0
+        self.refuses = False
+        """As a Director that lost its epoch."""
 
     async def Wake(
         self, request: director_pb2.WakeRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -42,6 +44,8 @@ class Ingress(director_pb2_grpc.DirectorServicer):
     async def _check(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         if (TOKEN_METADATA, self.token) not in (context.invocation_metadata() or ()):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
+        if self.refuses:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "this Director does not work any more")
 
 
 @asynccontextmanager

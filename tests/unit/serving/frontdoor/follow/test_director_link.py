@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import NoReturn
 
 import pytest
@@ -264,3 +264,43 @@ async def test_why_jobs_wait_is_told_whole_and_only_while_the_director_vouches(s
         assert cache.why(first) == ""
         await until(lambda: not cache.vouched)
         assert cache.why(second) == ""
+
+
+async def test_an_address_that_leads_to_another_director_is_connected_to_anew(store: Store, ingress: Ingress) -> None:
+    """As a Service of Kubernetes does: connections that are there stay with the old one."""
+    cache = RecordCache(clock=asyncio.get_running_loop().time)
+    newer = Ingress(Feed(epoch=5), await shared_secret(store, DIRECTOR_TOKEN))
+    async with serving(ingress) as old, serving(newer) as new, relay() as (address, lead_to):
+        lead_to(old)
+        async with linked(store, cache, address) as link:
+            await until(lambda: link._epoch == 4)
+            lead_to(new)
+            ingress.refuses = True
+            ingress.feed.close()
+            await until(lambda: link._epoch == 5)
+
+
+@asynccontextmanager
+async def relay() -> AsyncIterator[tuple[str, Callable[[str], None]]]:
+    """An address, and who tells where new connections to it lead."""
+    leads = [""]
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, _, port = leads[0].rpartition(":")
+        there, back = await asyncio.open_connection(host, int(port))
+        with suppress(OSError):
+            await asyncio.gather(pump(reader, back), pump(there, writer))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    async with server:
+
+        def lead_to(address: str) -> None:
+            leads[0] = address
+
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", lead_to

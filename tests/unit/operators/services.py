@@ -1,0 +1,22 @@
+"""Services for tests, as users write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from operators.api.video_service import Spec
+from operators.children.names import Owner
+
+OWNER = Owner("lt", "video", "uid-1")
+
+
+def spec(**parts: Any) -> Spec:
+    """The least that one needs, with other parts."""
+    return Spec.model_validate(
+        {
+            "image": {"name": "longtake:1"},
+            "store": {"url": "s3://minio:9000/longtake/main", "credentials": {"existingSecret": "s3"}},
+            "frontDoor": {"keysSecret": "keys"},
+            **parts,
+        }
+    )

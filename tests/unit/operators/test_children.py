@@ -1,0 +1,142 @@
+"""What a service is made of."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+from ray.serve.schema import ServeDeploySchema
+
+from operators.api.base import Resources
+from operators.children.desired import KINDS, desired
+from operators.children.settings import settings_of, threads
+from serving.errors import SettingsError
+from serving.settings import Settings
+from serving.stage_names import STAGES
+from tests.unit.operators.services import OWNER, spec
+
+
+def _ray(**parts: Any) -> dict[str, Any]:
+    return desired(OWNER, spec(**parts), "lt-abcde")[0]
+
+
+def _config(ray: dict[str, Any]) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load(ray["spec"]["serveConfigV2"])
+    return config
+
+
+def _groups(ray: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {group["groupName"]: group for group in ray["spec"]["rayClusterConfig"]["workerGroupSpecs"]}
+
+
+def test_serve_takes_the_configuration_and_the_stages_their_settings() -> None:
+    config = _config(_ray(denoisers={"min": 0, "max": 3}))
+
+    ServeDeploySchema.model_validate(config)
+    assert config["http_options"]["host"] == "0.0.0.0"
+    settings = Settings(**config["applications"][0]["args"]["settings"])
+    assert settings.stages.scale_of("denoiser").model_dump() == {"min": 0, "max": 3}
+    assert settings.store == "s3://minio:9000/longtake/main"
+
+
+def test_the_same_service_is_the_same_objects() -> None:
+    assert desired(OWNER, spec(), "lt-abcde") == desired(OWNER, spec(), "lt-abcde")
+
+
+def test_a_stage_finds_a_place_on_the_pods_that_are_made_for_it() -> None:
+    ray = _ray(denoisers={"max": 4, "resources": {"limits": {"nvidia.com/gpu": 1}}}, light={"replicas": 2})
+    needs = _config(ray)["applications"][0]["args"]["settings"]["stages"]["needs"]
+    groups = _groups(ray)
+
+    assert needs.keys() == set(STAGES)
+    denoise, light = groups["denoise"], groups["light"]
+    assert (denoise["minReplicas"], denoise["maxReplicas"]) == (1, 4)
+    assert (light["minReplicas"], light["maxReplicas"]) == (2, 2)
+    assert needs["denoiser"] == {"num_gpus": 1.0, "resources": {"denoise": 1.0}, "surge": False}
+    assert float(denoise["resources"]["denoise"]) == 1
+    assert float(denoise["resources"]["GPU"]) == 1
+    # Each light stage, and its successor while it is replaced.
+    assert float(light["resources"]["light"]) >= 2 * (len(STAGES) - 1)
+
+
+def test_no_pod_runs_as_root_writes_beside_tmp_or_keeps_a_capability() -> None:
+    objects = desired(OWNER, spec(frontDoor={"keysSecret": "keys", "tls": {"existingSecret": "tls"}}), "lt-abcde")
+    pods = list(_pods(objects))
+
+    assert len(pods) == 4
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            security = container["securityContext"]
+            assert security["readOnlyRootFilesystem"]
+            assert not security["allowPrivilegeEscalation"]
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert "memory" in container["resources"]["limits"]
+
+
+def test_children_are_of_kinds_that_are_looked_for_and_belong_to_the_service() -> None:
+    scaled = spec(frontDoor={"keysSecret": "keys", "maxReplicas": 5})
+    for child in desired(OWNER, scaled, "lt-abcde"):
+        assert (child["apiVersion"], child["kind"]) in KINDS
+        assert child["metadata"]["labels"]["longtake.dev/service"] == "lt"
+        assert child["metadata"]["ownerReferences"][0]["uid"] == "uid-1"
+
+
+def test_a_front_door_ends_within_its_pods_grace_period() -> None:
+    door = {"keysSecret": "keys", "drainSeconds": 60}
+    pod = next(child for child in desired(OWNER, spec(frontDoor=door), "") if child["kind"] == "Deployment")["spec"]
+    template = pod["template"]["spec"]
+    (container,) = template["containers"]
+    variables = {variable["name"]: variable.get("value") for variable in container["env"]}
+
+    assert variables["LONGTAKE_GRPC__GRACE_S"] == "60"
+    sleeps = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert template["terminationGracePeriodSeconds"] > 60 + sleeps
+
+
+def test_settings_go_to_whom_they_concern() -> None:
+    plain, other = (_ray(settings=settings) for settings in ({}, {"admission": {"max_active_jobs": 7}}))
+    assert plain == other
+    assert _ray(settings={"retention": {"video_ttl_s": 3600}}) != plain
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"store": "/data"}, "spec.settings.store: this resource has fields for it"),
+        ({"stages": {"scale": {}}}, "spec.settings.stages.scale: this resource has fields for it"),
+        ({"admission": {"max_active_jobs": 0}}, "admission.max_active_jobs"),
+        ({"nonsense": {}}, "there is no such setting"),
+        ({"stages": {"slots": 0}}, "stages.slots"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        settings_of(spec(settings=settings))
+    assert said in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("resources", "count"),
+    [({}, 1), ({"requests": {"cpu": "500m"}}, 1), ({"requests": {"cpu": 1}, "limits": {"cpu": "3500m"}}, 3)],
+)
+def test_engines_compute_with_the_cpus_that_a_pod_has(resources: dict[str, Any], count: int) -> None:
+    assert threads(Resources.model_validate(resources)) == count
+
+
+def _pods(objects: list[dict[str, Any]]) -> Any:
+    """Every pod's spec in there."""
+    for child in objects:
+        found = json.loads(json.dumps(child))
+        stack: list[Any] = [found]
+        while stack:
+            part = stack.pop()
+            if isinstance(part, dict):
+                if "containers" in part:
+                    yield part
+                stack += part.values()
+            elif isinstance(part, list):
+                stack += part
