@@ -12,7 +12,7 @@ from operators.api.base import Resources
 from operators.api.video_service import Spec
 from operators.children.names import DENOISE, LIGHT
 from serving.errors import SettingsError
-from serving.settings import Settings, load_settings
+from serving.settings import Settings, Stages, load_settings
 from serving.stage_names import DENOISER, STAGES
 
 LIGHT_PLACES = 2 * (len(STAGES) - 1)
@@ -34,7 +34,8 @@ def settings_of(spec: Spec) -> Settings:
             if name in found:
                 where = f"{group}.{name}" if group else name
                 raise SettingsError(f"spec.settings.{where}: this resource has fields for it; leave it out here")
-    stages = {**given.pop("stages", {}), **_stages(spec)}
+    slots = {"slots": max(Stages().slots, spec.denoisers.max)}
+    stages = {**slots, **given.pop("stages", {}), **_stages(spec)}
     try:
         return load_settings(store=spec.store.url, model=spec.model, stages=stages, **given)
     except SettingsError as error:
@@ -55,7 +56,6 @@ def _stages(spec: Spec) -> dict[str, Any]:
     return {
         "replicas": {name: spec.light.replicas for name in STAGES if name != DENOISER},
         "scale": {DENOISER: {"min": spec.denoisers.min, "max": spec.denoisers.max}},
-        "slots": max(4, spec.denoisers.max),
         "needs": needs,
         "backlog_s": spec.scaling.backlog_seconds,
         "down_delay_s": spec.scaling.down_delay_seconds,

@@ -106,7 +106,7 @@ def test_settings_go_to_whom_they_concern() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"store": "/data"}, "spec.settings.store: this resource has fields for it"),
+        ({"store": {}}, "spec.settings.store: this resource has fields for it"),
         ({"stages": {"scale": {}}}, "spec.settings.stages.scale: this resource has fields for it"),
         ({"admission": {"max_active_jobs": 0}}, "admission.max_active_jobs"),
         ({"nonsense": {}}, "there is no such setting"),
