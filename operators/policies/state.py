@@ -45,7 +45,7 @@ class Finding:
 def conditions(world: World, trouble: Finding | None, before: Status, now: str) -> list[Condition]:
     """All conditions. `trouble` is what kept the children from being applied."""
     finding = trouble or next(_findings(world), None)
-    waits = finding is not None and not finding.failing
+    waits = world.replacing if finding is None else not finding.failing
     told = {
         "Ready": (finding is None, finding or Finding("Serving", "videos are taken and made")),
         "Progressing": (waits, finding if finding and waits else _calm(world)),
@@ -74,7 +74,7 @@ def conditions(world: World, trouble: Finding | None, before: Status, now: str) 
 
 def _calm(world: World) -> Finding:
     """What goes on though all is served."""
-    if world.pending_cluster and world.pending_cluster != world.active_cluster:
+    if world.replacing:
         return Finding("NewClusterStarts", f"RayCluster {world.pending_cluster} is to take over")
     return Finding("Settled", "")
 
@@ -126,6 +126,8 @@ def _stages(world: World) -> Iterator[Finding]:
             yield Finding("StagesFailing", f"{name}: {_last_line(deployment.get('message'))}", True)
     if application.get("status") in ("DEPLOY_FAILED", "UNHEALTHY"):
         yield Finding("StagesFailing", _last_line(application.get("message")), True)
+    if not application and world.replacing:
+        return  # KubeRay does not ask the cluster that serves while another one is about to take over: pods tell
     if not world.ray or not settled(world.ray) or application.get("status") != "RUNNING":
         yield Finding("StagesStarting", f"Ray's application is {application.get('status') or 'not there yet'}")
 

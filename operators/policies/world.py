@@ -51,6 +51,11 @@ class World:
         return str(self.ray.get("status", {}).get("pendingServiceStatus", {}).get("rayClusterName", ""))
 
     @property
+    def replacing(self) -> bool:
+        """Whether one serves and another one is to take over."""
+        return bool(self.pending_cluster) and self.pending_cluster != self.active_cluster
+
+    @property
     def application(self) -> Object:
         """What the active cluster's Serve last said of our application."""
         status = self.ray.get("status", {}).get("activeServiceStatus", {})

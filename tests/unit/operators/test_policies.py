@@ -79,6 +79,17 @@ def test_what_is_missing_is_named(changes: dict[str, Any], reason: str, failing:
     assert (found["Degraded"].status == "True", found["Progressing"].status == "True") == (failing, not failing)
 
 
+def test_while_a_new_cluster_starts_the_old_one_serves() -> None:
+    """KubeRay tells nothing of the old one's application then."""
+    pending = {"rayClusterName": "lt-b"}
+    world = serving(
+        ray__status__pendingServiceStatus=pending, ray__status__activeServiceStatus={"rayClusterName": "lt-a"}
+    )
+    found = told(world)
+    assert (found["Ready"].status, found["Progressing"].reason) == ("True", "NewClusterStarts")
+    assert found["Progressing"].status == "True"
+
+
 def test_a_head_that_is_gone_counts_though_ray_says_running() -> None:
     world = serving()
     headless = World(world.owner, world.generation, world.children, (), ())
