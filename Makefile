@@ -4,7 +4,7 @@ BASE = .venv-demo
 DEV = .venv
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint unit protos docs released score bench kills sim engines-check test-gpu clean
+.PHONY: help demo test lint unit protos docs crds images released score bench kills sim engines-check test-gpu clean
 
 help: ## List the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -23,6 +23,7 @@ lint: $(DEV)/ready ## Check style, types, layers, protos, and that generated fil
 	$(DEV)/bin/buf breaking protos --against protos/released.binpb
 	$(DEV)/bin/python protos/generate.py --check
 	$(DEV)/bin/python docs/generate.py --check
+	$(DEV)/bin/python -m operators.api.schema --check
 
 unit: $(DEV)/ready ## Run all tests; those that share the one local Ray go to one worker, beside the rest.
 	$(DEV)/bin/python -m pytest -n 2 --dist loadgroup
@@ -32,6 +33,12 @@ protos: $(DEV)/ready ## Generate serving/gen from the protos again.
 
 docs: $(DEV)/ready ## Generate docs/settings.md from the settings again.
 	$(DEV)/bin/python docs/generate.py
+
+crds: $(DEV)/ready ## Generate the chart's CRDs from operators/api again.
+	$(DEV)/bin/python -m operators.api.schema
+
+images: ## Write the container image as an OCI archive; needs root, debootstrap and umoci, and no engine for containers.
+	PYTHON=$(PYTHON) helm/images/build
 
 released: $(DEV)/ready ## At a release, keep its protos: `make lint` refuses later ones that would break its clients.
 	$(DEV)/bin/buf build protos --exclude-source-info --output protos/released.binpb
@@ -57,7 +64,7 @@ test-gpu: $(DEV)/ready ## Where a GPU is: parity, resume and speed of engines co
 	timeout 600 $(DEV)/bin/python -m pytest tests/gpu -s -v
 
 clean: ## Remove the environments and what the demo made.
-	rm -rf $(BASE) $(DEV) demo-output
+	rm -rf $(BASE) $(DEV) demo-output build
 
 $(BASE)/ready: pyproject.toml .ci/constraints.txt
 	@echo "Setting up $(BASE) (once) ..."

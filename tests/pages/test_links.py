@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from operators import metrics as operator
 from serving.gen.longtake.internal.v1 import director_pb2
 from serving.gen.longtake.v1 import files_pb2, jobs_pb2, models_pb2, videos_pb2
 from serving.gen.xai.api.v1 import auth_pb2, batch_pb2, image_pb2, video_pb2
@@ -89,6 +90,9 @@ def test_settings_that_are_named_exist(page: Page) -> None:
 @every_page
 def test_metrics_that_are_named_exist(page: Page) -> None:
     known = {metric.name for metric in FRONT_DOOR} | {f"ray_{metric.name}" for metric in REPLICAS}
+    for metric in (operator.CALLS, operator.RECONCILIATIONS, operator.SECONDS, operator.WAITING, operator.READY):
+        (told,) = metric.describe()
+        known.add(f"{told.name}_total" if told.type == "counter" else told.name)
     named = {name for span in page.spans for name in re.findall(r"^(?:ray_)?longtake_\w+", span)}
     assert named - known == set(), "serving/metrics.py has them; Ray puts `ray_` before its own"
 

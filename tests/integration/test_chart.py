@@ -1,0 +1,120 @@
+"""The chart, by helm itself: what it makes, what it asks for, and that its VideoService is one that the CRD takes."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from operators.api.video_service import VideoService
+from operators.children.desired import desired
+from operators.children.names import Owner
+from tests.servers import program
+
+pytestmark = pytest.mark.skipif(program("helm") is None, reason="helm is not on the PATH")
+
+CHART = Path(__file__).parents[2] / "helm" / "longtake"
+FULL = (
+    "service.enabled=true",
+    "service.store.url=s3://minio:9000/longtake/main",
+    "service.store.credentials.existingSecret=s3",
+    "service.frontDoor.keysSecret=keys",
+    "service.denoisers.max=3",
+    "monitoring.enabled=true",
+    "test.existingSecret=key",
+)
+
+
+def template(*values: str, kuberay: bool = True) -> subprocess.CompletedProcess[str]:
+    command = ["helm", "template", "lt", str(CHART), "--namespace", "video", "--kube-version", "1.34.0"]
+    command += ["--api-versions", "ray.io/v1/RayService"] if kuberay else []
+    command += [part for value in values for part in ("--set", value)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def rendered(*values: str) -> list[dict[str, Any]]:
+    made = template(*values)
+    assert made.returncode == 0, made.stderr
+    return [found for found in yaml.safe_load_all(made.stdout) if found]
+
+
+def test_its_service_is_one_that_the_operator_makes() -> None:
+    (service,) = [found for found in rendered(*FULL) if found["kind"] == "VideoService"]
+
+    spec = VideoService.model_validate(service).spec
+
+    assert spec.image.name == "longtake:0.1.0"
+    assert spec.denoisers.max == 3
+    assert desired(Owner("lt", "video", "uid"), spec, "")
+
+
+def test_a_digest_goes_before_the_tag() -> None:
+    digest = f"sha256:{'a' * 64}"
+    (operator,) = [
+        found
+        for found in rendered(f"image.digest={digest}")
+        if found["metadata"]["name"] == "lt-operator" and found["kind"] == "Deployment"
+    ]
+    (container,) = operator["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == f"longtake@{digest}"
+
+
+def test_the_operator_may_do_what_it_does_and_touch_no_secret() -> None:
+    (role,) = [found for found in rendered() if found["kind"] == "ClusterRole"]
+    granted = {
+        (group, resource) for rule in role["rules"] for group in rule["apiGroups"] for resource in rule["resources"]
+    }
+    assert ("", "secrets") not in granted
+    children = desired(Owner("lt", "video", "uid"), VideoService.model_validate(_service()).spec, "c")
+    for child in children:
+        group = child["apiVersion"].rpartition("/")[0]
+        plural = child["kind"].lower().removesuffix("y") + ("ies" if child["kind"].endswith("y") else "s")
+        assert (group, plural) in granted, f"{child['kind']} is made, and the ClusterRole does not have it"
+
+
+def test_in_some_namespaces_alone_it_has_rights_there_alone() -> None:
+    objects = rendered("operator.namespaces={a,b}")
+    assert "ClusterRoleBinding" not in {found["kind"] for found in objects}
+    bound = [found["metadata"]["namespace"] for found in objects if found["kind"] == "RoleBinding"]
+    assert sorted(bound) == ["a", "b", "video"]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (("service.enabled=true",), "service.store.url must be given"),
+        (
+            (*FULL, "service.store.credentials.existingSecret="),
+            "service.store.credentials.existingSecret must be given",
+        ),
+        ((*FULL, "service.frontDoor.keysSecret="), "service.frontDoor.keysSecret must be given"),
+        (("service.store.url=/data",), "does not match pattern"),
+        (("servise.enabled=true",), "'servise' not allowed"),
+        (("image.digest=latest",), "does not match pattern"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(values: tuple[str, ...], said: str) -> None:
+    refused = template(*values)
+    assert refused.returncode != 0
+    assert said in refused.stderr
+
+
+def test_without_kuberay_it_says_what_to_install() -> None:
+    refused = template(kuberay=False)
+    assert refused.returncode != 0
+    assert "This cluster has no KubeRay" in refused.stderr
+
+
+def test_helm_finds_nothing_to_say() -> None:
+    linted = subprocess.run(["helm", "lint", "--strict", str(CHART)], capture_output=True, text=True, check=False)
+    assert linted.returncode == 0, linted.stdout
+
+
+def _service() -> dict[str, Any]:
+    (service,) = [
+        found for found in rendered(*FULL, "service.frontDoor.maxReplicas=5") if found["kind"] == "VideoService"
+    ]
+    return service
