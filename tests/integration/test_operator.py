@@ -8,7 +8,7 @@ import secrets
 import time
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from kubernetes import client
@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kubernetes.ApiS
             warnings.simplefilter("ignore")
             api = client.ApiextensionsV1Api(running.client())
             for crd in (*crds(), _of_kuberay("RayService"), _of_kuberay("RayCluster")):
-                api.create_custom_resource_definition(crd)
+                api.create_custom_resource_definition(cast(Any, crd))
             _established(api)
         yield running
 
@@ -60,7 +60,7 @@ class Kube(Cluster):
         super().__init__(server.client())
         self.namespace = namespace
         self.known: Known = {}
-        client.CoreV1Api(server.client()).create_namespace({"metadata": {"name": namespace}})
+        client.CoreV1Api(server.client()).create_namespace(cast(Any, {"metadata": {"name": namespace}}))
 
     def serve(self, **changes: Any) -> None:
         """Ask for a service."""
@@ -337,7 +337,8 @@ def _established(api: client.ApiextensionsV1Api) -> None:
     ends = time.monotonic() + 60
     while time.monotonic() < ends:
         found = api.list_custom_resource_definition().items
-        states = [c.status for crd in found for c in (crd.status.conditions or []) if c.type == "Established"]
+        told = [condition for crd in found if crd.status for condition in crd.status.conditions or []]
+        states = [condition.status for condition in told if condition.type == "Established"]
         if len(states) == len(found) and set(states) == {"True"}:
             return
         time.sleep(0.2)

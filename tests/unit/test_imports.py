@@ -54,7 +54,9 @@ print(json.dumps({"failed": failed, "threads": [t.name for t in threading.enumer
 
 def module_names() -> list[str]:
     """All modules of the packages, by their files."""
-    files = [file for package in ("serving", "engines", "loadtests") for file in (ROOT / package).rglob("*.py")]
+    files = [
+        file for package in ("serving", "engines", "operators", "loadtests") for file in (ROOT / package).rglob("*.py")
+    ]
     parts = [file.relative_to(ROOT).with_suffix("").parts for file in files if file.name != "__main__.py"]
     return sorted(".".join(part[:-1] if part[-1] == "__init__" else part) for part in parts)
 

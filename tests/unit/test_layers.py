@@ -24,7 +24,7 @@ from typing import IO, Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("loadtests", "serving", "engines")
+PACKAGES = ("loadtests", "operators", "serving", "engines")
 CONTRACTS: list[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
     "contracts"
 ]

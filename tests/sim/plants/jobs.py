@@ -176,11 +176,11 @@ def epoch_without_compare(stack: ExitStack) -> None:
     from tests.sim import directors
 
     async def take_epoch(store: Any) -> Epoch:
-        await store.put_if_absent(keys.EPOCH, epoch._record(0))
+        await store.put_if_absent(keys.EPOCH, epoch._record(0, ""))
         found = await store.get(keys.EPOCH)
         number = epoch._number(found.data) + 1
         with suppress(Conflict):
-            await store.swap(keys.EPOCH, epoch._record(number), found.version)
+            await store.swap(keys.EPOCH, epoch._record(number, ""), found.version)
         return Epoch(store, number)
 
     put(stack, directors, "take_epoch", take_epoch)

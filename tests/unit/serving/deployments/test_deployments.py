@@ -55,13 +55,12 @@ def test_what_only_the_front_door_reads_replaces_no_replica() -> None:
 
 
 def test_a_stage_goes_where_its_needs_are_met() -> None:
-    needs = {"denoiser": Needs(num_gpus=0.5, resources={"denoise": 1.0})}
-    application = build({"settings": {"stages": Stages(needs=needs).model_dump(mode="json")}, "generation": 0})
+    settings = Stages(needs={"denoiser": Needs(num_gpus=0.5, resources={"denoise": 1.0})})
+    application = build({"settings": {"stages": settings.model_dump(mode="json")}, "generation": 0})
 
-    options = {
-        stage._bound_deployment.name: stage._bound_deployment.ray_actor_options
-        for stage in application._bound_deployment.init_args[1:]
-    }
+    stages: tuple[Any, ...] = application._bound_deployment.init_args[1:]  # after the settings
+    bound = [stage._bound_deployment for stage in stages]
+    options = {deployment.name: deployment.ray_actor_options for deployment in bound}
     assert options["denoiser"] == {"num_cpus": 0, "num_gpus": 0.5, "resources": {"denoise": 1.0}}
     assert options["renderer"] == {"num_cpus": 0, "num_gpus": 0, "resources": {}}
 
