@@ -51,6 +51,11 @@ def test_its_service_is_one_that_the_operator_makes() -> None:
     assert desired(Owner("lt", "video", "uid"), spec, "")
 
 
+def test_the_alerts_are_those_of_the_file() -> None:
+    (rule,) = [found for found in rendered(*FULL) if found["kind"] == "PrometheusRule"]
+    assert rule["spec"] == yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+
+
 def test_a_digest_goes_before_the_tag() -> None:
     digest = f"sha256:{'a' * 64}"
     (operator,) = [

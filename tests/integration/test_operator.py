@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import secrets
+import subprocess
+import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -17,10 +22,12 @@ from kubernetes.client.exceptions import ApiException
 from operators.api.base import API_VERSION
 from operators.api.schema import crds
 from operators.apply import Known
+from operators.children.desired import KINDS
 from operators.cluster import Cluster
 from operators.metrics import CALLS
 from operators.reconcile import reconcile
 from tests import kubernetes
+from tests.servers import free_port
 
 pytestmark = [
     pytest.mark.skipif(bool(kubernetes.missing()), reason=f"not on the PATH: {', '.join(kubernetes.missing())}"),
@@ -109,6 +116,17 @@ class Kube(Cluster):
         self.apply(self.object("v1", "Pod", name, labels=labels, spec=spec))
         told = status or {"conditions": [{"type": "Ready", "status": "True"}]}
         self.tell(self.live("v1", "Pod", name), **told)
+
+    def removed(self) -> None:
+        """All that was made, and the service."""
+        for api_version, kind in (*KINDS, (API_VERSION, "VideoService"), ("v1", "Event")):
+            for child in self.find(api_version, kind, self.namespace, ""):
+                self.delete(child)
+
+    def holder(self) -> str:
+        """Who holds the Lease."""
+        lease = self.get("coordination.k8s.io/v1", "Lease", self.namespace, "longtake-operator")
+        return str(lease["spec"]["holderIdentity"]) if lease else ""
 
     def versions(self) -> dict[str, str]:
         """Of everything in the namespace that a write would change."""
@@ -322,6 +340,96 @@ def test_without_kuberay_it_says_what_to_install(cluster: Kube, monkeypatch: pyt
     told = cluster.look()
     assert told["Degraded"]["reason"] == "KubeRayMissing"
     assert "install the KubeRay operator" in told["Degraded"]["message"]
+
+
+class Killed(BaseException):
+    """The operator's process ends here."""
+
+
+def test_killed_at_any_call_it_converges(cluster: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a call reaches the API server, and after it did and nobody heard the answer."""
+    whole = cluster._call
+    kills = 0
+    for after in (False, True):
+        calls = 1
+        while True:
+            made = 0
+
+            def call(*arguments: Any, at: int = calls, late: bool = after, **named: Any) -> Any:
+                nonlocal made
+                made += 1
+                if made == at and not late:
+                    raise Killed
+                answer = whole(*arguments, **named)
+                if made == at:
+                    raise Killed
+                return answer
+
+            cluster.serve()
+            monkeypatch.setattr(cluster, "_call", call)
+            try:
+                reconcile(cluster, cluster.namespace, "lt", {})
+                survived = True
+            except Killed:
+                kills, survived = kills + 1, False
+            monkeypatch.setattr(cluster, "_call", whole)
+            cluster.known.clear()
+            assert cluster.look()["Ready"]["reason"] == "StagesStarting"
+            at_rest = cluster.versions()
+            cluster.look()
+            assert cluster.versions() == at_rest
+            if survived:
+                break
+            cluster.removed()
+            calls += 1
+    assert kills > 2 * 15
+
+
+def test_one_of_two_operators_works_and_the_other_follows_it(
+    server: kubernetes.ApiServer, cluster: Kube, tmp_path: Path
+) -> None:
+    with ExitStack() as running:
+        operators = [
+            running.enter_context(operator(server, cluster.namespace, tmp_path / f"{n}.log")) for n in range(2)
+        ]
+        first = until(cluster.holder, 60)
+        cluster.serve()
+        until(lambda: cluster.get("apps/v1", "Deployment", cluster.namespace, "lt-frontdoor"), 60)
+
+        leader = next(process for process in operators if first.endswith(f"-{process.pid}"))
+        leader.kill()
+        cluster.delete(cluster.live("apps/v1", "Deployment", "lt-frontdoor"))
+        until(lambda: cluster.get("apps/v1", "Deployment", cluster.namespace, "lt-frontdoor"), 90)
+        assert cluster.holder() != first
+
+
+@contextmanager
+def operator(server: kubernetes.ApiServer, namespace: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The operator's own process, for one namespace."""
+    ports = [f"--metrics-port={free_port()}", f"--health-port={free_port()}"]
+    command = [sys.executable, "-m", "operators", f"--namespace={namespace}", f"--lease-namespace={namespace}", *ports]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env={**os.environ, "KUBECONFIG": str(server.kubeconfig)}
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
+
+
+def until(true: Callable[[], Any], seconds: float) -> Any:
+    """What it answers as soon as that is something."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        if found := true():
+            return found
+        time.sleep(0.2)
+    raise TimeoutError(f"not within {seconds} s")
 
 
 def _writes() -> float:
