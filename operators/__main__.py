@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import socket
 import sys
 from functools import partial
@@ -19,8 +20,9 @@ from prometheus_client import start_http_server
 
 from operators.api.base import API_VERSION
 from operators.api.video_service import KIND
+from operators.children.names import SERVICE
 from operators.cluster import connect
-from operators.controller import Controller, register
+from operators.controller import WATCHED, Controller, register
 from operators.leader import lead
 from operators.reconcile import reconcile
 
@@ -42,7 +44,8 @@ def main() -> int:
         return 2
     start_http_server(arguments.metrics_port)
     identity = f"{socket.gethostname()}-{os.getpid()}"
-    lead(arguments.lease_namespace, identity)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while it waits to lead; then kopf has its own
+    lead(arguments.lease, arguments.lease_namespace, identity)
     registry = kopf.get_default_registry()
     controller = Controller(partial(reconcile, cluster))
     register(registry, controller, kuberay=cluster.knows("ray.io/v1", "RayService"))
@@ -63,6 +66,8 @@ def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.scanning.disabled = True  # no watch of all CRDs and namespaces, which would need the right to
     settings.posting.enabled = False  # events of ours are posted on transitions
+    for group, version, plural in WATCHED:  # the server chooses: others' pods never come here
+        settings.watching.label_selectors[group, version, plural] = SERVICE
     return settings
 
 
@@ -75,6 +80,9 @@ def _arguments() -> argparse.Namespace:
         "--lease-namespace",
         default=_NAMESPACE.read_text() if _NAMESPACE.is_file() else "default",
         help="where the Lease lies by which one of several operators works; default: its own",
+    )
+    parser.add_argument(
+        "--lease", default="longtake-operator", help="its name: operators that share it are one (longtake-operator)"
     )
     parser.add_argument("--metrics-port", type=int, default=8090, help="where Prometheus reads (8090)")
     parser.add_argument("--health-port", type=int, default=8081, help="where /healthz answers (8081)")

@@ -11,7 +11,7 @@ import hashlib
 import json
 from typing import Any
 
-from operators.cluster import Cluster, KindMissing, Object
+from operators.cluster import SCALE_MANAGER, Cluster, KindMissing, Object
 from operators.policies.world import World
 
 APPLIED = "longtake.dev/applied"
@@ -19,6 +19,10 @@ APPLIED = "longtake.dev/applied"
 
 Known = dict[str, str]
 """Of each child by uid: the digest of what the server made of it."""
+
+
+class NameTaken(Exception):
+    """An object of a child's name is somebody else's: it is left as it is."""
 
 
 def apply_all(cluster: Cluster, world: World, wanted: list[Object], known: Known) -> int:
@@ -31,6 +35,10 @@ def apply_all(cluster: Cluster, world: World, wanted: list[Object], known: Known
             continue
         annotated = {**child, "metadata": {**child["metadata"], "annotations": {APPLIED: digest}}}
         try:
+            if live is None:
+                _is_free(cluster, child)
+            elif "replicas" in live["spec"] and "replicas" not in child["spec"]:
+                _hand_over(cluster, child, live["spec"]["replicas"])
             made = cluster.apply(annotated)
         except KindMissing:
             if child["kind"] != "RayService":
@@ -46,6 +54,24 @@ def apply_all(cluster: Cluster, world: World, wanted: list[Object], known: Known
             known.pop(live["metadata"]["uid"], None)
             writes += 1
     return writes
+
+
+def _is_free(cluster: Cluster, child: Object) -> None:
+    """Raises `NameTaken` where there is an object of this name that nothing of ours made."""
+    metadata = child["metadata"]
+    found = cluster.get(child["apiVersion"], child["kind"], metadata["namespace"], metadata["name"])
+    if found is not None and APPLIED not in (found["metadata"].get("annotations") or {}):
+        raise NameTaken(
+            f"there is a {child['kind']} {metadata['name']} already, and it is not this service's: remove it, or give "
+            "the VideoService another name"
+        )
+
+
+def _hand_over(cluster: Cluster, child: Object, replicas: int) -> None:
+    """Keep a number that an autoscaler is to decide from now on: what nobody owns goes back to 1."""
+    name = {key: child["metadata"][key] for key in ("name", "namespace")}
+    kept = {"apiVersion": child["apiVersion"], "kind": child["kind"], "metadata": name, "spec": {"replicas": replicas}}
+    cluster.apply(kept, manager=SCALE_MANAGER)
 
 
 def _is_so(live: Any, digest: str, known: Known) -> bool:

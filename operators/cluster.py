@@ -20,6 +20,8 @@ from operators.metrics import CALLS
 
 Object = dict[str, Any]
 TIMEOUT_S = 30
+SCALE_MANAGER = f"{FIELD_MANAGER}-scale"
+"""Who owns a Deployment's replicas while an autoscaler decides them."""
 
 
 class KindMissing(Exception):
@@ -60,7 +62,7 @@ class Cluster:
                 return None
             raise
 
-    def apply(self, wanted: Mapping[str, Any], subresource: str = "") -> Object:
+    def apply(self, wanted: Mapping[str, Any], subresource: str = "", manager: str = FIELD_MANAGER) -> Object:
         """Make it so by server-side apply. What others set in the same fields is overwritten: they are ours."""
         metadata = wanted["metadata"]
         return self._call(
@@ -72,7 +74,7 @@ class Cluster:
             body=dict(wanted),
             name=metadata["name"],
             namespace=metadata["namespace"],
-            field_manager=FIELD_MANAGER,
+            field_manager=manager,
             force_conflicts=True,
             serialize=False,
         )

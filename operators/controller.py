@@ -1,7 +1,7 @@
 """Who looks at which service when: events wake, one worker looks at one service at a time, and bursts are one look.
 
 kopf watches and writes nothing: an event of a service, or of anything that carries its label, puts its name into the
-queue. Whatever was missed is found by a look at everything every ten minutes.
+queue. Each service is looked at every ten minutes anyway.
 """
 
 from __future__ import annotations
@@ -40,67 +40,69 @@ _log = logging.getLogger("longtake.operator")
 
 
 class Controller:
-    """The queue, and a worker for each service in it. `look` is called in a thread, with namespace and name."""
+    """The queue, and a worker for each service. `look` is called in a thread with namespace and name, and says whether
+    there is such a service."""
 
-    def __init__(self, look: Callable[[str, str, Known], None]) -> None:
+    def __init__(self, look: Callable[[str, str, Known], bool]) -> None:
         self._look = look
         self._dirty: dict[Key, asyncio.Event] = {}
         self._workers: set[asyncio.Task[None]] = set()
+        WAITING.set_function(self.waiting)
 
     def wake(self, namespace: str, name: str) -> None:
         """Something may have changed about this service."""
         key = namespace, name
         if key not in self._dirty:
             self._dirty[key] = asyncio.Event()
-            worker = asyncio.create_task(self._work(key), name=f"{namespace}/{name}")
+            worker = asyncio.create_task(self._work(key, self._dirty[key]), name=f"{namespace}/{name}")
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
         self._dirty[key].set()
-        WAITING.set(sum(event.is_set() for event in self._dirty.values()))
 
-    def forget(self, namespace: str, name: str) -> None:
-        """A service is gone."""
-        self._dirty.pop((namespace, name), None)
+    def waiting(self) -> int:
+        """Services that something changed about and nobody has looked at yet."""
+        return sum(event.is_set() for event in self._dirty.values())
 
-    async def _work(self, key: Key) -> None:
+    async def _work(self, key: Key, dirty: asyncio.Event) -> None:
+        """Look at one service for as long as there is one."""
         known: Known = {}
         pause_s = FIRST_PAUSE_S
-        while (dirty := self._dirty.get(key)) is not None:
+        there: bool | None = True
+        while there is not False or dirty.is_set():
             try:
                 await asyncio.wait_for(dirty.wait(), LOOK_ANYWAY_S)
                 await asyncio.sleep(SETTLE_S)
             except TimeoutError:
                 pass
             dirty.clear()
-            if await self._looked(key, known):
-                pause_s = FIRST_PAUSE_S
-            else:
+            there = await self._looked(key, known)
+            if there is None:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 dirty.set()
+            else:
+                pause_s = FIRST_PAUSE_S
+        del self._dirty[key]
 
-    async def _looked(self, key: Key, known: Known) -> bool:
-        """Whether the look came to its end."""
+    async def _looked(self, key: Key, known: Known) -> bool | None:
+        """Whether there is such a service; None when the look came to no end."""
         began = time.monotonic()
         try:
-            await asyncio.to_thread(self._look, *key, known)
+            there = await asyncio.to_thread(self._look, *key, known)
         except Exception as error:  # noqa: BLE001  (whatever it is, it is this service's alone, and tried again)
             RECONCILIATIONS.labels(outcome="failed").inc()
             _log.exception("service %s/%s: tried again (%s)", *key, type(error).__name__)
-            return False
+            return None
         RECONCILIATIONS.labels(outcome="done").inc()
         SECONDS.observe(time.monotonic() - began)
-        return True
+        return there
 
 
 def register(registry: kopf.OperatorRegistry, controller: Controller, *, kuberay: bool) -> None:
     """Have kopf wake the controller. Kinds that the API server does not know cannot be watched."""
 
-    async def service(type: str, namespace: str | None, name: str, **_: Any) -> None:  # noqa: A002  (kopf's name)
-        if type == "DELETED":
-            controller.forget(str(namespace), name)
-        else:
-            controller.wake(str(namespace), name)
+    async def service(namespace: str | None, name: str, **_: Any) -> None:
+        controller.wake(str(namespace), name)  # of one that is deleted, the look finds that
 
     async def child(namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
         controller.wake(str(namespace), labels[SERVICE])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from operators.children.desired import KINDS
 from operators.children.names import SERVICE, Owner
 from operators.cluster import Cluster, KindMissing, Object
@@ -29,7 +31,7 @@ def gather(cluster: Cluster, owner: Owner, generation: int) -> World:
         cluster.find("ray.io/v1", "RayCluster", owner.namespace, f"{OF_RAY_SERVICE}={owner.ray}") if kuberay else []
     )
     pods = cluster.find("v1", "Pod", owner.namespace, ours)
-    return World(owner, generation, children, tuple(clusters), tuple(pods), kuberay)
+    return World(owner, generation, children, tuple(clusters), tuple(pods), datetime.now(UTC), kuberay)
 
 
 def _owned(child: Object, owner: Owner) -> bool:

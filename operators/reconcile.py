@@ -6,20 +6,18 @@ could not find again, so it may be killed at any point.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from kubernetes.client.exceptions import ApiException
 
 from operators.api.base import API_VERSION
 from operators.api.video_service import KIND, VideoService
-from operators.apply import Known, apply_all
+from operators.apply import Known, NameTaken, apply_all
 from operators.children.desired import desired
 from operators.children.names import Owner
 from operators.cluster import Cluster, Object
 from operators.gather import gather
 from operators.metrics import READY
 from operators.policies.bounds import corrections
-from operators.policies.state import Finding, conditions
+from operators.policies.state import Finding, conditions, moment
 from operators.policies.world import World
 from operators.status import status_of, write
 from serving.errors import SettingsError
@@ -28,22 +26,22 @@ _LASTING = (400, 403, 422)
 """Refusals that another try meets again: somebody must act, and then an event comes or the next look."""
 
 
-def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> None:
-    """Raises `ApiException` for what may be over soon."""
+def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> bool:
+    """Whether there is such a service. Raises `ApiException` for what may be over soon."""
     live = cluster.get(API_VERSION, KIND, namespace, name)
     if live is None or live["metadata"].get("deletionTimestamp"):
         # Its children have it for their owner, and go with it.
         READY.remove(namespace, name)
-        return
+        return live is not None
     service = VideoService.model_validate(live)
     owner = Owner(name, namespace, live["metadata"]["uid"])
     world = gather(cluster, owner, live["metadata"]["generation"])
     trouble = _make(cluster, world, service, known)
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    told = conditions(world, trouble, service.status, now)
+    told = conditions(world, trouble, service.status)
     READY.labels(namespace, name).set(told[0].status == "True")
     after = status_of(world, service.spec.model, told, service.spec.front_door.public_url)
-    write(cluster, world, service.status, after, now)
+    write(cluster, world, service.status, after, moment(world.now))
+    return True
 
 
 def _make(cluster: Cluster, world: World, service: VideoService, known: Known) -> Finding | None:
@@ -55,6 +53,8 @@ def _make(cluster: Cluster, world: World, service: VideoService, known: Known) -
     try:
         apply_all(cluster, world, wanted, known)
         _keep_bounds(cluster, world, wanted[0])
+    except NameTaken as error:
+        return Finding("NameTaken", str(error), failing=True)
     except ApiException as error:
         if error.status in _LASTING:
             return Finding("ApplyRefused", _told(error), failing=True)

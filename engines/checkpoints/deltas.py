@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engines.checkpoints import adapters, shards
 from engines.checkpoints.adapters import Adapter, AdapterFile, Change, Layer, Part
 from engines.checkpoints.files import digest_of
-from engines.checkpoints.shards import Tensor
+from engines.checkpoints.shards import Tensor, shown
 from engines.errors import CheckpointUnfit
 
 Values = NDArray[np.float32]
@@ -40,7 +40,7 @@ class AdapterRecord:
 
     def __str__(self) -> str:
         name = self.source.partition("?")[0].rpartition("/")[2]
-        return f"{name} at {self.scale:g}, rank {self.rank}, {self.layers} layers"
+        return f"{shown(name)} at {self.scale:g}, rank {self.rank}, {self.layers} layers"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -92,7 +92,7 @@ def record(
 
 def checked_scale(scale: float) -> float:
     """Itself. Raises `ValueError` for one that is none, or changes nothing."""
-    if not np.isfinite(scale) or scale == 0:
+    if not np.isfinite(scale) or np.float32(scale) == 0:
         raise ValueError(f"scale: {scale:g}; a number other than 0, 1 being as it was trained")
     return scale
 

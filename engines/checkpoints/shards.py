@@ -18,6 +18,7 @@ from engines.errors import CheckpointUnfit
 
 BYTES_OF: Final = {"F32": 4, "F16": 2, "BF16": 2}
 """The types that weights may have, and the bytes of one value."""
+_MOST_DIMENSIONS, _LARGEST, _MOST_SHOWN = 8, 2**48, 80
 MAX_HEADER: Final = 100_000_000
 """Bytes; the format's own bound."""
 _LENGTH: Final = 8
@@ -80,7 +81,7 @@ def read_shard(files: Files, file: str, types: Mapping[str, int] = BYTES_OF) -> 
     at = begin
     for tensor in tensors:
         if tensor.begin != at or tensor.end - tensor.begin != tensor.parameters * types[tensor.dtype]:
-            raise CheckpointUnfit(f"{file}: the header places {tensor.name} wrongly; copy the file again")
+            raise CheckpointUnfit(f"{file}: the header places {shown(tensor.name)} wrongly; copy the file again")
         at = tensor.end
     if at != size:
         raise CheckpointUnfit(f"{file}: {size} bytes where its header says {at}; copy it again")
@@ -106,6 +107,12 @@ def stream(files: Files, shard: Shard, digest: str) -> Iterator[tuple[Tensor, by
         )
 
 
+def shown(said: object) -> str:
+    """What a file says, as a terminal may have it: one line, nothing that moves the cursor, and not too much of it."""
+    text = "".join(sign if sign.isprintable() else "?" for sign in str(said)[: _MOST_SHOWN + 1])
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+
+
 def _metadata(said: Any) -> dict[str, str]:
     if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
         raise TypeError("its __metadata__ is no text by name")
@@ -116,9 +123,12 @@ def _tensor(file: str, name: str, said: dict[str, Any], data: int, types: Mappin
     dtype, shape, (begin, end) = said["dtype"], said["shape"], said["data_offsets"]
     if dtype not in types:
         raise CheckpointUnfit(
-            f"{file}: {name} is {dtype}; weights may be {', '.join(BYTES_OF)}: take the checkpoint as it was before "
-            "it was quantised"
+            f"{file}: {shown(name)} is {shown(dtype)}; weights may be {', '.join(BYTES_OF)}: take the checkpoint as it "
+            "was before it was quantised"
         )
     if any(type(number) is not int or number < 0 for number in (*shape, begin, end)):
-        raise ValueError(f"{name} has no whole shape and place")
+        raise ValueError(f"{shown(name)} has no whole shape and place")
+    # Before anything is multiplied: the product of thousands of numbers takes minutes.
+    if len(shape) > _MOST_DIMENSIONS or max((*shape, begin, end), default=0) > _LARGEST:
+        raise ValueError(f"{shown(name)} has a shape or a place that no tensor has")
     return Tensor(name, dtype, tuple(shape), data + begin, data + end)

@@ -12,8 +12,8 @@ KIND, PLURAL, SHORT = "VideoService", "videoservices", "vs"
 LONGEST_NAME = 40
 """KubeRay takes 47 characters, and the children's names are longer by a word."""
 NAME_RULE = rule(
-    f"size(self.metadata.name) <= {LONGEST_NAME}",
-    f"metadata.name may have {LONGEST_NAME} characters at most: objects that are made for it are named after it",
+    f"size(self.metadata.name) <= {LONGEST_NAME} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+    f"metadata.name: at most {LONGEST_NAME} letters, digits and dashes, a letter first: Services are named after it",
 )
 
 _HEAD = Resources.model_validate({"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "3Gi"}})
@@ -152,7 +152,7 @@ class Spec(Part):
     """What is wanted."""
 
     model: str = Field(default="sprite-1", min_length=1, max_length=128)
-    """Name of the model that is served: `sprite-1`, or one that `longtake models add` put into the store."""
+    """Name of the model that is served. So far `sprite-1` alone, whose engines are in the image."""
     image: Images
     store: ObjectStore = Field(
         json_schema_extra={

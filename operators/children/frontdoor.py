@@ -20,7 +20,7 @@ _GROUPS = ("admission", "uploads", "video", "engines", "retention")
 
 def front_door(owner: Owner, spec: Spec, settings: Settings) -> list[dict[str, Any]]:
     """All its objects."""
-    objects = [_service(owner), _deployment(owner, spec, settings), _disruption(owner)]
+    objects = [_service(owner, spec), _deployment(owner, spec, settings), _disruption(owner)]
     return [*objects, _autoscaler(owner, spec)] if _scaled(spec) else objects
 
 
@@ -104,13 +104,16 @@ def _settings(owner: Owner, spec: Spec, settings: Settings) -> dict[str, str]:
     if spec.front_door.tls:
         variables |= {"LONGTAKE_GRPC__TLS_CERT": f"{_TLS}/tls.crt", "LONGTAKE_GRPC__TLS_KEY": f"{_TLS}/tls.key"}
     dump = settings.model_dump(mode="json", exclude_unset=True, include=set(_GROUPS))
+    # By how many there are, front doors tell when a job will start, and refuse deadlines that cannot be met.
+    dump["stages"] = settings.stages.model_dump(mode="json", include={"replicas", "scale", "slots"})
     return variables | {f"LONGTAKE_{name.upper()}": json.dumps(group) for name, group in sorted(dump.items())}
 
 
-def _service(owner: Owner) -> dict[str, Any]:
+def _service(owner: Owner, spec: Spec) -> dict[str, Any]:
     """What clients connect to. A connection stays at one pod: balance calls with a gateway that speaks HTTP/2."""
+    grpc: dict[str, Any] = {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc"}
     ports = [
-        {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "appProtocol": "kubernetes.io/h2c"},
+        grpc if spec.front_door.tls else {**grpc, "appProtocol": "kubernetes.io/h2c"},
         {"name": "http", "port": HTTP_PORT, "targetPort": "http", "appProtocol": "http"},
     ]
     return {

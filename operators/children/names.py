@@ -9,8 +9,8 @@ SERVICE = "longtake.dev/service"
 NAME, COMPONENT, MANAGER = "app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/managed-by"
 APP, FIELD_MANAGER = "longtake", "longtake-operator"
 
-FRONT_DOOR, DENOISE, LIGHT = "frontdoor", "denoise", "light"
-"""The front door's component, and the worker groups."""
+FRONT_DOOR, DENOISE, LIGHT, HEAD = "frontdoor", "denoise", "light", "head"
+"""The front door's component, the worker groups, and the head; what their pods offer to Ray is called so too."""
 GRPC_PORT, HTTP_PORT = 50051, 8080
 SERVE_HTTP_PORT, SERVE_GRPC_PORT = 8000, 9000
 METRICS_PORT, DASHBOARD_PORT = 8080, 8265

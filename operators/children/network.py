@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from operators.children.names import (
+    COMPONENT,
     FRONT_DOOR,
     GRPC_PORT,
     HTTP_PORT,
@@ -55,7 +56,7 @@ def policies(owner: Owner) -> list[dict[str, Any]]:
                 {"from": [doors], **_to(SERVE_GRPC_PORT)},
                 {
                     "from": [
-                        {"namespaceSelector": {}, "podSelector": {"matchLabels": {NAME_OF_KUBERAY: "kuberay-operator"}}}
+                        {"namespaceSelector": {}, "podSelector": {"matchLabels": {COMPONENT: "kuberay-operator"}}}
                     ],
                     **_to(*_KUBERAY_PORTS),
                 },
@@ -63,9 +64,6 @@ def policies(owner: Owner) -> list[dict[str, Any]]:
             ],
         ),
     ]
-
-
-NAME_OF_KUBERAY = "app.kubernetes.io/name"
 
 
 def _to(*ports: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ line that avoids it; they were found with KubeRay 1.6.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -16,6 +17,7 @@ from operators.api.video_service import Spec
 from operators.children.names import (
     DASHBOARD_PORT,
     DENOISE,
+    HEAD,
     LIGHT,
     METRICS_PORT,
     SERVE_GRPC_PORT,
@@ -23,7 +25,7 @@ from operators.children.names import (
     Owner,
 )
 from operators.children.pods import container, container_security, environment, placed
-from operators.children.settings import LIGHT_PLACES
+from operators.children.settings import LIGHT_PLACES, gpus
 from serving.deployments.declared import declared
 from serving.settings import Settings
 
@@ -59,12 +61,15 @@ def ray_service(owner: Owner, spec: Spec, settings: Settings) -> dict[str, Any]:
 
 def serve_config(settings: Settings) -> str:
     """The Serve application. The text is the same for the same settings: another one is sent to Ray."""
-    config = declared(
+    config: dict[str, Any] = declared(
         settings,
         grpc_port=SERVE_GRPC_PORT,
         http_port=SERVE_HTTP_PORT,
         http_host="0.0.0.0",  # KubeRay asks at the pod's address  # noqa: S104
     )
+    # Only the head offers it: elsewhere the Director would end with a pod that is scaled away.
+    director = {"name": "director", "ray_actor_options": {"num_cpus": 0, "resources": {HEAD: 1}}}
+    config["applications"][0]["deployments"] = [director]
     return yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=True)
 
 
@@ -74,8 +79,9 @@ def _cluster(owner: Owner, spec: Spec) -> dict[str, Any]:
         "rayVersion": RAY_VERSION,
         "authOptions": {"mode": "token"},
         "headGroupSpec": {
-            # No CPU: Ray places nothing there of its own accord. The Director asks for none.
-            "rayStartParams": {"num-cpus": "0", "object-store-memory": str(_OBJECT_STORE_BYTES)},
+            # No CPU: Ray places nothing there of its own accord.
+            "rayStartParams": {"object-store-memory": str(_OBJECT_STORE_BYTES)},
+            "resources": {"CPU": "0", HEAD: "2"},  # one, and its successor while it is replaced
             "template": _head(owner, spec),
         },
         # Appended to, never reordered: KubeRay would build a new cluster.
@@ -137,8 +143,8 @@ def _group(owner: Owner, spec: Spec, name: str, least: int, most: int, offers: d
 
 
 def _gpus(resources: Resources) -> dict[str, str]:
-    counts = [int(amount) for name, amount in resources.limits.items() if name.endswith("gpu")]
-    return {"GPU": str(sum(counts))} if counts else {}
+    count = gpus(resources)
+    return {"GPU": str(count)} if count else {}
 
 
 def _ray_container(name: str, spec: Spec, resources: Resources, ports: dict[str, int]) -> dict[str, Any]:
@@ -155,4 +161,9 @@ def _template(owner: Owner, component: str, pod: dict[str, Any]) -> dict[str, An
         {"name": "tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": _SHARED_MEMORY}},
     ]
-    return {"metadata": {"labels": owner.labels(component)}, "spec": {**pod, "volumes": volumes}}
+    metadata: dict[str, Any] = {"labels": owner.labels(component)}
+    if "tolerations" in pod:
+        # KubeRay does not see a change of tolerations, and annotations it does.
+        text = json.dumps(pod["tolerations"], sort_keys=True)
+        metadata["annotations"] = {"longtake.dev/tolerations": hashlib.sha256(text.encode()).hexdigest()[:16]}
+    return {"metadata": metadata, "spec": {**pod, "volumes": volumes}}

@@ -33,7 +33,7 @@ def settings_of(spec: Spec) -> Settings:
         for name in names:
             if name in found:
                 where = f"{group}.{name}" if group else name
-                raise SettingsError(f"spec.settings.{where}: this resource has fields for it; leave it out here")
+                raise SettingsError(f"spec.settings.{where}: what of it can be chosen has fields here; leave it out")
     slots = {"slots": max(Stages().slots, spec.denoisers.max)}
     stages = {**slots, **given.pop("stages", {}), **_stages(spec)}
     try:
@@ -49,9 +49,9 @@ def threads(resources: Resources) -> int:
 
 
 def _stages(spec: Spec) -> dict[str, Any]:
-    share = 1 / LIGHT_PLACES if _gpu(spec.light.resources) else 0.0
+    share = gpus(spec.light.resources) / LIGHT_PLACES
     needs: dict[str, Any] = {name: {"resources": {LIGHT: 1.0}, "num_gpus": share} for name in STAGES}
-    whole = 1.0 if _gpu(spec.denoisers.resources) else 0.0
+    whole = float(gpus(spec.denoisers.resources))
     needs[DENOISER] = {"resources": {DENOISE: 1.0}, "num_gpus": whole, "surge": False}
     return {
         "replicas": {name: spec.light.replicas for name in STAGES if name != DENOISER},
@@ -64,8 +64,15 @@ def _stages(spec: Spec) -> dict[str, Any]:
     }
 
 
-def _gpu(resources: Resources) -> bool:
-    return any(name.endswith("gpu") for name in resources.limits)
+def gpus(resources: Resources) -> int:
+    """How many devices a pod has, parts of one (MIG) too. Raises `SettingsError` for what is no number of them."""
+    count = 0
+    for name, amount in resources.limits.items():
+        if name.endswith("gpu") or re.fullmatch(r"nvidia\.com/mig-\d+g\.\d+gb", name):
+            if not str(amount).isdigit():
+                raise SettingsError(f"resources.limits: {name} is {amount!r}: write a whole number of devices")
+            count += int(amount)
+    return count
 
 
 def _cpus(quantity: int | str) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from operators.api.base import Condition
 from operators.api.video_service import Status
@@ -30,6 +31,8 @@ _FAILING = {
 """Why a container waits for somebody to act."""
 MOST_TEXT = 500
 """Characters of another program's message."""
+PATIENCE_S = 180
+"""Seconds that a node may take to come, and a pod to have its volumes and its image."""
 
 
 @dataclass(frozen=True)
@@ -42,23 +45,30 @@ class Finding:
     """True: waiting does not mend it."""
 
 
-def conditions(world: World, trouble: Finding | None, before: Status, now: str) -> list[Condition]:
+Checks = tuple[Callable[[World], Iterator[Finding]], ...]
+
+
+def conditions(world: World, trouble: Finding | None, before: Status) -> list[Condition]:
     """All conditions. `trouble` is what kept the children from being applied."""
-    finding = trouble or next(_findings(world), None)
-    waits = world.replacing if finding is None else not finding.failing
+    now = moment(world.now)
+    lacks = next(_found(_SERVING, world), None)
+    fails = trouble or next(_found(_HEALTHY, world), None)
+    if lacks is not None and lacks.failing:
+        fails = fails or lacks
+    waits = lacks if lacks is not None and fails is None else None
     told = {
-        "Ready": (finding is None, finding or Finding("Serving", "videos are taken and made")),
-        "Progressing": (waits, finding if finding and waits else _calm(world)),
-        "Degraded": (
-            finding is not None and finding.failing,
-            finding if finding and finding.failing else Finding("AsExpected", ""),
+        "Ready": (
+            lacks is None,
+            fails if lacks and fails else lacks or Finding("Serving", "videos are taken and made"),
         ),
+        "Progressing": (waits is not None or (world.replacing and fails is None), waits or _calm(world)),
+        "Degraded": (fails is not None, fails or Finding("AsExpected", "")),
     }
     since = {found.type: (found.status, found.last_transition_time) for found in before.conditions}
     made = []
     for name, (true, why) in told.items():
         status = "True" if true else "False"
-        old, moment = since.get(name, ("", now))
+        old, changed = since.get(name, ("", now))
         made.append(
             Condition(
                 type=name,
@@ -66,10 +76,15 @@ def conditions(world: World, trouble: Finding | None, before: Status, now: str) 
                 reason=why.reason,
                 message=why.message,
                 observed_generation=world.generation,
-                last_transition_time=moment if old == status else now,
+                last_transition_time=changed if old == status else now,
             )
         )
     return made
+
+
+def moment(now: datetime) -> str:
+    """As Kubernetes writes times."""
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _calm(world: World) -> Finding:
@@ -79,8 +94,8 @@ def _calm(world: World) -> Finding:
     return Finding("Settled", "")
 
 
-def _findings(world: World) -> Iterator[Finding]:
-    for check in _CHECKS:
+def _found(checks: Checks, world: World) -> Iterator[Finding]:
+    for check in checks:
         yield from check(world)
 
 
@@ -101,20 +116,26 @@ def _ray_refused(world: World) -> Iterator[Finding]:
 
 def _pods(world: World) -> Iterator[Finding]:
     for pod in world.pods:
-        why = _why_not(pod)
+        why = "" if pod["metadata"].get("deletionTimestamp") else _why_not(pod, world.now)
         if why:
             yield Finding("PodsFailing", f"pod {pod['metadata']['name']}: {why}", True)
 
 
-def _why_not(pod: Object) -> str:
+def _why_not(pod: Object, now: datetime) -> str:
     """What a pod waits for that does not come by itself."""
     status = pod.get("status", {})
+    made = datetime.fromisoformat(pod["metadata"].get("creationTimestamp") or now.isoformat())
+    old = (now - made).total_seconds() > PATIENCE_S
     for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         waiting = container.get("state", {}).get("waiting") or {}
+        if waiting.get("reason") == "ContainerCreating" and old:
+            return (
+                "it waits for its volumes: is there each Secret that the service names? `kubectl describe` tells more"
+            )
         if waiting.get("reason") in _FAILING:
             return f"{container['name']}: {waiting['reason']}: {_short(waiting.get('message'))}"
     for condition in status.get("conditions") or ():
-        if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
+        if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable" and old:
             return f"no node takes it: {_short(condition.get('message'))}"
     return ""
 
@@ -143,7 +164,10 @@ def _doors(world: World) -> Iterator[Finding]:
         yield Finding("FrontDoorStarting", "no pod of the front door is ready")
 
 
-_CHECKS: tuple[Callable[[World], Iterator[Finding]], ...] = (_kuberay, _ray_refused, _pods, _stages, _head, _doors)
+_SERVING: Checks = (_kuberay, _stages, _head, _doors)
+"""Without these, no video is made."""
+_HEALTHY: Checks = (_ray_refused, _pods)
+"""What is wrong though videos may be made: a pod too few, a change that cannot be made."""
 
 
 def _short(text: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from operators.children.names import COMPONENT, DENOISE, Owner
@@ -25,6 +26,8 @@ class World:
     """RayClusters that KubeRay made of the RayService."""
     pods: tuple[Object, ...] = ()
     """Of all parts."""
+    now: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    """When it was looked at."""
     kuberay: bool = True
     """Whether the cluster knows RayServices."""
 

@@ -7,7 +7,9 @@ Foreign videos are `ingest.py`'s part.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -30,6 +32,8 @@ class Conditioner:
     def __init__(self, loaded: Loaded, decoder: Decoder) -> None:
         self._loaded = loaded
         self._decoder = decoder
+        self._clips = asyncio.Semaphore(1)
+        """A clip's encoding holds gigabytes of the VAE's memory: one at a time. Who waited finds the same clip made."""
 
     async def read_inputs(self, call: InputsCall) -> InputsResult:
         """Encode a job's pictures. Raises `InvalidArgument` for one that cannot be decoded."""
@@ -68,7 +72,8 @@ class Conditioner:
         found = await self._cached(blobs, "first-frame", key)
         if found is None:
             picture = await self._decoder.image(await blobs.get(digest), width, height)
-            latents = await in_thread(_begun_with, family, self._loaded, picture)
+            async with self._clips if isinstance(family, ClipFamily) else nullcontext():
+                latents = await in_thread(_begun_with, family, self._loaded, picture)
             found = EncodedPicture(latent=await put_latents(blobs, latents))
             await _remember(blobs, "first-frame", key, found)
         return found
@@ -80,15 +85,23 @@ class Conditioner:
         key = _key(self._loaded.session.digest, after, _clip_size(family, canvas.height, canvas.width))
         found = await self._cached(blobs, kind, key)
         if found is None:
-            if tail:
-                newest = await get_latents(blobs, tail)
-                latents = await in_thread(family.encode_continued, self._loaded, newest)
-            else:
-                nothing = np.zeros((0, canvas.height, canvas.width, 3), np.uint8)
-                latents = await in_thread(family.encode_clip, self._loaded, nothing)
-            found = EncodedPicture(latent=await put_latents(blobs, latents))
-            await _remember(blobs, kind, key, found)
+            async with self._clips:
+                found = await _remembered(blobs, kind, key)
+                if found is None:
+                    found = await self._made(family, blobs, canvas, tail)
+                    await _remember(blobs, kind, key, found)
         return await get_latents(blobs, found.latent)
+
+    async def _made(
+        self, family: ClipFamily, blobs: Blobs, canvas: ManifestCanvas, tail: LatentRef | None
+    ) -> EncodedPicture:
+        if tail:
+            newest = await get_latents(blobs, tail)
+            latents = await in_thread(family.encode_continued, self._loaded, newest)
+        else:
+            nothing = np.zeros((0, canvas.height, canvas.width, 3), np.uint8)
+            latents = await in_thread(family.encode_clip, self._loaded, nothing)
+        return EncodedPicture(latent=await put_latents(blobs, latents))
 
     async def _reference(self, call: InputsCall, digest: str) -> EncodedPicture:
         family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)

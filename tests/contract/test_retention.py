@@ -27,7 +27,7 @@ from tests import servers
 from tests.unit.serving.retention.stored_videos import TENANT, StoredVideos
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
-MARGIN_S = 2.0
+MARGIN_S = 6.0
 GARBAGE = 8000
 
 

@@ -122,7 +122,8 @@ def test_a_denoiser_that_is_killed_is_followed_to_the_same_bytes(house: House) -
     house.kill("denoiser")
 
     made = house.made(video)
-    assert EventKind.LOST in _happened(house, made.id)
+    # It dies in a slice, or between two: then none is lost, and the next begins elsewhere.
+    assert {EventKind.LOST, EventKind.RESUMED} & _happened(house, made.id)
     assert _media(made) == _media(whole)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from operators.api.base import Resources
 from operators.children.desired import KINDS, desired
 from operators.children.settings import settings_of, threads
 from serving.errors import SettingsError
-from serving.settings import Settings
+from serving.settings import Settings, load_settings
 from serving.stage_names import STAGES
 from tests.unit.operators.services import OWNER, spec
 
@@ -97,6 +98,48 @@ def test_a_front_door_ends_within_its_pods_grace_period() -> None:
     assert template["terminationGracePeriodSeconds"] > 60 + sleeps
 
 
+def test_a_front_door_knows_how_many_denoisers_there_may_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By them it tells when a job starts, and which deadlines can be met."""
+    made = spec(denoisers={"min": 0, "max": 8}, light={"replicas": 2})
+    door = next(child for child in desired(OWNER, made, "") if child["kind"] == "Deployment")
+    (container,) = door["spec"]["template"]["spec"]["containers"]
+    for variable in container["env"]:
+        if variable["name"].startswith("LONGTAKE_") and "value" in variable:
+            monkeypatch.setenv(variable["name"], variable["value"])
+    (tmp_path / "keys.jsonl").touch()
+    monkeypatch.setenv("LONGTAKE_AUTH__KEYS_FILE", str(tmp_path / "keys.jsonl"))
+
+    read = load_settings().stages
+    assert read.scale_of("denoiser") == settings_of(made).stages.scale_of("denoiser")
+    assert read.scale_of("renderer").max == 2
+
+
+def test_the_director_stays_on_the_head() -> None:
+    ray = _ray()
+    (director,) = _config(ray)["applications"][0]["deployments"]
+    (needs,) = director["ray_actor_options"]["resources"].items()
+    head = ray["spec"]["rayClusterConfig"]["headGroupSpec"]["resources"]
+    assert director["name"] == "director"
+    assert float(head[needs[0]]) >= 2 * needs[1]
+    assert not any(needs[0] in group["resources"] for group in _groups(ray).values())
+
+
+def test_a_change_of_tolerations_is_one_that_kuberay_sees() -> None:
+    """It looks away from them, and not from annotations."""
+    plain, tolerant = (
+        _groups(_ray(denoisers={"tolerations": found}))["denoise"]["template"]["metadata"]
+        for found in ([], [{"key": "nvidia.com/gpu", "operator": "Exists"}])
+    )
+    assert plain != tolerant
+
+
+def test_parts_of_a_gpu_count_and_what_is_no_number_is_refused() -> None:
+    part = {"limits": {"nvidia.com/mig-1g.10gb": 1}}
+    assert settings_of(spec(denoisers={"resources": part})).stages.needs["denoiser"].num_gpus == 1
+    with pytest.raises(SettingsError, match="write a whole number of devices"):
+        settings_of(spec(denoisers={"resources": {"limits": {"nvidia.com/gpu": "1k"}}}))
+
+
 def test_settings_go_to_whom_they_concern() -> None:
     plain, other = (_ray(settings=settings) for settings in ({}, {"admission": {"max_active_jobs": 7}}))
     assert plain == other
@@ -106,8 +149,8 @@ def test_settings_go_to_whom_they_concern() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"store": {}}, "spec.settings.store: this resource has fields for it"),
-        ({"stages": {"scale": {}}}, "spec.settings.stages.scale: this resource has fields for it"),
+        ({"store": {}}, "spec.settings.store: what of it can be chosen has fields here"),
+        ({"stages": {"scale": {}}}, "spec.settings.stages.scale: what of it can be chosen has fields here"),
         ({"admission": {"max_active_jobs": 0}}, "admission.max_active_jobs"),
         ({"nonsense": {}}, "there is no such setting"),
         ({"stages": {"slots": 0}}, "stages.slots"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from operators.policies.state import Finding, conditions
 from operators.policies.world import World
 from tests.unit.operators.services import OWNER, spec
 
-NOW = "2026-01-01T00:00:00Z"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def serving(**changes: Any) -> World:
@@ -30,7 +32,7 @@ def serving(**changes: Any) -> World:
             where = where[name]
         where[last] = value
     head = pod("lt-a-head", {"ray.io/cluster": "lt-a", "ray.io/node-type": "head"})
-    return World(OWNER, 3, {("RayService", "lt"): ray, ("Deployment", "lt-frontdoor"): door}, (), (head,))
+    return World(OWNER, 3, {("RayService", "lt"): ray, ("Deployment", "lt-frontdoor"): door}, (), (head,), NOW)
 
 
 def pod(name: str, labels: dict[str, str], ready: str = "True") -> dict[str, Any]:
@@ -41,7 +43,7 @@ def pod(name: str, labels: dict[str, str], ready: str = "True") -> dict[str, Any
 
 
 def told(world: World, trouble: Finding | None = None) -> dict[str, Condition]:
-    return {condition.type: condition for condition in conditions(world, trouble, Status(), NOW)}
+    return {condition.type: condition for condition in conditions(world, trouble, Status())}
 
 
 def test_a_service_whose_parts_all_work_is_ready() -> None:
@@ -66,11 +68,6 @@ def test_a_service_whose_parts_all_work_is_ready() -> None:
             True,
         ),
         ({"door__status__readyReplicas": 0}, "FrontDoorStarting", False),
-        (
-            {"ray__status__conditions": [{"type": "Ready", "status": "False", "reason": "ValidationFailed"}]},
-            "RayServiceInvalid",
-            True,
-        ),
     ],
 )
 def test_what_is_missing_is_named(changes: dict[str, Any], reason: str, failing: bool) -> None:
@@ -92,8 +89,40 @@ def test_while_a_new_cluster_starts_the_old_one_serves() -> None:
 
 def test_a_head_that_is_gone_counts_though_ray_says_running() -> None:
     world = serving()
-    headless = World(world.owner, world.generation, world.children, (), ())
-    assert told(headless)["Ready"].reason == "HeadAway"
+    assert told(replace(world, pods=()))["Ready"].reason == "HeadAway"
+
+
+def test_what_serves_is_ready_though_a_change_cannot_be_made() -> None:
+    refused = {"type": "Ready", "status": "False", "reason": "ValidationFailed", "message": "bad"}
+    for found in (
+        told(serving(ray__status__conditions=[refused])),
+        told(serving(), Finding("SettingsInvalid", "no", failing=True)),
+    ):
+        assert (found["Ready"].status, found["Degraded"].status) == ("True", "True")
+    assert told(serving(ray__status__conditions=[refused]))["Degraded"].reason == "RayServiceInvalid"
+
+
+@pytest.mark.parametrize(
+    ("minutes", "ending", "degraded"), [(1, False, "False"), (10, False, "True"), (10, True, "False")]
+)
+def test_a_node_may_take_its_time_to_come(minutes: int, ending: bool, degraded: str) -> None:
+    waits = pod("lt-a-denoise-2", {})
+    waits["metadata"]["creationTimestamp"] = (NOW - timedelta(minutes=minutes)).isoformat()
+    if ending:
+        waits["metadata"]["deletionTimestamp"] = NOW.isoformat()
+    waits["status"]["conditions"] = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]
+    world = serving()
+    found = told(replace(world, pods=(*world.pods, waits)))
+    assert (found["Ready"].status, found["Degraded"].status) == ("True", degraded)
+
+
+def test_a_secret_that_is_not_there_is_told_of_after_a_while() -> None:
+    waits = pod("lt-frontdoor-1", {}, "False")
+    waits["metadata"]["creationTimestamp"] = (NOW - timedelta(minutes=10)).isoformat()
+    waits["status"]["containerStatuses"] = [{"name": "d", "state": {"waiting": {"reason": "ContainerCreating"}}}]
+    found = told(replace(serving(door__status__readyReplicas=0), pods=(waits,)))
+    assert found["Degraded"].status == "True"
+    assert "is there each Secret" in found["Ready"].message
 
 
 def test_a_stages_own_error_is_what_is_told() -> None:
@@ -103,12 +132,12 @@ def test_a_stages_own_error_is_what_is_told() -> None:
 
 
 def test_the_moment_of_a_condition_stays_while_its_status_does() -> None:
-    before = Status(conditions=conditions(serving(), None, Status(), NOW))
-    later = "2026-01-02T00:00:00Z"
-    same = conditions(serving(), None, before, later)
-    changed = conditions(serving(application__status="DEPLOYING"), None, before, later)
-    assert {condition.last_transition_time for condition in same} == {NOW}
-    assert {condition.type for condition in changed if condition.last_transition_time == later} == {
+    before = Status(conditions=conditions(serving(), None, Status()))
+    later = NOW + timedelta(days=1)
+    same = conditions(replace(serving(), now=later), None, before)
+    changed = conditions(replace(serving(application__status="DEPLOYING"), now=later), None, before)
+    assert {condition.last_transition_time for condition in same} == {"2026-01-01T00:00:00Z"}
+    assert {condition.type for condition in changed if condition.last_transition_time == "2026-01-02T00:00:00Z"} == {
         "Ready",
         "Progressing",
     }

@@ -1,7 +1,7 @@
 """`longtake models add base+name --lora`, `ls`, `show` and `rm` of models with adapters; checkpoints that move.
 
-The engines are in the store before, signed by a key that is trusted, so nothing is built: that real ones are, shows
-`tests/integration/test_wan.py`.
+The engines are in the store before, signed by a key that is trusted, so nothing is built here. What is merged is held
+by tests/unit/engines/families/wan/test_adapters.py; a build of a model with adapters was made by hand alone.
 """
 
 from __future__ import annotations
@@ -124,7 +124,8 @@ def test_a_model_with_an_adapter_is_added_shown_served_and_removed_before_its_ba
         async with model_store.sources_of(served, store) as sources:
             assert [one.name for one in sources.adapters] == ["style.safetensors"]
 
-    shutil.rmtree(place)  # serving takes the store alone
+    inside(tmp_path, serve)
+    shutil.rmtree(place)  # serving takes the store alone, and the adapter's file is wanted for a build
     with pytest.raises(Exception, match="no such"):
         inside(tmp_path, serve)
 
