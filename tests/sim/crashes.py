@@ -72,7 +72,9 @@ class Crashes:
         of_work = self._chance.died_of_work
         if not self._harmful(record):
             of_work = min(BESIDE, of_work)
-        lost = self._chance.lost_since(job.further_at) + of_work
+        # The next segment's Denoiser may be lost while one is still rendered, and be told of after that is published.
+        since = job.further_before_at if record.crashes == 1 else job.further_at
+        lost = self._chance.lost_since(since) + of_work
         must(record.crashes <= lost, f"{name}: {record.crashes} crashes since it got further, and {lost} crashed")
 
     def ended(self, name: str, job: Job, record: JobRecord) -> None:

@@ -128,7 +128,7 @@ class Ledger:
             must(record.version == 1, f"{record.id}: its first version is {record.version}")
             there = any(_is_active_key(key, record) for key in self._disk.names("active/"))
             must(there, f"{record.id}: the record is there before its active/ key: no Director would ever see it")
-            self.jobs[record.id] = Job(record, self._loop.now, self._loop.now)
+            self.jobs[record.id] = Job(record, self._loop.now, self._loop.now, self._loop.now)
             self.reach.wrote(record)
             return
         was = JobRecord.decode(before)
@@ -231,7 +231,7 @@ class Ledger:
             must(another, f"{name}: a crash is counted, and its attempt goes on")
             self.crashes.counted(name, job, record)
         if new:
-            job.further_at = self._loop.now
+            job.further_before_at, job.further_at = job.further_at, self._loop.now
 
     # ── other names ─────────────────────────────────────────────────────────────────────────────────────────────
 

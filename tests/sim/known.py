@@ -17,6 +17,8 @@ class Job:
     created_at: float
     further_at: float
     """When it was created, or last published something."""
+    further_before_at: float
+    """The same, once before that."""
     expected: list[model.Made] | None = None
     ended_at: float | None = None
     asked_to_cancel_at: float | None = None
