@@ -39,7 +39,7 @@ def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> bool
     trouble = _make(cluster, world, service, known)
     told = conditions(world, trouble, service.status)
     READY.labels(namespace, name).set(told[0].status == "True")
-    after = status_of(world, service.spec.model, told, service.spec.front_door.public_url)
+    after = status_of(world, service.spec, told)
     write(cluster, world, service.status, after, moment(world.now))
     return True
 

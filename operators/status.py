@@ -6,24 +6,25 @@ import secrets
 from typing import Any
 
 from operators.api.base import API_VERSION, Condition
-from operators.api.video_service import KIND, Endpoints, Status
-from operators.children.names import FIELD_MANAGER, GRPC_PORT, HTTP_PORT
+from operators.api.video_service import KIND, Endpoints, Spec, Status
+from operators.children.frontdoor import public_url
+from operators.children.names import FIELD_MANAGER, GRPC_PORT
 from operators.cluster import Cluster
 from operators.policies.world import World
 
 
-def status_of(world: World, model: str, conditions: list[Condition], public_url: str) -> Status:
+def status_of(world: World, spec: Spec, conditions: list[Condition]) -> Status:
     """What is to be told."""
     return Status(
         observed_generation=world.generation,
         conditions=conditions,
-        model=model,
+        model=spec.model,
         denoisers=world.denoisers,
         front_doors=world.doors,
         active_cluster=world.active_cluster,
         endpoints=Endpoints(
             grpc=f"{world.owner.host(world.owner.name)}:{GRPC_PORT}",
-            http=public_url or f"http://{world.owner.host(world.owner.name)}:{HTTP_PORT}",
+            http=public_url(world.owner, spec),
         ),
     )
 

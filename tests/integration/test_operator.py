@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import os
 import secrets
-import subprocess
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,28 +15,17 @@ import pytest
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from operators.api.base import API_VERSION
 from operators.api.schema import crds
-from operators.apply import Known
-from operators.children.desired import KINDS
-from operators.cluster import Cluster
 from operators.metrics import CALLS
 from operators.reconcile import reconcile
 from tests import kubernetes
-from tests.servers import free_port
+from tests.integration.kube import SPEC, Kube, operator, until
 
 pytestmark = [
     pytest.mark.skipif(bool(kubernetes.missing()), reason=f"not on the PATH: {', '.join(kubernetes.missing())}"),
     pytest.mark.filterwarnings("ignore:Unverified HTTPS request"),
     pytest.mark.xdist_group("kubernetes"),
 ]
-
-SPEC: dict[str, Any] = {
-    "image": {"name": "longtake:1"},
-    "store": {"url": "s3://minio:9000/longtake/main?secure=false", "credentials": {"existingSecret": "s3"}},
-    "frontDoor": {"keysSecret": "keys"},
-    "denoisers": {"min": 0, "max": 2},
-}
 
 
 @pytest.fixture(scope="module")
@@ -58,87 +43,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kubernetes.ApiS
 @pytest.fixture
 def cluster(server: kubernetes.ApiServer) -> Kube:
     return Kube(server, f"t-{secrets.token_hex(4)}")
-
-
-class Kube(Cluster):
-    """The operator's own client, in a namespace of the test's."""
-
-    def __init__(self, server: kubernetes.ApiServer, namespace: str) -> None:
-        super().__init__(server.client())
-        self.namespace = namespace
-        self.known: Known = {}
-        client.CoreV1Api(server.client()).create_namespace(cast(Any, {"metadata": {"name": namespace}}))
-
-    def serve(self, **changes: Any) -> None:
-        """Ask for a service."""
-        spec = copy.deepcopy(SPEC) | changes
-        self.apply(self.object(API_VERSION, "VideoService", "lt", spec=spec))
-
-    def object(self, api_version: str, kind: str, name: str, **parts: Any) -> dict[str, Any]:
-        labels = parts.pop("labels", {})
-        metadata = {"name": name, "namespace": self.namespace, "labels": labels}
-        return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **parts}
-
-    def look(self) -> dict[str, Any]:
-        """Reconcile, and what is told then: conditions by type."""
-        reconcile(self, self.namespace, "lt", self.known)
-        return {
-            condition["type"]: condition for condition in self.live(API_VERSION, "VideoService")["status"]["conditions"]
-        }
-
-    def live(self, api_version: str, kind: str, name: str = "lt") -> dict[str, Any]:
-        found = self.get(api_version, kind, self.namespace, name)
-        assert found is not None, f"{kind} {name} is not there"
-        return found
-
-    def tell(self, found: dict[str, Any], **status: Any) -> None:
-        """What another controller says of an object."""
-        told = {name: found[name] for name in ("apiVersion", "kind")}
-        metadata = {"name": found["metadata"]["name"], "namespace": self.namespace}
-        self.apply({**told, "metadata": metadata, "status": status}, subresource="status")
-
-    def serving(self) -> None:
-        """KubeRay, the Deployment's controller and kubelets bring all up."""
-        ray = self.live("ray.io/v1", "RayService")
-        application = {"status": "RUNNING", "serveDeploymentStatuses": {"denoiser": {"status": "HEALTHY"}}}
-        self.tell(
-            ray,
-            observedGeneration=ray["metadata"]["generation"],
-            activeServiceStatus={"rayClusterName": "lt-abcde", "applicationStatuses": {"longtake": application}},
-        )
-        self.pod("lt-abcde-head", {"ray.io/cluster": "lt-abcde", "ray.io/node-type": "head"})
-        door = self.live("apps/v1", "Deployment", "lt-frontdoor")
-        self.tell(door, observedGeneration=door["metadata"]["generation"], replicas=2, readyReplicas=2)
-
-    def pod(self, name: str, labels: dict[str, str], **status: Any) -> None:
-        labels = {**labels, "longtake.dev/service": "lt"}
-        spec = {"containers": [{"name": "ray-head", "image": "longtake:1"}]}
-        self.apply(self.object("v1", "Pod", name, labels=labels, spec=spec))
-        told = status or {"conditions": [{"type": "Ready", "status": "True"}]}
-        self.tell(self.live("v1", "Pod", name), **told)
-
-    def removed(self) -> None:
-        """All that was made, and the service."""
-        for api_version, kind in (*KINDS, (API_VERSION, "VideoService"), ("v1", "Event")):
-            for child in self.find(api_version, kind, self.namespace, ""):
-                self.delete(child)
-
-    def holder(self) -> str:
-        """Who holds the Lease."""
-        lease = self.get("coordination.k8s.io/v1", "Lease", self.namespace, "longtake-operator")
-        return str(lease["spec"]["holderIdentity"]) if lease else ""
-
-    def versions(self) -> dict[str, str]:
-        """Of everything in the namespace that a write would change."""
-        kinds = [
-            ("ray.io/v1", "RayService"),
-            ("apps/v1", "Deployment"),
-            ("v1", "Service"),
-            (API_VERSION, "VideoService"),
-        ]
-        kinds += [("policy/v1", "PodDisruptionBudget"), ("networking.k8s.io/v1", "NetworkPolicy"), ("v1", "Event")]
-        found = [(kind, child) for version, kind in kinds for child in self.find(version, kind, self.namespace, "")]
-        return {f"{kind}/{child['metadata']['name']}": child["metadata"]["resourceVersion"] for kind, child in found}
 
 
 def test_a_service_is_made_and_told_of_until_it_serves(cluster: Kube) -> None:
@@ -397,35 +301,6 @@ def test_one_of_two_operators_works_and_the_other_follows_it(
         cluster.delete(cluster.live("apps/v1", "Deployment", "lt-frontdoor"))
         until(lambda: cluster.get("apps/v1", "Deployment", cluster.namespace, "lt-frontdoor"), 90)
         assert cluster.holder() != first
-
-
-@contextmanager
-def operator(server: kubernetes.ApiServer, namespace: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The operator's own process, for one namespace."""
-    ports = [f"--metrics-port={free_port()}", f"--health-port={free_port()}"]
-    command = [sys.executable, "-m", "operators", f"--namespace={namespace}", f"--lease-namespace={namespace}", *ports]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=output, env={**os.environ, "KUBECONFIG": str(server.kubeconfig)}
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        finally:
-            process.kill()
-
-
-def until(true: Callable[[], Any], seconds: float) -> Any:
-    """What it answers as soon as that is something."""
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        if found := true():
-            return found
-        time.sleep(0.2)
-    raise TimeoutError(f"not within {seconds} s")
 
 
 def _writes() -> float:
