@@ -74,6 +74,7 @@ class SegmentManifest(Stored):
     start_frame: int
     """Frames before it."""
     latents: LatentRef
+    """Its own; of what was ingested for a model that goes on from a clip, the newest of them."""
     anchor: LatentRef
     """The video's first latent."""
     tail: LatentRef

@@ -8,19 +8,19 @@ Foreign videos are `ingest.py`'s part.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 
-from engines.families.base import Array, Canvas, ClipFamily, Conditions, Engines, Family, Frames
-from serving.errors import NotFound
+from engines.families.base import Array, Canvas, ClipFamily, Conditions, Family
 from serving.media.sandbox import Decoder
 from serving.metrics import CACHE_LOOKUPS
 from serving.segments.manifest import LatentRef, ManifestCanvas
 from serving.segments.picture import EncodedPicture
+from serving.stages import computed
+from serving.stages.computed import Computed
 from serving.stages.contracts import ConditionCall, InputsCall, InputsResult
-from serving.stages.latents import get_latents, put_latents
+from serving.stages.latents import get_latents
 from serving.stages.loaded import Loaded
 from serving.stages.threads import in_thread
 from serving.store.blobs import Blobs
@@ -33,7 +33,7 @@ class Conditioner:
         self._loaded = loaded
         self._decoder = decoder
         self._clips = asyncio.Semaphore(1)
-        """A clip's encoding holds gigabytes of the VAE's memory: one at a time. Who waited finds the same clip made."""
+        """Who waited for the same clip finds it made."""
 
     async def read_inputs(self, call: InputsCall) -> InputsResult:
         """Encode a job's pictures. Raises `InvalidArgument` for one that cannot be decoded."""
@@ -68,91 +68,59 @@ class Conditioner:
     async def _first_frame(self, call: InputsCall, digest: str) -> EncodedPicture:
         family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)
         height, width = call.canvas.height, call.canvas.width
-        key = _key(call.model_digest, digest, _clip_size(family, height, width))
-        found = await self._cached(blobs, "first-frame", key)
+        key = computed.key_of(call.model_digest, digest, _clip_size(family, height, width))
+        found = await self._found(blobs, "first-frame", key)
         if found is None:
             picture = await self._decoder.image(await blobs.get(digest), width, height)
-            async with self._clips if isinstance(family, ClipFamily) else nullcontext():
-                latents = await in_thread(_begun_with, family, self._loaded, picture)
-            found = EncodedPicture(latent=await put_latents(blobs, latents))
-            await _remember(blobs, "first-frame", key, found)
-        return found
+            if isinstance(family, ClipFamily):
+                latents = await self._loaded.encode(partial(family.encode_clip, known=picture[None]))
+            else:
+                latents = (await in_thread(family.encode_still, self._loaded, picture))[None]
+            found = await computed.keep(blobs, "first-frame", key, latents)
+        return found.entry
 
     async def _clip(self, family: ClipFamily, blobs: Blobs, canvas: ManifestCanvas, tail: LatentRef | None) -> Array:
         """The clip that goes on after a video's tail: the same for all its branches, and whenever one is tried again.
         Without a tail that of nothing but grey, the same for all of its size."""
         kind, after = ("continued", f"{tail.blob}:{tail.start}:{tail.count}") if tail else ("blank", "")
-        key = _key(self._loaded.session.digest, after, _clip_size(family, canvas.height, canvas.width))
-        found = await self._cached(blobs, kind, key)
+        key = computed.key_of(self._loaded.session.digest, after, _clip_size(family, canvas.height, canvas.width))
+        found = await self._found(blobs, kind, key)
         if found is None:
             async with self._clips:
-                found = await _remembered(blobs, kind, key)
+                found = await computed.find(blobs, kind, key)
                 if found is None:
-                    found = await self._made(family, blobs, canvas, tail)
-                    await _remember(blobs, kind, key, found)
-        return await get_latents(blobs, found.latent)
+                    found = await computed.keep(blobs, kind, key, await self._made(family, blobs, canvas, tail))
+        return found.latents
 
-    async def _made(
-        self, family: ClipFamily, blobs: Blobs, canvas: ManifestCanvas, tail: LatentRef | None
-    ) -> EncodedPicture:
+    async def _made(self, family: ClipFamily, blobs: Blobs, canvas: ManifestCanvas, tail: LatentRef | None) -> Array:
         if tail:
             newest = await get_latents(blobs, tail)
-            latents = await in_thread(family.encode_continued, self._loaded, newest)
-        else:
-            nothing = np.zeros((0, canvas.height, canvas.width, 3), np.uint8)
-            latents = await in_thread(family.encode_clip, self._loaded, nothing)
-        return EncodedPicture(latent=await put_latents(blobs, latents))
+            return await self._loaded.encode(partial(family.encode_continued, tail=newest))
+        nothing = np.zeros((0, canvas.height, canvas.width, 3), np.uint8)
+        return await self._loaded.encode(partial(family.encode_clip, known=nothing))
 
     async def _reference(self, call: InputsCall, digest: str) -> EncodedPicture:
         family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)
         can, canvas = family.capabilities, call.canvas
         height, width = can.reference_size or (canvas.height, canvas.width)
-        key = _key(call.model_digest, digest, f"{height}x{width}")
-        found = await self._cached(blobs, "reference", key)
+        key = computed.key_of(call.model_digest, digest, f"{height}x{width}")
+        found = await self._found(blobs, "reference", key)
         if found is None:
             picture = await self._decoder.image(await blobs.get(digest), width, height, whole=can.reference_whole)
-            reading = await in_thread(family.read_reference, picture)
-            latent = await in_thread(family.encode_still, self._loaded, reading.picture)
-            found = EncodedPicture(
-                latent=await put_latents(blobs, latent[None]),
-                description=reading.description,
-                warning=reading.warning,
+            read = await in_thread(family.read_reference, picture)
+            latent = await in_thread(family.encode_still, self._loaded, read.picture)
+            found = await computed.keep(
+                blobs, "reference", key, latent[None], description=read.description, warning=read.warning
             )
-            await _remember(blobs, "reference", key, found)
-        return found
+        return found.entry
 
-    async def _cached(self, blobs: Blobs, kind: str, key: str) -> EncodedPicture | None:
-        found = await _remembered(blobs, kind, key)
+    async def _found(self, blobs: Blobs, kind: str, key: str) -> Computed | None:
+        found = await computed.find(blobs, kind, key)
         self._loaded.metrics.add(CACHE_LOOKUPS, kind=kind, outcome="hit" if found else "miss")
         return found
-
-
-async def _remembered(blobs: Blobs, kind: str, key: str) -> EncodedPicture | None:
-    """None as well when something of it is gone: what was computed once can be computed again."""
-    digest = await blobs.cache_get(kind, key)
-    try:
-        found = EncodedPicture.model_validate_json(await blobs.get(digest)) if digest else None
-    except NotFound:
-        return None
-    return found if found is not None and await blobs.keep(found.latent.blob) else None
-
-
-async def _remember(blobs: Blobs, kind: str, key: str, picture: EncodedPicture) -> None:
-    await blobs.cache_put(kind, key, await blobs.put(picture.model_dump_json().encode()))
-
-
-def _begun_with(family: Family, engines: Engines, picture: Frames) -> Array:
-    """The latents by which a video is begun with a picture."""
-    if isinstance(family, ClipFamily):
-        return family.encode_clip(engines, picture[None])
-    return family.encode_still(engines, picture)[None]
 
 
 def _clip_size(family: Family, height: int, width: int) -> str:
     """Of a picture; of a clip its length too, which the same checkpoint may have been added with another of."""
     size = f"{height}x{width}"
     return f"{size}x{family.capabilities.root_latents}" if isinstance(family, ClipFamily) else size
-
-
-def _key(model_digest: str, picture: str, size: str) -> str:
-    return hashlib.sha256(f"{model_digest}\n{picture}\n{size}".encode()).hexdigest()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tempfile
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import partial
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.families.base import Capabilities, ClipFamily, Frames
+from engines.families.base import Capabilities, ClipFamily, Family, Frames
 from serving.errors import Corrupt, InvalidArgument
 from serving.media.encode import Fragment, SegmentEncoder
 from serving.media.memory import few_arenas, give_back
@@ -61,28 +62,37 @@ class Ingester:
             )
             try:
                 async with aclosing(pictures):  # type: ignore[type-var]  # an async generator
-                    encoded, small = await _encode(pictures, call, family.capabilities, self._loaded.watchdog)
+                    encoded, first, newest = await _encode(pictures, call, family, self._loaded.watchdog)
             finally:
                 await in_thread(give_back)
-        latents = await in_thread(family.encode_video, self._loaded, small)
-        ref = await put_latents(blobs, latents)
-        kept = min(family.history_latents, ref.count)
-        tail = LatentRef(blob=ref.blob, start=ref.count - kept, count=kept)
-        if isinstance(family, ClipFamily):  # what is decoded before it goes on has to begin as a video does
-            tail = await put_latents(blobs, await in_thread(family.encode_tail, self._loaded, small))
+        latents, anchor, tail = await self._latents(family, blobs, first, newest)
         blob, init, thumbnail = await asyncio.gather(
             blobs.put(encoded.data), blobs.put(encoded.init), blobs.put(png(encoded.last_frame))
         )
         return IngestResult(
             frames=frames,
-            latents=ref,
-            anchor=LatentRef(blob=ref.blob, start=0, count=1),
+            latents=latents,
+            anchor=anchor,
             tail=tail,
             init=init,
             media=encoded.part(blob),
             thumbnail=thumbnail,
             warnings=warnings,
         )
+
+    async def _latents(
+        self, family: Family, blobs: Blobs, first: Frames, newest: Frames
+    ) -> tuple[LatentRef, LatentRef, LatentRef]:
+        """Those of the video, its first one, and its newest ones. A `ClipFamily` goes on from the last two alone, and
+        so no more is encoded for it: a long film would take it hours."""
+        if isinstance(family, ClipFamily):  # what is decoded before it goes on has to begin as a video does
+            tail = await put_latents(blobs, await self._loaded.encode(partial(family.encode_tail, frames=newest)))
+            still = await self._loaded.encode(partial(family.encode_video, frames=first[None]))
+            return tail, await put_latents(blobs, still), tail
+        ref = await put_latents(blobs, await self._loaded.encode(partial(family.encode_video, frames=newest)))
+        kept = min(family.history_latents, ref.count)
+        tail = LatentRef(blob=ref.blob, start=ref.count - kept, count=kept)
+        return ref, LatentRef(blob=ref.blob, start=0, count=1), tail
 
 
 def fit(seconds: float, capabilities: Capabilities) -> tuple[int, tuple[str, ...]]:
@@ -115,22 +125,28 @@ def shrink(frame: Frames, canvas: ManifestCanvas) -> Frames:
 
 
 async def _encode(
-    pictures: AsyncIterator[Frames], call: IngestCall, can: Capabilities, watchdog: Watchdog
-) -> tuple[Encoded, Frames]:
-    """The video's media, and its frames at the canvas's size."""
+    pictures: AsyncIterator[Frames], call: IngestCall, family: Family, watchdog: Watchdog
+) -> tuple[Encoded, Frames, Frames]:
+    """The video's media, and its frames at the canvas's size: the first one, and the newest, as many of them as the
+    family encodes."""
+    can = family.capabilities
     watched = partial(watchdog.watched, "video encoder")
     encoder = await in_thread(watched, partial(SegmentEncoder, call.track, start_frame=0, sequence_start=0))
     fragments: list[Fragment] = []
-    small: list[Frames] = []
+    small = deque[Frames](maxlen=can.frames_of(can.root_latents, root=True) if isinstance(family, ClipFamily) else None)
+    first: Frames | None = None
     pending: list[Frames] = []
     async for picture in pictures:
         small.append(shrink(picture, call.canvas))
         pending.append(picture)
-        if len(small) == can.first_latent_frames or len(pending) == can.frames_per_latent:
+        begins = first is None and len(small) == can.first_latent_frames
+        if begins or len(pending) == can.frames_per_latent:
+            first = small[0] if first is None else first
             fragments += await in_thread(watched, encoder.push, np.stack(pending))
             pending = []
     fragments += await in_thread(watched, encoder.finish)
-    return Encoded(encoder.init, tuple(fragments), small[-1], {}), np.stack(small)
+    assert first is not None, "`fit` takes no video that is shorter"
+    return Encoded(encoder.init, tuple(fragments), small[-1], {}), first, np.stack(small)
 
 
 async def _fetch(blobs: Blobs, digest: str, path: Path) -> None:

@@ -16,7 +16,12 @@ TENSOR = "latents"
 
 async def put_array(blobs: Blobs, array: Array) -> str:
     """Store an array; its blob's digest."""
-    return await blobs.put(save({TENSOR: np.ascontiguousarray(array, dtype=np.float32)}))
+    return await blobs.put(_bytes_of(array))
+
+
+async def put_computed(blobs: Blobs, array: Array) -> str:
+    """The same for one that can be computed again; see `Blobs.put_computed`."""
+    return await blobs.put_computed(_bytes_of(array))
 
 
 async def get_array(blobs: Blobs, digest: str) -> Array:
@@ -38,3 +43,7 @@ async def get_latents(blobs: Blobs, ref: LatentRef) -> Array:
     if ref.start + ref.count > len(latents):
         raise Corrupt(f"blob {ref.blob} holds {len(latents)} latents, not {ref.start + ref.count}")
     return latents[ref.start : ref.start + ref.count]
+
+
+def _bytes_of(array: Array) -> bytes:
+    return save({TENSOR: np.ascontiguousarray(array, dtype=np.float32)})

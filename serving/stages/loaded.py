@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.families.base import EngineCall, Family
+from engines.families.base import Array, EngineCall, Family
+from engines.families.base import Engines as Engine
 from engines.session import Session
 from serving import engine_store
 from serving.errors import FailedPrecondition
 from serving.metrics import ENGINE_SECONDS, Recorder
 from serving.settings import Engines
+from serving.stages.threads import Stop, stoppable
 from serving.stages.watchdog import Watchdog
 from serving.store.base import Store
 from serving.store.blobs import Blobs
@@ -29,6 +32,8 @@ class Loaded:
     metrics: Recorder
     watchdog: Watchdog = field(default_factory=Watchdog)
     """Is told of each call to an engine or a codec."""
+    encoding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """A clip's encoding holds gigabytes of the VAE's memory: one at a time."""
 
     def family(self, model: str) -> Family:
         """The family of the model that a call names. Raises `FailedPrecondition` when another one is loaded."""
@@ -47,9 +52,27 @@ class Loaded:
         self.metrics.observe(ENGINE_SECONDS, time.monotonic() - began, component=component)
         return outputs
 
+    async def encode(self, work: Callable[[Engine], Array]) -> Array:
+        """The latents of a clip, when no other is encoded here. They end between two calls of an engine for a caller
+        that is cancelled."""
+        async with self.encoding:
+            return await stoppable(lambda stop: work(_Until(self, stop)))
+
     def blobs(self, tenant: str) -> Blobs:
         """A tenant's blobs and caches."""
         return Blobs(self.store, tenant)
+
+
+@dataclass(frozen=True)
+class _Until:
+    """Implements `families.base.Engines`, until it is to stop."""
+
+    loaded: Loaded
+    stop: Stop
+
+    def infer(self, component: str, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        self.stop.check()
+        return self.loaded.infer(component, inputs)
 
 
 async def load(

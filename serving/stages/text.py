@@ -6,10 +6,10 @@ import hashlib
 import json
 
 from engines.families.base import Array
-from serving.errors import NotFound
+from serving.errors import Corrupt, NotFound
 from serving.metrics import CACHE_LOOKUPS
 from serving.stages.contracts import TextCall
-from serving.stages.latents import get_array, put_array
+from serving.stages.latents import get_array, put_computed
 from serving.stages.loaded import Loaded
 from serving.stages.threads import in_thread
 from serving.store.blobs import Blobs
@@ -30,14 +30,14 @@ class TextEncoder:
         if cached is not None:
             return cached
         embedding = await in_thread(family.encode_text, self._loaded, call.effective_prompt, call.negative_prompt)
-        await blobs.cache_put("text", key, await put_array(blobs, embedding))
+        await blobs.cache_put("text", key, await put_computed(blobs, embedding))
         return embedding
 
     async def _cached(self, blobs: Blobs, key: str) -> Array | None:
         digest = await blobs.cache_get("text", key)
         try:
             return await get_array(blobs, digest) if digest else None
-        except NotFound:  # what was computed once can be computed again
+        except (NotFound, Corrupt):  # what was computed once can be computed again
             return None
 
 

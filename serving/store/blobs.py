@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from serving.errors import Corrupt, NotFound
+from serving.errors import Conflict, Corrupt, NotFound
 from serving.store import keys, sweeping
 from serving.store.base import Store
 
@@ -28,12 +31,12 @@ class Blobs:
 
     async def put(self, data: bytes | Path) -> str:
         """Keep the bytes (a Path is streamed); their SHA-256 in hex. Equal bytes are kept once."""
-        digest = await asyncio.to_thread(_digest_of, data) if isinstance(data, Path) else _digest_of(data)
-        key = self._key(digest)
-        while True:
-            there = await self._store.put_if_absent(key, data) or await self._renew(key)
-            if there and await sweeping.undisturbed(self._store, key):
-                return digest
+        return await self._put(data, self._renew)
+
+    async def put_computed(self, data: bytes) -> str:
+        """`put`, for what can be computed again. Who does that may have found the blob broken: other bytes than these
+        are overwritten, or it would stay so for ever."""
+        return await self._put(data, partial(self._mend, data))
 
     async def keep(self, digest: str) -> bool:
         """Make a blob young again before its digest is named anew; False when it is gone."""
@@ -71,6 +74,25 @@ class Blobs:
     async def cache_put(self, kind: str, key: str, digest: str) -> None:
         """Remember a digest. The first one stays: equal content gives equal results."""
         await self._store.put_if_absent(self._cache_key(kind, key), digest.encode())
+
+    async def _put(self, data: bytes | Path, if_there: Callable[[str], Awaitable[bool]]) -> str:
+        digest = await asyncio.to_thread(_digest_of, data) if isinstance(data, Path) else _digest_of(data)
+        key = self._key(digest)
+        while True:
+            there = await self._store.put_if_absent(key, data) or await if_there(key)
+            if there and await sweeping.undisturbed(self._store, key):
+                return digest
+
+    async def _mend(self, data: bytes, key: str) -> bool:
+        """Make a blob young again, and what it was meant to be; False when it went meanwhile."""
+        try:
+            there = await self._store.get(key)
+        except NotFound:
+            return False
+        if there.data != data:
+            with suppress(Conflict):  # then somebody else has mended it, or it is gone
+                await self._store.swap(key, data, there.version)
+        return await self._renew(key)
 
     async def _renew(self, key: str) -> bool:
         """Make a blob young again; False when it went meanwhile."""

@@ -182,8 +182,8 @@ async def test_a_foreign_video_is_gone_on_with_from_latents_that_begin_as_a_vide
 
     made = await Ingester(clips, Decoder()).ingest(IngestCall(TENANT, MODEL, film, call().canvas, track))
 
-    assert (made.frames, made.latents.count) == (41, 11)
-    assert made.anchor == LatentRef(blob=made.latents.blob, start=0, count=1)
+    assert made.frames == 41
+    assert made.latents == made.tail  # no more of a film is encoded than is gone on from
     assert (made.tail.start, made.tail.count) == (0, LEAD)
     following = replace(call(), anchor=made.anchor, tail=made.tail)
     found = await Conditioner(clips, Decoder()).condition(following, TEXT)
@@ -192,6 +192,9 @@ async def test_a_foreign_video_is_gone_on_with_from_latents_that_begin_as_a_vide
     shown = frames_of(await clips.blobs(TENANT).get(film))[-17:]
     tail = await get_latents(clips.blobs(TENANT), made.tail)
     np.testing.assert_array_equal(tail, family.encode_video(vace, shown))
+    anchor = await get_latents(clips.blobs(TENANT), made.anchor)
+    begun = frames_of(await clips.blobs(TENANT).get(film))[:1]
+    np.testing.assert_array_equal(anchor, family.encode_video(vace, begun))
     assert found.short is not None
     np.testing.assert_array_equal(found.short, family.encode_continued(vace, tail))
 
@@ -233,6 +236,40 @@ async def test_a_clip_that_the_store_lost_is_encoded_again(clips: Loaded) -> Non
     assert found is not None
     assert wanted is not None
     np.testing.assert_array_equal(found, wanted)
+
+
+async def test_a_clip_that_the_store_broke_is_encoded_again_and_mended(clips: Loaded) -> None:
+    conditioner = Conditioner(clips, Decoder())
+    wanted = (await conditioner.condition(call(), TEXT)).blank
+    async for entry in clips.store.list(f"t/{TENANT}/blobs/"):
+        there = await clips.store.get(entry.key)
+        await clips.store.swap(entry.key, there.data[:-1] + bytes([there.data[-1] ^ 1]), there.version)
+    before = encoded(clips)
+
+    found = (await conditioner.condition(call(), TEXT)).blank
+    again = (await conditioner.condition(call(), TEXT)).blank
+
+    assert encoded(clips) == before + 1
+    for blank in (found, again):
+        assert blank is not None
+        assert wanted is not None
+        np.testing.assert_array_equal(blank, wanted)
+
+
+async def test_a_clip_that_nobody_waits_for_any_more_is_not_encoded_to_its_end(clips: Loaded) -> None:
+    """And the next one begins when it has ended."""
+    conditioner, steps = Conditioner(clips, Decoder()), "vae_encoder_step"
+    before = small.calls(clips, steps)
+    waiting = asyncio.create_task(conditioner.condition(call(tenant="left"), TEXT))
+    while small.calls(clips, steps) == before:  # noqa: ASYNC110  (an engine tells nobody of its calls)
+        await asyncio.sleep(0)
+
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    assert small.calls(clips, steps) - before < LATENTS - 1
+    assert not clips.encoding.locked()
 
 
 async def test_the_same_checkpoint_in_another_length_takes_no_clip_of_this_one(clips: Loaded, vace: Session) -> None:

@@ -55,19 +55,29 @@ async def test_a_picture_is_decoded_and_encoded_once(loaded: Loaded) -> None:
     assert (conditions.first.shape, conditions.references[0].shape) == ((1, 16, 8, 8), (16, 4, 4))
 
 
-async def test_what_the_cache_names_and_the_store_lost_is_computed_again(loaded: Loaded) -> None:
+@pytest.mark.parametrize("broken", [False, True], ids=["lost", "broken"])
+async def test_what_the_cache_names_and_the_store_lost_is_computed_again(loaded: Loaded, broken: bool) -> None:
     picture = await loaded.blobs(TENANT).put(png(np.full((64, 64, 3), 90, np.uint8)))
     call = InputsCall(TENANT, MODEL, "d" * 64, CANVAS, first_frame=picture, references=(picture,))
     conditioner = Conditioner(loaded, Decoder())
     text, inputs = await text_of(loaded), await conditioner.read_inputs(call)
     async for entry in loaded.store.list(f"t/{TENANT}/blobs/"):
-        if not entry.key.endswith(picture):
+        if entry.key.endswith(picture):
+            continue
+        if broken:
+            there = await loaded.store.get(entry.key)
+            await loaded.store.swap(entry.key, there.data[:-1] + bytes([there.data[-1] ^ 1]), there.version)
+        else:
             await loaded.store.delete(entry.key)
 
     np.testing.assert_array_equal(await text_of(loaded), text)
     assert await conditioner.read_inputs(call) == inputs
     assert inputs.first_frame is not None
     await get_latents(loaded.blobs(TENANT), inputs.first_frame)
+    before = calls(loaded, "vae_encoder"), calls(loaded, "text_encoder")
+    await text_of(loaded)
+    await conditioner.read_inputs(call)
+    assert (calls(loaded, "vae_encoder"), calls(loaded, "text_encoder")) == before
 
 
 async def test_a_picture_that_is_none_is_refused(loaded: Loaded) -> None:
