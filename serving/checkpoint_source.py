@@ -27,27 +27,39 @@ async def opened_checkpoint(source: str) -> AsyncIterator[Files]:
     if not source.startswith("s3://"):
         yield Folder(Path(source).expanduser())
         return
-    store = await open_store(source, probe=False)
-    try:
+    async with _opened_bucket(source) as store:
         sizes = {found.key: found.size async for found in store.list("")}
         if not sizes:
             raise CheckpointUnfit(f"{source}: nothing there; a checkpoint is a prefix with model_index.json in it")
         yield StoreFiles(source, store, sizes)
-    finally:
-        await store.close()
 
 
 @asynccontextmanager
 async def opened_adapter(source: str) -> AsyncIterator[AdapterFile]:
     """The file of `/path/style.safetensors` or `s3://host:port/bucket/style.safetensors`, as `opened_checkpoint`."""
-    remote = source.startswith("s3://")
-    if not remote and not Path(source).is_file():
-        raise CheckpointUnfit(f"{source}: no such file; an adapter is one file, *.safetensors")
-    place, mark, options = source.partition("?") if remote else (source, "", "")
+    absent = CheckpointUnfit(f"{source}: no such file; an adapter is one file, *.safetensors")
+    if not source.startswith("s3://"):
+        path = Path(source)
+        if not path.is_file():
+            raise absent
+        yield AdapterFile(Folder(path.parent), path.name)
+        return
+    place, mark, options = source.partition("?")
     folder, _, name = place.rpartition("/")
-    async with opened_checkpoint(f"{folder or '/'}{mark}{options}") as files:
-        files.size(name)  # raises where it is not there
-        yield AdapterFile(files, name)
+    async with _opened_bucket(f"{folder}{mark}{options}") as store:
+        found = await store.stat(name)  # of what else lies there nobody asks
+        if found is None:
+            raise absent
+        yield AdapterFile(StoreFiles(source, store, {name: found.size}), name)
+
+
+@asynccontextmanager
+async def _opened_bucket(source: str) -> AsyncIterator[Store]:
+    store = await open_store(source, probe=False, create=False)
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 class StoreFiles:

@@ -9,15 +9,14 @@ an adapter that is applied in part is another adapter. `deltas.py` reads the val
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from engines.checkpoints import shards
 from engines.checkpoints.diffusers import PICKLED
 from engines.checkpoints.files import Files
+from engines.checkpoints.peft import Settings
 from engines.checkpoints.shards import BYTES_OF, Shard, Tensor
 from engines.errors import CheckpointUnfit
 
@@ -37,8 +36,6 @@ OTHER_KINDS: Final = {"dora_scale": "DoRA", "lokr_": "LoKr", "hada_": "LoHa", "o
 """Adapters of other arithmetic, by what their keys hold."""
 _TYPES: Final = {**BYTES_OF, "I64": 8}
 """A whole number may be an alpha, and nothing else."""
-_SETTINGS: Final = "lora_adapter_metadata"
-"""Where diffusers keeps PEFT's settings of an adapter, in the header."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,8 @@ def read(file: AdapterFile, layers: Mapping[str, Layer], model: str) -> Adapter:
         if tensor.dtype == "I64" and part != "alpha":
             raise CheckpointUnfit(f"{shard.file}: {tensor.name} is I64: save it in {', '.join(BYTES_OF)}")
         found[name][part] = tensor
-    settings = _Settings(shard)
+    settings = Settings(shard)
+    settings.demand_of({name.partition(".")[0] for name in found})
     changes = tuple(_change(shard.file, name, layers[name], parts, settings) for name, parts in found.items())
     if not changes:
         raise CheckpointUnfit(f"{shard.file}: no tensors in it, so no adapter: copy it again")
@@ -123,7 +121,7 @@ def read(file: AdapterFile, layers: Mapping[str, Layer], model: str) -> Adapter:
     return Adapter(shard, changes)
 
 
-def _change(file: str, name: str, layer: Layer, parts: Mapping[Part, Tensor], settings: _Settings) -> Change:
+def _change(file: str, name: str, layer: Layer, parts: Mapping[Part, Tensor], settings: Settings) -> Change:
     """Raises `CheckpointUnfit` for parts that do not fit the layer or one another."""
     wanted: dict[Part, tuple[int, ...] | None] = {"weight": layer.weight, "bias": layer.bias, "up_bias": layer.bias}
     rank, strength = 0, 1.0
@@ -186,48 +184,3 @@ def _demand_safetensors(file: AdapterFile) -> None:
         raise CheckpointUnfit(
             f"{file.name}: an adapter as a pickle, which is never opened: save it as safetensors, where you trust it"
         )
-
-
-class _Settings:
-    """PEFT's settings in a file that diffusers saved: what its products are multiplied by."""
-
-    def __init__(self, shard: Shard) -> None:
-        self._file = shard.file
-        try:
-            said = json.loads(shard.metadata.get(_SETTINGS, "{}"))
-            self._said: dict[str, Any] = dict(said)
-        except (ValueError, TypeError, RecursionError) as error:
-            raise CheckpointUnfit(
-                f"{shard.file}: {_SETTINGS} in its header is no JSON object: save it again"
-            ) from error
-        if any(name.endswith(".use_dora") and value for name, value in self._said.items()):
-            raise CheckpointUnfit(f"{shard.file}: {_SETTINGS} says DoRA, which is not merged here: train it as LoRA")
-
-    def strength(self, name: str, rank: int) -> float:
-        """Alpha over rank; 1 where no alpha is said."""
-        component, _, path = name.partition(".")
-        alpha = self._said.get(f"{component}.lora_alpha", None)
-        patterns = self._said.get(f"{component}.alpha_pattern", None) or {}
-        try:
-            alpha = next((value for pattern, value in patterns.items() if self._names(pattern, path)), alpha)
-            if alpha is None:
-                return 1.0
-            root = self._said.get(f"{component}.use_rslora", False)
-            strength = float(alpha) / (math.sqrt(rank) if root else rank)
-        except (AttributeError, TypeError, ValueError, OverflowError) as error:
-            raise CheckpointUnfit(
-                f"{self._file}: {_SETTINGS} gives {name} no alpha ({error}): save it again"
-            ) from error
-        if not math.isfinite(strength):
-            raise CheckpointUnfit(f"{self._file}: {_SETTINGS} gives {name} the alpha {alpha}: save it again")
-        return strength
-
-    def _names(self, pattern: str, path: str) -> bool:
-        """Whether a pattern is this layer's path or its end. No expression of a file is run: it might never end."""
-        plain = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".")
-        if not plain.replace(".", "").replace("_", "").isalnum():
-            raise CheckpointUnfit(
-                f"{self._file}: {_SETTINGS} has alphas for the pattern {pattern!r:.80}, and only names of layers are "
-                "taken: save it with a name for each"
-            )
-        return path == plain or (not pattern.startswith("^") and path.endswith(f".{plain}"))

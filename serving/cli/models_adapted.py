@@ -75,12 +75,16 @@ async def _checked(model: Model, adapters: Sequence[tuple[str, float]], *, quiet
 
 
 def _taken_apart(text: str) -> tuple[str, float]:
-    """File and scale. A name may have an equals sign: what is no number behind it is part of the name."""
-    source, _, said = text.rpartition("=")
+    """File and scale. A file's name may end in an equals sign and a number, and so may the options of a URL."""
+    source, equals, said = text.rpartition("=")
+    remote = text.startswith("s3://")
+    in_option = remote and "=" not in source.rpartition("?")[2].rpartition("&")[2] and "?" in source
+    if not equals or in_option or (not remote and Path(text).expanduser().is_file()):
+        source, said = text, "1"
     try:
         scale = float(said)
-    except ValueError:
+    except ValueError:  # part of a name
         source, scale = text, 1.0
     if not source:
         raise ValueError(f"--lora {text}: a file, and its scale if it is not 1, like style.safetensors=0.8")
-    return source if source.startswith("s3://") else str(Path(source).expanduser().absolute()), scale
+    return source if remote else str(Path(source).expanduser().absolute()), scale

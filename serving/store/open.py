@@ -11,10 +11,11 @@ from serving.store.directory import DirectoryStore
 from serving.store.probe import probe as probe_store
 
 
-async def open_store(url: str, *, probe: bool = True) -> Store:
+async def open_store(url: str, *, probe: bool = True, create: bool = True) -> Store:
     """A store from `/path`, `dir:///path?local=true` or `s3://host:port/bucket/prefix?secure=false&region=us-east-1`.
 
-    Raises `StoreUnfit` when it cannot be reached, or fails the probe's races.
+    A bucket that is not there is made, unless `create` is false: whoever only reads would take a mistyped one for an
+    empty one. Raises `StoreUnfit` when it cannot be reached, or fails the probe's races.
     """
     scheme = urlsplit(url).scheme
     store: Store
@@ -25,7 +26,7 @@ async def open_store(url: str, *, probe: bool = True) -> Store:
     elif scheme == "s3":
         from serving.store.s3.store import open_s3
 
-        store = await open_s3(url)
+        store = await open_s3(url, create=create)
     else:
         raise StoreUnfit(f"store {url!r}: unknown scheme {scheme!r}; use a directory or s3://host:port/bucket/prefix")
     if probe:

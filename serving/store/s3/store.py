@@ -43,10 +43,10 @@ _REFUSED = frozenset({301, 302, 307, 308, 400, 401, 403, 405, 411, 413, 501})
 T = TypeVar("T")
 
 
-async def open_s3(url: str) -> S3Store:
-    """Connect, and make the bucket if it is not there. Raises `StoreUnfit`."""
+async def open_s3(url: str, *, create: bool) -> S3Store:
+    """Connect, and make the bucket if it is not there. Raises `StoreUnfit`, as well for none where none is made."""
     store = S3Store(S3Location.parse(url), url)
-    await store.open()
+    await store.open(create=create)
     return store
 
 
@@ -75,14 +75,16 @@ class S3Store:
             http_client=self._http,
         )
 
-    async def open(self) -> None:
+    async def open(self, *, create: bool) -> None:
         """Make sure of the bucket. Raises `StoreUnfit`."""
         try:
             # With patience: a server that starts beside us answers 503 for a moment.
-            await self._retried(self._ensure_bucket, self._bucket)
+            there = await self._retried(partial(self._ensure_bucket, create=create), self._bucket)
         except LongtakeError as error:
             why = error if isinstance(error.__cause__, S3Error | Refused) else error.__cause__ or error
             raise StoreUnfit(f"store {self.url} cannot be used: {why}") from error
+        if not there:
+            raise StoreUnfit(f"store {self.url}: there is no bucket {self._bucket!r}, or it is another's")
 
     async def get(self, key: str) -> Versioned:
         return await self._retried(partial(self._get, key), key)
@@ -138,13 +140,17 @@ class S3Store:
         self._lanes.close()
         self._http.clear()
 
-    def _ensure_bucket(self) -> None:
-        if not self._client.bucket_exists(self._bucket):
+    def _ensure_bucket(self, *, create: bool) -> bool:
+        """Whether it is there."""
+        if self._client.bucket_exists(self._bucket):
+            return True
+        if create:
             try:
                 self._client.make_bucket(self._bucket)
             except S3Error as error:
                 if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                     raise
+        return create
 
     def _delete_by(self, key: str, by_ms: int) -> None:
         """The server keeps the end, by its own clock: from then on the signature has run out."""

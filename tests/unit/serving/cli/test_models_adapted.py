@@ -27,6 +27,7 @@ from engines.checkpoints.files import Folder
 from engines.families.buildable import Sizes
 from serving import engine_store, model_store
 from serving.cli.models import app
+from serving.cli.models_adapted import _taken_apart
 from serving.local.up import check
 from serving.settings import Engines, Settings
 from serving.store.base import Store
@@ -179,8 +180,31 @@ def test_its_name_is_that_of_one_file_at_one_scale(place: Path) -> None:
     assert "there with other adapters, or other scales of them" in refused("add", NAME, "--lora", str(file))
     moved = file.rename(place / "moved=1.safetensors")
     did("add", NAME, "--lora", f"{moved}=0.5")
-    [row] = [row for row in json.loads(did("ls", "-o", "json")) if row["model"] == NAME]
-    assert row["adapters"][0]["source"] == str(moved)
+    assert _adapter_of(NAME)["source"] == str(moved)
+    did("rm", NAME)
+    moved = moved.rename(place / "style=0.5")
+    did("add", NAME, "--lora", str(moved))
+    assert _adapter_of(NAME) == {**_adapter_of(NAME), "source": str(moved), "scale": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("s3://host:9000/loras/style.safetensors=0.8", ("s3://host:9000/loras/style.safetensors", 0.8)),
+        ("s3://host:9000/loras/a.safetensors?secure=0", ("s3://host:9000/loras/a.safetensors?secure=0", 1.0)),
+        ("s3://host:9000/loras/a.safetensors?secure=0=0.8", ("s3://host:9000/loras/a.safetensors?secure=0", 0.8)),
+        ("s3://host:9000/l/a.safetensors?region=x&secure=1", ("s3://host:9000/l/a.safetensors?region=x&secure=1", 1.0)),
+        ("/loras/lr=0.1/style.safetensors", ("/loras/lr=0.1/style.safetensors", 1.0)),
+    ],
+)
+def test_a_scale_is_told_from_an_option_and_from_a_name(said: str, meant: tuple[str, float]) -> None:
+    assert _taken_apart(said) == meant
+
+
+def _adapter_of(name: str) -> dict[str, object]:
+    [row] = [row for row in json.loads(did("ls", "-o", "json")) if row["model"] == name]
+    found: dict[str, object] = row["adapters"][0]
+    return found
 
 
 def test_nothing_is_merged_into_what_nobody_trusted_built(place: Path, tmp_path: Path) -> None:

@@ -244,6 +244,8 @@ def test_what_is_wrong_with_one_is_told_in_a_line(
         ("3", "no JSON object"),
         ('{"transformer.use_dora": true}', "says DoRA"),
         ('{"transformer.lora_alpha": "much"}', "gives .* no alpha"),
+        ('{"unet.lora_alpha": 8}', "says unet.lora_alpha, and the layers are called `transformer.…`"),
+        ('{"alpha_pattern": {"to_q": 6}}', "says alpha_pattern, and the layers are called"),
         ('{"transformer.lora_alpha": 1e999}', "the alpha inf"),
         ('{"transformer.alpha_pattern": ["to_q"]}', "gives .* no alpha"),
         ('{"transformer.alpha_pattern": {"(a+)+$": 1}}', "only names of layers are taken"),
