@@ -4,7 +4,7 @@ BASE = .venv-demo
 DEV = .venv
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint unit protos docs crds images released score bench kills sim engines-check test-gpu clean
+.PHONY: help demo test lint unit protos docs crds dashboards images released score bench kills sim engines-check test-gpu clean
 
 help: ## List the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -24,6 +24,7 @@ lint: $(DEV)/ready ## Check style, types, layers, protos, and that generated fil
 	$(DEV)/bin/python protos/generate.py --check
 	$(DEV)/bin/python docs/generate.py --check
 	$(DEV)/bin/python -m operators.api.schema --check
+	$(DEV)/bin/python -m helm.monitoring --check
 
 unit: $(DEV)/ready ## Run all tests; those that share the one local Ray go to one worker, beside the rest.
 	$(DEV)/bin/python -m pytest -n 2 --dist loadgroup
@@ -36,6 +37,9 @@ docs: $(DEV)/ready ## Generate docs/settings.md from the settings again.
 
 crds: $(DEV)/ready ## Generate the chart's CRDs from operators/api again.
 	$(DEV)/bin/python -m operators.api.schema
+
+dashboards: $(DEV)/ready ## Generate the chart's dashboards from helm/monitoring again.
+	$(DEV)/bin/python -m helm.monitoring
 
 images: ## Write the container image as an OCI archive; needs root, debootstrap and umoci, and no engine for containers.
 	PYTHON=$(PYTHON) helm/images/build

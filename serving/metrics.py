@@ -119,6 +119,13 @@ JOB_WAIT_SECONDS = Metric(
     "longtake_job_wait_seconds", "histogram", "From create to the first claim.", (), _WORK_SECONDS
 )
 SEGMENTS_COMMITTED = Metric("longtake_segments_committed_total", "counter", "Segments that became durable.", ("kind",))
+BACKLOG_SECONDS = Metric(
+    "longtake_backlog_seconds",
+    "gauge",
+    "Predicted work that waits or runs, by stage: over all its replicas.",
+    ("stage",),
+)
+VIDEO_SECONDS = Metric("longtake_video_seconds_total", "counter", "Length of the video that became durable.")
 STAGE_SECONDS = Metric("longtake_stage_seconds", "histogram", "Time of one call to a stage.", ("stage",), _WORK_SECONDS)
 STAGE_FAILURES = Metric("longtake_stage_failures_total", "counter", "Stage calls that failed.", ("stage", "cause"))
 STEPS_DONE = Metric("longtake_steps_total", "counter", "Denoising steps that were done.")
@@ -154,6 +161,12 @@ CACHE_LOOKUPS = Metric(
 ENGINE_SECONDS = Metric(
     "longtake_engine_seconds", "histogram", "Time inside an engine, per call.", ("component",), _WORK_SECONDS
 )
+ENGINE_BUSY_SECONDS = Metric(
+    "longtake_engine_busy_seconds_total",
+    "counter",
+    "The same, summed: of a histogram Ray tells the sum in buckets' middles alone.",
+    ("component",),
+)
 COLLECTED_KEYS = Metric(
     "longtake_collected_keys_total", "counter", "Keys that the collector deleted, by what they were.", ("kind",)
 )
@@ -188,6 +201,8 @@ REPLICAS: tuple[Metric, ...] = (
     JOB_SECONDS,
     JOB_WAIT_SECONDS,
     SEGMENTS_COMMITTED,
+    VIDEO_SECONDS,
+    BACKLOG_SECONDS,
     STAGE_SECONDS,
     STAGE_FAILURES,
     STEPS_DONE,
@@ -200,6 +215,7 @@ REPLICAS: tuple[Metric, ...] = (
     RENDER_SECONDS,
     CACHE_LOOKUPS,
     ENGINE_SECONDS,
+    ENGINE_BUSY_SECONDS,
     COLLECTED_KEYS,
     COLLECTED_BYTES,
     COLLECTIONS,

@@ -1,4 +1,4 @@
-"""Real S3 servers for tests: found on the PATH (or as a wheel's program), started on free ports, ended by pid."""
+"""Real servers for tests: found on the PATH (or as a wheel's program), started on free ports, ended by pid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +86,20 @@ def _port_with_a_twin() -> int:
     while (port := free_port()) + 10_000 > 65_535:
         continue
     return port
+
+
+@contextmanager
+def prometheus_server(folder: Path, targets: Sequence[str]) -> Iterator[str]:
+    """Prometheus, which asks the targets (host:port) every second; the `prometheus` program must be on the PATH. Its
+    URL."""
+    port = free_port()
+    config = folder / "prometheus.yaml"
+    scraped = {"job_name": "longtake", "static_configs": [{"targets": list(targets)}]}
+    config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [scraped]}))  # YAML, too
+    command = [str(program("prometheus")), f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"]
+    command += [f"--web.listen-address=127.0.0.1:{port}"]
+    with _running(command, dict(os.environ), f"http://127.0.0.1:{port}/-/ready"):
+        yield f"http://127.0.0.1:{port}"
 
 
 @contextmanager

@@ -8,12 +8,14 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from engines import key as keys
 from engines import models
-from engines.building import lint, merge, verify
+from engines.building import lint, merge, reuse, verify
+from engines.building.reuse import Reused
 from engines.building.verify import Answers
 from engines.checkpoints.adapters import AdapterFile
 from engines.checkpoints.files import Counted, Files, amount, digest_of
@@ -75,10 +77,12 @@ async def build(
             f"the package takes one set, and that verified: here it cannot be for {', '.join(devices)}: build into a "
             "store, and run `longtake engines verify` where the device is"
         )
-    folder = layer.weights_folder if isinstance(layer, Built) else None
-    sets = await in_daemon(
-        lambda: make(model, weights or model.weights, chosen, devices, say, folder=folder, adapters=adapters)
-    )
+    folder, reused = None, {}
+    if isinstance(layer, Built):
+        folder = layer.weights_folder
+        reused = {device: await reuse.of_base(model, layer, chosen, device, adapters) for device in devices}
+    work = partial(make, model, weights or model.weights, chosen, devices, say)
+    sets = await in_daemon(partial(work, folder=folder, adapters=adapters, reused=reused))
     for made in sets:
         if isinstance(layer, Prebuilt):
             layer.publish(made.manifest, made.engines)
@@ -96,9 +100,10 @@ def make(
     *,
     folder: WeightsFolder | None = None,
     adapters: Sequence[AdapterFile] = (),
+    reused: Mapping[str, Mapping[str, Reused]] | None = None,
 ) -> list[Made]:
     """Read the weights and merge the adapters, export, lint, ask torch; then for each device compile, and verify where
-    it is here.
+    it is here. What is `reused`, by device and component, is verified alone.
 
     Large weights come to lie in `folder`, beside the engines of a runtime that takes such.
     """
@@ -114,22 +119,26 @@ def make(
         _demand_recorded(model, weights, recorded)
     digest = recorded.digest
     here = [device for device in devices if device == runtime.here()]
-    steps = _Steps(progress, total=len(model.family.components) * (1 + len(devices)) + 2 + len(here))
+    taken = {device: (reused or {}).get(device, {}) for device in devices}
+    exported = [name for name in model.family.components if any(name not in there for there in taken.values())]
+    compiled = sum(name not in there for there in taken.values() for name in exported)
+    steps = _Steps(progress, total=len(exported) + compiled + 2 + len(here))
     steps.begin("reading the weights")
     modules = modules_of(model, weights, recorded, adapters=adapters, tell=steps.tell)
     beside = folder if runtime.takes_weights_beside else None
-    parts = _export(model, modules, steps, beside)
+    parts = _export(modules, exported, steps, beside)
     for name, part in parts.items():
         lint.lint(name, part.graph, part.weights)
         for device in devices:
             lint.lint_for(name, part.graph, runtime, device)
     steps.begin("asking the torch reference")
-    faces = {name: part.component for name, part in parts.items()}
+    faces = {name: one.entry.spec.component for there in taken.values() for name, one in there.items()}
+    faces |= {name: part.component for name, part in parts.items()}
     with reference_session(model, modules, faces, digest) as reference:
         answers = verify.record(model.family, reference)
     sets = []
     for device in devices:
-        made = _compile(model, digest, parts, runtime, device, answers, steps)
+        made = _compile(model, digest, parts, runtime, device, answers, steps, taken[device])
         if device in here:
             steps.begin("verifying the engines")
             made = Made(_verified(model, made, runtime, answers, beside), made.engines)
@@ -226,12 +235,12 @@ class _Steps:
 
 
 def _export(
-    model: models.Model, modules: Mapping[str, GraphSpec], steps: _Steps, folder: WeightsFolder | None
+    modules: Mapping[str, GraphSpec], names: Sequence[str], steps: _Steps, folder: WeightsFolder | None
 ) -> dict[str, Exported]:
     from engines.building import export
 
     result = {}
-    for name in model.family.components:
+    for name in names:
         steps.begin(f"exporting {name}")
         result[name] = export.export(name, modules[name], folder)
     return result
@@ -245,10 +254,16 @@ def _compile(
     device: str,
     answers: Answers,
     steps: _Steps,
+    reused: Mapping[str, Reused],
 ) -> Made:
     """All components for a device, compared with nothing yet."""
     entries, engines, bound_to = [], {}, runtime.bound_to()
-    for name, part in parts.items():
+    for name in model.family.components:
+        if name in reused:
+            entries.append(reused[name].entry)
+            engines[name] = reused[name].engine
+            continue
+        part = parts[name]
         steps.begin(f"compiling {name} for {device}")
         spec = EngineSpec(
             model=model.name,

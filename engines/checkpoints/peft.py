@@ -40,10 +40,10 @@ class Settings:
         for name in self._said:
             component, _, what = name.rpartition(".")
             if what in _STRENGTHS and component not in components:
+                called = " and ".join(f"`{one}.…`" for one in sorted(components)[:3])
                 raise CheckpointUnfit(
-                    f"{self._file}: {_SETTINGS} says {shown(name)}, and the layers are called "
-                    f"{' and '.join(f'`{one}.…`' for one in sorted(components))}: save the adapter again, with settings "
-                    "of these"
+                    f"{self._file}: {_SETTINGS} says {shown(name)}, and the layers are called {called}: save the "
+                    "adapter again, with settings of these"
                 )
 
     def strength(self, name: str, rank: int) -> float:

@@ -14,6 +14,7 @@ import itertools
 import os
 import queue
 import random
+import shutil
 import signal
 import socket
 import time
@@ -40,8 +41,10 @@ from serving.runtime_keys import announce_director
 from serving.settings import Settings, load_settings
 from serving.store.open import open_store
 
-OBJECT_STORE_BYTES = 200 * 1024 * 1024
-"""Latents and embeddings are small; frames never enter it."""
+OBJECT_STORE_BYTES = (200 << 20, 2 << 30)
+"""At least and at most. Frames never enter it; of a large model the latents and embeddings of a job are tens of MB.
+Memory is taken as it is used."""
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (Ray's own choice)
 DEPLOY_TIMEOUT_S = 120.0
 LOWEST_PORT = 20_000
 """Ray gives the ports below it to its workers."""
@@ -124,11 +127,18 @@ def _init_ray(temp: Path) -> None:
     ray.init(
         address="local",
         num_cpus=os.cpu_count(),
-        object_store_memory=OBJECT_STORE_BYTES,
+        object_store_memory=_object_store_bytes(),
         include_dashboard=False,
         configure_logging=False,
         _temp_dir=str(temp),
     )
+
+
+def _object_store_bytes() -> int:
+    """A quarter of what the shared memory has left: beyond that Ray would put all of it on a disk."""
+    least, most = OBJECT_STORE_BYTES
+    free = shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else 0
+    return min(max(free // 4, least), most)
 
 
 def reason_to_deploy(hangups: queue.SimpleQueue[int], given_up: GivenUp, roll_out: RollOut) -> str:

@@ -26,7 +26,7 @@ from serving.director.queue.waiting import WaitingJobs
 from serving.director.running import RunningJobs
 from serving.director.stage_gate import StageGates
 from serving.director.steady import steadily
-from serving.director.upkeep import keep, learn, sign, vouch
+from serving.director.upkeep import keep, learn, measure, sign, vouch
 from serving.errors import alone
 from serving.estimates import Estimates
 from serving.jobs.dead import DeadLetters
@@ -80,6 +80,7 @@ class Director:
         self._epoch = epoch
         self._incident = incident
         self._collect = collect
+        self._metrics = metrics
         self._schedule = Schedule(
             weights=weights or {}, servers=servers, slots=slots, estimates=Estimates(), now_ms=now_ms
         )
@@ -183,6 +184,7 @@ class Director:
             "turn": self._cycle.turn,
             "end what runs": self._running.end_overdue,
             "keep estimates": partial(keep, self._store, self._schedule),
+            "measure": partial(measure, self.backlog, self._metrics),
         }
 
     async def _collect_beside(self) -> None:

@@ -23,7 +23,7 @@ from serving.director.prepare import Preparation
 from serving.estimates import Course
 from serving.jobs.history import EventKind, WorkSpan
 from serving.jobs.record import JobRecord, JobState, Phase
-from serving.metrics import SEGMENTS_COMMITTED
+from serving.metrics import SEGMENTS_COMMITTED, VIDEO_SECONDS
 from serving.plan import PlannedSegment
 from serving.requests import Kind
 from serving.segments.lineage import Segments
@@ -186,6 +186,7 @@ class JobRun:
         else:
             await self.attempt.write(**changes)
         self._context.metrics.add(SEGMENTS_COMMITTED, kind="generated")
+        self._context.metrics.add(VIDEO_SECONDS, planned.frames / self._record.plan.track.fps)
 
     @property
     def _record(self) -> JobRecord:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Callable, Mapping
 
 from serving.director.events import Feed
 from serving.director.queue.schedule import Schedule
@@ -14,11 +15,14 @@ from serving.errors import StoreUnfit, Unavailable
 from serving.estimates import load, save
 from serving.jobs.epoch import SIGN_EVERY_S, Epoch
 from serving.logs import logger
+from serving.metrics import BACKLOG_SECONDS, Recorder
+from serving.stage_names import STAGES
 from serving.store.base import Store
 
 VOUCH_EVERY_S = 0.4
 """A front door waits a second for it at most."""
 SAVE_EVERY_S = 10.0
+MEASURE_EVERY_S = 5.0
 YOUNG_OBJECTS = 20_000
 """So many more made than freed, and Python's cyclic collector looks at them."""
 
@@ -59,3 +63,11 @@ async def keep(store: Store, schedule: Schedule) -> None:
     """Save what was measured."""
     await save(store, schedule.estimates)
     await asyncio.sleep(SAVE_EVERY_S)
+
+
+async def measure(backlog: Callable[[], Mapping[str, float]], metrics: Recorder) -> None:
+    """Tell how much work there is for each stage."""
+    ahead = backlog()
+    for stage in STAGES:
+        metrics.set(BACKLOG_SECONDS, ahead[stage], stage=stage)
+    await asyncio.sleep(MEASURE_EVERY_S)

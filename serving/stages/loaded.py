@@ -15,7 +15,7 @@ from engines.families.base import Engines as Engine
 from engines.session import Session
 from serving import engine_store
 from serving.errors import FailedPrecondition
-from serving.metrics import ENGINE_SECONDS, Recorder
+from serving.metrics import ENGINE_BUSY_SECONDS, ENGINE_SECONDS, Recorder
 from serving.settings import Engines
 from serving.stages.threads import Stop, stoppable
 from serving.stages.watchdog import Watchdog
@@ -49,7 +49,9 @@ class Loaded:
         began = time.monotonic()
         with self.watchdog.watching(component):
             outputs = self.session.infer(component, inputs)
-        self.metrics.observe(ENGINE_SECONDS, time.monotonic() - began, component=component)
+        took = time.monotonic() - began
+        self.metrics.observe(ENGINE_SECONDS, took, component=component)
+        self.metrics.add(ENGINE_BUSY_SECONDS, took, component=component)
         return outputs
 
     async def encode(self, work: Callable[[Engine], Array]) -> Array:

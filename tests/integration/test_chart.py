@@ -56,6 +56,13 @@ def test_the_alerts_are_those_of_the_file() -> None:
     assert rule["spec"] == yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
 
 
+def test_each_dashboard_is_found_by_grafana_as_it_was_written() -> None:
+    maps = [found for found in rendered(*FULL) if found["kind"] == "ConfigMap"]
+    files = {f"longtake-{path.name}": path.read_text() for path in (CHART / "files" / "dashboards").glob("*.json")}
+    assert {name: text + "\n" for found in maps for name, text in found["data"].items()} == files
+    assert {found["metadata"]["labels"]["grafana_dashboard"] for found in maps} == {"1"}
+
+
 def test_a_digest_goes_before_the_tag() -> None:
     digest = f"sha256:{'a' * 64}"
     (operator,) = [

@@ -2,14 +2,17 @@
 
 The checkpoint is tiny and random, and goes the way of a real one: shards, tokenizer, export, parity, signature, Ray. It
 is of VACE, which does all that a text-to-video checkpoint does, and whose engines take minutes to be made: one will do.
+It is served with an adapter, whose engines are its own where the adapter changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +30,7 @@ from tests.contract.xai_door import run_client
 from tests.integration.house import House, Video, fetch, foreign_mp4, frames_of, red_square, scene
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600)]  # an export takes a minute, and many on a busy machine
-NAME = "wan-tiny"
+BASE, NAME = "wan-tiny", "wan-tiny+style"
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +39,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     reason = "a Wan is built with longtake[build]"
     for package in ("torch", "diffusers", "transformers", "tokenizers", "onnxscript"):
         pytest.importorskip(package, reason=reason)
-    from tests.unit.engines.families.wan.checkpoints import save
+    from tests.unit.engines.families.wan import adapters, checkpoints
 
     folder = tmp_path_factory.mktemp("wan")
-    save("vace", folder / "checkpoint")
+    checkpoints.save("vace", folder / "checkpoint")
+    style = adapters.save(folder / "style.safetensors", adapters.tensors("kohya", alpha=2.0))
     keys = {"signing_key": folder / "keys" / "key.pem", "trusted_keys": folder / "keys" / "trusted"}
     sizes = ("--canvas", "16:9=256x144", "--canvas", "1:1=32x32", "--seconds", "2")
     environment = {
@@ -47,7 +51,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         "LONGTAKE_STORE": str(folder / "store"),
         **{f"LONGTAKE_ENGINES__{name.upper()}": str(path) for name, path in keys.items()},
     }
-    for command in (["add", NAME, "--from", str(folder / "checkpoint"), *sizes], ["ls"]):
+    for command in (
+        ["add", BASE, "--from", str(folder / "checkpoint"), *sizes],
+        ["add", NAME, "--lora", f"{style}=0.5"],
+        ["ls"],
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "serving.cli.main", "models", *command],
             env=environment,
@@ -57,6 +65,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         assert done.returncode == 0, done.stderr
     assert NAME in done.stdout
     (folder / "checkpoint").rename(folder / "away")  # serving needs the store alone
+    style.unlink()
     return Settings(
         store=str(folder / "store"),
         model=NAME,
@@ -72,6 +81,14 @@ def house(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with Embedded(settings, logs=tmp_path_factory.mktemp("logs")) as embedded:
         ready = embedded.ready
         yield House(ready.grpc, store=settings.store, metrics=ready.metrics, pid=embedded.pid)
+
+
+def test_an_adapter_has_all_engines_of_its_base_but_the_one_that_it_changes(settings: Settings) -> None:
+    sets = asyncio.run(_engines_of(settings.store))
+
+    assert set(sets) == {BASE, NAME}
+    changed = {name for name, digest in sets[NAME].items() if sets[BASE][name] != digest}
+    assert (len(sets[NAME]), changed) == (6, {"dit"})
 
 
 def test_the_public_client_gets_a_video_of_the_checkpoint(house: House, tmp_path: Path) -> None:
@@ -128,12 +145,22 @@ def test_a_denoiser_that_is_killed_is_followed_to_the_same_bytes(house: House) -
 
 
 def test_a_conditioner_that_is_killed_while_it_encodes_is_followed_to_the_same_bytes(house: House) -> None:
-    parent = house.made(house.create("a cat", seed=5, steps=2))
-    extension = {"extends": Extension(video_id=parent.id), "seed": 8, "steps": 4}
-    video = house.create("dog sits", **extension)
-    house.kill("conditioner")
+    happened: set[str] = set()
+    for seed, after_s in enumerate((0.4, 0.7, 0.2, 1.0, 0.1, 0.5), start=5):  # when it encodes nobody outside is told
+        parent = house.made(house.create("a cat", seed=seed, steps=2))
+        extension = {"extends": Extension(video_id=parent.id), "seed": 8, "steps": 4}
+        video = house.create("dog sits", **extension)
+        for event in house.watch(video):
+            if event.video.state == Video.RUNNING:
+                break
+        time.sleep(after_s)
+        house.kill("conditioner")
 
-    assert _media(house.made(video)) == _media(house.made(house.create("dog sits", **extension)))
+        assert _media(house.made(video)) == _media(house.made(house.create("dog sits", **extension)))
+        happened = _happened(house, video.id)
+        if EventKind.LOST in happened:
+            break
+    assert EventKind.LOST in happened
 
 
 def test_a_video_from_elsewhere_is_extended(house: House, tmp_path: Path) -> None:
@@ -177,3 +204,15 @@ def _happened(house: House, job: str) -> set[str]:
             await store.close()
 
     return asyncio.run(read())
+
+
+async def _engines_of(url: str) -> dict[str, dict[str, str]]:
+    """By model and component, the digests of its engines."""
+    store = await open_store(url, probe=False)
+    found: dict[str, dict[str, str]] = {}
+    async for entry in store.list("engines/"):
+        if entry.key.endswith("/manifest.json"):
+            made = json.loads((await store.get(entry.key)).data)
+            found[made["model"]] = {one["spec"]["component"]["name"]: one["sha256"] for one in made["engines"]}
+    await store.close()
+    return found

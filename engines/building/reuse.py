@@ -1,0 +1,68 @@
+"""Engines that a model with adapters has from its base: those of the components that no adapter changes.
+
+`build.py` asks. Of a large model the text encoder and the VAE are most of what an export takes, and LoRA changes the
+denoiser alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from engines import key as keys
+from engines import models
+from engines.checkpoints import adapters as adapter_files
+from engines.checkpoints.adapters import AdapterFile
+from engines.errors import EngineNotBuilt, EngineUnverified
+from engines.manifest import UNVERIFIED, EngineEntry
+from engines.objects import base_of
+from engines.runtimes.base import Runtime
+from engines.store import Built, EngineStore
+
+
+@dataclass(frozen=True)
+class Reused:
+    """An engine of the base, under the name of the model that has it too. Files beside it are here."""
+
+    entry: EngineEntry
+    """Compared with nothing yet."""
+    engine: bytes
+
+
+async def of_base(
+    model: models.Model, layer: Built, runtime: Runtime, device: str, adapters: Sequence[AdapterFile]
+) -> dict[str, Reused]:
+    """By component; none where the model has no adapters, or its base no engines for this device.
+
+    Raises `CheckpointUnfit` for an adapter that does not fit, `EngineUntrusted`, `EngineCorrupt`.
+    """
+    if model.recorded is None or not adapters:
+        return {}
+    layers = model.layers()
+    changed = {
+        change.layer.component for file in adapters for change in adapter_files.read(file, layers, model.name).changes
+    }
+    base = models.Recorded(model.recorded.digests).digest
+    try:
+        found = await EngineStore(built=layer).find(base_of(model.name), base, f"{runtime.name}-{device}")
+    except (EngineNotBuilt, EngineUnverified):
+        return {}
+    reused = {}
+    for entry in found.manifest.engines:
+        # What another version compiled may not load here.
+        if entry.component not in changed and entry.runtime_version == runtime.bound_to():
+            await found.weights(entry)
+            reused[entry.component] = Reused(_renamed(entry, model), await found.read(entry))
+    return reused
+
+
+def _renamed(entry: EngineEntry, model: models.Model) -> EngineEntry:
+    assert model.recorded is not None
+    spec = replace(entry.spec, model=model.name, weights_digest=model.recorded.digest)
+    key = keys.engine_key(
+        spec,
+        graph_digest=entry.graph_digest,
+        runtime_version=entry.runtime_version,
+        weights=[file.sha256 for file in entry.weights],
+    )
+    return replace(entry, spec=spec, key=key, parity=UNVERIFIED)
