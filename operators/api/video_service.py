@@ -9,6 +9,8 @@ from pydantic import ConfigDict, Field
 from operators.api.base import Condition, Name, Part, Placement, Resources, rule
 
 KIND, PLURAL, SHORT = "VideoService", "videoservices", "vs"
+SHIPPED = "sprite-1"
+"""The model whose engines are in the image."""
 LONGEST_NAME = 40
 """KubeRay takes 47 characters, and the children's names are longer by a word."""
 NAME_RULE = rule(
@@ -148,11 +150,36 @@ class Images(Part):
     """Secrets for the registry."""
 
 
+class EngineKeys(Part):
+    """A ConfigMap with public keys, one a line, as `longtake engines trust ls` prints them."""
+
+    config_map: Name
+    """Its name, in the service's namespace."""
+    key: str = Field(default="trusted", max_length=253)
+    """Key of the ConfigMap under which they stand."""
+
+
 class Spec(Part):
     """What is wanted."""
 
-    model: str = Field(default="sprite-1", min_length=1, max_length=128)
-    """Name of the model that is served. So far `sprite-1` alone, whose engines are in the image."""
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(
+                    f"self.model == '{SHIPPED}' || has(self.trustedKeys)",
+                    "trustedKeys must be given for a model that was added: its engines lie in the store, and are "
+                    "loaded only where one of these keys signed them",
+                    ".model",
+                )
+            ]
+        }
+    )
+
+    model: str = Field(default=SHIPPED, min_length=1, max_length=128)
+    """Name of the model that is served: `sprite-1`, whose engines are in the image, or one that `longtake models add`
+    put into the store."""
+    trusted_keys: EngineKeys | None = None
+    """Who may sign engines that lie in the store."""
     image: Images
     store: ObjectStore = Field(
         json_schema_extra={

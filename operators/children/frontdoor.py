@@ -7,7 +7,7 @@ from typing import Any
 
 from operators.api.video_service import Spec
 from operators.children.names import FRONT_DOOR, GRPC_PORT, HTTP_PORT, SERVE_GRPC_PORT, Owner
-from operators.children.pods import container, environment, placed
+from operators.children.pods import container, environment, placed, trusted_volume
 from serving.settings import Settings
 
 _KEYS, _TLS = "/etc/longtake/keys", "/etc/longtake/tls"
@@ -60,6 +60,7 @@ def _pod(owner: Owner, spec: Spec, settings: Settings) -> dict[str, Any]:
     if door.tls:
         mounts.append({"name": "tls", "mountPath": _TLS, "readOnly": True})
         volumes.append({"name": "tls", "secret": {"secretName": door.tls.existing_secret, "defaultMode": 0o440}})
+    more_volumes, more_mounts = trusted_volume(spec)
     live = {"httpGet": {"path": "/healthz", "port": "http"}}
     process = {
         **container(FRONT_DOOR, spec, door.resources),
@@ -71,7 +72,7 @@ def _pod(owner: Owner, spec: Spec, settings: Settings) -> dict[str, Any]:
         "readinessProbe": {**live, "periodSeconds": 5, "timeoutSeconds": 5},
         "livenessProbe": {**live, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6},
         "lifecycle": {"preStop": {"sleep": {"seconds": _PRE_STOP_S}}},
-        "volumeMounts": mounts,
+        "volumeMounts": [*mounts, *more_mounts],
     }
     spread = {
         "maxSkew": 1,
@@ -85,7 +86,7 @@ def _pod(owner: Owner, spec: Spec, settings: Settings) -> dict[str, Any]:
         "terminationGracePeriodSeconds": _PRE_STOP_S + door.drain_seconds + _SPARE_S,
         "topologySpreadConstraints": [spread],
         "containers": [process],
-        "volumes": volumes,
+        "volumes": [*volumes, *more_volumes],
     }
 
 

@@ -8,6 +8,7 @@ from operators.api.base import Placement, Resources
 from operators.api.video_service import Spec
 
 _USER = 10_001
+_TRUSTED = "/etc/longtake/engines"
 
 
 def pod_security() -> dict[str, Any]:
@@ -68,3 +69,17 @@ def placed(spec: Spec, placement: Placement) -> dict[str, Any]:
     if spec.image.pull_secrets:
         where["imagePullSecrets"] = [{"name": name} for name in spec.image.pull_secrets]
     return where
+
+
+def trusted_keys(spec: Spec) -> str:
+    """The file with the keys that may sign engines, in every pod that loads some; empty without any."""
+    return f"{_TRUSTED}/{spec.trusted_keys.key}" if spec.trusted_keys else ""
+
+
+def trusted_volume(spec: Spec) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What brings that file into a pod, and into its container: volumes and mounts."""
+    if spec.trusted_keys is None:
+        return [], []
+    source = {"name": spec.trusted_keys.config_map, "defaultMode": 0o444}  # only its owner, root, may write it
+    mount = {"name": "engine-keys", "mountPath": _TRUSTED, "readOnly": True}
+    return [{"name": "engine-keys", "configMap": source}], [mount]

@@ -24,16 +24,17 @@ from operators.children.names import (
     SERVE_HTTP_PORT,
     Owner,
 )
-from operators.children.pods import container, container_security, environment, placed
-from operators.children.settings import LIGHT_PLACES, gpus
+from operators.children.pods import container, container_security, environment, placed, trusted_volume
+from operators.children.settings import LIGHT_PLACES, gpus, memory_bytes
 from serving.deployments.declared import declared
 from serving.settings import Settings
 
 API_VERSION, KIND = "ray.io/v1", "RayService"
 RAY_VERSION = "2.60.0"
 """KubeRay chooses probes and authentication by it."""
-_OBJECT_STORE_BYTES = 200_000_000
-_SHARED_MEMORY = "256Mi"
+_OBJECT_STORE_BYTES = (200_000_000, 2_000_000_000)
+"""At least and at most, else an eighth of the pod's memory: of a large model the latents and embeddings of a job are
+tens of MB. They take memory as it is used."""
 _DELETION_DELAY_S = 60
 """An old cluster goes so long after the new one has taken over."""
 _OPTIONS = {
@@ -80,7 +81,7 @@ def _cluster(owner: Owner, spec: Spec) -> dict[str, Any]:
         "authOptions": {"mode": "token"},
         "headGroupSpec": {
             # No CPU: Ray places nothing there of its own accord.
-            "rayStartParams": {"object-store-memory": str(_OBJECT_STORE_BYTES)},
+            "rayStartParams": {"object-store-memory": str(_object_store_bytes(spec.head.resources))},
             "resources": {"CPU": "0", HEAD: "2"},  # one, and its successor while it is replaced
             "template": _head(owner, spec),
         },
@@ -112,7 +113,7 @@ def _head(owner: Owner, spec: Spec) -> dict[str, Any]:
         "metrics": METRICS_PORT,
     }
     head = _ray_container("ray-head", spec, spec.head.resources, ports)
-    return _template(owner, "ray-head", {**placed(spec, spec.head), "containers": [head]})
+    return _template(owner, "ray-head", spec, spec.head.resources, {**placed(spec, spec.head), "containers": [head]})
 
 
 def _group(owner: Owner, spec: Spec, name: str, least: int, most: int, offers: dict[str, int]) -> dict[str, Any]:
@@ -135,11 +136,16 @@ def _group(owner: Owner, spec: Spec, name: str, least: int, most: int, offers: d
         "replicas": least,
         "minReplicas": least,
         "maxReplicas": most,
-        "rayStartParams": {"object-store-memory": str(_OBJECT_STORE_BYTES)},
+        "rayStartParams": {"object-store-memory": str(_object_store_bytes(workers.resources))},
         # With `resources`, KubeRay takes no `num-cpus` and counts no GPU for itself.
         "resources": {"CPU": "1", **{offer: str(count) for offer, count in offers.items()}, **_gpus(workers.resources)},
-        "template": _template(owner, name, pod),
+        "template": _template(owner, name, spec, workers.resources, pod),
     }
+
+
+def _object_store_bytes(resources: Resources) -> int:
+    least, most = _OBJECT_STORE_BYTES
+    return min(max(memory_bytes(resources) // 8, least), most)
 
 
 def _gpus(resources: Resources) -> dict[str, str]:
@@ -152,14 +158,20 @@ def _ray_container(name: str, spec: Spec, resources: Resources, ports: dict[str,
         **container(name, spec, resources),
         "env": environment(spec, **_OPTIONS),
         "ports": [{"name": port, "containerPort": number} for port, number in ports.items()],
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
+            *trusted_volume(spec)[1],
+        ],
     }
 
 
-def _template(owner: Owner, component: str, pod: dict[str, Any]) -> dict[str, Any]:
+def _template(owner: Owner, component: str, spec: Spec, resources: Resources, pod: dict[str, Any]) -> dict[str, Any]:
+    shared = _object_store_bytes(resources) * 5 // 4
     volumes = [
         {"name": "tmp", "emptyDir": {}},
-        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": _SHARED_MEMORY}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": str(shared)}},
+        *trusted_volume(spec)[0],
     ]
     metadata: dict[str, Any] = {"labels": owner.labels(component)}
     if "tolerations" in pod:

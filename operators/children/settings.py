@@ -11,6 +11,7 @@ from typing import Any
 from operators.api.base import Resources
 from operators.api.video_service import Spec
 from operators.children.names import DENOISE, LIGHT
+from operators.children.pods import trusted_keys
 from serving.errors import SettingsError
 from serving.settings import Settings, Stages, load_settings
 from serving.stage_names import DENOISER, STAGES
@@ -20,6 +21,7 @@ LIGHT_PLACES = 2 * (len(STAGES) - 1)
 
 _OWN = {
     "": ("store", "model", "grpc", "http", "auth", "director"),
+    "engines": ("trusted_keys",),
     "stages": ("replicas", "scale", "needs", "backlog_s", "down_delay_s", "idle_s", "engine_threads"),
 }
 """What the resource has fields for, by group."""
@@ -36,6 +38,8 @@ def settings_of(spec: Spec) -> Settings:
                 raise SettingsError(f"spec.settings.{where}: what of it can be chosen has fields here; leave it out")
     slots = {"slots": max(Stages().slots, spec.denoisers.max)}
     stages = {**slots, **given.pop("stages", {}), **_stages(spec)}
+    if keys := trusted_keys(spec):
+        given["engines"] = {**given.get("engines", {}), "trusted_keys": keys}
     try:
         return load_settings(store=spec.store.url, model=spec.model, stages=stages, **given)
     except SettingsError as error:
@@ -73,6 +77,17 @@ def gpus(resources: Resources) -> int:
                 raise SettingsError(f"resources.limits: {name} is {amount!r}: write a whole number of devices")
             count += int(amount)
     return count
+
+
+def memory_bytes(resources: Resources) -> int:
+    """What a pod may take of it, 0 where nothing is said, in Kubernetes' notation."""
+    said = str(resources.limits.get("memory") or resources.requests.get("memory") or 0)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]i?|k)?", said)
+    if found is None:
+        return 0
+    unit = found[2] or ""
+    power = "KMGT".find(unit[:1].upper()) + 1 if unit else 0
+    return int(float(found[1]) * (1024 if unit.endswith("i") else 1000) ** power)
 
 
 def _cpus(quantity: int | str) -> float:

@@ -212,8 +212,9 @@ def test_a_front_doors_setting_leaves_ray_alone(cluster: Kube) -> None:
         ({"store": {**SPEC["store"], "url": "/data"}}, "spec.store.url"),
         ({"image": {"name": "longtake:1", "pullPolicy": "Sometimes"}}, "spec.image.pullPolicy"),
         ({"denoiser": {}}, "denoiser"),
+        ({"model": "wan-1.3b"}, "trustedKeys must be given for a model that was added"),
     ],
-    ids=["bounds", "doors", "directory", "pull policy", "unknown field"],
+    ids=["bounds", "doors", "directory", "pull policy", "unknown field", "nobody trusted"],
 )
 def test_a_bad_spec_is_refused_with_the_fix(cluster: Kube, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ApiException) as refused:

@@ -133,6 +133,41 @@ def test_a_change_of_tolerations_is_one_that_kuberay_sees() -> None:
     assert plain != tolerant
 
 
+def test_every_pod_that_loads_engines_reads_whose_it_trusts() -> None:
+    wanted = spec(model="wan-1.3b", trustedKeys={"configMap": "engine-keys"})
+    children = desired(OWNER, wanted, "")
+    ray = next(child for child in children if child["kind"] == "RayService")
+    door = next(child for child in children if child["kind"] == "Deployment")["spec"]["template"]["spec"]
+    head = ray["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]
+    pods = [door, head, *(group["template"]["spec"] for group in _groups(ray).values())]
+    path = _config(ray)["applications"][0]["args"]["settings"]["engines"]["trusted_keys"]
+
+    for pod in pods:
+        (volume,) = [
+            found["name"] for found in pod["volumes"] if found.get("configMap", {}).get("name") == "engine-keys"
+        ]
+        (container,) = pod["containers"]
+        (mount,) = [found for found in container["volumeMounts"] if found["name"] == volume]
+        assert Path(path) == Path(mount["mountPath"]) / "trusted"
+    variables = {variable["name"]: variable.get("value") for variable in door["containers"][0]["env"]}
+    assert json.loads(variables["LONGTAKE_ENGINES"]) == {"trusted_keys": path}
+    with pytest.raises(SettingsError, match=r"spec\.settings\.engines\.trusted_keys"):
+        settings_of(spec(settings={"engines": {"trusted_keys": "/elsewhere"}}))
+
+
+@pytest.mark.parametrize(
+    ("memory", "megabytes"),
+    [("4Gi", 536), ("512Mi", 200), ("64Gi", 2000), ("8G", 1000), ("8589934592", 1073), ({}, 200)],
+)
+def test_ray_has_room_for_what_jobs_hand_on_and_the_pod_shared_memory_for_it(memory: Any, megabytes: int) -> None:
+    limits = {"limits": {"memory": memory}} if memory else {}
+    group = _groups(_ray(denoisers={"resources": limits}))["denoise"]
+    taken = int(group["rayStartParams"]["object-store-memory"])
+    assert taken // 1_000_000 == megabytes
+    (shared,) = [volume["emptyDir"] for volume in group["template"]["spec"]["volumes"] if volume["name"] == "shm"]
+    assert int(shared["sizeLimit"]) > taken
+
+
 def test_parts_of_a_gpu_count_and_what_is_no_number_is_refused() -> None:
     part = {"limits": {"nvidia.com/mig-1g.10gb": 1}}
     assert settings_of(spec(denoisers={"resources": part})).stages.needs["denoiser"].num_gpus == 1
