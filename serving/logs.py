@@ -7,19 +7,26 @@ inside it, also by code that knows nothing of jobs.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TextIO
 
 import structlog
 
 Format = Literal["json", "console"]
+STREAM = "LONGTAKE_LOG_STREAM"
+"""Variable of the environment: a file or pipe that logs go to instead of stderr. Ray puts its workers' stderr into
+files of its own; in a container `/proc/1/fd/1` is what `kubectl logs` shows."""
 
 
 def configure(*, service: str, format: Format | None = None, level: int = logging.INFO) -> None:  # noqa: A002
-    """Set up logging to stderr. `format` None: console on a terminal, else JSON. `service` names the process."""
-    chosen = format or ("console" if sys.stderr.isatty() else "json")
+    """Set up logging to stderr, or to what the environment names. `format` None: console on a terminal, else JSON.
+    `service` names the process."""
+    stream, refused = _stream()
+    chosen = format or ("console" if stream.isatty() else "json")
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if chosen == "console" else structlog.processors.JSONRenderer()
     )
@@ -34,11 +41,13 @@ def configure(*, service: str, format: Format | None = None, level: int = loggin
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(service=service)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(stream=stream, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if refused is not None:
+        logger("logs").warning("logs go to stderr", wanted=os.environ[STREAM], reason=str(refused))
 
 
 def logger(name: str) -> structlog.typing.FilteringBoundLogger:
@@ -52,3 +61,13 @@ def job_context(tenant: str, job: str) -> Iterator[None]:
     """All that is logged inside belongs to this job."""
     with structlog.contextvars.bound_contextvars(tenant=tenant, job=job):
         yield
+
+
+def _stream() -> tuple[TextIO, OSError | None]:
+    """Where logs go, and what keeps them from going where the environment wants them."""
+    wanted = os.environ.get(STREAM)
+    try:
+        # Each event is one write: lines of many processes stay apart.
+        return (Path(wanted).open("a", buffering=1) if wanted else sys.stderr), None
+    except OSError as error:
+        return sys.stderr, error

@@ -6,6 +6,7 @@ from typing import Final
 
 from helm.monitoring.board import HERE, WINDOW, Board, Panel, Query, quantiles, rate
 
+_LOOKUPS: Final = "ray_longtake_cache_lookups_total"
 _STAGES: Final = (
     Panel(
         "A call to a stage", "s", quantiles("ray_longtake_stage_seconds", "stage"), "Denoisers are called in slices."
@@ -39,8 +40,8 @@ _ENGINES: Final = (
         "percentunit",
         (
             Query(
-                f"""{rate("ray_longtake_cache_lookups_total", "kind", of='outcome="hit"')}"""
-                f" / {rate('ray_longtake_cache_lookups_total', 'kind')}",
+                f"""({rate(_LOOKUPS, "kind", of='outcome="hit"')} or 0 * {rate(_LOOKUPS, "kind")})"""
+                f" / {rate(_LOOKUPS, 'kind')}",
                 "{{kind}}",
             ),
         ),

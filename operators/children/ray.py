@@ -27,6 +27,7 @@ from operators.children.names import (
 from operators.children.pods import container, container_security, environment, placed, trusted_volume
 from operators.children.settings import LIGHT_PLACES, gpus, memory_bytes
 from serving.deployments.declared import declared
+from serving.logs import STREAM
 from serving.settings import Settings
 
 API_VERSION, KIND = "ray.io/v1", "RayService"
@@ -38,6 +39,7 @@ tens of MB. They take memory as it is used."""
 _DELETION_DELAY_S = 60
 """An old cluster goes so long after the new one has taken over."""
 _OPTIONS = {
+    STREAM: "/proc/1/fd/1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     # The video encoder tells of every segment otherwise.

@@ -36,6 +36,7 @@ def test_every_query_gives_data(house: House, tmp_path: Path) -> None:
     if program("prometheus") is None:
         pytest.skip("the program `prometheus` is not on the PATH")
     url = house.made(house.create(seconds=1)).url
+    fetch(url)
     targets = [urllib.parse.urlsplit(place).netloc for place in (url, house.metrics_url)]
     with prometheus_server(tmp_path, targets) as server:
         house.made(house.create(seconds=1))

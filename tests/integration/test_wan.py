@@ -211,7 +211,7 @@ async def _engines_of(url: str) -> dict[str, dict[str, str]]:
     store = await open_store(url, probe=False)
     found: dict[str, dict[str, str]] = {}
     async for entry in store.list("engines/"):
-        if entry.key.endswith("/manifest.json"):
+        if "/manifest-" in entry.key:
             made = json.loads((await store.get(entry.key)).data)
             found[made["model"]] = {one["spec"]["component"]["name"]: one["sha256"] for one in made["engines"]}
     await store.close()

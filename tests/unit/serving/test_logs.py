@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 PROGRAM = """
 from serving.logs import configure, job_context, logger
@@ -30,3 +32,19 @@ def test_events_are_json_lines_with_the_job_they_belong_to() -> None:
     assert "job" not in outside
     assert "ValueError: broken" in failed["exception"]
     assert done.stdout == ""
+
+
+def test_they_go_where_the_environment_wants_them_and_if_that_cannot_be_to_stderr(tmp_path: Path) -> None:
+    def run(stream: Path) -> str:
+        environment = {**os.environ, "LONGTAKE_LOG_STREAM": str(stream)}
+        return subprocess.run(
+            [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, env=environment
+        ).stderr
+
+    there = tmp_path / "all.log"
+    assert (run(there), run(there)) == ("", "")
+    assert [json.loads(line)["event"] for line in there.read_text().splitlines()] == ["inside", "outside", "failed"] * 2
+
+    told, *events = [json.loads(line) for line in run(tmp_path / "none" / "all.log").splitlines()]
+    assert (told["event"], told["wanted"]) == ("logs go to stderr", str(tmp_path / "none" / "all.log"))
+    assert len(events) == 3
