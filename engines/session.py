@@ -7,7 +7,6 @@ a denoiser of noise. Calls and seconds are counted by component, for metrics.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines import models
+from engines.cores import cores
 from engines.errors import EngineUnverified
 from engines.families.base import Family
 from engines.manifest import Manifest, unverified_message
@@ -145,8 +145,3 @@ def check_here(manifest: Manifest, runtimes: Runtimes = SHIPPED) -> Runtime:
     runtime = runtimes.find(manifest.runtime)
     manifest.check_runtime(runtime)
     return runtime
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))

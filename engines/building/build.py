@@ -19,12 +19,13 @@ from engines.building.reuse import Reused
 from engines.building.verify import Answers
 from engines.checkpoints.adapters import AdapterFile
 from engines.checkpoints.files import Counted, Files, amount, digest_of
+from engines.cores import cores
 from engines.errors import EngineNotBuilt, EngineUnfit
 from engines.families.graph import GraphSpec
 from engines.manifest import UNVERIFIED, EngineEntry, Manifest
 from engines.runtimes.base import Runtime
 from engines.runtimes.registry import SHIPPED
-from engines.session import Session, cores
+from engines.session import Session
 from engines.spec import ComponentSpec, EngineSpec
 from engines.store import Built, Prebuilt
 from engines.threads import in_daemon

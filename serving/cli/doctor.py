@@ -48,11 +48,12 @@ def doctor(
 
 
 def _findings(store: str | None) -> Iterator[Finding]:
+    from engines.cores import cores
     from serving.errors import LongtakeError
     from serving.settings import load_settings
 
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
-    yield Finding("cpu", "ok", f"{os.cpu_count()} cores")
+    yield Finding("cpu", "ok", f"{cores()} of {os.cpu_count()} cores may be used")
     try:
         settings = load_settings(**({"store": store} if store else {}))
     except LongtakeError as error:
@@ -64,6 +65,7 @@ def _findings(store: str | None) -> Iterator[Finding]:
     yield asyncio.run(_store(settings.store))
     yield from asyncio.run(_engines(settings))
     yield _disk()
+    yield _decoder()
     ray = importlib.util.find_spec("ray")
     yield Finding("ray", "ok" if ray else "bad", "installed" if ray else "missing: pip install longtake")
     torch = importlib.util.find_spec("torch")
@@ -114,6 +116,14 @@ async def _engines(settings: Settings) -> list[Finding]:
     large = f"; {beside / 1e9:.1f} GB of weights beside them are in the store, and checked when they are loaded"
     told = f"{manifest.model}: {len(manifest.engines)} engines, digests match{large if beside else ''}"
     return [Finding("engines", "ok", told)]
+
+
+def _decoder() -> Finding:
+    """What keeps a picture or film of a stranger from this machine."""
+    from serving.media.lockdown import protection
+
+    told, whole = protection()
+    return Finding("decoder", "ok" if whole else "note", told)
 
 
 def _disk() -> Finding:

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-import os
 import queue
 import random
 import shutil
@@ -29,6 +28,7 @@ from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatusOverview, ServeDeploySchema
 
+from engines.cores import cores
 from serving.deployments.app import config
 from serving.deployments.declared import APPLICATION
 from serving.deployments.given_up import LOOK_EVERY_S, GivenUp
@@ -126,7 +126,7 @@ def start_ray(temp: Path, reports: Reports) -> None:
 def _init_ray(temp: Path) -> None:
     ray.init(
         address="local",
-        num_cpus=os.cpu_count(),
+        num_cpus=cores(),
         object_store_memory=_object_store_bytes(),
         include_dashboard=False,
         configure_logging=False,
