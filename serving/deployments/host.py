@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import itertools
+import os
 import queue
 import random
 import shutil
@@ -61,8 +62,10 @@ def main() -> None:
     reports = Reports(arguments.reports)
     settings = load_settings()
     try:
-        arguments.temp.mkdir(mode=0o700, exist_ok=True)
-        _run(settings, reports, arguments.temp)
+        temp = arguments.temp.absolute()
+        temp.mkdir(mode=0o700, exist_ok=True)
+        os.chdir(temp)  # Ray's workers import from where their driver stands
+        _run(settings, reports, temp)
     except SettingsError as error:
         reports.failed(error.message, code=2)
         raise SystemExit(2) from error

@@ -132,13 +132,30 @@ def front_door_part(logs: Path, tree: ProcessTree) -> Part:
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    """This process's environment with the settings in it, so that children read exactly these."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    for name, value in settings.model_dump(mode="json").items():
+    """This process's environment with the settings in it, so that children read exactly these, wherever they stand: all
+    of them, so no file is read again, and paths from the root on. None imports from the folder that it stands in."""
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith("RAY_") and name != "LONGTAKE_CONFIG"
+    }
+    said = settings.model_dump(mode="json")
+    said["store"] = _from_the_root(said["store"])
+    said["engines"] |= {name: _from_the_root(said["engines"][name]) for name in _PATHS}
+    for name, value in said.items():
         env[f"LONGTAKE_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
-    return env
+    return {**env, "PYTHONSAFEPATH": "1"}
 
 
+def _from_the_root(said: str) -> str:
+    """A path, or the URL of a store."""
+    mark = "dir://"
+    if said.startswith(mark):
+        path, question, options = said.removeprefix(mark).partition("?")
+        return f"{mark}{_from_the_root(path)}{question}{options}"
+    return said if "://" in said or said.startswith("~") else str(Path(said).absolute())
+
+
+_PATHS = ("trusted_keys", "signing_key", "weights_folder")
+"""Of `engines`: what stages read. The front door stands where it was started."""
 _RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",

@@ -19,13 +19,18 @@ from tests import servers
 from tests.integration.house import House, fetch
 
 _FREE = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
-_UP = [sys.executable, "-c", "import typer; from serving.cli.up import up; typer.run(up)"]
+_UP = [sys.executable, "-P", "-c", "import typer; from serving.cli.up import up; typer.run(up)"]
 
 
 def _up(tmp_path: Path, *options: str, **env: str) -> subprocess.Popen[str]:
-    """Start it with a store and logs of its own."""
+    """Start it with a store and logs of its own, in a folder with files that are called like modules."""
+    stands = tmp_path / "stands"
+    for name in ("random.py", "engines/__init__.py", "ray/__init__.py"):
+        (stands / name).parent.mkdir(parents=True, exist_ok=True)
+        (stands / name).write_text("raise SystemExit('imported from where somebody stands')")
     return subprocess.Popen(
         [*_UP, "--logs", str(tmp_path / "logs"), *options],
+        cwd=stands,
         env={**os.environ, "LONGTAKE_STORE": str(tmp_path / "store"), **env},
         stderr=subprocess.PIPE,
         text=True,
