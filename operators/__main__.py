@@ -18,12 +18,14 @@ from typing import Any, cast
 import kopf
 from prometheus_client import start_http_server
 
+from operators.api import engine_build, video_service
 from operators.api.base import API_VERSION
-from operators.api.video_service import KIND
-from operators.children.names import SERVICE
+from operators.builds import reconcile_build
+from operators.children.names import BUILD, SERVICE
 from operators.cluster import connect
-from operators.controller import WATCHED, Controller, register
+from operators.controller import WATCHED, WATCHED_BUILDS, Controller, register
 from operators.leader import lead
+from operators.metrics import WAITING
 from operators.reconcile import reconcile
 
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -36,9 +38,10 @@ def main() -> int:
     for chatty in ("kopf.objects", "leaderelection"):  # a line for each event, and each time the Lease is renewed
         logging.getLogger(chatty).setLevel(logging.WARNING)
     cluster = connect()
-    if not cluster.knows(API_VERSION, KIND):
+    if not all(cluster.knows(API_VERSION, kind) for kind in (video_service.KIND, engine_build.KIND)):
         print(  # noqa: T201
-            f"this cluster knows no {KIND}: install the CRDs, `kubectl apply --server-side -f helm/longtake/crds`",
+            "this cluster knows not all of our kinds: install the CRDs, "
+            "`kubectl apply --server-side -f helm/longtake/crds`",
             file=sys.stderr,
         )
         return 2
@@ -47,8 +50,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while it waits to lead; then kopf has its own
     lead(arguments.lease, arguments.lease_namespace, identity)
     registry = kopf.get_default_registry()
-    controller = Controller(partial(reconcile, cluster))
-    register(registry, controller, kuberay=cluster.knows("ray.io/v1", "RayService"))
+    services, builds = Controller(partial(reconcile, cluster)), Controller(partial(reconcile_build, cluster))
+    WAITING.set_function(lambda: services.waiting() + builds.waiting())
+    register(registry, services, builds, kuberay=cluster.knows("ray.io/v1", "RayService"))
     kopf.run(
         registry=registry,
         settings=_settings(),
@@ -68,6 +72,8 @@ def _settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False  # events of ours are posted on transitions
     for group, version, plural in WATCHED:  # the server chooses: others' pods never come here
         settings.watching.label_selectors[group, version, plural] = SERVICE
+    for group, version, plural in WATCHED_BUILDS:
+        settings.watching.label_selectors[group, version, plural] = BUILD
     return settings
 
 

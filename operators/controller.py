@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import kopf
 
+from operators.api import engine_build, video_service
 from operators.api.base import GROUP, VERSION
-from operators.api.video_service import PLURAL
 from operators.apply import Known
-from operators.children.names import SERVICE
-from operators.metrics import RECONCILIATIONS, SECONDS, WAITING
+from operators.children.names import BUILD, SERVICE
+from operators.metrics import RECONCILIATIONS, SECONDS
 
 SETTLE_S = 0.5
 """Between an event and the look: what comes in a burst is seen at once."""
@@ -35,19 +35,21 @@ WATCHED = (
     ("networking.k8s.io", "v1", "networkpolicies"),
 )
 
+WATCHED_BUILDS = (("batch", "v1", "jobs"),)
+"""The same for builds. Their pods tell through the Job, and now and then."""
+
 Key = tuple[str, str]
 _log = logging.getLogger("longtake.operator")
 
 
 class Controller:
-    """The queue, and a worker for each service. `look` is called in a thread with namespace and name, and says whether
-    there is such a service."""
+    """The queue of one kind, and a worker for each resource of it. `look` is called in a thread with namespace and
+    name, and says whether there is such a one."""
 
     def __init__(self, look: Callable[[str, str, Known], bool]) -> None:
         self._look = look
         self._dirty: dict[Key, asyncio.Event] = {}
         self._workers: set[asyncio.Task[None]] = set()
-        WAITING.set_function(self.waiting)
 
     def wake(self, namespace: str, name: str) -> None:
         """Something may have changed about this service."""
@@ -91,24 +93,33 @@ class Controller:
             there = await asyncio.to_thread(self._look, *key, known)
         except Exception as error:  # noqa: BLE001  (whatever it is, it is this service's alone, and tried again)
             RECONCILIATIONS.labels(outcome="failed").inc()
-            _log.exception("service %s/%s: tried again (%s)", *key, type(error).__name__)
+            _log.exception("%s/%s: tried again (%s)", *key, type(error).__name__)
             return None
         RECONCILIATIONS.labels(outcome="done").inc()
         SECONDS.observe(time.monotonic() - began)
         return there
 
 
-def register(registry: kopf.OperatorRegistry, controller: Controller, *, kuberay: bool) -> None:
-    """Have kopf wake the controller. Kinds that the API server does not know cannot be watched."""
+def register(registry: kopf.OperatorRegistry, services: Controller, builds: Controller, *, kuberay: bool) -> None:
+    """Have kopf wake the controllers. Kinds that the API server does not know cannot be watched."""
+    watched = tuple(kind for kind in WATCHED if kuberay or kind[0] != "ray.io")
+    _register(registry, services, video_service.PLURAL, SERVICE, watched)
+    _register(registry, builds, engine_build.PLURAL, BUILD, WATCHED_BUILDS)
 
-    async def service(namespace: str | None, name: str, **_: Any) -> None:
+
+def _register(
+    registry: kopf.OperatorRegistry,
+    controller: Controller,
+    plural: str,
+    label: str,
+    children: Iterable[tuple[str, ...]],
+) -> None:
+    async def resource(namespace: str | None, name: str, **_: Any) -> None:
         controller.wake(str(namespace), name)  # of one that is deleted, the look finds that
 
     async def child(namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
-        controller.wake(str(namespace), labels[SERVICE])
+        controller.wake(str(namespace), labels[label])
 
-    kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(service)
-    for group, version, plural in WATCHED:
-        if group == "ray.io" and not kuberay:
-            continue
-        kopf.on.event(group, version, plural, labels={SERVICE: kopf.PRESENT}, registry=registry)(child)
+    kopf.on.event(GROUP, VERSION, plural, registry=registry)(resource)
+    for group, version, kind in children:
+        kopf.on.event(group, version, kind, labels={label: kopf.PRESENT}, registry=registry)(child)

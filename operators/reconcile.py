@@ -22,7 +22,7 @@ from operators.policies.world import World
 from operators.status import status_of, write
 from serving.errors import SettingsError
 
-_LASTING = (400, 403, 422)
+LASTING = (400, 403, 422)
 """Refusals that another try meets again: somebody must act, and then an event comes or the next look."""
 
 
@@ -40,7 +40,7 @@ def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> bool
     told = conditions(world, trouble, service.status)
     READY.labels(namespace, name).set(told[0].status == "True")
     after = status_of(world, service.spec, told)
-    write(cluster, world, service.status, after, moment(world.now))
+    write(cluster, KIND, world.owner, service.status, after, moment(world.now))
     return True
 
 
@@ -56,8 +56,8 @@ def _make(cluster: Cluster, world: World, service: VideoService, known: Known) -
     except NameTaken as error:
         return Finding("NameTaken", str(error), failing=True)
     except ApiException as error:
-        if error.status in _LASTING:
-            return Finding("ApplyRefused", _told(error), failing=True)
+        if error.status in LASTING:
+            return Finding("ApplyRefused", told(error), failing=True)
         raise
     return None
 
@@ -69,6 +69,6 @@ def _keep_bounds(cluster: Cluster, world: World, ray: Object) -> None:
             cluster.patch(dict(ray_cluster), patch)
 
 
-def _told(error: ApiException) -> str:
+def told(error: ApiException) -> str:
     """What the API server said, without its headers."""
     return f"the API server answered {error.status}: {str(error.body)[:500]}"

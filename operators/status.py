@@ -6,11 +6,14 @@ import secrets
 from typing import Any
 
 from operators.api.base import API_VERSION, Condition
-from operators.api.video_service import KIND, Endpoints, Spec, Status
+from operators.api.engine_build import Status as BuildStatus
+from operators.api.video_service import Endpoints, Spec, Status
 from operators.children.frontdoor import public_url
-from operators.children.names import FIELD_MANAGER, GRPC_PORT
+from operators.children.names import FIELD_MANAGER, GRPC_PORT, Owner
 from operators.cluster import Cluster
 from operators.policies.world import World
+
+Told = Status | BuildStatus
 
 
 def status_of(world: World, spec: Spec, conditions: list[Condition]) -> Status:
@@ -29,15 +32,14 @@ def status_of(world: World, spec: Spec, conditions: list[Condition]) -> Status:
     )
 
 
-def write(cluster: Cluster, world: World, before: Status, after: Status, now: str) -> bool:
+def write(cluster: Cluster, kind: str, owner: Owner, before: Told, after: Told, now: str) -> bool:
     """Whether anything was written. Raises `ApiException`."""
     if before == after:
         return False
-    owner = world.owner
     cluster.apply(
         {
             "apiVersion": API_VERSION,
-            "kind": KIND,
+            "kind": kind,
             "metadata": {"name": owner.name, "namespace": owner.namespace},
             "status": after.model_dump(by_alias=True, exclude_none=True),
         },
@@ -49,19 +51,18 @@ def write(cluster: Cluster, world: World, before: Status, after: Status, now: st
         if condition.type == "Ready" and (
             was is None or (was.status, was.reason) != (condition.status, condition.reason)
         ):
-            cluster.create(_event(world, condition, now))
+            cluster.create(_event(kind, owner, condition, now))
     return True
 
 
-def _event(world: World, condition: Condition, now: str) -> dict[str, Any]:
-    owner = world.owner
+def _event(kind: str, owner: Owner, condition: Condition, now: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": f"{owner.name}.{secrets.token_hex(8)}", "namespace": owner.namespace},
         "involvedObject": {
             "apiVersion": API_VERSION,
-            "kind": KIND,
+            "kind": kind,
             "name": owner.name,
             "namespace": owner.namespace,
             "uid": owner.uid,

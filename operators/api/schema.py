@@ -10,11 +10,13 @@ import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
-from operators.api import video_service
+from operators.api import engine_build, video_service
 from operators.api.base import GROUP, VERSION
 
 CRDS = Path(__file__).parents[2] / "helm" / "longtake" / "crds"
@@ -51,25 +53,29 @@ def files() -> dict[str, str]:
 
 def crds() -> list[Schema]:
     """All of them."""
-    return [_video_service()]
+    return [
+        _crd(video_service, video_service.VideoService),
+        _crd(engine_build, engine_build.EngineBuild),
+    ]
 
 
-def _video_service() -> Schema:
-    schema = structural(video_service.VideoService.model_json_schema(by_alias=True))
+def _crd(module: ModuleType, root: type[BaseModel]) -> Schema:
+    """Of a module that says what the kind is called, what its name may be, and what `kubectl get` shows."""
+    schema = structural(root.model_json_schema(by_alias=True))
     schema["required"] = ["spec"]
-    schema["x-kubernetes-validations"] = [video_service.NAME_RULE]
+    schema["x-kubernetes-validations"] = [module.NAME_RULE]
     schema["properties"] |= {
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
         "metadata": {"type": "object"},
     }
-    kind, plural = video_service.KIND, video_service.PLURAL
+    kind, plural = module.KIND, module.PLURAL
     names = {
         "kind": kind,
         "listKind": f"{kind}List",
         "plural": plural,
         "singular": kind.lower(),
-        "shortNames": [video_service.SHORT],
+        "shortNames": [module.SHORT],
         "categories": ["longtake"],
     }
     version = {
@@ -79,7 +85,7 @@ def _video_service() -> Schema:
         "subresources": {"status": {}},
         "additionalPrinterColumns": [
             {"name": name, "type": type_, "jsonPath": path, "priority": priority}
-            for name, type_, path, priority in video_service.COLUMNS
+            for name, type_, path, priority in module.COLUMNS
         ],
         "schema": {"openAPIV3Schema": schema},
     }

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 SERVICE = "longtake.dev/service"
 """Label of all children: the service's name. The controller wakes by it, and removes by it."""
+BUILD = "longtake.dev/engine-build"
+"""The same of what is made for an EngineBuild."""
 NAME, COMPONENT, MANAGER = "app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/managed-by"
 APP, FIELD_MANAGER = "longtake", "longtake-operator"
 
@@ -18,7 +20,7 @@ METRICS_PORT, DASHBOARD_PORT = 8080, 8265
 
 @dataclass(frozen=True)
 class Owner:
-    """The service that children are made for."""
+    """The service, or the build, that children are made for."""
 
     name: str
     namespace: str
@@ -38,6 +40,11 @@ class Owner:
     def director(self) -> str:
         """The Service by which front doors reach the Director."""
         return f"{self.name}-director"
+
+    @property
+    def job(self) -> str:
+        """The Job of a build."""
+        return f"{self.name}-build"
 
     def host(self, service: str) -> str:
         """A Service's name in the cluster's DNS."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from operators.api.base import Placement, Resources
-from operators.api.video_service import Spec
+from operators.api.common import Grounds
 
 _USER = 10_001
 _TRUSTED = "/etc/longtake/engines"
@@ -31,7 +31,7 @@ def container_security() -> dict[str, Any]:
     }
 
 
-def container(name: str, spec: Spec, resources: Resources) -> dict[str, Any]:
+def container(name: str, spec: Grounds, resources: Resources) -> dict[str, Any]:
     """A container of the service's image."""
     return {
         "name": name,
@@ -42,7 +42,7 @@ def container(name: str, spec: Spec, resources: Resources) -> dict[str, Any]:
     }
 
 
-def environment(spec: Spec, **more: str) -> list[dict[str, Any]]:
+def environment(spec: Grounds, **more: str) -> list[dict[str, Any]]:
     """Variables of every container, the store's keys among them, and others."""
     keys = spec.store.credentials
     named = {
@@ -59,7 +59,7 @@ def environment(spec: Spec, **more: str) -> list[dict[str, Any]]:
     ]
 
 
-def placed(spec: Spec, placement: Placement) -> dict[str, Any]:
+def placed(spec: Grounds, placement: Placement) -> dict[str, Any]:
     """The part of a pod's spec that says where it may run, and with whose pull secrets."""
     where: dict[str, Any] = {"securityContext": pod_security()}
     if placement.node_selector:
@@ -71,12 +71,12 @@ def placed(spec: Spec, placement: Placement) -> dict[str, Any]:
     return where
 
 
-def trusted_keys(spec: Spec) -> str:
+def trusted_keys(spec: Grounds) -> str:
     """The file with the keys that may sign engines, in every pod that loads some; empty without any."""
     return f"{_TRUSTED}/{spec.trusted_keys.key}" if spec.trusted_keys else ""
 
 
-def trusted_volume(spec: Spec) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def trusted_volume(spec: Grounds) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What brings that file into a pod, and into its container: volumes and mounts."""
     if spec.trusted_keys is None:
         return [], []

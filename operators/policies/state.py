@@ -10,7 +10,7 @@ what counts is the application, each deployment, and pods.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -50,7 +50,6 @@ Checks = tuple[Callable[[World], Iterator[Finding]], ...]
 
 def conditions(world: World, trouble: Finding | None, before: Status) -> list[Condition]:
     """All conditions. `trouble` is what kept the children from being applied."""
-    now = moment(world.now)
     lacks = next(_found(_SERVING, world), None)
     fails = trouble or next(_found(_HEALTHY, world), None)
     if lacks is not None and lacks.failing:
@@ -64,19 +63,26 @@ def conditions(world: World, trouble: Finding | None, before: Status) -> list[Co
         "Progressing": (waits is not None or (world.replacing and fails is None), waits or _calm(world)),
         "Degraded": (fails is not None, fails or Finding("AsExpected", "")),
     }
-    since = {found.type: (found.status, found.last_transition_time) for found in before.conditions}
+    return conditions_of(told, before.conditions, generation=world.generation, now=world.now)
+
+
+def conditions_of(
+    told: Mapping[str, tuple[bool, Finding]], before: Sequence[Condition], *, generation: int, now: datetime
+) -> list[Condition]:
+    """Conditions by type: whether it is so, and why. One that says the same as before has not changed since."""
+    since = {found.type: (found.status, found.last_transition_time) for found in before}
     made = []
     for name, (true, why) in told.items():
         status = "True" if true else "False"
-        old, changed = since.get(name, ("", now))
+        old, changed = since.get(name, ("", ""))
         made.append(
             Condition(
                 type=name,
                 status=status,
                 reason=why.reason,
                 message=why.message,
-                observed_generation=world.generation,
-                last_transition_time=changed if old == status else now,
+                observed_generation=generation,
+                last_transition_time=changed if old == status else moment(now),
             )
         )
     return made
@@ -116,12 +122,12 @@ def _ray_refused(world: World) -> Iterator[Finding]:
 
 def _pods(world: World) -> Iterator[Finding]:
     for pod in world.pods:
-        why = "" if pod["metadata"].get("deletionTimestamp") else _why_not(pod, world.now)
+        why = "" if pod["metadata"].get("deletionTimestamp") else why_not(pod, world.now)
         if why:
             yield Finding("PodsFailing", f"pod {pod['metadata']['name']}: {why}", True)
 
 
-def _why_not(pod: Object, now: datetime) -> str:
+def why_not(pod: Object, now: datetime) -> str:
     """What a pod waits for that does not come by itself."""
     status = pod.get("status", {})
     made = datetime.fromisoformat(pod["metadata"].get("creationTimestamp") or now.isoformat())

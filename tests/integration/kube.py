@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, cast
 from kubernetes import client
 
 from operators.api.base import API_VERSION
+from operators.api.schema import crds
 from operators.apply import Known
 from operators.children.desired import KINDS
 from operators.cluster import Cluster
@@ -112,6 +114,19 @@ class Kube(Cluster):
 
 
 @contextmanager
+def knowing_our_kinds(folder: Path) -> Iterator[kubernetes.ApiServer]:
+    """A real API server with the chart's CRDs, and stand-ins for KubeRay's."""
+    with kubernetes.api_server(folder) as running:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            api = client.ApiextensionsV1Api(running.client())
+            for crd in (*crds(), _of_kuberay("RayService"), _of_kuberay("RayCluster")):
+                api.create_custom_resource_definition(cast(Any, crd))
+            _established(api)
+        yield running
+
+
+@contextmanager
 def operator(server: kubernetes.ApiServer, namespace: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The operator's own process, for one namespace."""
     ports = [f"--metrics-port={free_port()}", f"--health-port={free_port()}"]
@@ -138,3 +153,35 @@ def until(true: Callable[[], Any], seconds: float) -> Any:
             return found
         time.sleep(0.2)
     raise TimeoutError(f"not within {seconds} s")
+
+
+def _of_kuberay(kind: str) -> dict[str, Any]:
+    """KubeRay's kind by its name, with any content."""
+    open_object = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": open_object, "status": open_object}}},
+    }
+    plural = f"{kind.lower()}s"
+    names = {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": kind.lower()}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.ray.io"},
+        "spec": {"group": "ray.io", "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+
+
+def _established(api: client.ApiextensionsV1Api) -> None:
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends:
+        found = api.list_custom_resource_definition().items
+        told = [condition for crd in found if crd.status for condition in crd.status.conditions or []]
+        states = [condition.status for condition in told if condition.type == "Established"]
+        if len(states) == len(found) and set(states) == {"True"}:
+            return
+        time.sleep(0.2)
+    raise RuntimeError("the CRDs are not established")

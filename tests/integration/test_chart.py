@@ -10,9 +10,11 @@ import pytest
 import yaml
 
 from operators.api.video_service import VideoService
+from operators.children.build_job import build_job
 from operators.children.desired import desired
 from operators.children.names import Owner
 from tests.servers import program
+from tests.unit.operators.services import build_spec
 
 pytestmark = pytest.mark.skipif(program("helm") is None, reason="helm is not on the PATH")
 
@@ -81,6 +83,7 @@ def test_the_operator_may_do_what_it_does_and_touch_no_secret() -> None:
     }
     assert ("", "secrets") not in granted
     children = desired(Owner("lt", "video", "uid"), VideoService.model_validate(_service()).spec, "c")
+    children.append(build_job(Owner("wan", "video", "uid"), build_spec()))
     for child in children:
         group = child["apiVersion"].rpartition("/")[0]
         plural = child["kind"].lower().removesuffix("y") + ("ies" if child["kind"].endswith("y") else "s")

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from operators.api.schema import crds
 from operators.metrics import CALLS
 from operators.reconcile import reconcile
 from tests import kubernetes
-from tests.integration.kube import SPEC, Kube, operator, until
+from tests.integration.kube import SPEC, Kube, knowing_our_kinds, operator, until
 
 pytestmark = [
     pytest.mark.skipif(bool(kubernetes.missing()), reason=f"not on the PATH: {', '.join(kubernetes.missing())}"),
@@ -30,13 +26,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kubernetes.ApiServer]:
-    with kubernetes.api_server(tmp_path_factory.mktemp("kubernetes")) as running:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            api = client.ApiextensionsV1Api(running.client())
-            for crd in (*crds(), _of_kuberay("RayService"), _of_kuberay("RayCluster")):
-                api.create_custom_resource_definition(cast(Any, crd))
-            _established(api)
+    with knowing_our_kinds(tmp_path_factory.mktemp("kubernetes")) as running:
         yield running
 
 
@@ -311,35 +301,3 @@ def _writes() -> float:
         for sample in samples
         if sample.name.endswith("_total") and sample.labels["verb"] not in ("get", "list")
     )
-
-
-def _established(api: client.ApiextensionsV1Api) -> None:
-    ends = time.monotonic() + 60
-    while time.monotonic() < ends:
-        found = api.list_custom_resource_definition().items
-        told = [condition for crd in found if crd.status for condition in crd.status.conditions or []]
-        states = [condition.status for condition in told if condition.type == "Established"]
-        if len(states) == len(found) and set(states) == {"True"}:
-            return
-        time.sleep(0.2)
-    raise RuntimeError("the CRDs are not established")
-
-
-def _of_kuberay(kind: str) -> dict[str, Any]:
-    """KubeRay's kind by its name, with any content."""
-    open_object = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {
-        "name": "v1",
-        "served": True,
-        "storage": True,
-        "subresources": {"status": {}},
-        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": open_object, "status": open_object}}},
-    }
-    plural = f"{kind.lower()}s"
-    names = {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": kind.lower()}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.ray.io"},
-        "spec": {"group": "ray.io", "scope": "Namespaced", "names": names, "versions": [version]},
-    }

@@ -18,7 +18,7 @@ from serving.settings import Settings
 from tests.pages.markdown import ROOT, Page, pages
 
 OTHERS = [Page(ROOT / "CHANGELOG.md"), *(Page(path) for path in sorted((ROOT / "loadtests").glob("*.md")))]
-ELSEWHERE = {"CONFIG", "SERVER", "API_KEY", "TLS", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_SESSION_TOKEN"}
+ELSEWHERE = {"CONFIG", "SERVER", "API_KEY", "TLS", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_SESSION_TOKEN", "LOG_STREAM"}
 """LONGTAKE_... that are no settings: docs/settings.md says who reads them."""
 every_page = pytest.mark.parametrize("page", pages(), ids=str)
 

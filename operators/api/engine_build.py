@@ -1,0 +1,120 @@
+"""EngineBuild: a model is added to a store, or built for another device, once. The controller makes a Job of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from operators.api.base import Condition, Name, Part, Placement, Resources, rule
+from operators.api.common import EngineKeys, Grounds
+
+KIND, PLURAL, SHORT = "EngineBuild", "enginebuilds", "eb"
+LONGEST_NAME = 50
+NAME_RULE = rule(
+    f"size(self.metadata.name) <= {LONGEST_NAME}",
+    f"metadata.name: at most {LONGEST_NAME} characters: its Job and pods are named after it",
+)
+_BUILDER = Resources.model_validate({"requests": {"cpu": "4", "memory": "16Gi"}, "limits": {"memory": "64Gi"}})
+
+_ADAPTED = "has(self.adapters) && size(self.adapters) > 0"
+
+
+class Adapter(Part):
+    """A LoRA that is merged into the model's weights."""
+
+    uri: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^s3://[^/]+/.+$")]
+    """`s3://host:port/bucket/style.safetensors`, with the store's keys."""
+    scale: float = 1.0
+    """How strongly."""
+
+
+class Spec(Grounds, Placement):
+    """What is to be built. It cannot be changed: make another EngineBuild."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule("self == oldSelf", "spec cannot change: make another EngineBuild"),
+                rule(
+                    f"self.model.contains('+') == ({_ADAPTED})",
+                    "a model with adapters is called after its base, like wan-1.3b+style, and no other is",
+                    ".model",
+                ),
+                rule(
+                    f"!(has(self.source) && {_ADAPTED})",
+                    "source is the base's: build that first, and leave source out here",
+                    ".source",
+                ),
+                rule(
+                    "has(self.source) || !(has(self.canvases) || has(self.seconds))",
+                    "canvases and seconds go with source alone: they are said when a model is added",
+                    ".source",
+                ),
+                rule(
+                    f"has(self.source) || {_ADAPTED} || has(self.targets)",
+                    "nothing to do: give source to add a model, adapters to adapt one, or targets to build one for",
+                    ".targets",
+                ),
+            ]
+        }
+    )
+
+    model: Annotated[str, Field(max_length=127, pattern=r"^[a-z0-9][a-z0-9._-]{0,62}(\+[a-z0-9][a-z0-9._-]{0,62})?$")]
+    """What requests call it."""
+    source: Annotated[str, Field(max_length=1024, pattern=r"^s3://[^/]+/.+$")] | None = None
+    """A checkpoint in diffusers' form, `s3://host:port/bucket/prefix`, with the store's keys: the model is added."""
+    adapters: list[Adapter] = Field(default_factory=list, max_length=8)
+    """Merged into the weights of a model that was added before, in this order."""
+    canvases: (
+        list[Annotated[str, Field(max_length=32, pattern=r"^[1-9]\d?:[1-9]\d?=[1-9]\d{1,4}x[1-9]\d{1,4}$")]] | None
+    ) = Field(default=None, max_length=8)
+    """Frame sizes that it serves, like `16:9=832x480`, the default first; all that it was trained with where none is
+    said."""
+    seconds: int | None = Field(default=None, ge=1, le=600)
+    """Of a segment; as it was trained where none is said."""
+    runtime: str = Field(default="", max_length=64, pattern=r"^[a-z0-9_]*$")
+    """What compiles and runs the engines for `targets`: `tensorrt_rtx`; ONNX Runtime where none is said."""
+    targets: list[Annotated[str, Field(max_length=32, pattern=r"^[a-z0-9]+$")]] | None = Field(
+        default=None, min_length=1, max_length=16
+    )
+    """Architectures of GPUs, `sm90` and its like, that engines are built for, too. To compile them takes none."""
+    trusted_keys: EngineKeys
+    """Who may sign engines that lie in the store: the key below among them."""
+    signing_key_secret: Name
+    """Secret with the key `key.pem` that signs what is built: `longtake engines keygen` makes one."""
+    resources: Resources = Field(default=_BUILDER)
+    """What the pod takes. All weights are held at once, in float32."""
+    deadline_seconds: int = Field(default=86_400, ge=60, le=604_800)
+    """How long it may take."""
+
+
+class Status(Part):
+    """What is so. Written by the operator alone."""
+
+    observed_generation: int = 0
+    """The `metadata.generation` that the operator acted on."""
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        max_length=8,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    """`Ready`: the engines are in the store. `Progressing`: they are being built. `Degraded`: the build failed, or
+    waits for what does not come by itself."""
+
+
+class EngineBuild(Part):
+    """Adds a model to a store, or builds its engines for other devices: once, by a Job."""
+
+    spec: Spec
+    status: Status = Field(default_factory=Status)
+
+
+COLUMNS = (
+    ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
+    ("Model", "string", ".spec.model", 0),
+    ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 0),
+    ("Message", "string", '.status.conditions[?(@.type=="Ready")].message', 1),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+)
+"""What `kubectl get` shows: title, type, where it stands, and 1 for `-o wide` alone."""

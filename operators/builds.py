@@ -1,0 +1,56 @@
+"""One look at one EngineBuild: make its Job once, and tell how it goes. `controller.py` calls it, as `reconcile.py`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from kubernetes.client.exceptions import ApiException
+
+from operators.api.base import API_VERSION
+from operators.api.engine_build import KIND, EngineBuild, Status
+from operators.apply import Known
+from operators.children.build_job import build_job
+from operators.children.names import BUILD, Owner
+from operators.cluster import Cluster, Object
+from operators.policies.build_state import build_conditions, finished
+from operators.policies.state import Finding, moment
+from operators.reconcile import LASTING, told
+from operators.status import write
+
+
+def reconcile_build(cluster: Cluster, namespace: str, name: str, known: Known) -> bool:  # noqa: ARG001
+    """Whether there is such a build. Raises `ApiException` for what may be over soon."""
+    live = cluster.get(API_VERSION, KIND, namespace, name)
+    if live is None or live["metadata"].get("deletionTimestamp"):
+        return live is not None
+    build = EngineBuild.model_validate(live)
+    owner, now = Owner(name, namespace, live["metadata"]["uid"]), datetime.now(UTC)
+    job, trouble = _job(cluster, owner, build)
+    pods = cluster.find("v1", "Pod", namespace, f"{BUILD}={name}")
+    generation = live["metadata"]["generation"]
+    after = Status(
+        observed_generation=generation,
+        conditions=build_conditions(job, pods, build.status, generation=generation, now=now, trouble=trouble),
+    )
+    write(cluster, KIND, owner, build.status, after, moment(now))
+    return True
+
+
+def _job(cluster: Cluster, owner: Owner, build: EngineBuild) -> tuple[Object | None, Finding | None]:
+    """Its Job, made where there is none yet; and what keeps it from being made, where that stays."""
+    found = cluster.get("batch/v1", "Job", owner.namespace, owner.job)
+    if found is not None:
+        owners = found["metadata"].get("ownerReferences") or ()
+        if any(reference["uid"] == owner.uid for reference in owners):
+            return found, None
+        if any(reference.get("kind") == KIND for reference in owners):
+            return None, None  # of one of this name that was deleted: it goes, and then there is an event
+        return None, Finding("NameTaken", f"there is a Job {owner.job}, which is another's: choose another name")
+    if finished(build.status):
+        return None, None
+    try:
+        return cluster.apply(build_job(owner, build.spec)), None
+    except ApiException as error:
+        if error.status in LASTING:
+            return None, Finding("ApplyRefused", told(error), failing=True)
+        raise

@@ -1,0 +1,96 @@
+"""The Job of an EngineBuild: `longtake models add`, `longtake engines build`, or both, in one pod.
+
+What the API server and the kubelet may do again by themselves they do: a pod that was evicted or ran out of memory is
+started anew. A command that says what is wrong with its input (exit code 2) is not.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from operators.api.base import API_VERSION
+from operators.api.engine_build import KIND, Spec
+from operators.children.names import APP, BUILD, COMPONENT, FIELD_MANAGER, MANAGER, NAME, Owner
+from operators.children.pods import container, environment, placed, trusted_keys, trusted_volume
+
+COMPONENT_NAME = "engine-build"
+_SIGNING, _KEY = "/etc/longtake/signing", "/tmp/key.pem"  # noqa: S108
+_WRONG_INPUT = 2
+"""Longtake's exit code for what another try meets again (`serving/cli/output.py`)."""
+_TRIES = 3
+
+
+def build_job(owner: Owner, spec: Spec) -> dict[str, Any]:
+    """The whole object."""
+    labels = {NAME: APP, COMPONENT: COMPONENT_NAME, MANAGER: FIELD_MANAGER, BUILD: owner.name}
+    reference = {"apiVersion": API_VERSION, "kind": KIND, "name": owner.name, "uid": owner.uid}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": owner.job,
+            "namespace": owner.namespace,
+            "labels": labels,
+            "ownerReferences": [{**reference, "controller": True, "blockOwnerDeletion": True}],
+        },
+        "spec": {
+            "backoffLimit": _TRIES,
+            "activeDeadlineSeconds": spec.deadline_seconds,
+            "podFailurePolicy": {
+                "rules": [
+                    {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [_WRONG_INPUT]}},
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                ]
+            },
+            "template": {"metadata": {"labels": labels}, "spec": _pod(spec)},
+        },
+    }
+
+
+def commands(spec: Spec) -> Iterator[list[str]]:
+    """What is run, one after the other."""
+    if spec.source or spec.adapters:
+        given = ["--from", spec.source] if spec.source else []
+        given += [word for canvas in spec.canvases or () for word in ("--canvas", canvas)]
+        given += ["--seconds", str(spec.seconds)] if spec.seconds else []
+        given += [word for adapter in spec.adapters for word in ("--lora", f"{adapter.uri}={adapter.scale:g}")]
+        yield ["longtake", "models", "add", spec.model, *given]
+    if spec.targets:
+        runtime = ["--runtime", spec.runtime] if spec.runtime else []
+        targets = [word for target in spec.targets for word in ("--target", target)]
+        yield ["longtake", "engines", "build", "--model", spec.model, *runtime, *targets]
+
+
+def _pod(spec: Spec) -> dict[str, Any]:
+    volumes, mounts = trusted_volume(spec)
+    variables = {
+        "LONGTAKE_STORE": spec.store.url,
+        "LONGTAKE_ENGINES__TRUSTED_KEYS": trusted_keys(spec),
+        "LONGTAKE_ENGINES__SIGNING_KEY": _KEY,
+    }
+    # A key that others may read is refused, and a Secret's files are the group's, too.
+    script = ["set -e", "umask 077", f"cp {_SIGNING}/key.pem {_KEY}", *map(shlex.join, commands(spec))]
+    build = {
+        **container(COMPONENT_NAME, spec, spec.resources),
+        "command": ["sh", "-c", "\n".join(script)],
+        "env": environment(spec, **variables),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+            {"name": "signing", "mountPath": _SIGNING, "readOnly": True},
+            *mounts,
+        ],
+    }
+    return {
+        **placed(spec, spec),
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "containers": [build],
+        "volumes": [
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "signing", "secret": {"secretName": spec.signing_key_secret, "defaultMode": 0o440}},
+            *volumes,
+        ],
+    }

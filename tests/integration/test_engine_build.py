@@ -1,0 +1,137 @@
+"""EngineBuilds on a real API server: bad ones are refused, each has one Job, and its end is told for good."""
+
+from __future__ import annotations
+
+import copy
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes.client.exceptions import ApiException
+
+from operators.api.base import API_VERSION
+from operators.builds import reconcile_build
+from tests import kubernetes
+from tests.integration.kube import SPEC as SERVICE
+from tests.integration.kube import Kube, knowing_our_kinds, operator, until
+
+pytestmark = [
+    pytest.mark.skipif(bool(kubernetes.missing()), reason=f"not on the PATH: {', '.join(kubernetes.missing())}"),
+    pytest.mark.filterwarnings("ignore:Unverified HTTPS request"),
+    pytest.mark.xdist_group("kubernetes"),
+]
+SPEC: dict[str, Any] = {
+    "image": SERVICE["image"],
+    "store": SERVICE["store"],
+    "model": "wan-1.3b",
+    "source": "s3://minio:9000/checkpoints/wan",
+    "trustedKeys": {"configMap": "engine-keys"},
+    "signingKeySecret": "signing",
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kubernetes.ApiServer]:
+    with knowing_our_kinds(tmp_path_factory.mktemp("kubernetes")) as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(server: kubernetes.ApiServer) -> Kube:
+    return Kube(server, f"b-{secrets.token_hex(4)}")
+
+
+def build(cluster: Kube, **changes: Any) -> None:
+    spec = {name: value for name, value in (copy.deepcopy(SPEC) | changes).items() if value is not None}
+    cluster.apply(cluster.object(API_VERSION, "EngineBuild", "wan", spec=spec))
+
+
+def look(cluster: Kube) -> dict[str, Any]:
+    assert reconcile_build(cluster, cluster.namespace, "wan", {})
+    told = cluster.live(API_VERSION, "EngineBuild", "wan")["status"]["conditions"]
+    return {condition["type"]: condition for condition in told}
+
+
+def test_it_is_built_once_and_its_end_is_kept_without_the_job(cluster: Kube) -> None:
+    build(cluster)
+    assert look(cluster)["Progressing"]["status"] == "True"
+    job = cluster.live("batch/v1", "Job", "wan-build")
+    look(cluster)
+    assert (
+        cluster.live("batch/v1", "Job", "wan-build")["metadata"]["resourceVersion"]
+        == job["metadata"]["resourceVersion"]
+    )
+
+    begun = "2026-11-27T00:00:00Z"
+    done = {"type": "Complete", "status": "True", "lastTransitionTime": begun, "lastProbeTime": begun}
+    cluster.tell(
+        job,
+        conditions=[{**done, "type": "SuccessCriteriaMet"}, done],
+        startTime=begun,
+        completionTime=begun,
+        succeeded=1,
+        uncountedTerminatedPods={},
+    )
+    assert look(cluster)["Ready"]["reason"] == "Built"
+
+    cluster.delete(cluster.live("batch/v1", "Job", "wan-build"))
+    assert look(cluster)["Ready"]["status"] == "True"
+    assert cluster.get("batch/v1", "Job", cluster.namespace, "wan-build") is None
+
+
+def test_a_job_of_its_name_that_is_anothers_is_left_alone(cluster: Kube) -> None:
+    pod = {"restartPolicy": "Never", "containers": [{"name": "a", "image": "b"}]}
+    cluster.apply(cluster.object("batch/v1", "Job", "wan-build", spec={"template": {"spec": pod}}))
+    build(cluster)
+
+    assert look(cluster)["Degraded"]["reason"] == "NameTaken"
+    assert cluster.live("batch/v1", "Job", "wan-build")["spec"]["template"]["spec"]["containers"][0]["name"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": "wan+style"}, "a model with adapters is called after its base"),
+        ({"adapters": [{"uri": "s3://h/b/a"}]}, "a model with adapters is called after its base"),
+        ({"model": "wan+style", "adapters": [{"uri": "s3://h/b/a"}]}, "source is the base's"),
+        ({"source": None, "targets": ["sm89"], "seconds": 3}, "canvases and seconds go with source alone"),
+        ({"source": None}, "nothing to do"),
+        ({"canvases": ["832x480"]}, "spec.canvases"),
+        ({"source": "/data/wan"}, "spec.source"),
+        ({"trustedKeys": None}, "spec.trustedKeys"),
+        ({"model": "Wan"}, "spec.model"),
+    ],
+    ids=str,
+)
+def test_a_bad_one_is_refused_with_the_fix(cluster: Kube, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ApiException) as refused:
+        build(cluster, **changes)
+    assert said in str(refused.value.body)
+
+
+def test_it_cannot_be_changed(cluster: Kube) -> None:
+    build(cluster)
+    with pytest.raises(ApiException) as refused:
+        build(cluster, seconds=3)
+    assert "make another EngineBuild" in str(refused.value.body)
+
+
+def test_the_operators_process_makes_the_job_and_hears_of_its_end(
+    server: kubernetes.ApiServer, cluster: Kube, tmp_path: Path
+) -> None:
+    with operator(server, cluster.namespace, tmp_path / "operator.log"):
+        build(cluster)
+        job = until(lambda: cluster.get("batch/v1", "Job", cluster.namespace, "wan-build"), 60)
+        begun = "2026-11-27T00:00:00Z"
+        failed = {"type": "Failed", "status": "True", "lastTransitionTime": begun, "reason": "PodFailurePolicy"}
+        cluster.tell(
+            job, conditions=[{**failed, "type": "FailureTarget"}, failed], startTime=begun, uncountedTerminatedPods={}
+        )
+
+        def refused() -> bool:
+            told = cluster.live(API_VERSION, "EngineBuild", "wan").get("status", {}).get("conditions", ())
+            return any(one["type"] == "Degraded" and one["reason"] == "InputRefused" for one in told)
+
+        assert until(refused, 60)

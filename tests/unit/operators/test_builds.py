@@ -1,0 +1,134 @@
+"""EngineBuilds: what their Job runs and where, and what is told of it."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from operators.api.engine_build import Status
+from operators.children.build_job import build_job, commands
+from operators.children.names import Owner
+from operators.policies.build_state import build_conditions, finished
+from operators.policies.state import Finding
+from serving.cli import engines, models
+from tests.unit.operators.services import build_spec as spec
+
+ADD = "longtake models add wan-1.3b --from s3://minio:9000/checkpoints/wan"
+OWNER, NOW = Owner("wan", "video", "uid-1"), datetime(2026, 11, 27, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("parts", "runs"),
+    [
+        ({}, [ADD]),
+        (
+            {"canvases": ["16:9=832x480", "1:1=624x624"], "seconds": 3, "targets": ["sm89"], "runtime": "tensorrt_rtx"},
+            [
+                f"{ADD} --canvas 16:9=832x480 --canvas 1:1=624x624 --seconds 3",
+                "longtake engines build --model wan-1.3b --runtime tensorrt_rtx --target sm89",
+            ],
+        ),
+        (
+            {
+                "model": "wan-1.3b+style",
+                "source": None,
+                "adapters": [{"uri": "s3://h/b/a b", "scale": 0.5}],
+            },
+            ["longtake models add wan-1.3b+style --lora 's3://h/b/a b=0.5'"],
+        ),
+        ({"source": None, "targets": ["sm90"]}, ["longtake engines build --model wan-1.3b --target sm90"]),
+    ],
+)
+def test_it_runs_the_commands_that_a_person_would(parts: dict[str, Any], runs: list[str]) -> None:
+    assert [shlex.join(command) for command in commands(spec(**parts))] == runs
+    for command in commands(spec(**parts)):
+        group = {"models": models.app, "engines": engines.app}[command[1]]
+        told = CliRunner().invoke(group, [command[2], "--help"], env={"COLUMNS": "200"}).stdout
+        for word in command:
+            assert not word.startswith("--") or word in told
+    (container,) = build_job(OWNER, spec(**parts))["spec"]["template"]["spec"]["containers"]
+    assert container["command"][-1].splitlines()[-len(runs) :] == runs
+
+
+def test_its_pod_is_restricted_and_signs_with_a_key_that_nobody_else_reads() -> None:
+    job = build_job(OWNER, spec(nodeSelector={"gpu": "no"}))
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert pod["nodeSelector"] == {"gpu": "no"}
+    assert not pod["automountServiceAccountToken"]
+    assert "umask 077" in container["command"][-1]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    variables = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert f"cp {mounts['signing']}/key.pem {variables['LONGTAKE_ENGINES__SIGNING_KEY']}" in container["command"][-1]
+    assert variables["LONGTAKE_ENGINES__TRUSTED_KEYS"] == f"{mounts['engine-keys']}/trusted"
+    assert {volume["name"] for volume in pod["volumes"]} == set(mounts)
+    assert job["metadata"]["ownerReferences"][0]["uid"] == "uid-1"
+
+
+def pod(**state: Any) -> dict[str, Any]:
+    told = {"containerStatuses": [{"name": "engine-build", "state": state}]}
+    return {"metadata": {"name": "wan-build-1", "creationTimestamp": "2026-11-26T00:00:00Z"}, "status": told}
+
+
+def job(kind: str = "", reason: str = "") -> dict[str, Any]:
+    ended = [{"type": kind, "status": "True", "reason": reason, "message": "it has ended"}] if kind else []
+    return {"status": {"conditions": [*ended, {"type": "Suspended", "status": "False"}]}}
+
+
+OUT_OF_SPACE = pod(terminated={"message": "50 %  exporting dit\nerror: no room", "finishedAt": "2026-11-27T00:00:00Z"})
+TYPO = pod(terminated={"message": "error: no such bucket", "finishedAt": "2026-11-27T00:00:01Z"})
+
+
+@pytest.mark.parametrize(
+    ("job", "pods", "trouble", "ready", "progressing", "degraded", "says"),
+    [
+        (None, [], None, "False", "True", "False", "its pod starts"),
+        (job(), [{**pod(), "status": {"phase": "Running"}}], None, "False", "True", "False", "pod wan-build-1 builds"),
+        (
+            job(),
+            [pod(waiting={"reason": "ErrImagePull"})],
+            None,
+            "False",
+            "True",
+            "True",
+            "ErrImagePull",
+        ),
+        (job("Complete"), [], None, "True", "False", "False", "in the store"),
+        (job("Failed", "BackoffLimitExceeded"), [OUT_OF_SPACE], None, "False", "False", "True", "error: no room"),
+        (job("Failed", "PodFailurePolicy"), [TYPO, OUT_OF_SPACE], None, "False", "False", "True", "no such bucket"),
+        (job("Failed", "DeadlineExceeded"), [], None, "False", "False", "True", "it has ended"),
+        (None, [], Finding("NameTaken", "there is a Job"), "False", "False", "True", "there is a Job"),
+    ],
+)
+def test_how_it_goes_is_told(
+    job: dict[str, Any] | None,
+    pods: list[dict[str, Any]],
+    trouble: Finding | None,
+    ready: str,
+    progressing: str,
+    degraded: str,
+    says: str,
+) -> None:
+    told = build_conditions(job, pods, Status(), generation=1, now=NOW, trouble=trouble)
+    by_type = {condition.type: condition for condition in told}
+
+    assert [by_type[name].status for name in ("Ready", "Progressing", "Degraded")] == [ready, progressing, degraded]
+    assert says in by_type["Ready"].message
+
+
+@pytest.mark.parametrize("ended", [job("Complete"), job("Failed", "PodFailurePolicy")], ids=["built", "refused"])
+def test_what_has_come_to_its_end_stays_so_when_its_job_is_gone(ended: dict[str, Any]) -> None:
+    first = Status(conditions=build_conditions(ended, [], Status(), generation=1, now=NOW, trouble=None))
+
+    assert finished(first)
+    assert build_conditions(None, [], first, generation=1, now=NOW, trouble=None) == first.conditions
+    assert not finished(
+        Status(conditions=build_conditions(None, [], Status(), generation=1, now=NOW, trouble=Finding("NameTaken", "")))
+    )
