@@ -8,26 +8,33 @@ and time are bounded; the environment's proxies are ignored.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import ipaddress
 import socket
 import ssl
-import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import httpcore
+import httpx
 
 from serving.errors import InvalidArgument
+from serving.media import data_url
 
-MAX_REDIRECTS = 3
-_PIECE_TYPES = ("image/", "video/")
+MAX_REDIRECTS = 10
+_TEXTS = ("text/", "application/json", "application/xml", "application/xhtml", "application/javascript")
+"""An error page or a login that came instead. What else a host calls it says nothing: the bytes are looked at."""
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_HEADERS = [(b"User-Agent", b"longtake"), (b"Accept", b"image/*, video/*"), (b"Accept-Encoding", b"identity")]
+_HEADERS = [
+    (b"User-Agent", b"longtake"),
+    (b"Accept", b"image/*, video/*, */*;q=0.1"),
+    (b"Accept-Encoding", b"identity"),
+]
+_AROUND = "".join(map(chr, range(0x21)))
+"""What stands around a URL that was copied or read from a line: blanks and control characters."""
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """(host, port) → its addresses."""
@@ -59,65 +66,81 @@ class Fetcher:
         self._policy = policy
         self._backend = _PinnedBackend(policy, resolve)
 
+    @cached_property
+    def _trusted(self) -> ssl.SSLContext:
+        """The system's authorities. To read them takes a tenth of a second, so it is done once, and not for http."""
+        return ssl.create_default_context()
+
     async def fetch(self, url: str, *, field: str, max_bytes: int) -> bytes:
         """The bytes behind a `data:`, `http:` or `https:` URL. Raises `InvalidArgument` naming `field`."""
-        if url[:5].lower() == "data:":
-            return _data_url(url, field, max_bytes)
+        url = url.strip(_AROUND)
+        if data_url.is_data_url(url):
+            return data_url.bytes_of(url, field, max_bytes)
         try:
             async with asyncio.timeout(self._policy.seconds):
                 return await self._follow(url, field, max_bytes)
         except TimeoutError as error:
             raise InvalidArgument(field, f"the URL did not answer within {self._policy.seconds:.0f} s") from error
 
-    async def _follow(self, url: str, field: str, max_bytes: int) -> bytes:
+    async def _follow(self, written: str, field: str, max_bytes: int) -> bytes:
+        url = self._checked(written, field)
         for _ in range(MAX_REDIRECTS + 1):
-            self._check(url, field)
             try:
                 answer = await self._get(url, field, max_bytes)
             except _ForbiddenAddressError as error:
                 raise InvalidArgument(field, str(error)) from error
-            except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
+            except (
+                httpcore.NetworkError,
+                httpcore.ProtocolError,
+                httpcore.TimeoutException,
+                httpcore.UnsupportedProtocol,
+                OSError,
+            ) as error:
                 raise InvalidArgument(field, f"the URL could not be fetched ({type(error).__name__})") from error
             if isinstance(answer, bytes):
                 return answer
             try:
-                url = urllib.parse.urljoin(url, answer)
-            except ValueError as error:
+                url = self._checked(str(url.join(answer)), field)
+            except httpx.InvalidURL as error:
                 raise InvalidArgument(field, "the URL redirects to a malformed one") from error
         raise InvalidArgument(field, f"the URL redirects more than {MAX_REDIRECTS} times")
 
-    def _check(self, url: str, field: str) -> None:
+    def _checked(self, written: str, field: str) -> httpx.URL:
+        """The URL as it will be asked for: its host in ASCII, its path quoted. Raises `InvalidArgument`."""
         try:
-            parts = urllib.parse.urlsplit(url)
-            port = parts.port
-        except ValueError as error:
+            url = httpx.URL(written)
+        except (httpx.InvalidURL, UnicodeError) as error:
             raise InvalidArgument(field, "the URL is malformed") from error
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if url.scheme not in ("http", "https") or not url.host:
             raise InvalidArgument(field, "only http, https and data URLs are fetched; upload the file instead")
-        if parts.username or parts.password:
+        if url.userinfo:
             raise InvalidArgument(field, "a URL with a user name or password in it is not fetched")
-        if port not in (None, 80, 443) and not self._policy.allow_loopback:
-            raise InvalidArgument(field, f"port {port} is not fetched from; 80 and 443 are")
+        if b"%" in url.raw_host:
+            raise InvalidArgument(field, "the URL is malformed: its host has characters that no host has")
+        if url.port not in (None, 80, 443) and not self._policy.allow_loopback:
+            raise InvalidArgument(field, f"port {url.port} is not fetched from; 80 and 443 are")
+        return url
 
-    async def _get(self, url: str, field: str, max_bytes: int) -> bytes | str:
+    async def _get(self, url: httpx.URL, field: str, max_bytes: int) -> bytes | str:
         """The body, or where it redirects to."""
-        async with httpcore.AsyncConnectionPool(
-            ssl_context=ssl.create_default_context(), network_backend=self._backend
-        ) as pool:
-            target = urllib.parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]")
-            async with pool.stream("GET", target.partition("#")[0], headers=_HEADERS) as response:
-                headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
-                if response.status in _REDIRECTS and b"location" in headers:
-                    return headers[b"location"]
-                if response.status != 200:
-                    raise InvalidArgument(field, f"the URL answered with HTTP status {response.status}")
-                kind = headers.get(b"content-type", "application/octet-stream")
-                if not kind.startswith((*_PIECE_TYPES, "application/octet-stream", "binary/octet-stream")):
-                    raise InvalidArgument(field, f"the URL answered with {kind[:80]!r}, not with a picture or video")
-                declared = headers.get(b"content-length", "0")
-                if declared.isdigit() and int(declared) > max_bytes:
-                    raise _too_large(field, max_bytes)
-                return await _bounded(response.aiter_stream(), field, max_bytes)
+        asked = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        trusted = self._trusted if url.scheme == "https" else None
+        async with (
+            httpcore.AsyncConnectionPool(ssl_context=trusted, network_backend=self._backend) as pool,
+            pool.stream("GET", asked, headers=_HEADERS) as response,
+        ):
+            headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
+            if response.status in _REDIRECTS and b"location" in headers:
+                return headers[b"location"]
+            if response.status != 200:
+                raise InvalidArgument(field, f"the URL answered with HTTP status {response.status}")
+            kind = headers.get(b"content-type", "")
+            if kind.strip().lower().startswith(_TEXTS):
+                raise InvalidArgument(field, f"the URL answered with {kind[:80]!r}, not with a picture or video")
+            declared = headers.get(b"content-length", "0")
+            if declared.isdigit() and int(declared) > max_bytes:
+                raise _too_large(field, max_bytes)
+            return await _bounded(response.aiter_stream(), field, max_bytes)
 
 
 async def _bounded(pieces: AsyncIterator[bytes], field: str, max_bytes: int) -> bytes:
@@ -131,18 +154,6 @@ async def _bounded(pieces: AsyncIterator[bytes], field: str, max_bytes: int) -> 
 
 def _too_large(field: str, max_bytes: int) -> InvalidArgument:
     return InvalidArgument(field, f"it is larger than {max_bytes} bytes, the most that is taken")
-
-
-def _data_url(url: str, field: str, max_bytes: int) -> bytes:
-    head, comma, body = url[5:].partition(",")
-    if not comma or not head.lower().endswith(";base64"):
-        raise InvalidArgument(field, "a data URL must be base64: data:image/png;base64,...")
-    if len(body) > max_bytes * 4 // 3 + 4:
-        raise _too_large(field, max_bytes)
-    try:
-        return base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidArgument(field, "the data URL's base64 is damaged") from error
 
 
 class _ForbiddenAddressError(Exception):
