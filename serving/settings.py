@@ -27,6 +27,7 @@ from pydantic_settings import SettingsError as UnparsedVariable
 
 from serving.errors import SettingsError
 from serving.frozen import Frozen
+from serving.home import home, in_home
 from serving.requests import Codec
 from serving.stage_names import DENOISER, STAGES, StageName
 
@@ -96,21 +97,21 @@ class Engines(Frozen):
     too: it decides the digest that jobs record."""
 
     trusted_keys: Path = Field(
-        default_factory=lambda: Path.home() / ".longtake" / "engine-keys" / "trusted",
+        default_factory=lambda: home() / ".longtake" / "engine-keys" / "trusted",
         examples=["/etc/longtake/trusted-engine-keys"],
     )
     """File with a public key a line, as `longtake engines trust ls` prints them; default:
     `~/.longtake/engine-keys/trusted`. Engines that lie in a store are loaded when one of these keys signed them, and
     refused else: they are native code. Only its owner may write it. It is read again whenever engines are loaded."""
     signing_key: Path = Field(
-        default_factory=lambda: Path.home() / ".longtake" / "engine-keys" / "key.pem",
+        default_factory=lambda: home() / ".longtake" / "engine-keys" / "key.pem",
         examples=["/etc/longtake/engine-key.pem"],
     )
     """File with the key that `longtake engines build` and `sign` sign with; default:
     `~/.longtake/engine-keys/key.pem`. The first build into a store makes it, and trusts it on this machine. What serves
     does not need it."""
     weights_folder: Path = Field(
-        default_factory=lambda: Path.home() / ".longtake" / "engine-weights",
+        default_factory=lambda: home() / ".longtake" / "engine-weights",
         examples=["/var/cache/longtake/engine-weights"],
     )
     """Folder on this machine for weights that lie beside engines in a store, which are mapped from there; default:
@@ -267,7 +268,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LONGTAKE_", env_nested_delimiter="__", frozen=True, extra="forbid")
 
     store: str = Field(
-        default_factory=lambda: str(Path.home() / ".longtake" / "store"),
+        default_factory=lambda: str(in_home("store", instead="name the store (--store, LONGTAKE_STORE)")),
         examples=["s3://127.0.0.1:9000/longtake/main?secure=false"],
     )
     """Where everything is kept: a directory, or `s3://host:port/bucket/prefix`, with `?secure=false` for plain HTTP and
@@ -309,19 +310,24 @@ class Settings(BaseSettings):
 
 def load_settings(**flags: Any) -> Settings:
     """Read the settings, flags first. Raises `SettingsError` with one line that names what is wrong."""
+    settings = read_settings(**flags)
+    _check(settings)
+    return settings
+
+
+def read_settings(**flags: Any) -> Settings:
+    """The same, without what must be there to serve with them. Raises `SettingsError`."""
     config = os.environ.get("LONGTAKE_CONFIG")
     if config and not Path(config).is_file():
         raise SettingsError(f"LONGTAKE_CONFIG names {config}, which is not a file")
     try:
-        settings = Settings(**flags)
+        return Settings(**flags)
     except ValidationError as error:
         raise SettingsError(_in_words(error.errors()[0])) from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{config} is no TOML: {error}") from error
     except UnparsedVariable as error:
         raise SettingsError(f"the environment, where a table is JSON: {error}: {error.__cause__}") from error
-    _check(settings)
-    return settings
 
 
 def _in_words(found: ErrorDetails) -> str:
@@ -351,7 +357,7 @@ def _check(settings: Settings) -> None:
 def split_address(address: str) -> tuple[str, int]:
     """`host:port` → (host, port). Raises `SettingsError`."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or not 0 <= int(port) < 65536:
+    if not host or not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > 65535:
         raise SettingsError(f"{address!r} is no address: write host:port, for example 127.0.0.1:50051")
     return host.strip("[]"), int(port)
 

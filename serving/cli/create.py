@@ -27,7 +27,7 @@ from serving.cli.output import (
 
 if TYPE_CHECKING:
     from serving.client import Client
-    from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Media
+    from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Media, Video
 
 Prompt = Annotated[str, typer.Argument(help="What to show, in your own words.")]
 Model = Annotated[str, typer.Option(help="A model of the server; `longtake models ls`.", show_default="the server's")]
@@ -40,7 +40,9 @@ Priority = Annotated[
 ]
 Ttl = Annotated[str, typer.Option(help="Delete it after this time, like 12h, 7d.", show_default="the server's")]
 PlanOnly = Annotated[bool, typer.Option("--plan", help="Only check and plan: say what it would take, make nothing.")]
-Save = Annotated[Path | None, typer.Option("--save", help="Where to save the result.", show_default="<id>.mp4 or .png")]
+Save = Annotated[
+    str, typer.Option("--save", help="Where to save the result: a file or a folder.", show_default="<id>.mp4 or .png")
+]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the id and return; `longtake watch ID` follows it.")]
 
 
@@ -64,7 +66,7 @@ def generate(
     priority: Priority = None,
     ttl: Ttl = "",
     plan: PlanOnly = False,
-    save: Save = None,
+    save: Save = "",
     no_wait: NoWait = False,
     server: Server = SERVER,
     api_key: ApiKey = None,
@@ -115,7 +117,7 @@ def image(
     priority: Priority = None,
     ttl: Ttl = "",
     plan: PlanOnly = False,
-    save: Save = None,
+    save: Save = "",
     no_wait: NoWait = False,
     server: Server = SERVER,
     api_key: ApiKey = None,
@@ -157,7 +159,7 @@ def extend(
     priority: Priority = None,
     ttl: Ttl = "",
     plan: PlanOnly = False,
-    save: Save = None,
+    save: Save = "",
     no_wait: NoWait = False,
     server: Server = SERVER,
     api_key: ApiKey = None,
@@ -203,10 +205,15 @@ def _plan(client: Client, request: CreateVideoRequest, output: str) -> None:
     print_json(as_dict(planned)) if output == "json" else typer.echo(describe_plan(planned))
 
 
-def _make(client: Client, request: CreateVideoRequest, save: Path | None, output: str, *, wait: bool) -> None:
+def _make(client: Client, request: CreateVideoRequest, to: str, output: str, *, wait: bool) -> None:
     from serving.cli.progress import follow
+    from serving.cli.save import make_ready
     from serving.gen.longtake.v1.videos_pb2 import Video
 
+    if wait:
+        make_ready(to)
+    elif to:
+        fail("--save and --no-wait: what is not waited for is saved later, by `longtake download`", USAGE)
     made = client.create(request)
     if not wait:
         print_json(as_dict(made)) if output == "json" else typer.echo(made.id)
@@ -216,29 +223,28 @@ def _make(client: Client, request: CreateVideoRequest, save: Path | None, output
     except KeyboardInterrupt:
         typer.echo(f"\nIt goes on without us: `longtake watch {made.id}`, or `longtake cancel {made.id}`", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    saved = []
-    if done.state == Video.SUCCEEDED:
-        for number in range(len(done.image_urls) or 1):
-            path = _target(save, done, number)
-            client.download(done.id, path, number=number)
-            saved.append(str(path))
+    saved, failure = _saved(client, done, to) if done.state == Video.SUCCEEDED else ([], "")
     if output == "json":
         print_json(as_dict(done) | {"saved": saved})
     else:
         typer.echo(describe(done))
-        for path_text in saved:
-            typer.echo(f"{'saved':<14} {path_text}")
+        for path in saved:
+            typer.echo(f"{'saved':<14} {path}")
+    if failure:
+        fail(f"it is made, and could not be saved: {failure}. `longtake download {done.id}` tries again", FAILED)
     if done.state != Video.SUCCEEDED:
         raise typer.Exit(FAILED)
 
 
-def _target(save: Path | None, video: object, number: int) -> Path:
-    from serving.gen.longtake.v1.videos_pb2 import Video
+def _saved(client: Client, video: Video, to: str) -> tuple[list[str], str]:
+    """The files, and what went wrong: the video is made by now, and is told of in any case."""
+    from serving.cli.save import save
+    from serving.client import ClientError
 
-    assert isinstance(video, Video)
-    several = len(video.image_urls) > 1
-    suffix = ".png" if video.kind == Video.KIND_IMAGE else ".mp4"
-    path = save or Path(f"{video.id}{suffix}")
-    if path.is_dir():
-        path /= f"{video.id}{suffix}"
-    return path.with_stem(f"{path.stem}-{number + 1}") if several else path
+    files: list[str] = []
+    try:
+        for path, _ in save(client, video, to):
+            files.append(str(path))
+    except (ClientError, OSError) as error:
+        return files, str(error)
+    return files, ""

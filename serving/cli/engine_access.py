@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,7 +32,6 @@ Variant = Annotated[
         show_default=False,
     ),
 ]
-Output = Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="`text` or `json`.")]
 
 
 @contextmanager

@@ -15,7 +15,6 @@ import typer
 
 from serving.cli.engine_access import (
     ModelName,
-    Output,
     StoreUrl,
     Variant,
     built_in,
@@ -24,6 +23,7 @@ from serving.cli.engine_access import (
     own_key,
     trusted_keys,
 )
+from serving.cli.output import Output
 
 if TYPE_CHECKING:
     from engines.manifest import Manifest

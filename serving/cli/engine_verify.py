@@ -14,7 +14,6 @@ import typer
 
 from serving.cli.engine_access import (
     ModelName,
-    Output,
     StoreUrl,
     Variant,
     built_in,
@@ -23,6 +22,7 @@ from serving.cli.engine_access import (
     opened_store,
     own_key,
 )
+from serving.cli.output import Output
 
 if TYPE_CHECKING:
     from engines.building.verify import Parity

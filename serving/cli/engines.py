@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from serving.cli import engine_keys, engine_sets, engine_verify
-from serving.cli.engine_access import ModelName, Output, StoreUrl, built_in, clear_errors, opened_store
+from serving.cli.engine_access import ModelName, StoreUrl, built_in, clear_errors, opened_store
 from serving.cli.engine_build import build_into_store, ends_at_once, progress_bar
+from serving.cli.output import Output
 
 if TYPE_CHECKING:
     from engines.manifest import Manifest

@@ -18,9 +18,11 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from serving.cli.output import Output
 from serving.errors import LongtakeError, SettingsError
 from serving.frontdoor.edge.auth import StoredKey, digest_of, read_keys
-from serving.settings import Settings
+from serving.home import expanded
+from serving.settings import read_settings
 
 app = typer.Typer(
     name="keys",
@@ -32,7 +34,6 @@ KeysFile = Annotated[
     Path | None,
     typer.Option("--file", help="The keys file; default: the setting `auth.keys_file`.", show_default=False),
 ]
-Output = Annotated[str, typer.Option("--output", "-o", help="`text` or `json`.")]
 
 
 @app.command()
@@ -47,6 +48,8 @@ def add(
     Example: longtake keys add "laptop of Kim" --tenant studio --file ~/.longtake/keys.jsonl
     """
     with _clear_errors():
+        if not name.isprintable():
+            raise SettingsError("name: it has characters that cannot be shown, such as the end of a line")
         path = _path(file)
         known = read_keys(path) if path.exists() else []
         key = f"lt-{secrets.token_urlsafe(32)}"
@@ -110,12 +113,11 @@ def _clear_errors() -> Iterator[None]:
 
 def _path(file: Path | None) -> Path:
     if file is not None:
-        return file.expanduser()
+        return expanded(file)
     try:
-        # Not `load_settings`: that one demands that the file is there, and this command makes it.
-        path = Settings().auth.keys_file
-    except ValidationError as error:
-        raise SettingsError(f"the settings are wrong: {error.errors()[0]['msg']}; or name --file PATH") from error
+        path = read_settings().auth.keys_file
+    except SettingsError as error:
+        raise SettingsError(f"{error.message}; or name --file PATH") from error
     if path is None:
         raise SettingsError("name the keys file: --file PATH, or the setting `auth.keys_file`")
     return path

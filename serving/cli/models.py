@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serving.cli import models_added
-from serving.cli.engine_access import ModelName, Output, StoreUrl, built_in, clear_errors, opened, opened_store
+from serving.cli.engine_access import ModelName, StoreUrl, built_in, clear_errors, opened, opened_store
+from serving.cli.output import Output
 
 if TYPE_CHECKING:
     from engines.families.base import Range

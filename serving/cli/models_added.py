@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.cli.engine_access import Output, StoreUrl, built_in, clear_errors, opened_store
+from serving.cli.engine_access import StoreUrl, built_in, clear_errors, opened_store
 from serving.cli.engine_build import reading
 from serving.cli.models_adapted import add_adapted
+from serving.cli.output import Output
 
 if TYPE_CHECKING:
     from engines.added import Added

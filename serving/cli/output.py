@@ -7,9 +7,10 @@ Exit codes: 0 done, 1 the job failed, 2 wrong usage or settings, 3 not found, 4 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -29,37 +30,43 @@ ApiKey = Annotated[
     typer.Option(envvar="LONGTAKE_API_KEY", help="API key, where the server asks for one.", show_default=False),
 ]
 Tls = Annotated[bool, typer.Option("--tls", envvar="LONGTAKE_TLS", help="Connect with TLS.")]
-Output = Annotated[str, typer.Option("--output", "-o", help="`text` or `json`.")]
+Output = Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="For people or for scripts.")]
 SERVER = "127.0.0.1:50051"
 CALL_S = 600.0
 """A call may take so long: a create fetches and checks all its inputs before it answers."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_TIME = re.compile(r"([0-9]{1,15}(?:\.[0-9]{0,15})?)([smhd])")
+_LONGEST_S = 100 * 365 * 86_400
 
 
 @contextmanager
 def connected(server: str, api_key: str | None, *, tls: bool) -> Iterator[Client]:
     """A client whose failures end the command with one clear line and the right exit code."""
-    from serving.client import Client, ClientError, InvalidArgument, NotFound, Unauthenticated, Unavailable
+    from serving.client import Client, ClientError, InvalidArgument, NotFound, Unauthenticated, Unavailable, Unsendable
 
     try:
         with Client(server, api_key=api_key, tls=tls, timeout_s=CALL_S) as client:
             yield client
-    except Unavailable:
+    except Unavailable as error:
+        if error.reason:  # it answers, and says what is away
+            fail(str(error), UNREACHABLE)
+        why = "" if "Connection refused" in error.message else f" ({error.message})"
         fail(
-            f"no Longtake answers at {server}. Start one with `longtake up`, or name another with --server", UNREACHABLE
+            f"no Longtake answers at {server}{why}. Start one with `longtake up`, or name another with --server",
+            UNREACHABLE,
         )
     except NotFound as error:
         fail(str(error), NOT_FOUND)
     except Unauthenticated as error:
         fail(f"{error} (give it with --api-key or LONGTAKE_API_KEY)", USAGE)
-    except InvalidArgument as error:
+    except (InvalidArgument, Unsendable) as error:
         fail(str(error), USAGE)
     except ClientError as error:
         fail(str(error), FAILED)
 
 
-def fail(message: str, code: int) -> None:
+def fail(message: str, code: int) -> NoReturn:
     """End the command with one line. Raises `typer.Exit`."""
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(code)
@@ -129,7 +136,10 @@ def seconds_of(name: str, text: str) -> float | None:
     """The time that an option says, like `90s`, `5m`, `2h`, `7d`; None for an empty one. Ends the command else."""
     if not text:
         return None
-    number, unit = text[:-1], _UNITS.get(text[-1])
-    if unit is None or not number.replace(".", "", 1).isdigit():
+    found = _TIME.fullmatch(text)
+    if found is None:
         fail(f"--{name} {text!r}: write a number and s, m, h or d, like 90s or 7d", USAGE)
-    return float(number) * (unit or 0)
+    seconds = float(found[1]) * _UNITS[found[2]]
+    if seconds > _LONGEST_S:
+        fail(f"--{name} {text}: it is more than 100 years, the most that can be asked for", USAGE)
+    return seconds

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serving.cli.output import USAGE, fail
+
 if TYPE_CHECKING:
     from serving.local.up import Ready
     from serving.settings import Settings
-
-LOGS = Path.home() / ".longtake" / "logs"
 
 
 def up(
@@ -24,13 +24,16 @@ def up(
     grpc: Annotated[str | None, typer.Option(help="host:port of the gRPC front door.")] = None,
     http: Annotated[str | None, typer.Option(help="host:port for media, health and metrics.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
-    logs: Annotated[Path, typer.Option(help="Folder for the logs of all parts.")] = LOGS,
+    logs: Annotated[
+        Path | None, typer.Option(help="Folder for the logs of all parts.", show_default="~/.longtake/logs")
+    ] = None,
 ) -> None:
     """Start Longtake on this machine: the stages on a local Ray, and the front door. Ctrl-C ends it all.
 
     Exit codes: 0 stopped, 1 a part failed, 2 a setting is wrong, a port is taken or the store cannot be used.
     """
     from serving.errors import SettingsError
+    from serving.home import in_home
     from serving.local.up import run
     from serving.settings import load_settings
 
@@ -46,10 +49,11 @@ def up(
         flags["http"] = {"address": http}
     try:
         settings = load_settings(**flags)
+        where = logs or in_home("logs", instead="name the folder for logs (--logs)")
     except SettingsError as error:
-        typer.echo(f"error: {error.message}", err=True)
-        raise typer.Exit(2) from error
-    typer.echo(f"Longtake starts. Store: {settings.store}  Logs: {logs}", err=True)
+        fail(error.message, USAGE)
+    where.mkdir(parents=True, exist_ok=True)
+    typer.echo(f"Longtake starts. Store: {settings.store}  Logs: {where}", err=True)
 
     def say(text: str) -> None:
         typer.echo(f"  {time.monotonic() - began:5.1f} s  {text}", err=True)
@@ -57,7 +61,7 @@ def up(
     def ready(found: Ready) -> None:
         typer.echo(_welcome(found, time.monotonic() - began, settings), err=True)
 
-    raise typer.Exit(run(settings, say=say, ready=ready, logs=logs))
+    raise typer.Exit(run(settings, say=say, ready=ready, logs=where))
 
 
 def _welcome(found: Ready, seconds: float, settings: Settings) -> str:

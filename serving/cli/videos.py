@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -74,7 +73,7 @@ def ls(
     if not found:
         typer.echo('No videos yet. Make one: longtake generate "a red circle moves right"')
     for video in found:
-        created = video.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S")
+        created = video.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%SZ")
         typer.echo(f"{video.id}  {state_of(video):<13} {created}  {video.effective_prompt or video.prompt}")
 
 
@@ -110,17 +109,16 @@ def delete(video: VideoId, server: Server = SERVER, api_key: ApiKey = None, tls:
 
 def download(
     video: VideoId,
-    to: Annotated[Path, typer.Argument(help="A file or a folder.")] = Path(),
+    to: Annotated[str, typer.Argument(help="A file or a folder.", show_default="<id>.mp4 or .png")] = "",
     server: Server = SERVER,
     api_key: ApiKey = None,
     tls: Tls = False,
 ) -> None:
     """Save a finished video's MP4, or its images."""
+    from serving.cli.save import make_ready, save
+
     with connected(server, api_key, tls=tls) as client:
         found = client.get(video)
-        count = len(found.image_urls) or 1
-        suffix = ".png" if found.image_urls else ".mp4"
-        for number in range(count):
-            name = f"{found.id}-{number + 1}{suffix}" if count > 1 else f"{found.id}{suffix}"
-            path = to / name if to.is_dir() else to
-            typer.echo(f"{path}  {client.download(found.id, path, number=number)} bytes")
+        make_ready(to)
+        for path, size in save(client, found, to):
+            typer.echo(f"{path}  {size} bytes")

@@ -48,6 +48,7 @@ from serving.client.errors import (
     ResourceExhausted,
     Unauthenticated,
     Unavailable,
+    Unsendable,
     Violation,
     WaitTimeout,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "ResourceExhausted",
     "Unauthenticated",
     "Unavailable",
+    "Unsendable",
     "Video",
     "Violation",
     "WaitTimeout",

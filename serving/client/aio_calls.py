@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from serving.client.attempts import ENDED, Attempts, Following
 from serving.client.calls import UPLOAD, Call, get
 from serving.client.errors import CallFailed, DeadlineExceeded, DownloadFailed, WaitTimeout, failure_of
-from serving.client.options import CHANNEL, Options
+from serving.client.options import Options
 from serving.client.requests import upload_parts
 from serving.client.saving import Download, Progress, Unfinished, unsigned
 from serving.gen.longtake.v1.files_pb2 import File, UploadFileRequest
@@ -32,9 +32,9 @@ class AioCalls:
         credentials = options.credentials()
         self._options = options
         self._channel = (
-            grpc.aio.insecure_channel(options.server, CHANNEL)
+            grpc.aio.insecure_channel(options.server, options.channel)
             if credentials is None
-            else grpc.aio.secure_channel(options.server, credentials, CHANNEL)
+            else grpc.aio.secure_channel(options.server, credentials, options.channel)
         )
 
     async def close(self) -> None:
@@ -138,7 +138,7 @@ class AioCalls:
         """Save what a URL serves; its bytes. Raises `DownloadFailed` and `OSError`."""
         import httpx  # half the time that importing the client would take
 
-        async with httpx.AsyncClient(verify=self._options.https(), timeout=60, follow_redirects=True) as http:
+        async with httpx.AsyncClient(**self._options.fetching(url)) as http:
             with Download(path, progress, retries=self._options.retries) as download:
                 while True:
                     try:
@@ -156,7 +156,7 @@ class AioCalls:
         import httpx
 
         try:
-            async with httpx.AsyncClient(verify=self._options.https(), timeout=60, follow_redirects=True) as http:
+            async with httpx.AsyncClient(**self._options.fetching(url)) as http:
                 response = await http.get(url)
         except httpx.RequestError as error:
             raise DownloadFailed(f"{unsigned(url)}: {error or type(error).__name__}") from error

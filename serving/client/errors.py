@@ -11,6 +11,7 @@
      │   ├─ ResourceExhausted   a quota or a bound: `retry_after_s` says when to come back
      │   ├─ Unavailable         no server answers, or it is shutting down
      │   └─ DeadlineExceeded    the call took longer than it was given; it says nothing of a video's own deadline
+     ├─ Unsendable              an argument that no request can carry: nothing was sent; a `ValueError` too
      ├─ WaitTimeout             `wait` ran out of time; the video goes on
      └─ DownloadFailed          media could not be fetched or saved whole
          └─ NothingToDownload   the video has no media (yet)
@@ -115,6 +116,10 @@ class Unavailable(CallFailed):
 
 class DeadlineExceeded(CallFailed):
     """The call took longer than it was given."""
+
+
+class Unsendable(ClientError, ValueError):
+    """An argument that no request can carry, by its name. Nothing was sent."""
 
 
 class WaitTimeout(ClientError):

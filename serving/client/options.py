@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
+
+from serving.client.errors import Unsendable
 
 DEFAULT_SERVER = "127.0.0.1:50051"
 TIMEOUT_S = 120.0
@@ -21,11 +27,14 @@ CHANNEL: tuple[tuple[str, int], ...] = (
     ("grpc.enable_retries", 0),
 )
 """Of every channel."""
+_NO_PROXY = ("grpc.enable_http_proxy", 0)
+_BEFORE_HOST = re.compile(r"(dns|ipv4|ipv6):(//[^/]*/)?")
+_URL = re.compile(r"https?:|.*/$|.*\s|$", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `Client` and `AsyncClient` were opened with; their docstrings say what each means."""
+    """What `Client` and `AsyncClient` were opened with; their docstrings say what each means. Raises `Unsendable`."""
 
     server: str
     api_key: str | None
@@ -33,6 +42,19 @@ class Options:
     ca_file: Path | None
     timeout_s: float
     retries: int
+
+    def __post_init__(self) -> None:
+        if _URL.match(self.server) or not _is_text(self.server):
+            raise Unsendable(f"server: {self.server!r}: write host:port, without http:// before it or a slash after it")
+        if self.api_key and not (self.api_key.isascii() and self.api_key.isprintable()):
+            raise Unsendable("api_key: it has characters that no key has, perhaps the end of a line")
+
+    @property
+    def channel(self) -> tuple[tuple[str, int], ...]:
+        """The channel's options. This machine is asked without the environment's proxy, which is another machine."""
+        address = _BEFORE_HOST.sub("", self.server)
+        host = address.rpartition(":")[0] or address
+        return (*CHANNEL, _NO_PROXY) if is_loopback(host.strip("[]")) else CHANNEL
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -48,3 +70,28 @@ class Options:
     def https(self) -> ssl.SSLContext:
         """Whom downloads trust. Raises `OSError` for the CA file."""
         return ssl.create_default_context(cafile=self.ca_file)
+
+    def fetching(self, url: str) -> dict[str, Any]:
+        """How httpx's clients fetch a URL: who is trusted, how long is waited, whether by the environment's proxy.
+        Raises `OSError` for the CA file.
+        """
+        here = is_loopback(urlsplit(url).hostname or "")
+        return {"verify": self.https(), "timeout": 60, "follow_redirects": True, "trust_env": not here}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address is of this very machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_text(given: str) -> bool:
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

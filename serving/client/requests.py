@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from serving.client.errors import Unsendable
 from serving.gen.longtake.v1.files_pb2 import UploadFileRequest
 from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Extension, Media, Video
 
 PIECE = 1 << 20
 """Bytes of one message of an upload; the server takes 3 MiB at most."""
+_LONGEST_NAME = 255
+_NO_NAME = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff\"';\\]")
+"""Characters that no file's name has on the server."""
 
 
 def create_request(
@@ -39,7 +45,7 @@ def create_request(
     """A create, or what is to be planned, with a fresh `request_id`. What is left out takes the model's default.
 
     `deadline_s` and `ttl_s` are seconds from now. Sending the same request again gives the same video. With
-    `validate_only`, `create` plans it and makes nothing, as `plan` does with any request.
+    `validate_only`, `create` plans it and makes nothing, as `plan` does with any request. Raises `Unsendable`.
 
     >>> request = create_request("a red circle moves right", seconds=4, aspect_ratio="16:9", seed=7)
     >>> request.seconds
@@ -47,28 +53,47 @@ def create_request(
     """
     request = CreateVideoRequest(
         request_id=_request_id(),
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        model=model,
         kind=kind,
-        seconds=seconds,
-        aspect_ratio=aspect_ratio,
-        resolution=resolution,
-        codec=codec,
-        seed=seed,
-        steps=steps,
         first_frame=first_frame,
         references=references,
         extends=extends,
-        images=images,
-        priority=priority,
         validate_only=validate_only,
     )
+    given = {
+        "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "model": model,
+        "seconds": seconds,
+        "aspect_ratio": aspect_ratio,
+        "resolution": resolution,
+        "codec": codec,
+        "seed": seed,
+        "steps": steps,
+        "images": images,
+        "priority": priority,
+    }
+    for name, value in given.items():
+        if value is not None:
+            with _named(name, value):
+                setattr(request, name, value)
     if deadline_s is not None:
-        request.deadline.FromMilliseconds(round((time.time() + deadline_s) * 1000))
+        with _named("deadline_s", deadline_s):
+            request.deadline.FromMilliseconds(round((time.time() + deadline_s) * 1000))
     if ttl_s is not None:
-        request.ttl.FromMilliseconds(round(ttl_s * 1000))
+        with _named("ttl_s", ttl_s):
+            request.ttl.FromMilliseconds(round(ttl_s * 1000))
     return request
+
+
+@contextmanager
+def _named(name: str, value: object) -> Iterator[None]:
+    """Raises `Unsendable`, naming the argument, for what its field has no room for."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        raise Unsendable(f"{name}: it is no text: it holds bytes that are not UTF-8") from error
+    except (ValueError, OverflowError) as error:
+        raise Unsendable(f"{name}: {value} is more than can be asked for") from error
 
 
 def resendable(request: CreateVideoRequest) -> CreateVideoRequest:
@@ -100,9 +125,16 @@ def named_media(source: str) -> Media | None:
 
 def upload_parts(name: str, file: BinaryIO, expire_after_s: int | None) -> Iterator[UploadFileRequest]:
     """The messages of an upload: first what it is, then its bytes in pieces."""
-    yield UploadFileRequest(metadata=UploadFileRequest.Metadata(filename=name, expire_after_seconds=expire_after_s))
+    yield UploadFileRequest(
+        metadata=UploadFileRequest.Metadata(filename=taken_name(name), expire_after_seconds=expire_after_s)
+    )
     while piece := file.read(PIECE):
         yield UploadFileRequest(data=piece)
+
+
+def taken_name(name: str) -> str:
+    """A file's name as the server takes it: what no name there may have becomes `_`, and a long one keeps its end."""
+    return _NO_NAME.sub("_", name)[-_LONGEST_NAME:]
 
 
 def _request_id() -> str:

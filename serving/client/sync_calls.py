@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from serving.client.attempts import ENDED, Attempts, Following
 from serving.client.calls import UPLOAD, Call, get
 from serving.client.errors import CallFailed, DeadlineExceeded, DownloadFailed, WaitTimeout, failure_of
-from serving.client.options import CHANNEL, Options
+from serving.client.options import Options
 from serving.client.requests import upload_parts
 from serving.client.saving import Download, Progress, Unfinished, unsigned
 from serving.gen.longtake.v1.files_pb2 import File, UploadFileRequest
@@ -31,9 +31,9 @@ class SyncCalls:
         credentials = options.credentials()
         self._options = options
         self._channel = (
-            grpc.insecure_channel(options.server, CHANNEL)
+            grpc.insecure_channel(options.server, options.channel)
             if credentials is None
-            else grpc.secure_channel(options.server, credentials, CHANNEL)
+            else grpc.secure_channel(options.server, credentials, options.channel)
         )
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class SyncCalls:
         import httpx  # half the time that importing the client would take
 
         with (
-            httpx.Client(verify=self._options.https(), timeout=60, follow_redirects=True) as http,
+            httpx.Client(**self._options.fetching(url)) as http,
             Download(path, progress, retries=self._options.retries) as download,
         ):
             while True:
@@ -154,7 +154,7 @@ class SyncCalls:
         import httpx
 
         try:
-            with httpx.Client(verify=self._options.https(), timeout=60, follow_redirects=True) as http:
+            with httpx.Client(**self._options.fetching(url)) as http:
                 response = http.get(url)
         except httpx.RequestError as error:
             raise DownloadFailed(f"{unsigned(url)}: {error or type(error).__name__}") from error

@@ -138,7 +138,7 @@ class Fetcher:
             if kind.strip().lower().startswith(_TEXTS):
                 raise InvalidArgument(field, f"the URL answered with {kind[:80]!r}, not with a picture or video")
             declared = headers.get(b"content-length", "0")
-            if declared.isdigit() and int(declared) > max_bytes:
+            if declared.isascii() and declared.isdigit() and int(declared) > max_bytes:
                 raise _too_large(field, max_bytes)
             return await _bounded(response.aiter_stream(), field, max_bytes)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from serving.errors import StoreUnfit
+from serving.errors import SettingsError, StoreUnfit
+from serving.home import expanded
 from serving.store.base import Store
 from serving.store.directory import DirectoryStore
 from serving.store.probe import probe as probe_store
@@ -37,9 +38,16 @@ async def open_store(url: str, *, probe: bool = True, create: bool = True) -> St
 def _directory(url: str) -> DirectoryStore:
     """A path as it is, or a URL with its options. Raises `StoreUnfit` for one that there is not."""
     if not url.startswith("dir://"):
-        return DirectoryStore(Path(url).expanduser())
+        return DirectoryStore(_expanded(url, url))
     path, _, query = url.removeprefix("dir://").partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
     if set(options) - {"local"}:
         raise StoreUnfit(f"store {url!r}: the only option of a directory is ?local=true")
-    return DirectoryStore(Path(path).expanduser(), local=options.get("local", "").lower() == "true")
+    return DirectoryStore(_expanded(path, url), local=options.get("local", "").lower() == "true")
+
+
+def _expanded(path: str, url: str) -> Path:
+    try:
+        return expanded(Path(path))
+    except SettingsError as error:
+        raise StoreUnfit(f"store {url!r}: {error.message}") from error

@@ -16,26 +16,26 @@ class Cli:
     server: str
     folder: Path
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """`longtake ...` as a child process."""
+    def start(self, *words: str, **env: str) -> subprocess.Popen[str]:
+        """`longtake ...` as a child process, with more in its environment."""
         return subprocess.Popen(
             [sys.executable, "-m", "serving.cli.main", *words],
             cwd=self.folder,
-            env={**os.environ, "LONGTAKE_SERVER": self.server, "COLUMNS": "100"},
+            env={**os.environ, "LONGTAKE_SERVER": self.server, "COLUMNS": "100", **env},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
         """The same, until it has ended."""
-        with self.start(*words) as child:
+        with self.start(*words, **env) as child:
             out, err = child.communicate(timeout=60)
         return subprocess.CompletedProcess(words, child.returncode, out, err)
 
-    def did(self, *words: str) -> str:
+    def did(self, *words: str, **env: str) -> str:
         """What a command that must succeed printed."""
-        done = self.run(*words)
+        done = self.run(*words, **env)
         assert done.returncode == 0, f"{words}: {done.stderr}"
         return done.stdout

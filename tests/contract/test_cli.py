@@ -129,6 +129,11 @@ def test_a_job_that_fails_is_exit_code_1_with_the_reason(cli: Cli) -> None:
         (("jobs", "requeue", "--all", "--code", "EXPIRED"), USAGE, "WORKERS_CRASHED"),
         (("jobs", "requeue", "--all", "--since", "soon"), USAGE, "--since"),
         (("no-such-command",), USAGE, "no-such-command"),
+        (("ls", "-o", "xml"), USAGE, "'text', 'json'"),
+        (("generate", "x", "-d", "99999999999"), USAGE, "seconds: 99999999999"),
+        (("status", "\udcff"), USAGE, "an argument holds bytes that are not UTF-8: b'\\xff'"),
+        (("generate", "x", "--save", "/proc/new/x.mp4"), USAGE, "nothing can be saved in /proc/new"),
+        (("up", "--store", "store", "--logs", "/proc/x"), USAGE, "/proc/x: No such file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -138,6 +143,44 @@ def test_what_is_wrong_is_one_line_and_a_code(cli: Cli, words: tuple[str, ...], 
     assert says.lower() in done.stderr.lower()
     assert "Traceback" not in done.stderr
     assert not done.stdout
+
+
+def test_a_result_is_saved_in_a_folder_that_was_not_there(cli: Cli) -> None:
+    made = json.loads(cli.did("generate", "into a folder", "-d", "1", "--save", "new/here/", "-o", "json"))
+    assert made["saved"] == [f"new/here/{made['id']}.mp4"]
+    assert (cli.folder / made["saved"][0]).stat().st_size > 100
+
+
+def test_a_video_that_cannot_be_saved_is_told_of_nevertheless(cli: Cli) -> None:
+    done = cli.run("generate", "too long a name", "-d", "1", "--save", "x" * 250 + ".mp4", "-o", "json")
+    made = json.loads(done.stdout)
+    assert (done.returncode, made["state"], made["saved"]) == (FAILED, "SUCCEEDED", [])
+    assert "File name too long" in done.stderr
+    assert f"longtake download {made['id']}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_one_line(cli: Cli) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "serving.cli.main", "models", "ls"],
+            cwd=cli.folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (FAILED, "error: No space left on device\n")
+
+
+def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(cli: Cli) -> None:
+    nobody = "http://127.0.0.1:9"
+    proxy = {"http_proxy": nobody, "https_proxy": nobody, "all_proxy": nobody, "no_proxy": "", "NO_PROXY": ""}
+    made = json.loads(cli.did("generate", "by no proxy", "-d", "1", "-o", "json", **proxy))
+    assert (cli.folder / made["saved"][0]).stat().st_size > 100
+
+
+def test_a_file_may_have_any_name(cli: Cli) -> None:
+    name = 'Bob\'s "b\udcfcld";\\.png'
+    Image.new("RGB", (40, 40), (200, 30, 30)).save(cli.folder / "plain.png", "PNG")
+    (cli.folder / "plain.png").rename(cli.folder / name)
+    assert "1 of one second" in cli.did("generate", "<ref1> moves right", "-r", name, "-d", "1", "--plan")
 
 
 def test_dead_letters_are_run_again_by_what_they_have_in_common(cli: Cli) -> None:

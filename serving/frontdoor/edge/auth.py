@@ -53,7 +53,11 @@ def digest_of(key: str) -> str:
 def read_keys(path: Path) -> list[StoredKey]:
     """All keys of a file. Raises `SettingsError` naming the line that is wrong."""
     keys = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: not a file of `longtake keys add`: {error}") from error
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:

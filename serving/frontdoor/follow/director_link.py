@@ -33,7 +33,12 @@ WAKE_TIMEOUT_S = 5.0
 SILENCE_S = 3.0
 """A stream that brought no heartbeat for so long is taken for dead."""
 BACKOFF_S = (0.1, 2.0)
-_CHANNEL_OPTIONS = (("grpc.max_receive_message_length", 64 * 1024 * 1024), ("grpc.enable_retries", 0))
+_CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.enable_retries", 0),
+    # The Director stands in the same installation. The environment's proxy does not, and would read the token.
+    ("grpc.enable_http_proxy", 0),
+)
 
 
 class DirectorLink:

@@ -26,6 +26,7 @@ from minio.credentials.credentials import Credentials
 from minio.credentials.providers import AWSConfigProvider, IamAwsProvider, Provider, WebIdentityProvider
 
 from serving.errors import StoreUnfit, Unavailable
+from serving.home import home
 from serving.store.s3.location import S3Location
 
 _TIMEOUT_S = 5.0
@@ -60,7 +61,7 @@ _AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 def shared_file() -> Path:
     """The file of AWS credentials, which need not be there."""
     named = os.environ.get("AWS_SHARED_CREDENTIALS_FILE")
-    return Path(named) if named else Path.home() / ".aws" / "credentials"
+    return Path(named) if named else home() / ".aws" / "credentials"
 
 
 class _Environment(Provider):

@@ -59,6 +59,14 @@ def test_a_settings_file_that_is_no_toml_is_named(tmp_path: Path, monkeypatch: p
         load_settings()
 
 
+def test_a_settings_file_of_other_bytes_than_text_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "longtake.toml"
+    file.write_bytes(b"model = 'M\xfcller'")
+    monkeypatch.setenv("LONGTAKE_CONFIG", str(file))
+    with pytest.raises(SettingsError, match=r"longtake\.toml is no TOML: 'utf-8' codec"):
+        load_settings()
+
+
 def test_a_table_in_the_environment_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LONGTAKE_STAGES__SCALE", '{"denoiser": ')
     with pytest.raises(SettingsError, match=r"JSON: .*stages.*Expecting value"):
@@ -80,7 +88,7 @@ def test_a_keys_file_that_is_absent_is_named(tmp_path: Path) -> None:
         load_settings(auth={"keys_file": tmp_path / "keys.jsonl"})
 
 
-@pytest.mark.parametrize("address", ["50051", "host:", "host:99999", ":1", "host:http"])
+@pytest.mark.parametrize("address", ["50051", "host:", "host:99999", ":1", "host:http", "host:²", "host:" + "9" * 5000])
 def test_a_malformed_address_is_explained(address: str) -> None:
     with pytest.raises(SettingsError, match="host:port"):
         split_address(address)
