@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Prompt = Annotated[str, typer.Argument(help="What to show, in your own words.")]
 Model = Annotated[str, typer.Option(help="A model of the server; `longtake models ls`.", show_default="the server's")]
-Aspect = Annotated[str, typer.Option(help="1:1, 16:9 or 9:16.", show_default="the model's")]
+Aspect = Annotated[str, typer.Option(help="1:1, 16:9 or 9:16.", show_default="the first frame's, else the model's")]
 Seed = Annotated[int | None, typer.Option(help="The same seed and request give the same video.", show_default="drawn")]
 Steps = Annotated[int | None, typer.Option(help="Denoising steps per segment.", show_default="the model's")]
 Deadline = Annotated[str, typer.Option(help="Done within this time or EXPIRED, like 90s, 5m, 2h.", show_default="none")]

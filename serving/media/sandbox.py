@@ -34,8 +34,18 @@ _START = "import sys; sys.path.insert(0, {root!r}); from serving.media.worker im
 _SUPPORTED = "PNG, JPEG and WebP pictures, and MP4 videos (H.264, H.265, AV1), are supported"
 
 
+class PictureFacts(Frozen):
+    """A picture that decodes: its size, upright."""
+
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    transparent: bool
+    """Whether any of it is."""
+
+
 class VideoFacts(Frozen):
-    """What a video file says of itself, after its first frame decoded; its size is that of the upright picture."""
+    """What a video file says of itself, after its first frame decoded; its size is that of the upright picture on a
+    screen, whose pixels are square."""
 
     codec: str = Field(max_length=32)
     width: int = Field(gt=0)
@@ -50,20 +60,29 @@ class Decoder:
     def __init__(self, parallel: int = 2) -> None:
         self._places = asyncio.Semaphore(parallel)
 
-    async def check_image(self, data: bytes, *, field: str) -> None:
+    async def check_image(self, data: bytes, *, field: str) -> PictureFacts:
         """Make sure that a picture decodes. Raises `InvalidArgument`."""
-        await self.image(data, 8, 8, field=field)
+        said, _ = await self._picture(data, 8, 8, whole=False, field=field)
+        try:
+            return PictureFacts.model_validate(said)
+        except ValidationError as error:
+            raise _undecodable(field) from error
 
     async def image(self, data: bytes, width: int, height: int, *, whole: bool = False, field: str = "image") -> Frames:
-        """A picture, centre-cropped and scaled, or `whole` over white: uint8 [height, width, 3]. Raises
+        """A picture, centre-cropped and scaled over black, or `whole` over white: uint8 [height, width, 3]. Raises
         `InvalidArgument`."""
+        _, pixels = await self._picture(data, width, height, whole=whole, field=field)
+        return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+
+    async def _picture(
+        self, data: bytes, width: int, height: int, *, whole: bool, field: str
+    ) -> tuple[dict[str, Any], bytes]:
         if len(data) > MAX_PICTURE_BYTES:
             raise InvalidArgument(field, f"the picture has {len(data)} bytes; at most {MAX_PICTURE_BYTES} are taken")
         call = _call("picture", _PICTURE_SECONDS, width=width, height=height, whole=whole)
-        size = width * height * 3
         async with self._child(call, PIPE) as child, _Patience(_PICTURE_SECONDS, field).wait():
-            answer, _ = await asyncio.gather(_head_and(child, size, field), _feed(child, data))
-        return np.frombuffer(answer, np.uint8).reshape(height, width, 3)
+            (said, pixels), _ = await asyncio.gather(_head_and(child, width * height * 3, field), _feed(child, data))
+        return said, pixels
 
     async def probe_video(self, path: Path, *, field: str = "video") -> VideoFacts:
         """Codec, size and length of a video file. Raises `InvalidArgument`."""
@@ -181,9 +200,9 @@ async def _head(child: Process, field: str) -> dict[str, Any]:
     return said
 
 
-async def _head_and(child: Process, size: int, field: str) -> bytes:
-    await _head(child, field)
-    return await _exactly(child, size, field)
+async def _head_and(child: Process, size: int, field: str) -> tuple[dict[str, Any], bytes]:
+    said = await _head(child, field)
+    return said, await _exactly(child, size, field)
 
 
 async def _exactly(child: Process, size: int, field: str) -> bytes:

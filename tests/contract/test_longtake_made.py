@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import io
 
 import av
 import grpc
 import httpx
 import pytest
+from PIL import Image
 
 from serving.gen.longtake.v1 import videos_pb2
 from tests.contract.longtake_door import CAT_URL, Client, Video, refused
@@ -63,6 +65,23 @@ async def test_a_first_frame_and_references_come_by_url_and_by_file(client: Clie
     video = await client.made(first_frame=by_url, references=[by_file, by_url])
 
     assert video.state == Video.SUCCEEDED
+
+
+async def test_a_first_frame_decides_the_shape_of_its_video(client: Client) -> None:
+    png = io.BytesIO()
+    Image.new("RGBA", (72, 128), (255, 255, 255, 0)).save(png, "PNG")
+    upright = videos_pb2.Media(url="data:image/png;base64," + base64.b64encode(png.getvalue()).decode())
+    planned = await client.create(first_frame=upright, references=[upright], validate_only=True)
+    assert (planned.aspect_ratio, planned.width, planned.height) == ("1:1", 64, 64)  # as near as this model comes
+    assert list(planned.warnings) == [
+        "first_frame (72x128) is cropped by 44% to fit 64x64",
+        "first_frame is transparent in parts, which are taken as black",
+        "references[0] (72x128) is cropped by 44% to fit 32x32",
+        "references[0] is transparent in parts, which are taken as black",
+    ]
+    asked = await client.create(first_frame=upright, aspect_ratio="16:9", validate_only=True)
+    assert asked.aspect_ratio == "16:9"
+    assert asked.warnings[0] == "first_frame (72x128) is cropped by 68% to fit 112x64"
 
 
 async def test_extensions_chain_and_branch_and_their_lineage_says_so(client: Client) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from engines.families.base import Frames
-from serving.media.sandbox import Decoder
+from serving.media.sandbox import Decoder, PictureFacts
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 GOOD = tuple(_PNG + b"picture %d" % number for number in range(3))
@@ -28,8 +28,9 @@ class SimDecoder(Decoder):
         """`die` kills the process."""
         self._die = die
 
-    async def check_image(self, data: bytes, *, field: str) -> None:
+    async def check_image(self, data: bytes, *, field: str) -> PictureFacts:
         """Every picture is one."""
+        return PictureFacts(width=16, height=9, transparent=False)
 
     async def image(self, data: bytes, width: int, height: int, *, whole: bool = False, field: str = "image") -> Frames:
         if data == DEADLY:

@@ -2,6 +2,7 @@
 
     GET|HEAD /v/<video>.mp4     one virtual file, by range: nothing is copied or joined (films.py)
     GET|HEAD /i/<video>/<n>.png      /t/<video>.png      /f/<file>/<filename>
+    OPTIONS  the same: what a page of another origin may send, so that players there can ask for ranges
 
 The signature is all that counts: no credentials are read. Content of users is served so that no browser runs it.
 """
@@ -37,9 +38,17 @@ SAFE: Mapping[str, str] = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "cross-origin",
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Content-Length, Content-Range, ETag",
+    "Access-Control-Expose-Headers": "Accept-Ranges, Content-Length, Content-Range, ETag",
 }
 """On every answer. Any page may show the media: who has the URL may read it."""
+PREFLIGHT: Mapping[str, str] = {
+    **SAFE,
+    "Allow": "GET, HEAD, OPTIONS",
+    "Access-Control-Allow-Methods": "GET, HEAD",
+    "Access-Control-Allow-Headers": "Range, If-Range, If-None-Match",
+    "Access-Control-Max-Age": "86400",
+}
+"""What a browser is told before a page of another origin may ask with these headers; it says nothing of the media."""
 INLINE = ("image/png", "image/jpeg", "image/webp", "video/mp4")
 """What a browser may show by itself; the rest is a download."""
 
@@ -81,7 +90,8 @@ class Content:
     def routes(self) -> list[Route]:
         """For the HTTP app. HEAD comes with GET."""
         paths = ("/v/{name}", "/i/{video}/{name}", "/t/{name}", "/f/{file}/{name}")
-        return [Route(path, self._serve, methods=["GET"]) for path in paths]
+        serve = [Route(path, self._serve, methods=["GET"]) for path in paths]
+        return [*serve, *(Route(path, _preflight, methods=["OPTIONS"]) for path in paths)]
 
     async def _serve(self, request: Request) -> Response:
         now_ms = self._now_ms()
@@ -180,6 +190,10 @@ class Content:
                 yield await blobs.get_range(digest, start, min(PIECE, wanted.stop - start))
 
         return Body(size, content_type, f'"{digest[:32]}"', filename, read)
+
+
+async def _preflight(_: Request) -> Response:
+    return Response(status_code=204, headers=PREFLIGHT)
 
 
 def _refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -25,7 +25,7 @@ from serving.frontdoor.follow.records import Records
 from serving.frozen import Digest
 from serving.jobs.record import JobRecord, JobState
 from serving.media.fetch import Fetcher
-from serving.media.sandbox import MAX_PICTURE_BYTES, Decoder
+from serving.media.sandbox import MAX_PICTURE_BYTES, Decoder, PictureFacts
 from serving.media.sniffing import content_type_of
 from serving.media.virtual import VirtualFile, read_signed_box
 from serving.requests import ForeignSource, Kind, OwnSource
@@ -39,6 +39,14 @@ MAX_URL_VIDEO_BYTES = 128 * 1024 * 1024
 """A video behind a URL is held in memory until it is stored; larger ones are uploaded as files."""
 MARK_BYTES = 64 * 1024
 """The signed box stands within so many bytes of a file's start."""
+
+
+@dataclass(frozen=True)
+class TakenPicture:
+    """A picture of the caller's."""
+
+    blob: Digest
+    facts: PictureFacts
 
 
 @dataclass(frozen=True)
@@ -78,13 +86,13 @@ class Intake:
         self._fetcher = fetcher
         self._decoder = decoder
 
-    async def picture(self, tenant: str, draft: MediaDraft) -> Digest:
-        """A picture's digest, once it is stored and known to decode. Raises `InvalidArgument`, `NotFound`."""
+    async def picture(self, tenant: str, draft: MediaDraft) -> TakenPicture:
+        """A picture, once it is stored and known to decode. Raises `InvalidArgument`, `NotFound`."""
         data = await self._picture_bytes(tenant, draft)
         if content_type_of(data) not in PICTURES:
             raise InvalidArgument(draft.field, "it is no picture: PNG, JPEG and WebP are supported")
-        await self._decoder.check_image(data, field=draft.field)
-        return await Blobs(self._store, tenant).put(data)
+        facts = await self._decoder.check_image(data, field=draft.field)
+        return TakenPicture(await Blobs(self._store, tenant).put(data), facts)
 
     async def _picture_bytes(self, tenant: str, draft: MediaDraft) -> bytes:
         if draft.data is not None:

@@ -7,20 +7,16 @@ draft may be settled without ever becoming a job.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from engines.families.base import Capabilities
 from serving.errors import FailedPrecondition, InvalidArgument
 from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.create.drafts import Draft
-from serving.frontdoor.create.intake import ForeignParent, Intake, OwnParent
-from serving.frontdoor.create.validation import (
-    check_draft,
-    check_times,
-    foreign_shape,
-    inherited_resolution,
-    seconds_of,
-)
+from serving.frontdoor.create.intake import ForeignParent, Intake, OwnParent, TakenPicture
+from serving.frontdoor.create.shapes import foreign_shape, inherited_resolution, own_aspect, told_of
+from serving.frontdoor.create.validation import check_draft, check_times, seconds_of
 from serving.jobs.dead import DeadLetters
 from serving.plan import Plan, plan
 from serving.requests import Codec, Kind, VideoRequest
@@ -99,8 +95,8 @@ class Settler:
         source = None
         if draft.extends:
             source = await self._intake.parent(tenant, draft.extends, draft.name("extends"))
-        form = self._form_of(draft, model, source)
         first = await self._intake.picture(tenant, draft.first_frame) if draft.first_frame else None
+        form = self._form_of(draft, model, source, first)
         references = [await self._intake.picture(tenant, reference) for reference in draft.references]
         request = VideoRequest(
             kind=draft.kind,
@@ -113,16 +109,23 @@ class Settler:
             codec=form.codec,
             steps=can.steps.default if draft.steps is None else draft.steps,
             seed=draft.seed,
-            first_frame=first,
-            references=tuple(references),
+            first_frame=first.blob if first else None,
+            references=tuple(reference.blob for reference in references),
             extends=source.source if isinstance(source, OwnParent) else None,
             ingests=source.source if isinstance(source, ForeignParent) else None,
             images=draft.images or 1,
         )
-        return Settled(request, model, form.parent, form.warnings)
+        warnings = (*form.warnings, *_lost(draft, can, form, first, references))
+        return Settled(request, model, form.parent, warnings)
 
-    def _form_of(self, draft: Draft, model: ServedModel, source: OwnParent | ForeignParent | None) -> _Form:
-        """As the draft asks for it, as its parent has it, or the model's and the settings' own choice."""
+    def _form_of(
+        self,
+        draft: Draft,
+        model: ServedModel,
+        source: OwnParent | ForeignParent | None,
+        first: TakenPicture | None,
+    ) -> _Form:
+        """As the draft asks for it, as its parent or first frame has it, or as the model and the settings have it."""
         can = model.capabilities
         codec = Codec(draft.codec) if draft.codec else self._codec
         if isinstance(source, OwnParent):
@@ -134,7 +137,7 @@ class Settler:
             aspect, resolution, warnings = foreign_shape(draft, can, source.source)
             return _Form(aspect, resolution, codec, warnings=warnings)
         sizes = can.image_resolutions if draft.kind is Kind.IMAGE else can.resolutions
-        aspect = draft.aspect_ratio or can.canvases[0].aspect_ratio
+        aspect = own_aspect(draft, can, first.facts if first else None)
         return _Form(aspect, draft.resolution or next(iter(sizes)), codec)
 
     def _check_model(self, draft: Draft, model: ServedModel, parent: SegmentManifest) -> None:
@@ -165,3 +168,17 @@ class Settler:
                     f"operator lift it with `longtake jobs requeue {found.job}`",
                     reason="QUARANTINED",
                 )
+
+
+def _lost(
+    draft: Draft, can: Capabilities, form: _Form, first: TakenPicture | None, references: list[TakenPicture]
+) -> Iterator[str]:
+    """What the model will not see of the pictures, for their owner."""
+    native = form.parent or can.canvas(form.aspect_ratio)
+    assert native is not None, "it was chosen among the model's"
+    if draft.first_frame and first:
+        times = can.resolutions[form.resolution]
+        yield from told_of(draft.first_frame.field, first.facts, (native.width * times, native.height * times))
+    height, width = can.reference_size or (native.height, native.width)
+    for given, taken in zip(draft.references, references, strict=True):
+        yield from told_of(given.field, taken.facts, (width, height), whole=can.reference_whole)

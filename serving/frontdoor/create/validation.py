@@ -5,15 +5,13 @@ Checks that need no medium come first, so that a hopeless request costs no fetch
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from engines.families.base import Capabilities, Range
 from serving.errors import InvalidArgument
 from serving.frontdoor.create.drafts import Draft
 from serving.jobs.record import LOWEST_PRIORITY
-from serving.requests import Codec, ForeignSource, Kind
-from serving.segments.shape import VideoShape
+from serving.requests import Codec, Kind
 
 MAX_IMAGES = 10
 MAX_REQUEST_ID = 128
@@ -21,9 +19,6 @@ MAX_SEED = 2**63 - 1
 MIN_TTL_MS = 60_000
 MAX_AHEAD_MS = 100 * 365 * 24 * 3_600_000
 """How far from now a time may lie: keys and answers have room for it."""
-MAX_CROP = 0.10
-"""Largest difference of aspect ratios between a foreign video and the canvas that it is cropped to."""
-SMALL_LINES = 480
 
 
 def check_draft(draft: Draft, model: Capabilities) -> None:
@@ -119,17 +114,6 @@ def seconds_of(draft: Draft, model: Capabilities) -> int:
     return _or(draft.seconds, model.extension_seconds if draft.extends else model.seconds)
 
 
-def inherited_resolution(draft: Draft, model: Capabilities, parent: VideoShape) -> str:
-    """The name of the parent's size. Raises `InvalidArgument` when the draft asks for another size, aspect or
-    codec.
-    """
-    scale = parent.track.height // parent.height
-    resolution = next((name for name, times in model.resolutions.items() if times == scale), "")
-    inherited = {"aspect_ratio": parent.aspect_ratio, "resolution": resolution, "codec": parent.track.codec}
-    _refuse_others(draft, inherited)
-    return resolution
-
-
 def _or(given: int | None, bounds: Range) -> int:
     return bounds.default if given is None else given
 
@@ -143,40 +127,3 @@ def _among(field: str, value: str, supported: Iterable[str], model: Capabilities
     names = list(supported)
     if value and value not in names:
         raise InvalidArgument(field, f"{value!r}: {model.model} supports {', '.join(names)}")
-
-
-def foreign_shape(draft: Draft, model: Capabilities, video: ForeignSource) -> tuple[str, str, tuple[str, ...]]:
-    """Aspect ratio, resolution and warnings of a video from elsewhere, on the nearest canvas of the model.
-
-    Raises `InvalidArgument` when no canvas is near, and when the draft asks for another one.
-    """
-    ratio = video.width / video.height
-    canvas = min(model.canvases, key=lambda c: abs(math.log(ratio / (c.width / c.height))))
-    difference = abs(ratio / (canvas.width / canvas.height) - 1)
-    size = f"{video.width}x{video.height}"
-    if difference > MAX_CROP:
-        supported = ", ".join(c.aspect_ratio for c in model.canvases)
-        raise InvalidArgument(
-            draft.name("extends"),
-            f"the video is {size}; {model.model} takes {supported}, or at most 10 % off",
-        )
-    names = list(model.resolutions)
-    wanted = "480p" if min(video.width, video.height) <= SMALL_LINES else "720p"
-    resolution = wanted if wanted in model.resolutions else names[0]
-    _refuse_others(draft, {"aspect_ratio": canvas.aspect_ratio, "resolution": resolution})
-    if round(difference, 2) == 0:
-        return canvas.aspect_ratio, resolution, ()
-    times = model.resolutions[resolution]
-    target = f"{canvas.width * times}x{canvas.height * times}"
-    warning = f"the video ({size}) is cropped by {difference:.0%} to fit {target}"
-    return canvas.aspect_ratio, resolution, (warning,)
-
-
-def _refuse_others(draft: Draft, inherited: Mapping[str, str]) -> None:
-    for own, value in inherited.items():
-        asked = getattr(draft, own)
-        if asked and asked != value:
-            raise InvalidArgument(
-                draft.name(own),
-                f"an extension keeps what its video has, {value}: ask for that or leave it out",
-            )

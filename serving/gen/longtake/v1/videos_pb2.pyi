@@ -115,7 +115,9 @@ class CreateVideoRequest(_message.Message):
     seconds: _builtins.int
     """Seconds of new video; unset: the model's default."""
     aspect_ratio: _builtins.str
-    """`1:1`, `16:9`, `9:16`; unset: the model's default. An extension inherits it."""
+    """`1:1`, `16:9`, `9:16`; unset: as near to the first frame as the model comes, else the model's default. An extension
+    inherits it. What is cut off a picture to fit is told as a warning.
+    """
     resolution: _builtins.str
     """`480p`, `720p`, `1080p` (images: `1k`, `2k`); unset: the model's default. An extension inherits it."""
     codec: _builtins.str

@@ -87,6 +87,11 @@ async def test_transparency_lies_over_black_and_orientation_is_followed() -> Non
     assert turned[29, 16, 2] > 200
 
 
+async def test_a_picture_that_decodes_is_told_of() -> None:
+    facts = await Decoder().check_image(picture(size=(90, 40)), field="f")
+    assert (facts.width, facts.height, facts.transparent) == (90, 40, False)
+
+
 def _zip() -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:

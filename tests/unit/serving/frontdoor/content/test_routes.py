@@ -107,6 +107,21 @@ async def test_head_tells_what_get_would(door: Door, store: Store, clock: Clock)
     assert part.headers["content-range"] == f"bytes 5-9/{len(whole.content)}"
 
 
+@pytest.mark.parametrize("path", ["/v/vid_a.mp4", "/i/vid_a/0.png", "/t/vid_a.png", "/f/file_a/cat.png"])
+async def test_a_page_of_another_origin_may_ask_for_ranges(door: Door, path: str) -> None:
+    asks = {
+        "Origin": "https://player.example",
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "range,if-range",
+    }
+    answer = await door.http.options(f"{path}?exp=1&sig=x", headers=asks)
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert {"range", "if-range"} <= set(answer.headers["access-control-allow-headers"].lower().split(", "))
+    assert "GET" in answer.headers["access-control-allow-methods"]
+    assert (await door.http.post(path)).status_code == 405
+
+
 async def test_a_video_that_is_not_finished_is_not_served(door: Door, store: Store, clock: Clock) -> None:
     record = door.know((await finished(store, 1))[0].model_copy(update={"state": JobState.RUNNING}))
     door.cache.vouch()

@@ -10,7 +10,8 @@ import pytest
 from serving.errors import InvalidArgument, NotFound, SettingsError
 from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.create.drafts import Draft, ExtensionDraft, MediaDraft
-from serving.frontdoor.create.validation import check_draft, foreign_shape, inherited_resolution, seconds_of
+from serving.frontdoor.create.shapes import foreign_shape, inherited_resolution
+from serving.frontdoor.create.validation import check_draft, seconds_of
 from serving.media.track import Track
 from serving.requests import Codec, ForeignSource, Kind
 from serving.segments.shape import VideoShape
