@@ -88,7 +88,8 @@ def test_a_cancelled_video_is_a_failed_one_that_says_so(
 
     answer = poll(video, waiting)
     assert (pending.status, pending.response.progress) == (deferred_pb2.PENDING, 0)
-    assert (answer.status, answer.response.error.code) == (deferred_pb2.FAILED, "cancelled")
+    assert (answer.status, answer.response.error.code) == (deferred_pb2.FAILED, "failed_precondition")
+    assert "cancelled" in answer.response.error.message
 
 
 def test_a_deleted_video_is_gone_from_polls_and_from_its_url(

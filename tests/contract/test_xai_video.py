@@ -69,7 +69,7 @@ def test_polls_tell_of_waiting_failed_and_unknown_videos(door: XaiDoor, asynchro
     assert seen["id"].startswith("vid_")
     assert seen["status"] == 3
     assert 0 <= seen["progress"] <= 99
-    assert seen["failure"] == {"code": "worker_fire", "message": "the worker burned down"}
+    assert seen["failure"] == {"code": "internal_error", "message": "the worker burned down"}
     assert seen["unknown"]["code"] == seen["nonsense"]["code"] == "NOT_FOUND"
 
 

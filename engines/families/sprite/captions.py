@@ -166,7 +166,7 @@ _MEANING: Final = {
     attribute: {word: value for value, words in values.items() for word in words.split()}
     for attribute, values in _SYNONYMS.items()
 }
-_REFERENCE: Final = re.compile(r"<(?:ref|image|reference)[_ ]?\d+>|@image\d+")
+_REFERENCE: Final = re.compile(r"[<\[](?:ref|image|reference)[_ ]?\d+[>\]]|@image\d+")
 _POINTERS: Final = {"it": "frame", "this": "frame", "that": "frame"}
 _BEHIND: Final = {"on", "over", "against", "upon", "across", "onto", "before", "front"}
 """Words after which a colour belongs to the background."""
@@ -189,7 +189,7 @@ _SAYS_NOTHING: Final = (
     " side along through background backdrop colored coloured color colour shape shaped"
 )
 _FILLER: Final = frozenset(_SAYS_NOTHING.split())
-_WORD: Final = re.compile(r"<[^<>\s]{1,24}>|@image\d+|[^\W_]+", re.UNICODE)
+_WORD: Final = re.compile(rf"{_REFERENCE.pattern}|<[^<>\s]{{1,24}}>|[^\W_]+", re.IGNORECASE)
 _OPPOSITE: Final = {
     "left": "right",
     "right": "left",
@@ -294,7 +294,7 @@ class _Reader:
 
 
 def parse(prompt: str) -> Reading:
-    """Read a free prompt: synonyms, any word order, extra words, `<ref1>` and `<IMAGE_0>`, `it`.
+    """Read a free prompt: synonyms, any word order, extra words, `<ref1>`, `<IMAGE_0>` and `[Image 1]`, `it`.
 
     Every prompt has a reading, an empty or foreign one simply leaves everything open.
     """

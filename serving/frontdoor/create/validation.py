@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from engines.families.base import Capabilities, Range
 from serving.errors import InvalidArgument
 from serving.frontdoor.create.drafts import Draft
+from serving.frontdoor.create.mentions import check_mentions
 from serving.jobs.record import LOWEST_PRIORITY
 from serving.requests import Codec, Kind
 
@@ -27,6 +28,7 @@ def check_draft(draft: Draft, model: Capabilities) -> None:
     _check_inputs(draft, model)
     _check_numbers(draft, model)
     _check_sizes(draft, model)
+    _check_subject(draft)
 
 
 def check_times(draft: Draft, now_ms: int) -> None:
@@ -54,6 +56,13 @@ def _check_text(draft: Draft, model: Capabilities) -> None:
             )
     if len(draft.request_id) > MAX_REQUEST_ID:
         raise InvalidArgument(draft.name("request_id"), f"it takes at most {MAX_REQUEST_ID} characters")
+
+
+def _check_subject(draft: Draft) -> None:
+    """There is something to show."""
+    if not (draft.prompt.strip() or draft.first_frame or draft.references or draft.extends):
+        raise InvalidArgument(draft.name("prompt"), "it is empty: say what to show, or give a picture or a video")
+    check_mentions(draft)
 
 
 def _check_inputs(draft: Draft, model: Capabilities) -> None:

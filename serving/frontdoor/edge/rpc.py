@@ -23,6 +23,7 @@ from google.protobuf.message_factory import GetMessageClass
 from serving.errors import LongtakeError, Unauthenticated
 from serving.frontdoor.edge.auth import Caller, Keys
 from serving.frontdoor.edge.metrics import PrometheusRecorder
+from serving.frontdoor.edge.requests import Reader
 from serving.frontdoor.edge.statuses import code_of, details_of, incident_details
 from serving.logs import logger
 from serving.metrics import RPC_HANDLED, RPC_SECONDS, RPC_STREAMS
@@ -118,21 +119,23 @@ class Edge:
         self, service: str, method: MethodDescriptor, function: Implementation, silent: frozenset[str]
     ) -> grpc.RpcMethodHandler[Any, Any]:
         name = f"/{service}/{method.name}"
-        edge = _MethodEdge(self, name, log_success=method.name not in silent)
-        coders = (GetMessageClass(method.input_type).FromString, serialise)
+        reader = Reader(GetMessageClass(method.input_type))
+        edge = _MethodEdge(self, name, reader, log_success=method.name not in silent)
+        coders = (reader.parse, serialise)
         if method.server_streaming and not method.client_streaming:
             return grpc.unary_stream_rpc_method_handler(edge.streaming(function), *coders)
         if method.client_streaming and not method.server_streaming:
-            return grpc.stream_unary_rpc_method_handler(edge.unary(function), *coders)
+            return grpc.stream_unary_rpc_method_handler(edge.unary(function, reader.all_checked), *coders)
         if method.client_streaming:
             raise TypeError(f"{name}: streams both ways are not served")
-        return grpc.unary_unary_rpc_method_handler(edge.unary(function), *coders)
+        return grpc.unary_unary_rpc_method_handler(edge.unary(function, reader.checked), *coders)
 
 
 class _MethodEdge:
     """Everything about one method that can be prepared before the first call."""
 
-    def __init__(self, edge: Edge, name: str, *, log_success: bool) -> None:
+    def __init__(self, edge: Edge, name: str, reader: Reader, *, log_success: bool) -> None:
+        self._reader = reader
         self._keys = edge.keys
         self._metrics = edge.metrics
         self._name = name
@@ -142,13 +145,16 @@ class _MethodEdge:
         self._ok = edge.metrics.bound_counter(RPC_HANDLED, method=name, code="OK")
         self._seconds = edge.metrics.bound_histogram(RPC_SECONDS, method=name)
 
-    def unary(self, function: Callable[[Any, Call], Awaitable[Message | bytes]]) -> Handler:
-        """Wrap a method with one response."""
+    def unary(
+        self, function: Callable[[Any, Call], Awaitable[Message | bytes]], checked: Callable[[Any], Any]
+    ) -> Handler:
+        """Wrap a method with one response. `checked`: its request, or a stream of them, as it may be read."""
 
         async def handle(request: Any, context: Context) -> Message | bytes:
             began = time.perf_counter()
             try:
-                response = await function(request, self._admit(context))
+                call = self._admit(context)
+                response = await function(checked(request), call)
             except LongtakeError as error:
                 await self._refuse(error, context)
             except Exception as error:  # noqa: BLE001  (the process edge: nothing may leave, nothing be lost)
@@ -167,7 +173,8 @@ class _MethodEdge:
         async def handle(request: Any, context: Context) -> AsyncIterator[Message | bytes]:
             self._metrics.shift(RPC_STREAMS, 1, method=self._name)
             try:
-                async with aclosing(function(request, self._admit(context))) as responses:
+                call = self._admit(context)
+                async with aclosing(function(self._reader.checked(request), call)) as responses:
                     async for response in responses:
                         yield response
             except LongtakeError as error:

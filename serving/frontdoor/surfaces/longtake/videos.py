@@ -110,8 +110,6 @@ def draft_of(request: videos_pb2.CreateVideoRequest, *, idempotency_key: str) ->
     """The message as a draft. Raises `InvalidArgument` for what contradicts itself."""
     if request.request_id and idempotency_key and request.request_id != idempotency_key:
         raise InvalidArgument("request_id", "it differs from the `idempotency-key` header: send one of them")
-    if request.kind not in _KINDS:
-        raise InvalidArgument("kind", f"{request.kind} is unknown: KIND_VIDEO and KIND_IMAGE are supported")
     references = enumerate(request.references)
     return Draft(
         kind=_KINDS[request.kind],

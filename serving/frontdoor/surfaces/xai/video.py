@@ -126,12 +126,33 @@ class XaiVideo:
         )
 
 
+_OTHER = "internal_error"
+_CODES: Mapping[str, str] = MappingProxyType(
+    {
+        "INVALID_ARGUMENT": "invalid_argument",
+        "QUARANTINED": "invalid_argument",
+        "PERMISSION_DENIED": "permission_denied",
+        "FAILED_PRECONDITION": "failed_precondition",
+        "DEADLINE_EXCEEDED": "failed_precondition",
+        "NOT_FOUND": "failed_precondition",
+        "MEDIA_NOT_FOUND": "failed_precondition",
+        "FILE_NOT_FOUND": "failed_precondition",
+        "VIDEO_NOT_FOUND": "failed_precondition",
+        "VIDEO_NOT_FINISHED": "failed_precondition",
+        "MODEL_CHANGED": "failed_precondition",
+        "MODEL_UNKNOWN": "failed_precondition",
+    }
+)
+"""Why a job failed, in this wire's words: it has these three and `internal_error`, which is all else."""
+
+
 def _error(record: JobRecord) -> video_pb2.VideoError:
     if record.state is JobState.CANCELLED:
-        return video_pb2.VideoError(code="cancelled", message="the video was cancelled before it was finished")
+        message = "the video was cancelled before it was finished"
+        return video_pb2.VideoError(code="failed_precondition", message=message)
     if record.error is None:
-        return video_pb2.VideoError(code="internal_error", message="the video failed and left no reason")
-    return video_pb2.VideoError(code=record.error.code, message=record.error.message)
+        return video_pb2.VideoError(code=_OTHER, message="the video failed and left no reason")
+    return video_pb2.VideoError(code=_CODES.get(record.error.code, _OTHER), message=record.error.message)
 
 
 def _refuse_what_no_model_has(request: video_pb2.GenerateVideoRequest) -> None:

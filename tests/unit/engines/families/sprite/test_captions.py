@@ -39,7 +39,7 @@ def test_a_prompt_becomes_its_canonical_caption(prompt: str, want_caption: str) 
     assert caption(complete(parse(prompt), 0, subject="named"), "named") == want_caption
 
 
-@pytest.mark.parametrize("pointer", ["<ref1>", "<IMAGE_1>", "<IMAGE_0>", "@image1"])
+@pytest.mark.parametrize("pointer", ["<ref1>", "<IMAGE_1>", "<IMAGE_0>", "[Image 1]", "[image_1]", "@image1"])
 def test_each_way_of_pointing_at_a_reference_is_understood(pointer: str) -> None:
     reading = parse(f"{pointer} moves up over white")
     assert reading.subject == "reference"

@@ -44,6 +44,14 @@ REFUSED = {
     "too many images": (Draft(kind=Kind.IMAGE, images=11), "images", "1 to 10"),
     "no images": (Draft(kind=Kind.IMAGE, images=0), "images", "1 to 10"),
     "a video that counts images": (Draft(images=1), "images", "leave it out"),
+    "nothing to show": (Draft(), "prompt", "it is empty"),
+    "a prompt of blanks": (Draft(prompt=" \n\u3000"), "prompt", "it is empty"),
+    "an image of nothing": (Draft(kind=Kind.IMAGE), "prompt", "it is empty"),
+    "a reference that is not there": (
+        Draft(prompt="<ref1> moves"),
+        "prompt",
+        "names <ref1>, and no reference is given",
+    ),
     "a request id beyond the limit": (Draft(request_id="x" * 129), "request_id", "at most 128"),
 }
 
@@ -60,7 +68,7 @@ def test_refused(name: str) -> None:
 
 def test_a_negative_prompt_is_for_models_that_take_one_and_as_long_as_a_prompt() -> None:
     able = replace(CAPABILITIES, negative_prompt=True)
-    check_draft(Draft(negative_prompt="x" * 4096), able)
+    check_draft(Draft(prompt="a cat", negative_prompt="x" * 4096), able)
     with pytest.raises(InvalidArgument, match=r"4097 characters; .* at most 4096") as caught:
         check_draft(Draft(negative_prompt="x" * 4097), able)
     assert caught.value.field == "negative_prompt"
@@ -76,8 +84,8 @@ def test_messages_use_the_names_of_the_callers_wire() -> None:
 @pytest.mark.parametrize(
     "draft",
     [
-        Draft(),
-        Draft(seconds=15, aspect_ratio="9:16", resolution="1080p", codec="h264", seed=2**63 - 1, steps=50),
+        Draft(prompt="x"),
+        Draft(prompt="x", seconds=15, aspect_ratio="9:16", resolution="1080p", codec="h264", seed=2**63 - 1, steps=50),
         Draft(first_frame=PICTURE, references=(PICTURE,)),
         Draft(extends=PARENT, seconds=10),
         Draft(kind=Kind.IMAGE, images=10, resolution="2k", references=(PICTURE,)),
