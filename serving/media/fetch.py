@@ -11,6 +11,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +34,10 @@ _HEADERS = [
     (b"Accept", b"image/*, video/*, */*;q=0.1"),
     (b"Accept-Encoding", b"identity"),
 ]
+_PACKED = ("gzip", "x-gzip", "deflate")
+"""Some hosts pack whatever is asked for."""
+_ANY_HEADER = 47
+"""For zlib: gzip's or its own, whichever comes."""
 _AROUND = "".join(map(chr, range(0x21)))
 """What stands around a URL that was copied or read from a line: blanks and control characters."""
 
@@ -140,15 +145,23 @@ class Fetcher:
             declared = headers.get(b"content-length", "0")
             if declared.isascii() and declared.isdigit() and int(declared) > max_bytes:
                 raise _too_large(field, max_bytes)
-            return await _bounded(response.aiter_stream(), field, max_bytes)
+            packed = headers.get(b"content-encoding", "identity").strip().lower()
+            if packed not in ("", "identity", *_PACKED):
+                raise InvalidArgument(field, f"the URL answered in the encoding {packed[:80]!r}, which is not read")
+            return await _bounded(response.aiter_stream(), field, max_bytes, packed=packed in _PACKED)
 
 
-async def _bounded(pieces: AsyncIterator[bytes], field: str, max_bytes: int) -> bytes:
-    body = bytearray()
+async def _bounded(pieces: AsyncIterator[bytes], field: str, max_bytes: int, *, packed: bool) -> bytes:
+    body, unpacking = bytearray(), zlib.decompressobj(wbits=_ANY_HEADER)
     async for piece in pieces:
-        body += piece
+        try:
+            body += unpacking.decompress(piece, max_bytes + 1 - len(body)) if packed else piece
+        except zlib.error as error:
+            raise InvalidArgument(field, "the URL answered with gzip that is damaged") from error
         if len(body) > max_bytes:
             raise _too_large(field, max_bytes)
+    if packed and not unpacking.eof:
+        raise InvalidArgument(field, "the URL answered with gzip that is cut")
     return bytes(body)
 
 

@@ -81,7 +81,8 @@ class SpriteFamily:
             effective = captions.caption(completed, subject)
         warnings = [f"not followed: {part}" for part in overruled]
         if not reading.understood and inherited is None:
-            warnings.append(f"this model knows no word of the prompt: {effective!r} was drawn from the seed")
+            why = "this model knows no word of the prompt" if prompt.strip() else "nothing was said"
+            warnings.append(f"{why}: {effective!r} was drawn from the seed")
         return PromptReading(effective, reading.understood, reading.ignored, tuple(warnings))
 
     def read_reference(self, picture: Frames) -> ReferenceReading:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -133,6 +135,33 @@ async def test_bytes_are_bounded_whether_declared_or_not() -> None:
     endless = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n" + b"x" * 100_000
     async with web(lambda _: endless) as port:
         with pytest.raises(InvalidArgument, match="larger than 100 bytes"):
+            await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=100)
+
+
+def packed(body: bytes, how: str = "gzip") -> bytes:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {how}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+async def test_a_host_that_packs_what_it_was_not_asked_to_is_read() -> None:
+    for how, body in (("gzip", gzip.compress(b"picture")), ("deflate", zlib.compress(b"picture")), ("", b"picture")):
+        answer = packed(body, how)
+        async with web(lambda _: answer) as port:  # noqa: B023  (it is closed before the next one)
+            assert await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=100) == b"picture"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (packed(gzip.compress(bytes(10_000_000))), "larger than 100 bytes"),
+        (packed(gzip.compress(b"picture")[:-5]), "gzip that is cut"),
+        (packed(b"picture"), "gzip that is damaged"),
+        (packed(b"picture", "br"), "encoding 'br', which is not read"),
+    ],
+)
+async def test_what_is_packed_is_bounded_and_whole(answer: bytes, said: str) -> None:
+    async with web(lambda _: answer) as port:
+        with pytest.raises(InvalidArgument, match=said):
             await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=100)
 
 
