@@ -24,7 +24,7 @@ from serving.errors import LongtakeError, Unauthenticated
 from serving.frontdoor.edge.auth import Caller, Keys
 from serving.frontdoor.edge.metrics import PrometheusRecorder
 from serving.frontdoor.edge.requests import Reader
-from serving.frontdoor.edge.statuses import code_of, details_of, incident_details
+from serving.frontdoor.edge.statuses import code_of, details_of, incident_details, told
 from serving.logs import logger
 from serving.metrics import RPC_HANDLED, RPC_SECONDS, RPC_STREAMS
 
@@ -204,8 +204,9 @@ class _MethodEdge:
         if code is grpc.StatusCode.INTERNAL:
             await self._fail(error, context)
         self._metrics.add(RPC_HANDLED, method=self._name, code=code.name)
-        self._log.info("refused", method=self._name, code=code.name, reason=error.reason, message=error.message)
-        await context.abort(code, error.message, trailing_metadata=details_of(error))
+        message = told(error.message)
+        self._log.info("refused", method=self._name, code=code.name, reason=error.reason, message=message)
+        await context.abort(code, message, trailing_metadata=details_of(error))
 
     async def _fail(self, error: Exception, context: Context) -> NoReturn:
         incident = f"inc_{secrets.token_hex(6)}"

@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from serving import errors
 
 DOMAIN = "longtake.dev"
+_MOST_BYTES = 700
 DETAILS_METADATA = "grpc-status-details-bin"
 
 _CODES: dict[type[errors.LongtakeError], grpc.StatusCode] = {
@@ -39,17 +40,28 @@ def code_of(error: errors.LongtakeError) -> grpc.StatusCode:
     return next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), grpc.StatusCode.INTERNAL)
 
 
+def told(message: str) -> str:
+    """What a client is told of a message: all of it, or its ends where it repeats a text of the client's that is long.
+    Statuses travel in headers, where 8 KB are the most that all clients take, each letter up to nine times.
+    """
+    if len(message.encode()) <= _MOST_BYTES:
+        return message
+    half = _MOST_BYTES // 2
+    begin, end = message[:half].encode()[:half], message[-half:].encode()[-half:]
+    return f"{begin.decode(errors='ignore')} ... {end.decode(errors='ignore')}"
+
+
 def details_of(error: errors.LongtakeError) -> tuple[tuple[str, bytes], ...]:
     """Trailing metadata that carries the error as `google.rpc.Status`."""
     packed: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
     if isinstance(error, errors.InvalidArgument):
-        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.description)
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=told(error.description))
         packed.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if isinstance(error, errors.ResourceExhausted | errors.Unavailable) and error.retry_after_s is not None:
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(round(error.retry_after_s * 1000))
         packed.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    return _status(code_of(error), error.message, packed)
+    return _status(code_of(error), told(error.message), packed)
 
 
 def incident_details(incident: str, message: str) -> tuple[tuple[str, bytes], ...]:
