@@ -158,6 +158,7 @@ async def test_a_host_that_packs_what_it_was_not_asked_to_is_read() -> None:
         (packed(b"picture"), "gzip that is damaged"),
         (packed(b"picture", "br"), "encoding 'br', which is not read"),
     ],
+    ids=["a bomb", "cut", "damaged", "another encoding"],
 )
 async def test_what_is_packed_is_bounded_and_whole(answer: bytes, said: str) -> None:
     async with web(lambda _: answer) as port:
