@@ -1,6 +1,6 @@
 """How far requests and commands are made up, and the requests: every field of a message, with what is near its bounds.
 
-`LONGTAKE_FUZZ=20000 pytest tests/contract/test_fuzz_wire.py` makes up other ones each time, and so many.
+`FUZZ_EXAMPLES=20000 pytest tests/contract/test_fuzz_wire.py` makes up other ones each time, and so many.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 USUAL = 120
-EXAMPLES = int(os.environ.get("LONGTAKE_FUZZ", USUAL))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", USUAL))
 FUZZED = settings(
     max_examples=EXAMPLES,
     derandomize=EXAMPLES == USUAL,
