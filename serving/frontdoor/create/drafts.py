@@ -13,8 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from serving.errors import InvalidArgument
 from serving.requests import Kind
 
+MOST_PICTURES = 64
+"""Pictures of a request that are looked at. No model takes nearly so many, and a message has room for millions."""
 _SAME: Mapping[str, str] = MappingProxyType({})
 
 
@@ -31,6 +34,12 @@ class MediaDraft:
     def asked(self) -> list[str | None]:
         """What it names, in short."""
         return [self.url, self.file_id, None if self.data is None else hashlib.sha256(self.data).hexdigest()]
+
+
+def check_count(field: str, count: int) -> None:
+    """Refuse a list of pictures that no model could take, before anything is made of it. Raises `InvalidArgument`."""
+    if count > MOST_PICTURES:
+        raise InvalidArgument(field, f"there are {count}; at most {MOST_PICTURES} are looked at")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from serving.errors import InvalidArgument
 from serving.frontdoor.create.create import Creator
-from serving.frontdoor.create.drafts import Draft, ExtensionDraft, MediaDraft
+from serving.frontdoor.create.drafts import Draft, ExtensionDraft, MediaDraft, check_count
 from serving.frontdoor.edge.rpc import Call
 from serving.frontdoor.edge.timestamps import length_ms, moment_ms
 from serving.frontdoor.follow.watch import PreviewFrame, SegmentCommitted, WatchEvent
@@ -110,6 +110,7 @@ def draft_of(request: videos_pb2.CreateVideoRequest, *, idempotency_key: str) ->
     """The message as a draft. Raises `InvalidArgument` for what contradicts itself."""
     if request.request_id and idempotency_key and request.request_id != idempotency_key:
         raise InvalidArgument("request_id", "it differs from the `idempotency-key` header: send one of them")
+    check_count("references", len(request.references))
     references = enumerate(request.references)
     return Draft(
         kind=_KINDS[request.kind],

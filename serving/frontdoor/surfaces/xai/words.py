@@ -6,12 +6,12 @@ wire knows and the model lacks is refused by name in `create/validation.py`, wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from google.protobuf.descriptor import EnumDescriptor
 
 from serving.errors import InvalidArgument
-from serving.frontdoor.create.drafts import MediaDraft
+from serving.frontdoor.create.drafts import MediaDraft, check_count
 from serving.gen.xai.api.v1 import image_pb2, usage_pb2, video_pb2
 
 
@@ -25,8 +25,9 @@ def picture(field: str, content: image_pb2.ImageUrlContent) -> MediaDraft:
     raise InvalidArgument(field, "it names no picture: give `image_url` (http, https or data URL) or `file_id`")
 
 
-def pictures(field: str, contents: Iterable[image_pb2.ImageUrlContent]) -> tuple[MediaDraft, ...]:
-    """Several pictures, each named by its place."""
+def pictures(field: str, contents: Sequence[image_pb2.ImageUrlContent]) -> tuple[MediaDraft, ...]:
+    """Several pictures, each named by its place. Raises `InvalidArgument`."""
+    check_count(field, len(contents))
     return tuple(picture(f"{field}[{place}]", content) for place, content in enumerate(contents))
 
 
