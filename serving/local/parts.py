@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import sys
 import time
 from collections import deque
@@ -121,7 +122,7 @@ def stages_part(logs: Path, temp: Path, tree: ProcessTree) -> Part:
         command,
         log=_new(logs / "ray.log"),
         tree=tree,
-        extra=_RAY_ENVIRONMENT,
+        extra={**_RAY_ENVIRONMENT, "RAY_AUTH_TOKEN": secrets.token_hex(32)},
     )
 
 
@@ -158,7 +159,7 @@ _PATHS = ("trusted_keys", "signing_key", "weights_folder")
 """Of `engines`: what stages read. The front door stands where it was started."""
 _RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_MODE": "token",  # a fresh one: Ray would keep one for good in the home folder, where others may read it
     # Its name notwithstanding: with 0, all of Ray listens on loopback only, on every system.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_DEDUP_LOGS": "0",

@@ -22,6 +22,10 @@ _FREE = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
 _UP = [sys.executable, "-P", "-c", "import typer; from serving.cli.up import up; typer.run(up)"]
 
 
+_NO_HOME = "/proc/nobody"
+"""Nothing can be written there, and nothing needs to be."""
+
+
 def _up(tmp_path: Path, *options: str, **env: str) -> subprocess.Popen[str]:
     """Start it with a store and logs of its own, in a folder with files that are called like modules."""
     stands = tmp_path / "stands"
@@ -31,7 +35,7 @@ def _up(tmp_path: Path, *options: str, **env: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*_UP, "--logs", str(tmp_path / "logs"), *options],
         cwd=stands,
-        env={**os.environ, "LONGTAKE_STORE": str(tmp_path / "store"), **env},
+        env={**os.environ, "LONGTAKE_STORE": str(tmp_path / "store"), "HOME": _NO_HOME, **env},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
