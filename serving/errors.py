@@ -133,6 +133,16 @@ class SettingsError(LongtakeError):
     reason = "SETTINGS"
 
 
+MOST_SHOWN = 100
+
+
+def shown(text: str) -> str:
+    """A user's text for a message or a log line: quoted, and no more of it than anybody reads."""
+    if len(text) <= MOST_SHOWN:
+        return repr(text)
+    return f"{text[:MOST_SHOWN]!r}... ({len(text)} characters)"
+
+
 def alone(group: BaseExceptionGroup[BaseException], kind: type[BaseException]) -> BaseException:
     """The first of this kind that a group of tasks raised, or the group itself where it has none: raise what is given.
 

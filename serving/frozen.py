@@ -9,13 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256 in hex."""
 
-Moment = Annotated[int, Field(ge=0, lt=10**14 - 1)]
+_LAST = 10**14 - 2
+Moment = Annotated[int, Field(ge=0, le=_LAST)]
 """Milliseconds since 1970 UTC, as far as keys have room for them (`store/keys.py`): to the year 5138."""
+
+
+def _within_reach(value: object) -> object:
+    return min(max(value, 0), _LAST) if type(value) is int else value
+
+
+ToldMoment = Annotated[int, BeforeValidator(_within_reach)]
+"""As `Moment`, of which no key is made. What lies further away, as an earlier version let it, is read as the end of
+that time: one such value must not keep a record from being read.
+"""
 
 
 class Frozen(BaseModel):

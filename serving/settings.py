@@ -219,6 +219,8 @@ class TenantAdmission(Frozen):
     """As `admission.creates_per_minute`, for this tenant. None: as there."""
     most_urgent: int | None = Field(default=None, ge=0, le=9, examples=[0])
     """As `admission.most_urgent`, for this tenant. None: as there."""
+    max_stored_bytes: int | None = Field(default=None, ge=1, examples=[1_000_000_000_000])
+    """As `admission.max_stored_bytes`, for this tenant. None: as there."""
     weight: float = Field(default=1.0, gt=0, examples=[2.0])
     """Its share of the engines while others wait too: a tenant of weight 2 gets twice what one of weight 1 gets."""
 
@@ -235,6 +237,9 @@ class Admission(Frozen):
     Each front door counts for itself."""
     most_urgent: int = Field(default=1, ge=0, le=9)
     """The most urgent priority that a tenant may ask for. 0 goes before other tenants' work, so it is given by name."""
+    max_stored_bytes: int | None = Field(default=None, ge=1, examples=[100_000_000_000])
+    """Bytes of videos, pictures and files that a tenant may have in the store before its creates and uploads are
+    refused. They are counted once a minute. None: as many as the store takes."""
     tenants: dict[str, TenantAdmission] = Field(
         default_factory=dict, examples=[{"studio": {"max_active_jobs": 1000, "most_urgent": 0, "weight": 2.0}}]
     )

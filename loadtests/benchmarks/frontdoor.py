@@ -13,7 +13,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,7 +27,8 @@ from loadtests.scale import Scale
 from loadtests.studio import TENANT, studio
 from loadtests.table import Row, paired, spread
 from serving import reports
-from serving.frontdoor.edge.auth import BEARER, StoredKey, digest_of
+from serving.frontdoor.edge.auth import BEARER
+from serving.frontdoor.edge.keys_file import StoredKey, digest_of
 from serving.gen.longtake.v1.videos_pb2 import GetVideoRequest
 from serving.gen.xai.api.v1.video_pb2 import GetDeferredVideoRequest
 from serving.local.parts import environment_of
@@ -103,9 +104,9 @@ async def _measure(scale: Scale, store: Path, finished: str, waiting: str) -> li
         auth={"keys_file": str(keys)},
     )
     rows: list[Row] = []
-    with front_door(settings) as (door_pid, address), echo_server() as (echo_pid, port):
+    with front_door(settings) as (door_pid, door_at), echo_server() as (echo_pid, port):
         async with AsyncExitStack() as stack:
-            to_door = await stack.enter_async_context(grpc.aio.insecure_channel(address))
+            to_door = await stack.enter_async_context(grpc.aio.insecure_channel(door_at["grpc"]))
             to_echo = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
             door, echo = _Server(door_pid, to_door, key), _Server(echo_pid, to_echo, key)
             for arm in arms:
@@ -137,8 +138,8 @@ def _row(arm: _Arm, unit: str, polls: list[float], echoes: list[float], aim: str
 
 
 @contextmanager
-def front_door(settings: Settings) -> Iterator[tuple[int, str]]:
-    """A front-door process; its pid and gRPC address."""
+def front_door(settings: Settings) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """A front-door process; its pid, and its addresses by name (`grpc`, `http`)."""
     reading, writing = os.pipe()
     command = [sys.executable, "-m", "serving.frontdoor", "--reports", str(writing)]
     with (
@@ -152,6 +153,6 @@ def front_door(settings: Settings) -> Iterator[tuple[int, str]]:
             if not line:
                 log.seek(0)
                 raise FrontDoorEnded(log.read().decode(errors="replace"))
-            yield process.pid, reports.read(line).ready["grpc"]
+            yield process.pid, reports.read(line).ready
         finally:
             process.terminate()

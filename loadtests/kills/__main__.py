@@ -29,7 +29,7 @@ from loadtests.kills.campaign import Campaign
 from loadtests.kills.parts import Part, append, read, rows, together
 from loadtests.kills.verify import lines
 from loadtests.table import markdown
-from serving.frontdoor.edge.auth import StoredKey, digest_of
+from serving.frontdoor.edge.keys_file import StoredKey, digest_of
 from serving.local.embedded import Embedded
 from serving.settings import Auth, Grpc, Http, Settings, Stages
 from serving.store.open import open_store

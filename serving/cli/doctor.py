@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import os
 import platform
+import resource
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from serving.settings import Settings
 
 _LEAST_DISK = 2 << 30
+_LEAST_FILES = 4096
 _MARKS = {"ok": "ok  ", "note": "note", "bad": "BAD "}
 
 
@@ -36,7 +38,7 @@ def doctor(
     store: Annotated[str | None, typer.Option(help="Check this store instead of the setting's.")] = None,
     output: Output = "text",
 ) -> None:
-    """Check this machine: Python, memory, disk, ports, store, engines, Ray, GPU. Exit code 1 if something is bad."""
+    """Check this machine: Python, memory, disk, files, ports, store, engines, Ray, GPU. Exit code 1 if one is bad."""
     findings = list(_findings(store))
     if output == "json":
         print_json([asdict(finding) for finding in findings])
@@ -66,6 +68,7 @@ def _findings(store: str | None) -> Iterator[Finding]:
     yield from asyncio.run(_engines(settings))
     yield _disk()
     yield _decoder()
+    yield _files()
     ray = importlib.util.find_spec("ray")
     yield Finding("ray", "ok" if ray else "bad", "installed" if ray else "missing: pip install longtake")
     torch = importlib.util.find_spec("torch")
@@ -124,6 +127,14 @@ def _decoder() -> Finding:
 
     told, whole = protection()
     return Finding("decoder", "ok" if whole else "note", told)
+
+
+def _files() -> Finding:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = hard == resource.RLIM_INFINITY or hard >= _LEAST_FILES
+    told = "as many as it likes" if hard == resource.RLIM_INFINITY else str(hard)
+    advice = "" if enough else f"; raise `ulimit -Hn` to {_LEAST_FILES}, for each connection takes one"
+    return Finding("files", "ok" if enough else "note", f"a process may have {told} open{advice}")
 
 
 def _disk() -> Finding:

@@ -6,9 +6,7 @@ A running front door reads the file again when it changes.
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,7 +18,7 @@ from pydantic import ValidationError
 
 from serving.cli.output import Output
 from serving.errors import LongtakeError, SettingsError
-from serving.frontdoor.edge.auth import StoredKey, digest_of, read_keys
+from serving.frontdoor.edge.keys_file import KeysFound, StoredKey, add_key, digest_of, read_keys, remove_key
 from serving.home import expanded
 from serving.settings import read_settings
 
@@ -48,10 +46,7 @@ def add(
     Example: longtake keys add "laptop of Kim" --tenant studio --file ~/.longtake/keys.jsonl
     """
     with _clear_errors():
-        if not name.isprintable():
-            raise SettingsError("name: it has characters that cannot be shown, such as the end of a line")
         path = _path(file)
-        known = read_keys(path) if path.exists() else []
         key = f"lt-{secrets.token_urlsafe(32)}"
         try:
             stored = StoredKey(
@@ -64,7 +59,7 @@ def add(
         except ValidationError as error:
             what = error.errors()[0]
             raise SettingsError(f"--{what['loc'][0]}: {what['msg']}") from error
-        _write(path, [*known, stored])
+        add_key(path, stored)
     if output == "json":
         typer.echo(json.dumps({"id": stored.id, "tenant": tenant, "name": name, "key": key, "file": str(path)}))
         return
@@ -76,7 +71,8 @@ def add(
 def list_keys(file: KeysFile = None, output: Output = "text") -> None:
     """List the keys, without the keys themselves."""
     with _clear_errors():
-        keys = read_keys(_existing(file))
+        found = _read(_existing(file))
+    keys = found.keys
     if output == "json":
         typer.echo(json.dumps([json.loads(key.model_dump_json(exclude={"sha256"})) for key in keys]))
         return
@@ -92,12 +88,9 @@ def remove(
     """Remove a key: calls with it are refused within seconds."""
     with _clear_errors():
         path = _existing(file)
-        keys = read_keys(path)
-        left = [key for key in keys if key.id != key_id]
-        if len(left) == len(keys):
+        if not remove_key(path, key_id):
             typer.echo(f"no key {key_id!r} in {path}: `longtake keys ls` shows them", err=True)
             raise typer.Exit(3)
-        _write(path, left)
     typer.echo(f"removed {key_id}", err=True)
 
 
@@ -130,12 +123,12 @@ def _existing(file: Path | None) -> Path:
     return path
 
 
-def _write(path: Path, keys: list[StoredKey]) -> None:
-    """Replace the file as a whole, readable by its owner alone: a server never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".keys-")
-    with os.fdopen(handle, "w") as file:
-        file.writelines(key.model_dump_json() + "\n" for key in keys)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).replace(path)
+def _read(path: Path) -> KeysFound:
+    """The keys; lines that are none are told of on stderr."""
+    try:
+        found = read_keys(path)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+    for complaint in found.complaints():
+        typer.echo(complaint, err=True)
+    return found

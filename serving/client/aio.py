@@ -213,12 +213,17 @@ class AsyncClient:
         await self._calls.ask(calls.delete_file(file))
 
     async def jobs(self, *, dead: bool = False) -> Sequence[Job]:
-        """What waits and runs, oldest first, with what is left of each; or dead letters.
+        """What waits and runs, oldest first, with what is left of each; or dead letters. As many pages as it takes.
 
         >>> len(await client.jobs(dead=True))
         0
         """
-        return (await self._calls.ask(calls.list_jobs(dead=dead))).jobs
+        page = await self._calls.ask(calls.list_jobs(dead=dead, token=""))
+        jobs = list(page.jobs)
+        while page.next_page_token:
+            page = await self._calls.ask(calls.list_jobs(dead=dead, token=page.next_page_token))
+            jobs += page.jobs
+        return jobs
 
     async def explain(self, video: str) -> JobHistory:
         """The life of a job, in order.

@@ -113,8 +113,9 @@ def delete_file(file: str) -> Call[files_pb2.DeleteFileResponse]:
     return Call("/longtake.v1.Files/DeleteFile", request, files_pb2.DeleteFileResponse, repeatable=False)
 
 
-def list_jobs(*, dead: bool) -> Call[jobs_pb2.ListJobsResponse]:
-    return Call("/longtake.v1.Jobs/ListJobs", jobs_pb2.ListJobsRequest(dead=dead), jobs_pb2.ListJobsResponse)
+def list_jobs(*, dead: bool, token: str) -> Call[jobs_pb2.ListJobsResponse]:
+    request = jobs_pb2.ListJobsRequest(dead=dead, page_token=token)
+    return Call("/longtake.v1.Jobs/ListJobs", request, jobs_pb2.ListJobsResponse)
 
 
 def explain(video: str) -> Call[jobs_pb2.JobHistory]:

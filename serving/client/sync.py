@@ -210,12 +210,17 @@ class Client:
         self._calls.ask(calls.delete_file(file))
 
     def jobs(self, *, dead: bool = False) -> Sequence[Job]:
-        """What waits and runs, oldest first, with what is left of each; or dead letters.
+        """What waits and runs, oldest first, with what is left of each; or dead letters. As many pages as it takes.
 
         >>> len(client.jobs(dead=True))
         0
         """
-        return self._calls.ask(calls.list_jobs(dead=dead)).jobs
+        page = self._calls.ask(calls.list_jobs(dead=dead, token=""))
+        jobs = list(page.jobs)
+        while page.next_page_token:
+            page = self._calls.ask(calls.list_jobs(dead=dead, token=page.next_page_token))
+            jobs += page.jobs
+        return jobs
 
     def explain(self, video: str) -> JobHistory:
         """The life of a job, in order.

@@ -19,6 +19,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serving import model_store
 from serving.clock import now_ms, running_ms
+from serving.deployments import loopback
 from serving.deployments.collector import CollectorProcess
 from serving.deployments.handles import HandleStages
 from serving.deployments.metrics_binding import RayRecorder
@@ -54,6 +55,7 @@ class DirectorReplica:
         renderer: DeploymentHandle[Any],
     ) -> None:
         configure(service="director", format="json")
+        loopback.of_replica()
         metrics = RayRecorder()
         store = await open_store(settings.store, probe=False)
         self._token = await shared_secret(store, DIRECTOR_TOKEN)

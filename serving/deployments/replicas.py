@@ -14,6 +14,7 @@ from ray import serve
 
 from engines.families.base import Array, Conditions, EngineCall
 from serving import model_store
+from serving.deployments import loopback
 from serving.deployments.metrics_binding import RayRecorder
 from serving.logs import configure
 from serving.media.sandbox import Decoder
@@ -57,6 +58,7 @@ class _Replica:
 
     def __init__(self) -> None:
         configure(service=self.stage, format="json")
+        loopback.of_replica()
         self.metrics = RayRecorder()
         self._loaded: Loaded | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from serving.errors import InvalidArgument
-from serving.frozen import Digest, Stored
+from serving.frozen import Digest, Moment, Stored, ToldMoment
 
 _BAD_NAME = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029\"';\\]")
 
@@ -14,7 +14,7 @@ class PublicUrl(Stored):
     """That anyone may read a file who has this token."""
 
     token: str
-    expires_ms: int | None
+    expires_ms: ToldMoment | None
 
 
 class FileRecord(Stored):
@@ -27,8 +27,8 @@ class FileRecord(Stored):
     content_type: str
     sha256: Digest | None
     """Its blob; None when the file stands for a video."""
-    created_ms: int
-    expires_ms: int | None = None
+    created_ms: Moment
+    expires_ms: ToldMoment | None = None
     video: str | None = None
     """The finished video that it stands for."""
     public: PublicUrl | None = None

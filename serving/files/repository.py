@@ -20,19 +20,34 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import IO, Protocol
 
-from serving.errors import Conflict, Corrupt, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from pydantic import ValidationError
+
+from serving.errors import (
+    Conflict,
+    Corrupt,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+    shown,
+)
+from serving.files.quota import Quota, Reserved
 from serving.files.record import FileRecord, PublicUrl, check_filename
-from serving.frozen import Digest
+from serving.frozen import Digest, what_is_wrong
 from serving.jobs.ids import derived_id, new_id
+from serving.logs import logger
 from serving.media.sniffing import content_type_of
 from serving.paging import decode_token, encode_token
 from serving.store import keys
 from serving.store.base import Store, Versioned
 from serving.store.blobs import Blobs
 
-PIECE = 1024 * 1024
+PIECE = 256 * 1024
 """Bytes of one piece of content."""
 MIN_TTL_S, MAX_TTL_S = 3_600, 2_592_000
+NO_ROOM_RETRY_S = 10.0
+_log = logger("files")
 PUBLISHABLE = ("image/", "video/", "application/pdf")
 
 
@@ -56,26 +71,42 @@ class Files:
         *,
         now_ms: Callable[[], int],
         max_bytes: int,
+        quota: Quota | None = None,
         spool: Path | None = None,
     ) -> None:
-        """`max_bytes` bounds one file; `spool` is where uploads wait until they are whole (default: the
-        system's).
+        """`max_bytes` bounds one file, `quota` what a tenant has (None: nothing does); `spool` is where uploads wait
+        until they are whole (default: the system's).
         """
         self._store = store
         self._content = content
         self._now_ms = now_ms
         self._max_bytes = max_bytes
+        self._quota = quota or Quota(store, lambda _: None)
         self._spool = spool
 
     async def upload(
         self, tenant: str, filename: str, pieces: AsyncIterator[bytes], *, expires_after_s: int | None = None
     ) -> FileRecord:
-        """Take in a file. Raises `InvalidArgument` (name, expiry, empty), `ResourceExhausted` (too large)."""
+        """Take in a file. Raises `InvalidArgument` (name, expiry, empty), `ResourceExhausted` (too large, the tenant
+        has too much), `Unavailable` (no room to keep it meanwhile).
+        """
         check_filename(filename)
         expires_ms = self._expiry(expires_after_s, "expires_after")
-        with tempfile.NamedTemporaryFile(dir=self._spool, prefix="longtake-upload-") as spooled:
-            size, start = await self._receive(spooled, pieces)
-            digest = await Blobs(self._store, tenant).put(Path(spooled.name))
+        await self._quota.check(tenant)
+        try:
+            with (
+                tempfile.NamedTemporaryFile(dir=self._spool, prefix="longtake-upload-") as spooled,
+                self._quota.reserved(tenant) as reserved,
+            ):
+                size, start = await self._receive(spooled, pieces, reserved)
+                digest = await Blobs(self._store, tenant).put(Path(spooled.name))
+        except OSError as error:
+            raise Unavailable(
+                f"the server has no room for the upload in {self._spool or tempfile.gettempdir()} "
+                f"({error.strerror}): an operator makes some, or sets TMPDIR to where there is more",
+                retry_after_s=NO_ROOM_RETRY_S,
+                reason="NO_ROOM",
+            ) from error
         record = FileRecord(
             id=new_id("file_"),
             tenant=tenant,
@@ -89,7 +120,7 @@ class Files:
         )
         return await self._create(record)
 
-    async def _receive(self, spooled: IO[bytes], pieces: AsyncIterator[bytes]) -> tuple[int, bytes]:
+    async def _receive(self, spooled: IO[bytes], pieces: AsyncIterator[bytes], reserved: Reserved) -> tuple[int, bytes]:
         """Write the pieces down; size and the first bytes."""
         size, start = 0, b""
         async for piece in pieces:
@@ -99,12 +130,13 @@ class Files:
                     f"the file is larger than {self._max_bytes} bytes, the most that one file may have",
                     reason="FILE_TOO_LARGE",
                 )
+            reserved.grow(len(piece))
             if len(start) < 64:
                 start += piece[:64]
             await asyncio.to_thread(spooled.write, piece)
         if size == 0:
             raise InvalidArgument("data", "the file is empty", reason="FILE_EMPTY")
-        spooled.flush()
+        await asyncio.to_thread(spooled.flush)
         return size, start
 
     async def keep_video(
@@ -170,8 +202,12 @@ class Files:
             if len(found) == size:
                 return found, encode_token(after, "files")
             after = listed.key.removeprefix(prefix)
-            with contextlib.suppress(NotFound):
+            try:
                 found.append(await self.get(tenant, keys.id_in(after)))
+            except NotFound:
+                continue
+            except Corrupt as error:
+                _log.error("file left out of a listing", tenant=tenant, message=error.message)
         return found, ""
 
     async def all(self, tenant: str) -> list[FileRecord]:
@@ -269,14 +305,17 @@ class Files:
 
     async def _read(self, tenant: str, file_id: str) -> tuple[FileRecord, Versioned]:
         if not re.fullmatch(r"file_[a-z2-7]{26}", file_id):
-            raise NotFound(f"no file {file_id!r}", reason="FILE_NOT_FOUND")
+            raise NotFound(f"no file {shown(file_id)}", reason="FILE_NOT_FOUND")
         try:
             stored = await self._store.get(keys.file(tenant, file_id))
         except NotFound as error:
-            raise NotFound(f"no file {file_id!r}", reason="FILE_NOT_FOUND") from error
-        record = FileRecord.model_validate_json(stored.data)
+            raise NotFound(f"no file {shown(file_id)}", reason="FILE_NOT_FOUND") from error
+        try:
+            record = FileRecord.model_validate_json(stored.data)
+        except ValidationError as error:
+            raise Corrupt(f"the record of {file_id} cannot be read by this version: {what_is_wrong(error)}") from error
         if record.deleted or self._past(record.expires_ms):
-            raise NotFound(f"no file {file_id!r}: it was deleted or has expired", reason="FILE_NOT_FOUND")
+            raise NotFound(f"no file {shown(file_id)}: it was deleted or has expired", reason="FILE_NOT_FOUND")
         return record, stored
 
     async def _change(self, tenant: str, file_id: str, change: Callable[[FileRecord], FileRecord]) -> FileRecord:

@@ -16,8 +16,10 @@ import sys
 
 from serving.errors import LongtakeError
 from serving.frontdoor.create.catalog import Catalog, ServedModel
+from serving.frontdoor.edge.descriptors import raise_limit
 from serving.frontdoor.server import FrontDoor
 from serving.logs import configure
+from serving.media.memory import few_arenas, large_blocks_apart
 from serving.reports import Reports
 from serving.settings import Settings, load_settings
 from serving.store.base import Store
@@ -32,6 +34,9 @@ def main() -> int:
     try:
         settings = load_settings()
         configure(service="frontdoor")
+        raise_limit()
+        few_arenas()
+        large_blocks_apart()
         asyncio.run(serve(settings, None if arguments.reports is None else Reports(arguments.reports)))
     except LongtakeError as error:
         print(f"longtake front door: {error.message}", file=sys.stderr)  # noqa: T201  (the one line that is no log)

@@ -63,14 +63,9 @@ class DeadJobs:
         self._link = link
         self._now_ms = now_ms
 
-    async def names(self, tenant: str, most: int) -> tuple[str, ...]:
-        """Ids of a tenant's dead jobs, at most so many; some may be deleted."""
-        found: list[str] = []
-        async for job in self._letters.of(tenant):
-            found.append(job)
-            if len(found) == most:
-                break
-        return tuple(found)
+    async def names(self, tenant: str, most: int, *, after: str = "") -> tuple[str, ...]:
+        """Ids of a tenant's dead jobs behind that one, in their order, at most so many; some may be deleted."""
+        return tuple([job async for job in self._letters.of(tenant, after=after, limit=most)])
 
     async def requeue(self, tenant: str, job: str) -> JobRecord:
         """Run it again. Raises `NotFound`, and `FailedPrecondition` for a job that is no dead letter."""

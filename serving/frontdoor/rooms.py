@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from serving.errors import SettingsError
+from serving.files.quota import Quota
 from serving.files.repository import Files
 from serving.frontdoor.admission.backlog import Backlog
 from serving.frontdoor.admission.forecast import Forecast
-from serving.frontdoor.admission.gate import Gate
+from serving.frontdoor.admission.gate import Gate, limits_of
 from serving.frontdoor.content.films import Films
 from serving.frontdoor.content.routes import Content
 from serving.frontdoor.content.urls import UrlSigner
@@ -18,6 +19,7 @@ from serving.frontdoor.create.catalog import Catalog
 from serving.frontdoor.create.create import Creator
 from serving.frontdoor.create.intake import Intake
 from serving.frontdoor.create.settle import Settler
+from serving.frontdoor.create.turns import CHILDREN
 from serving.frontdoor.follow.director_link import DirectorLink
 from serving.frontdoor.follow.records import RecordCache, Records
 from serving.frontdoor.requeue import DeadJobs
@@ -69,18 +71,25 @@ async def build(
     public_url = settings.http.public_url or _reachable(http_address)
     signer = await UrlSigner.open(store, public_url=public_url, ttl_s=settings.http.url_ttl_s)
     films = Films(store, records, signer)
-    files = Files(store, films, now_ms=now_ms, max_bytes=settings.uploads.max_file_bytes)
+    quota = Quota(store, lambda tenant: limits_of(settings.admission, tenant).max_stored_bytes)
+    files = Files(store, films, now_ms=now_ms, max_bytes=settings.uploads.max_file_bytes, quota=quota)
     content = Content(store, signer=signer, records=records, films=films, files=files, metrics=metrics, now_ms=now_ms)
 
     # A create
     fetcher = Fetcher(FetchPolicy(allow_loopback=settings.uploads.allow_loopback_urls))
     intake = Intake(
-        store=store, files=files, films=films, records=records, signer=signer, fetcher=fetcher, decoder=Decoder()
+        store=store,
+        files=files,
+        films=films,
+        records=records,
+        signer=signer,
+        fetcher=fetcher,
+        decoder=Decoder(CHILDREN),
     )
     settler = Settler(store=store, intake=intake, catalog=catalog, codec=settings.video.codec, now_ms=now_ms)
     backlog = Backlog(jobs, clock=time.monotonic)
     forecast = _forecast(settings, store, backlog, now_ms)
-    gate = Gate(settings.admission, backlog=backlog, forecast=forecast)
+    gate = Gate(settings.admission, backlog=backlog, forecast=forecast, quota=quota)
     creator = Creator(settler=settler, gate=gate, jobs=jobs, records=records, link=link, metrics=metrics, now_ms=now_ms)
     return Rooms(jobs, link, signer, files, content, backlog, forecast, creator, videos, dead_jobs)
 

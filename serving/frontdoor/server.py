@@ -11,15 +11,19 @@ import contextlib
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from serving.clock import now_ms
 from serving.errors import LongtakeError, SettingsError
 from serving.frontdoor.create.catalog import Catalog
 from serving.frontdoor.edge.auth import Keys
+from serving.frontdoor.edge.descriptors import grpc_connections
 from serving.frontdoor.edge.http import HttpServer, build_app, listen_as_set
 from serving.frontdoor.edge.metrics import PrometheusRecorder
-from serving.frontdoor.edge.rpc import SERVER_OPTIONS, Edge
+from serving.frontdoor.edge.open_services import OpenServices
+from serving.frontdoor.edge.options import server_options
+from serving.frontdoor.edge.rpc import Edge
+from serving.frontdoor.edge.tls import Certificate
 from serving.frontdoor.rooms import Rooms, build
 from serving.frontdoor.surfaces.longtake.register import register_longtake
 from serving.frontdoor.surfaces.xai.register import register_xai
@@ -59,7 +63,7 @@ class FrontDoor:
         """Listen. Raises `SettingsError` for a taken port or bad TLS files; nothing is left behind then."""
         http = HttpServer(self._settings.http.address)
         self.http_address = http.address
-        server = grpc.aio.server(options=SERVER_OPTIONS)
+        server = grpc.aio.server(options=server_options(grpc_connections()))
         try:
             self.grpc_address = _bind(server, self._settings)
             rooms = self._rooms = await build(
@@ -75,7 +79,7 @@ class FrontDoor:
             raise
         self._grpc, self._http = server, http
         names = self._register(server, rooms)
-        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        self._register_open(server, names)
         await rooms.link.start()
         await server.start()
         http.start(build_app(self._metrics, self._problems, rooms.content.routes()))
@@ -131,8 +135,16 @@ class FrontDoor:
             signer=rooms.signer,
             now_ms=now_ms,
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         return (*own, *public)
+
+    def _register_open(self, server: grpc.aio.Server, names: tuple[str, ...]) -> None:
+        """Health and reflection, which ask nobody for a key."""
+        to = OpenServices(server)
+        to.describe(health_pb2.DESCRIPTOR.services_by_name["Health"])
+        to.describe(reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"])
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, to)
+        reflecting = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME])
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflecting, to)
 
     async def _problems(self) -> dict[str, str]:
         """What stands in the way of serving. A missing Director does not: jobs wait for it."""
@@ -148,9 +160,8 @@ class FrontDoor:
             await asyncio.sleep(KEYS_LOOK_S)
             try:
                 self._keys.refresh()
-            except (SettingsError, OSError) as error:
-                # The keys that are known stay: a typing mistake in the file must not lock everybody out.
-                self._log.error("the keys file cannot be read", details=str(error))
+            except Exception as error:  # noqa: BLE001  (who stops looking never removes a key again)
+                self._log.error("the keys file could not be looked at", exc_info=error)
 
 
 def _bind(server: grpc.aio.Server, settings: Settings) -> str:
@@ -162,10 +173,8 @@ def _bind(server: grpc.aio.Server, settings: Settings) -> str:
         if settings.grpc.tls_cert is None or settings.grpc.tls_key is None:
             port = server.add_insecure_port(address)
         else:
-            pair = (settings.grpc.tls_key.read_bytes(), settings.grpc.tls_cert.read_bytes())
-            port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
-    except OSError as error:
-        raise SettingsError(f"settings `grpc.tls_cert` and `grpc.tls_key`: {error}") from error
+            certificate = Certificate(settings.grpc.tls_cert, settings.grpc.tls_key)
+            port = server.add_secure_port(address, certificate.credentials())
     except RuntimeError as error:
         raise SettingsError(
             f"cannot listen on {address}: do the files of `grpc.tls_cert` and `grpc.tls_key` fit together?"

@@ -18,7 +18,7 @@ from serving.frontdoor.edge.auth import Caller
 from serving.frontdoor.follow.director_link import DirectorLink
 from serving.frontdoor.follow.records import RecordCache, Records
 from serving.frontdoor.follow.views import View
-from serving.frontdoor.follow.watch import WatchEvent, watch
+from serving.frontdoor.follow.watch import POLL_S, WatchEvent, watch
 from serving.jobs import history
 from serving.jobs.history import EventKind
 from serving.jobs.record import JobRecord, JobState
@@ -174,6 +174,6 @@ class Videos:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not view.state.terminal:
-                    await self._records.changed(view, 0.5)
-                    view = await self.view(caller, video)
+                    await self._records.changed(view, POLL_S)
+                    view = await self._records.lately(caller.tenant, video, POLL_S)
         return view

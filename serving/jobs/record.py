@@ -22,7 +22,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from serving.frozen import Digest, Moment, Stored
+from serving.frozen import Digest, Moment, Stored, ToldMoment
 from serving.jobs.history import Event, Prediction
 from serving.jobs.ids import JobKey
 from serving.plan import Plan
@@ -106,13 +106,13 @@ class JobRecord(Stored):
     """`URGENT` to `LOWEST_PRIORITY`."""
     deadline_ms: Moment | None = None
     """The job is EXPIRED when it is not done by then."""
-    expires_ms: Moment | None = None
+    expires_ms: ToldMoment | None = None
     """The video is deleted some time after this; None: kept."""
     predicted: Prediction | None = None
     """What the front door told the client when it took the job."""
     created_ms: Moment
-    started_ms: Moment | None = None
-    finished_ms: Moment | None = None
+    started_ms: ToldMoment | None = None
+    finished_ms: ToldMoment | None = None
     cancel_requested: bool = False
     segments: tuple[Digest, ...] = ()
     """Manifests that this job has committed, oldest first (an ingested root included)."""

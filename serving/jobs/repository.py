@@ -8,17 +8,18 @@ second goes after the terminal swap. The front door creates, cancels and deletes
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from serving.errors import AlreadyExists, Conflict, Corrupt, FailedPrecondition, NotFound, StoreUnfit
+from serving.errors import AlreadyExists, Conflict, Corrupt, FailedPrecondition, NotFound, StoreUnfit, shown
 from serving.frozen import what_is_wrong
 from serving.jobs.active import Active
 from serving.jobs.record import TRANSITIONS, JobRecord, JobState
@@ -97,7 +98,7 @@ class Jobs:
         """A job of this tenant. Raises `NotFound`, also for a deleted one, and `Corrupt` for an unreadable one."""
         record = await self._read(tenant, job)
         if record is None or record.state is JobState.DELETED:
-            raise NotFound(f"no video {job!r}: it never existed, was deleted, or belongs to another tenant")
+            raise NotFound(f"no video {shown(job)}: it never existed, was deleted, or belongs to another tenant")
         return record
 
     async def find(self, tenant: str, job: str) -> JobRecord | None:
@@ -171,6 +172,20 @@ class Jobs:
             found.append(record)
             last = name
         return Page(tuple(found), "")
+
+    async def oldest_first(self, tenant: str, ids: Collection[str]) -> builtins.list[str]:
+        """Places of these jobs in the listing by time, in the order in which they were made; `keys.id_in` has the id.
+        No record is read, and what has no place there is left out.
+        """
+        prefix, left, places = keys.jobs_by_time_of(tenant), set(ids), []
+        async for entry in self._store.list(prefix):
+            if not left:
+                break
+            place = entry.key.removeprefix(prefix)
+            if keys.id_in(place) in left:
+                left.discard(keys.id_in(place))
+                places.append(place)
+        return places[::-1]
 
     async def active(self) -> AsyncIterator[Active]:
         """Every job that waits or runs, from the names of keys alone (some may have no record yet, or have ended).
@@ -267,7 +282,7 @@ def check_same(there: JobRecord, asked: VideoRequest, key: str) -> None:
     if there.request.fingerprint() == asked.fingerprint():
         return
     raise AlreadyExists(
-        f"the idempotency key {key!r} belongs to another request ({there.id}); "
+        f"the idempotency key {shown(key)} belongs to another request ({there.id}); "
         f"they differ in: {', '.join(there.request.differences(asked))}. Use a new key for a new request"
     )
 

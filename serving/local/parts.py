@@ -53,7 +53,7 @@ class Part:
         self.ready_with: Mapping[str, str] = {}
         self._name = name
         self._command = [*command, "--reports"]
-        self._log = log
+        self.log = log
         self._tree = tree
         self._extra = dict(extra or {})
         self._child: asyncio.subprocess.Process | None = None
@@ -66,7 +66,7 @@ class Part:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(says), pipe)
         try:
-            with self._log.open("ab") as output:
+            with self.log.open("ab") as output:
                 self._child = await self._tree.start(
                     [*self._command, str(writing)], env={**env, **self._extra}, output=output, pass_fds=[writing]
                 )
@@ -80,7 +80,7 @@ class Part:
             transport.close()
         code = await self._child.wait()
         raise StartFailed(
-            f"{self._name} did not start: {_last_line(self._log)} (all of it: {self._log})", 2 if code == 2 else 1
+            f"{self._name} did not start: {_last_line(self.log)} (all of it: {self.log})", 2 if code == 2 else 1
         )
 
     async def keep(self, env: Mapping[str, str], say: Say) -> None:
@@ -91,9 +91,9 @@ class Part:
             await self._child.wait()
             now = time.monotonic()
             if len(ends) == MOST_RESTARTS and now - ends[0] < WITHIN_S:
-                raise StartFailed(f"{self._name} ended {MOST_RESTARTS + 1} times in a row: see {self._log}", 1)
+                raise StartFailed(f"{self._name} ended {MOST_RESTARTS + 1} times in a row: see {self.log}", 1)
             ends.append(now)
-            say(f"{self._name} ended unexpectedly (see {self._log}): starting it again")
+            say(f"{self._name} ended unexpectedly (see {self.log}): starting it again")
             await asyncio.sleep(_FIRST_PAUSE_S * 2 ** (len(ends) - 1))
             await self._tree.end_orphans()
             try:
@@ -162,6 +162,8 @@ _RAY_ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",  # a fresh one: Ray would keep one for good in the home folder, where others may read it
     # Its name notwithstanding: with 0, all of Ray listens on loopback only, on every system.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # `deployments/loopback.py`: without it, Serve's gRPC proxy listens on every address.
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serving.deployments.loopback.of_proxy",
     "RAY_DEDUP_LOGS": "0",
     # The video encoder tells of every segment otherwise.
     "SVT_LOG": "1",

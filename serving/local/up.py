@@ -22,6 +22,7 @@ from serving.errors import LongtakeError, SettingsError
 from serving.frontdoor.edge.listen import listen
 from serving.local.parts import Say, StartFailed, environment_of, front_door_part, stages_part
 from serving.local.process_tree import ProcessTree
+from serving.local.rotation import keep_small
 from serving.settings import Settings
 from serving.store.open import open_store
 
@@ -92,6 +93,7 @@ async def _life(
         }
     )
     keeping = [asyncio.create_task(part.keep(environment_of(fixed), say)) for part in (stages, door)]
+    keeping.append(asyncio.create_task(keep_small([stages.log, door.log])))
     try:
         await asyncio.gather(*keeping)
     finally:

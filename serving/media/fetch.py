@@ -13,9 +13,10 @@ import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import httpcore
@@ -24,6 +25,8 @@ import httpx
 from serving.errors import InvalidArgument
 from serving.media import data_url
 
+LOOK_UPS = 8
+"""Names that are looked up at once."""
 MAX_REDIRECTS = 10
 _TEXTS = ("text/", "application/json", "application/xml", "application/xhtml", "application/javascript")
 """An error page or a login that came instead. What else a host calls it says nothing: the bytes are looked at."""
@@ -55,21 +58,30 @@ class FetchPolicy:
     """For one URL, redirects included."""
 
 
-async def resolve(host: str, port: int) -> list[str]:
-    """Addresses by the system's resolver. Raises `OSError`, for what can be no name too."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:  # an empty part between dots, or one of more than 63 letters
-        raise OSError(f"{host[:80]!r} is no host name") from error
-    return [str(address[0]) for *_, address in found]
+class Resolver:
+    """The system's resolver, in threads of its own: a name whose servers do not answer holds one for half a minute,
+    also when nobody waits for it any more, and nothing else may wait behind it.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(LOOK_UPS, "names")
+
+    async def __call__(self, host: str, port: int) -> list[str]:
+        """Addresses. Raises `OSError`, for what can be no name too."""
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        except UnicodeError as error:  # an empty part between dots, or one of more than 63 letters
+            raise OSError(f"{host[:80]!r} is no host name") from error
+        return [str(address[0]) for *_, address in found]
 
 
 class Fetcher:
     """One per front-door process; holds no connections between calls."""
 
-    def __init__(self, policy: FetchPolicy, resolve: Resolve = resolve) -> None:
+    def __init__(self, policy: FetchPolicy, resolve: Resolve | None = None) -> None:
         self._policy = policy
-        self._backend = _PinnedBackend(policy, resolve)
+        self._backend = _PinnedBackend(policy, resolve or Resolver())
 
     @cached_property
     def _trusted(self) -> ssl.SSLContext:

@@ -266,7 +266,7 @@ async def test_an_api_key_goes_with_every_call(form: str, tmp_path: Path) -> Non
     import json
     from datetime import UTC, datetime
 
-    from serving.frontdoor.edge.auth import StoredKey, digest_of
+    from serving.frontdoor.edge.keys_file import StoredKey, digest_of
 
     stored = StoredKey(id="k", tenant="t", name="n", sha256=digest_of("secret"), created=datetime.now(UTC))
     keys = tmp_path / "keys.jsonl"

@@ -283,3 +283,22 @@ async def test_a_record_that_cannot_be_read_hides_no_other_job(
     await store.swap(key, stored.data + b" ", broken)
     assert sound.id in listed
     assert strange.id not in listed
+
+
+async def test_a_long_queue_is_listed_in_pages_and_in_order(tmp_path: Path) -> None:
+    async with opened(settings_for(tmp_path)) as client:
+        client.director.open = False
+        jobs: jobs_pb2_grpc.JobsAsyncStub = jobs_pb2_grpc.JobsStub(client.channel)
+        made = [(await client.create()).id for _ in range(7)]
+        listed: list[str] = []
+        expected: list[int] = []
+        token, pages = "", 0
+        while token or not pages:
+            page = await jobs.ListJobs(jobs_pb2.ListJobsRequest(page_size=3, page_token=token))
+            listed += [job.video.id for job in page.jobs]
+            expected += [job.predicted_end_time.ToMilliseconds() for job in page.jobs]
+            token, pages = page.next_page_token, pages + 1
+        assert (listed, pages) == (made, 3)
+        assert expected == sorted(expected), "a job of a later page is done after those of the pages before"
+        async with refused(grpc.StatusCode.INVALID_ARGUMENT, "not a token of this list", field="page_token"):
+            await jobs.ListJobs(jobs_pb2.ListJobsRequest(page_token="x"))

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from serving.gen.longtake.v1 import files_pb2, models_pb2, videos_pb2
+from serving.paging import opaque
 from tests.contract.longtake_door import Client, Video, opened, refused, settings_for
 from tests.contract.sample_media import CAT
 
@@ -138,3 +139,23 @@ async def test_models_tell_what_they_can_do_with_exact_sizes(client: Client) -> 
     assert model == await client.models.GetModel(models_pb2.GetModelRequest(name="studio-1"))
     async with refused(grpc.StatusCode.NOT_FOUND, "studio-1"):
         await client.models.GetModel(models_pb2.GetModelRequest(name="x"))
+
+
+async def test_a_watch_that_goes_on_from_any_event_skips_no_segment(client: Client) -> None:
+    video = await client.made(seconds=3)
+    events = await client.events(video.id, previews=True)
+    want = [event.segment.digest for event in events if event.HasField("segment")]
+    assert len(want) == 3
+    for place, event in enumerate(events):
+        rest = await client.events(video.id, cursor=event.cursor, previews=True)
+        told = [one.segment.digest for one in events[: place + 1] if one.HasField("segment")]
+        assert told + [one.segment.digest for one in rest if one.HasField("segment")] == want
+        assert [one.preview.segment_index for one in rest if one.HasField("preview")] == list(range(len(told), 3))
+
+
+async def test_a_cursor_belongs_to_its_video(client: Client) -> None:
+    first, second = await client.made(), await client.made()
+    cursor = (await client.events(first.id))[-1].cursor
+    for bad in (cursor, opaque(f"{second.id}:-1:0:0:"), opaque("1:2:3:"), "é"):
+        async with refused(grpc.StatusCode.INVALID_ARGUMENT, "cursor", field="cursor"):
+            await client.events(second.id, cursor=bad)

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
-from serving.frontdoor.edge.rpc import SERVER_OPTIONS
+from serving.frontdoor.edge.options import server_options
 from tests.contract.xai_door import XaiDoor
 
 PING_S = 2
@@ -67,5 +67,6 @@ def test_an_idle_client_keeps_its_connection(tmp_path: Path) -> None:
     assert not seen["stock"]["same_connection"]
 
 
-def test_no_connection_ends_because_it_is_old_or_idle() -> None:
-    assert not [name for name, _ in SERVER_OPTIONS if "max_connection" in name]
+def test_no_connection_ends_because_it_is_old_and_an_idle_one_only_after_ten_minutes() -> None:
+    ends = {name: value for name, value in server_options(100) if "max_connection" in name}
+    assert ends == {"grpc.max_connection_idle_ms": 600_000}

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,9 @@ from tests import servers
 from tests.integration.house import House, fetch
 
 _FREE = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
+_LISTENS = "0A"
+_LOOPBACKS = ("0100007F:", "00000000000000000000000001000000:", "0000000000000000FFFF00000100007F:")
+"""127.0.0.1, ::1 and the former as IPv6, as /proc writes them."""
 _UP = [sys.executable, "-P", "-c", "import typer; from serving.cli.up import up; typer.run(up)"]
 
 
@@ -111,6 +114,7 @@ def test_parts_that_are_killed_come_back_and_the_job_goes_on(tmp_path: Path) -> 
         house = House(address, store=store, metrics="", pid=child.pid)
 
         root = house.made(house.create(seconds=1))
+        assert _heard_from_outside(child.pid) == {}
         longer = house.made(house.extend(root))
         assert longer.frames == 33
         assert len(fetch(longer.url)) > len(fetch(root.url))
@@ -127,6 +131,23 @@ def test_parts_that_are_killed_come_back_and_the_job_goes_on(tmp_path: Path) -> 
         _wait_for_all(child, {f"{name} is back" for _, name in parts})
         assert house.made(video).frames == 49
         _interrupt(child, tmp_path)
+
+
+def _heard_from_outside(root: int) -> dict[str, str]:
+    """Ports on which its processes listen for others than this machine, each with the process that does."""
+    names = {}
+    for pid in descendants(root):
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            with suppress(OSError):
+                names[str(link.readlink())] = _command(pid)
+    found = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{root}/net/{table}").read_text().splitlines()[1:]:
+            _, address, _, state, *rest = line.split()
+            owner = names.get(f"socket:[{rest[5]}]")
+            if state == _LISTENS and owner and not address.startswith(_LOOPBACKS):
+                found[address] = owner
+    return found
 
 
 def _collector(root: int, but: int = 0) -> int:

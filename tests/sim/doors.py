@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 
 from serving.director.messages import watch_response
 from serving.errors import Unavailable
+from serving.files.quota import Quota
 from serving.frontdoor.admission.backlog import Backlog
 from serving.frontdoor.admission.forecast import Forecast
 from serving.frontdoor.admission.gate import Gate
@@ -80,7 +81,7 @@ class Door:
         self.dead_jobs = DeadJobs(jobs, DeadLetters(store), self.link, now_ms)
         self.creator = Creator(
             settler=Settler(store=store, intake=intake, catalog=_CATALOG, codec=Codec.AV1, now_ms=now_ms),
-            gate=Gate(admission, backlog=backlog, forecast=forecast, clock=clock),
+            gate=Gate(admission, backlog=backlog, forecast=forecast, quota=Quota(store, lambda _: None), clock=clock),
             jobs=jobs,
             records=records,
             link=self.link,

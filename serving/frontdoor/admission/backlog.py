@@ -2,8 +2,8 @@
 
 `gate.py` tells it what was accepted, `forecast.py` and `surfaces/longtake/jobs.py` ask. Keys of `active/` lie by shard
 and not by tenant, so one listing serves all tenants and all who ask. The store is listed now and then; in between this
-front door adds what it accepted. Other front doors' creates are seen at the next listing, so a bound may be overrun by
-what they accept in one interval.
+front door adds what it accepted, and what it is about to accept. Other front doors' creates are seen at the next
+listing, so a bound may be overrun by what they accept in one interval.
 
 A listing costs no reads of records: keys name tenant, priority and deadline, and not the work. So the work of a job is
 taken for the mean of what this front door accepted from its tenant lately (newer ones count more), of all tenants if it
@@ -18,6 +18,7 @@ from array import array
 from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from serving.jobs.record import DEFAULT_PRIORITY
@@ -28,8 +29,6 @@ SHARE = 20.0
 """A listing is repeated after at least so many times what it took, so that a huge queue is not listed all
 day.
 """
-MOST_NAMED = 1000
-"""Jobs of each tenant whose ids are remembered."""
 SMALL = 1000
 """Keys that one call to the store lists: a queue so short is listed whenever somebody asks for names."""
 _GAIN = 0.1
@@ -71,6 +70,8 @@ class Backlog:
         self._clock = clock
         self._lines: dict[tuple[str, int], _Line] = {}
         self._counts: Counter[str] = Counter()
+        self._coming: Counter[str] = Counter()
+        """Jobs that were admitted and are being written."""
         self._mean_s: dict[str, float] = {}
         self._due = float("-inf")
         self._named: dict[str, list[str]] = {}
@@ -83,7 +84,7 @@ class Backlog:
         """What was accepted while the store is listed: the listing may have passed their keys by already."""
 
     async def names(self, tenant: str) -> tuple[str, ...]:
-        """Ids of a tenant's jobs that are queued or running, at most `MOST_NAMED`; some may have ended.
+        """Ids of a tenant's jobs that are queued or running, in no order; some may have ended.
 
         Of a short queue as it is now, of a long one as it was at the last listing.
         """
@@ -95,12 +96,29 @@ class Backlog:
     async def active(self, tenant: str) -> int:
         """Jobs of a tenant that are queued or running."""
         await self._look()
-        return self._counts[tenant]
+        return self.held(tenant)
 
     async def all_active(self) -> int:
         """Jobs of all tenants that are queued or running."""
         await self._look()
-        return self._counts.total()
+        return self.all_held()
+
+    def held(self, tenant: str) -> int:
+        """As `active`, by what is known now: nothing may come between this and `coming`."""
+        return self._counts[tenant] + self._coming[tenant]
+
+    def all_held(self) -> int:
+        """As `all_active`, by what is known now."""
+        return self._counts.total() + self._coming.total()
+
+    @contextmanager
+    def coming(self, tenant: str) -> Iterator[None]:
+        """One more is written within the block; it is counted meanwhile, and what `accepted` tells afterwards."""
+        self._coming[tenant] += 1
+        try:
+            yield
+        finally:
+            self._coming[tenant] -= 1
 
     def accepted(
         self,
@@ -197,5 +215,5 @@ def _add(lines: dict[tuple[str, int], _Line], tenant: str, priority: int, deadli
 
 def _name(named: dict[str, list[str]], tenant: str, job: str) -> None:
     known = named.setdefault(tenant, [])
-    if job and len(known) < MOST_NAMED:
+    if job:
         known.append(job)

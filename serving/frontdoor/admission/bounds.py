@@ -28,6 +28,7 @@ class Limits:
     max_all_jobs: int = 100_000
     most_urgent: int = 1
     creates_per_minute: float | None = None
+    max_stored_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -68,13 +68,17 @@ class Forecast:
         now = self._now_ms()
         return Prediction(start_ms=now + round(1000 * start_s), end_ms=now + round(1000 * end_s), seconds=seconds)
 
-    async def expected(self, records: Iterable[JobRecord]) -> dict[str, Prediction]:
-        """For all jobs of one tenant that wait or run, as things stand: by id, with the work that is left of each."""
+    async def expected(self, records: Iterable[JobRecord], *, before: int = 0) -> dict[str, Prediction]:
+        """For all jobs of one tenant that wait or run, as things stand: by id, with the work that is left of each.
+        `before`: how many there are that go before all of these.
+        """
         known, now = await self.estimates(), self._now_ms()
         found: dict[str, Prediction] = {}
         ahead_s = 0.0
         for record in sorted(records, key=_turn):
             left = known.remaining(Course.of(record.plan, record.steps_done))
+            if not found:
+                ahead_s = before * self._backlog.job_s(record.tenant, left)
             start_s, end_s = self._times(record.tenant, record.priority, ahead_s, left)
             ahead_s += left
             end = now + round(1000 * (end_s + _last_rendered_s(known.predict(record.plan), record.plan)))

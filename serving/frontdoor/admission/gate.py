@@ -6,8 +6,11 @@ The rules are in `bounds.py` and pure; this is what hands them the settings, the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
+from serving.files.quota import Quota
 from serving.frontdoor.admission.backlog import Backlog
 from serving.frontdoor.admission.bounds import Limits, admit, check_deadline, check_priority
 from serving.frontdoor.admission.forecast import Forecast, alone_s
@@ -28,33 +31,49 @@ class Gate:
         *,
         backlog: Backlog,
         forecast: Forecast,
+        quota: Quota,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`clock` is monotonic, in seconds."""
         self._admission = admission
         self._backlog = backlog
         self._forecast = forecast
+        self._quota = quota
         self._rate = RateLimit(clock)
+        self._again = RateLimit(clock)
 
     def take_token(self, tenant: str) -> None:
         """Raises `ResourceExhausted` for a tenant that asks too often."""
         self._rate.take(tenant, limits_of(self._admission, tenant).creates_per_minute)
 
+    def take_token_again(self, tenant: str) -> None:
+        """As `take_token`, for a create that says it was sent before. To find out whether it was costs as much, so
+        there are as many tokens for that, and they are others.
+        """
+        self._again.take(tenant, limits_of(self._admission, tenant).creates_per_minute)
+
     async def predict(self, tenant: str, plan: Plan, *, priority: int, deadline_ms: int | None) -> Prediction:
         """When a job with this plan would start and end, if it were made now."""
         return await self._forecast.of(plan, tenant=tenant, priority=priority, deadline_ms=deadline_ms)
 
-    async def admit(self, wanted: JobRecord, *, priority_field: str, deadline_field: str) -> None:
-        """Raises `PermissionDenied`, `ResourceExhausted` or `FailedPrecondition`, saying when to come back.
+    @asynccontextmanager
+    async def admitted(self, wanted: JobRecord, *, priority_field: str, deadline_field: str) -> AsyncIterator[None]:
+        """The job may be written within the block, and has its place meanwhile. Raises `PermissionDenied`,
+        `ResourceExhausted` or `FailedPrecondition`, saying when to come back.
 
         The two fields are what the caller calls them. `wanted` carries its prediction.
         """
         predicted = _prediction(wanted)
         limits = limits_of(self._admission, wanted.tenant)
         check_priority(limits, wanted.priority, priority_field)
-        admit(limits, await self._forecast.occupancy(wanted.tenant, predicted.seconds[DENOISER]))
         work_s = alone_s(predicted, wanted.plan)
         check_deadline(wanted.deadline_ms, predicted, work_s, wanted.created_ms, deadline_field)
+        await self._quota.check(wanted.tenant)
+        full = await self._forecast.occupancy(wanted.tenant, predicted.seconds[DENOISER])
+        # From here to the place that it takes nobody else is asked, so a burst of creates cannot pass by together.
+        admit(limits, replace(full, active=self._backlog.held(wanted.tenant), all_active=self._backlog.all_held()))
+        with self._backlog.coming(wanted.tenant):
+            yield
 
     def accepted(self, record: JobRecord) -> None:
         """One more job waits: count it until the store is listed again."""
@@ -76,6 +95,7 @@ def limits_of(admission: Admission, tenant: str) -> Limits:
         max_all_jobs=admission.max_all_jobs,
         most_urgent=admission.most_urgent if own.most_urgent is None else own.most_urgent,
         creates_per_minute=own.creates_per_minute or admission.creates_per_minute,
+        max_stored_bytes=own.max_stored_bytes or admission.max_stored_bytes,
     )
 
 

@@ -31,11 +31,13 @@ from serving.store.keys import URL_KEY
 Route = Literal["video", "image", "thumbnail", "file"]
 
 _PATHS: tuple[tuple[Route, re.Pattern[str]], ...] = (
-    ("video", re.compile(r"/v/(?P<id>[a-z0-9_]{1,64})\.mp4$")),
-    ("image", re.compile(r"/i/(?P<id>[a-z0-9_]{1,64})/(?P<number>[0-9]{1,2})\.png$")),
-    ("thumbnail", re.compile(r"/t/(?P<id>[a-z0-9_]{1,64})\.png$")),
-    ("file", re.compile(r"/f/(?P<id>[a-z0-9_]{1,64})/[^/]*$")),
+    ("video", re.compile(r"/v/(?P<id>[a-z0-9_]{1,64})\.mp4\Z")),
+    ("image", re.compile(r"/i/(?P<id>[a-z0-9_]{1,64})/(?P<number>[0-9]{1,2})\.png\Z")),
+    ("thumbnail", re.compile(r"/t/(?P<id>[a-z0-9_]{1,64})\.png\Z")),
+    ("file", re.compile(r"/f/(?P<id>[a-z0-9_]{1,64})/[^/]*\Z")),
 )
+_EXPIRY = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
+"""As it is written: of one URL there is one spelling."""
 _EXPIRY_GRAIN_S = 60
 """Expiries are whole minutes, so that a URL (and a cached answer that holds it) stays the same for a minute."""
 _SIV_BYTES = 12
@@ -73,6 +75,7 @@ class UrlSigner:
     def __init__(self, secret: str, *, public_url: str, ttl_s: int) -> None:
         """`secret`: of the store. `public_url`: what clients can reach. `ttl_s`: seconds that a URL works."""
         self._public_url = public_url.rstrip("/")
+        self._prefix = urlsplit(self._public_url).path
         self._ttl_s = ttl_s
         root = secret.encode()
         self._url_key = _derive(root, "urls")
@@ -106,7 +109,7 @@ class UrlSigner:
 
     def check(self, path: str, query: Mapping[str, str], now_ms: int) -> Target:
         """What a requested URL stands for. Raises `PermissionDenied` when it is forged, changed or expired."""
-        target = self._target(path, query)
+        target = self._target(path.removeprefix(self._prefix), query, whole=True)
         if target is None:
             raise PermissionDenied("this URL was not made by this server, or was changed: ask for a new one")
         if target.expires_ms is not None and target.expires_ms <= now_ms:
@@ -130,8 +133,10 @@ class UrlSigner:
         query = urlencode({"exp": expires_s, "t": sealed, "kid": self.kid, "sig": signature})
         return SignedUrl(f"{self._public_url}{path}?{query}", expires_s * 1000)
 
-    def _target(self, path: str, query: Mapping[str, str]) -> Target | None:
-        matches = ((route, pattern.search(path)) for route, pattern in _PATHS)
+    def _target(self, path: str, query: Mapping[str, str], *, whole: bool = False) -> Target | None:
+        """`whole`: nothing may stand before it, as in a path that is served here."""
+        found_in = re.Pattern.match if whole else re.Pattern.search
+        matches = ((route, found_in(pattern, path)) for route, pattern in _PATHS)
         route, found = next(((route, match) for route, match in matches if match), (None, None))
         if route is None or found is None:
             return None
@@ -142,7 +147,7 @@ class UrlSigner:
         if route == "file":
             return Target(route, tenant, found["id"], token=query.get("token", ""))
         expires = query.get("exp", "")
-        if query.get("kid") != self.kid or not (expires.isascii() and expires.isdigit()) or len(expires) > 12:
+        if query.get("kid") != self.kid or not _EXPIRY.fullmatch(expires):
             return None
         # The path is signed from its last known part on: `public_url` may put a prefix before it.
         wanted = self._signature(found[0], int(expires), sealed)

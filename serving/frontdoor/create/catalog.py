@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from engines.families.base import Capabilities
-from serving.errors import NotFound, SettingsError
+from serving.errors import NotFound, SettingsError, shown
 
 
 @dataclass(frozen=True)
@@ -36,5 +36,5 @@ class Catalog:
             return self.default
         found = self._by_name.get(name)
         if found is None:
-            raise NotFound(f"no model {name!r}: there is {', '.join(self.models)}", reason="MODEL_NOT_FOUND")
+            raise NotFound(f"no model {shown(name)}: there is {', '.join(self.models)}", reason="MODEL_NOT_FOUND")
         return found

@@ -7,6 +7,7 @@ inputs, which the collector takes away.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 from serving.errors import LongtakeError, Unavailable
 from serving.frontdoor.admission.gate import Gate
@@ -80,8 +81,11 @@ class Creator:
         if known is not None:
             return await self._answer_again(caller, draft, known, misses)
 
-        # 3. A token for this create. One that is marked as resent takes its own when it is known to be new (5).
-        if not resent:
+        # 3. A token for this create. One that is marked as resent takes its own when it is known to be new (5), and
+        #    one of others for finding that out.
+        if resent:
+            self._gate.take_token_again(caller.tenant)
+        else:
             self._gate.take_token(caller.tenant)
 
         # 4. Settle: check it, take its media in, fill what was left open.
@@ -96,15 +100,14 @@ class Creator:
 
         # 6. Admit: may it queue?
         wanted = await self._wanted(caller, draft, settled, _id_for(caller, draft))
-        await self._admit(wanted, draft)
+        async with self._admitted(wanted, draft):
+            # 7. Persist. From here on the job is made, whatever happens to this process.
+            record, new = await self._jobs.create(wanted)
+            if not new:  # another create with this key was faster
+                return self._repeated(record, misses, by="request_id")
 
-        # 7. Persist. From here on the job is made, whatever happens to this process.
-        record, new = await self._jobs.create(wanted)
-        if not new:  # another create with this key was faster
-            return self._repeated(record, misses, by="request_id")
-
-        # 8. Wake the Director, and let everyone who counts know.
-        return self._begun(record, misses)
+            # 8. Wake the Director, and let everyone who counts know.
+            return self._begun(record, misses)
 
     async def planned(self, caller: Caller, draft: Draft) -> View:
         """The video as it would be, without an id: everything is checked and planned, and no job is made. Of what the
@@ -114,8 +117,8 @@ class Creator:
         self._gate.take_token(caller.tenant)
         settled = await self._settler.settle(caller.tenant, draft)
         wanted = await self._wanted(caller, draft, settled, "")
-        await self._admit(wanted, draft)
-        return View(kept(wanted), wanted)
+        async with self._admitted(wanted, draft):
+            return View(kept(wanted), wanted)
 
     def _check_open(self) -> None:
         if self._draining:
@@ -129,6 +132,7 @@ class Creator:
         """The key's job, if this create asks for the same. Raises `AlreadyExists`, naming what differs."""
         if known.draft != draft.digest():
             # Other words may ask for the same, as a picture's URL and its bytes do: what they settle to decides.
+            self._gate.take_token_again(caller.tenant)
             settled = await self._settler.settle_again(caller.tenant, draft)
             check_same(known, settled.request, draft.request_id)
         return self._repeated(known, misses, by="request_id")
@@ -167,9 +171,9 @@ class Creator:
             events=(history.Event(kind=EventKind.CREATED, at_ms=now),),
         )
 
-    async def _admit(self, wanted: JobRecord, draft: Draft) -> None:
+    def _admitted(self, wanted: JobRecord, draft: Draft) -> AbstractAsyncContextManager[None]:
         """Raises what says why it is refused, by the caller's own names of fields, and when to come back."""
-        await self._gate.admit(wanted, priority_field=draft.name("priority"), deadline_field=draft.name("deadline"))
+        return self._gate.admitted(wanted, priority_field=draft.name("priority"), deadline_field=draft.name("deadline"))
 
     def _begun(self, record: JobRecord, misses: int) -> View:
         request = record.request

@@ -15,12 +15,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.errors import FailedPrecondition, InvalidArgument, NotFound
+from serving.errors import FailedPrecondition, InvalidArgument, NotFound, shown
 from serving.files.record import FileRecord
 from serving.files.repository import Files
 from serving.frontdoor.content.films import Films
 from serving.frontdoor.content.urls import Target, UrlSigner
 from serving.frontdoor.create.drafts import ExtensionDraft, MediaDraft
+from serving.frontdoor.create.turns import Turns
 from serving.frontdoor.follow.records import Records
 from serving.frozen import Digest
 from serving.jobs.record import JobRecord, JobState
@@ -37,6 +38,8 @@ from serving.store.blobs import Blobs
 PICTURES = ("image/png", "image/jpeg", "image/webp")
 MAX_URL_VIDEO_BYTES = 128 * 1024 * 1024
 """A video behind a URL is held in memory until it is stored; larger ones are uploaded as files."""
+MOST_URL_CHARS = 8192
+"""Of a URL that is no data URL."""
 MARK_BYTES = 64 * 1024
 """The signed box stands within so many bytes of a file's start."""
 
@@ -85,13 +88,15 @@ class Intake:
         self._signer = signer
         self._fetcher = fetcher
         self._decoder = decoder
+        self._turns = Turns()
 
     async def picture(self, tenant: str, draft: MediaDraft) -> TakenPicture:
         """A picture, once it is stored and known to decode. Raises `InvalidArgument`, `NotFound`."""
         data = await self._picture_bytes(tenant, draft)
         if content_type_of(data) not in PICTURES:
             raise InvalidArgument(draft.field, "it is no picture: PNG, JPEG and WebP are supported")
-        facts = await self._decoder.check_image(data, field=draft.field)
+        async with self._turns.checking(tenant, data, draft.field):
+            facts = await self._decoder.check_image(data, field=draft.field)
         return TakenPicture(await Blobs(self._store, tenant).put(data), facts)
 
     async def _picture_bytes(self, tenant: str, draft: MediaDraft) -> bytes:
@@ -101,7 +106,7 @@ class Intake:
             return await self._file_bytes(await self._file(tenant, draft.file_id, draft.field), draft.field)
         target = self._target(tenant, draft)
         if target is None:
-            return await self._fetcher.fetch(draft.url, field=draft.field, max_bytes=MAX_PICTURE_BYTES)
+            return await self._fetched(tenant, draft, MAX_PICTURE_BYTES)
         if target.route == "file":
             return await self._file_bytes(await self._public_file(target, draft.field), draft.field)
         if target.route == "image":
@@ -150,7 +155,7 @@ class Intake:
         named = await segments.on_path(head, segment)
         if named is not None:
             return OwnParent(OwnSource(video=video, segment=segment), named)
-        raise InvalidArgument(f"{field}.segment", f"{segment!r} is no segment of {video}: GetLineage lists them")
+        raise InvalidArgument(f"{field}.segment", f"{shown(segment)} is no segment of {video}: GetLineage lists them")
 
     async def _finished(self, tenant: str, video: str, field: str) -> JobRecord:
         record = (await self._records.view(tenant, video)).record
@@ -179,8 +184,7 @@ class Intake:
             if record is None:
                 data = media.data
                 if data is None:
-                    limit = MAX_URL_VIDEO_BYTES
-                    data = await self._fetcher.fetch(media.url, field=media.field, max_bytes=limit)
+                    data = await self._fetched(tenant, media, MAX_URL_VIDEO_BYTES)
                 await asyncio.to_thread(path.write_bytes, data)
             elif record.video is None:
                 with path.open("wb") as file:
@@ -206,12 +210,23 @@ class Intake:
         """A video from elsewhere, probed in the sandbox and stored."""
         if content_type_of(await asyncio.to_thread(_start_of, path)) != "video/mp4":
             raise InvalidArgument(field, "it is no MP4 file, the one kind of video that is supported")
-        facts = await self._decoder.probe_video(path, field=field)
+        async with self._turns.decoding(tenant):
+            facts = await self._decoder.probe_video(path, field=field)
         blob = await Blobs(self._store, tenant).put(path)
         return ForeignSource(blob=blob, seconds=facts.seconds, width=facts.width, height=facts.height)
 
+    async def _fetched(self, tenant: str, media: MediaDraft, max_bytes: int) -> bytes:
+        if _holds_its_bytes(media.url):
+            return await self._fetcher.fetch(media.url, field=media.field, max_bytes=max_bytes)
+        async with self._turns.fetching(tenant):
+            return await self._fetcher.fetch(media.url, field=media.field, max_bytes=max_bytes)
+
     def _target(self, tenant: str, media: MediaDraft) -> Target | None:
         """What a URL of ours stands for. An expired one still names its video; one of another tenant names nothing."""
+        if len(media.url) > MOST_URL_CHARS and not _holds_its_bytes(media.url):
+            raise InvalidArgument(
+                media.field, f"the URL has {len(media.url)} characters; {MOST_URL_CHARS} are the most that are read"
+            )
         target = self._signer.recognise(media.url) if media.url else None
         if target is not None and target.tenant != tenant:
             raise NotFound(f"{media.field}: no such video, image or file", reason="MEDIA_NOT_FOUND")
@@ -228,6 +243,10 @@ class Intake:
             return await self._files.open_public(target.tenant, target.id, target.token)
         except NotFound as error:
             raise NotFound(f"{field}: {error.message}", reason=error.reason) from error
+
+
+def _holds_its_bytes(url: str) -> bool:
+    return url[:64].lstrip()[:5].lower() == "data:"
 
 
 def _start_of(path: Path) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engines.families.base import Capabilities, Range
-from serving.errors import InvalidArgument
+from serving.errors import InvalidArgument, shown
 from serving.frontdoor.create.drafts import Draft
 from serving.frontdoor.create.mentions import check_mentions
 from serving.jobs.record import LOWEST_PRIORITY
@@ -135,4 +135,4 @@ def _within(field: str, value: int, bounds: Range, what: str, model: Capabilitie
 def _among(field: str, value: str, supported: Iterable[str], model: Capabilities) -> None:
     names = list(supported)
     if value and value not in names:
-        raise InvalidArgument(field, f"{value!r}: {model.model} supports {', '.join(names)}")
+        raise InvalidArgument(field, f"{shown(value)}: {model.model} supports {', '.join(names)}")

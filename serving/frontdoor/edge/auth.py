@@ -1,21 +1,19 @@
-"""API keys: who calls. `rpc.py` asks once per call; `longtake keys` (cli/keys.py) writes the file.
+"""API keys: who calls. `rpc.py` asks once per call, before it reads anything; `keys_file.py` has the file.
 
-The file holds one JSON object per line: {"id", "tenant", "name", "sha256", "created"}. Only the SHA-256 of a key is
-kept: keys are 32 random bytes, so a plain digest is as good as a slow one. Without a file (allowed on loopback only)
-everyone is the tenant `default`.
+Without a file (allowed on loopback only) everyone is the tenant `default`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import AwareDatetime, Field, ValidationError
-
 from serving.errors import SettingsError, Unauthenticated
-from serving.frozen import Digest, Frozen
+from serving.frontdoor.edge.keys_file import KeysFound, StoredKey, digest_of, read_keys
+from serving.logs import logger
 
 BEARER = "Bearer "
 
@@ -31,61 +29,63 @@ class Caller:
     """The key with all but its ends blotted out, for `get_api_key_info`."""
 
 
-class StoredKey(Frozen):
-    """One line of the keys file."""
-
-    id: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
-    tenant: str = Field(pattern=r"^[a-z0-9-]{1,40}$")
-    """Part of keys in the store, hence the narrow alphabet."""
-    name: str
-    sha256: Digest
-    created: AwareDatetime
-
-
 DEFAULT_CALLER = Caller(tenant="default", api_key_id="", name="local")
-
-
-def digest_of(key: str) -> str:
-    """What the file keeps of a key."""
-    return hashlib.sha256(key.encode()).hexdigest()
-
-
-def read_keys(path: Path) -> list[StoredKey]:
-    """All keys of a file. Raises `SettingsError` naming the line that is wrong."""
-    keys = []
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: not a file of `longtake keys add`: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            keys.append(StoredKey.model_validate_json(line))
-        except ValidationError as error:
-            what = error.errors()[0]["msg"]
-            raise SettingsError(f"{path}:{number}: not a key of `longtake keys add`: {what}") from error
-    return keys
 
 
 class Keys:
     """The keys that a front door knows. `caller` is on the path of every call: one hash, one look-up."""
 
     def __init__(self, path: Path | None) -> None:
+        """Raises `SettingsError` for a file that cannot be read, or that holds nothing but damaged lines."""
         self._path = path
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, int, int] | None = None
         self._keys: dict[str, StoredKey] = {}
-        self.refresh()
+        self._streams: dict[str, set[asyncio.Timeout]] = {}
+        """What goes on for longer than a call, by the id of its key."""
+        self._log = logger("keys")
+        if path is None:
+            return
+        try:
+            found = self._read(path)
+        except OSError as error:
+            raise SettingsError(f"setting `auth.keys_file`: {path} cannot be read: {error.strerror}") from error
+        if found is not None and found.damaged and not found.keys:
+            raise SettingsError(f"setting `auth.keys_file`: {next(found.complaints())}")
 
     def refresh(self) -> None:
-        """Read the file again if it changed: keys are added and removed while the server runs."""
+        """Read the file again if it changed: keys are added and removed while the server runs.
+
+        Where it cannot be read, the known keys stay good: a mistake must not lock everybody out.
+        """
         if self._path is None:
             return
-        status = self._path.stat()
-        stamp = (status.st_mtime_ns, status.st_size)
-        if stamp != self._stamp:
-            self._keys = {key.sha256: key for key in read_keys(self._path)}
-            self._stamp = stamp
+        try:
+            self._read(self._path)
+        except OSError as error:
+            self._log.error("the keys file cannot be read", details=str(error))
+
+    def _read(self, path: Path) -> KeysFound | None:
+        """What it holds; None where it did not change."""
+        status = path.stat()
+        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+        if stamp == self._stamp:
+            return None
+        found = read_keys(path)
+        self._stamp = stamp
+        for complaint in found.complaints():
+            self._log.error("a line of the keys file was passed over", details=complaint)
+        left = {key.sha256: key for key in found.keys} | self._still_meant(found)
+        self._end_streams({key.id for key in self._keys.values()} - {key.id for key in left.values()})
+        self._keys = left
+        return found
+
+    def _still_meant(self, found: KeysFound) -> dict[str, StoredKey]:
+        """Known keys whose line is damaged, and not gone."""
+        return {
+            digest: key
+            for digest, key in self._keys.items()
+            if any(key.id.encode() in line.data or digest.encode() in line.data for line in found.damaged)
+        }
 
     def caller(self, authorization: str | None) -> Caller:
         """Who sends this `authorization` header. Raises `Unauthenticated`."""
@@ -93,15 +93,40 @@ class Keys:
             return DEFAULT_CALLER
         if not authorization:
             raise Unauthenticated("no API key: send `authorization: Bearer <key>`", reason="API_KEY_MISSING")
-        if not authorization.startswith(BEARER):
+        if authorization[: len(BEARER)].lower() != BEARER.lower():
             raise Unauthenticated("the `authorization` header must read `Bearer <key>`", reason="API_KEY_MALFORMED")
         key = authorization[len(BEARER) :].strip()
         digest = digest_of(key)
         if digest not in self._keys:
-            # A key that was just added. If the file cannot be read now, the known keys stay good.
-            with contextlib.suppress(SettingsError, OSError):
-                self.refresh()
+            self.refresh()  # a key that was just added
         found = self._keys.get(digest)
         if found is None:
             raise Unauthenticated("unknown API key: `longtake keys ls` shows the known ones", reason="API_KEY_UNKNOWN")
         return Caller(found.tenant, found.id, found.name, key_hint=f"{key[:6]}…{key[-4:]}")
+
+    @asynccontextmanager
+    async def good_for(self, caller: Caller) -> AsyncIterator[None]:
+        """The block ends with `Unauthenticated` when the caller's key is removed."""
+        if self._path is None:
+            yield
+            return
+        streams = self._streams.setdefault(caller.api_key_id, set())
+        ending: asyncio.Timeout | None = None
+        try:
+            async with asyncio.timeout(None) as ending:
+                streams.add(ending)
+                yield
+        except TimeoutError as error:
+            if ending is None or not ending.expired():
+                raise
+            raise Unauthenticated("this API key was removed", reason="API_KEY_REMOVED") from error
+        finally:
+            if ending is not None:
+                streams.discard(ending)
+            if not streams and self._streams.get(caller.api_key_id) is streams:
+                del self._streams[caller.api_key_id]
+
+    def _end_streams(self, removed: set[str]) -> None:
+        for key_id in removed:
+            for stream in self._streams.get(key_id, ()):
+                stream.reschedule(asyncio.get_running_loop().time())

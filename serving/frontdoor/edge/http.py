@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from serving.errors import SettingsError
+from serving.frontdoor.edge.connections import Connection
 from serving.frontdoor.edge.listen import listen
 from serving.frontdoor.edge.metrics import PrometheusRecorder
 
@@ -59,6 +60,7 @@ class HttpServer:
         """Serve from now on."""
         config = uvicorn.Config(
             app,
+            http=Connection,
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from serving.metrics import FRONT_DOOR, Metric, label_values
 
@@ -12,6 +12,7 @@ class PrometheusRecorder:
 
     def __init__(self, metrics: tuple[Metric, ...] = FRONT_DOOR) -> None:
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)  # memory, CPU, open files and how many there may be
         self._counters = {
             m: Counter(m.name, m.help, m.labels, registry=self._registry) for m in metrics if m.kind == "counter"
         }

@@ -1,12 +1,11 @@
 """What comes in is a message that its method can read: its bytes are one, and no enum holds an unknown number.
 
-`rpc.py` has a `Reader` for each method, and asks it when it is known who calls. gRPC would answer bytes that are no
-message by itself, without a word; and protobuf takes any number for an enum, which would then mean nothing at all.
+`messages.py` has a `Reader` for each method. gRPC would answer bytes that are no message by itself, without a word; and
+protobuf takes any number for an enum, which would then mean nothing at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +41,7 @@ class Reader:
         self._enums = _enums_of(kind.DESCRIPTOR, ())
 
     def parse(self, data: bytes) -> Message | Unreadable:
-        """gRPC's deserialiser."""
+        """The message, unchecked."""
         try:
             return self._kind.FromString(data)
         except DecodeError as error:
@@ -55,11 +54,6 @@ class Reader:
             raise InvalidArgument("request", f"its bytes are no {name}: texts must be UTF-8 ({request.why})")
         _check(request, self._enums, "")
         return request
-
-    async def all_checked(self, requests: AsyncIterator[Message | Unreadable]) -> AsyncIterator[Any]:
-        """The messages of a stream. Raises `InvalidArgument`."""
-        async for request in requests:
-            yield self.checked(request)
 
 
 def _enums_of(kind: Any, above: tuple[Any, ...]) -> tuple[_EnumField, ...]:

@@ -1,9 +1,12 @@
-"""The edge of the gRPC server: auth → handler → errors → metrics → log, wrapped once per method.
+"""The edge of the gRPC server: who calls → may it run → message → handler → errors → metrics → log, once per method.
 
 `server.py` registers each service with `Edge.register`. A service's implementation is a plain object with one method
 per RPC, named as in the proto, that takes (request, call) and returns a message; a streaming method is an async
 generator; of a client stream the request is an async iterator. A unary method may also return bytes: a response that is
 serialised already, which polls use. There are no interceptors, for each costs every call.
+
+To gRPC each method takes a stream: of one that it takes for unary, it reads the message before anybody could ask who
+calls.
 """
 
 from __future__ import annotations
@@ -11,40 +14,23 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
 from serving.errors import LongtakeError, Unauthenticated
 from serving.frontdoor.edge.auth import Caller, Keys
+from serving.frontdoor.edge.messages import Context, Messages
 from serving.frontdoor.edge.metrics import PrometheusRecorder
-from serving.frontdoor.edge.requests import Reader
+from serving.frontdoor.edge.options import MAX_MESSAGE_BYTES, MAX_PIECE_BYTES, SMALL_BYTES, Places
 from serving.frontdoor.edge.statuses import code_of, details_of, incident_details, told
 from serving.logs import logger
 from serving.metrics import RPC_HANDLED, RPC_SECONDS, RPC_STREAMS
 
-MAX_MESSAGE_BYTES = 20 * 1024 * 1024
-"""What the public clients send and take at most."""
-
-SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # The public clients ping every 30 s, also when idle. By default a server says `too_many_pings` after 90 s
-    # of that.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_ping_strikes", 0),
-    ("grpc.max_concurrent_streams", 1_000),
-    # One process, one port: a second server on it must fail, not share it quietly.
-    ("grpc.so_reuseport", 0),
-)
-
-Context = grpc.aio.ServicerContext[Any, Any]
 Handler = Callable[[Any, Context], Any]
 Implementation = Callable[[Any, "Call"], Any]
 
@@ -98,6 +84,7 @@ class Edge:
     keys: Keys
     metrics: PrometheusRecorder
     tls: bool
+    places: Places = field(default_factory=Places)
 
     def register(
         self,
@@ -106,55 +93,88 @@ class Edge:
         implementation: object,
         *,
         quiet: Iterable[str] = (),
+        large: Iterable[str] = (),
     ) -> None:
-        """Serve all methods of `service`. Methods in `quiet` (polls) are not logged when they succeed."""
-        silent = frozenset(quiet)
+        """Serve all methods of `service`. Methods in `quiet` (polls) are not logged when they succeed; those in `large`
+        carry media, and have places of their own for it.
+        """
+        silent, bulky = frozenset(quiet), frozenset(large)
         handlers = {
-            method.name: self._handler(service.full_name, method, getattr(implementation, method.name), silent)
+            method.name: self._handler(service.full_name, method, getattr(implementation, method.name), silent, bulky)
             for method in service.methods
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
 
     def _handler(
-        self, service: str, method: MethodDescriptor, function: Implementation, silent: frozenset[str]
+        self,
+        service: str,
+        method: MethodDescriptor,
+        function: Implementation,
+        silent: frozenset[str],
+        bulky: frozenset[str],
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        name = f"/{service}/{method.name}"
-        reader = Reader(GetMessageClass(method.input_type))
-        edge = _MethodEdge(self, name, reader, log_success=method.name not in silent)
-        coders = (reader.parse, serialise)
+        name, large = f"/{service}/{method.name}", method.name in bulky
+        edge = _MethodEdge(self, name, method, log_success=method.name not in silent, large=large)
         if method.server_streaming and not method.client_streaming:
-            return grpc.unary_stream_rpc_method_handler(edge.streaming(function), *coders)
+            return grpc.stream_stream_rpc_method_handler(edge.streaming(function), None, serialise)
         if method.client_streaming and not method.server_streaming:
-            return grpc.stream_unary_rpc_method_handler(edge.unary(function, reader.all_checked), *coders)
+            return grpc.stream_unary_rpc_method_handler(edge.taking(function), None, serialise)
         if method.client_streaming:
             raise TypeError(f"{name}: streams both ways are not served")
-        return grpc.unary_unary_rpc_method_handler(edge.unary(function, reader.checked), *coders)
+        return grpc.stream_unary_rpc_method_handler(edge.unary(function), None, serialise)
 
 
 class _MethodEdge:
     """Everything about one method that can be prepared before the first call."""
 
-    def __init__(self, edge: Edge, name: str, reader: Reader, *, log_success: bool) -> None:
-        self._reader = reader
+    def __init__(self, edge: Edge, name: str, method: MethodDescriptor, *, log_success: bool, large: bool) -> None:
         self._keys = edge.keys
         self._metrics = edge.metrics
+        self._places = edge.places
         self._name = name
+        self._large = large
         self._upload_in_clear = not edge.tls and name.endswith("/UploadFile")
         self._log_success = log_success
         self._log = logger("rpc")
         self._ok = edge.metrics.bound_counter(RPC_HANDLED, method=name, code="OK")
         self._seconds = edge.metrics.bound_histogram(RPC_SECONDS, method=name)
+        most = MAX_PIECE_BYTES if method.client_streaming else MAX_MESSAGE_BYTES if large else SMALL_BYTES
+        self._messages = Messages(
+            method.input_type, most_bytes=most, places=edge.places.reading, read_s=edge.places.read_s
+        )
 
-    def unary(
-        self, function: Callable[[Any, Call], Awaitable[Message | bytes]], checked: Callable[[Any], Any]
-    ) -> Handler:
-        """Wrap a method with one response. `checked`: its request, or a stream of them, as it may be read."""
+    def unary(self, function: Callable[[Any, Call], Awaitable[Message | bytes]]) -> Handler:
+        """Wrap a method with one request and one response."""
 
-        async def handle(request: Any, context: Context) -> Message | bytes:
+        async def answer(context: Context) -> Message | bytes:
+            call = self._admit(context)
+            tenant = call.caller.tenant
+            async with self._places.calls.place(tenant), self._messages.one(context, tenant) as request:
+                return await function(request, call)
+
+        return self._answering(answer)
+
+    def taking(self, function: Callable[[Any, Call], Awaitable[Message | bytes]]) -> Handler:
+        """Wrap a method with a stream of requests and one response."""
+
+        async def answer(context: Context) -> Message | bytes:
+            call = self._admit(context)
+            tenant = call.caller.tenant
+            async with (
+                self._places.calls.place(tenant),
+                self._places.uploads.place(tenant),
+                self._keys.good_for(call.caller),
+                aclosing(self._messages.each(context)) as requests,
+            ):
+                return await function(requests, call)
+
+        return self._answering(answer)
+
+    def _answering(self, answer: Callable[[Context], Awaitable[Message | bytes]]) -> Handler:
+        async def handle(_: object, context: Context) -> Message | bytes:
             began = time.perf_counter()
             try:
-                call = self._admit(context)
-                response = await function(checked(request), call)
+                response = await answer(context)
             except LongtakeError as error:
                 await self._refuse(error, context)
             except Exception as error:  # noqa: BLE001  (the process edge: nothing may leave, nothing be lost)
@@ -170,11 +190,11 @@ class _MethodEdge:
     def streaming(self, function: Callable[[Any, Call], AsyncGenerator[Message | bytes]]) -> Handler:
         """Wrap a method with a stream of responses."""
 
-        async def handle(request: Any, context: Context) -> AsyncIterator[Message | bytes]:
+        async def handle(_: object, context: Context) -> AsyncIterator[Message | bytes]:
             self._metrics.shift(RPC_STREAMS, 1, method=self._name)
             try:
                 call = self._admit(context)
-                async with aclosing(function(self._reader.checked(request), call)) as responses:
+                async with self._streaming(call), aclosing(await self._begun(function, call)) as responses:
                     async for response in responses:
                         yield response
             except LongtakeError as error:
@@ -186,6 +206,22 @@ class _MethodEdge:
             self._ok.inc()
 
         return handle
+
+    @asynccontextmanager
+    async def _streaming(self, call: Call) -> AsyncIterator[None]:
+        """A place for a stream, for as long as its key is good."""
+        tenant = call.caller.tenant
+        async with self._places.streams.place(tenant), AsyncExitStack() as stack:
+            if self._large:
+                await stack.enter_async_context(self._places.downloads.place(tenant))
+            await stack.enter_async_context(self._keys.good_for(call.caller))
+            yield
+
+    async def _begun(
+        self, function: Callable[[Any, Call], AsyncGenerator[Message | bytes]], call: Call
+    ) -> AsyncGenerator[Message | bytes]:
+        async with self._messages.one(call.context, call.caller.tenant) as request:
+            return function(request, call)
 
     def _admit(self, context: Context) -> Call:
         try:
@@ -204,6 +240,7 @@ class _MethodEdge:
         if code is grpc.StatusCode.INTERNAL:
             await self._fail(error, context)
         self._metrics.add(RPC_HANDLED, method=self._name, code=code.name)
+        _let_go(error)
         message = told(error.message)
         self._log.info("refused", method=self._name, code=code.name, reason=error.reason, message=message)
         await context.abort(code, message, trailing_metadata=details_of(error))
@@ -212,5 +249,15 @@ class _MethodEdge:
         incident = f"inc_{secrets.token_hex(6)}"
         self._metrics.add(RPC_HANDLED, method=self._name, code="INTERNAL")
         self._log.error("failed", method=self._name, incident=incident, exc_info=error)
+        _let_go(error)
         message = f"something went wrong here, not in your request; the operator finds it in the log as {incident}"
         await context.abort(grpc.StatusCode.INTERNAL, message, trailing_metadata=incident_details(incident, message))
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Forget where it was raised. Those frames hold the request, and gRPC holds what ends a call in a circle with the
+    call itself, which Python's collector may find only much later.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -16,7 +16,7 @@ import contextlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
-from serving.errors import NotFound
+from serving.errors import NotFound, shown
 from serving.frontdoor.follow.recent import Recent
 from serving.frontdoor.follow.views import Kept, LiveProgress, View, age_of, kept
 from serving.jobs.ids import JobKey
@@ -69,14 +69,15 @@ class RecordCache:
         """Whether the Director says that it waits for a stage that is away."""
         return self.vouched and (key in self._held or (self._away and key not in self._whys))
 
-    def lookup(self, key: JobKey) -> View | None:
-        """The view, if it can be answered from memory now."""
+    def lookup(self, key: JobKey, *, within_s: float = 0.0) -> View | None:
+        """The view, if it can be answered from memory now, or was true `within_s` seconds ago."""
         known = self._kept.get(key)
         if known is None or known.outdated:
             return None
         if known.state.terminal:
             return View(known) if self._clock() - known.checked <= TERMINAL_RECHECK_S else None
-        return View(known) if self.vouched else None
+        lately = within_s > 0 and self._clock() - known.checked <= within_s
+        return View(known) if self.vouched or lately else None
 
     def remember(self, record: JobRecord, misses: int) -> View:
         """Put in a record that was read or written; the newest version's view. `misses`: as it was before that."""
@@ -172,6 +173,7 @@ class Records:
         self._jobs = jobs
         self._cache = cache
         self._metrics = metrics
+        self._readings: dict[JobKey, asyncio.Task[View]] = {}
 
     async def view(self, tenant: str, job: str) -> View:
         """A job as it stands. Raises `NotFound` for unknown and deleted ones, and for another tenant's."""
@@ -181,6 +183,25 @@ class Records:
         else:
             self._metrics.add(RECORD_READS, source="memory")
         return _present(view)
+
+    async def lately(self, tenant: str, job: str, within_s: float) -> View:
+        """A job as it stood `within_s` seconds ago or later, for those who wait: however many they are, one of them
+        reads. Raises `NotFound`.
+        """
+        key = (tenant, job)
+        view = self._cache.lookup(key, within_s=within_s)
+        if view is None:
+            reading = self._readings.get(key)
+            if reading is None:
+                reading = self._readings[key] = asyncio.create_task(self._read(tenant, job))
+                reading.add_done_callback(lambda done: self._has_read(key, done))
+            view = await asyncio.shield(reading)
+        return _present(view)
+
+    def _has_read(self, key: JobKey, done: asyncio.Task[View]) -> None:
+        self._readings.pop(key, None)
+        if not done.cancelled():
+            done.exception()  # whoever waited has it; where nobody waits any more, nobody misses it
 
     @property
     def misses(self) -> int:
@@ -207,5 +228,5 @@ class Records:
 
 def _present(view: View) -> View:
     if view.state is JobState.DELETED:
-        raise NotFound(f"no video {view.record.id!r}", reason="VIDEO_NOT_FOUND")
+        raise NotFound(f"no video {shown(view.record.id)}", reason="VIDEO_NOT_FOUND")
     return view

@@ -8,7 +8,7 @@ wire.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serving.errors import InvalidArgument
 from serving.frontdoor.follow.progress import progress_of
@@ -55,29 +55,33 @@ WatchEvent = VideoChanged | SegmentCommitted | PreviewFrame
 
 @dataclass(frozen=True)
 class _Position:
-    """What a client has seen."""
+    """What a client has seen of one job."""
 
+    job: str
     segments: int = 0
     version: int = -1
     steps: int = -1
     stage: str = ""
 
     def token(self) -> str:
-        return opaque(f"{self.segments}:{self.version}:{self.steps}:{self.stage}")
+        return opaque(f"{self.job}:{self.segments}:{self.version}:{self.steps}:{self.stage}")
 
     @classmethod
-    def parse(cls, token: str) -> _Position:
+    def parse(cls, token: str, job: str) -> _Position:
         if not token:
-            return cls()
+            return cls(job)
         try:
-            segments, version, steps, stage = read_opaque(token).split(":")
-            return cls(int(segments), int(version), int(steps), stage)
+            of, segments, version, steps, stage = read_opaque(token).split(":")
+            found = cls(of, int(segments), int(version), int(steps), stage)
         except ValueError as error:
             raise InvalidArgument("cursor", "it is not a cursor of WatchVideo: leave it out to begin anew") from error
+        if found.job != job or found.segments < 0:
+            raise InvalidArgument("cursor", "it is of a watch of another video: leave it out to begin anew")
+        return found
 
     def at(self, view: View) -> _Position:
         progress = progress_of(view)
-        return _Position(self.segments, view.record.version, progress.steps_done, progress.stage)
+        return replace(self, version=view.record.version, steps=progress.steps_done, stage=progress.stage)
 
 
 async def watch(
@@ -86,16 +90,17 @@ async def watch(
     """Events from the cursor on, until the job has ended. Raises `NotFound`, and `InvalidArgument` for the
     cursor.
     """
-    position = _Position.parse(cursor)
+    position = _Position.parse(cursor, job)
     view = await records.view(tenant, job)
     segments, blobs = Segments(store, tenant), Blobs(store, tenant)
     while True:
         for digest in view.record.segments[position.segments :]:
             manifest = await segments.get(digest)
-            position = _Position(position.segments + 1, position.version, position.steps, position.stage)
             if previews:
                 png = await blobs.get(manifest.thumbnail)
+                # Its segment is still to be told: who goes on from here gets both again.
                 yield PreviewFrame(position.token(), manifest.depth, png)
+            position = replace(position, segments=position.segments + 1)
             yield SegmentCommitted(position.token(), digest, manifest)
         now = position.at(view)
         if now != position:
@@ -104,4 +109,4 @@ async def watch(
         if view.record.state.terminal:
             return
         await records.changed(view, POLL_S)
-        view = await records.view(tenant, job)
+        view = await records.lately(tenant, job, POLL_S)

@@ -14,7 +14,7 @@ from serving.errors import InvalidArgument
 from serving.files.record import FileRecord
 from serving.files.repository import Files
 from serving.frontdoor.edge.rpc import Call
-from serving.frontdoor.edge.timestamps import timestamp
+from serving.frontdoor.edge.timestamps import fitting, timestamp
 from serving.gen.longtake.v1 import files_pb2
 from serving.paging import page_size
 
@@ -70,7 +70,8 @@ async def _pieces(requests: AsyncIterator[files_pb2.UploadFileRequest]) -> Async
 
 def _message(record: FileRecord) -> files_pb2.File:
     """One file."""
-    message = files_pb2.File(
+    message = fitting(
+        files_pb2.File,
         id=record.id,
         filename=record.filename,
         size_bytes=record.size,

@@ -8,15 +8,16 @@ Method names are the protos', hence their capitals.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from serving.errors import Corrupt, NotFound
-from serving.frontdoor.admission.backlog import MOST_NAMED, Backlog
+from serving.frontdoor.admission.backlog import Backlog
 from serving.frontdoor.admission.forecast import Forecast
 from serving.frontdoor.edge.auth import Caller
+from serving.frontdoor.edge.lists import told
 from serving.frontdoor.edge.rpc import Call
-from serving.frontdoor.edge.timestamps import moment_ms, timestamp
+from serving.frontdoor.edge.timestamps import fitting, moment_ms, timestamp
 from serving.frontdoor.follow.views import View
 from serving.frontdoor.requeue import DeadJobs, Wanted
 from serving.frontdoor.surfaces.longtake.messages import VideoMessages
@@ -26,10 +27,13 @@ from serving.jobs.history import Event, Prediction, WorkSpan
 from serving.jobs.repository import Jobs
 from serving.paging import decode_token, encode_token, page_size
 from serving.stage_names import DENOISER
+from serving.store.keys import id_in
 
 AT_ONCE = 16
 """Records that are read side by side."""
-_DEAD = "dead"
+MOST_JOBS = 1000
+"""Of a page."""
+_DEAD, _WAITING = "dead", "jobs"
 
 
 @dataclass(frozen=True)
@@ -44,28 +48,45 @@ class JobsService:
     messages: VideoMessages
 
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, call: Call) -> jobs_pb2.ListJobsResponse:
-        """The caller's jobs that wait or run, oldest first, or its dead letters; at most `MOST_NAMED`."""
+        """A page of the caller's jobs that wait or run, oldest first, or of its dead letters."""
+        size = page_size(request.page_size, most=MOST_JOBS, unset=MOST_JOBS)
         if request.dead:
-            views = await self._views(call.caller, await self.dead_jobs.names(call.caller.tenant, MOST_NAMED))
-            expected: dict[str, Prediction] = {}
-        else:
-            views = await self._views(call.caller, await self.backlog.names(call.caller.tenant))
-            views = [view for view in views if not view.state.terminal]
-            expected = await self.forecast.expected(view.record for view in views)
-        jobs = []
-        for view in sorted(views, key=lambda view: view.kept.age):
-            record = view.record
-            video = await self.messages.of(view)
-            job = jobs_pb2.Job(video=video, requeue_of=record.requeue_of)
-            if record.id in expected:
-                prediction = expected[record.id]
-                job.remaining_seconds = prediction.seconds[DENOISER]
-                if not self.videos.held_up(record):
-                    job.predicted_start_time.FromMilliseconds(prediction.start_ms)
-                    job.predicted_end_time.FromMilliseconds(prediction.end_ms)
-                job.why = self.videos.why(record)
-            jobs.append(job)
-        return jobs_pb2.ListJobsResponse(jobs=jobs)
+            return await self._dead(call.caller, size, request.page_token)
+        return await self._waiting(call.caller, size, request.page_token)
+
+    async def _waiting(self, caller: Caller, size: int, token: str) -> jobs_pb2.ListJobsResponse:
+        places = await self.jobs.oldest_first(caller.tenant, await self.backlog.names(caller.tenant))
+        # The listing by time is newest first, so a later place is a smaller one.
+        last = decode_token(token, _WAITING) if token else ""
+        start = next((at for at, place in enumerate(places) if place < last), len(places)) if last else 0
+        page = places[start : start + size]
+        views = [
+            view for view in await self._views(caller, [id_in(place) for place in page]) if not view.state.terminal
+        ]
+        expected = await self.forecast.expected((view.record for view in views), before=start)
+        jobs = await told(views, lambda view: self._job(view, expected), _id_of)
+        more = start + size < len(places)
+        return jobs_pb2.ListJobsResponse(jobs=jobs, next_page_token=encode_token(page[-1], _WAITING) if more else "")
+
+    async def _dead(self, caller: Caller, size: int, token: str) -> jobs_pb2.ListJobsResponse:
+        after = decode_token(token, _DEAD) if token else ""
+        names = await self.dead_jobs.names(caller.tenant, size, after=after)
+        views = sorted(await self._views(caller, names), key=lambda view: view.kept.age)
+        jobs = await told(views, lambda view: self._job(view, {}), _id_of)
+        more = len(names) == size
+        return jobs_pb2.ListJobsResponse(jobs=jobs, next_page_token=encode_token(names[-1], _DEAD) if more else "")
+
+    async def _job(self, view: View, expected: Mapping[str, Prediction]) -> jobs_pb2.Job:
+        record = view.record
+        job = jobs_pb2.Job(video=await self.messages.of(view), requeue_of=record.requeue_of)
+        if record.id in expected:
+            prediction = expected[record.id]
+            job.remaining_seconds = prediction.seconds[DENOISER]
+            if not self.videos.held_up(record):
+                job.predicted_start_time.CopyFrom(timestamp(prediction.start_ms))
+                job.predicted_end_time.CopyFrom(timestamp(prediction.end_ms))
+            job.why = self.videos.why(record)
+        return job
 
     async def ExplainJob(self, request: jobs_pb2.ExplainJobRequest, call: Call) -> jobs_pb2.JobHistory:
         """What happened to a job so far."""
@@ -109,8 +130,13 @@ class JobsService:
             return None
 
 
+def _id_of(view: View) -> str:
+    return view.kept.key[1]
+
+
 def _happening(event: Event) -> jobs_pb2.JobHappening:
-    return jobs_pb2.JobHappening(
+    return fitting(
+        jobs_pb2.JobHappening,
         kind=str(event.kind),
         time=timestamp(event.at_ms),
         attempt=event.attempt,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.create.catalog import Catalog
-from serving.frontdoor.edge.timestamps import timestamp
+from serving.frontdoor.edge.timestamps import fitting, timestamp
 from serving.frontdoor.follow.progress import progress_of
 from serving.frontdoor.follow.views import View
 from serving.gen.longtake.v1 import videos_pb2
@@ -54,7 +54,8 @@ class VideoMessages:
         record = view.record
         request, plan = record.request, record.plan
         width, height = self._size(record)
-        message = videos_pb2.Video(
+        message = fitting(
+            videos_pb2.Video,
             id=record.id,
             kind=_KINDS[request.kind],
             state=_STATES[record.state],
@@ -81,9 +82,7 @@ class VideoMessages:
         )
         message.plan.CopyFrom(_plan(record))
         if request.kind is Kind.VIDEO:
-            message.fps = plan.track.fps
-            message.codec = plan.track.codec
-            message.frames = frames
+            message.MergeFrom(fitting(videos_pb2.Video, fps=plan.track.fps, codec=plan.track.codec, frames=frames))
         if record.started_ms is not None:
             message.start_time.CopyFrom(timestamp(record.started_ms))
         if record.finished_ms is not None:
@@ -122,7 +121,8 @@ class VideoMessages:
 
 def _plan(record: JobRecord) -> videos_pb2.Plan:
     plan = record.plan
-    message = videos_pb2.Plan(
+    message = fitting(
+        videos_pb2.Plan,
         segments=len(plan.segments),
         frames=plan.frames,
         native_width=plan.width,
@@ -138,7 +138,8 @@ def _plan(record: JobRecord) -> videos_pb2.Plan:
 
 def _progress(view: View) -> videos_pb2.Progress:
     progress = progress_of(view)
-    return videos_pb2.Progress(
+    return fitting(
+        videos_pb2.Progress,
         stage=progress.stage,
         steps_done=progress.steps_done,
         steps_total=progress.steps_total,
@@ -150,7 +151,8 @@ def _progress(view: View) -> videos_pb2.Progress:
 
 def segment_message(segment: PathSegment) -> videos_pb2.Segment:
     """One committed segment."""
-    return videos_pb2.Segment(
+    return fitting(
+        videos_pb2.Segment,
         digest=segment.digest,
         index=segment.depth,
         frames=segment.frames,

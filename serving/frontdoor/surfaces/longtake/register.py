@@ -26,6 +26,8 @@ from serving.store.base import Store
 
 QUIET = ("GetVideo",)
 """Polls: not logged when they succeed."""
+LARGE = ("CreateVideo", "UploadFile", "DownloadFile")
+"""What carries media."""
 
 
 def register_longtake(
@@ -56,5 +58,5 @@ def register_longtake(
         (models_pb2.DESCRIPTOR.services_by_name["Models"], ModelsService(catalog)),
     )
     for service, implementation in services:
-        edge.register(server, service, implementation, quiet=QUIET)
+        edge.register(server, service, implementation, quiet=QUIET, large=LARGE)
     return tuple(service.full_name for service, _ in services)

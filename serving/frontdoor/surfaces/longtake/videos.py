@@ -16,6 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 from serving.errors import InvalidArgument
 from serving.frontdoor.create.create import Creator
 from serving.frontdoor.create.drafts import Draft, ExtensionDraft, MediaDraft, check_count
+from serving.frontdoor.edge.lists import told
 from serving.frontdoor.edge.rpc import Call
 from serving.frontdoor.edge.timestamps import length_ms, moment_ms
 from serving.frontdoor.follow.watch import PreviewFrame, SegmentCommitted, WatchEvent
@@ -61,7 +62,7 @@ class VideosService:
         """Newest first."""
         size = page_size(request.page_size)
         views, token = await self.videos.page(call.caller, size=size, token=request.page_token)
-        found = [await self.messages.of(view) for view in views]
+        found = await told(views, self.messages.of, lambda view: view.kept.key[1])
         return videos_pb2.ListVideosResponse(videos=found, next_page_token=token)
 
     async def WatchVideo(

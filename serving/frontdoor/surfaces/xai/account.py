@@ -10,7 +10,7 @@ from typing import NoReturn
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
-from serving.errors import NotFound, Unimplemented
+from serving.errors import NotFound, Unimplemented, shown
 from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.edge.rpc import Call
 from serving.gen.xai.api.v1 import auth_pb2, models_pb2
@@ -72,7 +72,7 @@ class XaiModels:
     def _unknown(self, kind: str, name: str) -> NotFound:
         known = ", ".join(model.capabilities.model for model in self._makers())
         return NotFound(
-            f"no {kind} model {name!r} here: the image generation models are {known}; "
+            f"no {kind} model {shown(name)} here: the image generation models are {known}; "
             "longtake.v1.Models/ListModels tells of video models",
             reason="MODEL_NOT_FOUND",
         )

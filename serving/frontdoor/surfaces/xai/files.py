@@ -19,7 +19,7 @@ from serving.files.record import FileRecord, PublicUrl
 from serving.files.repository import Files
 from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.edge.rpc import Call
-from serving.frontdoor.edge.timestamps import timestamp
+from serving.frontdoor.edge.timestamps import fitting, timestamp
 from serving.frontdoor.surfaces.xai.filter import Facts, parse_filter
 from serving.gen.xai.api.v1 import files_pb2 as pb
 from serving.paging import opaque, read_opaque
@@ -100,7 +100,7 @@ class XaiFiles:
         record = await self.files.publish(call.caller.tenant, request.file_id, expires_after_s=expires)
         response = pb.CreatePublicUrlResponse(public_url=self.public_url(record) or "")
         if record.public and record.public.expires_ms:
-            response.expires_at.FromMilliseconds(record.public.expires_ms)
+            response.expires_at.CopyFrom(timestamp(record.public.expires_ms))
         return response
 
     async def RevokePublicUrl(self, request: pb.RevokePublicUrlRequest, call: Call) -> pb.RevokePublicUrlResponse:
@@ -125,15 +125,16 @@ class XaiFiles:
 
     def message(self, record: FileRecord) -> pb.File:
         """A record as the wire has it."""
-        message = pb.File(
+        message = fitting(
+            pb.File,
             size=record.size, created_at=timestamp(record.created_ms), filename=record.filename, id=record.id,
             public_url=self.public_url(record),
         )  # fmt: skip
         if record.expires_ms is not None:
-            message.expires_at.FromMilliseconds(record.expires_ms)
+            message.expires_at.CopyFrom(timestamp(record.expires_ms))
         public = self._public(record)
         if public is not None and public.expires_ms is not None:
-            message.public_url_expires_at.FromMilliseconds(public.expires_ms)
+            message.public_url_expires_at.CopyFrom(timestamp(public.expires_ms))
         return message
 
     def facts(self, record: FileRecord) -> Facts:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from serving.errors import InvalidArgument
+from serving.errors import InvalidArgument, shown
 
 Value = str | int | datetime | None
 Facts = Mapping[str, Value]
@@ -98,7 +98,7 @@ class _Parser:
     def end(self) -> None:
         if self._next < len(self._tokens):
             token = self._tokens[self._next]
-            raise _wrong(f"expected AND, OR or the end instead of {token.text!r} at character {token.at}")
+            raise _wrong(f"expected AND, OR or the end instead of {shown(token.text)} at character {token.at}")
 
     def _all(self, depth: int) -> Filter:
         parts = [self._one(depth)]
@@ -122,10 +122,10 @@ class _Parser:
     def _comparison(self) -> Filter:
         field = self._pop("a field")
         if field.kind != "word" or field.text not in _FIELDS:
-            raise _wrong(f"no field {field.text!r} at character {field.at}: the fields are {', '.join(_FIELDS)}")
+            raise _wrong(f"no field {shown(field.text)} at character {field.at}: the fields are {', '.join(_FIELDS)}")
         sign = self._pop("an operator")
         if sign.text not in _OPERATORS:
-            raise _wrong(f"no operator {sign.text!r} at character {sign.at}: they are {' '.join(_OPERATORS)}")
+            raise _wrong(f"no operator {shown(sign.text)} at character {sign.at}: they are {' '.join(_OPERATORS)}")
         return _compare(field, sign, _value(field, self._pop("a value")))
 
     def _take(self, text: str) -> bool:
@@ -155,7 +155,7 @@ def _value(field: _Token, token: _Token) -> Value:
         return re.sub(r"\\(.)", r"\1", token.text[1:-1])
     if kind == _TIME and token.kind == "text":
         return _time(token)
-    raise _wrong(f"{field.text} is compared with a {kind} or null, not with {token.text!r} (character {token.at})")
+    raise _wrong(f"{field.text} is compared with a {kind} or null, not with {shown(token.text)} (character {token.at})")
 
 
 def _time(token: _Token) -> datetime:

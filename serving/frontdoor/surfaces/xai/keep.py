@@ -16,6 +16,7 @@ from serving.errors import InvalidArgument, LongtakeError, NotFound
 from serving.files.record import FileRecord, check_filename
 from serving.files.repository import MAX_TTL_S, MIN_TTL_S, Files
 from serving.frontdoor.content.urls import UrlSigner
+from serving.frontdoor.edge.timestamps import timestamp
 from serving.frozen import Stored
 from serving.gen.xai.api.v1 import image_pb2
 from serving.jobs.record import JobRecord
@@ -127,7 +128,7 @@ class Keeper:
     async def _output(self, file: FileRecord, options: KeepOptions) -> image_pb2.FileOutput:
         output = image_pb2.FileOutput(file_id=file.id, filename=file.filename)
         if file.expires_ms is not None:
-            output.expires_at.FromMilliseconds(file.expires_ms)
+            output.expires_at.CopyFrom(timestamp(file.expires_ms))
         if not options.public:
             return output
         try:
@@ -141,7 +142,7 @@ class Keeper:
             return output
         output.public_url = self._signer.file_url(file.tenant, file.id, file.filename, published.public.token)
         if published.public.expires_ms is not None:
-            output.public_url_expires_at.FromMilliseconds(published.public.expires_ms)
+            output.public_url_expires_at.CopyFrom(timestamp(published.public.expires_ms))
         return output
 
     async def _publish(self, file: FileRecord, options: KeepOptions) -> FileRecord:

@@ -22,6 +22,8 @@ from serving.store.base import Store
 
 QUIET = ("GetDeferredVideo",)
 """Polls: not logged when they succeed."""
+LARGE = ("GenerateVideo", "ExtendVideo", "GenerateImage", "UploadFile", "RetrieveFileContent")
+"""What carries media."""
 
 
 def register_xai(
@@ -47,5 +49,5 @@ def register_xai(
         (batch_pb2.DESCRIPTOR.services_by_name["BatchMgmt"], XaiBatches()),
     )
     for service, implementation in services:
-        edge.register(server, service, implementation, quiet=QUIET)
+        edge.register(server, service, implementation, quiet=QUIET, large=LARGE)
     return tuple(service.full_name for service, _ in services)

@@ -17,6 +17,7 @@ from serving.frontdoor.content.urls import UrlSigner
 from serving.frontdoor.create.create import Creator
 from serving.frontdoor.create.drafts import Draft, ExtensionDraft
 from serving.frontdoor.edge.rpc import Call
+from serving.frontdoor.edge.timestamps import fitting
 from serving.frontdoor.follow.progress import progress_of
 from serving.frontdoor.follow.views import View
 from serving.frontdoor.surfaces.xai.keep import Keeper, read_options
@@ -116,7 +117,8 @@ class XaiVideo:
 
     async def _finished(self, record: JobRecord) -> video_pb2.GeneratedVideo:
         kept = await self.keeper.keep_video(record)
-        return video_pb2.GeneratedVideo(
+        return fitting(
+            video_pb2.GeneratedVideo,
             url=self.signer.video_url(record.tenant, record.id, self.now_ms()).url,
             duration=record.request.seconds,
             # An unset flag reads as a withheld video in the public client.

@@ -65,8 +65,8 @@ class JobsServicer:
     """
 
     def ListJobs(self, request, context):
-        """Jobs that wait or run, in the order in which they were made; or dead letters. At most 1,000 of them. In a queue
-        longer than that, what other front doors took in the last seconds may be missing.
+        """Jobs that wait or run, in the order in which they were made, a page at a time; or dead letters. In a queue of more
+        than 1,000, what other front doors took in the last seconds may be missing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,8 +37,8 @@ class JobsStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> JobsAsyncStub: ...
     ListJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]
-    """Jobs that wait or run, in the order in which they were made; or dead letters. At most 1,000 of them. In a queue
-    longer than that, what other front doors took in the last seconds may be missing.
+    """Jobs that wait or run, in the order in which they were made, a page at a time; or dead letters. In a queue of more
+    than 1,000, what other front doors took in the last seconds may be missing.
     """
     ExplainJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ExplainJobRequest, _jobs_pb2.JobHistory]
     """The life of a job, in order."""
@@ -57,8 +57,8 @@ class JobsAsyncStub(JobsStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]  # type: ignore[assignment]
-    """Jobs that wait or run, in the order in which they were made; or dead letters. At most 1,000 of them. In a queue
-    longer than that, what other front doors took in the last seconds may be missing.
+    """Jobs that wait or run, in the order in which they were made, a page at a time; or dead letters. In a queue of more
+    than 1,000, what other front doors took in the last seconds may be missing.
     """
     ExplainJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ExplainJobRequest, _jobs_pb2.JobHistory]  # type: ignore[assignment]
     """The life of a job, in order."""
@@ -80,8 +80,8 @@ class JobsServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.ListJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.ListJobsResponse, _abc.Awaitable[_jobs_pb2.ListJobsResponse]]:
-        """Jobs that wait or run, in the order in which they were made; or dead letters. At most 1,000 of them. In a queue
-        longer than that, what other front doors took in the last seconds may be missing.
+        """Jobs that wait or run, in the order in which they were made, a page at a time; or dead letters. In a queue of more
+        than 1,000, what other front doors took in the last seconds may be missing.
         """
 
     @_abc_1.abstractmethod

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
-from serving.errors import Corrupt, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from serving.errors import Corrupt, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from serving.files.quota import Quota
 from serving.files.repository import PIECE, Files
 from serving.store import keys
 from serving.store.base import Store
@@ -49,7 +52,7 @@ async def read(files: Files, tenant: str, file_id: str) -> bytes:
 
 
 async def test_what_was_uploaded_comes_back_byte_by_byte(files: Files) -> None:
-    body = PNG + bytes(range(256)) * 6000
+    body = PNG + bytes(range(256)) * 2000
     record = await files.upload("a", "cat.png", pieces(body[:10], body[10:PIECE], body[PIECE:]))
 
     assert record.size == len(body)
@@ -215,3 +218,25 @@ async def test_what_a_later_version_wrote_of_a_file_stays(files: Files, store: S
 
     after = await read_record(store, keys.file("a", record.id))
     assert (after["deleted"], after["mood"]) == (True, "calm")
+
+
+async def test_a_tenant_stores_no_more_than_its_quota_however_many_upload_at_once(store: Store, clock: Clock) -> None:
+    quota = Quota(store, {"a": 2500, "b": None}.get)
+    files = Files(store, OneFilm(), now_ms=clock.now_ms, max_bytes=10**6, quota=quota)
+    bodies = [bytes([number]) * 1000 for number in range(6)]
+    said = await asyncio.gather(
+        *(files.upload("a", "x.bin", pieces(body[:500], body[500:])) for body in bodies), return_exceptions=True
+    )
+    kept = [one for one in said if not isinstance(one, BaseException)]
+    assert len(kept) <= 2
+    assert {type(one) for one in said if isinstance(one, BaseException)} == {ResourceExhausted}
+    assert sum([entry.size async for entry in store.list(keys.blobs_of("a"))]) <= 2500
+    for body in bodies:
+        await files.upload("b", "x.bin", pieces(body))
+
+
+async def test_an_upload_without_room_to_wait_in_says_so(store: Store, clock: Clock, tmp_path: Path) -> None:
+    files = Files(store, OneFilm(), now_ms=clock.now_ms, max_bytes=100, spool=tmp_path / "gone")
+    with pytest.raises(Unavailable, match=r"no room for the upload in .*gone") as caught:
+        await files.upload("a", "x.bin", pieces(b"x"))
+    assert caught.value.retry_after_s == 10

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
+import threading
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -11,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from serving.errors import InvalidArgument
-from serving.media.fetch import Fetcher, FetchPolicy
+from serving.media.fetch import Fetcher, FetchPolicy, Resolver
 
 pytestmark = pytest.mark.anyio
 OPEN = FetchPolicy(allow_loopback=True, seconds=3)
@@ -265,3 +267,22 @@ async def test_data_urls_are_bounded_before_they_are_decoded() -> None:
     ):
         with pytest.raises(InvalidArgument, match=said):
             await fetcher.fetch(bad, field="f", max_bytes=10)
+
+
+async def test_names_that_nobody_answers_keep_no_other_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+
+    def slow(*_: object, **__: object) -> list[object]:
+        answer.wait(10)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    resolver = Resolver()
+    asked = [asyncio.create_task(resolver(f"{number}.example", 80)) for number in range(40)]
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(2):
+            assert await asyncio.to_thread(lambda: 1) == 1
+    finally:
+        answer.set()
+    assert await asyncio.gather(*asked) == [[]] * 40

@@ -131,3 +131,16 @@ def test_own_urls_are_recognised_by_any_host_and_even_when_expired(signer: UrlSi
 )
 def test_a_foreign_url_is_not_recognised(signer: UrlSigner, url: str) -> None:
     assert signer.recognise(url) is None
+
+
+def test_of_a_signed_url_there_is_one_spelling(signer: UrlSigner) -> None:
+    path, query = parts(signer.video_url("a", "vid_a", NOW_MS).url)
+    assert signer.check(path, query, NOW_MS).id == "vid_a"
+    for other in (f"{path}\n", f"/f{path}", f"/i{path}", f"//{path}"):
+        with pytest.raises(PermissionDenied):
+            signer.check(other, query, NOW_MS)
+    expires = query["exp"]
+    in_arabic = "".join(chr(ord(digit) + 0x630) for digit in expires)
+    for other in (f"0{expires}", f" {expires}", f"+{expires}", in_arabic):
+        with pytest.raises(PermissionDenied):
+            signer.check(path, {**query, "exp": other}, NOW_MS)

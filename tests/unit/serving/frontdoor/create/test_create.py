@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from serving.errors import AlreadyExists, ResourceExhausted, Unavailable
+from serving.errors import AlreadyExists, InvalidArgument, ResourceExhausted, Unavailable
 from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.create.create import Creator
 from serving.frontdoor.create.drafts import Draft, MediaDraft
@@ -21,6 +22,7 @@ from serving.frontdoor.rooms import build
 from serving.jobs.repository import Jobs
 from serving.settings import Admission, Settings
 from serving.store.base import Store
+from serving.store.blobs import Blobs
 from tests.unit.serving.conftest import Clock
 from tests.unit.serving.frontdoor.builders import CAPABILITIES, DIGEST
 
@@ -133,3 +135,47 @@ async def test_a_server_that_shuts_down_takes_nothing_in(opened: Callable[..., A
     with pytest.raises(Unavailable, match="shutting down"):
         await door.create()
     assert await door.waiting() == 0
+
+
+async def test_a_burst_of_creates_does_not_pass_the_bound_together(opened: Callable[..., Any]) -> None:
+    door = await opened(max_active_jobs=3)
+    asked = await asyncio.gather(*(door.create() for _ in range(20)), return_exceptions=True)
+    refused = [one for one in asked if isinstance(one, ResourceExhausted)]
+    assert (len(refused), await door.waiting()) == (17, 3)
+    assert all("3 is the most" in one.message for one in refused)
+
+
+async def test_a_create_that_fails_leaves_its_place_free(opened: Callable[..., Any]) -> None:
+    door = await opened(max_active_jobs=1)
+    with pytest.raises(InvalidArgument):
+        await door.create(first_frame=MediaDraft("first_frame", data=b"no picture"))
+    await door.creator.planned(CALLER, Draft(prompt="x"))
+    assert await door.create()
+
+
+async def test_what_is_marked_as_resent_costs_tokens_too_before_its_media_are_looked_at(
+    opened: Callable[..., Any],
+) -> None:
+    door = await opened(creates_per_minute=1)
+    bad = MediaDraft("first_frame", data=b"no picture")
+    with pytest.raises(InvalidArgument):
+        await door.create(resent=True, first_frame=bad)
+    with pytest.raises(ResourceExhausted):
+        await door.create(resent=True, first_frame=bad)
+
+
+async def test_a_tenant_that_has_all_that_it_may_store_makes_nothing_more(
+    opened: Callable[..., Any], store: Store
+) -> None:
+    await Blobs(store, "default").put(b"x" * 100)
+    door = await opened(max_stored_bytes=100)
+    with pytest.raises(ResourceExhausted, match="you have 100 bytes in the store, and 100 are the most") as caught:
+        await door.create()
+    assert (caught.value.reason, caught.value.retry_after_s is not None) == ("STORAGE_FULL", True)
+
+
+async def test_a_url_longer_than_any_is_refused_unread(opened: Callable[..., Any]) -> None:
+    door = await opened()
+    url = f"http://x/v/vid_{'a' * 26}.mp4?" + "a=1&" * 3000
+    with pytest.raises(InvalidArgument, match="8192 are the most"):
+        await door.create(first_frame=MediaDraft("first_frame", url=url))

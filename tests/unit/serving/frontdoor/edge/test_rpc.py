@@ -1,93 +1,23 @@
 """The edge: who may call, what errors become on the wire, what is counted. A real server and a real channel."""
 
-# ruff: noqa: N802  (the wire decides the names)
-
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
 import pytest
-from google.protobuf.message import Message
 from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from typer.testing import CliRunner
 
 from serving import errors
 from serving.cli.keys import app as keys_app
 from serving.frontdoor.edge.auth import Keys
 from serving.frontdoor.edge.metrics import PrometheusRecorder
-from serving.frontdoor.edge.rpc import SERVER_OPTIONS, Call, Edge
-from serving.gen.longtake.v1 import files_pb2, files_pb2_grpc
+from serving.gen.longtake.v1 import files_pb2
+from tests.unit.serving.frontdoor.edge.answering import Answering, detail, new_key, refusal, serving
 
 pytestmark = pytest.mark.anyio
-
-
-class Answering:
-    """`longtake.v1.Files` that does what the test says."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.error = error
-        self.calls: list[Call] = []
-
-    async def GetFile(self, request: files_pb2.GetFileRequest, call: Call) -> Message | bytes:
-        self.calls.append(call)
-        if self.error is not None:
-            raise self.error
-        return files_pb2.File(id=request.id, filename=call.caller.tenant).SerializeToString()
-
-    async def DownloadFile(
-        self, request: files_pb2.DownloadFileRequest, call: Call
-    ) -> AsyncGenerator[files_pb2.DownloadFileResponse]:
-        yield files_pb2.DownloadFileResponse(data=b"first")
-        if self.error is not None:
-            raise self.error
-
-    async def UploadFile(self, request: AsyncIterator[files_pb2.UploadFileRequest], call: Call) -> files_pb2.File:
-        return files_pb2.File(size_bytes=sum([len(one.data) async for one in request]))
-
-    async def ListFiles(self, request: files_pb2.ListFilesRequest, call: Call) -> files_pb2.ListFilesResponse:
-        return files_pb2.ListFilesResponse()
-
-    DeleteFile = ListFiles
-
-
-@asynccontextmanager
-async def serving(
-    implementation: Answering,
-    *,
-    keys: Path | None = None,
-    metrics: PrometheusRecorder | None = None,
-    channel_options: tuple[tuple[str, str], ...] = (),
-) -> AsyncIterator[files_pb2_grpc.FilesAsyncStub]:
-    server = grpc.aio.server(options=SERVER_OPTIONS)
-    edge = Edge(Keys(keys), metrics or PrometheusRecorder(), tls=False)
-    edge.register(server, files_pb2.DESCRIPTOR.services_by_name["Files"], implementation)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=channel_options) as channel:
-            yield files_pb2_grpc.FilesStub(channel)
-    finally:
-        await server.stop(0)
-
-
-async def refusal(stub: files_pb2_grpc.FilesAsyncStub, **metadata: str) -> grpc.aio.AioRpcError:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.GetFile(files_pb2.GetFileRequest(id="x"), metadata=tuple(metadata.items()))
-    return caught.value
-
-
-def detail(error: grpc.aio.AioRpcError, kind: type[Message]) -> Message:
-    status = rpc_status.from_call(error)
-    assert status is not None
-    assert status.message == error.details()
-    found = kind()
-    assert any(one.Unpack(found) for one in status.details), f"no {kind.__name__} in {status}"
-    return found
 
 
 WANT_CODES = [
@@ -172,9 +102,7 @@ async def test_without_keys_everyone_is_the_default_tenant() -> None:
 @pytest.fixture
 def keys(tmp_path: Path) -> tuple[Path, str]:
     path = tmp_path / "keys.jsonl"
-    made = CliRunner().invoke(keys_app, ["add", "laptop", "--tenant", "studio", "--file", str(path)])
-    assert made.exit_code == 0
-    return path, made.stdout.splitlines()[0]
+    return path, new_key(path)
 
 
 async def test_a_key_decides_the_tenant(keys: tuple[Path, str]) -> None:

@@ -265,3 +265,29 @@ def test_a_job_that_is_made_anew_under_an_old_id_replaces_the_deleted_one(cache:
     cache.put(gone)
     assert cache.put(anew).record == anew
     assert cache.put(gone).record == anew
+
+
+async def test_however_many_wait_for_a_job_one_of_them_reads(store: Store, cache: RecordCache, clock: Clock) -> None:
+    jobs = Counting(store)
+    records = Records(jobs, cache, Unrecorded())
+    job = (await jobs.create(record())).record
+    for _ in range(3):
+        views = await asyncio.gather(*(records.lately(job.tenant, job.id, 0.5) for _ in range(50)))
+        assert {view.kept.key[1] for view in views} == {job.id}
+    assert jobs.reads == 1
+    clock.pass_s(0.6)
+    await asyncio.gather(*(records.lately(job.tenant, job.id, 0.5) for _ in range(50)))
+    assert jobs.reads == 2
+    said = await asyncio.gather(*(records.lately("other", job.id, 0.5) for _ in range(3)), return_exceptions=True)
+    assert {type(one) for one in said} == {NotFound}
+
+
+class Counting(Jobs):
+    """Counts how often a record is read."""
+
+    reads = 0
+
+    async def get(self, tenant: str, job: str) -> JobRecord:
+        self.reads += 1
+        await asyncio.sleep(0)
+        return await super().get(tenant, job)

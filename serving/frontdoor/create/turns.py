@@ -1,0 +1,60 @@
+"""When foreign media are fetched and decoded: a few at once, tenants in turn. `intake.py` does it.
+
+A picture may take its child ten seconds of CPU to refuse, and a URL fifteen to answer: without turns, one tenant's
+would keep all others' waiting. A picture that was refused is known for a while, so that it costs nothing when it comes
+again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from serving.errors import InvalidArgument
+from serving.fair_places import FairPlaces
+from serving.frontdoor.follow.recent import Recent
+
+CHILDREN = 3
+"""Children that decode at once, for which the decoder has places. One tenant has two of them."""
+KNOWN_S = 300.0
+_KNOWN_BYTES = 4 * 1024 * 1024
+
+
+class Turns:
+    """One per front-door process."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` is monotonic, in seconds."""
+        self._clock = clock
+        self._decoding = FairPlaces("pictures and videos that are looked at", places=CHILDREN, each=2, waiting=32)
+        self._fetching = FairPlaces("URLs that are fetched", places=8, each=2, waiting=32)
+        self._refused: Recent[tuple[str, str], tuple[float, str]] = Recent(_KNOWN_BYTES)
+
+    @asynccontextmanager
+    async def fetching(self, tenant: str) -> AsyncIterator[None]:
+        """A URL may be fetched within. Raises `ResourceExhausted` where too many of the tenant's wait."""
+        async with self._fetching.place(tenant):
+            yield
+
+    @asynccontextmanager
+    async def decoding(self, tenant: str) -> AsyncIterator[None]:
+        """A child may decode within. Raises `ResourceExhausted` where too many of the tenant's wait."""
+        async with self._decoding.place(tenant):
+            yield
+
+    @asynccontextmanager
+    async def checking(self, tenant: str, data: bytes, field: str) -> AsyncIterator[None]:
+        """As `decoding`, for this picture. What is refused within is refused at once the next time."""
+        key = (tenant, hashlib.sha256(data).hexdigest())
+        known = self._refused.get(key)
+        if known is not None and self._clock() < known[0]:
+            raise InvalidArgument(field, known[1])
+        async with self.decoding(tenant):
+            try:
+                yield
+            except InvalidArgument as error:
+                until = self._clock() + KNOWN_S
+                self._refused.put(key, (until, error.description), len(error.description))
+                raise

@@ -1,0 +1,98 @@
+"""Reads the messages of calls: each within its bound and its time, and counted before it is parsed. `rpc.py` asks.
+
+Nothing of a message is read before `rpc.py` knows who calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from serving.errors import InvalidArgument, ResourceExhausted, Unavailable
+from serving.fair_places import FairPlaces
+from serving.frontdoor.edge.options import READ_S, SMALL_BYTES
+from serving.frontdoor.edge.requests import Reader
+from serving.frontdoor.edge.wire import has_more_fields
+
+MOST_FIELDS = 1000
+"""Of a message, with all that lies in it. None of the requests needs a tenth of it."""
+HARMLESS_BYTES = 4096
+"""So small a message is parsed uncounted."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Messages:
+    """What one method reads."""
+
+    def __init__(self, kind: Descriptor, *, most_bytes: int, places: FairPlaces, read_s: float = READ_S) -> None:
+        """`most_bytes`: of one message. `places`: for reading. `read_s`: seconds in which the next one must come."""
+        self._kind = kind
+        self._reader = Reader(GetMessageClass(kind))
+        self._most_bytes = most_bytes
+        self._places = places
+        self._read_s = read_s
+
+    @asynccontextmanager
+    async def one(self, context: Context, tenant: str) -> AsyncIterator[Message]:
+        """The message of a call that has one. A large one keeps its place within the block, for it is not the only
+        thing there that is large.
+
+        Raises `InvalidArgument` for none and for bytes that are none, `ResourceExhausted`, and `Unavailable` for one
+        that does not come.
+        """
+        await self._places.take(tenant)
+        reading = True
+        try:
+            request, size = await self._read(context)
+            if request is None:
+                raise InvalidArgument("request", f"there is none: send one {self._kind.full_name}")
+            if size <= SMALL_BYTES:
+                self._places.give(tenant)
+                reading = False
+            yield request
+        finally:
+            if reading:
+                self._places.give(tenant)
+
+    async def each(self, context: Context) -> AsyncGenerator[Message]:
+        """The messages of a client's stream. Raises as `one` does."""
+        while True:
+            request, _ = await self._read(context)
+            if request is None:
+                return
+            yield request
+
+    async def _read(self, context: Context) -> tuple[Message | None, int]:
+        """The next message and its bytes; None at the end of the client's stream."""
+        try:
+            async with asyncio.timeout(self._read_s):
+                data = await context.read()
+        except TimeoutError as error:
+            raise Unavailable(
+                f"nothing came for {self._read_s:g} s: send the call again", retry_after_s=1, reason="TOO_SLOW"
+            ) from error
+        if data is grpc.aio.EOF:
+            return None, 0
+        size = len(data)
+        if size > self._most_bytes:
+            # What is raised may outlive the call for a while, and the frames that it names must not hold the bytes.
+            del data
+            raise ResourceExhausted(
+                f"the message has {size} bytes; this method takes {self._most_bytes} at most",
+                reason="MESSAGE_TOO_LARGE",
+            )
+        too_many = size > HARMLESS_BYTES and has_more_fields(data, self._kind, MOST_FIELDS)
+        request = None if too_many else self._reader.parse(data)
+        del data
+        if request is None:
+            raise InvalidArgument("request", f"it has more than {MOST_FIELDS} fields, lists' elements counted each")
+        message: Message = self._reader.checked(request)
+        return message, size

@@ -1,0 +1,57 @@
+"""Turns for foreign media, and what is remembered of those that were refused."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+
+import pytest
+
+from serving.errors import InvalidArgument, ResourceExhausted
+from serving.frontdoor.create.turns import KNOWN_S, Turns
+from tests.unit.serving.conftest import Clock
+
+pytestmark = pytest.mark.anyio
+
+
+async def check(turns: Turns, tenant: str, data: bytes, *, refused: bool) -> bool:
+    """Whether it was looked at."""
+    looked = False
+    with pytest.raises(InvalidArgument, match="image: it is no picture") if refused else nullcontext():
+        async with turns.checking(tenant, data, "image"):
+            looked = True
+            _decode(refused=refused)
+    return looked
+
+
+def _decode(*, refused: bool) -> None:
+    if refused:
+        raise InvalidArgument("image", "it is no picture")
+
+
+async def test_a_refused_picture_is_known_to_its_tenant_for_a_while(clock: Clock) -> None:
+    turns = Turns(clock=clock.seconds)
+    assert await check(turns, "a", b"bad", refused=True)
+    assert not await check(turns, "a", b"bad", refused=True)
+    assert await check(turns, "b", b"bad", refused=True)
+    assert await check(turns, "a", b"good", refused=False)
+    assert await check(turns, "a", b"good", refused=False)
+    clock.ms += round(KNOWN_S * 1000) + 1
+    assert await check(turns, "a", b"bad", refused=True)
+
+
+async def test_one_tenants_pictures_leave_a_place_for_anothers(clock: Clock) -> None:
+    turns = Turns(clock=clock.seconds)
+    end = asyncio.Event()
+
+    async def slow() -> None:
+        async with turns.decoding("a"):
+            await end.wait()
+
+    many = [asyncio.create_task(slow()) for _ in range(40)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(1), turns.decoding("b"):
+        pass
+    end.set()
+    said = await asyncio.gather(*many, return_exceptions=True)
+    assert sum(isinstance(one, ResourceExhausted) for one in said) == 40 - 2 - 32
