@@ -114,5 +114,7 @@ def _turned(heading: Place, col: int, row: int, grid: Grid) -> Place:
 
 def _meet(moment: Moment) -> bool:
     """Whether two subjects touch the same place of the world within the moment."""
+    if moment.pan and all(moment.moves(subject) for subject in range(len(moment.after.places))):
+        return False  # both go along: nothing changes between them
     touched = [{a, b} for a, b in zip(moment.before.places, moment.after.places, strict=True)]
     return len(touched) == 2 and not touched[0].isdisjoint(touched[1])

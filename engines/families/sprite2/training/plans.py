@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -13,8 +14,11 @@ from engines.families.sprite2.training.drawing import draw_actions, draw_places,
 from engines.families.sprite2.training.filming import Direction, Video
 from engines.families.sprite2.world import Art, Grid
 
-HELD: float = 0.55
+HELD: Final = 0.55
 """Share of a mixed plan's segments in which the camera holds."""
+MOVING: Final = 0.7
+"""How often a subject moves in them."""
+_TRIES: Final = 60
 
 
 def draw_video(
@@ -34,22 +38,34 @@ def video_of(
 
 def draw_plan(rng: np.random.Generator, video: Video, cameras: Sequence[Camera | None]) -> list[Direction]:
     """Directions of so many segments (None: the camera does anything) that keep every subject on the screen."""
+    while True:
+        plan = _tried(rng, video, cameras)
+        if plan is not None:
+            return plan
+
+
+def _tried(rng: np.random.Generator, video: Video, cameras: Sequence[Camera | None]) -> list[Direction] | None:
+    """A plan, or None where chance led to a place from which the next segment cannot be."""
     plan: list[Direction] = []
     take = video.take
     for camera in cameras:
-        direction, take = _draw_segment(rng, take, camera, video.grid)
-        plan.append(direction)
+        for _ in range(_TRIES):
+            found = _segment(rng, take, camera, video.grid)
+            if found is not None:
+                plan.append(found[0])
+                take = found[1]
+                break
+        else:
+            return None
     return plan
 
 
-def _draw_segment(rng: np.random.Generator, take: Take, camera: Camera | None, grid: Grid) -> tuple[Direction, Take]:
-    while True:
-        chosen = camera or CAMERAS[int(rng.choice(3, p=[HELD, (1 - HELD) / 2, (1 - HELD) / 2]))]
-        actions: Sequence[Action] = draw_actions(rng, take, chosen, grid, 0.7)
-        try:
-            _, after = perform(take, written_out(take, actions, chosen, grid), chosen, grid)
-        except RefusedError:
-            continue
-        on_screen = all(after.state.column_on_screen(i) < grid.cols for i in range(len(after.headings)))
-        if on_screen:
-            return (actions, chosen), after
+def _segment(rng: np.random.Generator, take: Take, camera: Camera | None, grid: Grid) -> tuple[Direction, Take] | None:
+    chosen = camera or CAMERAS[int(rng.choice(3, p=[HELD, (1 - HELD) / 2, (1 - HELD) / 2]))]
+    actions: Sequence[Action] = draw_actions(rng, take, chosen, grid, MOVING)
+    try:
+        _, after = perform(take, written_out(take, actions, chosen, grid), chosen, grid)
+    except RefusedError:
+        return None
+    on_screen = all(after.state.column_on_screen(i) < grid.cols for i in range(len(after.headings)))
+    return ((actions, chosen), after) if on_screen else None

@@ -75,3 +75,8 @@ def test_what_cannot_be_is_refused_with_what_to_write(offset: int, action: Actio
 
 def test_one_that_is_off_screen_and_not_mentioned_waits() -> None:
     assert written_out(Take.at(16, [(2, 1)]), [None], "holds", GRID) == ("stays",)
+
+
+def test_two_that_go_along_side_by_side_never_meet() -> None:
+    moments, _ = perform(Take.at(0, [(3, 1), (4, 1)]), ["goes along", "goes along"], "pans right", GRID)
+    assert [m.after.column_on_screen(1) - m.after.column_on_screen(0) for m in moments] == [1] * 4

@@ -1,0 +1,204 @@
+"""The caption grammar of sprite-2: free prompts are read as far as their words go, second by second.
+
+    a red bar at the top left moves right and <ref1> stays under a navy sky, the camera pans left
+    it turns and moves up, then the camera pans back
+    both go along
+
+A second has what each subject does, the sky, and the camera. `then`, and the end of a sentence, begin the next one.
+What a second does not mention it leaves open; `planner` fills that in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from engines.families.sprite2 import vocabulary
+
+_TOKEN: Final = re.compile(r"<[^<>]{1,24}>|\[[^\[\]]{1,24}\]|@image\d+|[^\W_]+|[.,;!?\n]", re.UNICODE)
+_REFERENCE: Final = re.compile(r"[<\[@]\s*(?:ref|image)[ _]?(\d)\s*[>\]]?")
+_SCENE: Final = re.compile(r"[<\[]\s*scene\s*[>\]]")
+_MAX_IGNORED: Final = 24
+_MAX_WORD: Final = 40
+
+
+@dataclass
+class Mention:
+    """A subject as a second speaks of it. None is what it leaves open."""
+
+    colour: str | None = None
+    shape: str | None = None
+    reference: int | None = None
+    """0 or 1."""
+    pointer: bool = False
+    """Only `it` was said."""
+    everyone: bool = False
+    action: str | None = None
+    """One of `directing.Action`, or `turns`."""
+    row: str | None = None
+    column: str | None = None
+
+
+@dataclass
+class Second:
+    """What a prompt says of one second."""
+
+    mentions: list[Mention] = field(default_factory=list)
+    camera: str | None = None
+    """One of `directing.Camera`, `pans back`, or `pans` where no way was said."""
+    sky: str | None = None
+
+    @property
+    def says_something(self) -> bool:
+        """False for a second of which nothing was understood."""
+        return bool(self.mentions or self.camera or self.sky)
+
+
+@dataclass(frozen=True)
+class Script:
+    """A prompt, read."""
+
+    seconds: tuple[Second, ...]
+    """At least one."""
+    understood: tuple[str, ...]
+    ignored: tuple[str, ...]
+    """Words that were not understood, each once."""
+    scene: bool
+    """A scene reference was named."""
+
+
+def parse(prompt: str) -> Script:
+    """Read a free prompt. Every prompt has a reading; an empty or foreign one leaves everything open."""
+    reader = _Reader(_TOKEN.findall(prompt.lower()))
+    for i in range(len(reader.words)):
+        reader.read(i)
+    seconds = [second for second in reader.seconds if second.says_something]
+    return Script(tuple(seconds or [Second()]), tuple(reader.understood), tuple(reader.ignored), reader.scene)
+
+
+class _Reader:
+    """Goes through the words once, left to right, and knows of whom it reads."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = words
+        self.seconds = [Second()]
+        self.understood: list[str] = []
+        self.ignored: list[str] = []
+        self.scene = False
+        self._of_camera = False
+        self._in_noun = False
+        """The words just before belong to a subject's name, so the next one may, too."""
+
+    @property
+    def _second(self) -> Second:
+        return self.seconds[-1]
+
+    def read(self, i: int) -> None:
+        """Understand word i."""
+        word = self.words[i]
+        if word in vocabulary.STOPS or word in vocabulary.NEXT:
+            self._end_second()
+        elif match := _REFERENCE.fullmatch(word):
+            self._name(word, reference=max(int(match[1]) - 1, 0))
+        elif _SCENE.fullmatch(word):
+            self.scene = True
+            self._note("scene", "the reference", word)
+        elif word in vocabulary.CAMERA_NOUNS:
+            self._of_camera, self._in_noun = True, False
+        elif not (self._read_name(i, word) or self._read_deed(i, word)) and word not in vocabulary.FILLER:
+            self._ignore(word)
+
+    def _end_second(self) -> None:
+        if self._second.says_something:
+            self.seconds.append(Second())
+        self._of_camera = self._in_noun = False
+
+    def _read_name(self, i: int, word: str) -> bool:
+        """A word that says who or what is meant."""
+        of_sky = any(w in vocabulary.SKY_NOUNS for w in self.words[i + 1 : i + 2])
+        if word in vocabulary.SKIES or (of_sky and vocabulary.COLOURS.get(word) == "blue"):
+            self._second.sky = self._second.sky or vocabulary.SKIES.get(word, "navy")
+            self._note("sky", self._second.sky, word)
+        elif word in vocabulary.SKY_NOUNS:
+            self._in_noun = False
+        elif word in vocabulary.COLOURS:
+            self._name(word, colour=vocabulary.COLOURS[word])
+        elif word in vocabulary.SHAPES and not (word == "corner" and self._is_place(i)):
+            self._name(word, shape=vocabulary.SHAPES[word])
+        elif word in vocabulary.POINTERS:
+            if not self._in_noun:
+                self._name(word, pointer=True)
+        elif word in vocabulary.EVERYONE:
+            self._name(word, everyone=True)
+        else:
+            return False
+        return True
+
+    def _name(self, word: str, **values: str | int | bool) -> None:
+        """Begin a mention, or say more of the one that is being named."""
+        mention = self._second.mentions[-1] if self._in_noun and self._second.mentions else None
+        if mention is None or any(getattr(mention, name) for name in values):
+            mention = Mention()
+            self._second.mentions.append(mention)
+        for name, value in values.items():
+            setattr(mention, name, value)
+        self._of_camera, self._in_noun = False, True
+        self._note("subject", " ".join(str(v) if v is not True else word for v in values.values()), word)
+
+    def _read_deed(self, i: int, word: str) -> bool:
+        """A word that says what is done, or where."""
+        if word in ("pan", "pans", "panning"):
+            self._of_camera = True
+        if self._of_camera and word in vocabulary.CAMERA_ACTIONS:
+            self._direct_camera(vocabulary.CAMERA_ACTIONS[word], word)
+            return True
+        self._in_noun = self._in_noun and word in vocabulary.PLACING
+        if self._is_place(i) and (word in vocabulary.ROWS or word in vocabulary.COLUMNS):
+            mention = self._current()
+            mention.row = vocabulary.ROWS.get(word, mention.row)
+            mention.column = vocabulary.COLUMNS.get(word, mention.column)
+            self._note("place", vocabulary.ROWS.get(word) or vocabulary.COLUMNS[word], word)
+            return True
+        if word in vocabulary.ACTIONS and not (word == "on" and self._near(i, 1) in ("the", "top", "a")):
+            mention, action = self._current(), vocabulary.ACTIONS[word]
+            if mention.action is None or mention.action == "turns":
+                mention.action = action
+                self._note("action", action, word)
+            return True
+        return False
+
+    def _direct_camera(self, action: str, word: str) -> None:
+        if self._second.camera in (None, "pans"):
+            self._second.camera = action
+        self._note("camera", action, word)
+
+    def _current(self) -> Mention:
+        """Of whom a deed is told: the subject named last, or nobody in particular."""
+        if not self._second.mentions:
+            self._second.mentions.append(Mention(pointer=True))
+        return self._second.mentions[-1]
+
+    def _near(self, i: int, offset: int) -> str:
+        return self.words[i + offset] if 0 <= i + offset < len(self.words) else ""
+
+    def _is_place(self, i: int) -> bool:
+        """Whether a word like `left` says where something is, not which way it goes."""
+        before = [self._near(i, -1), self._near(i, -2) if self._near(i, -1) == "the" else ""]
+        return (
+            self.words[i] in vocabulary.ROWS
+            or self.words[i] in ("centre", "center")
+            or any(word in vocabulary.PLACING or word in vocabulary.ROWS for word in before)
+            or (self.words[i] == "corner" and self._near(i, -1) in vocabulary.COLUMNS)
+        )
+
+    def _note(self, attribute: str, value: str, word: str) -> None:
+        text = f"{attribute}: {value}" + ("" if word == value else f" ({word})")
+        if text not in self.understood:
+            self.understood.append(text)
+
+    def _ignore(self, word: str) -> None:
+        word = word[:_MAX_WORD]
+        if word not in self.ignored and len(self.ignored) < _MAX_IGNORED:
+            self.ignored.append(word)
