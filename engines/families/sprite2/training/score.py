@@ -1,4 +1,4 @@
-"""Scores the sprite-2 model through its engines, from decoded pixels.
+"""Scores the sprite-2 model from decoded pixels: `python -m engines.families.sprite2.training.score --help`.
 
 Videos are drawn anew from a seed, with patterns and combinations that were never trained; `filming` makes them and
 `judging` reads them. Nothing here knows a runtime: a net of noise falls to chance in every row.
@@ -6,9 +6,11 @@ Videos are drawn anew from a seed, with patterns and combinations that were neve
 
 from __future__ import annotations
 
+import argparse
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -17,6 +19,8 @@ from engines.families.base import Engines
 from engines.families.sprite2 import world
 from engines.families.sprite2.directing import Camera, Take
 from engines.families.sprite2.memory import RULES, Rule
+from engines.families.sprite2.packing import DEFAULT_STEPS
+from engines.families.sprite2.stage import still
 from engines.families.sprite2.training.drawing import Kind, draw
 from engines.families.sprite2.training.filming import Direction, Studio, Video
 from engines.families.sprite2.training.judging import as_given, judge, returns
@@ -141,6 +145,18 @@ class Scorer:
             exact += [judge(video).exact for video in videos]
         return {f"directed, {subjects} subject{'s' * (subjects - 1)}: {kind}": exact}
 
+    def first_frame(self) -> Found:
+        """A first frame given, of subjects that no words name: what it shows is directed."""
+        videos = self._videos(350, 2, named=0.0)
+        rng = np.random.default_rng((self.seed, 351))
+        plans = [draw_plan(rng, video, [None]) for video in videos]
+        studio = Studio(self.engines, steps=self.steps, seed=self.seed)
+        for video in videos:
+            video.called_it = True
+            studio.recall_truth(video, [still(video.take.state)])
+        self._film(videos, plans)
+        return {"first frame given: subjects": [judge(video).exact for video in videos]}
+
     def chain(self) -> Found:
         """Eight directed segments with two subjects on the screen: segments right so far, and whole videos."""
         videos = self._videos(400, 2)
@@ -155,9 +171,9 @@ class Scorer:
             whole.append(all(right))
         return {f"chain of {CHAIN}: segments": segments, f"chain of {CHAIN}: whole videos": whole}
 
-    def long_chain(self, length: int, cases: int) -> Found:
+    def long_chain(self, length: int) -> Found:
         """Identity and scenery at the end of a long mixed video."""
-        videos = self._videos(500, 2)[:cases]
+        videos = self._videos(500, 2)
         rng = np.random.default_rng((self.seed, 501))
         for video in videos:
             video.panorama = True
@@ -212,10 +228,42 @@ def directed_rows(scorer: Scorer) -> Iterator[Found]:
     yield from (scorer.directed(kind, subjects) for subjects in (1, 2) for kind in DIRECTED)
     yield scorer.chain()
     yield scorer.scene_reference()
+    yield scorer.first_frame()
 
 
-def everything(scorer: Scorer) -> Iterator[Found]:
-    """All rows."""
-    yield from memory_rows(scorer)
-    yield from directed_rows(scorer)
-    yield from (scorer.long_chain(length, max(1, scorer.cases // 8)) for length in LONG_CHAINS)
+def long_rows(scorer: Scorer) -> Iterator[Found]:
+    """Chains of 64 and of 256 segments."""
+    yield from (scorer.long_chain(length) for length in LONG_CHAINS)
+
+
+ROWS: Final[Mapping[str, Callable[[Scorer], Iterator[Found]]]] = {
+    "quick": quick,
+    "directed": directed_rows,
+    "memory": memory_rows,
+    "long": long_rows,
+}
+
+
+def main() -> None:
+    """Score trained weights through their own torch modules."""
+    parser = argparse.ArgumentParser(description="Score the sprite-2 model, row by row.")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of denoiser.safetensors, vae.safetensors")
+    parser.add_argument("--rows", choices=list(ROWS), default="quick")
+    parser.add_argument("--cases", type=int, default=8, help="videos of each row on each canvas")
+    parser.add_argument("--steps", type=int, default=DEFAULT_STEPS)
+    parser.add_argument("--seed", type=int, default=77)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    arguments = parser.parse_args()
+
+    import torch
+
+    from engines.families.sprite2.training.modules import Modules
+
+    torch.set_num_threads(arguments.threads)
+    engines = Modules(arguments.weights)
+    for line in table(engines, ROWS[arguments.rows], cases=arguments.cases, steps=arguments.steps, seed=arguments.seed):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
