@@ -119,3 +119,8 @@ def times(steps: int = DEFAULT_STEPS) -> F32:
         raise ValueError(f"steps: {steps}; at least 1")
     even = np.linspace(1, 0, steps + 1)
     return (SHIFT * even / (1 + (SHIFT - 1) * even)).astype(np.float32)
+
+
+def euler(x: F32, x0: F32, time: float, next_time: float) -> F32:
+    """One Euler step from `time` to `next_time`, given the prediction x0 of the clean tokens."""
+    return (x + (next_time - time) / time * (x - x0)).astype(np.float32)

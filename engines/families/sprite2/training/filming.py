@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -18,7 +17,7 @@ from engines.families.base import Engines
 from engines.families.sprite2 import packing, reading, words
 from engines.families.sprite2.directing import Action, Camera, Take, perform, written_out
 from engines.families.sprite2.memory import Rule, Views, needed, recall
-from engines.families.sprite2.packing import Part
+from engines.families.sprite2.sampler import Remembered, Shot, sample
 from engines.families.sprite2.stage import Moment, Scene, still
 from engines.families.sprite2.world import (
     F32,
@@ -88,20 +87,6 @@ class Video:
             self.views.see(number, moment.after, np.split(frame, self.grid.cols, 1))
 
 
-@dataclass(frozen=True)
-class _Shot:
-    """One video's part of a batch."""
-
-    words: words.Words
-    target: tuple[Moment, ...]
-    columns: tuple[int, ...]
-    memory: list[tuple[int, F32]]
-    """The camera's motion in the latent that a column comes from, and its tokens [rows, 64]."""
-    references: F32
-    """[2, 64]"""
-    referred: npt.NDArray[np.bool_]
-
-
 class Studio:
     """Films videos of one canvas in batches."""
 
@@ -113,7 +98,7 @@ class Studio:
     def shoot(self, videos: Sequence[Video], targets: Sequence[tuple[Moment, ...]]) -> None:
         """The next segment of each: its first one, or an extension. All are of one canvas."""
         shots = [self._plan(video, target) for video, target in zip(videos, targets, strict=True)]
-        latents = self._sample(videos, shots)
+        latents = sample(self.engines, shots, self.rng, self.steps)
         for video, shot, pixels, tokens in zip(videos, shots, self._develop(videos, latents), latents, strict=True):
             begin = len(video.moments)
             ends = pixels[FRAMES_PER_LATENT - 1 if begin else 0 :: FRAMES_PER_LATENT]
@@ -128,71 +113,50 @@ class Studio:
         latents = _float(self.engines.infer("vae_encoder", {"frames": np.ascontiguousarray(values)})["latent"])
         video.add(past, packing.patchify(latents), frames[:, -1])
 
-    def _plan(self, video: Video, target: tuple[Moment, ...]) -> _Shot:
+    def _plan(self, video: Video, target: tuple[Moment, ...]) -> Shot:
         is_root = not video.moments
         begin = target[0].before
         hidden = video.called_it and not is_root
         nouns = [("it", "<pad>") if hidden else words.noun(art, reference) for art, reference in video.nouns]
-        references, referred = self._references(video, hidden=hidden)
         columns = needed(None if is_root else begin, target, video.grid.cols)
         kept = recall(columns, video.views, [m.after for m in video.moments], video.grid.cols, self.rng)
-        memory: dict[int, tuple[int, F32]] = {}
+        memory: list[Remembered] = []
         for column in columns:
             if column in kept:
-                memory[column] = self._view(video, column, kept[column])
+                memory.append(self._view(video, column, kept[column]))
             elif video.panorama and column not in video.views.latents:
-                memory[column] = (0, self._panorama(video, column))
-        return _Shot(
+                memory.append(Remembered(column, 0, self._panorama(video, column)))
+        return Shot(
+            video.grid,
             words.write(nouns, target, video.scene.sky, video.grid),
             target,
+            None if is_root else (video.moments[-1], video.latents[-1]),
             tuple(memory),
-            list(memory.values()),
-            references,
-            referred,
+            self._references(video, hidden=hidden),
         )
 
-    def _view(self, video: Video, column: int, number: int) -> tuple[int, F32]:
+    def _view(self, video: Video, column: int, number: int) -> Remembered:
         moment, grid = video.moments[number], video.grid
         frame = video.latents[number].reshape(grid.rows, grid.cols, -1)
-        seen: F32 = frame[:, (column - moment.after.offset) % RING]
-        return moment.pan, seen
+        return Remembered(column, moment.pan, frame[:, (column - moment.after.offset) % RING])
 
     def _panorama(self, video: Video, column: int) -> F32:
         blocks = video.scene.panorama(video.grid)[:, 2 * column : 2 * column + 2]
         tokens: F32 = self.encode(painted(blocks)[None])[0]
         return tokens
 
-    def _references(self, video: Video, *, hidden: bool) -> tuple[F32, npt.NDArray[np.bool_]]:
-        found = np.zeros((SUBJECTS_MAX, packing.TOKEN_FEATURES), np.float32)
-        referred = np.zeros(SUBJECTS_MAX, bool)
+    def _references(self, video: Video, *, hidden: bool) -> tuple[F32 | None, ...]:
+        found: list[F32 | None] = [None] * SUBJECTS_MAX
         for art, reference in video.nouns:
             if reference is not None and not hidden:
                 found[reference] = self.encode(picture(art, _ANY_SKY)[None])[0, 0]
-                referred[reference] = True
-        return found, referred
+        return tuple(found)
 
     def encode(self, pictures: U8) -> F32:
         """Stills [N, H, W, 3] as tokens [N, n, 64]."""
         frames = np.moveaxis(pictures.astype(np.float32) / 127.5 - 1, -1, 1)
         still_frames = np.repeat(frames[:, None], FRAMES_PER_LATENT, axis=1)
         return packing.patchify(_float(self.engines.infer("vae_encoder", {"frames": still_frames})["latent"]))
-
-    def _sample(self, videos: Sequence[Video], shots: Sequence[_Shot]) -> F32:
-        """Denoise: [B, latents, n, 64]."""
-        grid = videos[0].grid
-        constant, context = _packed(videos, shots)
-        count, tokens = len(shots[0].target), grid.rows * grid.cols
-        shape = (len(shots), count * tokens, packing.TOKEN_FEATURES)
-        x = self.rng.standard_normal(shape, dtype=np.float32)
-        for now, then in pairwise(packing.times(self.steps).tolist()):
-            inputs = {
-                **constant,
-                "tokens": np.concatenate([context, x], 1),
-                "levels": packing.levels(len(shots), now),
-            }
-            clean = _float(self.engines.infer("denoiser", inputs)["x0"])[:, context.shape[1] :]
-            x = (x + (then - now) / now * (x - clean)).astype(np.float32)
-        return x.reshape(len(shots), count, tokens, -1)
 
     def _develop(self, videos: Sequence[Video], tokens: F32) -> U8:
         """Decode a segment: [B, 17 or 16, H, W, 3]."""
@@ -215,45 +179,6 @@ class Studio:
         frames = np.moveaxis(np.concatenate(groups, 1), 2, -1)
         pixels: U8 = np.clip(np.rint((frames + 1) * 127.5), 0, 255).astype(np.uint8)
         return pixels
-
-
-def _packed(videos: Sequence[Video], shots: Sequence[_Shot]) -> tuple[dict[str, npt.NDArray[np.generic]], F32]:
-    """All that stays the same over the steps: the denoiser's inputs, and the tokens before the target."""
-    grid, is_root = videos[0].grid, not videos[0].moments
-    columns = max(len(shot.columns) for shot in shots)
-    rows: list[list[Part]] = []
-    context, present = [], []
-    for video, shot in zip(videos, shots, strict=True):
-        missing = columns - len(shot.columns)
-        parts = [packing.reference_part(shot.target[1] if is_root else shot.target[0], grid)]
-        tokens = [shot.references]
-        there = [shot.referred]
-        if columns:
-            pans = tuple(pan for pan, _ in shot.memory)
-            padding = (0,) * missing
-            parts.append(packing.memory_part((*shot.columns, *padding), (*pans, *padding), grid))
-            empty = np.zeros((missing * grid.rows, packing.TOKEN_FEATURES), np.float32)
-            tokens += [*(view for _, view in shot.memory), empty]
-            there.append(np.repeat(np.arange(columns) < len(shot.columns), grid.rows))
-        if not is_root:
-            parts.append(packing.latent_part("short", (video.moments[-1],), grid))
-            tokens.append(video.latents[-1])
-            there.append(np.ones(grid.rows * grid.cols, bool))
-        parts.append(packing.latent_part("target", shot.target, grid))
-        there.append(np.ones(len(parts[-1].role), bool))
-        rows.append(parts)
-        context.append(np.concatenate(tokens))
-        present.append(np.concatenate(there))
-    constant: dict[str, npt.NDArray[np.generic]] = {
-        "ids": np.stack([shot.words.ids for shot in shots]),
-        "stand": np.stack([shot.words.stand for shot in shots]),
-        "places": np.stack([np.concatenate([part.places for part in parts]) for parts in rows]),
-        "role": np.concatenate([part.role for part in rows[0]]),
-        "segment": np.concatenate([np.full(len(part.role), part.segment) for part in rows[0]]),
-        "pan": np.stack([np.concatenate([part.pan for part in parts]) for parts in rows]),
-        "present": np.stack(present).astype(np.float32),
-    }
-    return constant, np.stack(context)
 
 
 def _float(values: npt.NDArray[np.generic]) -> F32:
