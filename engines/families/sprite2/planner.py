@@ -15,6 +15,7 @@ from engines.families.sprite2 import words
 from engines.families.sprite2.captions import Second
 from engines.families.sprite2.casting import Draw, Noun, called, cast_of, meant_by, places_of
 from engines.families.sprite2.directing import CAMERAS, STEPS, Action, Camera, RefusedError, Take, perform, written_out
+from engines.families.sprite2.reading import Sighting
 from engines.families.sprite2.sentences import sentence
 from engines.families.sprite2.stage import Moment, still
 from engines.families.sprite2.world import FIRST_SKY, SKY_NAMES, Grid
@@ -64,6 +65,12 @@ def begin(second: Second, *, seed: int, grid: Grid, references: int = 0) -> Plan
             wanted = draw(f"action {number}", _WAYS) if camera == "holds" else "stays"
         actions.append(wanted)
     return _film(facts, actions, camera, grid, warnings, is_root=True)
+
+
+def facts_of(seen: Sighting) -> Facts:
+    """What a given first frame fixes: an extension of it is planned as any other."""
+    nouns = tuple(words.noun(art, None) for art, _ in seen.subjects)
+    return Facts(nouns, SKY_NAMES[seen.sky - FIRST_SKY], Take.at(0, [place for _, place in seen.subjects]))
 
 
 def extend(facts: Facts, second: Second, *, seed: int, grid: Grid) -> Planned:

@@ -86,7 +86,10 @@ class Scorer:
         return found
 
     def waited(self, away: int, rule: Rule = "stable", *, called_it: bool = False) -> Found:
-        """A subject stays where it is while the camera goes away and comes back."""
+        """A subject stays where it is, out of the frame for `away` segments at least, until the camera is back.
+
+        `called_it`: neither words nor references tell what it looked like.
+        """
         videos = self._videos(100 + away, 1, named=0.0, rule=rule)
         cols = self.grid.cols
         pans = -(-cols // 4)

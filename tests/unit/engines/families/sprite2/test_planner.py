@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from engines.families.sprite2 import words
 from engines.families.sprite2.captions import parse
-from engines.families.sprite2.planner import Planned, begin, extend
-from engines.families.sprite2.world import Grid
+from engines.families.sprite2.planner import Planned, begin, extend, facts_of
+from engines.families.sprite2.reading import Sighting
+from engines.families.sprite2.world import Grid, Named, Pattern
 
 GRID = Grid(5, 9)
 
@@ -102,3 +104,14 @@ def test_subjects_that_would_meet_do_not() -> None:
     assert any("would meet" in warning for warning in planned.warnings)
     places = [moment.after.places for moment in planned.target]
     assert all(one != other for one, other in places)
+
+
+def test_what_a_first_frame_shows_is_directed_by_its_words() -> None:
+    arts = ((Named(0, 2), (2, 1)), (Pattern((0, 1, 2, 2)), (5, 0)))
+    facts = facts_of(Sighting(7, np.zeros((2, 18), np.int64), arts, 0))
+    (second,) = parse("the red bar moves down").seconds
+    planned = extend(facts, second, seed=0, grid=GRID)
+    assert planned.effective_prompt == (
+        "a red bar at column 3, row 2 moves down, turns back and it at column 6, row 1 stays "
+        "under a white sky, the camera holds"
+    )
