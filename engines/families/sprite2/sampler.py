@@ -46,7 +46,7 @@ class Shot:
     """The newest latent and its tokens [n, 64]; None for a first segment."""
     memory: tuple[Remembered, ...]
     references: tuple[F32 | None, ...]
-    """Of each subject the one token that shows it, [64]; None where no picture does."""
+    """Of each subject, in their order, the one token that shows it, [64]; None where no picture does."""
 
 
 def sample(engines: Engines, shots: Sequence[Shot], rng: np.random.Generator, steps: int) -> F32:

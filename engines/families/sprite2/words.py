@@ -70,7 +70,7 @@ def write(nouns: Sequence[tuple[str, str]], moments: Sequence[Moment], sky: int 
         begin = subject * SUBJECT_SLOTS
         places = [moments[0].before.places[subject]] * 2 + [m.after.places[subject] for m in moments]
         ids[begin : begin + SUBJECT_SLOTS] = [
-            *(_IDS[word] for word in words),
+            *(_IDS[word] for word in _in_slot(words, subject)),
             *(_IDS[motion(moment, subject)] for moment in moments),
         ]
         stand[begin : begin + SUBJECT_SLOTS] = [(col, grid.rows - 1 - row) for col, row in places]
@@ -78,6 +78,11 @@ def write(nouns: Sequence[tuple[str, str]], moments: Sequence[Moment], sky: int 
     pan = moments[0].pan
     ids[-1] = _IDS[next(camera for camera, direction in PANS.items() if direction == pan)]
     return Words(ids, stand)
+
+
+def _in_slot(words: tuple[str, str], subject: int) -> tuple[str, str]:
+    """What the net sees of a name: whatever a reference's number, it is shown in its subject's slot."""
+    return (f"<ref{subject + 1}>", words[1]) if words[0].startswith("<ref") else words
 
 
 def motion(moment: Moment, subject: int) -> str:

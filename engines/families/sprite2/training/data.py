@@ -210,9 +210,9 @@ def _columns(sample: Sample, memory: dict[int, Moment], columns: int, grid: Grid
 def _references(sample: Sample, rng: np.random.Generator, with_references: bool) -> I64:
     """Codes of the two references, [2, 2, 2]; -1 where there is none. A named subject's shows any sky."""
     found = np.full((SUBJECTS_MAX, 2, 2), -1)
-    for art, number in sample.nouns:
+    for subject, (art, number) in enumerate(sample.nouns):
         if number is not None and with_references:
-            found[number] = art.blocks(int(rng.integers(FIRST_SKY, LABELS)))
+            found[subject] = art.blocks(int(rng.integers(FIRST_SKY, LABELS)))
     return found
 
 

@@ -147,9 +147,9 @@ class Studio:
 
     def _references(self, video: Video, *, hidden: bool) -> tuple[F32 | None, ...]:
         found: list[F32 | None] = [None] * SUBJECTS_MAX
-        for art, reference in video.nouns:
+        for subject, (art, reference) in enumerate(video.nouns):
             if reference is not None and not hidden:
-                found[reference] = self.encode(picture(art, _ANY_SKY)[None])[0, 0]
+                found[subject] = self.encode(picture(art, _ANY_SKY)[None])[0, 0]
         return tuple(found)
 
     def encode(self, pictures: U8) -> F32:

@@ -58,6 +58,14 @@ def test_words_stand_where_the_subject_is_and_where_each_latent_leaves_it() -> N
     assert written.stand[12:].tolist() == [[0, 0]] * 2
 
 
+def test_a_reference_is_shown_in_the_slot_of_its_subject_whatever_its_number() -> None:
+    moments, _ = perform(Take.at(0, [(7, 0), (2, 3)]), ["stays", "stays"], "holds", GRID)
+    nouns = [words.noun(world.Pattern((0, 1, 2, 3)), 1), words.noun(world.Pattern((3, 1, 2, 3)), 0)]
+    assert [n for n, _ in nouns] == ["<ref2>", "<ref1>"]
+    written = words.write(nouns, moments, 7, GRID)
+    assert [words.VOCAB[written.ids[i]] for i in (0, words.SUBJECT_SLOTS)] == ["<ref1>", "<ref2>"]
+
+
 def test_the_words_of_a_root_begin_with_its_first_motion_and_tell_of_who_goes_along() -> None:
     take = Take.at(31, [(31, 0)])
     moments, _ = perform(take, ["goes along"], "pans right", GRID)
