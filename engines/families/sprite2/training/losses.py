@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engines.families.sprite2 import packing
 from engines.families.sprite2.denoiser import WIDTH, Denoiser, Spread
 from engines.families.sprite2.packing import SEGMENTS
 from engines.families.sprite2.training.data import Batch
@@ -17,6 +16,8 @@ from engines.families.sprite2.words import SLOTS
 from engines.families.sprite2.world import LABELS, SUBJECTS_MAX
 
 AUXILIARY_WEIGHT: Final = 0.15
+SHIFT: Final = 6.0
+"""How far the target's noise levels are shifted towards noise: what is decided, is decided there."""
 MEMORY_NOISE: Final = (0.2, 0.3)
 """Remembered columns are noised up to this level, in this share of samples: a model then forgives its own errors."""
 SHORT_NOISE: Final = (0.3, 0.5)
@@ -52,7 +53,7 @@ def draw_levels(count: int) -> Tensor:
     """Noise levels [B, 5]: logit-normal and shifted for the target, often a little for what is remembered."""
     result = torch.zeros(count, len(SEGMENTS))
     even = torch.sigmoid(torch.randn(count))
-    result[:, SEGMENTS.index("target")] = (packing.SHIFT * even / (1 + (packing.SHIFT - 1) * even)).clamp(1e-3, 1)
+    result[:, SEGMENTS.index("target")] = (SHIFT * even / (1 + (SHIFT - 1) * even)).clamp(1e-3, 1)
     for name, (most, share) in (("memory", MEMORY_NOISE), ("short", SHORT_NOISE)):
         result[:, SEGMENTS.index(name)] = torch.rand(count) * most * (torch.rand(count) < share)
     return result
