@@ -38,12 +38,14 @@ def main() -> int:
     for chatty in ("kopf.objects", "leaderelection"):  # a line for each event, and each time the Lease is renewed
         logging.getLogger(chatty).setLevel(logging.WARNING)
     cluster = connect()
-    if not all(cluster.knows(API_VERSION, kind) for kind in (video_service.KIND, engine_build.KIND)):
+    missing = [kind for kind in (video_service.KIND, engine_build.KIND) if not cluster.knows(API_VERSION, kind)]
+    if missing:
         print(  # noqa: T201
-            "this cluster knows not all of our kinds: install the CRDs, "
-            "`kubectl apply --server-side -f helm/longtake/crds`",
+            f"this cluster does not know {', '.join(missing)}: install the CRDs, "
+            "`kubectl apply --server-side -f helm/longtake/crds`, and start the operator again",
             file=sys.stderr,
         )
+    if video_service.KIND in missing:
         return 2
     start_http_server(arguments.metrics_port)
     identity = f"{socket.gethostname()}-{os.getpid()}"
@@ -52,7 +54,12 @@ def main() -> int:
     registry = kopf.get_default_registry()
     services, builds = Controller(partial(reconcile, cluster)), Controller(partial(reconcile_build, cluster))
     WAITING.set_function(lambda: services.waiting() + builds.waiting())
-    register(registry, services, builds, kuberay=cluster.knows("ray.io/v1", "RayService"))
+    register(
+        registry,
+        services,
+        None if engine_build.KIND in missing else builds,  # a chart's upgrade brings no new CRD
+        kuberay=cluster.knows("ray.io/v1", "RayService"),
+    )
     kopf.run(
         registry=registry,
         settings=_settings(),

@@ -30,7 +30,15 @@ def reconcile_build(cluster: Cluster, namespace: str, name: str, known: Known) -
     generation = live["metadata"]["generation"]
     after = Status(
         observed_generation=generation,
-        conditions=build_conditions(job, pods, build.status, generation=generation, now=now, trouble=trouble),
+        conditions=build_conditions(
+            job,
+            pods,
+            build.status,
+            targets=build.spec.targets or (),
+            generation=generation,
+            now=now,
+            trouble=trouble,
+        ),
     )
     write(cluster, KIND, owner, build.status, after, moment(now))
     return True
@@ -45,12 +53,27 @@ def _job(cluster: Cluster, owner: Owner, build: EngineBuild) -> tuple[Object | N
             return found, None
         if any(reference.get("kind") == KIND for reference in owners):
             return None, None  # of one of this name that was deleted: it goes, and then there is an event
-        return None, Finding("NameTaken", f"there is a Job {owner.job}, which is another's: choose another name")
+        return None, Finding("NameTaken", f"there is a Job {owner.job}, another's: choose another name", failing=True)
     if finished(build.status):
         return None, None
+    if base := _base_in_work(cluster, owner, build):
+        return None, Finding("BaseInWork", f"EngineBuild {base} builds what the adapters are merged into")
     try:
         return cluster.apply(build_job(owner, build.spec)), None
     except ApiException as error:
         if error.status in LASTING:
             return None, Finding("ApplyRefused", told(error), failing=True)
         raise
+
+
+def _base_in_work(cluster: Cluster, owner: Owner, build: EngineBuild) -> str:
+    """The name of the build that this one's base comes from, while it is at work; empty where there is none."""
+    if not build.spec.adapters:
+        return ""
+    base = build.spec.model.partition("+")[0]
+    for found in cluster.find(API_VERSION, KIND, owner.namespace, ""):
+        other = EngineBuild.model_validate(found)
+        same = (other.spec.model, other.spec.store.url) == (base, build.spec.store.url)
+        if same and other.spec.source and not finished(other.status):
+            return str(found["metadata"]["name"])
+    return ""

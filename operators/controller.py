@@ -100,11 +100,14 @@ class Controller:
         return there
 
 
-def register(registry: kopf.OperatorRegistry, services: Controller, builds: Controller, *, kuberay: bool) -> None:
+def register(
+    registry: kopf.OperatorRegistry, services: Controller, builds: Controller | None, *, kuberay: bool
+) -> None:
     """Have kopf wake the controllers. Kinds that the API server does not know cannot be watched."""
     watched = tuple(kind for kind in WATCHED if kuberay or kind[0] != "ray.io")
     _register(registry, services, video_service.PLURAL, SERVICE, watched)
-    _register(registry, builds, engine_build.PLURAL, BUILD, WATCHED_BUILDS)
+    if builds is not None:
+        _register(registry, builds, engine_build.PLURAL, BUILD, WATCHED_BUILDS)
 
 
 def _register(

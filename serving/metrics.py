@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 Kind = Literal["counter", "gauge", "histogram"]
 
 _CALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_LIFE_SECONDS = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
 _WORK_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 
 
@@ -113,10 +114,10 @@ JOB_SECONDS = Metric(
     "histogram",
     "From create to the end of a job, by state.",
     ("state",),
-    _WORK_SECONDS,
+    _LIFE_SECONDS,
 )
 JOB_WAIT_SECONDS = Metric(
-    "longtake_job_wait_seconds", "histogram", "From create to the first claim.", (), _WORK_SECONDS
+    "longtake_job_wait_seconds", "histogram", "From create to the first claim.", (), _LIFE_SECONDS
 )
 SEGMENTS_COMMITTED = Metric("longtake_segments_committed_total", "counter", "Segments that became durable.", ("kind",))
 BACKLOG_SECONDS = Metric(

@@ -18,6 +18,7 @@ from engines.manifest import UNVERIFIED, EngineEntry
 from engines.objects import base_of
 from engines.runtimes.base import Runtime
 from engines.store import Built, EngineStore
+from engines.threads import in_daemon
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,7 @@ async def of_base(
     """
     if model.recorded is None or not adapters:
         return {}
-    layers = model.layers()
-    changed = {
-        change.layer.component for file in adapters for change in adapter_files.read(file, layers, model.name).changes
-    }
+    changed = await in_daemon(lambda: _changed(model, adapters))
     base = models.Recorded(model.recorded.digests).digest
     try:
         found = await EngineStore(built=layer).find(base_of(model.name), base, f"{runtime.name}-{device}")
@@ -49,11 +47,19 @@ async def of_base(
         return {}
     reused = {}
     for entry in found.manifest.engines:
-        # What another version compiled may not load here.
-        if entry.component not in changed and entry.runtime_version == runtime.bound_to():
+        # What another version made may have other components, and what it compiled may not load here.
+        known = entry.component in model.family.components
+        if known and entry.component not in changed and entry.runtime_version == runtime.bound_to():
             await found.weights(entry)
             reused[entry.component] = Reused(_renamed(entry, model), await found.read(entry))
     return reused
+
+
+def _changed(model: models.Model, adapters: Sequence[AdapterFile]) -> frozenset[str]:
+    """Components that the adapters change. Not for a loop's own thread: a bucket is read through it."""
+    layers = model.layers()
+    read = [adapter_files.read(file, layers, model.name) for file in adapters]
+    return frozenset(change.layer.component for adapter in read for change in adapter.changes)
 
 
 def _renamed(entry: EngineEntry, model: models.Model) -> EngineEntry:

@@ -81,12 +81,12 @@ _COST: Final = (
         "s",
         (
             Query(
-                f"{rate('ray_longtake_engine_busy_seconds_total', 'component')}"
-                f" / on () group_left () {rate('ray_longtake_video_seconds_total', '')}",
+                f"sum by (component) (rate(ray_longtake_engine_busy_seconds_total{{{HERE}}}[1h]))"
+                f" / on () group_left () (sum(rate(ray_longtake_video_seconds_total{{{HERE}}}[1h])) > 0)",
                 "{{component}}",
             ),
         ),
-        "What the machines' time goes into.",
+        "Of the last hour: a segment counts when it is whole. What the machines' time goes into.",
         stacked=True,
     ),
     Panel("Denoising steps", "ops", (Query(rate("ray_longtake_steps_total", "")),), "Steps a second, all Denoisers."),

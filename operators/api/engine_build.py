@@ -52,6 +52,11 @@ class Spec(Grounds, Placement):
                     ".source",
                 ),
                 rule(
+                    "has(self.runtime) == has(self.targets)",
+                    "runtime and targets go together: what compiles, and for which GPUs",
+                    ".targets",
+                ),
+                rule(
                     f"has(self.source) || {_ADAPTED} || has(self.targets)",
                     "nothing to do: give source to add a model, adapters to adapt one, or targets to build one for",
                     ".targets",
@@ -73,12 +78,14 @@ class Spec(Grounds, Placement):
     said."""
     seconds: int | None = Field(default=None, ge=1, le=600)
     """Of a segment; as it was trained where none is said."""
-    runtime: str = Field(default="", max_length=64, pattern=r"^[a-z0-9_]*$")
-    """What compiles and runs the engines for `targets`: `tensorrt_rtx`; ONNX Runtime where none is said."""
+    runtime: Annotated[str, Field(max_length=64, pattern=r"^[a-z0-9_]+$")] | None = None
+    """What compiles and runs the engines for `targets`: `tensorrt_rtx` for RTX-class GPUs, `tensorrt` for those of data
+    centres. The image must have it. Engines of ONNX Runtime are built without being asked for."""
     targets: list[Annotated[str, Field(max_length=32, pattern=r"^[a-z0-9]+$")]] | None = Field(
         default=None, min_length=1, max_length=16
     )
-    """Architectures of GPUs, `sm90` and its like, that engines are built for, too. To compile them takes none."""
+    """Architectures of GPUs, `sm89` and its like, that engines are compiled for, too. That takes no GPU; to verify them
+    takes one, and unverified ones are not loaded."""
     trusted_keys: EngineKeys
     """Who may sign engines that lie in the store: the key below among them."""
     signing_key_secret: Name

@@ -10,8 +10,8 @@ from operators.api.base import Condition, Name, Part, Placement, Resources, rule
 from operators.api.common import Grounds, ObjectStore
 
 KIND, PLURAL, SHORT = "VideoService", "videoservices", "vs"
-SHIPPED = "sprite-1"
-"""The model whose engines are in the image."""
+SHIPPED = ("sprite-1", "sprite")
+"""What the model is called whose engines are in the image."""
 LONGEST_NAME = 40
 """KubeRay takes 47 characters, and the children's names are longer by a word."""
 NAME_RULE = rule(
@@ -120,7 +120,7 @@ class Spec(Grounds):
         json_schema_extra={
             "x-kubernetes-validations": [
                 rule(
-                    f"self.model == '{SHIPPED}' || has(self.trustedKeys)",
+                    f"self.model in {list(SHIPPED)} || has(self.trustedKeys)",
                     "trustedKeys must be given for a model that was added: its engines lie in the store, and are "
                     "loaded only where one of these keys signed them",
                     ".model",
@@ -129,7 +129,7 @@ class Spec(Grounds):
         }
     )
 
-    model: str = Field(default=SHIPPED, min_length=1, max_length=128)
+    model: str = Field(default=SHIPPED[0], min_length=1, max_length=128)
     """Name of the model that is served: `sprite-1`, whose engines are in the image, or one that `longtake models add`
     put into the store."""
     store: ObjectStore = Field(

@@ -1,7 +1,7 @@
 """The Job of an EngineBuild: `longtake models add`, `longtake engines build`, or both, in one pod.
 
-What the API server and the kubelet may do again by themselves they do: a pod that was evicted or ran out of memory is
-started anew. A command that says what is wrong with its input (exit code 2) is not.
+What may be over soon is tried again: a store that does not answer, a pod that was evicted or killed. A command that
+says what is wrong is not.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from operators.children.pods import container, environment, placed, trusted_keys
 
 COMPONENT_NAME = "engine-build"
 _SIGNING, _KEY = "/etc/longtake/signing", "/tmp/key.pem"  # noqa: S108
-_WRONG_INPUT = 2
-"""Longtake's exit code for what another try meets again (`serving/cli/output.py`)."""
+_REFUSED = (1, 2, 3)
+"""Longtake's exit codes for what another try meets again (`serving/cli/output.py`): it failed, the input is wrong, and
+something is missing. 4 says that the store does not answer."""
 _TRIES = 3
 
 
@@ -40,7 +41,7 @@ def build_job(owner: Owner, spec: Spec) -> dict[str, Any]:
             "activeDeadlineSeconds": spec.deadline_seconds,
             "podFailurePolicy": {
                 "rules": [
-                    {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [_WRONG_INPUT]}},
+                    {"action": "FailJob", "onExitCodes": {"operator": "In", "values": list(_REFUSED)}},
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
                 ]
             },

@@ -13,9 +13,11 @@ from typing import Any
 
 from operators.api.base import Condition
 from operators.api.engine_build import Status
-from operators.policies.state import Finding, conditions_of, why_not
+from operators.policies.state import MOST_TEXT, Finding, conditions_of, why_not
 
 Object = Mapping[str, Any]
+_KILLED = 128
+"""Beyond it an exit code tells the signal."""
 _REASONS = {
     "PodFailurePolicy": "InputRefused",
     "BackoffLimitExceeded": "BuildFailed",
@@ -36,25 +38,30 @@ def build_conditions(
     pods: Sequence[Object],
     before: Status,
     *,
+    targets: Sequence[str] = (),
     generation: int,
     now: datetime,
     trouble: Finding | None,
 ) -> list[Condition]:
-    """All conditions. `trouble` is what kept the Job from being made."""
+    """All conditions. `targets`: of the build. `trouble` is what keeps the Job from being made."""
     if finished(before):
         return before.conditions
     done, failed, waits = _ended(job, "Complete"), _ended(job, "Failed"), Finding("Building", _doing(pods))
-    fails = trouble
+    fails = trouble if trouble is not None and trouble.failing else None
+    if trouble is not None and fails is None:
+        waits = trouble
     if failed is not None:
         reason = str(failed.get("reason"))
-        fails = Finding(_REASONS.get(reason, "BuildFailed"), _last_words(pods) or str(failed.get("message") or reason))
+        said = _last_words(pods) or str(failed.get("message") or reason)
+        fails = Finding(_REASONS.get(reason, "BuildFailed"), said, failing=True)
     elif fails is None:
         held = next(filter(None, (why_not(pod, now) for pod in pods)), "")
-        fails = Finding("PodsFailing", held) if held else None
-    built = Finding("Built", "the engines are in the store, signed")
+        fails = Finding("PodsFailing", held, failing=True) if held else None
+    built = _built(targets)
+    ended = built if done is not None else fails if failed is not None or trouble is fails else None
     told = {
         "Ready": (done is not None, built if done is not None else fails or waits),
-        "Progressing": (done is None and failed is None and trouble is None, waits if done is None else built),
+        "Progressing": (ended is None, ended or waits),
         "Degraded": (fails is not None, fails or Finding("AsExpected", "")),
     }
     return conditions_of(told, before.conditions, generation=generation, now=now)
@@ -66,18 +73,33 @@ def _ended(job: Object | None, how: str) -> Object | None:
     return next((one for one in told if one["type"] == how and one.get("status") == "True"), None)
 
 
+def _built(targets: Sequence[str]) -> Finding:
+    if not targets:
+        return Finding("Built", "the engines are in the store, signed")
+    return Finding(
+        "CompiledNotVerified",
+        f"the engines for {', '.join(targets)} are in the store, signed, and loaded only when `longtake engines "
+        "verify` has compared them where such a GPU is",
+    )
+
+
 def _doing(pods: Sequence[Object]) -> str:
     running = [pod["metadata"]["name"] for pod in pods if pod.get("status", {}).get("phase") == "Running"]
     return f"pod {running[-1]} builds: `kubectl logs` tells how far it is" if running else "its pod starts"
 
 
 def _last_words(pods: Sequence[Object]) -> str:
-    """What the newest pod that failed said last."""
-    said = [
-        (str(ended.get("finishedAt") or ""), str(ended["message"]))
+    """What the newest pod that failed said last, and what ended it where it did not end by itself."""
+    ended = [
+        container.get("state", {}).get("terminated") or {}
         for pod in pods
         for container in pod.get("status", {}).get("containerStatuses") or ()
-        if (ended := container.get("state", {}).get("terminated") or {}).get("message")
     ]
-    lines = max(said)[1].strip().splitlines() if said else []
-    return lines[-1].strip()[:500] if lines else ""
+    newest = max(ended, key=lambda one: str(one.get("finishedAt") or ""), default={})
+    lines = str(newest.get("message") or "").strip().splitlines()
+    last = lines[-1].strip()[:MOST_TEXT] if lines else ""
+    if newest.get("reason") == "OOMKilled":
+        return f"OOMKilled: raise resources.limits.memory; it was at: {last}"
+    if int(newest.get("exitCode") or 0) > _KILLED:
+        return f"killed by signal {int(newest['exitCode']) - _KILLED}; it was at: {last}"
+    return last

@@ -1,7 +1,7 @@
 """What the commands of `longtake engines` and `longtake models` share: options, ways out, and the engines they are of.
 
 Exit codes: 0 ok, 1 an engine is corrupt, not signed by anybody trusted, or does not compute what its model does, 2 a
-setting or an installed package is wrong, 3 there are no engines.
+setting or an installed package is wrong, 3 there are no engines, 4 the store does not answer.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from serving.cli.output import FAILED, NOT_FOUND, UNREACHABLE, USAGE
 
 if TYPE_CHECKING:
     from engines.models import Model
@@ -38,19 +40,20 @@ Variant = Annotated[
 def clear_errors() -> Iterator[None]:
     """Turn what is wrong into one line and an exit code."""
     from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit, EngineUntrusted
-    from serving.errors import LongtakeError
+    from serving.errors import LongtakeError, Unavailable
 
     try:
         yield
     except EngineNotBuilt as error:
         typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(3) from error
+        raise typer.Exit(NOT_FOUND) from error
     except (EngineCorrupt, EngineUnfit, EngineUntrusted) as error:
         typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(FAILED) from error
     except (LongtakeError, ValueError, OSError) as error:
+        away = isinstance(error, Unavailable) or isinstance(error.__cause__, Unavailable)
         typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
+        raise typer.Exit(UNREACHABLE if away else USAGE) from error
 
 
 @asynccontextmanager

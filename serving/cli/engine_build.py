@@ -84,6 +84,15 @@ async def build_into_store(
             return [*((one, False) for one in there.values()), *((one, True) for one in made)]
 
 
+def demand_builder() -> None:
+    """Before hours are spent on reading: torch is here, and a key that is trusted. Raises `EngineNotBuilt`,
+    `EngineUntrusted`."""
+    from engines.building import build as builder
+
+    builder.demand_packages()
+    own_key()
+
+
 @contextmanager
 def ends_at_once() -> Iterator[None]:
     """Ctrl-C ends the process: nobody can end the compiler's thread, and an orderly exit would abort in it."""

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from serving.cli.output import Output
 from serving.errors import LongtakeError, SettingsError
-from serving.frontdoor.edge.keys_file import KeysFound, StoredKey, add_key, digest_of, read_keys, remove_key
+from serving.frontdoor.edge.keys_file import KeysFound, StoredKey, add_key, digest_of, plain_name, read_keys, remove_key
 from serving.home import expanded
 from serving.settings import read_settings
 
@@ -49,6 +49,10 @@ def add(
         path = _path(file)
         key = f"lt-{secrets.token_urlsafe(32)}"
         try:
+            plain_name(name)
+        except ValueError as error:
+            raise SettingsError(f"--{error}") from error
+        try:
             stored = StoredKey(
                 id=f"key-{secrets.token_hex(4)}",
                 tenant=tenant,
@@ -77,7 +81,7 @@ def list_keys(file: KeysFile = None, output: Output = "text") -> None:
         typer.echo(json.dumps([json.loads(key.model_dump_json(exclude={"sha256"})) for key in keys]))
         return
     for key in keys:
-        typer.echo(f"{key.id}  {key.tenant:<16}  {key.created:%Y-%m-%d}  {key.name}")
+        typer.echo(f"{key.id}  {key.tenant:<16}  {key.created:%Y-%m-%d}  {_told(key.name)}")
 
 
 @app.command("rm")
@@ -132,3 +136,8 @@ def _read(path: Path) -> KeysFound:
     for complaint in found.complaints():
         typer.echo(complaint, err=True)
     return found
+
+
+def _told(name: str) -> str:
+    """A name as a terminal may have it: earlier versions took any."""
+    return name if name.isprintable() else repr(name)

@@ -112,7 +112,7 @@ async def _add(name: str, source: str, sizes: Sizes, store_url: str | None, *, q
     from engines.threads import in_daemon
     from serving import model_store
     from serving.checkpoint_source import opened_checkpoint
-    from serving.cli.engine_build import build_into_store, progress_bar
+    from serving.cli.engine_build import build_into_store, demand_builder, progress_bar
     from serving.clock import now_ms
 
     if models.ships(name):
@@ -122,6 +122,8 @@ async def _add(name: str, source: str, sizes: Sizes, store_url: str | None, *, q
     async with opened_store(store_url) as store, opened_checkpoint(source) as files:
         there = await model_store.added(store).get(name)
         sizes = _sizes(there, sizes)
+        if there is None:
+            demand_builder()
         with progress_bar(quiet=quiet) as show:
             told = reading(show)
             added, kept = await in_daemon(

@@ -135,15 +135,19 @@ def front_door_part(logs: Path, tree: ProcessTree) -> Part:
 def environment_of(settings: Settings) -> dict[str, str]:
     """This process's environment with the settings in it, so that children read exactly these, wherever they stand: all
     of them, so no file is read again, and paths from the root on. None imports from the folder that it stands in."""
-    env = {
-        name: value for name, value in os.environ.items() if not name.startswith("RAY_") and name != "LONGTAKE_CONFIG"
-    }
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_") and not _says(name)}
     said = settings.model_dump(mode="json")
     said["store"] = _from_the_root(said["store"])
     said["engines"] |= {name: _from_the_root(said["engines"][name]) for name in _PATHS}
     for name, value in said.items():
         env[f"LONGTAKE_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
     return {**env, "PYTHONSAFEPATH": "1"}
+
+
+def _says(variable: str) -> bool:
+    """Whether it names a setting, or the file of them: what was read before counts, and no part of it is said anew."""
+    group = variable.partition("__")[0].removeprefix("LONGTAKE_").lower()
+    return variable == "LONGTAKE_CONFIG" or (variable.startswith("LONGTAKE_") and group in Settings.model_fields)
 
 
 def _from_the_root(said: str) -> str:

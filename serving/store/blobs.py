@@ -72,8 +72,14 @@ class Blobs:
             return None
 
     async def cache_put(self, kind: str, key: str, digest: str) -> None:
-        """Remember a digest. The first one stays: equal content gives equal results."""
-        await self._store.put_if_absent(self._cache_key(kind, key), digest.encode())
+        """Remember a digest, instead of one that is there: who computed this found that one of no use."""
+        place, said = self._cache_key(kind, key), digest.encode()
+        if await self._store.put_if_absent(place, said):
+            return
+        with suppress(Conflict, NotFound):  # another one has just computed it too, or the cache was cleared
+            there = await self._store.get(place)
+            if there.data != said:
+                await self._store.swap(place, said, there.version)
 
     async def _put(self, data: bytes | Path, if_there: Callable[[str], Awaitable[bool]]) -> str:
         digest = await asyncio.to_thread(_digest_of, data) if isinstance(data, Path) else _digest_of(data)
@@ -90,7 +96,7 @@ class Blobs:
         except NotFound:
             return False
         if there.data != data:
-            with suppress(Conflict):  # then somebody else has mended it, or it is gone
+            with suppress(Conflict, NotFound):  # then somebody else has mended it, or it is gone
                 await self._store.swap(key, data, there.version)
         return await self._renew(key)
 

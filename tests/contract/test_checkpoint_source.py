@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from engines import models
-from engines.checkpoints import adapters, diffusers
+from engines.building import reuse
+from engines.checkpoints import adapters, deltas, diffusers
 from engines.checkpoints.files import Folder
 from engines.errors import CheckpointUnfit
+from engines.runtimes.registry import SHIPPED
+from engines.store import Built
+from engines.trust import TrustedKeys
 from serving.checkpoint_source import opened_adapter, opened_checkpoint
+from serving.engine_objects import EngineObjects
 from serving.errors import StoreUnfit
 from serving.store.open import open_store
 from tests import servers
@@ -85,11 +92,17 @@ async def test_an_adapter_in_a_bucket_is_read_from_there(bucket: str, folder: Pa
     path = save(tmp_path / "style.safetensors", tensors("kohya", alpha=2.0))
     store = await open_store(bucket, probe=False)
     await store.put_if_absent("loras/style.safetensors", path.read_bytes())
-    await store.close()
     model = models.opened(Folder(folder), name="wan")
     place = bucket.replace("/wan?", "/wan/loras/style.safetensors?")
     async with opened_adapter(place) as file:
         found = await asyncio.to_thread(adapters.read, file, model.layers(), "wan")
+        record = await asyncio.to_thread(
+            partial(deltas.record, file, model.layers(), "wan", source=place, scale=1.0, progress=lambda *_: None)
+        )
+        adapted = replace(model, recorded=models.Recorded({}, (record,)))
+        built = Built(EngineObjects(store), TrustedKeys(tmp_path / "trusted"))
+        assert await reuse.of_base(adapted, built, SHIPPED.default(), "cpu", [file]) == {}  # nobody has built the base
+    await store.close()
     assert (file.name, found.rank, len(found.changes)) == ("style.safetensors", 4, 20)
     for missing in (place.replace("style", "none"), place.replace("loras", "none"), str(tmp_path / "none.safetensors")):
         with pytest.raises(CheckpointUnfit, match="no such file"):

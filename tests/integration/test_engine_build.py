@@ -96,8 +96,10 @@ def test_a_job_of_its_name_that_is_anothers_is_left_alone(cluster: Kube) -> None
         ({"model": "wan+style"}, "a model with adapters is called after its base"),
         ({"adapters": [{"uri": "s3://h/b/a"}]}, "a model with adapters is called after its base"),
         ({"model": "wan+style", "adapters": [{"uri": "s3://h/b/a"}]}, "source is the base's"),
-        ({"source": None, "targets": ["sm89"], "seconds": 3}, "canvases and seconds go with source alone"),
+        ({"source": None, "targets": ["sm89"], "runtime": "tensorrt", "seconds": 3}, "go with source alone"),
         ({"source": None}, "nothing to do"),
+        ({"targets": ["sm89"]}, "runtime and targets go together"),
+        ({"runtime": "tensorrt_rtx"}, "runtime and targets go together"),
         ({"canvases": ["832x480"]}, "spec.canvases"),
         ({"source": "/data/wan"}, "spec.source"),
         ({"trustedKeys": None}, "spec.trustedKeys"),
@@ -109,6 +111,22 @@ def test_a_bad_one_is_refused_with_the_fix(cluster: Kube, changes: dict[str, Any
     with pytest.raises(ApiException) as refused:
         build(cluster, **changes)
     assert said in str(refused.value.body)
+
+
+def test_one_with_adapters_waits_for_its_base(cluster: Kube) -> None:
+    build(cluster)
+    adapted = {**SPEC, "model": "wan-1.3b+style", "adapters": [{"uri": "s3://h/b/style.safetensors"}]}
+    adapted.pop("source")
+    cluster.apply(cluster.object(API_VERSION, "EngineBuild", "style", spec=adapted))
+
+    assert reconcile_build(cluster, cluster.namespace, "style", {})
+    told = cluster.live(API_VERSION, "EngineBuild", "style")["status"]["conditions"]
+    assert [(one["status"], one["reason"]) for one in told if one["type"] == "Progressing"] == [("True", "BaseInWork")]
+    assert cluster.get("batch/v1", "Job", cluster.namespace, "style-build") is None
+
+    cluster.delete(cluster.live(API_VERSION, "EngineBuild", "wan"))
+    assert reconcile_build(cluster, cluster.namespace, "style", {})
+    assert cluster.get("batch/v1", "Job", cluster.namespace, "style-build") is not None
 
 
 def test_it_cannot_be_changed(cluster: Kube) -> None:

@@ -92,12 +92,13 @@ class Intake:
 
     async def picture(self, tenant: str, draft: MediaDraft) -> TakenPicture:
         """A picture, once it is stored and known to decode. Raises `InvalidArgument`, `NotFound`."""
-        data = await self._picture_bytes(tenant, draft)
-        if content_type_of(data) not in PICTURES:
-            raise InvalidArgument(draft.field, "it is no picture: PNG, JPEG and WebP are supported")
-        async with self._turns.checking(tenant, data, draft.field):
-            facts = await self._decoder.check_image(data, field=draft.field)
-        return TakenPicture(await Blobs(self._store, tenant).put(data), facts)
+        async with self._turns.holding(tenant):
+            data = await self._picture_bytes(tenant, draft)
+            if content_type_of(data) not in PICTURES:
+                raise InvalidArgument(draft.field, "it is no picture: PNG, JPEG and WebP are supported")
+            async with self._turns.checking(tenant, data, draft.field):
+                facts = await self._decoder.check_image(data, field=draft.field)
+            return TakenPicture(await Blobs(self._store, tenant).put(data), facts)
 
     async def _picture_bytes(self, tenant: str, draft: MediaDraft) -> bytes:
         if draft.data is not None:
@@ -133,7 +134,7 @@ class Intake:
             return await self._own(tenant, target.id, extension.segment, media.field)
         if target is not None and target.route != "file":
             raise InvalidArgument(media.field, "this URL is of a picture, not of a video")
-        async with self._at_hand(tenant, media, target) as (record, path):
+        async with self._turns.holding(tenant), self._at_hand(tenant, media, target) as (record, path):
             if record is not None and record.video is not None:
                 return await self._own(tenant, record.video, extension.segment, media.field)
             copied = await self._recognised(tenant, path)
@@ -186,6 +187,7 @@ class Intake:
                 if data is None:
                     data = await self._fetched(tenant, media, MAX_URL_VIDEO_BYTES)
                 await asyncio.to_thread(path.write_bytes, data)
+                del data
             elif record.video is None:
                 with path.open("wb") as file:
                     async for piece in self._files.content(record):

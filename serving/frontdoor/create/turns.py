@@ -28,9 +28,16 @@ class Turns:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` is monotonic, in seconds."""
         self._clock = clock
+        self._holding = FairPlaces("pictures and videos that are taken in", places=16, each=4, waiting=2000)
         self._decoding = FairPlaces("pictures and videos that are looked at", places=CHILDREN, each=2, waiting=32)
         self._fetching = FairPlaces("URLs that are fetched", places=8, each=2, waiting=32)
         self._refused: Recent[tuple[str, str], tuple[float, str]] = Recent(_KNOWN_BYTES)
+
+    @asynccontextmanager
+    async def holding(self, tenant: str) -> AsyncIterator[None]:
+        """A medium may be in memory, or in a file of its own, within. Who waits here holds nothing."""
+        async with self._holding.place(tenant):
+            yield
 
     @asynccontextmanager
     async def fetching(self, tenant: str) -> AsyncIterator[None]:

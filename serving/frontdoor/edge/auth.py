@@ -81,10 +81,11 @@ class Keys:
 
     def _still_meant(self, found: KeysFound) -> dict[str, StoredKey]:
         """Known keys whose line is damaged, and not gone."""
+        lines = [line.data for line in found.damaged if not line.data.lstrip().startswith(b"#")]
         return {
             digest: key
             for digest, key in self._keys.items()
-            if any(key.id.encode() in line.data or digest.encode() in line.data for line in found.damaged)
+            if any(f'"id":"{key.id}"'.encode() in line or digest.encode() in line for line in lines)
         }
 
     def caller(self, authorization: str | None) -> Caller:
@@ -115,6 +116,8 @@ class Keys:
         try:
             async with asyncio.timeout(None) as ending:
                 streams.add(ending)
+                if all(key.id != caller.api_key_id for key in self._keys.values()):  # removed while the call waited
+                    ending.reschedule(asyncio.get_running_loop().time())
                 yield
         except TimeoutError as error:
             if ending is None or not ending.expired():

@@ -16,10 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import AwareDatetime, Field, ValidationError, field_validator
+from pydantic import AwareDatetime, Field, ValidationError
 
 from serving.errors import SettingsError
 from serving.frozen import Digest, Frozen
+
+MOST_NAME_CHARS = 200
 
 
 class StoredKey(Frozen):
@@ -28,16 +30,10 @@ class StoredKey(Frozen):
     id: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
     tenant: str = Field(pattern=r"^[a-z0-9-]{1,40}$")
     """Part of keys in the store, hence the narrow alphabet."""
-    name: str = Field(max_length=200)
+    name: str
+    """For people; `plain_name` says what a new one may be."""
     sha256: Digest
     created: AwareDatetime
-
-    @field_validator("name")
-    @classmethod
-    def _one_plain_line(cls, name: str) -> str:
-        if not name.isprintable():
-            raise ValueError("it takes no control characters, line breaks or other unprintable ones")
-        return name
 
 
 @dataclass(frozen=True)
@@ -62,6 +58,13 @@ class KeysFound:
         """A line for each line that is no key."""
         for line in self.damaged:
             yield f"{self.path}:{line.number}: not a key of `longtake keys add`: {line.why}"
+
+
+def plain_name(name: str) -> str:
+    """Of a new key. Raises `ValueError` for one that is long, or that terminals and logs cannot show as it is."""
+    if len(name) > MOST_NAME_CHARS or not name.isprintable():
+        raise ValueError(f"name: at most {MOST_NAME_CHARS} characters, and no line breaks or other unprintable ones")
+    return name
 
 
 def digest_of(key: str) -> str:

@@ -29,11 +29,28 @@ HARMLESS_BYTES = 4096
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
+class Taken:
+    """One message, and its place."""
+
+    def __init__(self, places: FairPlaces | None, tenant: str) -> None:
+        self.requests: list[Message] = []
+        """The one. Whoever takes it out is the last that holds it."""
+        self._places = places
+        self._tenant = tenant
+
+    def let_go(self) -> None:
+        """Give the place back: the message was small, or nobody holds it any more."""
+        if self._places is not None:
+            self._places.give(self._tenant)
+            self._places = None
+
+
 class Messages:
     """What one method reads."""
 
-    def __init__(self, kind: Descriptor, *, most_bytes: int, places: FairPlaces, read_s: float = READ_S) -> None:
-        """`most_bytes`: of one message. `places`: for reading. `read_s`: seconds in which the next one must come."""
+    def __init__(self, kind: Descriptor, *, most_bytes: int, places: FairPlaces | None, read_s: float = READ_S) -> None:
+        """`most_bytes`: of one message. `places`: for reading; a method of small messages needs none, and never waits
+        behind others' large ones. `read_s`: seconds in which the next one must come."""
         self._kind = kind
         self._reader = Reader(GetMessageClass(kind))
         self._most_bytes = most_bytes
@@ -41,26 +58,27 @@ class Messages:
         self._read_s = read_s
 
     @asynccontextmanager
-    async def one(self, context: Context, tenant: str) -> AsyncIterator[Message]:
+    async def one(self, context: Context, tenant: str) -> AsyncIterator[Taken]:
         """The message of a call that has one. A large one keeps its place within the block, for it is not the only
-        thing there that is large.
+        thing there that is large; unless it is let go of before.
 
         Raises `InvalidArgument` for none and for bytes that are none, `ResourceExhausted`, and `Unavailable` for one
         that does not come.
         """
-        await self._places.take(tenant)
-        reading = True
+        if self._places is not None:
+            await self._places.take(tenant)
+        taken = Taken(self._places, tenant)
         try:
             request, size = await self._read(context)
             if request is None:
                 raise InvalidArgument("request", f"there is none: send one {self._kind.full_name}")
+            taken.requests.append(request)
+            del request
             if size <= SMALL_BYTES:
-                self._places.give(tenant)
-                reading = False
-            yield request
+                taken.let_go()
+            yield taken
         finally:
-            if reading:
-                self._places.give(tenant)
+            taken.let_go()
 
     async def each(self, context: Context) -> AsyncGenerator[Message]:
         """The messages of a client's stream. Raises as `one` does."""

@@ -38,11 +38,13 @@ Implementation = Callable[[Any, "Call"], Any]
 class Call:
     """One call as a method sees it: who calls, and what came beside the request."""
 
-    __slots__ = ("caller", "context")
+    __slots__ = ("caller", "context", "let_go")
 
     def __init__(self, caller: Caller, context: Context) -> None:
         self.caller = caller
         self.context = context
+        self.let_go: Callable[[], None] = _nothing
+        """For a method that waits for long: the request is of no use any more, and nothing of it is held."""
 
     def metadata(self, name: str) -> str | None:
         """The first value of a request header, lower-case name."""
@@ -59,6 +61,10 @@ class Call:
         mark.
         """
         return any((self.metadata(name) or "0") not in ("", "0") for name in RETRY_MARKS)
+
+
+def _nothing() -> None:
+    pass
 
 
 RETRY_MARKS = ("grpc-previous-rpc-attempts", "x-stainless-retry-count")
@@ -140,7 +146,10 @@ class _MethodEdge:
         self._seconds = edge.metrics.bound_histogram(RPC_SECONDS, method=name)
         most = MAX_PIECE_BYTES if method.client_streaming else MAX_MESSAGE_BYTES if large else SMALL_BYTES
         self._messages = Messages(
-            method.input_type, most_bytes=most, places=edge.places.reading, read_s=edge.places.read_s
+            method.input_type,
+            most_bytes=most,
+            places=edge.places.reading if large else None,
+            read_s=edge.places.read_s,
         )
 
     def unary(self, function: Callable[[Any, Call], Awaitable[Message | bytes]]) -> Handler:
@@ -149,8 +158,9 @@ class _MethodEdge:
         async def answer(context: Context) -> Message | bytes:
             call = self._admit(context)
             tenant = call.caller.tenant
-            async with self._places.calls.place(tenant), self._messages.one(context, tenant) as request:
-                return await function(request, call)
+            async with self._places.calls.place(tenant), self._messages.one(context, tenant) as taken:
+                call.let_go = taken.let_go
+                return await function(taken.requests.pop(), call)
 
         return self._answering(answer)
 
@@ -220,8 +230,8 @@ class _MethodEdge:
     async def _begun(
         self, function: Callable[[Any, Call], AsyncGenerator[Message | bytes]], call: Call
     ) -> AsyncGenerator[Message | bytes]:
-        async with self._messages.one(call.context, call.caller.tenant) as request:
-            return function(request, call)
+        async with self._messages.one(call.context, call.caller.tenant) as taken:
+            return function(taken.requests.pop(), call)
 
     def _admit(self, context: Context) -> Call:
         try:

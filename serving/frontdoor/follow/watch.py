@@ -71,7 +71,7 @@ class _Position:
         if not token:
             return cls(job)
         try:
-            of, segments, version, steps, stage = read_opaque(token).split(":")
+            of, segments, version, steps, stage = [job, *read_opaque(token).split(":")][-5:]  # once it named no job
             found = cls(of, int(segments), int(version), int(steps), stage)
         except ValueError as error:
             raise InvalidArgument("cursor", "it is not a cursor of WatchVideo: leave it out to begin anew") from error

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from engines.models import all_models
+from operators.api import video_service
 from operators.api.engine_build import Status
 from operators.children.build_job import build_job, commands
 from operators.children.names import Owner
@@ -40,7 +42,10 @@ OWNER, NOW = Owner("wan", "video", "uid-1"), datetime(2026, 11, 27, tzinfo=UTC)
             },
             ["longtake models add wan-1.3b+style --lora 's3://h/b/a b=0.5'"],
         ),
-        ({"source": None, "targets": ["sm90"]}, ["longtake engines build --model wan-1.3b --target sm90"]),
+        (
+            {"source": None, "targets": ["sm90"], "runtime": "tensorrt"},
+            ["longtake engines build --model wan-1.3b --runtime tensorrt --target sm90"],
+        ),
     ],
 )
 def test_it_runs_the_commands_that_a_person_would(parts: dict[str, Any], runs: list[str]) -> None:
@@ -83,6 +88,8 @@ def job(kind: str = "", reason: str = "") -> dict[str, Any]:
 
 
 OUT_OF_SPACE = pod(terminated={"message": "50 %  exporting dit\nerror: no room", "finishedAt": "2026-11-27T00:00:00Z"})
+OUT_OF_MEMORY = pod(terminated={"reason": "OOMKilled", "exitCode": 137, "message": "12 %  exporting text_encoder"})
+CRASHED = pod(terminated={"reason": "Error", "exitCode": 139, "message": "12 %  exporting text_encoder"})
 TYPO = pod(terminated={"message": "error: no such bucket", "finishedAt": "2026-11-27T00:00:01Z"})
 
 
@@ -100,11 +107,14 @@ TYPO = pod(terminated={"message": "error: no such bucket", "finishedAt": "2026-1
             "True",
             "ErrImagePull",
         ),
+        (None, [], Finding("BaseInWork", "wan builds it"), "False", "True", "False", "wan builds it"),
+        (job("Failed", "BackoffLimitExceeded"), [OUT_OF_MEMORY], None, "False", "False", "True", "limits.memory; it"),
+        (job("Failed", "BackoffLimitExceeded"), [CRASHED], None, "False", "False", "True", "killed by signal 11"),
         (job("Complete"), [], None, "True", "False", "False", "in the store"),
         (job("Failed", "BackoffLimitExceeded"), [OUT_OF_SPACE], None, "False", "False", "True", "error: no room"),
         (job("Failed", "PodFailurePolicy"), [TYPO, OUT_OF_SPACE], None, "False", "False", "True", "no such bucket"),
         (job("Failed", "DeadlineExceeded"), [], None, "False", "False", "True", "it has ended"),
-        (None, [], Finding("NameTaken", "there is a Job"), "False", "False", "True", "there is a Job"),
+        (None, [], Finding("NameTaken", "a Job is there", failing=True), "False", "False", "True", "a Job is there"),
     ],
 )
 def test_how_it_goes_is_told(
@@ -129,6 +139,17 @@ def test_what_has_come_to_its_end_stays_so_when_its_job_is_gone(ended: dict[str,
 
     assert finished(first)
     assert build_conditions(None, [], first, generation=1, now=NOW, trouble=None) == first.conditions
-    assert not finished(
-        Status(conditions=build_conditions(None, [], Status(), generation=1, now=NOW, trouble=Finding("NameTaken", "")))
-    )
+    taken = Finding("NameTaken", "", failing=True)
+    assert not finished(Status(conditions=build_conditions(None, [], Status(), generation=1, now=NOW, trouble=taken)))
+
+
+def test_what_is_compiled_for_a_gpu_is_told_to_be_unverified() -> None:
+    (ready, *_) = build_conditions(job("Complete"), [], Status(), targets=["sm89"], generation=1, now=NOW, trouble=None)
+
+    assert (ready.type, ready.reason) == ("Ready", "CompiledNotVerified")
+    assert "engines verify" in ready.message
+
+
+def test_the_model_of_the_image_is_called_as_the_package_calls_it() -> None:
+    (shipped,) = all_models()
+    assert (shipped.name, *shipped.family.capabilities.aliases) == video_service.SHIPPED

@@ -60,11 +60,15 @@ class XaiImage:
             request_id=call.idempotency_key,
             names=NAMES,
         )
+        form = request.format
+        del request
         record = (await self.creator.create(call.caller, draft, resent=call.resent)).record
+        del draft
+        call.let_go()  # of its pictures, which are stored: others may send theirs while this one waits
         wait_s = min(call.context.time_remaining() or LONGEST_WAIT_S, LONGEST_WAIT_S)
         record = (await self.videos.wait(call.caller, record.id, timeout_s=wait_s)).record
         _check_made(record)
-        return await self._response(record, request.format, keep)
+        return await self._response(record, form, keep)
 
     async def _response(
         self, record: JobRecord, form: pb.ImageFormat.ValueType, keep: KeepOptions | None

@@ -22,7 +22,7 @@ from serving.store.base import Store
 
 QUIET = ("GetDeferredVideo",)
 """Polls: not logged when they succeed."""
-LARGE = ("GenerateVideo", "ExtendVideo", "GenerateImage", "UploadFile", "RetrieveFileContent")
+LARGE = ("GenerateVideo", "ExtendVideo", "GenerateImage", "UploadFile", "RetrieveFileContent", "AddBatchRequests")
 """What carries media."""
 
 

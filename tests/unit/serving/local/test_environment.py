@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from serving.local.parts import environment_of
-from serving.settings import Engines, Settings, load_settings
+from serving.settings import Engines, Grpc, Settings, load_settings
 
 
 @pytest.mark.parametrize(
@@ -25,11 +25,16 @@ def test_a_process_that_stands_elsewhere_reads_the_same(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "longtake.toml").write_text('model = "sprite-1"')
     monkeypatch.setenv("LONGTAKE_CONFIG", "longtake.toml")
-    given = load_settings(store=store, engines=Engines(trusted_keys=Path("trusted")))
+    monkeypatch.setenv("LONGTAKE_ENGINES__TRUSTED_KEYS", "elsewhere")
+    monkeypatch.setenv("LONGTAKE_GRPC__ADDRESS", "127.0.0.1:7777")
+    monkeypatch.setenv("LONGTAKE_S3_ACCESS_KEY", "ours")
+    flags = Grpc(address="127.0.0.1:9999")
+    given = load_settings(store=store, grpc=flags, engines=Engines(trusted_keys=Path("trusted")))
 
     environment = environment_of(given)
     monkeypatch.chdir("/")
-    monkeypatch.delenv("LONGTAKE_CONFIG")
+    for name in ("LONGTAKE_CONFIG", "LONGTAKE_ENGINES__TRUSTED_KEYS", "LONGTAKE_GRPC__ADDRESS"):
+        monkeypatch.delenv(name)
     for name, value in environment.items():
         if name.startswith("LONGTAKE_"):
             monkeypatch.setenv(name, value)
@@ -37,6 +42,7 @@ def test_a_process_that_stands_elsewhere_reads_the_same(
 
     assert "LONGTAKE_CONFIG" not in environment
     assert environment["PYTHONSAFEPATH"] == "1"
+    assert (environment["LONGTAKE_S3_ACCESS_KEY"], read.grpc.address) == ("ours", "127.0.0.1:9999")
     assert read.store == told.format(here=tmp_path)
     assert read.engines.trusted_keys == tmp_path / "trusted"
     assert (read.model, read.stages) == (given.model, given.stages)

@@ -61,11 +61,12 @@ async def connected(
     places: Places | None = None,
     known: Keys | None = None,
     channel_options: tuple[tuple[str, str], ...] = (),
+    large: tuple[str, ...] = ("UploadFile", "DownloadFile"),
 ) -> AsyncIterator[grpc.aio.Channel]:
     server = grpc.aio.server(options=server_options(100))
     edge = Edge(known or Keys(keys), metrics or PrometheusRecorder(), tls=False, places=places or Places())
     service = files_pb2.DESCRIPTOR.services_by_name["Files"]
-    edge.register(server, service, implementation, large=("UploadFile", "DownloadFile"))
+    edge.register(server, service, implementation, large=large)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -15,10 +15,11 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
-from serving.errors import InvalidArgument, shown
+from serving.errors import InvalidArgument, Unauthenticated, shown
 from serving.fair_places import FairPlaces
 from serving.frontdoor.edge.auth import Keys
 from serving.frontdoor.edge.options import MAX_PIECE_BYTES, SMALL_BYTES, Places
+from serving.frontdoor.edge.rpc import Call
 from serving.frontdoor.edge.wire import has_more_fields
 from serving.gen.longtake.v1 import files_pb2, files_pb2_grpc, videos_pb2
 from tests.unit.serving.frontdoor.edge.answering import Answering, connected, detail, new_key, serving, stub_of
@@ -147,6 +148,59 @@ async def test_a_call_too_many_is_told_when_to_come_back() -> None:
         assert (await first).id == "x"
         assert (await stub.GetFile(GET)).id == "x"
         stream.cancel()
+
+
+class Media(Waiting):
+    """Takes large messages, and has each wait; those that say so let go of theirs before."""
+
+    def __init__(self, *, lets_go: bool) -> None:
+        super().__init__()
+        self.waiting = 0
+        self._lets_go = lets_go
+
+    async def DeleteFile(self, request: Any, call: Call) -> Any:
+        del request
+        if self._lets_go:
+            call.let_go()
+        self.waiting += 1
+        await self._wait()
+        return files_pb2.DeleteFileResponse()
+
+    async def GetFile(self, request: files_pb2.GetFileRequest, call: object) -> files_pb2.File:
+        return files_pb2.File(id=request.id)
+
+
+@pytest.mark.parametrize("lets_go", [False, True], ids=["holds", "lets go"])
+async def test_large_messages_that_wait_hold_up_no_small_ones_and_who_lets_go_no_large_ones(lets_go: bool) -> None:
+    implementation = Media(lets_go=lets_go)
+    two = Places(reading=FairPlaces("messages", places=2, each=2, waiting=9))
+    large = files_pb2.DeleteFileRequest(id="x" * 2 * SMALL_BYTES)
+    async with serving(implementation, places=two, large=("DeleteFile",)) as stub:
+        calls = [asyncio.ensure_future(_deleted(stub, large)) for _ in range(3)]
+        async with asyncio.timeout(10):
+            while implementation.waiting < (3 if lets_go else 2):  # noqa: ASYNC110  (a server tells nobody)
+                await asyncio.sleep(0.01)
+            assert (await stub.GetFile(GET)).id == "x"
+        await asyncio.sleep(0.05)
+        assert implementation.waiting == (3 if lets_go else 2)
+        implementation.go.set()
+        await asyncio.gather(*calls)
+
+
+async def _deleted(stub: files_pb2_grpc.FilesAsyncStub, large: files_pb2.DeleteFileRequest) -> None:
+    await stub.DeleteFile(large)
+
+
+async def test_a_key_that_is_removed_while_its_call_waits_for_a_place_is_not_served(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    key = new_key(path)
+    known = Keys(path)
+    caller = known.caller(f"Bearer {key}")
+    path.write_text("")
+    known.refresh()
+    with pytest.raises(Unauthenticated, match="was removed"):
+        async with known.good_for(caller):
+            await asyncio.sleep(10)
 
 
 async def test_a_burst_of_streams_is_served_or_refused_in_words() -> None:

@@ -119,3 +119,23 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (path.read_bytes(), sorted(tmp_path.iterdir())) == (before, there)
+
+
+def test_names_that_earlier_versions_took_are_keys_and_new_ones_are_plain(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    old = stored("laptop").model_copy(update={"name": "Ann\u00a0Lee\u200d" + "x" * 300})
+    add_key(path, old)
+    assert [key.name for key in read_keys(path).keys] == [old.name]
+    assert "\\xa0" in CliRunner().invoke(app, ["ls", "--file", str(path)]).stdout
+    for name in ("Ann\u00a0Lee", "x" * 201):
+        refused = CliRunner().invoke(app, ["add", name, "--file", str(path)])
+        assert (refused.exit_code, "name: at most 200 characters" in refused.stderr) == (2, True)
+
+
+def test_a_line_that_is_commented_out_is_a_key_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    first, _ = new_key(path, "first"), new_key(path, "second")
+    keys = Keys(path)
+    path.write_bytes(b"#" + path.read_bytes())
+    keys.refresh()
+    assert not knows(keys, first)
