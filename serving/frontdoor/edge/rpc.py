@@ -198,15 +198,19 @@ class _MethodEdge:
         return handle
 
     def streaming(self, function: Callable[[Any, Call], AsyncGenerator[Message | bytes]]) -> Handler:
-        """Wrap a method with a stream of responses."""
+        """Wrap a method with a stream of responses.
 
-        async def handle(_: object, context: Context) -> AsyncIterator[Message | bytes]:
+        They are written here, and not yielded: a client that does not read is waited for in gRPC's own frames then,
+        where what ends the stream would end nothing.
+        """
+
+        async def handle(_: object, context: Context) -> None:
             self._metrics.shift(RPC_STREAMS, 1, method=self._name)
             try:
                 call = self._admit(context)
                 async with self._streaming(call), aclosing(await self._begun(function, call)) as responses:
                     async for response in responses:
-                        yield response
+                        await context.write(response)
             except LongtakeError as error:
                 await self._refuse(error, context)
             except Exception as error:  # noqa: BLE001  (the process edge, as above)

@@ -191,6 +191,36 @@ async def _deleted(stub: files_pb2_grpc.FilesAsyncStub, large: files_pb2.DeleteF
     await stub.DeleteFile(large)
 
 
+class Endless(Answering):
+    """Sends for as long as anybody reads."""
+
+    async def DownloadFile(
+        self, request: files_pb2.DownloadFileRequest, call: object
+    ) -> AsyncGenerator[files_pb2.DownloadFileResponse]:
+        while True:
+            yield files_pb2.DownloadFileResponse(data=b"x" * (1 << 18))
+
+
+async def test_a_removed_key_ends_a_stream_whose_client_does_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    metadata = (("authorization", f"Bearer {new_key(path)}"),)
+    known = Keys(path)
+    async with connected(Endless(), known=known) as channel:
+        stream = watched(stub_of(channel), metadata=metadata)
+        await stream.read()
+        await asyncio.sleep(0.2)  # the windows fill
+        path.write_text("")
+        known.refresh()
+        async with asyncio.timeout(20):
+            error = await refused(_read_to_the_end(stream))
+    assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def _read_to_the_end(stream: Any) -> None:
+    while await stream.read() is not grpc.aio.EOF:
+        pass
+
+
 async def test_a_key_that_is_removed_while_its_call_waits_for_a_place_is_not_served(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     key = new_key(path)
