@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from serving.errors import ResourceExhausted
 from serving.store import keys
@@ -57,7 +58,8 @@ class Quota:
         self._clock = clock
         self._counted: dict[str, _Counted] = {}
         self._coming: Counter[str] = Counter()
-        self._listing = asyncio.Lock()
+        self._listing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Of each tenant that is listed now: a large one keeps no other waiting."""
 
     async def check(self, tenant: str) -> None:
         """Raises `ResourceExhausted` for a tenant that has all that it may have. To be asked before `reserved`."""
@@ -92,15 +94,18 @@ class Quota:
         )
 
     async def _look(self, tenant: str) -> None:
-        if self._limit_of(tenant) is None:
+        if self._limit_of(tenant) is None or self._is_known(tenant):
             return
-        async with self._listing:
-            counted = self._counted.get(tenant)
-            began = self._clock()
-            if counted is not None and began < counted.again_at:
+        listing = self._listing.setdefault(tenant, asyncio.Lock())
+        async with listing:
+            if self._is_known(tenant):
                 return
-            stored = 0
+            began, stored = self._clock(), 0
             async for entry in self._store.list(keys.blobs_of(tenant)):
                 stored += entry.size
             ended = self._clock()
             self._counted[tenant] = _Counted(stored, ended + max(INTERVAL_S, SHARE * (ended - began)))
+
+    def _is_known(self, tenant: str) -> bool:
+        counted = self._counted.get(tenant)
+        return counted is not None and self._clock() < counted.again_at

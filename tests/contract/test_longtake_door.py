@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import grpc
@@ -46,6 +47,20 @@ async def test_tenants_see_nothing_of_each_other(tmp_path: Path) -> None:
                 await client.videos.CreateVideo(stolen, metadata=header["two"])
         async with refused(grpc.StatusCode.UNAUTHENTICATED, "no API key"):
             await client.get(mine.id)
+
+
+async def test_strangers_keep_nobody_from_asking_how_it_is(client: Client) -> None:
+    """Calls whose message never comes, and streams that stay."""
+    half = [client.channel.stream_unary("/grpc.health.v1.Health/Check")() for _ in range(8)]
+    health = health_pb2_grpc.HealthStub(client.channel)
+    watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(600)]
+    await asyncio.gather(*(watch.read() for watch in watches), return_exceptions=True)
+
+    answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=20)
+
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    for call in (*half, *watches):
+        call.cancel()
 
 
 async def test_health_and_reflection_know_all_services(client: Client) -> None:

@@ -19,6 +19,8 @@ from serving.frontdoor.edge.statuses import code_of, details_of, told
 
 _NOBODY = ""
 """Stands for all who call without a key."""
+_READ_S = 5.0
+"""Seconds within which a message must come: these are a few bytes."""
 
 Handlers = Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
 
@@ -28,8 +30,10 @@ class OpenServices:
 
     def __init__(self, server: grpc.aio.Server) -> None:
         self._server = server
-        self._reading = FairPlaces("calls without a key", places=2, each=2, waiting=256)
-        self._open = FairPlaces("calls without a key", places=512, each=512, waiting=0)
+        self._reading = FairPlaces("calls without a key", places=64, each=64, waiting=256)
+        self._calls = FairPlaces("calls without a key", places=512, each=512, waiting=0)
+        self._streams = FairPlaces("streams without a key", places=512, each=512, waiting=0)
+        """Those who watch keep nobody from asking once."""
         self._services: dict[str, ServiceDescriptor] = {}
 
     def describe(self, service: ServiceDescriptor) -> OpenServices:
@@ -45,28 +49,31 @@ class OpenServices:
         methods = self._services[service].methods_by_name
         bounded = {}
         for name, handler in handlers.items():
-            messages = Messages(methods[name].input_type, most_bytes=SMALL_BYTES, places=self._reading)
+            kind = methods[name].input_type
+            messages = Messages(kind, most_bytes=SMALL_BYTES, places=self._reading, read_s=_READ_S)
             bounded[name] = self._bounded(handler, messages)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, bounded),))
 
     def _bounded(self, handler: grpc.RpcMethodHandler[Any, Any], messages: Messages) -> grpc.RpcMethodHandler[Any, Any]:
         encode = handler.response_serializer
         if handler.unary_unary is not None:
-            return grpc.stream_unary_rpc_method_handler(self._one(handler.unary_unary, messages), None, encode)
+            once = self._one(handler.unary_unary, messages, self._calls)
+            return grpc.stream_unary_rpc_method_handler(once, None, encode)
         if handler.unary_stream is not None:
-            return grpc.stream_stream_rpc_method_handler(self._one(handler.unary_stream, messages), None, encode)
+            watched = self._one(handler.unary_stream, messages, self._streams)
+            return grpc.stream_stream_rpc_method_handler(watched, None, encode)
         assert handler.stream_stream is not None, "uploads ask for a key"
         return grpc.stream_stream_rpc_method_handler(self._many(handler.stream_stream, messages), None, encode)
 
-    def _one(self, behaviour: Callable[..., Any], messages: Messages) -> Callable[..., Any]:
+    def _one(self, behaviour: Callable[..., Any], messages: Messages, places: FairPlaces) -> Callable[..., Any]:
         """Takes one message, and answers or writes answers."""
 
         async def handle(_: object, context: Context) -> Any:
             try:
-                async with self._open.place(_NOBODY):
-                    async with messages.one(context, _NOBODY) as request:
+                async with places.place(_NOBODY):
+                    async with messages.one(context, _NOBODY) as taken:
                         pass
-                    return await behaviour(request, context)
+                    return await behaviour(taken.requests.pop(), context)
             except LongtakeError as error:
                 await context.abort(code_of(error), told(error.message), trailing_metadata=details_of(error))
 
@@ -77,7 +84,7 @@ class OpenServices:
 
         async def handle(_: object, context: Context) -> AsyncIterator[Any]:
             try:
-                async with self._open.place(_NOBODY):
+                async with self._streams.place(_NOBODY):
                     async for answer in behaviour(messages.each(context), context):
                         yield answer
             except LongtakeError as error:
