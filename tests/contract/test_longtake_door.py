@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -51,7 +52,7 @@ async def test_tenants_see_nothing_of_each_other(tmp_path: Path) -> None:
 
 async def test_strangers_keep_nobody_from_asking_how_it_is(client: Client) -> None:
     """Calls whose message never comes, and streams that stay."""
-    half = [client.channel.stream_unary("/grpc.health.v1.Health/Check")() for _ in range(8)]
+    half: list[Any] = [client.channel.stream_unary("/grpc.health.v1.Health/Check")() for _ in range(8)]
     health = health_pb2_grpc.HealthStub(client.channel)
     watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(600)]
     await asyncio.gather(*(watch.read() for watch in watches), return_exceptions=True)
