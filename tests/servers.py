@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -16,6 +17,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from minio import Minio
+from minio.error import MinioException
+from urllib3.exceptions import HTTPError
 
 ACCESS_KEY, SECRET_KEY = "longtake-test", "longtake-test-secret"
 
@@ -78,7 +83,22 @@ def seaweedfs_server(folder: Path) -> Iterator[S3Server]:
         "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false",
     ]  # fmt: skip
     with _running(command, dict(os.environ), f"http://127.0.0.1:{port}/healthz"):
+        _await_a_write(port)
         yield S3Server(f"s3://127.0.0.1:{port}/longtake/t?secure=false")
+
+
+def _await_a_write(port: int) -> None:
+    """It is healthy before its parts have found each other, which takes them long on a busy machine."""
+    client = Minio(f"127.0.0.1:{port}", ACCESS_KEY, SECRET_KEY, secure=False)
+    for _ in range(60):
+        try:
+            if not client.bucket_exists("longtake"):
+                client.make_bucket("longtake")
+            client.put_object("longtake", "ready", io.BytesIO(b"yes"), 3)
+            return
+        except (MinioException, HTTPError):
+            time.sleep(1.0)
+    raise RuntimeError(f"SeaweedFS on port {port} takes no write")
 
 
 def _port_with_a_twin() -> int:
