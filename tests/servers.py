@@ -95,9 +95,10 @@ def _await_a_write(port: int) -> None:
             if not client.bucket_exists("longtake"):
                 client.make_bucket("longtake")
             client.put_object("longtake", "ready", io.BytesIO(b"yes"), 3)
-            return
         except (MinioException, HTTPError):
             time.sleep(1.0)
+        else:
+            return
     raise RuntimeError(f"SeaweedFS on port {port} takes no write")
 
 
