@@ -53,6 +53,8 @@ def watched(server: Server, bystander: Server, attack: Callable[[Server], None])
         over.set()
         for thread in threads:
             thread.join()
+    if attacker.exitcode:  # what was not sent was not withstood
+        raise RuntimeError(f"the attackers' process ended with {attacker.exitcode}: its traceback is above")
     return seen
 
 
