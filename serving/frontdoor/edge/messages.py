@@ -32,10 +32,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Taken:
     """One message, and its place."""
 
-    def __init__(self, places: FairPlaces | None, tenant: str) -> None:
+    def __init__(self, places: FairPlaces, tenant: str) -> None:
         self.requests: list[Message] = []
         """The one. Whoever takes it out is the last that holds it."""
-        self._places = places
+        self._places: FairPlaces | None = places
         self._tenant = tenant
 
     def let_go(self) -> None:
@@ -48,9 +48,8 @@ class Taken:
 class Messages:
     """What one method reads."""
 
-    def __init__(self, kind: Descriptor, *, most_bytes: int, places: FairPlaces | None, read_s: float = READ_S) -> None:
-        """`most_bytes`: of one message. `places`: for reading; a method of small messages needs none, and never waits
-        behind others' large ones. `read_s`: seconds in which the next one must come."""
+    def __init__(self, kind: Descriptor, *, most_bytes: int, places: FairPlaces, read_s: float = READ_S) -> None:
+        """`most_bytes`: of one message. `places`: for reading. `read_s`: seconds in which the next one must come."""
         self._kind = kind
         self._reader = Reader(GetMessageClass(kind))
         self._most_bytes = most_bytes
@@ -65,8 +64,7 @@ class Messages:
         Raises `InvalidArgument` for none and for bytes that are none, `ResourceExhausted`, and `Unavailable` for one
         that does not come.
         """
-        if self._places is not None:
-            await self._places.take(tenant)
+        await self._places.take(tenant)
         taken = Taken(self._places, tenant)
         try:
             request, size = await self._read(context)

@@ -82,6 +82,9 @@ class Places:
     """Those with a stream of answers, downloads included: a watch takes about 30 KB."""
     reading: FairPlaces = field(default_factory=_reading)
     """Messages that are on their way in, and large ones until they are answered."""
+    reading_small: FairPlaces = field(default_factory=_reading)
+    """The same for methods of small messages, which wait behind no large one. How large one is, is known when it is
+    here."""
     uploads: FairPlaces = field(default_factory=_uploads)
     downloads: FairPlaces = field(default_factory=_downloads)
     read_s: float = READ_S

@@ -148,7 +148,7 @@ class _MethodEdge:
         self._messages = Messages(
             method.input_type,
             most_bytes=most,
-            places=edge.places.reading if large else None,
+            places=edge.places.reading if large else edge.places.reading_small,
             read_s=edge.places.read_s,
         )
 
