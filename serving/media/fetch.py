@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -24,9 +22,8 @@ import httpx
 
 from serving.errors import InvalidArgument
 from serving.media import data_url
+from serving.media.names import Resolver, UnansweredError
 
-LOOK_UPS = 8
-"""Names that are looked up at once."""
 MAX_REDIRECTS = 10
 _TEXTS = ("text/", "application/json", "application/xml", "application/xhtml", "application/javascript")
 """An error page or a login that came instead. What else a host calls it says nothing: the bytes are looked at."""
@@ -44,8 +41,9 @@ _ANY_HEADER = 47
 _AROUND = "".join(map(chr, range(0x21)))
 """What stands around a URL that was copied or read from a line: blanks and control characters."""
 
-Resolve = Callable[[str, int], Awaitable[list[str]]]
-"""(host, port) → its addresses."""
+Resolve = Callable[[str, str, int], Awaitable[list[str]]]
+"""(tenant, host, port) → its addresses."""
+_ResolveHost = Callable[[str, int], Awaitable[list[str]]]
 
 
 @dataclass(frozen=True)
@@ -58,54 +56,40 @@ class FetchPolicy:
     """For one URL, redirects included."""
 
 
-class Resolver:
-    """The system's resolver, in threads of its own: a name whose servers do not answer holds one for half a minute,
-    also when nobody waits for it any more, and nothing else may wait behind it.
-    """
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(LOOK_UPS, "names")
-
-    async def __call__(self, host: str, port: int) -> list[str]:
-        """Addresses. Raises `OSError`, for what can be no name too."""
-        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        try:
-            found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
-        except UnicodeError as error:  # an empty part between dots, or one of more than 63 letters
-            raise OSError(f"{host[:80]!r} is no host name") from error
-        return [str(address[0]) for *_, address in found]
-
-
 class Fetcher:
     """One per front-door process; holds no connections between calls."""
 
     def __init__(self, policy: FetchPolicy, resolve: Resolve | None = None) -> None:
         self._policy = policy
-        self._backend = _PinnedBackend(policy, resolve or Resolver())
+        self._resolve = resolve or Resolver()
 
     @cached_property
     def _trusted(self) -> ssl.SSLContext:
         """The system's authorities. To read them takes a tenth of a second, so it is done once, and not for http."""
         return ssl.create_default_context()
 
-    async def fetch(self, url: str, *, field: str, max_bytes: int) -> bytes:
-        """The bytes behind a `data:`, `http:` or `https:` URL. Raises `InvalidArgument` naming `field`."""
+    async def fetch(self, tenant: str, url: str, *, field: str, max_bytes: int) -> bytes:
+        """The bytes behind a `data:`, `http:` or `https:` URL. Raises `InvalidArgument` naming `field`, and
+        `ResourceExhausted` where too many of the tenant's hosts are being looked up.
+        """
         url = url.strip(_AROUND)
         if data_url.is_data_url(url):
             return data_url.bytes_of(url, field, max_bytes)
         try:
             async with asyncio.timeout(self._policy.seconds):
-                return await self._follow(url, field, max_bytes)
+                return await self._follow(url, field, max_bytes, partial(self._resolve, tenant))
         except TimeoutError as error:
             raise InvalidArgument(field, f"the URL did not answer within {self._policy.seconds:.0f} s") from error
 
-    async def _follow(self, written: str, field: str, max_bytes: int) -> bytes:
-        url = self._checked(written, field)
+    async def _follow(self, written: str, field: str, max_bytes: int, resolve: _ResolveHost) -> bytes:
+        url, backend = self._checked(written, field), _PinnedBackend(self._policy, resolve)
         for _ in range(MAX_REDIRECTS + 1):
             try:
-                answer = await self._get(url, field, max_bytes)
+                answer = await self._get(url, field, max_bytes, backend)
             except _ForbiddenAddressError as error:
                 raise InvalidArgument(field, str(error)) from error
+            except UnansweredError as error:
+                raise InvalidArgument(field, "the name servers of the URL's host do not answer") from error
             except (
                 httpcore.NetworkError,
                 httpcore.ProtocolError,
@@ -138,12 +122,12 @@ class Fetcher:
             raise InvalidArgument(field, f"port {url.port} is not fetched from; 80 and 443 are")
         return url
 
-    async def _get(self, url: httpx.URL, field: str, max_bytes: int) -> bytes | str:
+    async def _get(self, url: httpx.URL, field: str, max_bytes: int, backend: _PinnedBackend) -> bytes | str:
         """The body, or where it redirects to."""
         asked = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         trusted = self._trusted if url.scheme == "https" else None
         async with (
-            httpcore.AsyncConnectionPool(ssl_context=trusted, network_backend=self._backend) as pool,
+            httpcore.AsyncConnectionPool(ssl_context=trusted, network_backend=backend) as pool,
             pool.stream("GET", asked, headers=_HEADERS) as response,
         ):
             headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
@@ -188,7 +172,7 @@ class _ForbiddenAddressError(Exception):
 class _PinnedBackend(httpcore.AsyncNetworkBackend):
     """Resolves once, checks the addresses, and connects to a checked one; TLS still names the host."""
 
-    def __init__(self, policy: FetchPolicy, resolve: Resolve) -> None:
+    def __init__(self, policy: FetchPolicy, resolve: _ResolveHost) -> None:
         self._policy = policy
         self._resolve = resolve
         self._plain = httpcore.AnyIOBackend()

@@ -219,9 +219,9 @@ class Intake:
 
     async def _fetched(self, tenant: str, media: MediaDraft, max_bytes: int) -> bytes:
         if _holds_its_bytes(media.url):
-            return await self._fetcher.fetch(media.url, field=media.field, max_bytes=max_bytes)
+            return await self._fetcher.fetch(tenant, media.url, field=media.field, max_bytes=max_bytes)
         async with self._turns.fetching(tenant):
-            return await self._fetcher.fetch(media.url, field=media.field, max_bytes=max_bytes)
+            return await self._fetcher.fetch(tenant, media.url, field=media.field, max_bytes=max_bytes)
 
     def _target(self, tenant: str, media: MediaDraft) -> Target | None:
         """What a URL of ours stands for. An expired one still names its video; one of another tenant names nothing."""

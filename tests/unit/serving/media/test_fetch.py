@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import socket
-import threading
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -13,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from serving.errors import InvalidArgument
-from serving.media.fetch import Fetcher, FetchPolicy, Resolver
+from serving.media.fetch import Fetcher, FetchPolicy
 
 pytestmark = pytest.mark.anyio
 OPEN = FetchPolicy(allow_loopback=True, seconds=3)
@@ -45,11 +43,11 @@ def redirect(to: str) -> bytes:
     return f"HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode()
 
 
-def resolver(*scripts: list[str]) -> Callable[[str, int], Awaitable[list[str]]]:
+def resolver(*scripts: list[str]) -> Callable[[str, str, int], Awaitable[list[str]]]:
     """Answers name look-ups by script, in order, the last one for ever."""
     left = list(scripts)
 
-    async def resolve(host: str, port: int) -> list[str]:
+    async def resolve(tenant: str, host: str, port: int) -> list[str]:
         return left.pop(0) if len(left) > 1 else left[0]
 
     return resolve
@@ -57,52 +55,52 @@ def resolver(*scripts: list[str]) -> Callable[[str, int], Awaitable[list[str]]]:
 
 async def test_it_fetches_and_follows_redirects() -> None:
     async with web(lambda path: ok(b"picture") if path == "/b" else redirect("/b")) as port:
-        assert await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/a", field="f", max_bytes=100) == b"picture"
+        assert await Fetcher(OPEN).fetch("a", f"http://127.0.0.1:{port}/a", field="f", max_bytes=100) == b"picture"
 
 
 async def test_loopback_and_private_addresses_are_refused_by_default() -> None:
     guarded = Fetcher(FetchPolicy())
     for host in ("127.0.0.1", "[::1]", "10.0.0.1", "169.254.169.254", "192.168.0.1", "0.0.0.0", "[::ffff:127.0.0.1]"):
         with pytest.raises(InvalidArgument, match=r"^f: .*public internet"):
-            await guarded.fetch(f"http://{host}/x", field="f", max_bytes=10)
+            await guarded.fetch("a", f"http://{host}/x", field="f", max_bytes=10)
 
 
 async def test_a_name_that_leads_inside_is_refused_even_beside_a_public_address() -> None:
     guarded = Fetcher(FetchPolicy(), resolver(["8.8.8.8", "10.1.2.3"]))
     with pytest.raises(InvalidArgument, match="public internet"):
-        await guarded.fetch("http://rebind.example/x", field="f", max_bytes=10)
+        await guarded.fetch("a", "http://rebind.example/x", field="f", max_bytes=10)
 
 
 async def test_the_address_that_was_checked_is_the_one_that_is_used() -> None:
     """A second look-up would lead elsewhere; there is none."""
     async with web(lambda _: ok(b"yes")) as port:
         fetcher = Fetcher(OPEN, resolver(["127.0.0.1"], ["10.9.9.9"]))
-        assert await fetcher.fetch(f"http://name.example:{port}/", field="f", max_bytes=10) == b"yes"
+        assert await fetcher.fetch("a", f"http://name.example:{port}/", field="f", max_bytes=10) == b"yes"
 
 
 async def test_a_redirect_is_checked_like_the_first_url() -> None:
     async with web(lambda _: redirect("http://10.0.0.1/secret")) as port:
         with pytest.raises(InvalidArgument, match="public internet"):
-            await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
+            await Fetcher(OPEN).fetch("a", f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
     async with web(lambda _: redirect("file:///etc/passwd")) as port:
         with pytest.raises(InvalidArgument, match="only http, https and data"):
-            await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
+            await Fetcher(OPEN).fetch("a", f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
     async with web(lambda _: redirect("/again")) as port:
         with pytest.raises(InvalidArgument, match="more than 10"):
-            await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
+            await Fetcher(OPEN).fetch("a", f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
 
 
 @pytest.mark.parametrize("location", ["http://[::1", "//[", "http://" + "a" * 300, "http://a..b/", "http://h:port/"])
 async def test_a_redirect_to_no_url_is_a_refusal(location: str) -> None:
     async with web(lambda _: redirect(location)) as port:
         with pytest.raises(InvalidArgument, match=r"^f: "):
-            await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
+            await Fetcher(OPEN).fetch("a", f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
 
 
 @pytest.mark.parametrize("host", ["a" * 300, "a..b", ".b", "ü..b", "%41", "a b"])
 async def test_what_can_be_no_host_is_a_refusal(host: str) -> None:
     with pytest.raises(InvalidArgument, match=r"could not be fetched|malformed"):
-        await Fetcher(FetchPolicy()).fetch(f"http://{host}/x", field="f", max_bytes=10)
+        await Fetcher(FetchPolicy()).fetch("a", f"http://{host}/x", field="f", max_bytes=10)
 
 
 @pytest.mark.parametrize(
@@ -121,23 +119,23 @@ async def test_what_can_be_no_host_is_a_refusal(host: str) -> None:
 )
 async def test_addresses_that_lead_inside_by_a_detour_are_refused(address: str) -> None:
     with pytest.raises(InvalidArgument, match="public internet"):
-        await Fetcher(FetchPolicy(), resolver([address])).fetch("http://a.example/", field="f", max_bytes=10)
+        await Fetcher(FetchPolicy(), resolver([address])).fetch("a", "http://a.example/", field="f", max_bytes=10)
 
 
 async def test_an_address_out_of_reach_is_passed_over() -> None:
     async with web(lambda _: ok(b"yes")) as port:
         fetcher = Fetcher(OPEN, resolver(["127.0.0.2", "127.0.0.1"]))
-        assert await fetcher.fetch(f"http://name.example:{port}/", field="f", max_bytes=10) == b"yes"
+        assert await fetcher.fetch("a", f"http://name.example:{port}/", field="f", max_bytes=10) == b"yes"
 
 
 async def test_bytes_are_bounded_whether_declared_or_not() -> None:
     async with web(lambda _: ok(b"x" * 1000)) as port:
         with pytest.raises(InvalidArgument, match="larger than 100 bytes"):
-            await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=100)
+            await Fetcher(OPEN).fetch("a", f"http://127.0.0.1:{port}/", field="f", max_bytes=100)
     endless = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n" + b"x" * 100_000
     async with web(lambda _: endless) as port:
         with pytest.raises(InvalidArgument, match="larger than 100 bytes"):
-            await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=100)
+            await Fetcher(OPEN).fetch("a", f"http://127.0.0.1:{port}/", field="f", max_bytes=100)
 
 
 def packed(body: bytes, how: str = "gzip") -> bytes:
@@ -149,7 +147,7 @@ async def test_a_host_that_packs_what_it_was_not_asked_to_is_read() -> None:
     for how, body in (("gzip", gzip.compress(b"picture")), ("deflate", zlib.compress(b"picture")), ("", b"picture")):
         answer = packed(body, how)
         async with web(lambda _: answer) as port:  # noqa: B023  (it is closed before the next one)
-            assert await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=100) == b"picture"
+            assert await Fetcher(OPEN).fetch("a", f"http://127.0.0.1:{port}/", field="f", max_bytes=100) == b"picture"
 
 
 @pytest.mark.parametrize(
@@ -165,14 +163,14 @@ async def test_a_host_that_packs_what_it_was_not_asked_to_is_read() -> None:
 async def test_what_is_packed_is_bounded_and_whole(answer: bytes, said: str) -> None:
     async with web(lambda _: answer) as port:
         with pytest.raises(InvalidArgument, match=said):
-            await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=100)
+            await Fetcher(OPEN).fetch("a", f"http://127.0.0.1:{port}/", field="f", max_bytes=100)
 
 
 async def test_time_is_bounded() -> None:
     async with web(lambda _: ok(b"late"), pause=5) as port:
         quick = Fetcher(FetchPolicy(allow_loopback=True, seconds=0.3))
         with pytest.raises(InvalidArgument, match="did not answer within"):
-            await quick.fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
+            await quick.fetch("a", f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
 
 
 @pytest.mark.parametrize(
@@ -189,25 +187,25 @@ async def test_time_is_bounded() -> None:
 )
 async def test_urls_that_are_never_fetched(url: str, said: str) -> None:
     with pytest.raises(InvalidArgument, match=said):
-        await Fetcher(FetchPolicy(), resolver(["8.8.8.8"])).fetch(url, field="f", max_bytes=10)
+        await Fetcher(FetchPolicy(), resolver(["8.8.8.8"])).fetch("a", url, field="f", max_bytes=10)
 
 
 async def test_other_answers_are_named() -> None:
     async with web(lambda _: b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n") as port:
         with pytest.raises(InvalidArgument, match="HTTP status 404"):
-            await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
+            await Fetcher(OPEN).fetch("a", f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
     async with web(lambda _: ok(b"<html>", "text/html")) as port:
         with pytest.raises(InvalidArgument, match="not with a picture"):
-            await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
+            await Fetcher(OPEN).fetch("a", f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
 
 
 async def test_what_stands_around_a_url_is_no_part_of_it() -> None:
     async with web(lambda path: ok(path.encode())) as port:
         for before, after in ((" ", ""), ("", "\n"), ("\r\n\t ", " \x00")):
             url = f"{before}http://127.0.0.1:{port}/a.png{after}"
-            assert await Fetcher(OPEN).fetch(url, field="f", max_bytes=10) == b"/a.png"
+            assert await Fetcher(OPEN).fetch("a", url, field="f", max_bytes=10) == b"/a.png"
     with pytest.raises(InvalidArgument, match=r"^f: the URL is malformed"):
-        await Fetcher(OPEN).fetch("http://127.0.0.1/a\nb.png", field="f", max_bytes=10)
+        await Fetcher(OPEN).fetch("a", "http://127.0.0.1/a\nb.png", field="f", max_bytes=10)
 
 
 @pytest.mark.parametrize("first", [*map(chr, range(0x21)), "\x7f", "\x85", "\u2028", "\ufeff", "\ud800", "é", "://"])
@@ -215,7 +213,7 @@ async def test_whatever_a_url_begins_with_is_no_crash(first: str) -> None:
     async with web(lambda _: ok(b"yes")) as port:
         for url in (f"{first}http://127.0.0.1:{port}/x", f"http:{first}//127.0.0.1:{port}/x", f"http://{first}/"):
             with suppress(InvalidArgument):
-                assert await Fetcher(OPEN, resolver(["127.0.0.1"])).fetch(url, field="f", max_bytes=10) == b"yes"
+                assert await Fetcher(OPEN, resolver(["127.0.0.1"])).fetch("a", url, field="f", max_bytes=10) == b"yes"
 
 
 @pytest.mark.parametrize(
@@ -231,12 +229,12 @@ async def test_whatever_a_url_begins_with_is_no_crash(first: str) -> None:
 async def test_a_host_beyond_ascii_is_looked_up_by_its_name_in_the_dns(url: str, host: str) -> None:
     asked = []
 
-    async def resolve(host: str, port: int) -> list[str]:
+    async def resolve(tenant: str, host: str, port: int) -> list[str]:
         asked.append(host)
         raise OSError("no such host")
 
     with pytest.raises(InvalidArgument, match="could not be fetched"):
-        await Fetcher(FetchPolicy(), resolve).fetch(url, field="f", max_bytes=10)
+        await Fetcher(FetchPolicy(), resolve).fetch("a", url, field="f", max_bytes=10)
     assert asked == [host]
 
 
@@ -248,41 +246,22 @@ async def test_a_path_is_asked_for_as_it_was_written() -> None:
     ):
         async with web(lambda path: ok(path.encode())) as port:
             url = f"http://127.0.0.1:{port}{written}"
-            assert (await Fetcher(OPEN).fetch(url, field="f", max_bytes=100)).decode() == asked
+            assert (await Fetcher(OPEN).fetch("a", url, field="f", max_bytes=100)).decode() == asked
 
 
 @pytest.mark.parametrize("kind", ["IMAGE/PNG", "application/force-download", "binary/octet-stream", "image/jpg", ""])
 async def test_what_a_host_calls_its_bytes_does_not_matter(kind: str) -> None:
     async with web(lambda _: ok(b"picture", kind)) as port:
-        assert await Fetcher(OPEN).fetch(f"http://127.0.0.1:{port}/", field="f", max_bytes=100) == b"picture"
+        assert await Fetcher(OPEN).fetch("a", f"http://127.0.0.1:{port}/", field="f", max_bytes=100) == b"picture"
 
 
 async def test_data_urls_are_bounded_before_they_are_decoded() -> None:
     fetcher = Fetcher(FetchPolicy())
-    assert await fetcher.fetch(" data:image/png;base64,cGljdHVyZQ==", field="f", max_bytes=7) == b"picture"
+    assert await fetcher.fetch("a", " data:image/png;base64,cGljdHVyZQ==", field="f", max_bytes=7) == b"picture"
     for bad, said in (
         ("data:image/png;base64," + "A" * 100, "larger than 10 bytes"),
         ("data:image/png;base64,***", "damaged"),
         ("data:image/png,abc", "must be base64"),
     ):
         with pytest.raises(InvalidArgument, match=said):
-            await fetcher.fetch(bad, field="f", max_bytes=10)
-
-
-async def test_names_that_nobody_answers_keep_no_other_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = threading.Event()
-
-    def slow(*_: object, **__: object) -> list[object]:
-        answer.wait(10)
-        return []
-
-    monkeypatch.setattr(socket, "getaddrinfo", slow)
-    resolver = Resolver()
-    asked = [asyncio.create_task(resolver(f"{number}.example", 80)) for number in range(40)]
-    await asyncio.sleep(0)
-    try:
-        async with asyncio.timeout(2):
-            assert await asyncio.to_thread(lambda: 1) == 1
-    finally:
-        answer.set()
-    assert await asyncio.gather(*asked) == [[]] * 40
+            await fetcher.fetch("a", bad, field="f", max_bytes=10)
