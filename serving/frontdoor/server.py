@@ -177,6 +177,6 @@ def _bind(server: grpc.aio.Server, settings: Settings) -> str:
             port = server.add_secure_port(address, certificate.credentials())
     except RuntimeError as error:
         raise SettingsError(
-            f"cannot listen on {address}: do the files of `grpc.tls_cert` and `grpc.tls_key` fit together?"
+            f"cannot listen on {address}: can the files of `grpc.tls_cert` and `grpc.tls_key` be used by a server?"
         ) from error
     return f"{address.rpartition(':')[0]}:{port}"

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
+from serving.errors import SettingsError
 from serving.frontdoor.edge.options import server_options
 from serving.frontdoor.edge.tls import Certificate
 from tests.contract.certificates import self_signed
@@ -29,13 +31,19 @@ async def trusted(port: int, root: bytes) -> bool:
     return False
 
 
-async def test_new_connections_see_the_renewed_certificate_and_a_broken_one_is_passed_over(tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in ("served", "old", "new")]
-    for folder in folders:
-        folder.mkdir()
-    served, old, new = (self_signed(folder) for folder in folders)
+def three(folder: Path) -> list[tuple[Path, Path]]:
+    """Certificates and keys: those that are served, which are the second ones at first, and the third ones."""
+    folders = [folder / name for name in ("served", "old", "new")]
+    for one in folders:
+        one.mkdir()
+    served, old, new = (self_signed(one) for one in folders)
     for path, first in zip(served, old, strict=True):
         path.write_bytes(first.read_bytes())
+    return [served, old, new]
+
+
+async def test_new_connections_see_the_renewed_certificate_and_a_broken_one_is_passed_over(tmp_path: Path) -> None:
+    served, old, new = three(tmp_path)
     server = grpc.aio.server(options=server_options(100))
     port = server.add_secure_port("127.0.0.1:0", Certificate(*served).credentials())
     await server.start()
@@ -49,3 +57,31 @@ async def test_new_connections_see_the_renewed_certificate_and_a_broken_one_is_p
         assert [await trusted(port, root) for root in roots] == [False, True]
     finally:
         await server.stop(0)
+
+
+async def test_a_key_that_is_not_the_certificates_is_never_shown_and_told_of_once(tmp_path: Path) -> None:
+    served, old, new = three(tmp_path)
+    certificate = Certificate(*served)
+    served[0].write_bytes(new[0].read_bytes())
+    with capture_logs() as logged:
+        assert [certificate._renewed() for _ in range(3)] == [None] * 3
+    assert certificate._pair == (old[1].read_bytes(), old[0].read_bytes())
+    assert [(one["log_level"], one["details"]) for one in logged] == [
+        ("warning", "the key is not that of the certificate")
+    ]
+    served[1].unlink()
+    with capture_logs() as logged:
+        assert [certificate._renewed() for _ in range(3)] == [None] * 3
+    assert len(logged) == 1
+    served[1].write_bytes(new[1].read_bytes())
+    assert certificate._renewed() is not None
+    assert certificate._pair == (new[1].read_bytes(), new[0].read_bytes())
+
+
+def test_a_server_does_not_begin_with_a_pair_that_does_not_fit(tmp_path: Path) -> None:
+    (certificate, key), (_, another), _ = three(tmp_path)
+    another.write_bytes((tmp_path / "new" / "key.pem").read_bytes())
+    Certificate(certificate, key)
+    for wrong, why in ((another, "not that of the certificate"), (certificate, "no PEM"), (tmp_path / "x", "No such")):
+        with pytest.raises(SettingsError, match=rf"`grpc.tls_cert` and `grpc.tls_key`: .*{why}"):
+            Certificate(certificate, wrong)
