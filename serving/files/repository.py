@@ -29,11 +29,11 @@ from serving.errors import (
     InvalidArgument,
     NotFound,
     ResourceExhausted,
-    Unavailable,
     shown,
 )
 from serving.files.quota import Quota, Reserved
 from serving.files.record import FileRecord, PublicUrl, check_filename
+from serving.files.spool import kept_meanwhile
 from serving.frozen import Digest, what_is_wrong
 from serving.jobs.ids import derived_id, new_id
 from serving.logs import logger
@@ -46,7 +46,6 @@ from serving.store.blobs import Blobs
 PIECE = 256 * 1024
 """Bytes of one piece of content."""
 MIN_TTL_S, MAX_TTL_S = 3_600, 2_592_000
-NO_ROOM_RETRY_S = 10.0
 _log = logger("files")
 PUBLISHABLE = ("image/", "video/", "application/pdf")
 
@@ -93,20 +92,13 @@ class Files:
         check_filename(filename)
         expires_ms = self._expiry(expires_after_s, "expires_after")
         await self._quota.check(tenant)
-        try:
-            with (
-                tempfile.NamedTemporaryFile(dir=self._spool, prefix="longtake-upload-") as spooled,
-                self._quota.reserved(tenant) as reserved,
-            ):
-                size, start = await self._receive(spooled, pieces, reserved)
-                digest = await Blobs(self._store, tenant).put(Path(spooled.name))
-        except OSError as error:
-            raise Unavailable(
-                f"the server has no room for the upload in {self._spool or tempfile.gettempdir()} "
-                f"({error.strerror}): an operator makes some, or sets TMPDIR to where there is more",
-                retry_after_s=NO_ROOM_RETRY_S,
-                reason="NO_ROOM",
-            ) from error
+        with (
+            kept_meanwhile("the upload", self._spool),
+            tempfile.NamedTemporaryFile(dir=self._spool, prefix="longtake-upload-") as spooled,
+            self._quota.reserved(tenant) as reserved,
+        ):
+            size, start = await self._receive(spooled, pieces, reserved)
+            digest = await Blobs(self._store, tenant).put(Path(spooled.name))
         record = FileRecord(
             id=new_id("file_"),
             tenant=tenant,

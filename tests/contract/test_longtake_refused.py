@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from serving.gen.xai.api.v1 import image_pb2, video_pb2
 from serving.paging import encode_token
 from serving.settings import Admission
 from tests.contract.longtake_door import CAT_URL, Client, Video, opened, refused, settings_for
+from tests.contract.sample_media import FILM
 
 pytestmark = pytest.mark.anyio
 
@@ -54,6 +56,18 @@ WRONG = [
 async def test_a_wrong_field_is_named(client: Client, fields: dict[str, Any], field: str) -> None:
     async with refused(grpc.StatusCode.INVALID_ARGUMENT, field, field):
         await client.create(**{"prompt": "x", **fields})
+
+
+async def test_a_server_without_room_for_a_video_says_what_its_operator_can_do(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = await client.upload(FILM, "film.mp4")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    for media in (videos_pb2.Media(file_id=file.id), videos_pb2.Media(url="data:video/mp4;base64,AAAA")):
+        async with refused(grpc.StatusCode.UNAVAILABLE, "cannot keep the video in"):
+            await client.create(extends=videos_pb2.Extension(media=media))
+    async with refused(grpc.StatusCode.UNAVAILABLE, "sets TMPDIR to where there is more"):
+        await client.upload(FILM, "film.mp4")
 
 
 def _times(message: Descriptor, seen: tuple[str, ...] = ()) -> set[str]:

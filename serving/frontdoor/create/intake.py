@@ -18,6 +18,7 @@ from pathlib import Path
 from serving.errors import FailedPrecondition, InvalidArgument, NotFound, shown
 from serving.files.record import FileRecord
 from serving.files.repository import Files
+from serving.files.spool import kept_meanwhile
 from serving.frontdoor.content.films import Films
 from serving.frontdoor.content.urls import Target, UrlSigner
 from serving.frontdoor.create.drafts import ExtensionDraft, MediaDraft
@@ -174,13 +175,16 @@ class Intake:
     async def _at_hand(
         self, tenant: str, media: MediaDraft, target: Target | None
     ) -> AsyncIterator[tuple[FileRecord | None, Path]]:
-        """The medium as a file on this machine, for as long as it is looked at; its record if it was uploaded."""
+        """The medium as a file on this machine, for as long as it is looked at; its record if it was uploaded.
+
+        Raises `Unavailable` for what goes wrong with that file, also while it is looked at.
+        """
         record = None
         if target is not None:
             record = await self._public_file(target, media.field)
         elif media.file_id:
             record = await self._file(tenant, media.file_id, media.field)
-        with tempfile.TemporaryDirectory(prefix="longtake-intake-") as folder:
+        with kept_meanwhile("the video"), tempfile.TemporaryDirectory(prefix="longtake-intake-") as folder:
             path = Path(folder) / "input"
             if record is None:
                 data = media.data

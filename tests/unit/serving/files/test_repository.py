@@ -237,6 +237,6 @@ async def test_a_tenant_stores_no_more_than_its_quota_however_many_upload_at_onc
 
 async def test_an_upload_without_room_to_wait_in_says_so(store: Store, clock: Clock, tmp_path: Path) -> None:
     files = Files(store, OneFilm(), now_ms=clock.now_ms, max_bytes=100, spool=tmp_path / "gone")
-    with pytest.raises(Unavailable, match=r"no room for the upload in .*gone") as caught:
+    with pytest.raises(Unavailable, match=r"cannot keep the upload in .*gone meanwhile") as caught:
         await files.upload("a", "x.bin", pieces(b"x"))
     assert caught.value.retry_after_s == 10
