@@ -2,6 +2,7 @@
 
 The front door checks inputs with it before a job is accepted, the Conditioner decodes them for good. Whatever the child
 does (refuse, crash, hang, talk too much) becomes an `InvalidArgument` that names the field, and nothing else happens.
+One that was stopped says nothing of the bytes: on a machine with less to do it might have ended. That is `TooSlow`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from engines.families.base import Frames
-from serving.errors import InvalidArgument
+from serving.errors import InvalidArgument, Unavailable
 from serving.frozen import Frozen
 
 MAX_PICTURE_BYTES = 10 * 1024 * 1024
@@ -32,6 +33,13 @@ _MEMORY_BYTES = 2 * 1024**3
 _ROOT = str(Path(__file__).resolve().parents[2])
 _START = "import sys; sys.path.insert(0, {root!r}); from serving.media.worker import main; sys.exit(main())"
 _SUPPORTED = "PNG, JPEG and WebP pictures, and MP4 videos (H.264, H.265, AV1), are supported"
+_SLOW = "it takes too long to decode here; send it again later, or a smaller one"
+_STOPPED = (-signal.SIGKILL, -signal.SIGXCPU)
+"""How a child ends at the limit of its CPU time, or where the machine has no memory left."""
+
+
+class TooSlow(InvalidArgument):
+    """The input was not decoded within its limits, which is no verdict on its bytes: another time it may be."""
 
 
 class PictureFacts(Frozen):
@@ -116,23 +124,36 @@ class Decoder:
     @asynccontextmanager
     async def _child(self, call: dict[str, Any], source: int | BinaryIO) -> AsyncIterator[Process]:
         async with self._places:
-            child = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-I",
-                "-c",
-                _START.format(root=_ROOT),
-                json.dumps(call),
-                stdin=source,
-                stdout=PIPE,
-                stderr=DEVNULL,
-                env={"PATH": os.defpath},
-                cwd="/",
-                start_new_session=True,
-            )
+            child = await _started(call, source)
             try:
                 yield child
             finally:
                 await _end(child)
+
+
+async def _started(call: dict[str, Any], source: int | BinaryIO) -> Process:
+    """Raises `Unavailable` where the machine starts no further process."""
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            "-c",
+            _START.format(root=_ROOT),
+            json.dumps(call),
+            stdin=source,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            env={"PATH": os.defpath},
+            cwd="/",
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise Unavailable(
+            f"no process could be started to decode it ({error.strerror}): an operator gives the server more memory, "
+            "processes or open files",
+            retry_after_s=10,
+            reason="NO_PROCESS",
+        ) from error
 
 
 class _Patience:
@@ -147,13 +168,13 @@ class _Patience:
 
     @asynccontextmanager
     async def wait(self) -> AsyncIterator[None]:
-        """Raises `InvalidArgument` when the time is used up."""
+        """Raises `TooSlow` when the time is used up."""
         started = time.monotonic()
         try:
             async with asyncio.timeout(self._left):
                 yield
         except TimeoutError as error:
-            raise InvalidArgument(self._field, f"it takes too long to decode; {_SUPPORTED}") from error
+            raise TooSlow(self._field, _SLOW) from error
         self._left -= time.monotonic() - started
 
 
@@ -193,7 +214,9 @@ async def _head(child: Process, field: str) -> dict[str, Any]:
         line = await child.stdout.readuntil(b"\n")
         said: dict[str, Any] = json.loads(line)
         refused = said.get("refused")
-    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, AttributeError) as error:
+    except asyncio.IncompleteReadError as error:
+        raise await _cut_short(child, field) from error
+    except (asyncio.LimitOverrunError, ValueError, AttributeError) as error:
         raise _undecodable(field) from error
     if refused is not None:
         raise InvalidArgument(field, f"{str(refused)[:300]} ({_SUPPORTED})")
@@ -210,7 +233,13 @@ async def _exactly(child: Process, size: int, field: str) -> bytes:
     try:
         return await child.stdout.readexactly(size)
     except asyncio.IncompleteReadError as error:
-        raise _undecodable(field) from error
+        raise await _cut_short(child, field) from error
+
+
+async def _cut_short(child: Process, field: str) -> InvalidArgument:
+    """Why a child says no more than it did."""
+    await _end(child)
+    return TooSlow(field, _SLOW) if child.returncode in _STOPPED else _undecodable(field)
 
 
 def _undecodable(field: str) -> InvalidArgument:

@@ -1,8 +1,8 @@
 """When foreign media are fetched and decoded: a few at once, tenants in turn. `intake.py` does it.
 
 A picture may take its child ten seconds of CPU to refuse, and a URL fifteen to answer: without turns, one tenant's
-would keep all others' waiting. A picture that was refused is known for a while, so that it costs nothing when it comes
-again.
+would keep all others' waiting. A picture that was refused for what it is, is known for a while, so that it costs
+nothing when it comes again. One that was too slow is not: that may have been the machine.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from serving.errors import InvalidArgument
 from serving.fair_places import FairPlaces
 from serving.frontdoor.follow.recent import Recent
+from serving.media.sandbox import TooSlow
 
 CHILDREN = 3
 """Children that decode at once, for which the decoder has places. One tenant has two of them."""
@@ -53,7 +54,7 @@ class Turns:
 
     @asynccontextmanager
     async def checking(self, tenant: str, data: bytes, field: str) -> AsyncIterator[None]:
-        """As `decoding`, for this picture. What is refused within is refused at once the next time."""
+        """As `decoding`, for this picture. What is refused within for its bytes is refused at once the next time."""
         key = (tenant, hashlib.sha256(data).hexdigest())
         known = self._refused.get(key)
         if known is not None and self._clock() < known[0]:
@@ -61,6 +62,8 @@ class Turns:
         async with self.decoding(tenant):
             try:
                 yield
+            except TooSlow:
+                raise
             except InvalidArgument as error:
                 until = self._clock() + KNOWN_S
                 self._refused.put(key, (until, error.description), len(error.description))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import struct
+import sys
 import zipfile
 import zlib
 from contextlib import aclosing
@@ -15,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.errors import InvalidArgument
+from serving.errors import InvalidArgument, Unavailable
 from serving.media import sandbox
-from serving.media.sandbox import Decoder
+from serving.media.sandbox import Decoder, TooSlow
 from serving.media.scheduling import unchanged_scheduling
 
 pytestmark = pytest.mark.anyio
@@ -231,6 +232,32 @@ async def test_whatever_a_child_does_is_a_refusal(name: str, monkeypatch: pytest
     monkeypatch.setattr(sandbox, "_PICTURE_SECONDS", 0.5)
     with pytest.raises(InvalidArgument, match=r"^image: it (could not be decoded|takes too long)"):
         await Decoder().image(picture(), 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("stopped", "said"),
+    [
+        ("import resource as r; r.setrlimit(r.RLIMIT_CPU, (1, 1))\nwhile True: pass", TooSlow),
+        ("import os; os.kill(os.getpid(), 9)", TooSlow),
+        ("import os; os.kill(os.getpid(), 11)", InvalidArgument),
+        ("raise MemoryError", InvalidArgument),
+    ],
+    ids=["its CPU time is used up", "the machine's memory is used up", "it crashes", "its own memory is used up"],
+)
+async def test_a_child_that_was_stopped_is_no_verdict_on_its_input(
+    stopped: str, said: type[InvalidArgument], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "_START", stopped)
+    with pytest.raises(InvalidArgument, match=r"^image: it ") as caught:
+        await Decoder().check_image(picture(), field="image")
+    assert type(caught.value) is said
+
+
+async def test_a_machine_that_starts_no_process_is_the_operators(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(Unavailable, match=r"no process could be started to decode it \(No such file") as caught:
+        await Decoder().check_image(picture(), field="image")
+    assert caught.value.retry_after_s
 
 
 async def test_facts_that_cannot_be_are_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
