@@ -138,7 +138,7 @@ class AioCalls:
         """Save what a URL serves; its bytes. Raises `DownloadFailed` and `OSError`."""
         import httpx  # half the time that importing the client would take
 
-        async with httpx.AsyncClient(**self._options.fetching(url)) as http:
+        async with self._options.web(httpx.AsyncClient, url) as http:
             with Download(path, progress, retries=self._options.retries) as download:
                 while True:
                     try:
@@ -156,7 +156,7 @@ class AioCalls:
         import httpx
 
         try:
-            async with httpx.AsyncClient(**self._options.fetching(url)) as http:
+            async with self._options.web(httpx.AsyncClient, url) as http:
                 response = await http.get(url)
         except httpx.RequestError as error:
             raise DownloadFailed(f"{unsigned(url)}: {error or type(error).__name__}") from error

@@ -5,15 +5,17 @@ from __future__ import annotations
 import ipaddress
 import re
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import grpc
 
-from serving.client.errors import Unsendable
+from serving.client.errors import DownloadFailed, Unsendable
 
+Web = TypeVar("Web")
 DEFAULT_SERVER = "127.0.0.1:50051"
 TIMEOUT_S = 120.0
 RETRIES = 3
@@ -71,12 +73,23 @@ class Options:
         """Whom downloads trust. Raises `OSError` for the CA file."""
         return ssl.create_default_context(cafile=self.ca_file)
 
-    def fetching(self, url: str) -> dict[str, Any]:
-        """How httpx's clients fetch a URL: who is trusted, how long is waited, whether by the environment's proxy.
-        Raises `OSError` for the CA file.
+    def web(self, kind: Callable[..., Web], url: str) -> Web:
+        """One of httpx's clients, for this URL. Raises `OSError` for the CA file, and `DownloadFailed` for a proxy of
+        the environment that it cannot use: one by SOCKS takes a package more.
         """
+        from httpx import InvalidURL  # half the time that importing the client would take
+
         here = is_loopback(urlsplit(url).hostname or "")
-        return {"verify": self.https(), "timeout": 60, "follow_redirects": True, "trust_env": not here}
+        trusted = self.https()
+        try:
+            return kind(verify=trusted, timeout=60, follow_redirects=True, trust_env=not here)
+        except (ImportError, ValueError, InvalidURL) as error:
+            why = (
+                "by SOCKS takes `pip install httpx[socks]`" if isinstance(error, ImportError) else f"is none ({error})"
+            )
+            raise DownloadFailed(
+                f"{url.partition('?')[0]}: the proxy that the environment names {why}; or name the host in NO_PROXY"
+            ) from error
 
 
 def is_loopback(host: str) -> bool:

@@ -135,7 +135,7 @@ class SyncCalls:
         import httpx  # half the time that importing the client would take
 
         with (
-            httpx.Client(**self._options.fetching(url)) as http,
+            self._options.web(httpx.Client, url) as http,
             Download(path, progress, retries=self._options.retries) as download,
         ):
             while True:
@@ -154,7 +154,7 @@ class SyncCalls:
         import httpx
 
         try:
-            with httpx.Client(**self._options.fetching(url)) as http:
+            with self._options.web(httpx.Client, url) as http:
                 response = http.get(url)
         except httpx.RequestError as error:
             raise DownloadFailed(f"{unsigned(url)}: {error or type(error).__name__}") from error

@@ -169,8 +169,8 @@ def test_a_full_disk_is_one_line(cli: Cli) -> None:
     assert (done.returncode, done.stderr) == (FAILED, "error: No space left on device\n")
 
 
-def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(cli: Cli) -> None:
-    nobody = "http://127.0.0.1:9"
+@pytest.mark.parametrize("nobody", ["http://127.0.0.1:9", "socks5://127.0.0.1:9"])
+def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(cli: Cli, nobody: str) -> None:
     proxy = {"http_proxy": nobody, "https_proxy": nobody, "all_proxy": nobody, "no_proxy": "", "NO_PROXY": ""}
     made = json.loads(cli.did("generate", "by no proxy", "-d", "1", "-o", "json", **proxy))
     assert (cli.folder / made["saved"][0]).stat().st_size > 100

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
+import httpx
 import pytest
 
-from serving.client import ClientError, Unsendable
+from serving.client import ClientError, DownloadFailed, Unsendable
 from serving.client.options import Options
 
 
@@ -32,7 +35,30 @@ def options(server: str, api_key: str | None = None) -> Options:
 def test_this_machine_is_asked_without_a_proxy(server: str, *, proxied: bool) -> None:
     found = options(server)
     assert (("grpc.enable_http_proxy", 0) not in found.channel) is proxied
-    assert found.fetching(f"http://{server.rpartition('/')[2].removeprefix('ipv4:')}/v/x.mp4")["trust_env"] is proxied
+    url = f"http://{server.rpartition('/')[2].removeprefix('ipv4:')}/v/x.mp4"
+    assert found.web(dict, url)["trust_env"] is proxied
+
+
+@pytest.mark.parametrize(
+    ("proxy", "advice"),
+    [
+        ("socks5://me:secret@127.0.0.1:9", "by SOCKS takes `pip install httpx"),
+        ("socks://me:secret@127.0.0.1:9", "is none"),
+    ],
+)
+@pytest.mark.parametrize("kind", [httpx.Client, httpx.AsyncClient])
+def test_a_proxy_that_cannot_be_used_is_told_of(
+    kind: type[httpx.Client | httpx.AsyncClient], proxy: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    options("x").web(kind, "http://127.0.0.1:8080/v/x.mp4?sig=1")
+    with pytest.raises(DownloadFailed, match=rf"x.mp4: the proxy that .* {advice}.*NO_PROXY$") as caught:
+        options("x").web(kind, "http://video.example/v/x.mp4?sig=1")
+    assert "secret" not in str(caught.value)
+    assert "sig" not in str(caught.value)
 
 
 @pytest.mark.parametrize("server", ["", " ", "http://127.0.0.1:1", "https://x", "127.0.0.1:1/", "a b:1", "\udcff:1"])
