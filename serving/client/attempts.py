@@ -1,5 +1,8 @@
-"""Whether and when a call that met UNAVAILABLE is sent again, and where a watch goes on. Decisions only: both forms
-send and sleep by themselves.
+"""Whether and when a call that was not taken is sent again, and where a watch goes on. Decisions only: both forms send
+and sleep by themselves.
+
+Not taken is what met UNAVAILABLE, and RESOURCE_EXHAUSTED where only too many calls of one tenant came at once. Any
+other bound, a quota or a full queue, is the caller's to decide on.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import grpc
 
 from serving.client import calls
 from serving.client.calls import Call
-from serving.client.errors import CallFailed, DeadlineExceeded, Unavailable
+from serving.client.errors import CallFailed, DeadlineExceeded, ResourceExhausted, Unavailable
 from serving.gen.longtake.v1.videos_pb2 import Video, WatchVideoResponse
 
 ENDED = frozenset({Video.SUCCEEDED, Video.FAILED, Video.CANCELLED, Video.EXPIRED})
@@ -20,6 +23,7 @@ _FIRST_S = 0.2
 _LONGEST_S = 5.0
 _PATIENCE_S = 10.0
 """A server that asks to come back later than this is not waited for: the caller decides."""
+_CROWDED = "TOO_MANY_AT_ONCE"
 
 
 def pause_s(failures: int) -> float:
@@ -28,6 +32,19 @@ def pause_s(failures: int) -> float:
     """
     longest = min(_FIRST_S * 2.0 ** min(failures - 1, 10), _LONGEST_S)
     return longest * (1 - random.random() / 2)  # noqa: S311  (no secret)
+
+
+def _not_taken(failure: CallFailed) -> bool:
+    """Whether the same call may well be taken in a moment."""
+    crowded = isinstance(failure, ResourceExhausted) and failure.reason == _CROWDED
+    return crowded or isinstance(failure, Unavailable)
+
+
+def _pause_of(failure: CallFailed, failures: int) -> float:
+    """Seconds to wait: what the server asked for and up to a half more by chance, as above; or our own pause."""
+    if failure.retry_after_s:
+        return failure.retry_after_s * (1 + random.random() / 2)  # noqa: S311  (no secret)
+    return pause_s(failures)
 
 
 class Attempts:
@@ -44,12 +61,12 @@ class Attempts:
 
     def pause_after(self, failure: CallFailed) -> float:
         """Seconds to wait before the next try. Raises the failure where there is none."""
-        if not isinstance(failure, Unavailable) or not self._left:
+        if not _not_taken(failure) or not self._left or (failure.retry_after_s or 0) > _PATIENCE_S:
             raise failure
         self._left -= 1
         self._failures += 1
-        pause = failure.retry_after_s or pause_s(self._failures)
-        if pause > min(_PATIENCE_S, self.left_s()):
+        pause = _pause_of(failure, self._failures)
+        if pause > self.left_s():
             raise failure
         return pause
 
@@ -93,9 +110,9 @@ class Following:
         `DeadlineExceeded`.
         """
         self._failures += 1
-        if not isinstance(lost, Unavailable) or (not self._cursor and self._failures > self._retries):
+        if not _not_taken(lost) or (not self._cursor and self._failures > self._retries):
             raise lost
-        pause = pause_s(self._failures)
+        pause = min(_pause_of(lost, self._failures), _PATIENCE_S)
         left = self.left_s()
         if left == 0.0:
             raise DeadlineExceeded(grpc.StatusCode.DEADLINE_EXCEEDED, f"time is up, and {lost}") from lost

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc
 import pytest
 
@@ -12,6 +14,11 @@ from serving.gen.longtake.v1.videos_pb2 import Video, WatchVideoResponse
 
 def away(retry_after_s: float | None = None) -> Unavailable:
     return Unavailable(grpc.StatusCode.UNAVAILABLE, "away", retry_after_s=retry_after_s)
+
+
+def crowded(retry_after_s: float | None = None) -> ResourceExhausted:
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    return ResourceExhausted(code, "too many", reason="TOO_MANY_AT_ONCE", retry_after_s=retry_after_s)
 
 
 def attempts(*, repeatable: bool = True, retries: int = 2, timeout_s: float = 60.0) -> Attempts:
@@ -38,8 +45,12 @@ def test_a_call_is_sent_again_as_often_as_the_retries_say() -> None:
 
 @pytest.mark.parametrize(
     "failure",
-    [NotFound(grpc.StatusCode.NOT_FOUND, "x"), ResourceExhausted(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")],
-    ids=["not found", "full"],
+    [
+        NotFound(grpc.StatusCode.NOT_FOUND, "x"),
+        ResourceExhausted(grpc.StatusCode.RESOURCE_EXHAUSTED, "full"),
+        ResourceExhausted(grpc.StatusCode.RESOURCE_EXHAUSTED, "x", reason="QUEUE_FULL", retry_after_s=1),
+    ],
+    ids=["not found", "full", "another bound"],
 )
 def test_what_the_server_decided_is_not_asked_again(failure: NotFound | ResourceExhausted) -> None:
     with pytest.raises(type(failure)):
@@ -51,12 +62,26 @@ def test_a_call_that_would_do_more_the_second_time_is_sent_once() -> None:
         attempts(repeatable=False).pause_after(away())
 
 
-def test_the_servers_own_time_to_come_back_is_kept_within_reason() -> None:
-    assert attempts().pause_after(away(2.5)) == 2.5
-    with pytest.raises(Unavailable):
-        attempts().pause_after(away(60.0))
-    with pytest.raises(Unavailable):
-        attempts(timeout_s=1.0).pause_after(away(2.5))
+@pytest.mark.parametrize("refused", [away, crowded])
+def test_the_servers_own_time_to_come_back_is_kept_within_reason(
+    refused: Callable[[float | None], Unavailable | ResourceExhausted],
+) -> None:
+    found = [attempts().pause_after(refused(2.5)) for _ in range(50)]
+    assert 2.5 <= min(found) < max(found) <= 3.75
+    assert 0 < attempts().pause_after(refused(None)) <= 0.2
+    for tries, asks in ((attempts(), 60.0), (attempts(timeout_s=1.0), 2.5), (attempts(repeatable=False), 0.1)):
+        with pytest.raises((Unavailable, ResourceExhausted)):
+            tries.pause_after(refused(asks))
+
+
+def test_a_crowd_is_waited_out_as_often_as_the_retries_say() -> None:
+    tries, watch = attempts(retries=2), following(retries=2)
+    for _ in range(2):
+        tries.pause_after(crowded(0.1))
+        assert 0.1 <= watch.pause_after(crowded(0.1)) <= 0.15
+    for one in (tries, watch):
+        with pytest.raises(ResourceExhausted):
+            one.pause_after(crowded(0.1))
 
 
 def test_a_watch_that_began_is_opened_again_from_its_cursor_for_ever() -> None:
