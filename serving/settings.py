@@ -71,10 +71,12 @@ class Auth(Frozen):
 
 
 class Uploads(Frozen):
-    """What clients may hand in."""
+    """What clients may hand in. Until it is whole and in the store it lies on the front door's machine, in the folder
+    that the variable `TMPDIR` names (`/tmp` where there is none)."""
 
     max_file_bytes: int = 512 * 1024 * 1024
-    """Bytes of the largest file that may be uploaded; 512 MiB. It bounds what one upload takes of the disk."""
+    """Bytes of the largest file that may be uploaded; 512 MiB. It bounds what one upload takes of `TMPDIR`, where 4
+    uploads and 4 videos that are extended may lie for each tenant, and 32 and 16 for all together."""
     allow_loopback_urls: bool = False
     """Let input URLs point at this machine, and at any port: for development only. A client could read what else this
     machine serves to itself."""

@@ -15,8 +15,9 @@ import grpc
 
 from loadtests.abuse.server import Server
 from serving.gen.longtake.v1.models_pb2 import GetModelRequest
-from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Media, WatchVideoRequest
+from serving.gen.longtake.v1.videos_pb2 import CancelVideoRequest, CreateVideoRequest, Media, Video, WatchVideoRequest
 
+CANCEL = "/longtake.v1.Videos/CancelVideo"
 CREATE = "/longtake.v1.Videos/CreateVideo"
 GET_MODEL = "/longtake.v1.Models/GetModel"
 HEALTH = "/grpc.health.v1.Health/Check"
@@ -71,18 +72,20 @@ def half_calls(server: Server) -> None:
 
 
 def watches(server: Server) -> None:
-    """Three thousand streams at once."""
-    request = WatchVideoRequest(id=f"vid_{'a' * 26}").SerializeToString()
+    """Three thousand streams of one video at once, which all are told when it is cancelled ten seconds later."""
     with contextlib.ExitStack() as stack:
-        calls = []
-        for _ in range(4):
-            channel = stack.enter_context(server.channel())
-            method: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(WATCH)
-            calls += [method(request, metadata=server.metadata, timeout=15) for _ in range(750)]
-        for call in calls:
-            with contextlib.suppress(grpc.RpcError):
-                for _ in call:
-                    pass
+        channels = [stack.enter_context(server.channel()) for _ in range(4)]
+        video = _created(server, channels[0])
+        request = WatchVideoRequest(id=video).SerializeToString()
+        methods: list[grpc.UnaryStreamMultiCallable[bytes, bytes]] = [one.unary_stream(WATCH) for one in channels]
+        calls = [method(request, metadata=server.metadata, timeout=40) for method in methods for _ in range(750)]
+        with ThreadPoolExecutor(1) as beside:
+            cancelled = beside.submit(_cancel_later, server, channels[0], video)
+            for call in calls:
+                with contextlib.suppress(grpc.RpcError):
+                    for _ in call:
+                        pass
+            cancelled.result()
 
 
 def half_requests(server: Server) -> None:
@@ -134,6 +137,23 @@ def _calls(server: Server, method: str, messages: list[bytes], *, zipped: bool =
 
         with ThreadPoolExecutor(len(messages)) as threads:
             list(threads.map(send, messages))
+
+
+def _created(server: Server, channel: grpc.Channel) -> str:
+    """A video's id; who may not have one asks for one that nobody has."""
+    create: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CREATE)
+    try:
+        asked = CreateVideoRequest(prompt="a red circle moves right").SerializeToString()
+        return Video.FromString(create(asked, metadata=server.metadata, timeout=CALL_S)).id
+    except grpc.RpcError:
+        return f"vid_{'a' * 26}"
+
+
+def _cancel_later(server: Server, channel: grpc.Channel, video: str) -> None:
+    time.sleep(10)
+    cancel: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CANCEL)
+    with contextlib.suppress(grpc.RpcError):
+        cancel(CancelVideoRequest(id=video).SerializeToString(), metadata=server.metadata, timeout=CALL_S)
 
 
 def _hold(connect: Callable[[], socket.socket], say: bytes, count: int) -> None:

@@ -36,7 +36,7 @@ def test_this_machine_is_asked_without_a_proxy(server: str, *, proxied: bool) ->
     found = options(server)
     assert (("grpc.enable_http_proxy", 0) not in found.channel) is proxied
     url = f"http://{server.rpartition('/')[2].removeprefix('ipv4:')}/v/x.mp4"
-    assert found.web(dict, url)["trust_env"] is proxied
+    assert found.web(dict[str, object], url)["trust_env"] is proxied
 
 
 @pytest.mark.parametrize(
