@@ -21,6 +21,7 @@ CANCEL = "/longtake.v1.Videos/CancelVideo"
 CREATE = "/longtake.v1.Videos/CreateVideo"
 GET_MODEL = "/longtake.v1.Models/GetModel"
 HEALTH = "/grpc.health.v1.Health/Check"
+REFLECT = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 WATCH = "/longtake.v1.Videos/WatchVideo"
 LARGEST = 19 << 20
 CALL_S = 30.0
@@ -59,6 +60,20 @@ def long_names(server: Server) -> None:
 def large_health_checks(server: Server) -> None:
     """Messages of 19 MB to the one service that asks for no key."""
     _calls(server, HEALTH, [b"\x0a" + _varint(LARGEST) + b"a" * LARGEST] * 50)
+
+
+def large_reflections(server: Server) -> None:
+    """The same to the other service that asks for no key, which takes a stream."""
+    message = b"\x3a" + _varint(LARGEST) + b"a" * LARGEST
+    with server.channel() as channel:
+        method: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(REFLECT)
+
+        def send(_: int) -> None:
+            with contextlib.suppress(grpc.RpcError):
+                list(method(iter([message]), timeout=CALL_S))
+
+        with ThreadPoolExecutor(50) as threads:
+            list(threads.map(send, range(50)))
 
 
 def half_calls(server: Server) -> None:
@@ -116,6 +131,7 @@ ATTACKS: dict[str, Attack] = {
         long_url,
         long_names,
         large_health_checks,
+        large_reflections,
         half_calls,
         watches,
         half_requests,

@@ -18,7 +18,7 @@ from serving.frontdoor.edge.auth import Caller
 from serving.frontdoor.follow.director_link import DirectorLink
 from serving.frontdoor.follow.records import RecordCache, Records
 from serving.frontdoor.follow.views import View
-from serving.frontdoor.follow.watch import POLL_S, WatchEvent, watch
+from serving.frontdoor.follow.watch import WatchEvent, watch
 from serving.jobs import history
 from serving.jobs.history import EventKind
 from serving.jobs.record import JobRecord, JobState
@@ -71,7 +71,10 @@ class Videos:
         self, caller: Caller, video: str, surface: str, render: Callable[[View], Awaitable[Message]]
     ) -> bytes:
         """A surface's answer to a poll: rendered once per change and minute, for URLs stay the same for a minute."""
-        view = await self.view(caller, video)
+        return await self.answer(await self.view(caller, video), surface, render)
+
+    async def answer(self, view: View, surface: str, render: Callable[[View], Awaitable[Message]]) -> bytes:
+        """A surface's answer that shows this view, rendered as rarely."""
         minute = self._now_ms() // 60_000
         answer = view.answer(surface, minute)
         if answer is None:
@@ -174,6 +177,5 @@ class Videos:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not view.state.terminal:
-                    await self._records.changed(view, POLL_S)
-                    view = await self._records.lately(caller.tenant, video, POLL_S)
+                    view = await self._records.after(view)
         return view

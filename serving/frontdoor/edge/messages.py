@@ -80,11 +80,12 @@ class Messages:
 
     async def each(self, context: Context) -> AsyncGenerator[Message]:
         """The messages of a client's stream. Raises as `one` does."""
-        while True:
-            request, _ = await self._read(context)
-            if request is None:
-                return
+        while (request := await self.following(context)) is not None:
             yield request
+
+    async def following(self, context: Context) -> Message | None:
+        """The next message of a client's stream; None at its end. Raises as `one` does."""
+        return (await self._read(context))[0]
 
     async def _read(self, context: Context) -> tuple[Message | None, int]:
         """The next message and its bytes; None at the end of the client's stream."""

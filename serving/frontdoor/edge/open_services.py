@@ -1,6 +1,7 @@
 """Services of libraries that ask nobody for a key, health and reflection, behind the same bounds as ours.
 
-`server.py` registers them. What they take is read as `messages.py` reads: a stranger's message is bounded too.
+`server.py` registers them. What they take is read as `messages.py` reads: a stranger's message is bounded too. How
+large it is, is known when it is here, so few are read at once, of one address fewer, and each in a short time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from serving.frontdoor.edge.statuses import code_of, details_of, told
 
 _NOBODY = ""
 """Stands for all who call without a key."""
-_READ_S = 5.0
+_READ_S = 2.0
 """Seconds within which a message must come: these are a few bytes."""
 
 Handlers = Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
@@ -30,7 +31,10 @@ class OpenServices:
 
     def __init__(self, server: grpc.aio.Server) -> None:
         self._server = server
-        self._reading = FairPlaces("calls without a key", places=64, each=64, waiting=256)
+        self._reading = FairPlaces("calls without a key", places=8, each=4, waiting=512)
+        """By address. They hold 20 MB each at most."""
+        self._reading_many = FairPlaces("calls without a key", places=8, each=4, waiting=512)
+        """The same for those who send one message after another, and may take their time between."""
         self._calls = FairPlaces("calls without a key", places=512, each=512, waiting=0)
         self._streams = FairPlaces("streams without a key", places=512, each=512, waiting=0)
         """Those who watch keep nobody from asking once."""
@@ -71,7 +75,7 @@ class OpenServices:
         async def handle(_: object, context: Context) -> Any:
             try:
                 async with places.place(_NOBODY):
-                    async with messages.one(context, _NOBODY) as taken:
+                    async with messages.one(context, _address_of(context)) as taken:
                         pass
                     return await behaviour(taken.requests.pop(), context)
             except LongtakeError as error:
@@ -85,9 +89,23 @@ class OpenServices:
         async def handle(_: object, context: Context) -> AsyncIterator[Any]:
             try:
                 async with self._streams.place(_NOBODY):
-                    async for answer in behaviour(messages.each(context), context):
+                    async for answer in behaviour(self._each(messages, context), context):
                         yield answer
             except LongtakeError as error:
                 await context.abort(code_of(error), told(error.message), trailing_metadata=details_of(error))
 
         return handle
+
+    async def _each(self, messages: Messages, context: Context) -> AsyncIterator[Any]:
+        while True:
+            async with self._reading_many.place(_address_of(context)):
+                request = await messages.following(context)
+            if request is None:
+                return
+            yield request
+
+
+def _address_of(context: Context) -> str:
+    """Where a call comes from, without the port."""
+    peer: str = context.peer()
+    return peer.rpartition(":")[0]

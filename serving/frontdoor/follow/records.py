@@ -18,7 +18,8 @@ from dataclasses import replace
 
 from serving.errors import NotFound, shown
 from serving.frontdoor.follow.recent import Recent
-from serving.frontdoor.follow.views import Kept, LiveProgress, View, age_of, kept
+from serving.frontdoor.follow.views import Kept, LiveProgress, View, age_of, kept, view_of
+from serving.frontdoor.follow.waiting import LOOK_S, Waiting
 from serving.jobs.ids import JobKey
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
@@ -75,9 +76,9 @@ class RecordCache:
         if known is None or known.outdated:
             return None
         if known.state.terminal:
-            return View(known) if self._clock() - known.checked <= TERMINAL_RECHECK_S else None
+            return view_of(known) if self._clock() - known.checked <= TERMINAL_RECHECK_S else None
         lately = within_s > 0 and self._clock() - known.checked <= within_s
-        return View(known) if self.vouched or lately else None
+        return view_of(known) if self.vouched or lately else None
 
     def remember(self, record: JobRecord, misses: int) -> View:
         """Put in a record that was read or written; the newest version's view. `misses`: as it was before that."""
@@ -90,14 +91,14 @@ class RecordCache:
         """Put in a record that the Director tells, or a final one; the newest version's view."""
         known = self._kept.get(record.key)
         if known is not None and known.age > age_of(record):
-            return View(known)
+            return view_of(known)
         if known is not None and known.age == age_of(record) and not known.outdated:
             known.checked = self._clock()
-            return View(known, record)
+            return view_of(known, record)
         goes_on = known is not None and known.attempt == record.attempt and not known.outdated
         fresh = kept(record, checked=self._clock(), progress=known.progress if known and goes_on else None)
         self._replace(fresh)
-        return View(fresh, record)
+        return view_of(fresh, record)
 
     def advance(self, key: JobKey, version: int, progress: LiveProgress) -> None:
         """A step was counted. A record that is older than `version` is forgotten."""
@@ -107,7 +108,7 @@ class RecordCache:
         if known.age[1] < version:
             self.missed(key)
         elif known.age[1] == version and known.progress != progress:
-            self._replace(replace(known, progress=progress, answers={}))
+            self._replace(replace(known, progress=progress, answers={}, shown=None))
 
     def answered(self, view: View, surface: str, minute: int, answer: bytes) -> None:
         """Remember what a surface made of a view, as long as it is the newest one."""
@@ -174,6 +175,7 @@ class Records:
         self._cache = cache
         self._metrics = metrics
         self._readings: dict[JobKey, asyncio.Task[View]] = {}
+        self._waiting = Waiting(self._looked)
 
     async def view(self, tenant: str, job: str) -> View:
         """A job as it stands. Raises `NotFound` for unknown and deleted ones, and for another tenant's."""
@@ -184,12 +186,12 @@ class Records:
             self._metrics.add(RECORD_READS, source="memory")
         return _present(view)
 
-    async def lately(self, tenant: str, job: str, within_s: float) -> View:
-        """A job as it stood `within_s` seconds ago or later, for those who wait: however many they are, one of them
+    async def lately(self, tenant: str, job: str) -> View:
+        """A job as it stood half a second ago or later, for those who then wait: however many they are, one of them
         reads. Raises `NotFound`.
         """
         key = (tenant, job)
-        view = self._cache.lookup(key, within_s=within_s)
+        view = self._cache.lookup(key, within_s=LOOK_S)
         if view is None:
             reading = self._readings.get(key)
             if reading is None:
@@ -212,9 +214,13 @@ class Records:
         """A job whose record was read or written, as it stands. Raises `NotFound` if it was deleted since."""
         return _present(self._cache.remember(record, misses))
 
-    async def changed(self, view: View, timeout_s: float) -> None:
-        """Wait until `view` may be out of date, at most `timeout_s`."""
-        await self._cache.changed(view, timeout_s)
+    async def after(self, view: View) -> View:
+        """The job when it is not as in `view` any more. Raises `NotFound` when it was deleted."""
+        return await self._waiting.after(view)
+
+    async def _looked(self, seen: View, within_s: float) -> View:
+        await self._cache.changed(seen, within_s)
+        return await self.lately(*seen.kept.key)
 
     async def _read(self, tenant: str, job: str) -> View:
         self._metrics.add(RECORD_READS, source="store")

@@ -1,11 +1,13 @@
 """A job as it stands, for whoever shows it, and what of that is remembered.
 
 `records.py` remembers the bytes of a record and not the parsed one, which costs five times as much: a poll needs only
-the answer that was serialised for the poll before. Whoever needs the record has it parsed, once per call.
+the answer that was serialised for the poll before. Whoever needs the record has it parsed, once for all who have the
+view in hand at that time.
 """
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, field
 
 from serving.jobs.ids import JobKey
@@ -41,6 +43,8 @@ class Kept:
     """There may be a newer version, and nobody would have told. It shows what is older all the same."""
     answers: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     """Serialised answers by surface, each with the minute of its URLs."""
+    shown: weakref.ref[View] | None = None
+    """The view of it that is in somebody's hand."""
 
     @property
     def size(self) -> int:
@@ -62,14 +66,30 @@ def age_of(record: JobRecord) -> tuple[int, int]:
     return record.created_ms, record.version
 
 
-class View:
-    """A job as it stands, for one call."""
+def view_of(known: Kept, record: JobRecord | None = None) -> View:
+    """The view of what is remembered: the one that is in somebody's hand, or one anew. `record`: the parsed one, if it
+    is at hand."""
+    view = known.shown() if known.shown is not None else None
+    if view is None:
+        view = View(known, record)
+        known.shown = weakref.ref(view)
+    elif record is not None:
+        view.parsed(record)
+    return view
 
-    __slots__ = ("_record", "kept")
+
+class View:
+    """A job as it stands, for the calls that show it at one time."""
+
+    __slots__ = ("__weakref__", "_record", "kept")
 
     def __init__(self, kept: Kept, record: JobRecord | None = None) -> None:
         """`record`: the parsed one, if it is at hand."""
         self.kept = kept
+        self._record = record
+
+    def parsed(self, record: JobRecord) -> None:
+        """The record is at hand, and need not be parsed."""
         self._record = record
 
     @property

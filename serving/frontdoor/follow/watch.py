@@ -20,9 +20,6 @@ from serving.segments.manifest import SegmentManifest
 from serving.store.base import Store
 from serving.store.blobs import Blobs
 
-POLL_S = 0.5
-"""How long a change may go unnoticed while the Director vouches for nothing."""
-
 
 @dataclass(frozen=True)
 class VideoChanged:
@@ -91,7 +88,7 @@ async def watch(
     cursor.
     """
     position = _Position.parse(cursor, job)
-    view = await records.view(tenant, job)
+    view = await records.lately(tenant, job)
     segments, blobs = Segments(store, tenant), Blobs(store, tenant)
     while True:
         for digest in view.record.segments[position.segments :]:
@@ -108,5 +105,4 @@ async def watch(
             yield VideoChanged(position.token(), view)
         if view.record.state.terminal:
             return
-        await records.changed(view, POLL_S)
-        view = await records.lately(tenant, job, POLL_S)
+        view = await records.after(view)

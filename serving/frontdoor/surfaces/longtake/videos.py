@@ -81,7 +81,7 @@ class VideosService:
         if isinstance(event, PreviewFrame):
             preview = videos_pb2.Preview(segment_index=event.segment_index, png=event.png)
             return videos_pb2.WatchVideoResponse(cursor=event.cursor, preview=preview)
-        video = await self.messages.of(event.view)
+        video = videos_pb2.Video.FromString(await self.videos.answer(event.view, SURFACE, self.messages.of))
         return videos_pb2.WatchVideoResponse(cursor=event.cursor, video=video)
 
     async def CancelVideo(self, request: videos_pb2.CancelVideoRequest, call: Call) -> videos_pb2.Video:

@@ -272,13 +272,13 @@ async def test_however_many_wait_for_a_job_one_of_them_reads(store: Store, cache
     records = Records(jobs, cache, Unrecorded())
     job = (await jobs.create(record())).record
     for _ in range(3):
-        views = await asyncio.gather(*(records.lately(job.tenant, job.id, 0.5) for _ in range(50)))
+        views = await asyncio.gather(*(records.lately(job.tenant, job.id) for _ in range(50)))
         assert {view.kept.key[1] for view in views} == {job.id}
     assert jobs.reads == 1
     clock.pass_s(0.6)
-    await asyncio.gather(*(records.lately(job.tenant, job.id, 0.5) for _ in range(50)))
+    await asyncio.gather(*(records.lately(job.tenant, job.id) for _ in range(50)))
     assert jobs.reads == 2
-    said = await asyncio.gather(*(records.lately("other", job.id, 0.5) for _ in range(3)), return_exceptions=True)
+    said = await asyncio.gather(*(records.lately("other", job.id) for _ in range(3)), return_exceptions=True)
     assert {type(one) for one in said} == {NotFound}
 
 
