@@ -2,7 +2,8 @@
 
 A picture may take its child ten seconds of CPU to refuse, and a URL fifteen to answer: without turns, one tenant's
 would keep all others' waiting. A picture that was refused for what it is, is known for a while, so that it costs
-nothing when it comes again. One that was too slow is not: that may have been the machine.
+nothing when it comes again. One that was too slow is known for as long as a burst of it may last: it may have been the
+machine, which has less to do later.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from serving.media.sandbox import TooSlow
 
 CHILDREN = 3
 """Children that decode at once, for which the decoder has places. One tenant has two of them."""
-KNOWN_S = 300.0
+KNOWN_S, SLOW_KNOWN_S = 300.0, 20.0
 _KNOWN_BYTES = 4 * 1024 * 1024
 
 
@@ -32,7 +33,7 @@ class Turns:
         self._holding = FairPlaces("pictures and videos that are taken in", places=16, each=4, waiting=2000)
         self._decoding = FairPlaces("pictures and videos that are looked at", places=CHILDREN, each=2, waiting=32)
         self._fetching = FairPlaces("URLs that are fetched", places=8, each=2, waiting=32)
-        self._refused: Recent[tuple[str, str], tuple[float, str]] = Recent(_KNOWN_BYTES)
+        self._refused: Recent[tuple[str, str], tuple[float, InvalidArgument]] = Recent(_KNOWN_BYTES)
 
     @asynccontextmanager
     async def holding(self, tenant: str) -> AsyncIterator[None]:
@@ -54,17 +55,20 @@ class Turns:
 
     @asynccontextmanager
     async def checking(self, tenant: str, data: bytes, field: str) -> AsyncIterator[None]:
-        """As `decoding`, for this picture. What is refused within for its bytes is refused at once the next time."""
+        """As `decoding`, for this picture. What is refused within is refused at once the next time."""
         key = (tenant, hashlib.sha256(data).hexdigest())
-        known = self._refused.get(key)
-        if known is not None and self._clock() < known[0]:
-            raise InvalidArgument(field, known[1])
+        self._check_known(key, field)
         async with self.decoding(tenant):
+            self._check_known(key, field)  # it may have been refused while this one waited
             try:
                 yield
-            except TooSlow:
-                raise
             except InvalidArgument as error:
-                until = self._clock() + KNOWN_S
-                self._refused.put(key, (until, error.description), len(error.description))
+                seconds = SLOW_KNOWN_S if isinstance(error, TooSlow) else KNOWN_S
+                known = type(error)(field, error.description)
+                self._refused.put(key, (self._clock() + seconds, known), len(error.description))
                 raise
+
+    def _check_known(self, key: tuple[str, str], field: str) -> None:
+        known = self._refused.get(key)
+        if known is not None and self._clock() < known[0]:
+            raise type(known[1])(field, known[1].description)
