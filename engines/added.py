@@ -22,8 +22,8 @@ from engines import objects as layout
 from engines.checkpoints.deltas import AdapterRecord
 from engines.checkpoints.files import Held
 from engines.errors import EngineCorrupt
-from engines.families.base import Canvas
 from engines.families.buildable import Sizes
+from engines.families.capabilities import Canvas
 from engines.objects import Objects
 
 FORMAT: Final = 1

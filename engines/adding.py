@@ -14,6 +14,7 @@ from engines.added import Added, Kept
 from engines.checkpoints import diffusers
 from engines.checkpoints.files import Counted, Files, digest_of, read_small
 from engines.families.buildable import Sizes
+from engines.families.history import Before
 
 
 def record(
@@ -35,7 +36,7 @@ def record(
         raise ValueError(f"name: {name!r}; a model is called by 1 to 63 of a-z 0-9 . _ -, a letter or number first")
     # What can be wrong with the small files is told before the weights are read, the tokenizer's part too.
     family = models.opened(files, name=name, sizes=sizes).family
-    family.read_prompt(family.probe_prompt, subject="named", seed=0)
+    family.read_prompt(family.probe_prompt, seed=0, before=Before(family.capabilities.canvases[0]))
     checkpoint = diffusers.inspect(files)
     headers = {shard.file: shard.begin for part in checkpoint.components.values() for shard in part.shards}
     compared = _Compared(name, known)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from engines.families.base import Canvas, Capabilities
+from engines.families.capabilities import Canvas, Capabilities
 from serving.frozen import Stored
 from serving.media.track import Track
 from serving.requests import Kind, VideoRequest

@@ -13,8 +13,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.families.base import Array, Canvas, ClipFamily, Conditions, Engines, Frames
+from engines.families.base import Array, ClipFamily, Conditions, Engines, Frames
 from engines.families.buildable import PROBE_SEED, BuildableFamily
+from engines.families.capabilities import Canvas
+from engines.families.history import Before, Reference
 
 KEPT: Final = 16
 """Values that a probe keeps of each output."""
@@ -31,15 +33,37 @@ def end_to_end(family: BuildableFamily, engines: Engines, canvas: Canvas) -> dic
     can = family.capabilities
     references = (_reference(family, engines, canvas),) if can.references_max else ()
     clips = _clips(family, engines, canvas) if isinstance(family, ClipFamily) else {}
-    prompt = family.read_prompt(family.probe_prompt, subject="named", seed=PROBE_SEED).effective_prompt
-    text = family.encode_text(engines, prompt)
-    _, root = _denoise(family, engines, Conditions(canvas, text, references, **clips), segment=0)
+    before = Before(canvas, references=(Reference(),) * len(references))
+    prompts = family.read_prompt(family.probe_prompt, seed=PROBE_SEED, before=before, segments=2).effective_prompts
+    shown = Conditions(
+        canvas,
+        family.encode_text(engines, prompts[0]),
+        references,
+        first=clips.get("first"),
+        blank=clips.get("blank"),
+        effective_prompt=prompts[0],
+        before=before,
+    )
+    _, root = _denoise(family, engines, shown, segment=0)
     if not can.extension:
         return {"root": root, "frames": _frames(family, engines, root, lead=None)}
     history = root[-family.history_latents :]
     if isinstance(family, ClipFamily):
         history = family.encode_continued(engines, history)
-    conditions = Conditions(canvas, text, anchor=root[:1], short=history, blank=clips.get("blank"))
+    facts = family.plan_history(prompts[0], before).facts
+    before = Before(canvas, len(root), facts)
+    plan = family.plan_history(prompts[-1], before)
+    conditions = Conditions(
+        canvas,
+        family.encode_text(engines, prompts[-1]),
+        references if plan.of("reference") else (),
+        anchor=root[:1],
+        short=history,
+        blank=clips.get("blank"),
+        memory=tuple(root[number] for number in plan.of("memory")),
+        effective_prompt=prompts[-1],
+        before=before,
+    )
     brought, further = _denoise(family, engines, conditions, segment=1)
     lead = brought if len(brought) else root[-family.lead_latents :]
     return {"root": root, "extension": further, "frames": _frames(family, engines, further, lead=lead)}

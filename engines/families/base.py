@@ -18,6 +18,9 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.families.capabilities import Canvas, Capabilities, Role
+from engines.families.history import Before, HistoryPlan
+
 Array = NDArray[np.float32]
 Frames = NDArray[np.uint8]
 EngineCall = Literal["encode_text", "encode_video", "step", "decode"]
@@ -27,91 +30,24 @@ Subject = Literal["named", "reference", "frame"]
 
 
 @dataclass(frozen=True)
-class Canvas:
-    """A native frame size of a model, in pixels."""
-
-    aspect_ratio: str
-    """As users write it: `16:9`."""
-    height: int
-    width: int
-
-
-@dataclass(frozen=True)
-class Range:
-    """A bound of whole numbers with its default, both ends included."""
-
-    min: int
-    max: int
-    default: int
-
-
-@dataclass(frozen=True)
-class Capabilities:
-    """What a model can do. What is not here is refused, never imitated."""
-
-    model: str
-    """The name that requests use."""
-    family: str
-    description: str
-    canvases: tuple[Canvas, ...]
-    """The first one is the default."""
-    resolutions: Mapping[str, int]
-    """Resolution name → whole enlargement of the native frame; the first one is the default."""
-    image_resolutions: Mapping[str, int]
-    """Longest side of an image in pixels, at most, by name; the first one is the default."""
-    fps: int
-    latent_channels: int
-    """C."""
-    latent_stride: int
-    """s: pixels of a latent, along height and along width."""
-    frames_per_latent: int
-    """f: frames of every latent but a video's first."""
-    first_latent_frames: int
-    """Frames of a video's first latent: 1 where a video begins with a still, f where it is a latent like any other."""
-    root_latents: int
-    """Latents of a video's first segment."""
-    segment_latents: int
-    """Latents of every further segment."""
-    seconds: Range
-    extension_seconds: Range
-    steps: Range
-    reference_size: tuple[int, int] | None
-    """Height and width of a reference picture as the model sees it; None: those of the video."""
-    references_max: int
-    max_prompt_chars: int
-    text: bool = True
-    first_frame: bool = True
-    extension: bool = True
-    image: bool = True
-    reference_whole: bool = False
-    """Whether all of a reference picture is seen, over white, where its shape is another one; else it is cropped."""
-    negative_prompt: bool = False
-    """Whether it is led away from a second prompt, too."""
-    aliases: tuple[str, ...] = ()
-
-    def canvas(self, aspect_ratio: str) -> Canvas | None:
-        """The canvas of this aspect ratio, or None."""
-        return next((c for c in self.canvases if c.aspect_ratio == aspect_ratio), None)
-
-    def frames_of(self, latents: int, *, root: bool) -> int:
-        """Frames of a segment of so many latents (at least 1); a root holds the video's first one."""
-        frames = latents * self.frames_per_latent
-        return frames + self.first_latent_frames - self.frames_per_latent if root else frames
-
-    def latents_of(self, frames: int) -> int:
-        """Whole latents among a video's first so many frames."""
-        return 1 + (frames - self.first_latent_frames) // self.frames_per_latent
-
-
-@dataclass(frozen=True)
 class PromptReading:
     """What a family understood of a prompt."""
 
-    effective_prompt: str
-    """The caption that the model sees; complete, canonical, reproducible from prompt and seed."""
+    effective_prompts: tuple[str, ...]
+    """The caption that the model sees of each segment, or the one of all; complete, canonical, reproducible from prompt
+    and seed."""
     understood: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FrameReading:
+    """What a family reads from a frame that a video goes on after, and that it did not make itself."""
+
+    facts: str = ""
+    """What the plan of the next segment has to know: see `history.Before`."""
+    warning: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +59,8 @@ class ReferenceReading:
     description: str
     """In words, for `effective_reference`."""
     warning: str | None = None
+    facts: str = ""
+    """What the reading of the prompt has to know of it."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +71,7 @@ class Conditions:
     text: Array
     """[tokens, width]: the text encoder's output."""
     references: tuple[Array, ...] = ()
-    """Each [C, h, w] of a picture of `reference_size`."""
+    """Each [C, h, w] of a picture of `reference_size`; a scene's of the canvas's size."""
     first: Array | None = None
     """[1, C, h, w]: the given first frame's latent; only for a root segment. A `ClipFamily` is given the clip that
     begins with that frame, [T, C, h, w]."""
@@ -144,6 +82,12 @@ class Conditions:
     the clip that goes on after them, [T, C, h, w]."""
     blank: Array | None = None
     """[T, C, h, w]: a clip of which no frame is known; for a `ClipFamily` alone."""
+    memory: tuple[Array, ...] = ()
+    """Each [C, h, w]: the latents that the plan names as memory, in its order."""
+    effective_prompt: str = ""
+    """The caption, for a family that reads it where the segment begins."""
+    before: Before | None = None
+    """What its plan was made from; None for a family that plans nothing of its own."""
 
     @property
     def is_root(self) -> bool:
@@ -204,11 +148,30 @@ class Family(Protocol):
     history_latents: int
     """How many of the newest latents `Conditions.short` holds."""
 
-    def read_prompt(self, prompt: str, *, subject: Subject, seed: int, inherited: str | None = None) -> PromptReading:
-        """Understand a prompt. `inherited` is the effective prompt of the video that is extended."""
+    def roles(self, prompt: str, references: int) -> tuple[Role, ...]:
+        """What each of so many reference pictures is taken for. Raises `ValueError` for one that has no place."""
 
-    def read_reference(self, picture: Frames) -> ReferenceReading:
-        """Read a picture of `reference_size` as far as a reference of this model can carry it."""
+    def read_prompt(
+        self,
+        prompt: str,
+        *,
+        seed: int,
+        before: Before,
+        segments: int = 1,
+        subject: Subject = "named",
+        inherited: str | None = None,
+    ) -> PromptReading:
+        """Understand a prompt for so many segments. `inherited` is the last effective prompt of the video that is
+        extended."""
+
+    def plan_history(self, effective_prompt: str, before: Before) -> HistoryPlan:
+        """What the segment of this caption is shown of its video. Pure."""
+
+    def read_frame(self, frame: Frames) -> FrameReading:
+        """Read a frame of a canvas's size, uint8 [H, W, 3], for a video that is to go on after it."""
+
+    def read_reference(self, picture: Frames, role: Role = "subject") -> ReferenceReading:
+        """Read a picture, of `reference_size` or a scene's of the canvas's, as far as this model can carry it."""
 
     def encode_text(self, engines: Engines, effective_prompt: str, negative_prompt: str = "") -> Array:
         """[tokens, width]. Raises `ValueError` for a negative prompt where `Capabilities` has none."""

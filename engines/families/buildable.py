@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from engines.checkpoints.adapters import Layer
 from engines.checkpoints.files import Files
-from engines.families.base import Canvas, Engines, Family
+from engines.families.base import Engines, Family
+from engines.families.capabilities import Canvas
 from engines.families.graph import GraphSpec
 
 PROBE_SEED: Final = 20

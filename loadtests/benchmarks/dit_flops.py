@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engines.families.base import Canvas, Conditions, Denoising
+from engines.families.base import Conditions, Denoising
+from engines.families.capabilities import Canvas
 from engines.families.sprite import packing
 from engines.session import Session, load_session
 from loadtests.scale import Scale

@@ -18,7 +18,7 @@ from serving.cli.engine_access import ModelName, StoreUrl, built_in, clear_error
 from serving.cli.output import Output
 
 if TYPE_CHECKING:
-    from engines.families.base import Range
+    from engines.families.capabilities import Range
     from engines.models import Model
     from serving.store.base import Store
 

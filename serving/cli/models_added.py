@@ -20,8 +20,8 @@ from serving.cli.output import Output
 
 if TYPE_CHECKING:
     from engines.added import Added
-    from engines.families.base import Canvas
     from engines.families.buildable import Sizes
+    from engines.families.capabilities import Canvas
     from engines.manifest import Manifest
 
 Name = Annotated[str, typer.Argument(help="What requests call it: a-z 0-9 . _ -", show_default=False)]
@@ -177,7 +177,7 @@ def _sizes(there: Added | None, asked: Sizes) -> Sizes:
 
 
 def _canvas(text: str) -> Canvas:
-    from engines.families.base import Canvas
+    from engines.families.capabilities import Canvas
 
     found = re.fullmatch(r"([1-9]\d?:[1-9]\d?)=([1-9]\d{1,4})x([1-9]\d{1,4})", text)
     if found is None:

@@ -12,7 +12,8 @@ from functools import partial
 
 import numpy as np
 
-from engines.families.base import Array, Canvas, ClipFamily, Conditions, Family
+from engines.families.base import Array, ClipFamily, Conditions, Family
+from engines.families.capabilities import Canvas
 from serving.media.sandbox import Decoder
 from serving.metrics import CACHE_LOOKUPS
 from serving.segments.manifest import LatentRef, ManifestCanvas

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.families.base import Capabilities, ClipFamily, Family, Frames
+from engines.families.base import ClipFamily, Family, Frames
+from engines.families.capabilities import Capabilities
 from serving.errors import Corrupt, InvalidArgument
 from serving.media.encode import Fragment, SegmentEncoder
 from serving.media.memory import few_arenas, give_back

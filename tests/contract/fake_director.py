@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from engines.families.base import Canvas, Capabilities, Range
+from engines.families.capabilities import Canvas, Capabilities, Range
 from serving.errors import Conflict, Corrupt, NotFound
 from serving.jobs.record import JobError, JobRecord, JobState
 from serving.jobs.repository import Jobs

@@ -19,18 +19,16 @@ from safetensors.numpy import save
 
 from engines.families.base import (
     Array,
-    Canvas,
-    Capabilities,
     Conditions,
     Denoising,
     EngineCall,
     Engines,
     Frames,
     PromptReading,
-    Range,
     ReferenceReading,
     Subject,
 )
+from engines.families.capabilities import Canvas, Capabilities, Range
 from serving.jobs.record import JobRecord
 from serving.requests import Kind
 

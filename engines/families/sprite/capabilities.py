@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from engines.families.base import Canvas, Capabilities, Range
+from engines.families.capabilities import Canvas, Capabilities, Range
 from engines.families.sprite import packing, world
 
 CAPABILITIES: Final = Capabilities(

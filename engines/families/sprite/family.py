@@ -20,13 +20,16 @@ from engines.families.base import (
     Denoising,
     EngineCall,
     Engines,
+    FrameReading,
     Frames,
     PromptReading,
     ReferenceReading,
     Subject,
 )
 from engines.families.buildable import Case
+from engines.families.capabilities import Role
 from engines.families.graph import GraphSpec
+from engines.families.history import Before, HistoryPlan, anchored
 from engines.families.sprite import captions, packing, reference, sampler, world
 from engines.families.sprite.capabilities import CAPABILITIES
 
@@ -65,7 +68,20 @@ class SpriteFamily:
     def __init__(self) -> None:
         self.weights: Files = Folder(_FOLDER / "weights")
 
-    def read_prompt(self, prompt: str, *, subject: Subject, seed: int, inherited: str | None = None) -> PromptReading:
+    def roles(self, prompt: str, references: int) -> tuple[Role, ...]:  # noqa: ARG002  (its pictures are subjects)
+        """Each is a subject."""
+        return tuple("subject" for _ in range(references))
+
+    def read_prompt(
+        self,
+        prompt: str,
+        *,
+        seed: int,
+        before: Before,  # noqa: ARG002  (the caption says where it goes on)
+        segments: int = 1,  # noqa: ARG002  (one caption for all)
+        subject: Subject = "named",
+        inherited: str | None = None,
+    ) -> PromptReading:
         """Read a prompt as far as its words go, and draw from the seed what it leaves open.
 
         An extension goes on with what its video shows: its effective prompt is the inherited one.
@@ -83,9 +99,18 @@ class SpriteFamily:
         if not reading.understood and inherited is None:
             why = "this model knows no word of the prompt" if prompt.strip() else "nothing was said"
             warnings.append(f"{why}: {effective!r} was drawn from the seed")
-        return PromptReading(effective, reading.understood, reading.ignored, tuple(warnings))
+        return PromptReading((effective,), reading.understood, reading.ignored, tuple(warnings))
 
-    def read_reference(self, picture: Frames) -> ReferenceReading:
+    def plan_history(self, effective_prompt: str, before: Before) -> HistoryPlan:  # noqa: ARG002
+        """The first latent, and the newest ones."""
+        tokens = before.canvas.height * before.canvas.width // (packing.PATCH * world.LATENT_PX) ** 2
+        return anchored(before, newest=self.history_latents, latent_tokens=tokens, reference_tokens=4)
+
+    def read_frame(self, frame: Frames) -> FrameReading:  # noqa: ARG002  (its latent says all)
+        """Nothing."""
+        return FrameReading()
+
+    def read_reference(self, picture: Frames, role: Role = "subject") -> ReferenceReading:  # noqa: ARG002
         """Read a picture, uint8 [32, 32, 3], as a named sprite or as 4x4 blocks of the palette."""
         read = reference.read_reference(picture)
         description = read.describe()

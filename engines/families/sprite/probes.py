@@ -11,8 +11,9 @@ from typing import Final
 
 import numpy as np
 
-from engines.families.base import Array, Canvas, Conditions, Family
+from engines.families.base import Array, Conditions, Family
 from engines.families.buildable import PROBE_SEED, Case
+from engines.families.capabilities import Canvas
 from engines.families.sprite import captions, packing, world
 from engines.families.sprite.sampler import dit_inputs
 

@@ -20,6 +20,8 @@ from engines.families.sprite2 import vocabulary
 _TOKEN: Final = re.compile(r"<[^<>]{1,24}>|\[[^\[\]]{1,24}\]|@image\d+|[^\W_]+|[.,;!?\n]", re.UNICODE)
 _REFERENCE: Final = re.compile(r"[<\[@]\s*(?:ref|image)[ _]?(\d)\s*[>\]]?")
 _SCENE: Final = re.compile(r"[<\[]\s*scene\s*[>\]]")
+LAST: Final = -1
+"""The scene's picture, where the words only say that there is one."""
 _MAX_IGNORED: Final = 24
 _MAX_WORD: Final = 40
 
@@ -31,7 +33,7 @@ class Mention:
     colour: str | None = None
     shape: str | None = None
     reference: int | None = None
-    """0 or 1."""
+    """Among the pictures, from 0."""
     pointer: bool = False
     """Only `it` was said."""
     everyone: bool = False
@@ -65,8 +67,8 @@ class Script:
     understood: tuple[str, ...]
     ignored: tuple[str, ...]
     """Words that were not understood, each once."""
-    scene: bool
-    """A scene reference was named."""
+    scene: int | None = None
+    """The number of the picture that the words call the scene; `LAST` for the last one."""
 
 
 def parse(prompt: str) -> Script:
@@ -86,8 +88,8 @@ class _Reader:
         self.seconds = [Second()]
         self.understood: list[str] = []
         self.ignored: list[str] = []
-        self.scene = False
-        self._of_camera = False
+        self.scene: int | None = None
+        self._of_camera = self._of_scene = False
         self._in_noun = False
         """The words just before belong to a subject's name, so the next one may, too."""
 
@@ -97,18 +99,34 @@ class _Reader:
 
     def read(self, i: int) -> None:
         """Understand word i."""
-        word = self.words[i]
+        word, of_scene = self.words[i], self._of_scene
+        self._of_scene = word in vocabulary.SCENE_NOUNS or (of_scene and word in vocabulary.BINDING)
         if word in vocabulary.STOPS or word in vocabulary.NEXT:
             self._end_second()
         elif match := _REFERENCE.fullmatch(word):
-            self._name(word, reference=max(int(match[1]) - 1, 0))
+            self._refer(word, max(int(match[1]) - self._first, 0), of_scene=of_scene)
         elif _SCENE.fullmatch(word):
-            self.scene = True
-            self._note("scene", "the reference", word)
+            self.scene = LAST
+            self._note("scene", "the last picture", word)
+        elif word in vocabulary.SCENE_NOUNS:
+            self._of_camera = self._in_noun = False
         elif word in vocabulary.CAMERA_NOUNS:
             self._of_camera, self._in_noun = True, False
         elif not (self._read_name(i, word) or self._read_deed(i, word)) and word not in vocabulary.FILLER:
             self._ignore(word)
+
+    @property
+    def _first(self) -> int:
+        """What the first picture is called by: some count from 0."""
+        return 0 if any((match := _REFERENCE.fullmatch(word)) and match[1] == "0" for word in self.words) else 1
+
+    def _refer(self, word: str, number: int, *, of_scene: bool) -> None:
+        """A picture is named: as the scene, where the words just before say so; else as a subject."""
+        if of_scene:
+            self.scene = number
+            self._note("scene", f"picture {number + 1}", word)
+        else:
+            self._name(word, reference=number)
 
     def _end_second(self) -> None:
         if self._second.says_something:

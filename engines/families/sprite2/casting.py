@@ -35,14 +35,19 @@ class Draw:
         return np.random.Generator(np.random.Philox(key=key))
 
 
-def cast_of(mentions: Sequence[Mention], draw: Draw, references: int) -> tuple[list[tuple[Noun, Mention]], list[str]]:
-    """Whom a first second shows: those that it names, at most two, and each reference."""
+def cast_of(
+    mentions: Sequence[Mention], draw: Draw, references: Sequence[int]
+) -> tuple[list[tuple[Noun, Mention]], list[str]]:
+    """Whom a first second shows: those that it names, at most two, and each of these references."""
     warnings = []
     found: list[tuple[Noun, Mention]] = []
     named = [m for m in mentions if m.reference is not None or m.colour or m.shape]
     loose = [m for m in mentions if m not in named]
     for mention in named:
         number = len(found)
+        if mention.reference is not None and mention.reference not in references:
+            warnings.append(f"not followed: {called(mention)} (no such subject is given)")
+            continue
         if mention.reference is not None:
             noun = (f"<ref{mention.reference + 1}>", "<pad>")
         else:
@@ -54,7 +59,7 @@ def cast_of(mentions: Sequence[Mention], draw: Draw, references: int) -> tuple[l
             warnings.append(f"not followed: {called(mention)} (this model shows {SUBJECTS_MAX} subjects)")
             continue
         found.append((noun, mention))
-    for reference in range(references):
+    for reference in references:
         noun = (f"<ref{reference + 1}>", "<pad>")
         if len(found) < SUBJECTS_MAX and all(noun != other for other, _ in found):
             found.append((noun, loose.pop(0) if loose else Mention()))

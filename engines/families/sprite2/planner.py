@@ -49,12 +49,17 @@ class Planned:
     warnings: tuple[str, ...]
 
 
-def begin(second: Second, *, seed: int, grid: Grid, references: int = 0) -> Planned:
-    """A video's first second, of a prompt and so many subject references."""
+def begin(
+    second: Second, *, seed: int, grid: Grid, references: Sequence[int] = (), scene_sky: str | None = None
+) -> Planned:
+    """A video's first second, of a prompt and these references to subjects, under the sky of a scene's picture, if one
+    is given."""
     draw = Draw(seed)
     cast_, warnings = cast_of(second.mentions, draw, references)
     places = places_of(cast_, draw, grid)
-    sky = second.sky or draw("sky", SKY_NAMES)
+    sky = scene_sky or second.sky or draw("sky", SKY_NAMES)
+    if second.sky not in (None, sky):
+        warnings.append(f"not followed: sky: {second.sky} (the scene's is {sky})")
     nouns = tuple(noun for noun, _ in cast_)
     facts = Facts(nouns, sky, Take.at(0, places))
     camera = _camera(second, facts, draw)

@@ -68,7 +68,7 @@ def look(frame: U8) -> Sighting:
             blocks = sky_area[2 * row : 2 * row + 2, 2 * col : 2 * col + 2]
             if (blocks == sky).all():
                 continue
-            art = _art(blocks, sky)
+            art = art_of(blocks, sky)
             if art is None or len(found) == SUBJECTS_MAX:
                 left_out += 1
             else:
@@ -76,8 +76,8 @@ def look(frame: U8) -> Sighting:
     return Sighting(sky, shown[-2:], tuple(found), left_out)
 
 
-def _art(blocks: I64, sky: int) -> Art | None:
-    """The subject that these 2x2 blocks are, if they are one."""
+def art_of(blocks: I64, sky: int) -> Art | None:
+    """The subject that these 2x2 blocks are over a sky, if they are one."""
     a, b, c, d = (int(label) for label in blocks.reshape(-1))
     colours = {a, b, c, d} - {sky}
     mask = tuple(int(label != sky) for label in (a, b, c, d))

@@ -62,9 +62,12 @@ def sample(engines: Engines, shots: Sequence[Shot], rng: np.random.Generator, st
     return x.reshape(len(shots), count, grid.rows * grid.cols, packing.TOKEN_FEATURES)
 
 
-def pack(shots: Sequence[Shot]) -> tuple[Constant, F32]:
-    """What stays the same over the steps: the denoiser's inputs, and the tokens before the target [B, S, 64]."""
-    columns = max(len(shot.memory) for shot in shots)
+def pack(shots: Sequence[Shot], *, columns: int = 0) -> tuple[Constant, F32]:
+    """What stays the same over the steps: the denoiser's inputs, and the tokens before the target [B, S, 64].
+
+    There is room for so many remembered columns, or for as many as there are.
+    """
+    columns = max(columns, *(len(shot.memory) for shot in shots))
     rows = [_row(shot, columns) for shot in shots]
     parts = [row.parts for row in rows]
     constant: Constant = {

@@ -66,6 +66,10 @@ COLUMNS: Final = _meanings({"left": "left", "centre": "centre center", "right": 
 PLACING: Final = _words("at in on from near of")
 """After one of these "left" and "right" are places, not ways to go."""
 SKY_NOUNS: Final = _words("sky background backdrop heaven")
+SCENE_NOUNS: Final = _words("scene scenery landscape world place")
+"""Behind one of these a reference is the scene's picture: `in the scene of <ref2>`."""
+BINDING: Final = _words("of from in on the is as like")
+"""These may stand between."""
 CAMERA_NOUNS: Final = _words("camera view shot frame")
 POINTERS: Final = _words("it he she this that one")
 EVERYONE: Final = _words("they both all everything everyone them")

@@ -53,7 +53,7 @@ class Words:
 
 
 def noun(art: Art, reference: int | None) -> tuple[str, str]:
-    """What a subject is called: by its reference (its number, 0 or 1), by name, or `it` where neither can."""
+    """What a subject is called: by its reference (its number, from 0), by name, or `it` where neither can."""
     if reference is not None:
         return f"<ref{reference + 1}>", "<pad>"
     if isinstance(art, Named):

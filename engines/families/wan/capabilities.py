@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from engines.errors import CheckpointUnfit
-from engines.families.base import Canvas, Capabilities, Range
 from engines.families.buildable import Sizes
+from engines.families.capabilities import Canvas, Capabilities, Range
 from engines.families.wan.architecture import MAX_LATENTS, Architecture, Task
 
 _DESCRIPTIONS: Final[dict[Task, str]] = {

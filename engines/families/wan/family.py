@@ -22,13 +22,16 @@ from engines.families.base import (
     Denoising,
     EngineCall,
     Engines,
+    FrameReading,
     Frames,
     PromptReading,
     ReferenceReading,
     Subject,
 )
 from engines.families.buildable import Case, Sizes
+from engines.families.capabilities import Role
 from engines.families.graph import GraphSpec
+from engines.families.history import Before, HistoryPlan, anchored
 from engines.families.wan import architecture as architectures
 from engines.families.wan import capabilities, probes, sampler, video
 from engines.families.wan.architecture import TEXT_TOKENS
@@ -66,21 +69,39 @@ class WanFamily:
         self.probe_canvases = capabilities.small(self.architecture)
         self._tokens = Tokens(files, pad_id=self.architecture.pad_id)
 
+    def roles(self, prompt: str, references: int) -> tuple[Role, ...]:  # noqa: ARG002  (the denoiser finds out itself)
+        """Each is a subject."""
+        return tuple("subject" for _ in range(references))
+
     def read_prompt(
         self,
         prompt: str,
         *,
-        subject: Subject,  # noqa: ARG002  (this model reads free text: it is told no subject)
-        seed: int,  # noqa: ARG002  (and nothing is drawn for what the prompt leaves open)
+        seed: int,  # noqa: ARG002  (nothing is drawn for what the prompt leaves open)
+        before: Before,  # noqa: ARG002  (this model reads free text)
+        segments: int = 1,  # noqa: ARG002  (and one caption for all)
+        subject: Subject = "named",  # noqa: ARG002  (it is told no subject)
         inherited: str | None = None,
     ) -> PromptReading:
         """The prompt, cleaned as the model's own pipeline does."""
         cleaned = clean(prompt) or inherited or ""
         beyond = self._tokens.beyond(cleaned)
         told = (f"not read: the last {beyond} tokens of the prompt; this model reads {TEXT_TOKENS}",) if beyond else ()
-        return PromptReading(cleaned, understood=tuple(cleaned.split()), warnings=told)
+        return PromptReading((cleaned,), understood=tuple(cleaned.split()), warnings=told)
 
-    def read_reference(self, picture: Frames) -> ReferenceReading:  # noqa: ARG002
+    def plan_history(self, effective_prompt: str, before: Before) -> HistoryPlan:  # noqa: ARG002
+        """The first latent, and the newest ones."""
+        height, width = (
+            side // self.architecture.latent_stride for side in (before.canvas.height, before.canvas.width)
+        )
+        tokens = height * width // 4
+        return anchored(before, newest=self.history_latents, latent_tokens=tokens, reference_tokens=tokens)
+
+    def read_frame(self, frame: Frames) -> FrameReading:  # noqa: ARG002  (the clip that is made of it says all)
+        """Nothing."""
+        return FrameReading()
+
+    def read_reference(self, picture: Frames, role: Role = "subject") -> ReferenceReading:  # noqa: ARG002
         """Refused: raises `ValueError`."""
         raise ValueError("references: this checkpoint takes none")
 

@@ -11,16 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from engines.checkpoints.files import Files
-from engines.families.base import (
-    Array,
-    Conditions,
-    Denoising,
-    EngineCall,
-    Engines,
-    Frames,
-    ReferenceReading,
-)
+from engines.families.base import Array, Conditions, Denoising, EngineCall, Engines, Frames, ReferenceReading
 from engines.families.buildable import Sizes
+from engines.families.capabilities import Role
 from engines.families.wan import control, sampler, video
 from engines.families.wan.family import WanFamily
 
@@ -43,7 +36,7 @@ class WanVaceFamily(WanFamily):
         self.history_latents = can.root_latents
         """From the first latent of a clip on: the VAE looks back further than any lead, 38 latents at 2.1's size."""
 
-    def read_reference(self, picture: Frames) -> ReferenceReading:
+    def read_reference(self, picture: Frames, role: Role = "subject") -> ReferenceReading:  # noqa: ARG002
         """The picture as it is: this model reads all of it."""
         return ReferenceReading(picture, f"a picture, seen as {picture.shape[1]}x{picture.shape[0]} pixels")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from engines.families.base import Capabilities
+from engines.families.capabilities import Capabilities
 from serving.errors import NotFound, SettingsError, shown
 
 

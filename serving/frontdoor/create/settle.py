@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from engines.families.base import Capabilities
+from engines.families.capabilities import Capabilities
 from serving.errors import FailedPrecondition, InvalidArgument
 from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.create.drafts import Draft

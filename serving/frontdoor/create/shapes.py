@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from engines.families.base import Canvas, Capabilities
+from engines.families.capabilities import Canvas, Capabilities
 from serving.errors import InvalidArgument
 from serving.frontdoor.create.drafts import Draft
 from serving.media.sandbox import PictureFacts

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from engines.families.base import Capabilities, Range
+from engines.families.capabilities import Capabilities, Range
 from serving.errors import InvalidArgument, shown
 from serving.frontdoor.create.drafts import Draft
 from serving.frontdoor.create.mentions import check_mentions

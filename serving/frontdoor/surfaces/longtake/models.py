@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engines.families.base import Capabilities, Range
+from engines.families.capabilities import Capabilities, Range
 from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.edge.rpc import Call
 from serving.gen.longtake.v1 import models_pb2

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from engines.families.base import Capabilities
+from engines.families.capabilities import Capabilities
 from engines.families.sprite.capabilities import CAPABILITIES
 
 STILL_FIRST = replace(CAPABILITIES, frames_per_latent=4, first_latent_frames=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engines.families.base import Canvas, Capabilities, Range
+from engines.families.capabilities import Canvas, Capabilities, Range
 from serving.jobs.record import JobRecord
 from serving.plan import plan
 from serving.requests import VideoRequest

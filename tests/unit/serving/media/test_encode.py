@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engines.families.base import Canvas
+from engines.families.capabilities import Canvas
 from engines.models import family
 from serving.media.encode import SegmentEncoder
 from serving.media.track import Track

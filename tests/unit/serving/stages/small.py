@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from engines.families.base import Canvas, Conditions
+from engines.families.base import Conditions
+from engines.families.capabilities import Canvas
 from serving.media.track import Track
 from serving.requests import Codec
 from serving.segments.manifest import ManifestCanvas

@@ -13,8 +13,9 @@ import pytest
 
 from engines import models
 from engines.checkpoints.files import Folder
-from engines.families.base import Canvas, ClipFamily, Conditions
+from engines.families.base import ClipFamily, Conditions
 from engines.families.buildable import Sizes
+from engines.families.capabilities import Canvas
 from engines.families.wan.vace import WanVaceFamily
 from engines.session import Session
 from serving.media.encode import SegmentEncoder

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engines.families.base import Array, Canvas, Conditions, Denoising, Family, Frames
+from engines.families.base import Array, Conditions, Denoising, Family, Frames
+from engines.families.capabilities import Canvas
 from engines.families.sprite import world
 from engines.families.sprite.capabilities import CAPABILITIES
 from engines.families.sprite.family import SpriteFamily

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engines.families.sprite2.captions import Mention, parse
+from engines.families.sprite2.captions import LAST, Mention, parse
 
 
 def test_a_whole_first_second() -> None:
@@ -88,5 +88,16 @@ def test_foreign_words_are_told_and_nothing_is_made_of_them() -> None:
     assert not script.seconds[0].says_something
 
 
-def test_a_scene_reference_is_noticed() -> None:
-    assert parse("it moves left before <scene>").scene
+@pytest.mark.parametrize(
+    ("prompt", "scene"),
+    [
+        ("it moves left before <scene>", LAST),
+        ("<ref1> in the scene of <ref2>", 1),
+        ("a red bar, the scenery is [Image 3]", 2),
+        ("<IMAGE_0> goes left in the landscape from <IMAGE_1>", 1),
+        ("a scene with <ref1> and <ref2>", None),
+        ("a lovely scene", None),
+    ],
+)
+def test_the_picture_of_the_scene_is_found(prompt: str, scene: int | None) -> None:
+    assert parse(prompt).scene == scene

@@ -22,7 +22,7 @@ def film(prompt: str, *, references: int = 0, seed: int = 3) -> list[Planned]:
         if found:
             found.append(extend(found[-1].facts, second, seed=seed, grid=GRID))
         else:
-            found.append(begin(second, seed=seed, grid=GRID, references=references))
+            found.append(begin(second, seed=seed, grid=GRID, references=range(references)))
     return found
 
 

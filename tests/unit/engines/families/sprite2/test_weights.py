@@ -68,7 +68,7 @@ def test_a_prompt_is_what_the_video_shows(scorer: Scorer) -> None:
     planned: Planned | None = None
     for second in script.seconds:
         if planned is None:
-            planned = begin(second, seed=0, grid=scorer.grid, references=1)
+            planned = begin(second, seed=0, grid=scorer.grid, references=range(1))
         else:
             planned = extend(planned.facts, second, seed=0, grid=scorer.grid)
         assert planned.warnings == ()

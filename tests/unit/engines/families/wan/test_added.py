@@ -19,8 +19,8 @@ from engines.building import build
 from engines.building.build import make
 from engines.checkpoints.files import Folder
 from engines.errors import CheckpointUnfit, EngineCorrupt, EngineUnfit
-from engines.families.base import Canvas
 from engines.families.buildable import Sizes
+from engines.families.capabilities import Canvas
 from engines.key import digest_of
 from engines.runtimes.registry import SHIPPED
 from serving.engine_objects import EngineObjects

@@ -13,8 +13,9 @@ import pytest
 from engines import models
 from engines.checkpoints.files import Folder
 from engines.errors import CheckpointUnfit
-from engines.families.base import Canvas, Conditions, Denoising
+from engines.families.base import Conditions, Denoising
 from engines.families.buildable import Sizes
+from engines.families.capabilities import Canvas
 from engines.families.wan.family import WanFamily
 from engines.session import Session
 from tests.unit.engines.families.wan.modules import session_of

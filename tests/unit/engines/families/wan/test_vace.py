@@ -12,8 +12,9 @@ import pytest
 from engines import models
 from engines.building import probes
 from engines.checkpoints.files import Folder
-from engines.families.base import Array, Canvas, ClipFamily, Conditions, Denoising, Frames
+from engines.families.base import Array, ClipFamily, Conditions, Denoising, Frames
 from engines.families.buildable import Sizes
+from engines.families.capabilities import Canvas
 from engines.families.wan.vace import WanVaceFamily
 from engines.session import Session
 from tests.unit.engines.families.wan.modules import session_of
