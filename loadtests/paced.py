@@ -167,7 +167,7 @@ class PacedStages:
         """When each job's first slice began, in the loop's seconds."""
 
     async def write_prompt(self, call: PromptCall) -> PromptResult:
-        return PromptResult(effective_prompt="a circle", warnings=())
+        return PromptResult(("a circle",))
 
     def embed_text(self, call: TextCall) -> Ref:
         return Ref(call)

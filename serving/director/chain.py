@@ -1,19 +1,20 @@
-"""A video as the Director grows it: what the next segment is conditioned on, what the stages are asked for it, and its
-manifest. Pure.
+"""What the stages are asked for a job's segments, and the manifests that come of it. Pure.
 
-`run.py` keeps a `History` while it denoises ahead, and the newest manifest while it commits behind.
+`run.py` keeps a `History` (`history.py`) while it denoises ahead, and the newest manifest while it commits behind.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import groupby
 
 from engines.families.base import Family
+from serving.director.history import History, Script, grown, history_of
 from serving.jobs.history import EventKind
 from serving.jobs.record import JobRecord
 from serving.plan import PlannedSegment
-from serving.segments.manifest import LatentRef, ManifestCanvas, SegmentManifest
+from serving.segments.manifest import KeptLatent, LatentRef, ManifestCanvas, SegmentManifest, ShownSource
 from serving.stages.contracts import (
     ConditionCall,
     ImageCall,
@@ -23,20 +24,6 @@ from serving.stages.contracts import (
     RenderResult,
     TakeCall,
 )
-
-
-@dataclass(frozen=True)
-class History:
-    """The latents of a video that its next segment sees."""
-
-    anchor: LatentRef
-    """The first latent."""
-    tail: LatentRef
-    """The newest ones, as many as the family takes: `short` in a family's `Conditions`."""
-
-    def lead(self, family: Family) -> LatentRef:
-        """The latents from which the decoder's state is rebuilt, where a segment brings none itself."""
-        return _last(self.tail, family.lead_latents)
 
 
 @dataclass(frozen=True)
@@ -59,34 +46,29 @@ def reached(record: JobRecord) -> Reached | None:
     return None
 
 
-def history_of(manifest: SegmentManifest) -> History:
-    """The history that an extension of this segment sees."""
-    return History(manifest.anchor, manifest.tail)
-
-
-def grown(history: History | None, latents: LatentRef, family: Family) -> History:
-    """The history after one more segment. The first segment's first latent is the anchor for ever."""
-    anchor = history.anchor if history else LatentRef(blob=latents.blob, start=latents.start, count=1)
-    return History(anchor, _last(latents, family.history_latents))
-
-
-def condition_call(record: JobRecord, inputs: InputsResult, history: History | None) -> ConditionCall:
+def condition_call(record: JobRecord, inputs: InputsResult, history: History | None, script: Script) -> ConditionCall:
     """All that the segment after `history` is conditioned on; after None: a root, which may have a first frame."""
+    plan = script.plan
     return ConditionCall(
         tenant=record.tenant,
         model=record.plan.model,
         canvas=canvas_of(record),
         first_frame=None if history else inputs.first_frame,
         references=inputs.references,
-        anchor=history.anchor if history else None,
-        tail=history.tail if history else None,
+        anchor=history.anchor if history and plan.of("anchor") else None,
+        tail=history.tail if history and plan.of("newest") else None,
+        memory=tuple(history.kept[number] for number in plan.of("memory")) if history else (),
+        effective_prompt=script.caption,
+        before=script.before if plan.facts else None,
     )
 
 
 def fingerprint(record: JobRecord, call: ConditionCall, planned: PlannedSegment) -> str:
     """Of all that decides a segment's latents. It is stored with checkpoints, and so are the names of these fields."""
     plan = record.plan
-    decides: tuple[object, ...] = (call, planned, record.effective_prompt, plan.model_digest, plan.seed, plan.steps)
+    decides: tuple[object, ...] = (call, planned, call.effective_prompt, plan.model_digest, plan.seed, plan.steps)
+    if call.before:
+        decides = (*decides, call.before, call.memory)
     if record.request.negative_prompt:  # without one, checkpoints are found where they always were
         decides = (*decides, record.request.negative_prompt)
     return hashlib.sha256(repr(decides).encode()).hexdigest()
@@ -122,12 +104,12 @@ def generated(
     *,
     parent: SegmentManifest | None,
     inputs: InputsResult,
+    script: Script,
     latents: LatentRef,
     rendered: RenderResult,
 ) -> SegmentManifest:
-    """The manifest of a segment that was just made after `parent`."""
-    after = grown(history_of(parent) if parent else None, latents, family)
-    start_frame = parent.total_frames if parent else 0
+    """The manifest of a segment that was just made after `parent`, by this script."""
+    after = grown(history_of(parent, family) if parent else None, latents, family, script.plan)
     return SegmentManifest(
         kind="generated",
         tenant=record.tenant,
@@ -137,19 +119,22 @@ def generated(
         model=record.plan.model,
         model_digest=record.plan.model_digest,
         prompt=record.request.prompt,
-        effective_prompt=record.effective_prompt,
+        effective_prompt=script.caption,
         seed=record.plan.seed,
         steps=record.plan.steps,
         canvas=canvas_of(record),
         track=record.plan.track,
         frames=rendered.frames,
-        start_frame=start_frame,
+        start_frame=parent.total_frames if parent else 0,
         latents=latents,
         anchor=after.anchor,
         tail=after.tail,
         references=inputs.references,
         effective_references=inputs.effective_references,
-        history_left_out=_left_out(start_frame, family),
+        history_left_out=max(0, script.before.latents - script.plan.latents),
+        history=tuple(ShownSource(**vars(source)) for source in script.plan.sources),
+        memory=tuple(KeptLatent(number=number, latent=latent) for number, latent in after.kept.items()),
+        facts=script.plan.facts,
         init=rendered.init,
         parts=(rendered.media,),
         thumbnail=rendered.thumbnail,
@@ -181,6 +166,7 @@ def ingested(record: JobRecord, result: IngestResult) -> SegmentManifest:
         init=result.init,
         parts=(result.media,),
         thumbnail=result.thumbnail,
+        facts=result.facts,
     )
 
 
@@ -194,6 +180,11 @@ def remaining(record: JobRecord) -> tuple[PlannedSegment, ...]:
     """The planned segments, or images, that are not committed yet."""
     ingested_first = 1 if record.request.ingests else 0
     return record.plan.segments[len(record.images) or max(0, len(record.segments) - ingested_first) :]
+
+
+def in_one(captions: tuple[str, ...]) -> str:
+    """What a video shows, from what its segments show: each once in a row."""
+    return "; then ".join(caption for caption, _ in groupby(captions))
 
 
 def stands_at(record: JobRecord) -> tuple[int, int]:
@@ -213,19 +204,4 @@ def _lead(family: Family, parent: SegmentManifest | None, latents: LatentRef) ->
     """What is decoded before a segment and not shown: what it has in front of it in its own blob, else its parent's."""
     if latents.start:
         return LatentRef(blob=latents.blob, start=0, count=latents.start)
-    return history_of(parent).lead(family) if parent else None
-
-
-def _last(latents: LatentRef, count: int) -> LatentRef:
-    """The newest ones of a blob; they may reach back into what lies there in front of a segment."""
-    end = latents.start + latents.count
-    kept = min(count, end)
-    return LatentRef(blob=latents.blob, start=end - kept, count=kept)
-
-
-def _left_out(frames_before: int, family: Family) -> int:
-    """Latents before the segment that neither anchor nor tail brings to it."""
-    if frames_before == 0:
-        return 0
-    latents = family.capabilities.latents_of(frames_before)
-    return max(0, latents - 1 - family.history_latents)
+    return history_of(parent, family).lead(family) if parent else None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from engines.families.base import Family, Subject
+from engines.families.capabilities import Role
 from serving.director import chain
 from serving.director.attempt import Attempt
 from serving.director.context import RunContext
+from serving.director.history import before, history_of
+from serving.errors import InvalidArgument
 from serving.jobs.history import EventKind, WorkSpan
 from serving.jobs.record import JobRecord, Phase
 from serving.metrics import SEGMENTS_COMMITTED
+from serving.requests import Kind
 from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest
 from serving.stage_names import CONDITIONER, INGEST, PROMPT_WRITER
@@ -77,6 +81,7 @@ class Preparation:
                 canvas=chain.canvas_of(self._record),
                 first_frame=request.first_frame,
                 references=request.references,
+                roles=self._roles,
             )
             self._inputs = await self._attempt.surviving((CONDITIONER,), lambda: self._stages.read_inputs(call))
         if parent is not None and not request.references:
@@ -86,27 +91,40 @@ class Preparation:
                 warnings=self._inputs.warnings,
             )
 
+    @property
+    def _roles(self) -> tuple[Role, ...]:
+        """Raises `InvalidArgument`: the front door has asked, perhaps another version's."""
+        request = self._record.request
+        try:
+            return self._family.roles(request.prompt, len(request.references))
+        except ValueError as error:
+            raise InvalidArgument("references", str(error)) from error
+
     async def _understand(self, parent: SegmentManifest | None) -> None:
         """The prompt becomes the caption that the model sees; what was understood is published before work starts."""
         written = await self._write_prompt(parent)
         await self._attempt.write(
             phase=Phase.DENOISING,
-            effective_prompt=written.effective_prompt,
+            effective_prompt=chain.in_one(written.effective_prompts),
+            captions=written.effective_prompts if len(set(written.effective_prompts)) > 1 else (),
             effective_references=self._inputs.effective_references,
             warnings=chain.merged(self._record.warnings, self._inputs.warnings, written.warnings),
         )
 
     async def _write_prompt(self, parent: SegmentManifest | None) -> PromptResult:
-        """Once per job: a model may word it otherwise the next time, and segments of one video share a caption."""
+        """Once per job: a model may word it otherwise the next time."""
         if self._record.effective_prompt:
-            return PromptResult(self._record.effective_prompt)
+            return PromptResult(self._record.captions or (self._record.effective_prompt,))
         self._tell(Phase.PROMPT)
         plan = self._record.plan
+        history = history_of(parent, self._family) if parent else None
         call = PromptCall(
             model=plan.model,
             prompt=self._record.request.prompt,
             subject=self._subject(parent),
             seed=plan.seed,
+            before=before(self._record, self._family, self._inputs, history),
+            segments=len(plan.segments) if self._record.request.kind is Kind.VIDEO else 1,
             inherited=(parent.effective_prompt or None) if parent else None,
         )
         return await self._attempt.surviving((PROMPT_WRITER,), lambda: self._stages.write_prompt(call))

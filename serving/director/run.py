@@ -18,6 +18,7 @@ from serving.director.attempt import Attempt
 from serving.director.conditions import Conditions
 from serving.director.context import RunContext
 from serving.director.denoising import Denoised, SegmentDenoising
+from serving.director.history import History, Script, grown, history_of, script_of
 from serving.director.one_behind import OneBehind
 from serving.director.prepare import Preparation
 from serving.estimates import Course
@@ -81,18 +82,19 @@ class JobRun:
 
     async def _make_segments(self, parent: SegmentManifest | None) -> None:
         """Denoise ahead, render and commit one segment behind."""
-        history = chain.history_of(parent) if parent else None
+        history = history_of(parent, self._family) if parent else None
         left = chain.remaining(self._record)
         async with OneBehind[SegmentManifest]() as behind:
             for planned in left:
-                made = await self._denoise(planned, history)
+                script = script_of(self._record, self._family, self._inputs, history, planned)
+                made = await self._denoise(planned, history, script)
                 parent = await behind.result() or parent
-                behind.start(self._finish_segment(planned, parent, made, last=planned is left[-1]))
-                history = chain.grown(history, made.latents, self._family)
+                behind.start(self._finish_segment(planned, parent, script, made, last=planned is left[-1]))
+                history = grown(history, made.latents, self._family, script.plan)
             await behind.result()
 
     async def _finish_segment(
-        self, planned: PlannedSegment, parent: SegmentManifest | None, made: Denoised, *, last: bool
+        self, planned: PlannedSegment, parent: SegmentManifest | None, script: Script, made: Denoised, *, last: bool
     ) -> SegmentManifest:
         """Render, then commit: blobs (the stages did), manifest, record."""
         if last:
@@ -104,6 +106,7 @@ class JobRun:
             self._family,
             parent=parent,
             inputs=self._inputs,
+            script=script,
             latents=made.latents,
             rendered=rendered,
         )
@@ -129,7 +132,8 @@ class JobRun:
         """Every image is the first frame of a root segment of its own."""
         left = chain.remaining(self._record)
         for planned in left:
-            made = await self._denoise(planned, None)
+            script = script_of(self._record, self._family, self._inputs, None, planned)
+            made = await self._denoise(planned, None, script)
             self._tell(Phase.RENDERING, planned.index)
             last = planned is left[-1]
             drawn, drawing = await self._draw(planned, made, last=last)
@@ -142,7 +146,7 @@ class JobRun:
 
     # ── both ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _denoise(self, planned: PlannedSegment, history: chain.History | None) -> Denoised:
+    async def _denoise(self, planned: PlannedSegment, history: History | None, script: Script) -> Denoised:
         """The segment's latents, on whichever replicas live."""
         reached = self._reached if self._reached and self._reached.segment == planned.index else None
         before = (planned.index - self._record.plan.segments[0].index) * self._record.plan.steps
@@ -156,7 +160,7 @@ class JobRun:
             self.attempt,
             self._context,
             planned,
-            chain.condition_call(self._record, self._inputs, history),
+            chain.condition_call(self._record, self._inputs, history, script),
             reached=reached.step if reached else 0,
             # A new segment may begin on any replica: that is how a long job finds those that were started since.
             replica=self._denoiser if reached else None,

@@ -78,7 +78,8 @@ async def catalog_of(settings: Settings, store: Store) -> Catalog:
 
     model = await model_store.find(settings.model, store)
     engines = await engine_store.find(model, store, settings.engines)
-    return Catalog([ServedModel(model.family.capabilities, engines.manifest.digest)], default=settings.model)
+    served = ServedModel(model.family.capabilities, engines.manifest.digest, model.family.roles)
+    return Catalog([served], default=settings.model)
 
 
 def _signals() -> asyncio.Event:

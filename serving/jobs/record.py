@@ -121,6 +121,9 @@ class JobRecord(Stored):
     steps_done: int = Field(default=0, ge=0)
     """Denoising steps of the committed segments."""
     effective_prompt: str = ""
+    """What the model sees, in all."""
+    captions: tuple[str, ...] = ()
+    """What it sees of each segment, where they differ."""
     effective_references: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     error: JobError | None = None
@@ -131,6 +134,10 @@ class JobRecord(Stored):
     def key(self) -> JobKey:
         """Its tenant and id."""
         return self.tenant, self.id
+
+    def caption(self, segment: int) -> str:
+        """What the model sees of a segment, by its place in the video; of an image, in the plan."""
+        return self.captions[segment - self.plan.segments[0].index] if self.captions else self.effective_prompt
 
     @property
     def may_come_again(self) -> bool:

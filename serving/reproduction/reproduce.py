@@ -121,7 +121,7 @@ async def _made(
 
 def _reset(record: JobRecord) -> JobRecord:
     """The job as it was when it was asked for, and its caption: a language model may word it otherwise now."""
-    kept = ("id", "tenant", "request", "plan", "priority", "created_ms", "effective_prompt")
+    kept = ("id", "tenant", "request", "plan", "priority", "created_ms", "effective_prompt", "captions")
     return JobRecord.model_validate({name: getattr(record, name) for name in kept})
 
 
@@ -146,8 +146,8 @@ def _compared(old: SegmentManifest, new: SegmentManifest) -> Iterator[Compared]:
 
 
 def _said(manifest: SegmentManifest) -> str:
-    """Digest of what a manifest says of its own segment: how it lists those before differs between versions."""
-    own = manifest.model_dump_json(exclude={"parent", "parts", "earlier", "trail"})
+    """Digest of what a manifest says of its own segment: what it tells of those before differs between versions."""
+    own = manifest.model_dump_json(exclude={"parent", "parts", "earlier", "trail", "history"})
     return hashlib.sha256(own.encode()).hexdigest()
 
 

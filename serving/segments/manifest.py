@@ -20,6 +20,9 @@ from serving.media.part import MediaPart
 from serving.media.track import Track
 from serving.segments.trail import Line, Trail, packed_id, trail_behind
 
+_ADDED = ("earlier", "trail", "history", "memory", "facts")
+"""Not said where there is nothing to say: so an earlier version's manifest has the bytes that it wrote."""
+
 __all__ = ["Earlier", "LatentRef", "ManifestCanvas", "MediaPart", "SegmentManifest"]
 
 
@@ -37,6 +40,23 @@ class ManifestCanvas(Stored):
     aspect_ratio: str
     height: int
     width: int
+
+
+class KeptLatent(Stored):
+    """A latent of the video that a later segment may be shown again."""
+
+    number: int = Field(ge=0)
+    """Among the video's latents."""
+    latent: LatentRef
+
+
+class ShownSource(Stored):
+    """Something that a segment was shown besides its caption: see `engines.families.history.Source`."""
+
+    kind: str
+    numbers: tuple[int, ...]
+    tokens: int = Field(ge=0)
+    shows: str = ""
 
 
 class Earlier(Stored):
@@ -83,6 +103,12 @@ class SegmentManifest(Stored):
     effective_references: tuple[str, ...] = ()
     history_left_out: int = 0
     """Latents of the video that the history budget had no room for."""
+    history: tuple[ShownSource, ...] = ()
+    """What it was shown; empty in what an earlier version wrote."""
+    memory: tuple[KeptLatent, ...] = ()
+    """What of the video may be shown again, as the family's plan keeps it."""
+    facts: str = ""
+    """What the family has to know to plan the next segment: its own."""
     init: Digest
     """The track's `ftyp`+`moov`."""
     parts: tuple[MediaPart, ...]
@@ -128,7 +154,7 @@ class SegmentManifest(Stored):
         """Canonical bytes: without what it lacks, those that an earlier version wrote; those that a later one did."""
         if self._as_read is not None:
             return self._as_read
-        text = self.model_dump_json(exclude={name for name in ("earlier", "trail") if getattr(self, name) is None})
+        text = self.model_dump_json(exclude={name for name in _ADDED if not getattr(self, name)})
         return text.encode() + (b"\n" + self.trail.packed if self.trail else b"")
 
     @classmethod

@@ -13,3 +13,5 @@ class EncodedPicture(Stored):
     """Of a picture its one, of a clip all of them."""
     description: str = ""
     warning: str | None = None
+    facts: str = ""
+    """`FrameReading.facts`, `ReferenceReading.facts`."""

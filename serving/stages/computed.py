@@ -41,11 +41,18 @@ async def find(blobs: Blobs, kind: str, key: str) -> Computed | None:
 
 
 async def keep(
-    blobs: Blobs, kind: str, key: str, latents: Array, *, description: str = "", warning: str | None = None
+    blobs: Blobs,
+    kind: str,
+    key: str,
+    latents: Array,
+    *,
+    description: str = "",
+    warning: str | None = None,
+    facts: str = "",
 ) -> Computed:
     """Remember what was computed."""
     ref = LatentRef(blob=await put_computed(blobs, latents), start=0, count=len(latents))
-    entry = EncodedPicture(latent=ref, description=description, warning=warning)
+    entry = EncodedPicture(latent=ref, description=description, warning=warning, facts=facts)
     await blobs.cache_put(kind, key, await blobs.put_computed(entry.model_dump_json().encode()))
     return Computed(entry, latents)
 

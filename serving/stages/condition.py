@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from engines.families.base import Array, ClipFamily, Conditions, Family
-from engines.families.capabilities import Canvas
+from engines.families.capabilities import Canvas, Role
 from serving.media.sandbox import Decoder
 from serving.metrics import CACHE_LOOKUPS
 from serving.segments.manifest import LatentRef, ManifestCanvas
@@ -39,12 +39,17 @@ class Conditioner:
     async def read_inputs(self, call: InputsCall) -> InputsResult:
         """Encode a job's pictures. Raises `InvalidArgument` for one that cannot be decoded."""
         first = await self._first_frame(call, call.first_frame) if call.first_frame else None
-        references = [await self._reference(call, digest) for digest in call.references]
+        roles: tuple[Role, ...] = call.roles or tuple("subject" for _ in call.references)
+        references = [
+            await self._reference(call, digest, role) for digest, role in zip(call.references, roles, strict=True)
+        ]
         return InputsResult(
             first_frame=first.latent if first else None,
             references=tuple(read.latent for read in references),
             effective_references=tuple(read.description for read in references),
-            warnings=tuple(read.warning for read in references if read.warning),
+            warnings=tuple(read.warning for read in (*([first] if first else []), *references) if read.warning),
+            first_facts=first.facts if first else "",
+            reference_facts=tuple(read.facts for read in references),
         )
 
     async def condition(self, call: ConditionCall, text: Array) -> Conditions:
@@ -64,6 +69,9 @@ class Conditioner:
             anchor=await get_latents(blobs, call.anchor) if call.anchor else None,
             short=short,
             blank=blank,
+            memory=tuple([(await get_latents(blobs, ref))[0] for ref in call.memory]),
+            effective_prompt=call.effective_prompt,
+            before=call.before,
         )
 
     async def _first_frame(self, call: InputsCall, digest: str) -> EncodedPicture:
@@ -77,7 +85,8 @@ class Conditioner:
                 latents = await self._loaded.encode(partial(family.encode_clip, known=picture[None]))
             else:
                 latents = (await in_thread(family.encode_still, self._loaded, picture))[None]
-            found = await computed.keep(blobs, "first-frame", key, latents)
+            read = await in_thread(family.read_frame, picture)
+            found = await computed.keep(blobs, "first-frame", key, latents, warning=read.warning, facts=read.facts)
         return found.entry
 
     async def _clip(self, family: ClipFamily, blobs: Blobs, canvas: ManifestCanvas, tail: LatentRef | None) -> Array:
@@ -100,18 +109,25 @@ class Conditioner:
         nothing = np.zeros((0, canvas.height, canvas.width, 3), np.uint8)
         return await self._loaded.encode(partial(family.encode_clip, known=nothing))
 
-    async def _reference(self, call: InputsCall, digest: str) -> EncodedPicture:
+    async def _reference(self, call: InputsCall, digest: str, role: Role) -> EncodedPicture:
         family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)
         can, canvas = family.capabilities, call.canvas
-        height, width = can.reference_size or (canvas.height, canvas.width)
-        key = computed.key_of(call.model_digest, digest, f"{height}x{width}")
+        scene = role == "scene"
+        height, width = (None if scene else can.reference_size) or (canvas.height, canvas.width)
+        key = computed.key_of(call.model_digest, digest, f"{'scene ' * scene}{height}x{width}")
         found = await self._found(blobs, "reference", key)
         if found is None:
             picture = await self._decoder.image(await blobs.get(digest), width, height, whole=can.reference_whole)
-            read = await in_thread(family.read_reference, picture)
+            read = await in_thread(family.read_reference, picture, role)
             latent = await in_thread(family.encode_still, self._loaded, read.picture)
             found = await computed.keep(
-                blobs, "reference", key, latent[None], description=read.description, warning=read.warning
+                blobs,
+                "reference",
+                key,
+                latent[None],
+                description=read.description,
+                warning=read.warning,
+                facts=read.facts,
             )
         return found.entry
 

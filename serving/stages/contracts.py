@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from engines.families.base import Subject
+from engines.families.capabilities import Role
+from engines.families.history import Before
 from serving.errors import LongtakeError
 from serving.media.track import Track
 from serving.segments.manifest import LatentRef, ManifestCanvas, MediaPart
@@ -95,6 +97,10 @@ class PromptCall:
     prompt: str
     subject: Subject
     seed: int
+    before: Before
+    """Where the job's first segment begins."""
+    segments: int = 1
+    """To write captions for; images share one."""
     inherited: str | None = None
     """Effective prompt of the video that is extended."""
 
@@ -103,7 +109,8 @@ class PromptCall:
 class PromptResult:
     """What the model will see, and what became of the user's words."""
 
-    effective_prompt: str
+    effective_prompts: tuple[str, ...]
+    """Of each segment, or the one of all."""
     warnings: tuple[str, ...] = ()
 
 
@@ -129,6 +136,8 @@ class InputsCall:
     first_frame: str | None = None
     """Blob digest of the picture."""
     references: tuple[str, ...] = ()
+    roles: tuple[Role, ...] = ()
+    """What each reference is taken for; a subject where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +148,10 @@ class InputsResult:
     references: tuple[LatentRef, ...] = ()
     effective_references: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    first_facts: str = ""
+    """`FrameReading.facts` of the first frame."""
+    reference_facts: tuple[str, ...] = ()
+    """`ReferenceReading.facts` of each."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +177,8 @@ class IngestResult:
     media: MediaPart
     thumbnail: str
     warnings: tuple[str, ...] = ()
+    facts: str = ""
+    """`FrameReading.facts` of its last frame."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +195,11 @@ class ConditionCall:
     """None for a root."""
     tail: LatentRef | None = None
     """The newest latents; None for a root. What a family gets of them is called `short` in its `Conditions`."""
+    memory: tuple[LatentRef, ...] = field(default=(), repr=False)
+    """Earlier latents that the plan names."""
+    effective_prompt: str = field(default="", repr=False)
+    before: Before | None = field(default=None, repr=False)
+    """What the plan was made from, for a family that plans by facts of its own."""
 
 
 @dataclass(frozen=True)

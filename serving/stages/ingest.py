@@ -67,6 +67,7 @@ class Ingester:
             finally:
                 await in_thread(give_back)
         latents, anchor, tail = await self._latents(family, blobs, first, newest)
+        read = await in_thread(family.read_frame, newest[-1])
         blob, init, thumbnail = await asyncio.gather(
             blobs.put(encoded.data), blobs.put(encoded.init), blobs.put(png(encoded.last_frame))
         )
@@ -78,7 +79,8 @@ class Ingester:
             init=init,
             media=encoded.part(blob),
             thumbnail=thumbnail,
-            warnings=warnings,
+            warnings=(*warnings, *([read.warning] if read.warning else [])),
+            facts=read.facts,
         )
 
     async def _latents(

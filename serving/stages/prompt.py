@@ -19,8 +19,13 @@ class PromptWriter:
         self._family = family
 
     async def write(self, call: PromptCall) -> PromptResult:
-        """Understand a prompt: the same words and seed give the same caption."""
+        """Understand a prompt: the same words and seed, at the same place, give the same captions."""
         reading = self._family(call.model).read_prompt(
-            call.prompt, subject=call.subject, seed=call.seed, inherited=call.inherited
+            call.prompt,
+            seed=call.seed,
+            before=call.before,
+            segments=call.segments,
+            subject=call.subject,
+            inherited=call.inherited,
         )
-        return PromptResult(reading.effective_prompt, reading.warnings)
+        return PromptResult(reading.effective_prompts, reading.warnings)

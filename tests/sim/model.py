@@ -23,12 +23,14 @@ from engines.families.base import (
     Denoising,
     EngineCall,
     Engines,
+    FrameReading,
     Frames,
     PromptReading,
     ReferenceReading,
     Subject,
 )
-from engines.families.capabilities import Canvas, Capabilities, Range
+from engines.families.capabilities import Canvas, Capabilities, Range, Role
+from engines.families.history import Before, HistoryPlan, Source, anchored
 from serving.jobs.record import JobRecord
 from serving.requests import Kind
 
@@ -57,6 +59,12 @@ CAPABILITIES = Capabilities(
 )
 
 
+DIRECTED = "directed"
+"""Begins the captions of a video whose segments have one each."""
+KEPT = 3
+"""Latents that such a video remembers."""
+
+
 class TinyFamily:
     """Implements `engines.families.base.Family`."""
 
@@ -66,11 +74,38 @@ class TinyFamily:
     lead_latents = 1
     history_latents = 2
 
-    def read_prompt(self, prompt: str, *, subject: Subject, seed: int, inherited: str | None = None) -> PromptReading:
-        scene, _, _ = prompt.partition(" | ")  # what stands behind it tells requests apart, and is not seen
-        return PromptReading(inherited or f"{subject} {scene} {seed}")
+    def roles(self, prompt: str, references: int) -> tuple[Role, ...]:
+        return tuple("subject" for _ in range(references))
 
-    def read_reference(self, picture: Frames) -> ReferenceReading:
+    def read_prompt(
+        self,
+        prompt: str,
+        *,
+        seed: int,
+        before: Before,
+        segments: int = 1,
+        subject: Subject = "named",
+        inherited: str | None = None,
+    ) -> PromptReading:
+        scene, _, _ = prompt.partition(" | ")  # what stands behind it tells requests apart, and is not seen
+        if seed % 3:
+            return PromptReading((inherited or f"{subject} {scene} {seed}",))
+        # Every third video is one whose segments are told apart, and remember each other.
+        return PromptReading(tuple(f"{DIRECTED} {scene} {seed} {number}" for number in range(segments)))
+
+    def plan_history(self, effective_prompt: str, before: Before) -> HistoryPlan:
+        plan = anchored(before, newest=self.history_latents, latent_tokens=1, reference_tokens=1)
+        if not effective_prompt.startswith(DIRECTED):
+            return plan
+        known = [int(number) for number in before.facts.split()]
+        memory = tuple(Source("memory", (number,), 1) for number in known)
+        keep = (*known, before.latents)[-KEPT:]
+        return HistoryPlan((*plan.sources, *memory), keep, " ".join(map(str, keep)))
+
+    def read_frame(self, frame: Frames) -> FrameReading:
+        return FrameReading()
+
+    def read_reference(self, picture: Frames, role: Role = "subject") -> ReferenceReading:
         return ReferenceReading(picture[::-1], description=f"{len(picture)} bytes")
 
     def encode_text(self, engines: Engines, effective_prompt: str, negative_prompt: str = "") -> Array:
@@ -83,7 +118,14 @@ class TinyFamily:
         raise NotImplementedError
 
     def start(self, conditions: Conditions, *, seed: int, segment: int, steps: int) -> Denoising:
-        given = (conditions.text, *conditions.references, conditions.first, conditions.anchor, conditions.short)
+        given = (
+            conditions.text,
+            *conditions.references,
+            conditions.first,
+            conditions.anchor,
+            conditions.short,
+            *conditions.memory,
+        )
         known = b"|".join(array.tobytes() if array is not None else b"-" for array in given)
         count = CAPABILITIES.root_latents if conditions.is_root else CAPABILITIES.segment_latents
         beside = seed % 2  # every other video is one of a family that denoises more than it keeps
@@ -161,6 +203,10 @@ class Made:
     anchor: Array
     references: tuple[Array, ...]
     caption: str
+    facts: str
+    kept: Mapping[int, Array]
+    count: int
+    """Latents of the video up to its end."""
     media: str
     """Digest of the film or picture."""
     end_frame: int
@@ -188,22 +234,32 @@ def expected(record: JobRecord, parent: Made | None, picture_of: Callable[[str, 
         still = np.frombuffer(picture_of(record.tenant, request.first_frame), np.uint8)
         first = FAMILY.encode_still(TinySession(), still)[None]
     subject: Subject = "reference" if references else "frame" if request.first_frame else "named"
-    caption = FAMILY.read_prompt(
-        request.prompt, subject=subject, seed=plan.seed, inherited=parent.caption if parent else None
-    ).effective_prompt
+    canvas = CAPABILITIES.canvases[0]
+    captions = FAMILY.read_prompt(
+        request.prompt,
+        seed=plan.seed,
+        before=Before(canvas),
+        segments=len(plan.segments) if request.kind is Kind.VIDEO else 1,
+        subject=subject,
+        inherited=parent.caption if parent else None,
+    ).effective_prompts
     made: list[Made] = []
     before = parent
-    for planned in plan.segments:
+    for place, planned in enumerate(plan.segments):
         if request.kind is Kind.IMAGE:
             before = None
+        caption = captions[place] if len(captions) > 1 else captions[0]
+        where = Before(canvas, before.count, before.facts) if before else Before(canvas)
+        told = FAMILY.plan_history(caption, where)
         short = before.stored[-2:] if before else None
         conditions = Conditions(
-            canvas=CAPABILITIES.canvases[0],
+            canvas=canvas,
             text=FAMILY.encode_text(TinySession(), caption),
             references=references,
             first=None if before else first,
             anchor=before.anchor if before else None,
             short=short,
+            memory=tuple(before.kept[number] for number in told.of("memory")) if before else (),
         )
         state = FAMILY.start(conditions, seed=plan.seed, segment=planned.index, steps=plan.steps)
         steps = [state.latents]
@@ -220,7 +276,9 @@ def expected(record: JobRecord, parent: Made | None, picture_of: Callable[[str, 
         anchor = before.anchor if before else own[:1]
         end_frame = (before.end_frame if before else 0) + planned.frames
         made_of = tuple(steps), state.beside, state.lead
-        before = Made(*made_of, anchor, references, caption, hashlib.sha256(media).hexdigest(), end_frame)
+        known = {**(before.kept if before else {}), **dict(enumerate(own, where.latents))}
+        remembered = told.facts, {number: known[number] for number in told.keep}, where.latents + len(own)
+        before = Made(*made_of, anchor, references, caption, *remembered, hashlib.sha256(media).hexdigest(), end_frame)
         made.append(before)
     return made
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from engines.families.capabilities import Capabilities
+from engines.families.capabilities import Capabilities, Role
 from serving.errors import NotFound, SettingsError, shown
 
 
@@ -15,6 +15,8 @@ class ServedModel:
 
     capabilities: Capabilities
     digest: str
+    roles: Callable[[str, int], tuple[Role, ...]] | None = None
+    """Of a prompt and so many references: see `Family.roles`."""
 
 
 class Catalog:

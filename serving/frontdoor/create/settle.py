@@ -87,6 +87,7 @@ class Settler:
         """The model that can do this. Raises `NotFound`, `InvalidArgument`."""
         model = self._catalog.resolve(draft.model)
         check_draft(draft, model.capabilities)
+        _check_roles(draft, model)
         return model
 
     async def _decide(self, tenant: str, draft: Draft, model: ServedModel) -> Settled:
@@ -168,6 +169,16 @@ class Settler:
                     f"operator lift it with `longtake jobs requeue {found.job}`",
                     reason="QUARANTINED",
                 )
+
+
+def _check_roles(draft: Draft, model: ServedModel) -> None:
+    """Each picture has a place in the video. Raises `InvalidArgument`."""
+    if model.roles is None or draft.extends:
+        return
+    try:
+        model.roles(draft.prompt, len(draft.references))
+    except ValueError as error:
+        raise InvalidArgument(draft.name("references"), str(error)) from error
 
 
 def _lost(

@@ -66,6 +66,8 @@ def _check_subject(draft: Draft) -> None:
 
 
 def _check_inputs(draft: Draft, model: Capabilities) -> None:
+    if draft.kind is Kind.IMAGE and not model.image:
+        raise InvalidArgument(draft.name("kind"), f"{model.model} makes no images")
     if draft.extends is not None:
         field = draft.name("extends")
         if draft.kind is Kind.IMAGE:
@@ -80,13 +82,18 @@ def _check_inputs(draft: Draft, model: Capabilities) -> None:
             raise InvalidArgument(draft.name("first_frame"), "an image has no first frame: give a reference")
         if not model.first_frame:
             raise InvalidArgument(draft.name("first_frame"), f"{model.model} takes no first frame")
+    _check_references(draft, model)
+
+
+def _check_references(draft: Draft, model: Capabilities) -> None:
     if len(draft.references) > model.references_max:
         raise InvalidArgument(
             draft.name("references"),
             f"there are {len(draft.references)}; {model.model} takes at most {model.references_max}",
         )
-    if draft.kind is Kind.IMAGE and not model.image:
-        raise InvalidArgument(draft.name("kind"), f"{model.model} makes no images")
+    if draft.extends is not None and draft.references and not model.extension_references:
+        reason = f"an extension of {model.model} keeps the references of its video: leave them out"
+        raise InvalidArgument(draft.name("references"), reason)
 
 
 def _check_numbers(draft: Draft, model: Capabilities) -> None:

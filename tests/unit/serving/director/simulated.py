@@ -73,7 +73,7 @@ class ToldStages:
 
     async def write_prompt(self, call: PromptCall) -> PromptResult:
         await self._at(PROMPT_WRITER, call.prompt)
-        return PromptResult(effective_prompt="a red circle")
+        return PromptResult(("a red circle",))
 
     def embed_text(self, call: TextCall) -> Ref:
         return Ref((self._at, TEXT_ENCODER, call.tenant))

@@ -9,10 +9,13 @@ import pytest
 
 from engines.families.base import Array, Conditions, Denoising, Family, Frames
 from engines.families.capabilities import Canvas
+from engines.families.history import Before
 from engines.families.sprite import world
 from engines.families.sprite.capabilities import CAPABILITIES
 from engines.families.sprite.family import SpriteFamily
 from engines.session import Session
+
+BEFORE = Before(Canvas("16:9", 64, 112))
 
 CANVASES = pytest.mark.parametrize("canvas", CAPABILITIES.canvases, ids=lambda canvas: canvas.aspect_ratio)
 
@@ -28,37 +31,37 @@ def text(shipped: Session) -> Array:
 
 
 def test_a_prompt_is_read_and_completed_from_the_seed(family: Family) -> None:
-    reading = family.read_prompt("A crimson ball drifts left", subject="named", seed=3)
-    again = family.read_prompt("A crimson ball drifts left", subject="named", seed=3)
+    reading = family.read_prompt("A crimson ball drifts left", before=BEFORE, seed=3)
+    again = family.read_prompt("A crimson ball drifts left", before=BEFORE, seed=3)
     assert reading == again
-    assert reading.effective_prompt.startswith("a red circle moves left over a ")
+    assert reading.effective_prompts[0].startswith("a red circle moves left over a ")
     assert "colour: red (crimson)" in reading.understood
     assert not reading.warnings
 
 
 @pytest.mark.parametrize("prompt", ["", "   ", "Ωmega 猫 🙂", "quarterly figures", "\x00" * 50, "x" * 10_000])
 def test_a_prompt_with_nothing_understood_still_makes_a_scene_and_says_so(family: Family, prompt: str) -> None:
-    reading = family.read_prompt(prompt, subject="named", seed=5)
-    assert reading.effective_prompt.startswith("a ")
+    reading = family.read_prompt(prompt, before=BEFORE, seed=5)
+    assert reading.effective_prompts[0].startswith("a ")
     if not reading.understood:
         assert "drawn from the seed" in reading.warnings[0]
 
 
 def test_the_largest_seeds_are_told_apart(family: Family) -> None:
-    prompts = {family.read_prompt("", subject="named", seed=2**64 - 1 - n).effective_prompt for n in range(8)}
+    prompts = {family.read_prompt("", before=BEFORE, seed=2**64 - 1 - n).effective_prompts[0] for n in range(8)}
     assert len(prompts) > 4
 
 
 def test_what_the_prompt_says_of_a_given_frame_is_told_as_not_followed(family: Family) -> None:
-    reading = family.read_prompt("a green square moves up", subject="frame", seed=1)
-    assert reading.effective_prompt == "it moves up"
+    reading = family.read_prompt("a green square moves up", before=BEFORE, subject="frame", seed=1)
+    assert reading.effective_prompts[0] == "it moves up"
     assert any("colour" in warning for warning in reading.warnings)
 
 
 def test_an_extension_keeps_what_its_video_shows(family: Family) -> None:
     inherited = "a red circle moves left over a grey background top"
-    reading = family.read_prompt("now in blue, moving up", subject="named", seed=1, inherited=inherited)
-    assert reading.effective_prompt == inherited
+    reading = family.read_prompt("now in blue, moving up", before=BEFORE, seed=1, inherited=inherited)
+    assert reading.effective_prompts[0] == inherited
     assert {"not followed: colour: blue (kept: red)", "not followed: direction: up (kept: left)"} <= set(
         reading.warnings
     )
@@ -67,7 +70,7 @@ def test_an_extension_keeps_what_its_video_shows(family: Family) -> None:
 def test_every_effective_prompt_can_be_encoded(family: Family, shipped: Session) -> None:
     for seed in range(20):
         for subject in ("named", "reference", "frame"):
-            prompt = family.read_prompt("", subject=subject, seed=seed).effective_prompt
+            prompt = family.read_prompt("", before=BEFORE, subject=subject, seed=seed).effective_prompts[0]
             assert family.encode_text(shipped, prompt).shape == (14, 128)
 
 

@@ -15,7 +15,7 @@ from engines.families.sprite2 import reading
 from engines.families.sprite2.directing import Take
 from engines.families.sprite2.family import Sprite2Family
 from engines.families.sprite2.stage import Scene, still
-from engines.families.sprite2.world import FIRST_SKY, Named, Pattern, grid_of, picture, random_scenery
+from engines.families.sprite2.world import FIRST_SKY, I64, Named, Pattern, grid_of, picture, random_scenery
 from engines.session import Session, load_session
 
 WIDE = Canvas("16:9", 80, 144)
@@ -99,12 +99,12 @@ class Film:
         self.captions.append(caption)
         self.facts = plan.facts
 
-    def seen(self, latent: int) -> reading.I64:
+    def seen(self, latent: int) -> I64:
         """The labels at the end of a latent."""
         return reading.labels(self.frames[latent][-1])[0]
 
 
-def scenery(film: Film, latent: int) -> reading.I64:
+def scenery(film: Film, latent: int) -> I64:
     return film.seen(latent)[-2:]
 
 

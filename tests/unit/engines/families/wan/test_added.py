@@ -21,10 +21,13 @@ from engines.checkpoints.files import Folder
 from engines.errors import CheckpointUnfit, EngineCorrupt, EngineUnfit
 from engines.families.buildable import Sizes
 from engines.families.capabilities import Canvas
+from engines.families.history import Before
 from engines.key import digest_of
 from engines.runtimes.registry import SHIPPED
 from serving.engine_objects import EngineObjects
 from serving.store.directory import DirectoryStore
+
+BEFORE = Before(Canvas("16:9", 64, 112))
 
 pytestmark = pytest.mark.anyio
 SIZES = Sizes((Canvas("16:9", 32, 64),), seconds=2)
@@ -78,7 +81,7 @@ async def test_it_is_what_the_checkpoint_is_without_the_checkpoint(added: AddedM
     assert found.family.capabilities == here.family.capabilities
     assert found.family.capabilities.canvases == SIZES.canvases
     assert (found.family.capabilities.root_latents, found.family.capabilities.seconds.default) == (9, 2)
-    assert found.family.read_prompt(" a  cat", subject="named", seed=1).effective_prompt == "a cat"
+    assert found.family.read_prompt(" a  cat", before=BEFORE, seed=1).effective_prompts[0] == "a cat"
     with pytest.raises(CheckpointUnfit, match="its weights are where the checkpoint is"):
         found.family.graphs(found.weights)
     assert await added.names() == ["wan-tiny"]

@@ -16,9 +16,12 @@ from engines.errors import CheckpointUnfit
 from engines.families.base import Conditions, Denoising
 from engines.families.buildable import Sizes
 from engines.families.capabilities import Canvas
+from engines.families.history import Before
 from engines.families.wan.family import WanFamily
 from engines.session import Session
 from tests.unit.engines.families.wan.modules import session_of
+
+BEFORE = Before(Canvas("16:9", 64, 112))
 
 CANVASES = (Canvas("1:1", 32, 32), Canvas("16:9", 32, 64))
 PROMPTS = ("a red cat runs over the hill", "dog sits")
@@ -41,7 +44,7 @@ def session(family: WanFamily) -> Iterator[Session]:
 
 
 def begin(family: WanFamily, session: Session, canvas: Canvas, prompt: str, *, seed: int) -> Denoising:
-    text = family.encode_text(session, family.read_prompt(prompt, subject="named", seed=seed).effective_prompt)
+    text = family.encode_text(session, family.read_prompt(prompt, before=BEFORE, seed=seed).effective_prompts[0])
     return family.start(Conditions(canvas, text), seed=seed, segment=0, steps=STEPS)
 
 
@@ -118,15 +121,15 @@ def test_a_prompt_is_cleaned_and_cut_as_by_the_pipeline(
     pipeline = make_pipeline("text")
     for prompt, negative in (("  a   cat\n &amp;amp; dog ", ""), ("", " blurred  red "), ("cat " * 600, "dog " * 600)):
         wanted = pipeline.encode_prompt(prompt, negative, max_sequence_length=512)
-        reading = family.read_prompt(prompt, subject="named", seed=1)
-        text = family.encode_text(session, reading.effective_prompt, negative)
+        reading = family.read_prompt(prompt, before=BEFORE, seed=1)
+        text = family.encode_text(session, reading.effective_prompts[0], negative)
         for half, said in zip(text.reshape(2, 512, -1), wanted, strict=True):
             np.testing.assert_allclose(half, said[0].detach().numpy(), rtol=0, atol=2e-6)
 
 
 def test_what_of_a_prompt_is_not_read_is_told(family: WanFamily) -> None:
-    assert not family.read_prompt("cat " * 511, subject="named", seed=1).warnings
-    (warning,) = family.read_prompt("cat " * 600, subject="named", seed=1).warnings
+    assert not family.read_prompt("cat " * 511, before=BEFORE, seed=1).warnings
+    (warning,) = family.read_prompt("cat " * 600, before=BEFORE, seed=1).warnings
     assert warning == "not read: the last 89 tokens of the prompt; this model reads 512"
 
 
