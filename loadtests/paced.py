@@ -294,9 +294,9 @@ class PacedOffice:
 def queued(tenant: str, created_ms: int, **fields: Any) -> JobRecord:
     """A job of a second in two steps."""
     request = VideoRequest(
-        model="sprite-1", aspect_ratio="1:1", prompt="a circle", seconds=1, steps=2, seed=3, resolution="480p"
+        model="sprite-2", aspect_ratio="1:1", prompt="a circle", seconds=1, steps=2, seed=3, resolution="480p"
     )
-    planned = plan(request, models.family("sprite-1").capabilities, model_digest=_DIGEST, seed=3)
+    planned = plan(request, models.family("sprite-2").capabilities, model_digest=_DIGEST, seed=3)
     return JobRecord(
         **{
             "id": new_id("vid_"),

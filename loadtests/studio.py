@@ -29,7 +29,7 @@ from serving.stages.in_process import InProcessStages
 from serving.stages.loaded import Loaded
 from serving.store.open import open_store
 
-MODEL = "sprite-1"
+MODEL = "sprite-2"
 TENANT = "default"
 """The tenant of a front door without keys, so that one may serve what was made here."""
 PROMPT = "a red circle moves right over a white background"

@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     """Where everything is kept: a directory, or `s3://host:port/bucket/prefix`, with `?secure=false` for plain HTTP and
     `region=...` where it is not us-east-1. `dir:///path?local=true` where you know that a directory is this machine's
     alone, though its file system is of a kind that is not known to be local."""
-    model: str = "sprite-1"
+    model: str = "sprite-2"
     """Name of the model that is served, and that a request gets which names none."""
     grpc: Grpc = Grpc()
     http: Http = Http()

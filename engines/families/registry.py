@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-PLACES: Final = (
-    "engines.families.sprite.family:SpriteFamily",
-    "engines.families.sprite2.family:Sprite2Family",
-)
+PLACES: Final = ("engines.families.sprite.family:SpriteFamily",)
 """Classes that implement `buildable.BuildableFamily`, as `module:class`."""
 CHECKPOINTS: Final[Mapping[str, str]] = {
     "WanPipeline": "engines.families.wan.family:WanFamily",

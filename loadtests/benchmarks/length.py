@@ -36,7 +36,7 @@ from serving.store.open import open_store
 
 NAME = "length"
 TENANT = "default"
-MODEL = "sprite-1"
+MODEL = "sprite-2"
 DIGEST = "0" * 64
 HEADER = b"\0\0\0\x08free"
 """The smallest that there is."""

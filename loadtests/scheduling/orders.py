@@ -22,7 +22,7 @@ from serving.stage_names import DENOISER, RENDERER
 from serving.stages.contracts import Rank
 from serving.stages.engine_loop import PATIENCE_S
 
-_MODEL = "sprite-1"
+_MODEL = "sprite-2"
 SLOTS = 4
 """As in the default settings: the first so many are given to the Denoiser."""
 

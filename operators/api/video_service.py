@@ -10,7 +10,7 @@ from operators.api.base import Condition, Name, Part, Placement, Resources, rule
 from operators.api.common import Grounds, ObjectStore
 
 KIND, PLURAL, SHORT = "VideoService", "videoservices", "vs"
-SHIPPED = ("sprite-1", "sprite")
+SHIPPED = ("sprite-2", "sprite")
 """What the model is called whose engines are in the image."""
 LONGEST_NAME = 40
 """KubeRay takes 47 characters, and the children's names are longer by a word."""
@@ -130,7 +130,7 @@ class Spec(Grounds):
     )
 
     model: str = Field(default=SHIPPED[0], min_length=1, max_length=128)
-    """Name of the model that is served: `sprite-1`, whose engines are in the image, or one that `longtake models add`
+    """Name of the model that is served: `sprite-2`, whose engines are in the image, or one that `longtake models add`
     put into the store."""
     store: ObjectStore = Field(
         json_schema_extra={

@@ -76,8 +76,8 @@ def test_what_there_is_can_be_listed_watched_and_fetched(cli: Cli) -> None:
 
 
 def test_models_of_the_installation_tell_what_they_can(cli: Cli) -> None:
-    assert "sprite-1" in cli.did("models", "ls")
-    assert "16:9" in cli.did("models", "show", "sprite-1")
+    assert "sprite-2" in cli.did("models", "ls")
+    assert "16:9" in cli.did("models", "show", "sprite-2")
 
 
 def test_a_waiting_job_is_cancelled(cli: Cli, door: ThreadedDoor) -> None:

@@ -250,14 +250,14 @@ async def test_a_build_that_is_interrupted_ends_at_once_and_leaves_its_turn(tmp_
     digest = models.find("sprite").weights_digest() or ""
     store = await open_store(str(tmp_path / "store"))
     build = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
-    while "exporting" not in (await turn_of(store, "sprite-1", digest)).get("doing", ""):
+    while "exporting" not in (await turn_of(store, "sprite-2", digest)).get("doing", ""):
         assert build.returncode is None
         await asyncio.sleep(0.2)
     build.send_signal(signal.SIGINT)
     _, said = await build.communicate()
     assert build.returncode == 130
     assert said.decode().splitlines()[-1] == "interrupted: nothing was published"
-    assert not (await turn_of(store, "sprite-1", digest))["working"]
+    assert not (await turn_of(store, "sprite-2", digest))["working"]
     assert [entry.key async for entry in store.list(layout.BLOBS)] == []
     await store.close()
 

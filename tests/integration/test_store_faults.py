@@ -84,7 +84,7 @@ async def _latents(office: Office, record: JobRecord) -> list[str]:
 @asynccontextmanager
 async def _office(url: str) -> AsyncIterator[Office]:
     store = await open_store(url, probe=False)
-    session = await load_session("sprite-1", threads=1)
+    session = await load_session("sprite-2", threads=1)
     stages = PlainStages(Loaded(session, store, Unrecorded()))
     stages.start()
     office = Office(store, Jobs(store), stages, _times=itertools.count(1_700_000_000_000))

@@ -181,7 +181,7 @@ def test_a_negative_prompt_leads_away_and_is_told(house: House) -> None:
 
 def test_what_the_checkpoint_cannot_do_is_refused_by_name(house: House) -> None:
     for fields, named in (
-        ({"model": "sprite-1"}, "sprite-1"),
+        ({"model": "sprite-2"}, "sprite-2"),
         ({"resolution": "1080p"}, "resolution"),
         ({"references": [Media(file_id="file_a")] * 4}, "references"),
     ):

@@ -13,7 +13,7 @@ from tests.contract.xai_door import run_client
 from tests.integration.house import House
 
 pytestmark = pytest.mark.ray
-MODEL = "sprite-1"
+MODEL = "sprite-2"
 
 
 def client(house: House, folder: Path, script: str, scenario: str, *, asynchronous: bool = False) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def program(blocks: list[Block], address: str) -> str:
     for block in blocks:
         lines += [""] * (block.line - 1 - len(lines)) + block.text.splitlines()
     port = address.rpartition(":")[2]
-    here = {"localhost:50051": f"localhost:{port}", "127.0.0.1:50051": address, "sprite-1": MODEL.model}
+    here = {"localhost:50051": f"localhost:{port}", "127.0.0.1:50051": address, "sprite-2": MODEL.model}
     text = "\n".join(lines) + "\n"
     for there, name in here.items():
         text = text.replace(there, name)

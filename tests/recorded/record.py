@@ -62,7 +62,7 @@ from serving.store.base import Store
 from serving.store.blobs import Blobs
 from serving.store.open import open_store
 
-MODEL, TENANT = "sprite-1", "default"
+MODEL, TENANT = "sprite-2", "default"
 LONG = 50
 """Steps of the job that is killed."""
 PACKED_AT_S = 1_767_225_600

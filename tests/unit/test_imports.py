@@ -26,11 +26,9 @@ EXTRAS = (
     "transformers",
 )
 TORCH = {
-    *(f"engines.families.sprite.{name}" for name in ("dit", "graphs", "vae")),
-    *(f"engines.families.sprite.training.{name}" for name in ("data", "optim", "train_dit", "train_vae")),
-    *(f"engines.families.sprite2.{name}" for name in ("denoiser", "graphs", "vae")),
+    *(f"engines.families.sprite.{name}" for name in ("denoiser", "graphs", "vae")),
     *(
-        f"engines.families.sprite2.training.{name}"
+        f"engines.families.sprite.training.{name}"
         for name in ("data", "losses", "measure_vae", "modules", "optim", "train_decoder", "train_denoiser")
     ),
     *(f"engines.families.wan.{name}" for name in ("graphs", "vae", "weights")),

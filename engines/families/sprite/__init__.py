@@ -1,5 +1,5 @@
-"""The sprite model: a small video model that is shipped with its world, its training and its scores.
+"""The sprite-2 model: a small video model that is directed, in a world that must be remembered.
 
-`family` serves it; `world`, `captions`, `packing`, `reference` and `decode` need numpy alone, while `vae`, `dit`,
-`graphs` and most of `training` need torch.
+`world`, `codes`, `stage`, `directing`, `memory`, `words` and `packing` need numpy alone, `vae`, `denoiser` and most of
+`training` need torch.
 """

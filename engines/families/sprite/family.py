@@ -1,7 +1,7 @@
-"""The family of the embedded sprite model: the interface that the stages and the builder use, on this folder's parts.
+"""The family of the sprite-2 model: the interface that the stages and the builder use, on this folder's parts.
 
-`families/registry.py` names it. The grammar, the packing and the reading of pictures are those that it was trained
-with. Nothing here needs torch, save `graphs`.
+`families/registry.py` names it. Its words stand in the denoiser's own sequence, so it has no text encoder. Nothing here
+needs torch, save `graphs` and `score`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,11 @@ from engines.families.base import (
 from engines.families.buildable import Case
 from engines.families.capabilities import Role
 from engines.families.graph import GraphSpec
-from engines.families.history import Before, HistoryPlan, anchored
-from engines.families.sprite import captions, packing, reference, sampler, world
+from engines.families.history import Before, HistoryPlan
+from engines.families.sprite import denoising, history, planner, prompts, reading, references, world
 from engines.families.sprite.capabilities import CAPABILITIES
 
 _FOLDER: Final = Path(__file__).parent
-FAITHFUL: Final = 0.85
-"""Share of a reference picture that must be carried for no warning to be given."""
 _ENCODE_BATCH: Final = 16
 """Latents encoded in one call: bounds the memory that a long ingested video takes."""
 
@@ -47,85 +45,60 @@ class SpriteFamily:
     prebuilt = _FOLDER / "prebuilt"
     probe_canvases = CAPABILITIES.canvases
     packages: tuple[str, ...] = ()
-    probe_prompt = "a red circle moves left"
-    components: tuple[str, ...] = (
-        "text_encoder",
-        "vae_encoder",
-        "vae_decoder_first",
-        "vae_decoder_step",
-        "dit",
-    )
+    probe_prompt = "a red square moves left. the camera pans right"
+    components: tuple[str, ...] = ("vae_encoder", "vae_decoder_first", "vae_decoder_step", "denoiser")
     uses: Mapping[EngineCall, tuple[str, ...]] = {
-        "encode_text": ("text_encoder",),
+        "encode_text": (),
         "encode_video": ("vae_encoder",),
-        "step": ("dit",),
+        "step": ("denoiser",),
         "decode": ("vae_decoder_first", "vae_decoder_step"),
     }
     lead_latents = 1
     """The decoder's cache is made of the latest latent alone."""
-    history_latents = packing.SHORT_LATENTS
+    history_latents = 1
 
     def __init__(self) -> None:
         self.weights: Files = Folder(_FOLDER / "weights")
 
-    def roles(self, prompt: str, references: int) -> tuple[Role, ...]:  # noqa: ARG002  (its pictures are subjects)
-        """Each is a subject."""
-        return tuple("subject" for _ in range(references))
+    def roles(self, prompt: str, references: int) -> tuple[Role, ...]:
+        """Which of so many pictures is the scene; the others are subjects. Raises `ValueError` for one too many."""
+        return prompts.roles(prompt, references)
 
     def read_prompt(
         self,
         prompt: str,
         *,
         seed: int,
-        before: Before,  # noqa: ARG002  (the caption says where it goes on)
-        segments: int = 1,  # noqa: ARG002  (one caption for all)
-        subject: Subject = "named",
-        inherited: str | None = None,
+        before: Before,
+        segments: int = 1,
+        subject: Subject = "named",  # noqa: ARG002  (`before` says it)
+        inherited: str | None = None,  # noqa: ARG002  (its facts say more)
     ) -> PromptReading:
-        """Read a prompt as far as its words go, and draw from the seed what it leaves open.
+        """A sentence directs a second. What it leaves open is drawn from the seed, or kept as it was."""
+        return prompts.read(prompt, seed=seed, before=before, segments=segments)
 
-        An extension goes on with what its video shows: its effective prompt is the inherited one.
-        """
-        reading = captions.parse(prompt)
-        if inherited is not None:
-            parent = captions.parse(inherited)
-            overruled = captions.overruled(reading, parent)
-            effective = inherited
-        else:
-            completed = captions.complete(reading, seed, subject=subject)
-            overruled = captions.overruled(reading, completed)
-            effective = captions.caption(completed, subject)
-        warnings = [f"not followed: {part}" for part in overruled]
-        if not reading.understood and inherited is None:
-            why = "this model knows no word of the prompt" if prompt.strip() else "nothing was said"
-            warnings.append(f"{why}: {effective!r} was drawn from the seed")
-        return PromptReading((effective,), reading.understood, reading.ignored, tuple(warnings))
+    def plan_history(self, effective_prompt: str, before: Before) -> HistoryPlan:
+        """The newest latent, and of earlier ones only what is about to come into the frame."""
+        return history.segment(effective_prompt, before).plan
 
-    def plan_history(self, effective_prompt: str, before: Before) -> HistoryPlan:  # noqa: ARG002
-        """The first latent, and the newest ones."""
-        tokens = before.canvas.height * before.canvas.width // (packing.PATCH * world.LATENT_PX) ** 2
-        return anchored(before, newest=self.history_latents, latent_tokens=tokens, reference_tokens=4)
+    def read_frame(self, frame: Frames) -> FrameReading:
+        """Read the sky and what stands in it; the camera is then at column 1 of the ring."""
+        seen = reading.look(frame)
+        told = None
+        if seen.left_out:
+            told = f"{seen.left_out} places of the frame's sky show what this model does not know: they may change"
+        return FrameReading(history.of_frame(planner.facts_of(seen)).encode(), told)
 
-    def read_frame(self, frame: Frames) -> FrameReading:  # noqa: ARG002  (its latent says all)
-        """Nothing."""
-        return FrameReading()
+    def read_reference(self, picture: Frames, role: Role = "subject") -> ReferenceReading:
+        """A subject, uint8 [16, 16, 3], as 2x2 blocks of the palette; a scene, of a canvas's size, as its scenery under
+        a sky of one colour."""
+        return references.read_scene(picture) if role == "scene" else references.read_subject(picture)
 
-    def read_reference(self, picture: Frames, role: Role = "subject") -> ReferenceReading:  # noqa: ARG002
-        """Read a picture, uint8 [32, 32, 3], as a named sprite or as 4x4 blocks of the palette."""
-        read = reference.read_reference(picture)
-        description = read.describe()
-        warning = None
-        if read.fidelity < FAITHFUL:
-            warning = f"the picture has more detail than this model's reference carries; it was read as {description}"
-        return ReferenceReading(read.picture, description, warning)
-
-    def encode_text(self, engines: Engines, effective_prompt: str, negative_prompt: str = "") -> Array:
-        """[14, 128]. Raises `ValueError` for a negative prompt."""
+    def encode_text(self, engines: Engines, effective_prompt: str, negative_prompt: str = "") -> Array:  # noqa: ARG002
+        """[0, 0]: the denoiser reads the caption itself. Raises `ValueError` for a negative prompt."""
         if negative_prompt:
             raise ValueError("negative_prompt: this model takes none")
-        ids = captions.tokenize(effective_prompt)[None]
-        text: Array = _float(engines.infer("text_encoder", {"token_ids": ids})["text"])[0]
-        return text
+        return np.zeros((0, 0), np.float32)
 
     def encode_still(self, engines: Engines, picture: Frames) -> Array:
         """uint8 [h, w, 3] → latent [16, h/8, w/8]: for the encoder, a still is four equal frames."""
@@ -149,17 +122,17 @@ class SpriteFamily:
     def start(self, conditions: Conditions, *, seed: int, segment: int, steps: int) -> Denoising:
         """Noise for a segment, and all that its steps share.
 
-        Raises `ValueError` for conditions that this model does not take together.
+        Raises `ValueError` for conditions that its plan does not name, or that lack what it names.
         """
-        return sampler.start(conditions, seed=seed, segment=segment, steps=steps)
+        return denoising.start(conditions, seed=seed, segment=segment, steps=steps)
 
     def step(self, engines: Engines, states: Sequence[Denoising]) -> None:
         """One Euler step of each, in place. A given first frame stays as it is."""
-        sampler.step(engines, states)
+        denoising.step(engines, states)
 
     def batch_key(self, state: Denoising) -> Hashable:
-        """The canvas, and which conditions there are: they fix every token's position."""
-        return sampler.batch_key(state)
+        """The canvas, and how many tokens of which kind there are."""
+        return denoising.batch_key(state)
 
     def decode(self, engines: Engines, latents: Array, *, lead: Array | None) -> Iterator[Frames]:
         """Frame groups, uint8 [1 or 4, h, w, 3], in order; a video's first latent gives one frame."""
@@ -179,7 +152,7 @@ class SpriteFamily:
         weights: Files,
         digests: Mapping[str, str] | None = None,  # noqa: ARG002  (the package's own, which nobody recorded)
     ) -> Mapping[str, GraphSpec]:
-        """The five graphs with these weights, vae.safetensors and dit.safetensors. Needs torch."""
+        """The four graphs with these weights, vae.safetensors and denoiser.safetensors. Needs torch."""
         from engines.families.sprite import graphs
 
         return graphs.components(weights)

@@ -1,11 +1,10 @@
-"""The five graphs of the sprite model, as torch modules with what an exporter must know about them.
+"""The four graphs of the sprite-2 model, as torch modules with what an exporter must know about them.
 
-`family.py` hands `components()` to `engines/building`. Shapes and names here are what it relies on as it serves.
+Shapes and names here are what the sampler and the scorer rely on.
 """
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from safetensors.torch import load
 from torch import Tensor, nn
@@ -13,10 +12,14 @@ from torch.export import Dim
 
 from engines.checkpoints.files import Files, read_small
 from engines.families.graph import GraphSpec
-from engines.families.sprite import captions, packing
-from engines.families.sprite.dit import Dit, TextTable
+from engines.families.sprite.denoiser import Denoiser
+from engines.families.sprite.packing import ROLES, SEGMENTS, TOKEN_FEATURES
 from engines.families.sprite.vae import CACHE_CHANNELS, Vae
+from engines.families.sprite.words import SLOTS
 from engines.families.sprite.world import FRAMES_PER_LATENT, LATENT_CHANNELS, LATENT_PX
+
+_TOKENS = 2 + 4 * 5 + 5 * 45
+"""Of an extension at 16:9 whose camera pans: the size to tune for."""
 
 
 class EncodeLatent(nn.Module):
@@ -59,48 +62,29 @@ class DecodeStep(nn.Module):
         return frames.clamp(-1, 1), cache
 
 
-def load_models(weights: Files) -> tuple[Vae, TextTable, Dit]:
-    """The trained models, in float32 and eval mode, from vae.safetensors and dit.safetensors in `weights`."""
-    vae, text, dit = Vae(), TextTable(len(captions.VOCAB)), Dit()
-    vae.load_state_dict({k: v.float() for k, v in load(read_small(weights, "vae.safetensors")).items()})
-    _load_denoiser(text, dit, read_small(weights, "dit.safetensors"))
-    return vae.eval(), text.eval(), dit.eval()
-
-
-def _load_denoiser(text: TextTable, dit: Dit, file: bytes) -> None:
-    """Fill both with the halves of dit.safetensors."""
-    saved = {k: v.float() for k, v in load(file).items()}
-    text.load_state_dict({k.removeprefix("text."): v for k, v in saved.items() if k.startswith("text.")})
-    dit.load_state_dict({k.removeprefix("dit."): v for k, v in saved.items() if k.startswith("dit.")})
+def load_models(weights: Files) -> tuple[Vae, Denoiser]:
+    """The trained models, in float32 and eval mode, from vae.safetensors and denoiser.safetensors in `weights`."""
+    vae, net = Vae(), Denoiser()
+    for model, name in ((vae, "vae.safetensors"), (net, "denoiser.safetensors")):
+        model.load_state_dict({k: v.float() for k, v in load(read_small(weights, name)).items()})
+    return vae.eval(), net.eval()
 
 
 def components(weights: Files) -> dict[str, GraphSpec]:
-    """The five graphs with the trained weights."""
+    """The four graphs with the trained weights."""
     return components_of(*load_models(weights))
 
 
-def components_of(vae: Vae, text: TextTable, dit: Dit) -> dict[str, GraphSpec]:
-    """The five graphs of these models."""
-    batch, height, width = Dim("B", min=1, max=64), Dim("h", min=4, max=14), Dim("w", min=4, max=14)
+def components_of(vae: Vae, net: Denoiser) -> dict[str, GraphSpec]:
+    """The four graphs of these models."""
+    batch, height, width = Dim("B", min=1, max=64), Dim("h", min=2, max=18), Dim("w", min=2, max=18)
     tokens = Dim("S", min=64, max=512)
-    latent = torch.randn(2, LATENT_CHANNELS, 8, 14)
+    latent = torch.randn(2, LATENT_CHANNELS, 10, 18)
     latent_dims = {0: batch, 2: height, 3: width}
-    packed = packing.pack(
-        np.zeros((2, 4, LATENT_CHANNELS, 8, 14), np.float32),
-        anchor=np.zeros((2, 1, LATENT_CHANNELS, 8, 14), np.float32),
-    )
-    where = packed.positions
     return {
-        "text_encoder": GraphSpec(
-            text,
-            (torch.from_numpy(captions.tokenize("it moves left"))[None].repeat(2, 1),),
-            ("token_ids",),
-            ("text",),
-            ({0: batch},),
-        ),
         "vae_encoder": GraphSpec(
             EncodeLatent(vae).eval(),
-            (torch.rand(2, FRAMES_PER_LATENT, 3, 64, 112) * 2 - 1,),
+            (torch.rand(2, FRAMES_PER_LATENT, 3, 80, 144) * 2 - 1,),
             ("frames",),
             ("latent",),
             ({0: batch, 3: LATENT_PX * height, 4: LATENT_PX * width},),
@@ -110,28 +94,35 @@ def components_of(vae: Vae, text: TextTable, dit: Dit) -> dict[str, GraphSpec]:
         ),
         "vae_decoder_step": GraphSpec(
             DecodeStep(vae).eval(),
-            (latent, torch.randn(2, CACHE_CHANNELS, 8, 14)),
+            (latent, torch.randn(2, CACHE_CHANNELS, 10, 18)),
             ("latent", "cache_in"),
             ("frames", "cache"),
             (latent_dims, latent_dims),
         ),
-        "dit": GraphSpec(
-            dit,
+        "denoiser": GraphSpec(
+            net,
             (
-                torch.randn(2, packed.tokens.shape[1], packing.TOKEN_FEATURES),
-                torch.randn(2, packing.TEXT_TOKENS, 128),
-                *(torch.from_numpy(a) for a in (where.row, where.col, where.frame, where.segment)),
-                torch.from_numpy(packing.levels(2, 0.5)),
+                torch.zeros(2, SLOTS, dtype=torch.long),
+                torch.zeros(2, SLOTS, 2, dtype=torch.long),
+                torch.randn(2, _TOKENS, TOKEN_FEATURES),
+                torch.zeros(2, _TOKENS, 2, dtype=torch.long),
+                torch.full((_TOKENS,), ROLES.index("target 1")),
+                torch.zeros(2, _TOKENS, dtype=torch.long),
+                torch.full((_TOKENS,), SEGMENTS.index("target")),
+                torch.ones(2, _TOKENS),
+                torch.full((2, len(SEGMENTS)), 0.5),
             ),
-            ("tokens", "text", "row", "col", "frame", "segment", "levels"),
+            ("ids", "stand", "tokens", "places", "role", "pan", "segment", "present", "levels"),
             ("x0",),
             (
-                {0: batch, 1: tokens},
                 {0: batch},
+                {0: batch},
+                {0: batch, 1: tokens},
+                {0: batch, 1: tokens},
                 {0: tokens},
+                {0: batch, 1: tokens},
                 {0: tokens},
-                {0: tokens},
-                {0: tokens},
+                {0: batch, 1: tokens},
                 {0: batch},
             ),
         ),

@@ -1,156 +1,117 @@
-"""How a segment's conditions and its noised latents become one sequence of tokens, and how the sampler steps.
+"""How a segment's words, conditions and noised latents become one sequence of tokens, and how the sampler steps.
 
-The DiT sees `text | reference | anchor | short | first | rest`; conditions that are absent are left out.
-Training and the serving family both pack here, in numpy alone, so that a graph is fed as it was trained.
+    text       what each subject is, does and where; the sky, the camera      14 tokens
+    reference  the references' latents, one token each                         2
+    memory     remembered columns, `rows` tokens each                          c rows    (c: 0 to what the target shows)
+    short      the newest latent                                               n         (extensions)
+    target     the latents to make                                             5n or 4n
 
-    reference  the reference picture's latent            4 tokens
-    anchor     the video's first latent                  n tokens      (extensions)
-    short      the two newest latents                   2n tokens      (extensions)
-    first      latent 0 of a root segment                n tokens      (roots)
-    rest       the four latents to make                 4n tokens
-
-n is the number of tokens of one latent frame: a token is 2x2 latents.
+n is the number of tokens of one latent frame. Every token of memory, short and target stands at its column of the ring
+and at its row, counted from the bottom; words and references stand where their subject is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from engines.families.sprite.world import F32, I64, LATENT_CHANNELS
-
-Segment = Literal["reference", "anchor", "short", "first", "rest"]
+from engines.families.sprite.directing import SEGMENT_LATENTS
+from engines.families.sprite.stage import Moment
+from engines.families.sprite.world import F32, I64, LATENT_CHANNELS, SUBJECTS_MAX, Grid
 
 PATCH: Final = 2
 TOKEN_FEATURES: Final = LATENT_CHANNELS * PATCH * PATCH
-TEXT_TOKENS: Final = 14
-SEGMENTS: Final = ("text", "reference", "anchor", "short", "first", "rest")
+SEGMENTS: Final = ("text", "reference", "memory", "short", "target")
 """A segment's id is its place here."""
-SHORT_LATENTS: Final = 2
-REST_LATENTS: Final = 4
-AXIS_ROWS: Final = {4: 0, 7: 4, 2: 11}
-"""Where an axis of so many tokens begins in the position tables; the axis of 2 is the reference's."""
-AXIS_TABLE_ROWS: Final = 13
-FRAME_ROWS: Final[dict[Segment, tuple[int, ...]]] = {
-    "anchor": (0,),
-    "short": (1, 2),
-    "first": (3,),
-    "rest": (4, 5, 6, 7),
-    "reference": (8,),
-}
-"""Rows of the frame table, by segment, oldest latent first."""
-FRAME_TABLE_ROWS: Final = 9
-SHIFT: Final = 6.0
+ROLES: Final = (
+    "reference 1",
+    "reference 2",
+    "memory",
+    "short",
+    "still",
+    "target 1",
+    "target 2",
+    "target 3",
+    "target 4",
+)
+"""What a token is within its segment; `still` is a video's first latent."""
+ROOT_LATENTS: Final = SEGMENT_LATENTS + 1
+SHIFT: Final = 3.0
+"""How far the sampler's steps are shifted towards noise. With 8 of them, more leaves too wide a last one: what is
+invented is then now and then a colour between two."""
 DEFAULT_STEPS: Final = 8
 
 
 @dataclass(frozen=True)
-class Positions:
-    """Where each packed token stands.  All int64 [S]; the text's tokens are not counted."""
+class Part:
+    """One segment of the sequence but the text."""
 
-    row: I64
-    col: I64
-    frame: I64
-    segment: I64
-    lengths: tuple[tuple[Segment, int], ...]
-    """The segments in their order, with the tokens of each."""
-
-    @property
-    def target(self) -> slice:
-        """The tokens that are denoised (`first` and `rest`): always the last ones."""
-        return slice(sum(n for name, n in self.lengths if name not in ("first", "rest")), len(self.row))
+    segment: int
+    places: I64
+    """[S, 2]: column of the ring, and row counted from the bottom."""
+    role: I64
+    """[S]"""
+    pan: I64
+    """[S]: the camera's motion in the token's latent: 0 holds, 1 right, 2 left."""
 
 
 def patchify(latents: npt.NDArray[np.float32]) -> F32:
-    """Latents [..., T, 16, h, w] -> tokens [..., T (h/2) (w/2), 64].
-
-    Tokens are in (t, y, x) order, the features of a token in (c, dy, dx) order.
-    """
-    *lead, t, c, h, w = latents.shape
-    if h % PATCH or w % PATCH:
-        raise ValueError(f"latents: height {h} and width {w} must be even to be cut into tokens of 2x2")
-    x = latents.reshape(*lead, t, c, h // PATCH, PATCH, w // PATCH, PATCH)
-    x = np.moveaxis(x, (-5, -3, -1), (-3, -2, -1))
-    return np.ascontiguousarray(x).reshape(*lead, t * (h // PATCH) * (w // PATCH), c * PATCH * PATCH)
+    """Latents [..., 16, h, w] -> tokens [..., (h/2) (w/2), 64], a token's features in (dy, dx, c) order."""
+    *lead, c, h, w = latents.shape
+    x = latents.reshape(*lead, c, h // PATCH, PATCH, w // PATCH, PATCH)
+    x = np.moveaxis(x, (-4, -2, -3, -1, -5), (-5, -4, -3, -2, -1))
+    return np.ascontiguousarray(x).reshape(*lead, (h // PATCH) * (w // PATCH), c * PATCH * PATCH)
 
 
-def unpatchify(tokens: npt.NDArray[np.float32], height: int, width: int) -> F32:
-    """The inverse of `patchify`: tokens [..., T (h/2) (w/2), 64] -> latents [..., T, 16, h, w]."""
-    *lead, count, features = tokens.shape
-    rows, cols = height // PATCH, width // PATCH
-    if count % (rows * cols):
-        raise ValueError(f"tokens: {count} are not whole latents of {height}x{width} ({rows * cols} tokens each)")
-    x = tokens.reshape(*lead, count // (rows * cols), rows, cols, features // PATCH**2, PATCH, PATCH)
-    x = np.moveaxis(x, (-3, -2, -1), (-5, -3, -1))
-    return np.ascontiguousarray(x).reshape(*lead, count // (rows * cols), features // PATCH**2, height, width)
+def unpatchify(tokens: npt.NDArray[np.float32], grid: Grid) -> F32:
+    """The inverse: tokens [..., n, 64] of single latents -> [..., 16, 2 rows, 2 cols]."""
+    lead = tokens.shape[:-2]
+    x = tokens.reshape(*lead, grid.rows, grid.cols, PATCH, PATCH, LATENT_CHANNELS)
+    x = np.moveaxis(x, (-5, -4, -3, -2, -1), (-4, -2, -3, -1, -5))
+    return np.ascontiguousarray(x).reshape(*lead, LATENT_CHANNELS, PATCH * grid.rows, PATCH * grid.cols)
 
 
-def positions(height: int, width: int, segments: Sequence[Segment]) -> Positions:
-    """Where the tokens of these segments stand, in this order; height and width in latents (8x8 to 14x8)."""
-    rows, cols = height // PATCH, width // PATCH
-    for name, axis in (("height", rows), ("width", cols)):
-        if axis not in (4, 7):
-            raise ValueError(f"{name}: {axis * PATCH} latents; the sprite model knows 8 and 14 (64 and 112 pixels)")
-    parts = []
-    lengths: list[tuple[Segment, int]] = []
-    for name in segments:
-        r, c = (2, 2) if name == "reference" else (rows, cols)
-        frames = FRAME_ROWS[name]
-        frame, row, col = np.meshgrid(frames, AXIS_ROWS[r] + np.arange(r), AXIS_ROWS[c] + np.arange(c), indexing="ij")
-        segment = np.full(row.shape, SEGMENTS.index(name))
-        parts.append(np.stack([row, col, frame, segment]).reshape(4, -1))
-        lengths.append((name, len(frames) * r * c))
-    row, col, frame, segment = np.concatenate(parts, 1).astype(np.int64)
-    return Positions(row, col, frame, segment, tuple(lengths))
+def latent_part(segment: str, moments: tuple[Moment, ...], grid: Grid) -> Part:
+    """Whole latent frames: `short`, or the target of a root (five moments) or of an extension (four)."""
+    first = ROLES.index("short") if segment == "short" else len(ROLES) - len(moments)
+    cols = np.array([moment.after.view(grid.cols) for moment in moments])
+    shape = (len(moments), grid.rows, grid.cols)
+    rows = grid.rows - 1 - np.arange(grid.rows)
+    return Part(
+        SEGMENTS.index(segment),
+        np.stack([np.broadcast_to(cols[:, None], shape), np.broadcast_to(rows[:, None], shape)], -1).reshape(-1, 2),
+        np.broadcast_to(first + np.arange(len(moments))[:, None, None], shape).reshape(-1),
+        np.broadcast_to(np.array([moment.pan % 3 for moment in moments])[:, None, None], shape).reshape(-1),
+    )
 
 
-@dataclass(frozen=True)
-class Packed:
-    """A packed sequence: the DiT's `tokens` float32 [B, S, 64] and where they stand."""
-
-    tokens: F32
-    positions: Positions
-
-
-def pack(target: F32, *, reference: F32 | None = None, anchor: F32 | None = None, short: F32 | None = None) -> Packed:
-    """Lay conditions and target side by side.
-
-    target     [B, 5, 16, h, w] for a root, [B, 4, 16, h, w] for an extension: noised, a given first frame clean
-    reference  [B, 16, 4, 4]
-    anchor     [B, 1, 16, h, w]
-    short      [B, 2, 16, h, w], oldest first
-    """
-    latents, (height, width) = target.shape[1], target.shape[-2:]
-    if latents not in (REST_LATENTS, REST_LATENTS + 1):
-        raise ValueError(f"target: {latents} latents; a root has {REST_LATENTS + 1}, an extension {REST_LATENTS}")
-    parts: list[tuple[Segment, F32]] = []
-    if reference is not None:
-        parts.append(("reference", reference[:, None]))
-    if anchor is not None:
-        parts.append(("anchor", anchor))
-    if short is not None:
-        parts.append(("short", short))
-    if latents > REST_LATENTS:
-        parts.append(("first", target[:, :1]))
-    parts.append(("rest", target[:, -REST_LATENTS:]))
-    tokens = np.concatenate([patchify(latent) for _, latent in parts], 1)
-    where = positions(height, width, [name for name, _ in parts])
-    if tokens.shape[1] != len(where.row):
-        shapes = {name: latent.shape for name, latent in parts}
-        raise ValueError(f"conditions: {tokens.shape[1]} tokens where the canvas takes {len(where.row)}: {shapes}")
-    return Packed(tokens, where)
+def memory_part(columns: tuple[int, ...], pans: tuple[int, ...], grid: Grid) -> Part:
+    """Remembered columns, and the camera's motion in the latents that they come from."""
+    count = len(columns)
+    rows = np.tile(grid.rows - 1 - np.arange(grid.rows), count)
+    return Part(
+        SEGMENTS.index("memory"),
+        np.stack([np.repeat(np.array(columns, np.int64), grid.rows), rows], 1),
+        np.full(count * grid.rows, ROLES.index("memory")),
+        np.repeat(np.array([pan % 3 for pan in pans], np.int64), grid.rows),
+    )
 
 
-def levels(batch: int, time: float, *, first_given: bool = False) -> F32:
-    """The noise level of each segment, float32 [B, 6]: conditions are clean, the target is at `time`."""
+def reference_part(moment: Moment, grid: Grid) -> Part:
+    """The two references at their subjects' places before the target's first motion; a missing one at (0, 0)."""
+    places = [(col, grid.rows - 1 - row) for col, row in moment.before.places]
+    places += [(0, 0)] * (SUBJECTS_MAX - len(places))
+    none = np.zeros(SUBJECTS_MAX, np.int64)
+    return Part(SEGMENTS.index("reference"), np.array(places, np.int64), np.arange(SUBJECTS_MAX), none)
+
+
+def levels(batch: int, time: float) -> F32:
+    """The noise level of each segment, float32 [B, 5]: conditions are clean, the target is at `time`."""
     result = np.zeros((batch, len(SEGMENTS)), np.float32)
-    result[:, SEGMENTS.index("rest")] = time
-    if not first_given:
-        result[:, SEGMENTS.index("first")] = time
+    result[:, SEGMENTS.index("target")] = time
     return result
 
 
@@ -163,5 +124,5 @@ def times(steps: int = DEFAULT_STEPS) -> F32:
 
 
 def euler(x: F32, x0: F32, time: float, next_time: float) -> F32:
-    """One Euler step from `time` to `next_time`, given the prediction x0 of the clean latents."""
+    """One Euler step from `time` to `next_time`, given the prediction x0 of the clean tokens."""
     return (x + (next_time - time) / time * (x - x0)).astype(np.float32)

@@ -1,109 +1,114 @@
-"""The sprite model's sampler: a segment from noise to latents, step by step, on the denoiser's engine.
+"""The sprite-2 model's sampler: what the denoiser is shown of a segment, and the steps from noise to latents.
 
-`family.py` calls it for the stages. The packing is that which the model was trained with (`packing.py`).
+A `Shot` holds all that one segment's denoising is conditioned on. Shots of one canvas can be stepped together, however
+much each of them remembers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
+import numpy.typing as npt
 
-from engines.families.base import Array, Conditions, Denoising, Engines
-from engines.families.sprite import packing, world
-from engines.families.sprite.capabilities import CAPABILITIES
+from engines.families.base import Engines
+from engines.families.sprite import packing
+from engines.families.sprite.packing import Part
+from engines.families.sprite.stage import Moment
+from engines.families.sprite.words import Words
+from engines.families.sprite.world import F32, SUBJECTS_MAX, Grid
+
+Constant = dict[str, npt.NDArray[np.generic]]
 
 
-def start(conditions: Conditions, *, seed: int, segment: int, steps: int) -> Denoising:
-    """Noise for a segment, and all that its steps share.
+@dataclass(frozen=True)
+class Remembered:
+    """A view of a column of the ring."""
 
-    Raises `ValueError` for conditions that this model does not take together.
+    column: int
+    pan: int
+    """The camera's motion in the latent that it is taken from; 0 for a still."""
+    tokens: F32
+    """[rows, 64]"""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One segment to make."""
+
+    grid: Grid
+    words: Words
+    target: tuple[Moment, ...]
+    """Five moments of a first segment, four of an extension."""
+    short: tuple[Moment, F32] | None
+    """The newest latent and its tokens [n, 64]; None for a first segment."""
+    memory: tuple[Remembered, ...]
+    references: tuple[F32 | None, ...]
+    """Of each subject, in their order, the one token that shows it, [64]; None where no picture does."""
+
+
+def sample(engines: Engines, shots: Sequence[Shot], rng: np.random.Generator, steps: int) -> F32:
+    """Denoise shots of one canvas that are all first segments or all extensions: tokens [B, latents, n, 64]."""
+    constant, context = pack(shots)
+    grid, count = shots[0].grid, len(shots[0].target)
+    shape = (len(shots), count * grid.rows * grid.cols, packing.TOKEN_FEATURES)
+    x = rng.standard_normal(shape, dtype=np.float32)
+    for now, then in pairwise(packing.times(steps).tolist()):
+        inputs = {**constant, "tokens": np.concatenate([context, x], 1), "levels": packing.levels(len(shots), now)}
+        clean = np.asarray(engines.infer("denoiser", inputs)["x0"], np.float32)[:, context.shape[1] :]
+        x = packing.euler(x, clean, now, then)
+    return x.reshape(len(shots), count, grid.rows * grid.cols, packing.TOKEN_FEATURES)
+
+
+def pack(shots: Sequence[Shot], *, columns: int = 0) -> tuple[Constant, F32]:
+    """What stays the same over the steps: the denoiser's inputs, and the tokens before the target [B, S, 64].
+
+    There is room for so many remembered columns, or for as many as there are.
     """
-    _check(conditions)
-    height, width = (
-        conditions.canvas.height // world.LATENT_PX,
-        conditions.canvas.width // world.LATENT_PX,
-    )
-    count = packing.REST_LATENTS + 1 if conditions.is_root else packing.REST_LATENTS
-    key = np.array([seed & (2**64 - 1), segment], np.uint64)  # a plain list of large numbers would be rounded
-    random = np.random.Generator(np.random.Philox(key=key))
-    latents = random.standard_normal((count, world.LATENT_CHANNELS, height, width), dtype=np.float32)
-    if conditions.first is not None:
-        latents[:1] = conditions.first
-    packed = packing.pack(
-        latents[None],
-        reference=conditions.references[0][None] if conditions.references else None,
-        anchor=None if conditions.anchor is None else conditions.anchor[None],
-        short=None if conditions.short is None else conditions.short[None],
-    )
-    where = packed.positions
-    constant: dict[str, NDArray[np.generic]] = {
-        "text": conditions.text[None],
-        "row": where.row,
-        "col": where.col,
-        "frame": where.frame,
-        "segment": where.segment,
-        "context": packed.tokens[:, : where.target.start],
+    columns = max(columns, *(len(shot.memory) for shot in shots))
+    rows = [_row(shot, columns) for shot in shots]
+    parts = [row.parts for row in rows]
+    constant: Constant = {
+        "ids": np.stack([shot.words.ids for shot in shots]),
+        "stand": np.stack([shot.words.stand for shot in shots]),
+        "places": np.stack([np.concatenate([part.places for part in row]) for row in parts]),
+        "role": np.concatenate([part.role for part in parts[0]]),
+        "segment": np.concatenate([np.full(len(part.role), part.segment) for part in parts[0]]),
+        "pan": np.stack([np.concatenate([part.pan for part in row]) for row in parts]),
+        "present": np.stack([row.present for row in rows]),
     }
-    if conditions.first is not None:
-        constant["first"] = conditions.first
-    return Denoising(latents=latents, step=0, times=packing.times(steps), packed=constant)
+    return constant, np.stack([row.context for row in rows])
 
 
-def step(engines: Engines, states: Sequence[Denoising]) -> None:
-    """One Euler step of each, in place. A given first frame stays as it is."""
-    nows = [float(state.times[state.step]) for state in states if not state.done]
-    if len(nows) < len(states) or len({batch_key(state) for state in states}) != 1:
-        raise ValueError("step: states of one batch_key, none of them done")
-    predicted = _float(engines.infer("dit", dit_inputs(states, nows))["x0"])
-    for state, now, tokens in zip(states, nows, predicted, strict=True):
-        then = float(state.times[state.step + 1])
-        context = state.packed["context"].shape[1]
-        height, width = state.latents.shape[-2:]
-        clean = packing.unpatchify(tokens[context:], height, width)
-        latents = packing.euler(state.latents, clean, now, then)
-        if "first" in state.packed:
-            latents[:1] = state.packed["first"]
-        state.latents = latents
-        state.step += 1
+@dataclass(frozen=True)
+class _Row:
+    parts: list[Part]
+    context: F32
+    present: F32
 
 
-def batch_key(state: Denoising) -> Hashable:
-    """The canvas, and which conditions there are: they fix every token's position."""
-    packed = state.packed
-    return state.latents.shape, packed["context"].shape, packed["segment"].tobytes(), "first" in packed
-
-
-def dit_inputs(states: Sequence[Denoising], times: Sequence[float]) -> Mapping[str, NDArray[np.generic]]:
-    """The denoiser's inputs for latents as they stand, each at its own time."""
-    constants = [state.packed for state in states]
-    tokens = [
-        np.concatenate([_float(constant["context"]), packing.patchify(state.latents)[None]], axis=1)
-        for state, constant in zip(states, constants, strict=True)
-    ]
-    first_given = "first" in constants[0]
-    return {
-        **{name: constants[0][name] for name in ("row", "col", "frame", "segment")},
-        "text": np.concatenate([constant["text"] for constant in constants]),
-        "tokens": np.concatenate(tokens),
-        "levels": np.concatenate([packing.levels(1, time, first_given=first_given) for time in times]),
-    }
-
-
-def _check(conditions: Conditions) -> None:
-    """Refuse what the model was never trained on."""
-    if len(conditions.references) > CAPABILITIES.references_max:
-        raise ValueError(f"references: {len(conditions.references)}; this model takes {CAPABILITIES.references_max}")
-    if conditions.is_root:
-        return
-    if conditions.first is not None:
-        raise ValueError("first: an extension has no given first frame")
-    if conditions.anchor is None or conditions.short is None:
-        raise ValueError("anchor, short: an extension takes both")
-    if len(conditions.short) != packing.SHORT_LATENTS:
-        raise ValueError(f"short: {len(conditions.short)} latents; an extension takes {packing.SHORT_LATENTS}")
-
-
-def _float(values: NDArray[np.generic]) -> Array:
-    return np.asarray(values, np.float32)
+def _row(shot: Shot, columns: int) -> _Row:
+    """One shot's tokens, with the memory padded to so many columns."""
+    grid = shot.grid
+    empty = np.zeros(packing.TOKEN_FEATURES, np.float32)
+    parts = [packing.reference_part(shot.target[-4], grid)]
+    context = [np.stack([empty if token is None else token for token in shot.references])]
+    present = [np.array([token is not None for token in shot.references])]
+    if columns:
+        missing = columns - len(shot.memory)
+        of_columns = (*(view.column for view in shot.memory), *(0,) * missing)
+        pans = (*(view.pan for view in shot.memory), *(0,) * missing)
+        parts.append(packing.memory_part(of_columns, pans, grid))
+        context += [*(view.tokens for view in shot.memory), np.zeros((missing * grid.rows, len(empty)), np.float32)]
+        present.append(np.repeat(np.arange(columns) < len(shot.memory), grid.rows))
+    if shot.short is not None:
+        moment, tokens = shot.short
+        parts.append(packing.latent_part("short", (moment,), grid))
+        context.append(tokens)
+        present.append(np.ones(len(tokens), bool))
+    parts.append(packing.latent_part("target", shot.target, grid))
+    present.append(np.ones(len(parts[-1].role), bool))
+    assert len(shot.references) == SUBJECTS_MAX
+    return _Row(parts, np.concatenate(context), np.concatenate(present).astype(np.float32))

@@ -13,7 +13,7 @@ from engines.errors import EngineNotBuilt
 
 
 def test_a_model_is_found_by_name_and_alias() -> None:
-    assert models.family("sprite-1") is models.family("sprite")
+    assert models.family("sprite-2") is models.family("sprite")
 
 
 def test_names_and_aliases_are_given_once() -> None:
@@ -22,7 +22,7 @@ def test_names_and_aliases_are_given_once() -> None:
 
 
 def test_an_unknown_model_names_those_that_are_there() -> None:
-    with pytest.raises(ValueError, match="'giant' is not known; there is sprite-1"):
+    with pytest.raises(ValueError, match="'giant' is not known; there is sprite-2"):
         models.find("giant")
 
 

@@ -40,7 +40,7 @@ def test_a_wrong_input_is_named(shipped: Session) -> None:
 
 
 def test_an_unknown_component_is_named(shipped: Session) -> None:
-    with pytest.raises(ValueError, match="no 'upscaler' in sprite-1"):
+    with pytest.raises(ValueError, match="no 'upscaler' in sprite-2"):
         shipped.infer("upscaler", {})
 
 
@@ -73,7 +73,7 @@ def test_damaged_engines_do_not_load(tmp_path: Path) -> None:
 
 
 def test_missing_engines_name_the_command(tmp_path: Path) -> None:
-    with pytest.raises(EngineNotBuilt, match="longtake engines build --model sprite-1"):
+    with pytest.raises(EngineNotBuilt, match="longtake engines build --model sprite-2"):
         asyncio.run(load_session("sprite", EngineStore(Prebuilt(tmp_path))))
 
 

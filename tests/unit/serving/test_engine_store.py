@@ -45,7 +45,7 @@ def copy(tmp_path: Path) -> models.Model:
 
 
 async def test_a_model_is_checked_by_name_or_alias(store: Store, settings: Engines) -> None:
-    for name in ("sprite-1", "sprite"):
+    for name in ("sprite-2", "sprite"):
         assert (await engine_store.check(name, store, settings)).manifest.digest == models.find("sprite").digest()
 
 
@@ -56,7 +56,7 @@ async def test_engines_that_were_built_into_the_store_are_found_where_the_packag
     key = own_key(settings.trusted_keys.with_name("key.pem"), TrustedKeys(settings.trusted_keys))
     blobs = {entry.component: await found.read(entry) for entry in found.manifest.engines}
     bare = replace(copy, prebuilt=copy.prebuilt / "none")
-    with pytest.raises(EngineMissing, match="longtake engines build --model sprite-1"):
+    with pytest.raises(EngineMissing, match="longtake engines build --model sprite-2"):
         await engine_store.find(bare, store, settings)
     await engine_store.built(store, settings, key=key).publish(found.manifest, blobs)
     assert (await engine_store.find(bare, store, settings)).layer.name == "built"
@@ -84,7 +84,7 @@ async def test_a_damaged_engine_is_found_by_the_check(
 
 
 async def test_a_model_that_is_not_known_is_a_wrong_setting(store: Store, settings: Engines) -> None:
-    with pytest.raises(SettingsError, match=r"setting `model`.*there is sprite-1"):
+    with pytest.raises(SettingsError, match=r"setting `model`.*there is sprite-2"):
         await engine_store.load("giant", store, settings, threads=1)
 
 

@@ -17,8 +17,8 @@ from serving.store.open import open_store
 
 
 def _plan(aspect_ratio: str = "1:1", seconds: int = 3, steps: int = 8) -> Plan:
-    request = VideoRequest(model="sprite-1", seconds=seconds, aspect_ratio=aspect_ratio, resolution="480p", steps=steps)
-    return plan(request, models.family("sprite-1").capabilities, model_digest="d" * 64, seed=1)
+    request = VideoRequest(model="sprite-2", seconds=seconds, aspect_ratio=aspect_ratio, resolution="480p", steps=steps)
+    return plan(request, models.family("sprite-2").capabilities, model_digest="d" * 64, seed=1)
 
 
 def test_a_plan_costs_its_steps_and_segments() -> None:

@@ -1,1 +1,1 @@
-"""How the sprite model was trained and is scored. Nothing that serves imports this."""
+"""How the sprite-2 model is trained and scored. Nothing that serves imports this."""

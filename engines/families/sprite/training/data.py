@@ -1,321 +1,241 @@
-"""Training batches for the denoiser, made on the fly: every step sees fresh patterns.
-
-Since the VAE's encoder is strictly local, a clip's latents are the background's latent everywhere and a
-small window pasted at the sprite (2x2 tokens for a still, 2x3 along the motion).  Only the windows are
-encoded.
-
-    draw_root / draw_extension   what a sample shows, and with which conditions and caption
-    Painter                      its latents
-    Maker                        whole batches of tokens, for `train_dit`
-"""
+"""Training batches for the denoiser: drawn samples as look-ups in the table of all latents."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from engines.families.base import Subject
-from engines.families.sprite import captions, packing, world
-from engines.families.sprite.training.train_vae import pixels
+from engines.families.sprite import codes, packing, words
+from engines.families.sprite.memory import Rule
+from engines.families.sprite.packing import Part
+from engines.families.sprite.stage import Moment
+from engines.families.sprite.training.drawing import HOLDS, PANNED, Kind, Sample, draw
 from engines.families.sprite.vae import Vae
-from engines.families.sprite.world import F32, I64, U8
+from engines.families.sprite.world import FIRST_SKY, I64, LABELS, RING, SUBJECTS_MAX, Grid
 
-Kind = Literal["root", "extension"]
-
-LANE_TOLD: Final = 0.95
-CAPTION_DROPPED: Final = 0.04
-MAX_START_LATENT: Final = 25
-"""Extensions in training begin at latent 5 to this one: each phase of the longest bounce (10) comes twice."""
-UNKNOWN: Final = -1
-ATLAS_CLASSES: Final = 4 + 24 * 4
-"""The tokens that a caption can name: four backgrounds, and each quadrant of the 24 named sprites."""
-SLOT_CLASSES: Final = 5
-"""A token shows one of the sprite's quadrants, or the background (4)."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One training video, and what of it the model is shown."""
-
-    sprite: world.Sprite
-    background: int
-    direction: int
-    start: int
-    lane: int
-    caption: str
-    task: str
-    """For the report: text, reference, frame or extension."""
-    latents: tuple[int, ...]
-    """Numbers of the latents that are painted: a root's five, or anchor, short and target of an extension."""
-    reference: bool = False
-    first_given: bool = False
-    anchor: bool = False
-    short: bool = False
-
-
-def draw_root(rng: np.random.Generator, canvas: tuple[int, int]) -> Sample:
-    """A video's first segment: from text (30 %), from a reference (55 %), from a given first frame."""
-    u = rng.random()
-    task = "text" if u < 0.3 else "reference" if u < 0.85 else "frame"
-    by_name = task == "text" or rng.random() < (0.12 if task == "reference" else 0.4)
-    reference = task == "reference" or (task == "frame" and rng.random() < 0.15)
-    subject: Subject = "named" if by_name else "reference"
-    if task == "frame" and rng.random() < 0.8:
-        subject = "frame"
-    elif task == "reference" and rng.random() < 0.7:
-        subject = "reference"
-    direction = int(rng.integers(4))
-    along = world.along_and_across(canvas, direction)[0]
-    start = int(rng.integers(along)) if task == "frame" else int(rng.random() < 0.4)
-    return _draw(
-        rng,
-        canvas,
-        by_name,
-        subject,
-        direction,
-        start,
-        task,
-        tuple(range(5)),
-        reference,
-        first_given=task == "frame",
-    )
-
-
-def draw_extension(rng: np.random.Generator, canvas: tuple[int, int]) -> Sample:
-    """Four latents further on in a video of any length; now and then a part of the history is missing."""
-    by_name = rng.random() < 0.4
-    reference = rng.random() < (0.15 if by_name else 0.65)
-    subject: Subject = "named" if by_name else "reference"
-    if rng.random() < 0.25:
-        subject = "frame"
-    direction = int(rng.integers(4))
-    start = int(rng.integers(world.along_and_across(canvas, direction)[0]))
-    newest = int(rng.integers(5, MAX_START_LATENT + 1))
-    u = rng.random()
-    return _draw(
-        rng,
-        canvas,
-        by_name,
-        subject,
-        direction,
-        start,
-        "extension",
-        (0, *range(newest - packing.SHORT_LATENTS, newest + packing.REST_LATENTS)),
-        reference,
-        anchor=not (u < 0.10 or 0.16 <= u < 0.18),
-        short=not 0.10 <= u < 0.18,
-    )
-
-
-def _draw(
-    rng: np.random.Generator,
-    canvas: tuple[int, int],
-    by_name: bool,
-    subject: Subject,
-    direction: int,
-    start: int,
-    task: str,
-    latents: tuple[int, ...],
-    reference: bool,
-    *,
-    first_given: bool = False,
-    anchor: bool = False,
-    short: bool = False,
-) -> Sample:
-    """Fill in sprite, background and lane, and write the caption."""
-    sprite: world.Sprite = world.random_named(rng) if by_name else world.random_pattern(rng)
-    background = int(rng.integers(4))
-    while (
-        subject == "named"
-        and isinstance(sprite, world.Named)
-        and world.combination_is_held_out((sprite.colour, sprite.shape, background, direction))
-    ):
-        sprite, background = world.random_named(rng), int(rng.integers(4))
-    lane = int(rng.integers(3))
-    reading = captions.Reading(
-        colour=world.COLOUR_NAMES[sprite.colour] if isinstance(sprite, world.Named) else None,
-        shape=world.SHAPE_NAMES[sprite.shape] if isinstance(sprite, world.Named) else None,
-        background=world.BACKGROUND_NAMES[background],
-        direction=world.DIRECTION_NAMES[direction],
-        lane=world.LANE_NAMES[lane] if rng.random() < LANE_TOLD else None,
-        inside="inside" if start == 1 and not first_given else None,
-    )
-    if subject == "frame":
-        # What moves on from a foreign video may be told a wrong way: the history must win.
-        told = int(rng.integers(4)) if short and rng.random() < 0.25 else direction
-        reading = captions.Reading(direction=world.DIRECTION_NAMES[told])
-    dropped = task != "text" and rng.random() < CAPTION_DROPPED
-    return Sample(
-        sprite=sprite,
-        background=background,
-        direction=direction,
-        start=start,
-        lane=world.lane_places(world.along_and_across(canvas, direction)[1])[lane],
-        caption="" if dropped else captions.caption(reading, subject),
-        task=task,
-        latents=latents,
-        reference=reference,
-        first_given=first_given,
-        anchor=anchor,
-        short=short,
-    )
-
-
-@dataclass(frozen=True)
-class Painted:
-    """Latents of some samples and what their tokens show."""
-
-    latents: F32
-    """[B, K, 16, h, w], normalised."""
-    foreground: F32
-    """[B, K, h/2, w/2]: 1 where a token shows a piece of sprite."""
-    slots: I64
-    """[2, B, K, h/2, w/2]: the quadrant at the start and end of a token's four frames, 4 = background."""
-
-
-class Painter:
-    """Makes latents out of encoded windows."""
-
-    def __init__(self, vae: Vae) -> None:
-        self.vae = vae.eval()
-        plain = np.broadcast_to(world.BACKGROUND_RGB[:, None, None, None], (4, 1, 8, 8, 3))
-        self.plain = self.encode(plain)[:, :, 0, 0]
-
-    @torch.no_grad()
-    def encode(self, frames: U8) -> F32:
-        """uint8 [N, 1 or 4, h, w, 3] -> the normalised latents [N, 16, h/8, w/8] of one latent each."""
-        device = next(self.vae.parameters()).device
-        groups = pixels(frames).to(device)
-        if groups.shape[1] == 1:
-            groups = groups.expand(-1, world.FRAMES_PER_LATENT, -1, -1, -1)
-        with torch.autocast(device.type, torch.bfloat16):
-            return self.vae.encode(groups).float().cpu().numpy()
-
-    def paint(self, samples: Sequence[Sample], canvas: tuple[int, int]) -> Painted:
-        """Latents of each sample's `latents`; all samples have equally many."""
-        count, steps = len(samples), len(samples[0].latents)
-        h, w = canvas[0] // world.LATENT_PX, canvas[1] // world.LATENT_PX
-        plain = self.plain[[s.background for s in samples]]
-        latents = np.tile(plain[:, None, :, None, None], (1, steps, 1, h, w))
-        foreground = np.zeros((count, steps, h // 2, w // 2), np.float32)
-        slots = np.full((2, count, steps, h // 2, w // 2), 4)
-        stills = self.encode(np.stack([world.picture(s.sprite, s.background) for s in samples])[:, None])
-        moving = self._moving(samples)
-        quadrants = np.array([[0, 1], [2, 3]])
-        for b, sample in enumerate(samples):
-            numbers = np.array(sample.latents)
-            frames = numbers * world.FRAMES_PER_LATENT
-            ends = world.path(canvas, sample.direction, sample.start, sample.lane, frames) // world.TOKEN_PX
-            before = frames - world.FRAMES_PER_LATENT
-            begins = world.path(canvas, sample.direction, sample.start, sample.lane, before) // world.TOKEN_PX
-            begins[numbers == 0] = ends[numbers == 0]
-            for k, ((x0, y0), (x1, y1)) in enumerate(zip(begins, ends, strict=True)):
-                window = stills[b] if numbers[k] == 0 else moving[b][int(x1 + y1 < x0 + y0)]
-                slots[0, b, k, y0 : y0 + 2, x0 : x0 + 2] = quadrants
-                slots[1, b, k, y1 : y1 + 2, x1 : x1 + 2] = quadrants
-                x, y = min(x0, x1), min(y0, y1)
-                tall, wide = window.shape[1:]
-                latents[b, k, :, 2 * y : 2 * y + tall, 2 * x : 2 * x + wide] = window
-                foreground[b, k, y : y + tall // 2, x : x + wide // 2] = 1
-        return Painted(latents, foreground, slots)
-
-    def _moving(self, samples: Sequence[Sample]) -> dict[int, tuple[F32, F32]]:
-        """For each sample the window of one latent of motion, away from the origin and back towards it."""
-        found: dict[int, tuple[F32, F32]] = {}
-        frames = np.arange(1, world.FRAMES_PER_LATENT + 1) * world.SPEED_PX
-        for horizontal in (True, False):
-            chosen = [i for i, s in enumerate(samples) if (s.direction < 2) == horizontal]
-            if not chosen:
-                continue
-            size = (32, 48) if horizontal else (48, 32)
-            clips = []
-            for along in (frames, world.TOKEN_PX - frames):
-                zero = np.zeros_like(along)
-                corners = np.stack([along, zero] if horizontal else [zero, along], 1)
-                clips += [world.clip(samples[i].sprite, samples[i].background, size, corners) for i in chosen]
-            away, back = np.split(self.encode(np.stack(clips)), 2)
-            found.update({i: (away[n], back[n]) for n, i in enumerate(chosen)})
-        return found
+MEMORY_COLUMNS: Final = 4
+"""Columns that a pan of one segment brings into the frame."""
+SCENE_GIVEN: Final = 0.4
+"""Share of the batches of roots that are given a panorama."""
+REFERENCE_DROPPED: Final = 0.4
+NOUN_DROPPED: Final = 0.3
+SKY_DROPPED: Final = 0.3
+MEMORY_DROPPED: Final = 0.06
+COLUMNS_DROPPED: Final = 0.06
+NEWEST: Final = 0.3
+"""Share of the histories that are remembered by the rule `newest`."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one training step needs; tokens as in `packing`, n tokens a latent, T target latents."""
+    """What one training step needs; S tokens beside the words, the target's T last."""
 
-    kind: Kind
-    positions: packing.Positions
-    token_ids: Tensor
+    ids: Tensor
     """int64 [B, 14]."""
-    reference: Tensor
-    """[B, 4, 64]."""
-    anchor: Tensor | None
-    """[B, n, 64], extensions only."""
-    short: Tensor | None
-    """[B, 2n, 64], extensions only."""
-    target: Tensor
-    """[B, T n, 64], clean."""
-    foreground: Tensor
-    """[B, T n]."""
-    atlas: Tensor
-    """int64 [2, B, T n]: which nameable token is shown at the start and at the end; UNKNOWN where none."""
-    slots: Tensor
-    """int64 [2, B, T n]."""
+    tokens: Tensor
+    """[B, S, 64], clean."""
+    places: Tensor
+    """int64 [B, 14 + S, 2]: those of the words, too."""
+    role: Tensor
+    segment: Tensor
+    """int64 [S]."""
+    pan: Tensor
+    """int64 [B, S]."""
     present: Tensor
-    """bool [B, 6]: the segments that the sample is shown."""
-    first_given: Tensor
-    """bool [B]."""
-    tasks: tuple[str, ...]
+    """[B, S]: 0 where a reference or a remembered column is missing."""
+    lengths: tuple[int, ...]
+    """Tokens of each of SEGMENTS."""
+    labels: Tensor
+    """int64 [B, T, 4]: what the blocks of each target token show at the latent's end."""
+    subject: Tensor
+    """int64 [B, T]: which subject stands there then, 0 for none."""
+    weight: Tensor
+    """[B, T]."""
+    recalled: Tensor
+    """bool [B, T]: scenery that is known from memory alone."""
+    fresh: Tensor
+    """bool [B, T]: scenery that has to be invented."""
+
+    @property
+    def count(self) -> int:
+        """T."""
+        return self.labels.shape[1]
+
+
+def table(vae: Vae) -> Tensor:
+    """The normalised latent of every code, [4010, 16]."""
+    frames = torch.from_numpy(codes.pixels()).float().div_(127.5).sub_(1).movedim(-1, 2)
+    with torch.no_grad():
+        return vae.encode(frames)[:, :, 0, 0]
 
 
 class Maker:
-    """Draws, paints and packs."""
+    """Draws and packs."""
 
-    def __init__(self, vae: Vae) -> None:
-        self.painter = Painter(vae)
+    def __init__(self, latents: Tensor) -> None:
+        self.latents = latents
 
-    def batch(self, kind: Kind, count: int, canvas: tuple[int, int], rng: np.random.Generator) -> Batch:
-        """`count` samples of one kind on one (height, width) canvas."""
-        draw = draw_root if kind == "root" else draw_extension
-        samples = [draw(rng, canvas) for _ in range(count)]
-        painted = self.painter.paint(samples, canvas)
-        pictures = [world.picture(s.sprite, int(rng.integers(4))) for s in samples]
-        reference = self.painter.encode(np.stack(pictures)[:, None])
-        tokens = packing.patchify(painted.latents).reshape(count, len(samples[0].latents), -1, packing.TOKEN_FEATURES)
-        skip = 0 if kind == "root" else 1 + packing.SHORT_LATENTS
-        names: tuple[packing.Segment, ...] = (
-            ("reference", "first", "rest") if kind == "root" else ("reference", "anchor", "short", "rest")
-        )
-        present = [[True, s.reference, s.anchor, s.short, kind == "root", True] for s in samples]
+    def root(self, count: int, grid: Grid, rng: np.random.Generator) -> Batch:
+        """First segments."""
+        columns = grid.cols + MEMORY_COLUMNS if rng.random() < SCENE_GIVEN else 0
+        return self._pack([draw(rng, "root", grid, "stable") for _ in range(count)], columns, grid, rng)
+
+    def extension(self, count: int, grid: Grid, rng: np.random.Generator, *, panned: bool) -> Batch:
+        """Extensions while the camera holds, or pans."""
+        kinds: tuple[Kind, ...] = PANNED if panned else HOLDS
+        samples = []
+        for _ in range(count):
+            rule: Rule = "newest" if rng.random() < NEWEST else "stable"
+            samples.append(draw(rng, kinds[int(rng.integers(len(kinds)))], grid, rule))
+        return self._pack(samples, MEMORY_COLUMNS if panned else 0, grid, rng)
+
+    def _pack(self, samples: list[Sample], columns: int, grid: Grid, rng: np.random.Generator) -> Batch:
+        packed = [_packed(sample, columns, grid, rng) for sample in samples]
+        first = packed[0]
+        lengths = [words.SLOTS, *(0 for _ in packing.SEGMENTS[1:])]
+        for part in first.parts:
+            lengths[part.segment] = len(part.role)
+        whole = torch.from_numpy(np.stack([p.codes for p in packed]))
         return Batch(
-            kind=kind,
-            positions=packing.positions(canvas[0] // world.LATENT_PX, canvas[1] // world.LATENT_PX, names),
-            token_ids=torch.from_numpy(np.stack([captions.tokenize(s.caption) for s in samples])),
-            reference=torch.from_numpy(packing.patchify(reference[:, None])),
-            anchor=None if kind == "root" else _flat(tokens[:, :1]),
-            short=None if kind == "root" else _flat(tokens[:, 1:skip]),
-            target=_flat(tokens[:, skip:]),
-            foreground=torch.from_numpy(painted.foreground[:, skip:].reshape(count, -1)),
-            atlas=torch.from_numpy(_atlas(samples, painted.slots)[:, :, skip:].reshape(2, count, -1)),
-            slots=torch.from_numpy(painted.slots[:, :, skip:].reshape(2, count, -1)),
-            present=torch.tensor(present),
-            first_given=torch.tensor([s.first_given for s in samples]),
-            tasks=tuple(s.task for s in samples),
+            ids=torch.from_numpy(np.stack([p.words.ids for p in packed])),
+            tokens=self.latents[whole].flatten(2),
+            places=_stacked([np.concatenate([p.words.stand, *(q.places for q in p.parts)]) for p in packed]),
+            role=torch.from_numpy(np.concatenate([q.role for q in first.parts])),
+            segment=torch.from_numpy(np.concatenate([np.full(len(q.role), q.segment) for q in first.parts])),
+            pan=_stacked([np.concatenate([q.pan for q in p.parts]) for p in packed]),
+            present=_stacked([p.present for p in packed]).float(),
+            lengths=tuple(lengths),
+            labels=_stacked([p.labels for p in packed]),
+            subject=_stacked([p.subject for p in packed]),
+            weight=_stacked([p.weight for p in packed]).float(),
+            recalled=_stacked([p.recalled for p in packed]),
+            fresh=_stacked([p.fresh for p in packed]),
         )
 
 
-def _flat(tokens: F32) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(tokens.reshape(len(tokens), -1, packing.TOKEN_FEATURES)))
+@dataclass(frozen=True)
+class _Packed:
+    words: words.Words
+    parts: list[Part]
+    codes: I64
+    """[S, 4]"""
+    present: I64
+    labels: I64
+    subject: I64
+    weight: I64
+    recalled: I64
+    fresh: I64
 
 
-def _atlas(samples: Sequence[Sample], slots: I64) -> I64:
-    """The class of each token among those that a caption can name."""
-    base = np.array(
-        [4 + (s.sprite.colour * 4 + s.sprite.shape) * 4 if isinstance(s.sprite, world.Named) else -9 for s in samples]
-    )[None, :, None, None, None]
-    background = np.array([s.background for s in samples])[None, :, None, None, None]
-    return np.where(slots == 4, background, np.maximum(base + slots, UNKNOWN))
+def _packed(sample: Sample, columns: int, grid: Grid, rng: np.random.Generator) -> _Packed:
+    """One sample as codes and positions; what it is not shown is drawn here."""
+    is_root, scene, target = not sample.past, sample.scene, sample.target
+    memory = _shown_memory(sample, columns, rng)
+    nouns = [
+        ("it", "<pad>") if not is_root and rng.random() < NOUN_DROPPED else words.noun(art, reference)
+        for art, reference in sample.nouns
+    ]
+    told = is_root or rng.random() >= SKY_DROPPED
+    with_references = is_root or rng.random() >= REFERENCE_DROPPED
+    short = sample.past[-1:]
+    last = target[1] if is_root else target[0]
+    parts = [packing.reference_part(last, grid)]
+    shown = [_references(sample, rng, with_references)]
+    present = [np.array([c[0, 0] >= 0 for c in shown[0]])]
+    shown[0] = np.maximum(shown[0], 0)
+    if columns:
+        parts.append(packing.memory_part(*_padded(memory, columns), grid))
+        shown.append(_columns(sample, memory, columns, grid))
+        present.append(np.repeat(np.arange(columns) < len(memory), grid.rows))
+    if not is_root:
+        parts.append(packing.latent_part("short", short, grid))
+        shown.append(_tokens(scene.codes(short[0], grid)))
+        present.append(np.ones(grid.rows * grid.cols, bool))
+    parts.append(packing.latent_part("target", target, grid))
+    shown += [_tokens(scene.codes(moment, grid)) for moment in target]
+    present.append(np.ones(len(parts[-1].role), bool))
+    known = set(memory) | (set() if is_root else set(short[0].after.view(grid.cols)))
+    scenery = parts[-1].places[:, 1] == 0
+    in_frame = np.isin(parts[-1].places[:, 0], list(set(memory))) & scenery
+    subject, weight = _subjects(target, grid)
+    return _Packed(
+        words.write(nouns, target, scene.sky if told else None, grid),
+        parts,
+        np.concatenate(shown).reshape(-1, 4),
+        np.concatenate(present),
+        np.concatenate([_tokens(scene.labels(m, grid)) for m in target]).reshape(-1, 4),
+        subject,
+        np.where(scenery, 2, weight),
+        in_frame,
+        scenery & ~np.isin(parts[-1].places[:, 0], list(known)),
+    )
+
+
+def _shown_memory(sample: Sample, columns: int, rng: np.random.Generator) -> dict[int, Moment]:
+    """The remembered columns that the net is shown: now and then none, or a part; of a panorama often a stretch."""
+    if not columns:
+        return {}
+    u = rng.random()
+    if not sample.past:
+        return dict(list(sample.memory.items())[: columns if u < 0.6 else int(rng.integers(columns + 1))])
+    if u < MEMORY_DROPPED:
+        return {}
+    keep = 1.0 if u >= MEMORY_DROPPED + COLUMNS_DROPPED else 0.6
+    return {c: m for c, m in sample.memory.items() if rng.random() < keep}
+
+
+def _padded(memory: dict[int, Moment], columns: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    missing = (0,) * (columns - len(memory))
+    return (*memory, *missing), (*(m.pan for m in memory.values()), *missing)
+
+
+def _columns(sample: Sample, memory: dict[int, Moment], columns: int, grid: Grid) -> I64:
+    """Codes of the remembered columns, [columns rows, 2, 2]; those of a root are a panorama's, still."""
+    found = np.zeros((columns, 2 * grid.rows, 2), np.int64)
+    panorama = sample.scene.panorama(grid)
+    frames = {} if not sample.past else {id(m): sample.scene.codes(m, grid) for m in memory.values()}
+    for i, (column, moment) in enumerate(memory.items()):
+        if sample.past:
+            at = (column - moment.after.offset) % RING
+            found[i] = frames[id(moment)][:, 2 * at : 2 * at + 2]
+        else:
+            found[i] = panorama[:, 2 * column : 2 * column + 2]
+    return found.reshape(-1, 2, 2)
+
+
+def _references(sample: Sample, rng: np.random.Generator, with_references: bool) -> I64:
+    """Codes of the two references, [2, 2, 2]; -1 where there is none. A named subject's shows any sky."""
+    found = np.full((SUBJECTS_MAX, 2, 2), -1)
+    for subject, (art, number) in enumerate(sample.nouns):
+        if number is not None and with_references:
+            found[subject] = art.blocks(int(rng.integers(FIRST_SKY, LABELS)))
+    return found
+
+
+def _tokens(blocks: I64) -> I64:
+    """A frame's blocks [2 rows, 2 cols] as tokens [n, 2, 2]."""
+    rows, cols = blocks.shape
+    return blocks.reshape(rows // 2, 2, cols // 2, 2).swapaxes(1, 2).reshape(-1, 2, 2)
+
+
+def _subjects(target: tuple[Moment, ...], grid: Grid) -> tuple[I64, I64]:
+    """For each token of the target which subject stands there at the end, and what an error there weighs."""
+    subject = np.zeros((len(target), grid.rows, grid.cols), np.int64)
+    weight = np.ones_like(subject)
+    for t, moment in enumerate(target):
+        for state in (moment.before, moment.after):
+            for number in range(len(state.places)):
+                col, row = state.column_on_screen(number), state.places[number][1]
+                if col < grid.cols:
+                    weight[t, row, col] = 4
+                    if state is moment.after:
+                        subject[t, row, col] = number + 1
+    return subject.reshape(-1), weight.reshape(-1)
+
+
+def _stacked(arrays: list[I64]) -> Tensor:
+    return torch.from_numpy(np.stack(arrays))

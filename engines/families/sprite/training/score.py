@@ -1,270 +1,285 @@
-"""Scores the sprite model through its engines; `longtake models score` asks for it through the family.
+"""Scores the sprite-2 model from decoded pixels: `python -m engines.families.sprite.training.score --help`.
 
-Prompts, patterns and chains are drawn anew from a seed, sampled, decoded, and judged by `decode` from
-pixels alone. Nothing here knows a runtime: whatever answers `infer` can be scored, so a test can hand in a
-denoiser of noise and see every score fall to chance.
+Videos are drawn anew from a seed, with patterns and combinations that were never trained; `filming` makes them and
+`judging` reads them. Nothing here knows a runtime: a net of noise falls to chance in every row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import argparse
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from engines.families.base import Engines, Subject
-from engines.families.sprite import captions, packing, world
-from engines.families.sprite.decode import Verdict, judge
-from engines.families.sprite.training.sampling import (
-    Given,
-    decode_latents,
-    encode_captions,
-    encode_pictures,
-    sample,
-)
-from engines.families.sprite.world import F32, U8
+from engines.families.base import Engines
+from engines.families.sprite import world
+from engines.families.sprite.directing import Camera, Take
+from engines.families.sprite.memory import RULES, Rule
+from engines.families.sprite.packing import DEFAULT_STEPS
+from engines.families.sprite.stage import still
+from engines.families.sprite.training.drawing import Kind, draw
+from engines.families.sprite.training.filming import Direction, Studio, Video
+from engines.families.sprite.training.judging import as_given, judge, returns
+from engines.families.sprite.training.plans import draw_plan, draw_video, video_of
+from engines.families.sprite.world import RING, Grid
 
-MARKS: Final = (1, 4, 16, 64)
-"""After how many extensions a chain is judged."""
-HISTORIES: Final = ("none", "short", "anchor", "both", "both + reference")
-_BATCH: Final = 8
+AWAY: Final = (1, 4, 16, 64)
+LAPS: Final = 4
+CHAIN: Final = 8
+LONG_CHAINS: Final = (64, 256)
+DIRECTED: Final[tuple[Kind, ...]] = ("turn", "stay", "wait", "along", "return")
+_BATCH: Final = 16
+_LAP_PANS: Final = RING // 4
 
-
-@dataclass(frozen=True)
-class Scene:
-    """One video to make, and the truth about it."""
-
-    sprite: world.Sprite
-    background: int
-    direction: int
-    start: int
-    lane: int
-    """Index of a lane word."""
-
-    def text(self, subject: Subject) -> str:
-        """Its canonical caption."""
-        if subject == "frame":
-            return captions.caption(captions.Reading(direction=world.DIRECTION_NAMES[self.direction]), subject)
-        named = self.sprite if isinstance(self.sprite, world.Named) else None
-        reading = captions.Reading(
-            colour=world.COLOUR_NAMES[named.colour] if named else None,
-            shape=world.SHAPE_NAMES[named.shape] if named else None,
-            background=world.BACKGROUND_NAMES[self.background],
-            direction=world.DIRECTION_NAMES[self.direction],
-            lane=world.LANE_NAMES[self.lane],
-            inside="inside" if self.start == 1 else None,
-        )
-        return captions.caption(reading, subject)
-
-    def corners(self, canvas: tuple[int, int], frames: npt.ArrayLike) -> F32:
-        """Where the sprite must stand at these frames of the video, [T, 2]."""
-        lane = world.lane_places(world.along_and_across(canvas, self.direction)[1])[self.lane]
-        return world.path(canvas, self.direction, self.start, lane, frames).astype(np.float32)
-
-
-def named_cases(count: int, rng: np.random.Generator, *, held_out: bool) -> list[Scene]:
-    """Combinations of attributes whose caption was, or was not, trained."""
-    pool = [c for c in world.COMBINATIONS if world.combination_is_held_out(c) == held_out]
-    order = np.concatenate([rng.permutation(len(pool)) for _ in range(-(-count // len(pool)))])[:count]
-    return [
-        Scene(world.Named(pool[i][0], pool[i][1]), pool[i][2], pool[i][3], int(n % 5 == 0), int(rng.integers(3)))
-        for n, i in enumerate(order)
-    ]
-
-
-def pattern_cases(count: int, rng: np.random.Generator, colours: int | None = None) -> list[Scene]:
-    """Patterns that were never trained, of 2 to 6 colours in turn or of so many."""
-    return [
-        Scene(
-            world.random_pattern(rng, held_out=True, colours=colours or 2 + n % 5),
-            int(rng.integers(4)),
-            int(rng.integers(4)),
-            int(n % 5 == 0),
-            int(rng.integers(3)),
-        )
-        for n in range(count)
-    ]
+Found = Mapping[str, Sequence[bool]]
+"""What was measured, by the row's name."""
 
 
 @dataclass(frozen=True)
-class Made:
-    """A root segment: its latents, and the verdict on its frames."""
+class Scorer:
+    """Measures the rows of one canvas."""
 
-    case: Scene
-    latents: F32
-    verdict: Verdict
-    placed: bool
-    """In 85 % of the frames it stands where the caption (or the first frame) says."""
+    engines: Engines
+    grid: Grid
+    cases: int
+    steps: int
+    seed: int
 
+    def _film(self, videos: Sequence[Video], plans: Sequence[Sequence[Direction]]) -> None:
+        """Shoot each plan to its end; all are equally long."""
+        studio = Studio(self.engines, steps=self.steps, seed=self.seed + 1)
+        for begin in range(0, len(videos), _BATCH):
+            chosen = videos[begin : begin + _BATCH]
+            for directions in zip(*plans[begin : begin + _BATCH], strict=True):
+                studio.shoot(chosen, [v.direct(d) for v, d in zip(chosen, directions, strict=True)])
 
-def make_roots(
-    engines: Engines,
-    cases: Sequence[Scene],
-    subject: Subject,
-    canvas: tuple[int, int],
-    rng: np.random.Generator,
-    steps: int,
-) -> Iterator[Made]:
-    """Make a root segment of each case, as text, as reference or from its first frame."""
-    for begin in range(0, len(cases), _BATCH):
-        chosen = cases[begin : begin + _BATCH]
-        given = Given(encode_captions(engines, [case.text(subject) for case in chosen]))
-        if subject == "reference":
-            given = replace(given, reference=encode_references(engines, chosen))
-        if subject == "frame":
-            clips = [world.clip(c.sprite, c.background, canvas, c.corners(canvas, [0]).astype(int)) for c in chosen]
-            given = replace(given, first=encode_pictures(engines, np.concatenate(clips))[:, None])
-        latents = sample(engines, given, canvas, packing.REST_LATENTS + 1, rng, steps)
-        for case, latent, video in zip(chosen, latents, decode_latents(engines, latents, is_start=True), strict=True):
-            verdict = judge(video, case.sprite, case.background, case.direction)
-            yield Made(case, latent, verdict, _placed(verdict, case.corners(canvas, np.arange(len(video)))))
+    def _videos(self, salt: int, subjects: int, *, named: float = 0.5, rule: Rule = "stable") -> list[Video]:
+        rng = np.random.default_rng((self.seed, salt))
+        return [draw_video(rng, self.grid, subjects, named=named, rule=rule) for _ in range(self.cases)]
 
+    def returned(self, away: int, *, given: bool, rule: Rule = "stable") -> Found:
+        """The camera pans away, holds, and comes back; one subject goes along."""
+        videos = self._videos(away, 1, rule=rule)
+        cameras: list[Camera] = ["holds", "pans right", *_times("holds", away - 1), "pans left"]
+        for video in videos:
+            video.panorama = given
+        self._film(videos, [[([None if c == "holds" else "goes along"], c) for c in cameras] for _ in videos])
+        cells = [exact for video in videos for gone, exact in returns(video) if gone == away]
+        how = "given" if given else "invented"
+        return {f"scenery {how}, back after {away}, {rule}": cells}
 
-def encode_references(engines: Engines, cases: Sequence[Scene]) -> F32:
-    """Latents of the cases' sprites as reference pictures, on black: [B, 16, 4, 4]."""
-    return encode_pictures(engines, np.stack([world.picture(case.sprite, 3) for case in cases]))
+    def laps(self, rule: Rule = "stable") -> Found:
+        """Round the ring and round again: cells as given, by lap."""
+        videos = self._videos(1, 0, rule=rule)
+        for video in videos:
+            video.panorama = True
+        cameras: list[Camera] = ["holds", *_times("pans right", _LAP_PANS * LAPS)]
+        self._film(videos, [[([], camera) for camera in cameras] for _ in videos])
+        found: dict[str, list[bool]] = {}
+        for lap in range(LAPS):
+            begin = 5 + lap * RING
+            found[f"lap {lap + 1}, {rule}"] = [e for v in videos for e in as_given(v, begin, begin + RING)]
+        return found
 
+    def waited(self, away: int, rule: Rule = "stable", *, called_it: bool = False) -> Found:
+        """A subject stays where it is, out of the frame for `away` segments at least, until the camera is back.
 
-def _placed(verdict: Verdict, corners: F32) -> bool:
-    return bool(np.mean(np.abs(verdict.corners - corners).max(1) <= 3) >= 0.85)
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What one segment of a chain still shows of its root."""
-
-    identity: bool
-    background: bool
-    velocity: bool
-    placed: bool
-
-
-def extend_chains(
-    engines: Engines,
-    roots: Sequence[Made],
-    subject: Subject,
-    history: str,
-    canvas: tuple[int, int],
-    rng: np.random.Generator,
-    steps: int,
-    extensions: int,
-) -> dict[int, list[Kept]]:
-    """Extend each root so often, and judge the segments at MARKS.  `history` is one of HISTORIES."""
-    found: dict[int, list[Kept]] = {mark: [] for mark in MARKS if mark <= extensions}
-    for begin in range(0, len(roots), _BATCH):
-        chosen = roots[begin : begin + _BATCH]
-        latents = np.stack([root.latents for root in chosen])
-        cases = [root.case for root in chosen]
-        given = Given(
-            encode_captions(engines, [case.text(subject) for case in cases]),
-            reference=encode_references(engines, cases) if history.endswith("reference") else None,
-            anchor=latents[:, :1] if history.startswith(("anchor", "both")) else None,
-        )
-        for count in range(1, extensions + 1):
-            newest = latents[:, -packing.SHORT_LATENTS :]
-            given = replace(given, short=newest if history.startswith(("short", "both")) else None)
-            made = sample(engines, given, canvas, packing.REST_LATENTS, rng, steps)
-            if count in found:
-                # The lead is decoded with what is new, so that the step across the seam is judged too.
-                pair = np.concatenate([newest, made], 1)
-                frames = decode_latents(engines, pair, is_start=False)
-                found[count] += [_kept(v, c, canvas, count) for v, c in zip(frames, cases, strict=True)]
-            latents = made
-    return found
-
-
-def _kept(video: U8, case: Scene, canvas: tuple[int, int], count: int) -> Kept:
-    """Judge the last 16 frames of a video, of which those before are the lead."""
-    length = packing.REST_LATENTS * world.FRAMES_PER_LATENT
-    lead = judge(video[:-length], case.sprite, case.background, case.direction, is_start=False)
-    verdict = judge(
-        video[-length:],
-        case.sprite,
-        case.background,
-        case.direction,
-        is_start=False,
-        previous=lead.corners[-1],
-    )
-    frames = 1 + length * count + np.arange(length)
-    placed = _placed(verdict, case.corners(canvas, frames))
-    return Kept(verdict.identity, verdict.background, verdict.velocity, placed)
-
-
-def first_segments_table(engines: Engines, samples: int, steps: int, seed: int) -> Iterator[str]:
-    """Markdown lines: accuracy of root segments."""
-    yield "| root segments | canvas | n | colour | shape | identity | background | direction | place | all |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
-    for aspect, canvas in world.CANVASES.items():
-        rng = np.random.default_rng(seed)
-        rows: list[tuple[str, Subject, list[Scene]]] = [
-            ("text, trained combinations", "named", named_cases(samples, rng, held_out=False)),
-            ("text, combinations never trained", "named", named_cases(samples, rng, held_out=True)),
+        `called_it`: neither words nor references tell what it looked like.
+        """
+        videos = self._videos(100 + away, 1, named=0.0, rule=rule)
+        cols = self.grid.cols
+        pans = -(-cols // 4)
+        rest = max(0, away - pans)
+        cameras: list[Camera] = [
+            "holds",
+            *_times("pans right", pans),
+            *_times("holds", rest),
+            *_times("pans left", pans),
         ]
-        for colours in range(2, 7):
-            name = f"reference never trained, {colours} colours"
-            rows.append((name, "reference", pattern_cases(samples, rng, colours)))
-        rows.append(("reference of a named sprite", "reference", named_cases(samples, rng, held_out=True)))
-        rows.append(("first frame, named sprite", "frame", named_cases(samples, rng, held_out=True)))
-        rows.append(("first frame, pattern never trained", "frame", pattern_cases(samples, rng)))
-        for name, subject, cases in rows:
-            made = list(make_roots(engines, cases, subject, canvas, rng, steps))
-            v = [m.verdict for m in made]
-            shares = [
-                *(
-                    [x.colour for x in v],
-                    [x.shape for x in v],
-                    [x.identity for x in v],
-                    [x.background for x in v],
-                ),
-                *([x.direction for x in v], [m.placed for m in made], [x.all for x in v]),
+        for video in videos:
+            video.called_it = called_it
+        self._film(videos, [[(["stays"], c) for c in cameras] for _ in videos])
+        verdicts = [judge(video) for video in videos]
+        name = f"waited {away}, {rule}" + (", called it" if called_it else "")
+        return {
+            f"{name}: place and identity": [v.place and v.identity for v in verdicts],
+            f"{name}: nothing else": [not v.ghost for v in verdicts],
+        }
+
+    def first(self, subjects: int, named: float) -> Found:
+        """First segments, everything exact, and whether two subjects were mistaken for each other."""
+        rng = np.random.default_rng((self.seed, 10 * subjects + int(named)))
+        videos = self._videos(200 + subjects, subjects, named=named)
+        self._film(videos, [draw_plan(rng, video, [None]) for video in videos])
+        verdicts = [judge(video) for video in videos]
+        name = f"first segment, {subjects} {'named' if named else 'by reference'}"
+        found = {name: [v.exact for v in verdicts], f"{name}: sky": [v.sky for v in verdicts]}
+        if subjects > 1:
+            found[f"{name}: swapped"] = [v.swapped for v in verdicts]
+        return found
+
+    def scene_reference(self) -> Found:
+        """A panorama given: the cells that a first segment shows."""
+        videos = self._videos(300, 1)
+        rng = np.random.default_rng((self.seed, 301))
+        for video in videos:
+            video.panorama = True
+        self._film(videos, [draw_plan(rng, video, [None]) for video in videos])
+        return {"scene reference: cells as given": [e for video in videos for e in as_given(video)]}
+
+    def directed(self, kind: Kind, subjects: int) -> Found:
+        """One direction from a true history."""
+        rng = np.random.default_rng((self.seed, len(kind), subjects))
+        studio = Studio(self.engines, steps=self.steps, seed=self.seed + 2)
+        exact: list[bool] = []
+        for begin in range(0, self.cases, _BATCH):
+            samples = [
+                draw(rng, kind, self.grid, "stable", subjects=subjects, held_out=True)
+                for _ in range(min(_BATCH, self.cases - begin))
             ]
-            yield f"| {name} | {aspect} | {len(made)} | " + " | ".join(_percent(s) for s in shares) + " |"
+            videos = [video_of(s.scene, s.nouns, self.grid, Take.at(0, s.past[-1].after.places)) for s in samples]
+            for video, sample in zip(videos, samples, strict=True):
+                studio.recall_truth(video, sample.past)
+            studio.shoot(videos, [sample.target for sample in samples])
+            exact += [judge(video).exact for video in videos]
+        return {f"directed, {subjects} subject{'s' * (subjects - 1)}: {kind}": exact}
+
+    def first_frame(self) -> Found:
+        """A first frame given, of subjects that no words name: what it shows is directed."""
+        videos = self._videos(350, 2, named=0.0)
+        rng = np.random.default_rng((self.seed, 351))
+        plans = [draw_plan(rng, video, [None]) for video in videos]
+        studio = Studio(self.engines, steps=self.steps, seed=self.seed)
+        for video in videos:
+            video.called_it = True
+            studio.recall_truth(video, [still(video.take.state)])
+        self._film(videos, plans)
+        return {"first frame given: subjects": [judge(video).exact for video in videos]}
+
+    def chain(self) -> Found:
+        """Eight directed segments with two subjects on the screen: segments right so far, and whole videos."""
+        videos = self._videos(400, 2)
+        rng = np.random.default_rng((self.seed, 401))
+        self._film(videos, [draw_plan(rng, video, [None] * (CHAIN + 1)) for video in videos])
+        segments: list[bool] = []
+        whole: list[bool] = []
+        for video in videos:
+            right = [judge(video, i).exact for i in range(len(video.segments))]
+            until = right.index(False) + 1 if False in right else len(right)
+            segments += right[:until]
+            whole.append(all(right))
+        return {f"chain of {CHAIN}: segments": segments, f"chain of {CHAIN}: whole videos": whole}
+
+    def long_chain(self, length: int) -> Found:
+        """Identity and scenery at the end of a long mixed video."""
+        videos = self._videos(500, 2)
+        rng = np.random.default_rng((self.seed, 501))
+        for video in videos:
+            video.panorama = True
+        self._film(videos, [draw_plan(rng, video, [None] * (length + 1)) for video in videos])
+        return {
+            f"chain of {length}: identity": [judge(video).identity for video in videos],
+            f"chain of {length}: scenery": [e for v in videos for e in as_given(v, v.segments[-1][0])],
+        }
 
 
-def chains_table(engines: Engines, chains: int, extensions: int, steps: int, seed: int) -> Iterator[str]:
-    """Markdown lines: what is kept of the root after many extensions, by history."""
-    marks = [mark for mark in MARKS if mark <= extensions]
-    yield (
-        "| extensions: identity / background / velocity / place kept | history | canvas | n | "
-        + " | ".join(f"after {mark}" for mark in marks)
-        + " |"
-    )
-    yield "|---" * (4 + len(marks)) + "|"
-    for aspect, canvas in world.CANVASES.items():
-        kinds: tuple[tuple[str, Subject], ...] = (
-            ("named sprite", "named"),
-            ("pattern never trained", "reference"),
-        )
-        for name, subject in kinds:
-            rng = np.random.default_rng(seed + 1)
-            cases = named_cases(chains, rng, held_out=True) if subject == "named" else pattern_cases(chains, rng)
-            roots = list(make_roots(engines, cases, subject, canvas, rng, steps))
-            for history in HISTORIES:
-                if history.endswith("reference") and subject == "named":
-                    continue
-                kept = extend_chains(engines, roots, subject, history, canvas, rng, steps, extensions)
-                cells = [
-                    " / ".join(
-                        _percent([getattr(k, part) for k in kept[mark]])
-                        for part in ("identity", "background", "velocity", "placed")
-                    )
-                    for mark in marks
-                ]
-                yield f"| {name} | {history} | {aspect} | {len(roots)} | " + " | ".join(cells) + " |"
+def _times(camera: Camera, count: int) -> list[Camera]:
+    return [camera] * count
 
 
-def _percent(values: Sequence[bool]) -> str:
-    return f"{100 * float(np.mean(values)):.1f}".removesuffix(".0")
-
-
-def report(
-    engines: Engines, *, samples: int, chains: int, extensions: int = 64, steps: int = 8, seed: int = 1
+def table(
+    engines: Engines, measure: Callable[[Scorer], Iterator[Found]], *, cases: int, steps: int, seed: int
 ) -> Iterator[str]:
-    """Both tables, line by line as they are measured; percent of n videos."""
+    """Markdown lines: each row over all canvases, `cases` videos of each."""
+    yield "| row | n | % |"
+    yield "|---|---|---|"
+    scorers = [Scorer(engines, world.grid_of(c), cases, steps, seed) for c in world.CANVASES.values()]
+    for rows in zip(*(measure(scorer) for scorer in scorers), strict=True):
+        merged: defaultdict[str, list[bool]] = defaultdict(list)
+        for found in rows:
+            for name, values in found.items():
+                merged[name] += values
+        for name, values in merged.items():
+            yield f"| {name} | {len(values)} | {100 * float(np.mean(values)) if values else float('nan'):.1f} |"
+
+
+def quick(scorer: Scorer) -> Iterator[Found]:
+    """What tells in a minute whether training is on its way."""
+    yield from directed_rows(scorer)
+    yield from (scorer.returned(1, given=given) for given in (True, False))
+    yield scorer.waited(1)
+
+
+def memory_rows(scorer: Scorer) -> Iterator[Found]:
+    """Scenery that returns, laps, and subjects that wait; with the other rules beside the one that ships."""
+    for given in (True, False):
+        yield from (scorer.returned(away, given=given) for away in AWAY)
+        yield from (scorer.returned(16, given=given, rule=rule) for rule in RULES if rule != "stable")
+    yield scorer.laps()
+    yield scorer.laps("newest")
+    yield from (scorer.waited(away) for away in AWAY)
+    yield from (scorer.waited(16, rule, called_it=True) for rule in RULES)
+
+
+def directed_rows(scorer: Scorer) -> Iterator[Found]:
+    """First segments, single directions, chains, a given scene."""
+    yield from (scorer.first(subjects, named) for subjects in (1, 2) for named in (1.0, 0.0))
+    yield from (scorer.directed(kind, subjects) for subjects in (1, 2) for kind in DIRECTED)
+    yield scorer.chain()
+    yield scorer.scene_reference()
+    yield scorer.first_frame()
+
+
+def long_rows(scorer: Scorer) -> Iterator[Found]:
+    """Chains of 64 and of 256 segments."""
+    yield from (scorer.long_chain(length) for length in LONG_CHAINS)
+
+
+ROWS: Final[Mapping[str, Callable[[Scorer], Iterator[Found]]]] = {
+    "quick": quick,
+    "directed": directed_rows,
+    "memory": memory_rows,
+    "long": long_rows,
+}
+
+
+def report(engines: Engines, *, samples: int, chains: int, extensions: int, steps: int, seed: int) -> Iterator[str]:
+    """Tables: directions over `samples` videos of a row and canvas, memory over `chains`; and where `extensions` are
+    as many as the long chains have, those."""
     if samples:
-        yield from first_segments_table(engines, samples, steps, seed)
-        yield ""
+        yield from table(engines, directed_rows, cases=samples, steps=steps, seed=seed)
     if chains:
-        yield from chains_table(engines, chains, extensions, steps, seed)
+        yield ""
+        yield from table(engines, memory_rows, cases=chains, steps=steps, seed=seed)
+    if chains and extensions >= max(LONG_CHAINS):
+        yield ""
+        yield from table(engines, long_rows, cases=chains, steps=steps, seed=seed)
+
+
+def main() -> None:
+    """Score trained weights through their own torch modules."""
+    parser = argparse.ArgumentParser(description="Score the sprite-2 model, row by row.")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of denoiser.safetensors, vae.safetensors")
+    parser.add_argument("--rows", choices=list(ROWS), default="quick")
+    parser.add_argument("--cases", type=int, default=8, help="videos of each row on each canvas")
+    parser.add_argument("--steps", type=int, default=DEFAULT_STEPS)
+    parser.add_argument("--seed", type=int, default=77)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    arguments = parser.parse_args()
+
+    import torch
+
+    from engines.families.sprite.training.modules import Modules
+
+    torch.set_num_threads(arguments.threads)
+    engines = Modules(arguments.weights)
+    for line in table(engines, ROWS[arguments.rows], cases=arguments.cases, steps=arguments.steps, seed=arguments.seed):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -71,7 +71,7 @@ def test_engines_built_from_untrained_weights_verify_and_load(tmp_path: Path, mo
     assert [done for _, done, _ in begun] == list(range(len(begun)))
     assert begun[-1] == ("done", len(begun) - 1, len(begun) - 1)
     assert manifest.weights_digest == models.digest_of_weights(Folder(weights))
-    found = asyncio.run(EngineStore(target).find("sprite-1", manifest.weights_digest))
+    found = asyncio.run(EngineStore(target).find("sprite-2", manifest.weights_digest))
     session: Session = asyncio.run(open_found(model.family, found, threads=1))
     with session:
         assert model.family.encode_text(session, "a red circle moves left").shape == (14, 128)
@@ -102,7 +102,7 @@ def test_a_build_into_a_store_has_many_weights_beside_its_engines(
         sizes = {entry.component: (entry.size, entry.bytes_in_all) for entry in manifest.engines}
         assert sizes["text_encoder"][0] == sizes["text_encoder"][1]
         assert 2 * sizes["dit"][0] < sizes["dit"][1]
-        found = await EngineStore(built=server).find("sprite-1", manifest.weights_digest)
+        found = await EngineStore(built=server).find("sprite-2", manifest.weights_digest)
         return await open_found(model.family, found, threads=1)
 
     with asyncio.run(build_and_load()) as session:

@@ -22,7 +22,7 @@ FAMILY = models.find("sprite").family
 @pytest.fixture(scope="module")
 def manifest() -> Manifest:
     return asyncio.run(
-        models.find("sprite").package_store().find("sprite-1", models.find("sprite").weights_digest())
+        models.find("sprite").package_store().find("sprite-2", models.find("sprite").weights_digest())
     ).manifest
 
 

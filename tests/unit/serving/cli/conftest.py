@@ -41,7 +41,7 @@ def bare(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def stored(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
     """The shipped engines, built into the store and signed here; the package has none."""
     package = Prebuilt(models.find("sprite").prebuilt)
-    manifest = package.manifest("sprite-1", None)
+    manifest = package.manifest("sprite-2", None)
     assert manifest is not None
 
     async def publish() -> None:

@@ -142,18 +142,18 @@ def test_the_packages_own_engines_need_no_signature(bare: Path) -> None:
 def test_ls_shows_every_set_and_why_one_is_refused(bare: Path, tmp_path: Path) -> None:
     [package] = json.loads(did("ls", "--all", "-o", "json"))
     assert (package["layer"], package["state"]) == ("prebuilt", "served")
-    folder = tmp_path / "store/objects/engines/sprite-1/abc"
+    folder = tmp_path / "store/objects/engines/sprite-2/abc"
     folder.mkdir(parents=True)
     (folder / "manifest-1.json").write_text("{[/red]\x1b[2J")
     other = next(row for row in json.loads(did("ls", "--all", "-o", "json")) if row["layer"] == "built")
-    assert "REFUSED: engines/sprite-1/abc/manifest-1.json: not a manifest" in other["state"]
+    assert "REFUSED: engines/sprite-2/abc/manifest-1.json: not a manifest" in other["state"]
     assert "\x1b" not in did("ls", "--all")
 
 
 def test_ls_says_who_signed(stored: Manifest) -> None:
     signer = json.loads(did("trust", "ls", "-o", "json"))[0]["id"]
     [row] = json.loads(did("ls", "--all", "-o", "json"))
-    assert (row["model"], row["layer"], row["state"]) == ("sprite-1", "built", "served")
+    assert (row["model"], row["layer"], row["state"]) == ("sprite-2", "built", "served")
     assert row["signer"].startswith(signer)
     assert signer in did("ls")
     assert signer in did("ls", "--all")
@@ -210,7 +210,7 @@ def test_what_nobody_would_load_is_removed_at_once(home: Path, stored: Manifest)
 
 def test_a_set_of_a_model_that_is_gone_is_removed_by_its_weights(stored: Manifest, tmp_path: Path) -> None:
     folder = tmp_path / "store/objects/engines"
-    (folder / "sprite-1").rename(folder / "gone-1")
+    (folder / "sprite-2").rename(folder / "gone-1")
     assert "there is b5245f1251dc" in refused("rm", "--model", "gone-1", code=3)
     assert "removed the engines of gone-1" in did("rm", "--model", "gone-1", "--weights", "b52")
 

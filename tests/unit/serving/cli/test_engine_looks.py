@@ -53,7 +53,7 @@ def weights(bare: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def _named(entry: EngineEntry, name: str, digest: str) -> EngineEntry:
     """The engine as another component of the sprite model."""
     component = replace(entry.spec.component, name=name)
-    spec = replace(entry.spec, model="sprite-1", weights_digest=digest, component=component)
+    spec = replace(entry.spec, model="sprite-2", weights_digest=digest, component=component)
     key = keys.engine_key(
         spec,
         graph_digest=entry.graph_digest,

@@ -88,7 +88,7 @@ def publish(bare: Path, tmp_path: Path, trusted: Path) -> Publish:
 
     def do(decoder: bytes | None) -> Manifest:
         package = Prebuilt(bare)
-        shipped = package.manifest("sprite-1", None)
+        shipped = package.manifest("sprite-2", None)
         assert shipped is not None
         engines = {entry.component: package.read(entry) for entry in shipped.engines}
         if decoder is not None:
@@ -155,7 +155,7 @@ def test_what_was_compiled_and_not_verified_is_served_by_nobody(
     publish: Publish, gpu: list[FakeDevice], tmp_path: Path, trusted: Path
 ) -> None:
     publish(None)
-    with pytest.raises(EngineMissing, match=f"never verified.*engines verify --model sprite-1 --variant {VARIANT}"):
+    with pytest.raises(EngineMissing, match=f"never verified.*engines verify --model sprite-2 --variant {VARIANT}"):
         load(tmp_path, trusted)
     value = told("ls", "--variant", VARIANT)
     assert value["verified"] is False
@@ -221,7 +221,7 @@ def test_a_signed_set_that_was_put_in_the_place_of_a_verified_one_is_refused(
     publish: Publish, gpu: list[FakeDevice], tmp_path: Path, trusted: Path
 ) -> None:
     manifest = publish(None)
-    folder = tmp_path / "store" / "objects" / "engines" / "sprite-1" / manifest.set_name
+    folder = tmp_path / "store" / "objects" / "engines" / "sprite-2" / manifest.set_name
     shutil.copy(folder / "compiled-1.json", folder / "manifest-1.json")
     with pytest.raises(EngineMissing, match="engines that were never verified"):
         load(tmp_path, trusted)
@@ -231,13 +231,13 @@ def test_a_set_of_one_gpu_in_the_folder_of_another_is_refused(
     publish: Publish, gpu: list[FakeDevice], tmp_path: Path, trusted: Path
 ) -> None:
     manifest = publish(None)
-    folder = tmp_path / "store" / "objects" / "engines" / "sprite-1"
+    folder = tmp_path / "store" / "objects" / "engines" / "sprite-2"
     other = layout.set_name(manifest.weights_digest, "tensorrt_rtx-sm120")
     shutil.copytree(folder / manifest.set_name, folder / other)
 
     async def read() -> None:
         async with opened(tmp_path, trusted) as (_, built):
-            await built.manifest("sprite-1", other, verified=False)
+            await built.manifest("sprite-2", other, verified=False)
 
     with pytest.raises(EngineCorrupt, match="in another's place"):
         asyncio.run(read())
@@ -247,7 +247,7 @@ def test_the_package_s_engines_are_served_beside_them(
     publish: Publish, no_gpu: None, tmp_path: Path, trusted: Path, bare: Path
 ) -> None:
     publish(None)
-    shipped = Prebuilt(bare).manifest("sprite-1", None)
+    shipped = Prebuilt(bare).manifest("sprite-2", None)
     assert shipped is not None
     assert load(tmp_path, trusted, "") == load(tmp_path, trusted, layout.USUAL) == shipped.digest
     with pytest.raises(EngineMissing, match="--runtime tensorrt --target sm90`"):

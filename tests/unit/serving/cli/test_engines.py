@@ -40,7 +40,7 @@ def test_without_engines_the_command_that_builds_them_is_named(bare: Path) -> No
     (bare / "manifest.json").unlink()
     result = RUN.invoke(engines_app, ["ls"])
     assert result.exit_code == 3
-    assert "longtake engines build --model sprite-1" in result.stderr
+    assert "longtake engines build --model sprite-2" in result.stderr
 
 
 def test_build_has_nothing_to_do_where_the_engines_are_there(bare: Path) -> None:
@@ -70,12 +70,12 @@ def test_an_unknown_model_is_one_clear_line() -> None:
     for app, arguments in ((engines_app, ["ls", "--model", "giant"]), (models_app, ["show", "giant"])):
         result = RUN.invoke(app, arguments)
         assert result.exit_code == 2
-        assert "there is sprite-1" in result.stderr
+        assert "there is sprite-2" in result.stderr
 
 
 def test_models_are_listed_and_shown() -> None:
     [row] = json.loads(RUN.invoke(models_app, ["ls", "-o", "json"]).stdout)
-    assert row["model"] == "sprite-1"
+    assert row["model"] == "sprite-2"
     assert row["canvases"][0] == {"aspect_ratio": "16:9", "height": 64, "width": 112}
     assert row["digest"] == models.find("sprite").digest()
     text = RUN.invoke(models_app, ["show"]).stdout
@@ -95,7 +95,7 @@ def test_a_model_whose_family_has_no_judge_is_refused(bare: Path, monkeypatch: p
     monkeypatch.delattr(SpriteFamily, "score")
     result = RUN.invoke(models_app, ["score"])
     assert result.exit_code == 2
-    assert "sprite-1 cannot be scored" in result.stderr
+    assert "sprite-2 cannot be scored" in result.stderr
 
 
 def test_steps_that_the_model_does_not_take_are_refused() -> None:

@@ -46,7 +46,7 @@ def make_checkpoint(tmp_path: Path) -> Callable[[str], Path]:
         (["add", "Wan 2", "--from", "."], "name: 'Wan 2'"),
         (["add", "wan", "--from", ".", "--canvas", "wide"], "like 16:9=832x480"),
         (["rm", "wan"], "'wan' was not added; there is none"),
-        (["show", "wan"], "'wan' is not known; there is sprite-1"),
+        (["show", "wan"], "'wan' is not known; there is sprite-2"),
     ],
 )
 def test_what_is_wrong_is_told_in_a_line(
@@ -67,7 +67,7 @@ def test_a_record_that_is_damaged_hides_no_other_model(store: Path) -> None:
     place.write_bytes(b"{}")
     result = RUN.invoke(app, ["ls"])
     assert result.exit_code == 0, result.output
-    assert "sprite-1" in result.stdout
+    assert "sprite-2" in result.stdout
     assert "models/odd/record.json" in result.stdout
 
 

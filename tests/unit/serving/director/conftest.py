@@ -32,7 +32,7 @@ _ASKED = {"prompt": "a red circle moves right", "seconds": 1, "steps": 2, "seed"
 @pytest.fixture(scope="session")
 def session() -> Session:
     """All engines of the model, loaded once."""
-    return asyncio.run(load_session("sprite-1", threads=1))
+    return asyncio.run(load_session("sprite-2", threads=1))
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Office:
         model_digest = asked.pop("model_digest", "0" * 64)
         of_the_record = ("priority", "cancel_requested", "attempt", "state", "crashes", "deadline_ms")
         record_fields = {name: asked.pop(name) for name in of_the_record if name in asked}
-        request = VideoRequest(model="sprite-1", aspect_ratio="1:1", extends=source(parent), **asked)
+        request = VideoRequest(model="sprite-2", aspect_ratio="1:1", extends=source(parent), **asked)
         record = await accept(
             request,
             store=self.store,

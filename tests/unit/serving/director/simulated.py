@@ -198,8 +198,8 @@ class Bureau:
     ) -> JobRecord:
         """A queued job of one segment."""
         asked = {"prompt": "a red circle", "seconds": 1, "steps": 2, "seed": 3, "resolution": "480p", **fields}
-        request = VideoRequest(model="sprite-1", aspect_ratio="1:1", **asked)
-        planned = plan(request, models.family("sprite-1").capabilities, model_digest=NOTHING, seed=3)
+        request = VideoRequest(model="sprite-2", aspect_ratio="1:1", **asked)
+        planned = plan(request, models.family("sprite-2").capabilities, model_digest=NOTHING, seed=3)
         record = JobRecord(
             id=new_id("vid_"),
             tenant=tenant,

@@ -18,7 +18,7 @@ from serving.stages.contracts import ConditionCall, InputsResult
 from tests.unit.serving.director.conftest import TENANT, Office
 from tests.unit.serving.segments.manifests import manifests_of
 
-FAMILY = models.family("sprite-1")
+FAMILY = models.family("sprite-2")
 ROOT = LatentRef(blob="a" * 64, start=0, count=5)
 _FIRST = {"start": 0, "count": 1}
 NEXT = LatentRef(blob="b" * 64, start=0, count=4)

@@ -12,7 +12,7 @@ from serving.requests import VideoRequest
 DIGEST = "ab" * 32
 
 CAPABILITIES = Capabilities(
-    model="sprite-1",
+    model="sprite-2",
     family="sprite",
     description="moving sprites",
     canvases=(Canvas("16:9", 64, 112), Canvas("1:1", 64, 64), Canvas("9:16", 112, 64)),
@@ -38,7 +38,7 @@ CAPABILITIES = Capabilities(
 def request(**changes: Any) -> VideoRequest:
     """A valid request for two seconds of square video."""
     fields: dict[str, Any] = {
-        "model": "sprite-1",
+        "model": "sprite-2",
         "prompt": "a red circle moves right",
         "seconds": 2,
         "aspect_ratio": "1:1",

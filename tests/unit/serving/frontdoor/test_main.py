@@ -95,7 +95,7 @@ def test_a_taken_port_is_one_line_that_names_it(tmp_path: Path, name: str) -> No
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"LONGTAKE_MODEL": "nothing"}, "sprite-1"),
+        ({"LONGTAKE_MODEL": "nothing"}, "sprite-2"),
         ({"LONGTAKE_GRPC__ADDRESS": "0.0.0.0:0"}, "auth.keys_file"),
         ({"LONGTAKE_STORE": "ftp://somewhere"}, "ftp"),
         ({"LONGTAKE_HTTP__ADDRESS": "0.0.0.0:0"}, "http.public_url"),

@@ -23,7 +23,7 @@ def test_a_process_that_stands_elsewhere_reads_the_same(
     store: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "longtake.toml").write_text('model = "sprite-1"')
+    (tmp_path / "longtake.toml").write_text('model = "sprite-2"')
     monkeypatch.setenv("LONGTAKE_CONFIG", "longtake.toml")
     monkeypatch.setenv("LONGTAKE_ENGINES__TRUSTED_KEYS", "elsewhere")
     monkeypatch.setenv("LONGTAKE_GRPC__ADDRESS", "127.0.0.1:7777")

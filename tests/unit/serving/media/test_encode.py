@@ -15,7 +15,7 @@ from serving.media.encode import SegmentEncoder
 from serving.media.track import Track
 from serving.requests import Codec
 
-CAPABILITIES = family("sprite-1").capabilities
+CAPABILITIES = family("sprite-2").capabilities
 LEAST_PSNR_DB = 35.0
 """Of each frame. A frame whose motion is lost has about 17."""
 COLOURS = np.array([(220, 40, 40), (40, 200, 60), (50, 80, 230), (230, 200, 40), (190, 60, 200)], np.uint8)

@@ -53,7 +53,7 @@ class StoredVideos:
             source, shape = OwnSource(video=parent, segment=living.head), shape_of(await self.segments.get(living.head))
         first = await self.blobs.put(picture) if picture else None
         request = VideoRequest(
-            model="sprite-1",
+            model="sprite-2",
             seconds=seconds,
             aspect_ratio="1:1",
             resolution="480p",
@@ -154,7 +154,7 @@ class StoredVideos:
             video=record.id,
             parent=parent.digest() if parent else None,
             depth=parent.depth + 1 if parent else 0,
-            model="sprite-1",
+            model="sprite-2",
             model_digest=DIGEST,
             prompt="",
             effective_prompt="",

@@ -17,7 +17,7 @@ from serving.store.open import open_store
 @pytest.fixture(scope="session")
 def session() -> Session:
     """All engines of the model, loaded once."""
-    return asyncio.run(load_session("sprite-1", threads=1))
+    return asyncio.run(load_session("sprite-2", threads=1))
 
 
 @pytest.fixture

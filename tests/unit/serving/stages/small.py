@@ -16,7 +16,7 @@ from serving.stages.loaded import Loaded
 from serving.stages.text import TextEncoder
 
 TENANT = "studio"
-MODEL = "sprite-1"
+MODEL = "sprite-2"
 CANVAS = ManifestCanvas(aspect_ratio="1:1", height=64, width=64)
 TRACK = Track(codec=Codec.H264, width=128, height=128, fps=16)
 CAPTION = "a red circle moves right over a white background middle"

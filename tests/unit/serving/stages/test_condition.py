@@ -90,7 +90,7 @@ async def test_a_picture_that_is_none_is_refused(loaded: Loaded) -> None:
 
 
 async def test_a_call_for_another_model_is_refused(loaded: Loaded) -> None:
-    with pytest.raises(FailedPrecondition, match="sprite-1"):
+    with pytest.raises(FailedPrecondition, match="sprite-2"):
         await TextEncoder(loaded).embed(TextCall(TENANT, "wan", "d" * 64, CAPTION))
 
 

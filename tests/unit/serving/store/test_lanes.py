@@ -44,7 +44,7 @@ def test_every_kind_of_key_has_its_lane() -> None:
         keys.blobs_of("a"),
         keys.checkpoints_of("a"),
         "engines/blobs/0",
-        "engines/sprite-1/0/manifest-1.json",
+        "engines/sprite-2/0/manifest-1.json",
     ]
     pulses = [LEASE, keys.EPOCH, keys.COLLECTOR, keys.DIRECTOR_ADDRESS]
     records = [

@@ -1,113 +1,103 @@
-"""Free prompts are read as far as their words go, and what is open is drawn from the seed."""
+"""Free prompts are read as far as their words go."""
+
+from __future__ import annotations
 
 import pytest
 
-from engines.families.base import Subject
-from engines.families.sprite.captions import VOCAB, Reading, caption, complete, overruled, parse, tokenize
+from engines.families.sprite.captions import LAST, Mention, parse
+
+
+def test_a_whole_first_second() -> None:
+    script = parse("A red bar at the top left moves right and <ref1> stays under a navy sky, the camera pans left")
+    (second,) = script.seconds
+    assert second.mentions == [
+        Mention(colour="red", shape="bar", action="right", row="top", column="left"),
+        Mention(reference=0, action="stays"),
+    ]
+    assert second.sky == "navy"
+    assert second.camera == "pans left"
+    assert script.ignored == ()
 
 
 @pytest.mark.parametrize(
-    ("prompt", "want_caption"),
+    ("prompt", "action"),
     [
-        (
-            "a red circle moves left over a grey background top inside",
-            "a red circle moves left over a grey background top inside",
-        ),
-        (
-            "A CRIMSON ball, flying to the left over a dark blue sky! middle",
-            "a red circle moves left over a navy background middle",
-        ),
-        (
-            "On black, a rising golden pyramid at the bottom",
-            "a yellow triangle moves up over a black background bottom",
-        ),
-        (
-            "film: turquoise box from the left, white wall, centre",
-            "a cyan square moves right over a white background middle",
-        ),
-        (
-            "a blue cross on a blue background going down, top",
-            "a blue cross moves down over a navy background top",
-        ),
-        (
-            "purple disc travels from bottom to top over gray, upper lane",
-            "a purple circle moves up over a grey background top",
-        ),
+        ("it turns and moves up", "up"),
+        ("it turns", "turns"),
+        ("it stops", "stays"),
+        ("it goes on", "goes on"),
+        ("it goes along", "goes along"),
+        ("it falls", "down"),
+        ("it moves left to the right of the scene", "left"),
     ],
 )
-def test_a_prompt_becomes_its_canonical_caption(prompt: str, want_caption: str) -> None:
-    assert caption(complete(parse(prompt), 0, subject="named"), "named") == want_caption
-
-
-@pytest.mark.parametrize("pointer", ["<ref1>", "<IMAGE_1>", "<IMAGE_0>", "[Image 1]", "[image_1]", "@image1"])
-def test_each_way_of_pointing_at_a_reference_is_understood(pointer: str) -> None:
-    reading = parse(f"{pointer} moves up over white")
-    assert reading.subject == "reference"
-    assert caption(complete(reading, 1, subject="reference"), "reference").startswith("<ref1> moves up over a white")
-
-
-def test_a_given_frame_needs_nothing_but_a_direction() -> None:
-    reading = parse("it moves down over a navy background")
-    assert reading.subject == "frame"
-    assert caption(complete(reading, 1, subject="frame"), "frame") == "it moves down"
+def test_what_it_does(prompt: str, action: str) -> None:
+    assert parse(prompt).seconds[0].mentions == [Mention(pointer=True, action=action)]
 
 
 @pytest.mark.parametrize(
-    "prompt", ["", "   ", "日本語のプロンプト", "🙂" * 50, "x" * 10_000, "lorem " * 2000, "\0<<<>>>"]
+    ("prompt", "camera"),
+    [
+        ("the camera pans left", "pans left"),
+        ("the camera moves right", "pans right"),
+        ("pan back", "pans back"),
+        ("the camera returns", "pans back"),
+        ("the camera pans", "pans"),
+        ("the camera holds still", "holds"),
+    ],
 )
-def test_a_prompt_that_says_nothing_still_makes_a_complete_caption(prompt: str) -> None:
-    reading = parse(prompt)
-    assert reading.understood == ()
-    assert all(len(word) <= 40 for word in reading.ignored)
-    result = complete(reading, 5, subject="named")
-    assert None not in (result.colour, result.shape, result.background, result.direction, result.lane)
-    tokenize(caption(result, "named"))
+def test_what_the_camera_does(prompt: str, camera: str) -> None:
+    (second,) = parse(prompt).seconds
+    assert second.camera == camera
+    assert second.mentions == []
 
 
-def test_what_is_ignored_is_said() -> None:
-    reading = parse("a cinematic red circle with dramatic lighting")
-    assert reading.ignored == ("cinematic", "dramatic", "lighting")
-    assert reading.understood == ("colour: red", "shape: circle")
+@pytest.mark.parametrize("word", ["<ref2>", "[Image 2]", "<IMAGE_2>", "@image2"])
+def test_references_by_all_their_names(word: str) -> None:
+    assert parse(f"{word} stays").seconds[0].mentions == [Mention(reference=1, action="stays")]
 
 
-def test_the_seed_alone_draws_what_is_open() -> None:
-    reading = parse("a circle")
-    assert complete(reading, 7, subject="named") == complete(reading, 7, subject="named")
-    drawn = {caption(complete(reading, seed, subject="named"), "named") for seed in range(40)}
-    assert len(drawn) > 20
-    assert all("circle" in text for text in drawn)
+def test_then_and_the_end_of_a_sentence_begin_the_next_second() -> None:
+    script = parse("It stays, then both move up. The camera pans back; it stops\nit goes on.")
+    assert [(len(s.mentions), s.camera) for s in script.seconds] == [
+        (1, None),
+        (1, None),
+        (0, "pans back"),
+        (1, None),
+        (1, None),
+    ]
+    assert script.seconds[1].mentions[0].everyone
 
 
-def test_naming_one_attribute_leaves_the_drawn_ones_alone() -> None:
-    free, bound = (complete(parse(p), 3, subject="named") for p in ("a circle", "a circle over white"))
-    assert (free.colour, free.direction, free.lane) == (bound.colour, bound.direction, bound.lane)
+def test_places_and_ways_are_told_apart() -> None:
+    second = parse("a blue square in the bottom right corner moves left").seconds[0]
+    assert second.mentions == [Mention(colour="blue", shape="square", action="left", row="bottom", column="right")]
+    second = parse("the subject on the left moves down").seconds[0]
+    assert second.mentions == [Mention(pointer=True, action="down", column="left")]
 
 
-def test_an_extension_keeps_its_parent_and_says_what_it_overruled() -> None:
-    parent = parse("a red circle moves left over a grey background top")
-    asked = parse("now a blue circle moving up")
-    result = complete(asked, 0, subject="named", fixed=parent)
-    assert caption(result, "named") == "a red circle moves left over a grey background top"
-    assert overruled(asked, result) == ("colour: blue (kept: red)", "direction: up (kept: left)")
+def test_a_blue_sky_is_a_navy_one() -> None:
+    second = parse("a blue corner under a blue sky").seconds[0]
+    assert second.sky == "navy"
+    assert second.mentions == [Mention(colour="blue", shape="corner")]
 
 
-@pytest.mark.parametrize("subject", ["named", "reference", "frame"])
-def test_a_caption_reads_back_as_itself(subject: Subject) -> None:
-    for seed in range(20):
-        text = caption(complete(Reading(), seed, subject=subject), subject)
-        reading = parse(text)
-        assert reading.subject == subject
-        assert reading.ignored == ()
-        assert caption(reading, subject) == text
+def test_foreign_words_are_told_and_nothing_is_made_of_them() -> None:
+    script = parse("Une belle journée")
+    assert script.ignored == ("une", "belle", "journée")
+    assert not script.seconds[0].says_something
 
 
-def test_tokens_are_the_vocabularys() -> None:
-    ids = tokenize("it moves left")
-    assert ids.shape == (14,)
-    assert [VOCAB[i] for i in ids[:3]] == ["it", "moves", "left"]
-    assert not ids[3:].any()
-
-
-def test_a_word_outside_the_vocabulary_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="pink"):
-        tokenize("a pink circle")
+@pytest.mark.parametrize(
+    ("prompt", "scene"),
+    [
+        ("it moves left before <scene>", LAST),
+        ("<ref1> in the scene of <ref2>", 1),
+        ("a red bar, the scenery is [Image 3]", 2),
+        ("<IMAGE_0> goes left in the landscape from <IMAGE_1>", 1),
+        ("a scene with <ref1> and <ref2>", None),
+        ("a lovely scene", None),
+    ],
+)
+def test_the_picture_of_the_scene_is_found(prompt: str, scene: int | None) -> None:
+    assert parse(prompt).scene == scene

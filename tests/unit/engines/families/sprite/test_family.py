@@ -1,214 +1,171 @@
-"""The sprite family against its interface, on the shipped engines."""
+"""The family as the stages use it, on the engines that ship: captions, plans and what comes of them in pixels."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import asyncio
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
-from engines.families.base import Array, Conditions, Denoising, Family, Frames
+from engines.families.base import Array, Conditions, Denoising, Frames
 from engines.families.capabilities import Canvas
-from engines.families.history import Before
-from engines.families.sprite import world
-from engines.families.sprite.capabilities import CAPABILITIES
+from engines.families.history import Before, HistoryPlan, Reference
+from engines.families.sprite import reading
+from engines.families.sprite.directing import Take
 from engines.families.sprite.family import SpriteFamily
-from engines.session import Session
+from engines.families.sprite.stage import Scene, still
+from engines.families.sprite.world import FIRST_SKY, I64, Named, Pattern, grid_of, picture, random_scenery
+from engines.session import Session, load_session
 
-BEFORE = Before(Canvas("16:9", 64, 112))
-
-CANVASES = pytest.mark.parametrize("canvas", CAPABILITIES.canvases, ids=lambda canvas: canvas.aspect_ratio)
-
-
-@pytest.fixture
-def family() -> Family:
-    return SpriteFamily()
+WIDE = Canvas("16:9", 80, 144)
+SEED = 11
+GRID = grid_of((80, 144))
 
 
-@pytest.fixture
-def text(shipped: Session) -> Array:
-    return shipped.family.encode_text(shipped, "a red circle moves left over a grey background top")
+@pytest.fixture(scope="session")
+def session() -> Session:
+    return asyncio.run(load_session("sprite-2", threads=1))
 
 
-def test_a_prompt_is_read_and_completed_from_the_seed(family: Family) -> None:
-    reading = family.read_prompt("A crimson ball drifts left", before=BEFORE, seed=3)
-    again = family.read_prompt("A crimson ball drifts left", before=BEFORE, seed=3)
-    assert reading == again
-    assert reading.effective_prompts[0].startswith("a red circle moves left over a ")
-    assert "colour: red (crimson)" in reading.understood
-    assert not reading.warnings
+@dataclass
+class Film:
+    """A video as the Director grows it: only what the plan names is read."""
+
+    session: Session
+    pictures: tuple[Frames, ...] = ()
+    prompt: str = ""
+    first: Frames | None = None
+    canvas: Canvas = WIDE
+    latents: list[Array] = field(default_factory=list)
+    plans: list[HistoryPlan] = field(default_factory=list)
+    captions: list[str] = field(default_factory=list)
+    frames: list[Frames] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        family = self.family
+        roles = family.roles(self.prompt, len(self.pictures))
+        read = [family.read_reference(p, role) for p, role in zip(self.pictures, roles, strict=True)]
+        self.given = tuple(family.encode_still(self.session, one.picture) for one in read)
+        self.references = tuple(Reference(role, one.facts) for role, one in zip(roles, read, strict=True))
+        self.facts = family.read_frame(self.first).facts if self.first is not None else ""
+        self.extend(self.prompt, segments=1)
+
+    @property
+    def family(self) -> SpriteFamily:
+        family = self.session.family
+        assert isinstance(family, SpriteFamily)
+        return family
+
+    @property
+    def before(self) -> Before:
+        made = len(self.latents)
+        first = self.first is not None and not made
+        return Before(self.canvas, made, self.facts, first=first, references=() if made else self.references)
+
+    def extend(self, prompt: str, segments: int | None = None) -> Film:
+        count = segments or len([part for part in prompt.split(".") if part.strip()])
+        read = self.family.read_prompt(prompt, seed=SEED, before=self.before, segments=count)
+        self.warnings = read.warnings
+        for caption in read.effective_prompts:
+            self._film(caption)
+        return self
+
+    def _film(self, caption: str) -> None:
+        family, before = self.family, self.before
+        plan = family.plan_history(caption, before)
+        first = None
+        if before.first:
+            assert self.first is not None
+            first = family.encode_still(self.session, self.first)[None]
+        conditions = Conditions(
+            self.canvas,
+            np.zeros((0, 0), np.float32),
+            self.given,
+            first=first,
+            short=self.latents[-1][None] if self.latents else None,
+            memory=tuple(self.latents[number] for number in plan.of("memory")),
+            effective_prompt=caption,
+            before=before,
+        )
+        state = family.start(conditions, seed=SEED, segment=len(self.plans), steps=8)
+        while not state.done:
+            family.step(self.session, [state])
+        lead = self.latents[-1][None] if self.latents else None
+        self.frames += list(family.decode(self.session, state.latents, lead=lead))
+        self.latents += list(state.latents)
+        self.plans.append(plan)
+        self.captions.append(caption)
+        self.facts = plan.facts
+
+    def seen(self, latent: int) -> I64:
+        """The labels at the end of a latent."""
+        return reading.labels(self.frames[latent][-1])[0]
 
 
-@pytest.mark.parametrize("prompt", ["", "   ", "Ωmega 猫 🙂", "quarterly figures", "\x00" * 50, "x" * 10_000])
-def test_a_prompt_with_nothing_understood_still_makes_a_scene_and_says_so(family: Family, prompt: str) -> None:
-    reading = family.read_prompt(prompt, before=BEFORE, seed=5)
-    assert reading.effective_prompts[0].startswith("a ")
-    if not reading.understood:
-        assert "drawn from the seed" in reading.warnings[0]
+def scenery(film: Film, latent: int) -> I64:
+    return film.seen(latent)[-2:]
 
 
-def test_the_largest_seeds_are_told_apart(family: Family) -> None:
-    prompts = {family.read_prompt("", before=BEFORE, seed=2**64 - 1 - n).effective_prompts[0] for n in range(8)}
-    assert len(prompts) > 4
-
-
-def test_what_the_prompt_says_of_a_given_frame_is_told_as_not_followed(family: Family) -> None:
-    reading = family.read_prompt("a green square moves up", before=BEFORE, subject="frame", seed=1)
-    assert reading.effective_prompts[0] == "it moves up"
-    assert any("colour" in warning for warning in reading.warnings)
-
-
-def test_an_extension_keeps_what_its_video_shows(family: Family) -> None:
-    inherited = "a red circle moves left over a grey background top"
-    reading = family.read_prompt("now in blue, moving up", before=BEFORE, seed=1, inherited=inherited)
-    assert reading.effective_prompts[0] == inherited
-    assert {"not followed: colour: blue (kept: red)", "not followed: direction: up (kept: left)"} <= set(
-        reading.warnings
+def test_the_camera_comes_back_to_what_it_left(session: Session) -> None:
+    film = Film(session, prompt="a red bar at the top left stays under a navy sky")
+    film.extend(
+        "the camera pans right. the camera pans right. the camera holds. the camera pans back. the camera pans left"
     )
+    assert film.seen(0)[0, 0] == 0
+    assert (film.seen(0) == film.seen(24)).all()
+    assert [len(plan.of("memory")) > 0 for plan in film.plans] == [False, False, False, False, True, True]
+    assert film.plans[-1].of("newest") == (20,)
+    assert not film.warnings
 
 
-def test_every_effective_prompt_can_be_encoded(family: Family, shipped: Session) -> None:
-    for seed in range(20):
-        for subject in ("named", "reference", "frame"):
-            prompt = family.read_prompt("", before=BEFORE, subject=subject, seed=seed).effective_prompts[0]
-            assert family.encode_text(shipped, prompt).shape == (14, 128)
-
-
-def test_a_detailed_picture_is_read_with_a_warning(family: Family) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (world.SPRITE_PX, world.SPRITE_PX, 3)).astype(np.uint8)
-    reading = family.read_reference(noise)
-    assert reading.picture.shape == (32, 32, 3)
-    assert reading.warning is not None
-    assert reading.description in reading.warning
-
-
-def test_a_drawing_in_the_palette_is_read_without_a_warning(family: Family) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (world.SPRITE_PX, world.SPRITE_PX, 3)).astype(np.uint8)
-    clean = family.read_reference(noise).picture
-    again = family.read_reference(clean)
-    np.testing.assert_array_equal(again.picture, clean)
-    assert again.warning is None
-
-
-@CANVASES
-def test_a_root_has_seventeen_frames_and_an_extension_sixteen(
-    family: Family, shipped: Session, text: Array, canvas: Canvas
-) -> None:
-    root = _run(family, shipped, family.start(Conditions(canvas, text), seed=1, segment=0, steps=2))
-    assert root.shape == (5, 16, canvas.height // 8, canvas.width // 8)
-    frames = list(family.decode(shipped, root, lead=None))
-    assert [len(group) for group in frames] == [1, 4, 4, 4, 4]
-    assert all(group.shape[1:] == (canvas.height, canvas.width, 3) and group.dtype == np.uint8 for group in frames)
-    conditions = Conditions(canvas, text, anchor=root[:1], short=root[-2:])
-    further = _run(family, shipped, family.start(conditions, seed=1, segment=1, steps=2))
-    assert [len(group) for group in family.decode(shipped, further, lead=root[-1:])] == [4, 4, 4, 4]
-
-
-def test_segments_decoded_apart_are_the_whole_decoded_at_once(family: Family, shipped: Session) -> None:
-    latents = np.random.default_rng(1).standard_normal((9, 16, 8, 14), dtype=np.float32)
-    whole = _frames(family, shipped, latents, None)
-    parts = [_frames(family, shipped, latents[:5], None), _frames(family, shipped, latents[5:], latents[4:5])]
-    np.testing.assert_array_equal(np.concatenate(parts), whole)
-
-
-def test_noise_is_drawn_from_seed_and_segment_alone(family: Family, text: Array) -> None:
-    conditions = Conditions(CAPABILITIES.canvases[0], text)
-    first = family.start(conditions, seed=1, segment=0, steps=8)
-    same = family.start(replace(conditions, text=text + 1), seed=1, segment=0, steps=4)
-    np.testing.assert_array_equal(first.latents, same.latents)
-    for seed, segment in ((2, 0), (1, 1), (2**64 - 1, 0)):
-        other = family.start(conditions, seed=seed, segment=segment, steps=8)
-        assert not np.array_equal(first.latents, other.latents)
-
-
-def test_a_run_goes_on_from_where_its_state_was_kept(family: Family, shipped: Session, text: Array) -> None:
-    conditions = Conditions(CAPABILITIES.canvases[0], text)
-    whole = _run(family, shipped, family.start(conditions, seed=1, segment=0, steps=3))
-    begun = family.start(conditions, seed=1, segment=0, steps=3)
-    family.step(shipped, [begun])
-    resumed = family.start(conditions, seed=1, segment=0, steps=3)
-    resumed.latents, resumed.step = begun.latents.copy(), begun.step
-    np.testing.assert_array_equal(_run(family, shipped, resumed), whole)
-
-
-@CANVASES
-def test_steps_of_several_jobs_at_once_give_the_same_bits_as_one_by_one(
-    family: Family, shipped: Session, text: Array, canvas: Canvas
-) -> None:
-    """Each at its own time. What a segment becomes must not depend on whose steps ran beside its own."""
-
-    def states() -> list[Denoising]:
-        begun = [family.start(Conditions(canvas, text), seed=seed, segment=0, steps=6) for seed in range(4)]
-        for number, state in enumerate(begun):
-            for _ in range(number):
-                family.step(shipped, [state])
-        return begun
-
-    together, alone = states(), states()
-    assert len({family.batch_key(state) for state in together}) == 1
-    family.step(shipped, together)
-    for state, single in zip(together, alone, strict=True):
-        family.step(shipped, [single])
-        assert state.step == single.step
-        np.testing.assert_array_equal(state.latents, single.latents)
-
-
-def test_states_that_differ_in_kind_are_not_stepped_together(family: Family, shipped: Session, text: Array) -> None:
-    square, wide = (
-        family.start(Conditions(canvas, text), seed=1, segment=0, steps=2) for canvas in CAPABILITIES.canvases[:2]
+def test_two_pictures_are_directed_by_their_names(session: Session) -> None:
+    arts = (Pattern((0, 1, 2, 3)), Pattern((4, 4, 5, 1)))
+    film = Film(
+        session,
+        tuple(picture(art, 9) for art in arts),
+        "<ref1> at the top left moves right and <ref2> at the bottom right stays under a white sky",
     )
-    with pytest.raises(ValueError, match="batch_key"):
-        family.step(shipped, [square, wide])
+    film.extend("<ref2> moves up, <ref1> stops")
+    end = film.seen(8)
+    assert (end[:2, 8:10] == arts[0].blocks(7)).all()
+    assert (end[:2, 16:18] == arts[1].blocks(7)).all() or (end[2:4, 16:18] == arts[1].blocks(7)).all()
 
 
-def test_a_given_first_frame_stays_as_it_is(family: Family, shipped: Session, text: Array) -> None:
-    canvas = CAPABILITIES.canvases[0]
-    picture = np.full((canvas.height, canvas.width, 3), 128, np.uint8)
-    first = family.encode_still(shipped, picture)[None]
-    root = _run(family, shipped, family.start(Conditions(canvas, text, first=first), seed=1, segment=0, steps=2))
-    np.testing.assert_array_equal(root[:1], first)
+def test_a_scene_is_seen_where_the_video_begins(session: Session) -> None:
+    world = random_scenery(np.random.default_rng(5))
+    shown = Scene(FIRST_SKY + 3, world).frames(still(Take.at(0, []).state), GRID)[0]
+    subject = picture(Named(2, 0), 9)
+    film = Film(session, (subject, shown), "<ref1> stays in the scene of <ref2>")
+    assert (scenery(film, 4) == world[:, :18]).all()
+    assert (film.seen(4)[0] >= FIRST_SKY).any()
+    assert film.captions[0].endswith("under a black sky, the camera holds")
 
 
-def test_a_still_is_the_first_latent_of_a_video_that_begins_with_it(family: Family, shipped: Session) -> None:
-    frames: Frames = np.random.default_rng(2).integers(0, 256, (69, 64, 64, 3)).astype(np.uint8)
-    latents = family.encode_video(shipped, frames)
-    assert latents.shape == (18, 16, 8, 8)
-    np.testing.assert_allclose(latents[0], family.encode_still(shipped, frames[0]), atol=1e-4)
-    np.testing.assert_allclose(latents[:2], family.encode_video(shipped, frames[:5]), atol=1e-4)
+def test_what_a_first_frame_shows_goes_on(session: Session) -> None:
+    shown = Scene(7, random_scenery(np.random.default_rng(6)), (Named(0, 2), Pattern((1, 2, 3, 3))))
+    frame = shown.frames(still(Take.at(0, [(1, 1), (6, 2)]).state), GRID)[0]
+    film = Film(session, first=frame, prompt="the red bar moves right")
+    assert (film.seen(0) == reading.labels(frame)[0]).all()
+    end = film.seen(4)
+    assert (end[2:4, 10:12] == shown.subjects[0].blocks(7)).all()
+    assert (end[4:6, 12:14] == shown.subjects[1].blocks(7)).all()
+    assert (end[-2:] == scenery(film, 0)).all()
 
 
-@pytest.mark.parametrize("count", [0, 2, 4, 16])
-def test_a_video_that_is_not_whole_latents_is_refused(family: Family, shipped: Session, count: int) -> None:
-    with pytest.raises(ValueError, match=r"expected uint8 \[4k\+1, h, w, 3\]"):
-        family.encode_video(shipped, np.zeros((count, 64, 64, 3), np.uint8))
+def test_segments_of_one_kind_are_stepped_together_as_alone(session: Session) -> None:
+    family = SpriteFamily()
 
+    def begun(seed: int) -> Denoising:
+        before = Before(WIDE)
+        (caption,) = family.read_prompt("", seed=seed, before=before).effective_prompts
+        conditions = Conditions(WIDE, np.zeros((0, 0), np.float32), effective_prompt=caption, before=before)
+        return family.start(conditions, seed=seed, segment=0, steps=2)
 
-def test_conditions_that_the_model_never_saw_are_refused(family: Family, text: Array) -> None:
-    canvas = CAPABILITIES.canvases[0]
-    one, reference = np.zeros((1, 16, 8, 14), np.float32), np.zeros((16, 4, 4), np.float32)
-    refused = {
-        "references": Conditions(canvas, text, (reference, reference)),
-        "first": Conditions(canvas, text, first=one, anchor=one, short=np.concatenate([one, one])),
-        "anchor": Conditions(canvas, text, anchor=one),
-        "short": Conditions(canvas, text, anchor=one, short=one),
-    }
-    for field, conditions in refused.items():
-        with pytest.raises(ValueError, match=field):
-            family.start(conditions, seed=1, segment=1, steps=2)
-
-
-def test_a_step_after_the_last_is_refused(family: Family, shipped: Session, text: Array) -> None:
-    state = family.start(Conditions(CAPABILITIES.canvases[0], text), seed=1, segment=0, steps=1)
-    family.step(shipped, [state])
-    with pytest.raises(ValueError, match="none of them done"):
-        family.step(shipped, [state])
-
-
-def _run(family: Family, session: Session, state: Denoising) -> Array:
-    while not state.done:
+    together, alone = [begun(1), begun(2)], [begun(1), begun(2)]
+    family.step(session, together)
+    for state in alone:
         family.step(session, [state])
-    return state.latents
-
-
-def _frames(family: Family, session: Session, latents: Array, lead: Array | None) -> Frames:
-    return np.concatenate(list(family.decode(session, latents, lead=lead)))
+    for one, other in zip(together, alone, strict=True):
+        assert np.allclose(one.latents, other.latents, atol=1e-4)

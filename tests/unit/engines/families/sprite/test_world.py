@@ -1,53 +1,52 @@
-"""The world must be what the model and the decoder take it for."""
+"""The world: what is held out, and that its latents' table shows what its pictures show."""
+
+from __future__ import annotations
+
+from itertools import product
 
 import numpy as np
 import pytest
 
-from engines.families.sprite import world
+from engines.families.sprite import codes, reading, world
+from engines.families.sprite.stage import Moment, Scene, State
+from engines.families.sprite.training.drawing import Kind, draw
 
 
-def test_a_sprite_moves_one_token_per_latent_and_turns_at_the_wall() -> None:
-    right = world.DIRECTION_NAMES.index("right")
-    corners = world.path((64, 112), right, 0, 1, np.arange(0, 41, 4))
-    assert corners[:, 0].tolist() == [0, 16, 32, 48, 64, 80, 64, 48, 32, 16, 0]
-    assert (corners[:, 1] == 16).all()
+def test_about_one_pattern_in_twelve_and_one_named_in_ten_are_held_out() -> None:
+    patterns = [world.Pattern((a, b, c, d)) for a, b, c, d in product(range(6), repeat=4) if len({a, b, c, d}) > 1]
+    named = [(world.Named(c, s), sky) for c in range(6) for s in range(4) for sky in range(6, 10)]
+    assert len(patterns) == 1290
+    assert 1 / 15 < np.mean([world.pattern_is_held_out(p) for p in patterns]) < 1 / 9
+    assert 1 / 15 < np.mean([world.named_is_held_out(n, sky) for n, sky in named]) < 1 / 6
 
 
-def test_left_is_right_seen_in_a_mirror() -> None:
-    left, right = world.DIRECTION_NAMES.index("left"), world.DIRECTION_NAMES.index("right")
-    frames = np.arange(60)
-    there = world.path((64, 112), left, 1, 0, frames)[:, 0]
-    assert np.array_equal(there, 80 - world.path((64, 112), right, 1, 0, frames)[:, 0])
-
-
-@pytest.mark.parametrize("canvas", list(world.CANVASES.values()))
-@pytest.mark.parametrize("direction", range(4))
-def test_no_sprite_ever_leaves_its_canvas(canvas: tuple[int, int], direction: int) -> None:
-    for lane in world.lane_places(world.along_and_across(canvas, direction)[1]):
-        corners = world.path(canvas, direction, 3, lane, np.arange(200))
-        assert corners.min() >= 0
-        assert (corners[:, 0] <= canvas[1] - world.SPRITE_PX).all()
-        assert (corners[:, 1] <= canvas[0] - world.SPRITE_PX).all()
-
-
-def test_held_out_patterns_and_trained_ones_never_meet() -> None:
+def test_training_draws_none_that_is_held_out_and_the_scorer_nothing_else() -> None:
     rng = np.random.default_rng(0)
-    for colours in range(2, 7):
-        trained = world.random_pattern(rng, colours=colours)
-        held_out = world.random_pattern(rng, held_out=True, colours=colours)
-        assert len(set(trained.blocks)) == len(set(held_out.blocks)) == colours
-        assert not world.pattern_is_held_out(trained)
-        assert world.pattern_is_held_out(held_out)
+    for held_out in (True, False):
+        drawn = [world.random_pattern(rng, held_out=held_out) for _ in range(50)]
+        assert {world.pattern_is_held_out(pattern) for pattern in drawn} == {held_out}
 
 
-def test_about_one_combination_in_ten_is_held_out() -> None:
-    held_out = [c for c in world.COMBINATIONS if world.combination_is_held_out(c)]
-    assert 25 <= len(held_out) <= 50
-    assert {c for c, *_ in held_out} == set(range(6))
+@pytest.mark.parametrize("canvas", world.CANVASES.values())
+@pytest.mark.parametrize("kind", ["root", "turn", "stay", "wait", "along", "return"])
+def test_a_latents_codes_show_exactly_what_its_frames_show(kind: Kind, canvas: tuple[int, int]) -> None:
+    rng, grid, table = np.random.default_rng(1), world.grid_of(canvas), codes.pixels()
+    for _ in range(3):
+        sample = draw(rng, kind, grid, "stable")
+        for moment in (*sample.past, *sample.target):
+            frames = sample.scene.frames(moment, grid)
+            tiles = table[sample.scene.codes(moment, grid)]
+            assert (tiles.transpose(2, 0, 3, 1, 4, 5).reshape(frames.shape) == frames).all()
+            seen, purity = reading.labels(frames[-1])
+            assert (seen == sample.scene.labels(moment, grid)).all()
+            assert purity.min() == 1
 
 
-def test_a_picture_shows_its_blocks() -> None:
-    pattern = world.Pattern(tuple(i % 6 for i in range(16)))
-    picture = world.picture(pattern, 0)
-    assert picture.shape == (32, 32, 3)
-    assert tuple(picture[9, 1]) == world.COLOURS["purple"]
+def test_a_subject_that_waits_leaves_the_frame_as_the_camera_pans() -> None:
+    grid = world.Grid(5, 5)
+    scene = Scene(6, world.random_scenery(np.random.default_rng(0)), (world.Named(0, 0),))
+    begin, end = State(0, ((0, 1),)), State(1, ((0, 1),))
+    assert end.column_on_screen(0) == world.RING - 1
+    frames = scene.frames(Moment(begin, end, 1), grid)
+    red = (frames == world.PALETTE[0]).all(-1)[:, : 16 * grid.sky_rows].sum((1, 2))
+    assert red.tolist() == [16 * 12, 16 * 8, 16 * 4, 0]

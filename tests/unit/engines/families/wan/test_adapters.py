@@ -341,7 +341,7 @@ def test_what_is_built_is_what_was_recorded(
 
 
 def test_a_family_without_such_layers_takes_none() -> None:
-    with pytest.raises(CheckpointUnfit, match="sprite-1 takes no adapters"):
+    with pytest.raises(CheckpointUnfit, match="sprite-2 takes no adapters"):
         models.find("sprite").layers()
 
 

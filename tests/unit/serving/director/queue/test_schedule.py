@@ -24,8 +24,8 @@ _numbers = itertools.count()
 
 
 def job(tenant: str = "studio", *, seconds: int = 2, **fields: Any) -> JobRecord:
-    request = VideoRequest(model="sprite-1", seconds=seconds, aspect_ratio="1:1", resolution="480p", steps=10)
-    planned = plan(request, models.family("sprite-1").capabilities, model_digest="d" * 64, seed=1)
+    request = VideoRequest(model="sprite-2", seconds=seconds, aspect_ratio="1:1", resolution="480p", steps=10)
+    planned = plan(request, models.family("sprite-2").capabilities, model_digest="d" * 64, seed=1)
     name = f"vid_{next(_numbers):04d}"
     return JobRecord(id=name, tenant=tenant, request=request, plan=planned, created_ms=NOW, **fields)
 

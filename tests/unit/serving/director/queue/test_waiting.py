@@ -190,8 +190,8 @@ _ids = itertools.count()
 
 
 def _job(tenant: str, deadline_ms: int | None) -> JobRecord:
-    request = VideoRequest(model="sprite-1", seconds=8, aspect_ratio="16:9", resolution="480p", steps=8)
-    planned = plan(request, models.family("sprite-1").capabilities, model_digest="d" * 64, seed=next(_ids))
+    request = VideoRequest(model="sprite-2", seconds=8, aspect_ratio="16:9", resolution="480p", steps=8)
+    planned = plan(request, models.family("sprite-2").capabilities, model_digest="d" * 64, seed=next(_ids))
     name = f"vid_{next(_ids):026d}"
     return JobRecord(
         id=name, tenant=tenant, request=request, plan=planned, created_ms=1_700_000_000_000, deadline_ms=deadline_ms

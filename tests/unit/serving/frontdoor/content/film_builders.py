@@ -41,7 +41,7 @@ async def commit(store: Store, parent: SegmentManifest | None) -> SegmentManifes
         video="vid_" + "a" * 26,
         parent=parent.digest() if parent else None,
         depth=depth,
-        model="sprite-1",
+        model="sprite-2",
         model_digest="ab" * 32,
         prompt="",
         effective_prompt="",

@@ -172,8 +172,8 @@ def test_a_foreign_video_of_another_shape_is_refused_and_so_is_another_size() ->
 
 def test_the_catalog_knows_names_and_aliases_and_names_the_models_otherwise() -> None:
     catalog = Catalog([ServedModel(CAPABILITIES, DIGEST)], default="sprite")
-    assert catalog.resolve("") is catalog.resolve("sprite-1") is catalog.resolve("sprite") is catalog.default
-    with pytest.raises(NotFound, match="sprite-1"):
+    assert catalog.resolve("") is catalog.resolve("sprite-2") is catalog.resolve("sprite") is catalog.default
+    with pytest.raises(NotFound, match="sprite-2"):
         catalog.resolve("gpt-5")
-    with pytest.raises(SettingsError, match="sprite-1"):
+    with pytest.raises(SettingsError, match="sprite-2"):
         Catalog([ServedModel(CAPABILITIES, DIGEST)], default="wan")

@@ -10,9 +10,9 @@ from serving.frontdoor.edge.statuses import details_of, told
 
 @pytest.mark.parametrize("letter", ["x", "é", "字", "🎬"])
 def test_a_long_text_of_the_clients_is_told_by_its_ends(letter: str) -> None:
-    message = told(f"no model {letter * 100_000}: there are sprite-1 and wan")
+    message = told(f"no model {letter * 100_000}: there are sprite-2 and wan")
     assert message.startswith(f"no model {letter * 50}")
-    assert message.endswith(": there are sprite-1 and wan")
+    assert message.endswith(": there are sprite-2 and wan")
     assert " ... " in message
     assert len(message.encode()) <= 705
 

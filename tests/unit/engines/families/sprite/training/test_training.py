@@ -1,4 +1,6 @@
-"""Training must be resumable to the bit, and its batches must be what the world would film."""
+"""Training: a batch is what its samples say, and a stopped run goes on as if it had not stopped."""
+
+from __future__ import annotations
 
 from pathlib import Path
 
@@ -7,105 +9,91 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs longtake[build]")
 
-from engines.families.sprite import packing, world  # noqa: E402
-from engines.families.sprite.training import train_dit, train_vae  # noqa: E402
-from engines.families.sprite.training.data import Maker, Painter, draw_extension, draw_root  # noqa: E402
-from engines.families.sprite.training.train_dit import Trainer as DitTrainer  # noqa: E402
-from engines.families.sprite.training.train_vae import Trainer as VaeTrainer  # noqa: E402
-from engines.families.sprite.training.train_vae import pixels  # noqa: E402
+from engines.families.sprite import packing, words, world  # noqa: E402
+from engines.families.sprite.training import train_denoiser  # noqa: E402
+from engines.families.sprite.training.data import Batch, Maker, table  # noqa: E402
+from engines.families.sprite.training.train_denoiser import Trainer  # noqa: E402
 from engines.families.sprite.vae import Vae, latent_groups  # noqa: E402
 
-CPU = torch.device("cpu")
+GRID = world.Grid(5, 5)
 
 
-@pytest.fixture
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is drawn, and how a step goes, do not depend on how much of it there is."""
-    monkeypatch.setattr(train_vae, "_draw_size", lambda _rng, _progress: ((48, 48), 5, 1))
-    for aspect in train_dit.BATCH:
-        monkeypatch.setitem(train_dit.BATCH, aspect, 1)
-
-
-def test_pasted_windows_equal_the_encoded_clip() -> None:
+@pytest.fixture(scope="module")
+def vae() -> Vae:
     torch.manual_seed(0)
-    vae = Vae()
-    painter = Painter(vae)
-    rng = np.random.default_rng(3)
-    for canvas in world.CANVASES.values():
-        sample = draw_root(rng, canvas)
-        painted = painter.paint([sample], canvas).latents[0]
-        corners = world.path(canvas, sample.direction, sample.start, sample.lane, np.arange(17))
-        clip = world.clip(sample.sprite, sample.background, canvas, corners)
-        with torch.no_grad():
-            whole = vae.encode(latent_groups(pixels(clip[None]))).numpy()
-        # The painter encodes in bf16.
-        assert np.abs(painted - whole).max() < 0.05 * np.abs(whole).max()
+    return Vae().eval()
 
 
-def test_decoding_step_by_step_equals_decoding_at_once() -> None:
-    torch.manual_seed(0)
-    vae = Vae().eval()
-    latents = torch.randn(1, 4, 16, 4, 4)
-    cache = torch.zeros(1, 128, 4, 4)
-    frames = []
+@pytest.fixture(scope="module")
+def maker(vae: Vae) -> Maker:
+    return Maker(table(vae))
+
+
+def segment(batch: Batch, name: str) -> np.ndarray:
+    return (batch.segment == packing.SEGMENTS.index(name)).numpy()
+
+
+def test_a_look_up_is_what_the_encoder_makes_of_the_pixels(vae: Vae, maker: Maker) -> None:
+    rng = np.random.default_rng(0)
+    scenery = rng.integers(10, size=(10, 10))
+    frames = torch.from_numpy(world.painted(scenery)).float().div(127.5).sub(1).movedim(-1, 0)[None, None]
     with torch.no_grad():
-        for k in range(4):
-            group, cache = vae.step(latents[:, k], cache)
-            frames.append(group[:, 3:] if k == 0 else group)
-        assert torch.allclose(torch.cat(frames, 1), vae.decode(latents), atol=1e-5)
+        encoded = vae.encode(latent_groups(frames))[0]
+    looked_up = maker.latents[torch.from_numpy(scenery)].movedim(-1, 0)
+    assert (encoded - looked_up).abs().max() < 1e-5
 
 
-def test_no_caption_names_a_combination_that_is_held_out() -> None:
-    rng = np.random.default_rng(0)
-    for draw in (draw_root, draw_extension):
-        for sample in (draw(rng, (64, 64)) for _ in range(2000)):
-            if isinstance(sample.sprite, world.Pattern):
-                assert not world.pattern_is_held_out(sample.sprite)
-            elif sample.caption.startswith("a "):
-                combination = (sample.sprite.colour, sample.sprite.shape, sample.background, sample.direction)
-                assert not world.combination_is_held_out(combination)
+def test_a_pan_shows_its_memory_and_says_what_has_to_be_invented(maker: Maker) -> None:
+    batch = maker.extension(12, GRID, np.random.default_rng(0), panned=True)
+    assert batch.lengths == (words.SLOTS, 2, 20, 25, 100)
+    assert batch.tokens.shape == (12, 147, 64)
+    assert batch.places.shape == (12, words.SLOTS + 147, 2)
+    memory = batch.present.numpy()[:, segment(batch, "memory")]
+    assert set(memory.sum(1) % GRID.rows) == {0}
+    # What is recalled is on the screen and in memory, what is fresh in neither memory nor the newest latent.
+    places = batch.places[:, words.SLOTS :, 0].numpy()
+    for sample in range(12):
+        kept = set(places[sample][segment(batch, "memory")][memory[sample] > 0])
+        newest = set(places[sample][segment(batch, "short")])
+        target = places[sample][segment(batch, "target")]
+        recalled, fresh = batch.recalled[sample].numpy(), batch.fresh[sample].numpy()
+        assert set(target[recalled]) == kept
+        assert set(target[fresh]) == set(target) - kept - newest
+        assert not (recalled & fresh).any()
 
 
-def test_a_batch_shows_history_only_to_extensions() -> None:
-    torch.manual_seed(0)
-    maker = Maker(Vae())
-    rng = np.random.default_rng(0)
-    root = maker.batch("root", 4, (64, 112), rng)
-    assert root.anchor is None
-    assert root.target.shape == (4, 5 * 28, 64)
-    extension = maker.batch("extension", 4, (64, 112), rng)
-    assert extension.anchor is not None
-    assert extension.anchor.shape == (4, 28, 64)
-    assert extension.target.shape == (4, 4 * 28, 64)
-    assert not extension.present[:, packing.SEGMENTS.index("first")].any()
+def test_a_root_has_five_latents_and_no_history(maker: Maker) -> None:
+    batch = maker.root(6, GRID, np.random.default_rng(1))
+    assert not segment(batch, "short").any()
+    assert segment(batch, "target").sum() == 125
+    assert (batch.labels[:, :25] >= 0).all()
+    assert (batch.subject.amax(1) <= world.SUBJECTS_MAX).all()
 
 
-def test_a_stopped_vae_run_goes_on_as_if_it_had_not_been(tmp_path: Path, small_batches: None) -> None:
-    unbroken = VaeTrainer(CPU, seed=1)
-    for _ in range(2):
-        unbroken.train_step(0.9)
-    broken = VaeTrainer(CPU, seed=1)
-    broken.train_step(0.9)
-    broken.save(tmp_path / "vae.state")
-    resumed = VaeTrainer(CPU, seed=1)
-    resumed.resume(tmp_path / "vae.state")
-    resumed.train_step(0.9)
-    for name, value in unbroken.vae.state_dict().items():
-        assert torch.equal(value, resumed.vae.state_dict()[name]), name
+def test_a_resumed_run_takes_the_steps_of_an_unbroken_one(
+    vae: Vae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for aspect in train_denoiser.BATCH:
+        monkeypatch.setitem(train_denoiser.BATCH, aspect, 1)
+    unbroken = Trainer(vae, seed=3)
+    unbroken.train_step(0.0)
+    unbroken.save(tmp_path / "state", tmp_path / "weights.safetensors")
+    unbroken.train_step(0.1)
+    resumed = Trainer(vae, seed=3)
+    resumed.resume(tmp_path / "state")
+    assert resumed.step == 1
+    resumed.train_step(0.1)
+    for one, other in zip(unbroken.net.parameters(), resumed.net.parameters(), strict=True):
+        assert torch.equal(one, other)
+    for one, other in zip(unbroken.average.parameters(), resumed.average.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
-def test_a_stopped_denoiser_run_goes_on_as_if_it_had_not_been(tmp_path: Path, small_batches: None) -> None:
-    torch.manual_seed(0)
-    vae = Vae()
-    unbroken = DitTrainer(vae, CPU, seed=2)
-    for _ in range(2):
-        unbroken.train_step(0.0)
-    broken = DitTrainer(vae, CPU, seed=2)
-    broken.train_step(0.0)
-    broken.save(tmp_path / "dit.state", tmp_path / "dit.safetensors")
-    resumed = DitTrainer(vae, CPU, seed=2)
-    resumed.resume(tmp_path / "dit.state")
-    resumed.train_step(0.0)
-    for name, value in unbroken.average.weights().items():
-        assert torch.equal(value, resumed.average.weights()[name]), name
-    assert (tmp_path / "dit.safetensors").stat().st_size < 3_000_000
+def test_the_stop_file_ends_a_run(vae: Vae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for aspect in train_denoiser.BATCH:
+        monkeypatch.setitem(train_denoiser.BATCH, aspect, 1)
+    (tmp_path / "stop").touch()
+    trainer = Trainer(vae, seed=0)
+    train_denoiser.run(trainer, 1e9, tmp_path / "state", tmp_path / "out", tmp_path / "stop")
+    assert trainer.step == 1
+    assert (tmp_path / "out").stat().st_size <= 3_000_000

@@ -1,0 +1,117 @@
+"""Whom a prompt means: the subjects that a first second shows, and those of which a later one speaks.
+
+`planner` asks. What the prompt leaves open is drawn from the seed.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from engines.families.sprite.captions import Mention
+from engines.families.sprite.stage import Place, State
+from engines.families.sprite.world import COLOUR_NAMES, SHAPE_NAMES, SUBJECTS_MAX, Grid
+
+Noun = tuple[str, str]
+"""What a subject is called: see `words.noun`."""
+_Choice = TypeVar("_Choice")
+
+
+class Draw:
+    """Draws each open thing by itself, so to name one does not change the others."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def __call__(self, what: str, choices: Sequence[_Choice]) -> _Choice:
+        return choices[int(self.generator(what).integers(len(choices)))]
+
+    def generator(self, what: str) -> np.random.Generator:
+        key = np.array([self.seed & (2**64 - 1), zlib.crc32(what.encode())], np.uint64)
+        return np.random.Generator(np.random.Philox(key=key))
+
+
+def cast_of(
+    mentions: Sequence[Mention], draw: Draw, references: Sequence[int]
+) -> tuple[list[tuple[Noun, Mention]], list[str]]:
+    """Whom a first second shows: those that it names, at most two, and each of these references."""
+    warnings = []
+    found: list[tuple[Noun, Mention]] = []
+    named = [m for m in mentions if m.reference is not None or m.colour or m.shape]
+    loose = [m for m in mentions if m not in named]
+    for mention in named:
+        number = len(found)
+        if mention.reference is not None and mention.reference not in references:
+            warnings.append(f"not followed: {called(mention)} (no such subject is given)")
+            continue
+        if mention.reference is not None:
+            noun = (f"<ref{mention.reference + 1}>", "<pad>")
+        else:
+            colour = mention.colour or draw(f"colour {number}", COLOUR_NAMES)
+            noun = (colour, mention.shape or draw(f"shape {number}", SHAPE_NAMES))
+        if any(noun == other for other, _ in found):
+            continue
+        if number == SUBJECTS_MAX:
+            warnings.append(f"not followed: {called(mention)} (this model shows {SUBJECTS_MAX} subjects)")
+            continue
+        found.append((noun, mention))
+    for reference in references:
+        noun = (f"<ref{reference + 1}>", "<pad>")
+        if len(found) < SUBJECTS_MAX and all(noun != other for other, _ in found):
+            found.append((noun, loose.pop(0) if loose else Mention()))
+    if not found:
+        noun = (draw("colour 0", COLOUR_NAMES), draw("shape 0", SHAPE_NAMES))
+        found.append((noun, loose.pop(0) if loose else Mention()))
+    everyone = next((m for m in mentions if m.everyone), None)
+    if everyone is not None:
+        found = [(noun, replace(m, action=m.action or everyone.action)) for noun, m in found]
+    return found, warnings
+
+
+def places_of(cast_: Sequence[tuple[Noun, Mention]], draw: Draw, grid: Grid) -> list[Place]:
+    """A place for each: where the prompt says, else drawn; never two in one."""
+    rows = {"top": 0, "middle": (grid.sky_rows - 1) // 2, "bottom": grid.sky_rows - 1}
+    cols = {"left": 0, "centre": (grid.cols - 1) // 2, "right": grid.cols - 1}
+    taken: list[Place] = []
+    for number, (_, mention) in enumerate(cast_):
+        choices = [
+            (col, row)
+            for col in ([cols[mention.column]] if mention.column else range(grid.cols))
+            for row in ([rows[mention.row]] if mention.row else range(grid.sky_rows))
+        ]
+        free = [place for place in choices if place not in taken]
+        everywhere = [(col, row) for col in range(grid.cols) for row in range(grid.sky_rows)]
+        taken.append(draw(f"place {number}", free or [place for place in everywhere if place not in taken]))
+    return taken
+
+
+def meant_by(mention: Mention, nouns: Sequence[Noun], state: State, grid: Grid) -> list[int]:
+    """The subjects of which an extension's prompt speaks."""
+    everyone = list(range(len(nouns)))
+    if mention.everyone:
+        return everyone
+    if mention.reference is not None:
+        return [i for i, noun in enumerate(nouns) if noun[0] == f"<ref{mention.reference + 1}>"]
+    if mention.colour or mention.shape:
+        fits = [
+            i
+            for i, (colour, shape) in enumerate(nouns)
+            if mention.colour in (None, colour) and mention.shape in (None, shape)
+        ]
+        return fits or [i for i, noun in enumerate(nouns) if noun[0] == "it"][:1]
+    on_screen = [i for i in everyone if state.column_on_screen(i) < grid.cols]
+    if mention.column in ("left", "right") and len(on_screen) > 1:
+        ordered = sorted(on_screen, key=state.column_on_screen)
+        return [ordered[0] if mention.column == "left" else ordered[-1]]
+    return (on_screen or everyone)[:1]
+
+
+def called(mention: Mention) -> str:
+    """The mention as a warning names it."""
+    if mention.reference is not None:
+        return f"<ref{mention.reference + 1}>"
+    return " ".join(word for word in (mention.colour, mention.shape) if word) or "such subject"

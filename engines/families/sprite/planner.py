@@ -1,0 +1,150 @@
+"""Makes of a prompt's seconds what is filmed: who is meant, what they do, and where that leads.
+
+What the prompt leaves open is drawn from the seed (a net that must choose for itself chooses twice), what "goes on" is
+written out, and what cannot be is left out with a warning that says so. `Facts` are all that the next second needs to
+know of the one before: a segment's record carries them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, cast
+
+from engines.families.sprite import words
+from engines.families.sprite.captions import Second
+from engines.families.sprite.casting import Draw, Noun, called, cast_of, meant_by, places_of
+from engines.families.sprite.directing import CAMERAS, STEPS, Action, Camera, RefusedError, Take, perform, written_out
+from engines.families.sprite.reading import Sighting
+from engines.families.sprite.sentences import sentence
+from engines.families.sprite.stage import Moment, still
+from engines.families.sprite.world import FIRST_SKY, SKY_NAMES, Grid
+
+_WAYS: Final[tuple[Action, ...]] = ("left", "right", "up", "down")
+_PANS: Final[tuple[Camera, ...]] = ("pans left", "pans right")
+_OPPOSITE: Final[dict[str, Action]] = {"left": "right", "right": "left", "up": "down", "down": "up"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What stands fixed at the end of a second."""
+
+    nouns: tuple[Noun, ...]
+    """What each subject is called: see `words.noun`."""
+    sky: str
+    take: Take
+    last_pan: Camera | None = None
+    """The camera's last motion, for the way back."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One second, ready to be filmed."""
+
+    target: tuple[Moment, ...]
+    words: words.Words
+    facts: Facts
+    effective_prompt: str
+    """What was understood and what was written out for it."""
+    warnings: tuple[str, ...]
+
+
+def begin(
+    second: Second, *, seed: int, grid: Grid, references: Sequence[int] = (), scene_sky: str | None = None
+) -> Planned:
+    """A video's first second, of a prompt and these references to subjects, under the sky of a scene's picture, if one
+    is given."""
+    draw = Draw(seed)
+    cast_, warnings = cast_of(second.mentions, draw, references)
+    places = places_of(cast_, draw, grid)
+    sky = scene_sky or second.sky or draw("sky", SKY_NAMES)
+    if second.sky not in (None, sky):
+        warnings.append(f"not followed: sky: {second.sky} (the scene's is {sky})")
+    nouns = tuple(noun for noun, _ in cast_)
+    facts = Facts(nouns, sky, Take.at(0, places))
+    camera = _camera(second, facts, draw)
+    actions: list[Action | None] = []
+    for number, (_, mention) in enumerate(cast_):
+        wanted = _action(mention.action, facts, number)
+        if wanted is None:
+            wanted = draw(f"action {number}", _WAYS) if camera == "holds" else "stays"
+        actions.append(wanted)
+    return _film(facts, actions, camera, grid, warnings, is_root=True)
+
+
+def facts_of(seen: Sighting) -> Facts:
+    """What a given first frame fixes: an extension of it is planned as any other."""
+    nouns = tuple(words.noun(art, None) for art, _ in seen.subjects)
+    return Facts(nouns, SKY_NAMES[seen.sky - FIRST_SKY], Take.at(0, [place for _, place in seen.subjects]))
+
+
+def extend(facts: Facts, second: Second, *, seed: int, grid: Grid) -> Planned:
+    """The next second of a video. What the prompt does not mention is kept."""
+    draw = Draw(seed)
+    warnings: list[str] = []
+    actions: list[Action | None] = [None] * len(facts.nouns)
+    for mention in second.mentions:
+        meant = meant_by(mention, facts.nouns, facts.take.state, grid)
+        if not meant:
+            warnings.append(f"not followed: this video has no {called(mention)}")
+        for number in meant:
+            actions[number] = _action(mention.action, facts, number)
+    if second.sky and second.sky != facts.sky:
+        warnings.append(f"not followed: sky: {second.sky} (kept: {facts.sky})")
+    return _film(facts, actions, _camera(second, facts, draw), grid, warnings, is_root=False)
+
+
+def _action(wanted: str | None, facts: Facts, subject: int) -> Action | None:
+    if wanted != "turns":
+        return cast("Action | None", wanted)
+    heading = facts.take.headings[subject]
+    return next((_OPPOSITE[name] for name, step in STEPS.items() if step == heading), "left")
+
+
+def _camera(second: Second, facts: Facts, draw: Draw) -> Camera:
+    drawn = draw("camera", _PANS)
+    if second.camera == "pans back":
+        return "pans right" if facts.last_pan == "pans left" else "pans left"
+    if second.camera == "pans":
+        return facts.last_pan or drawn
+    if second.camera is not None:
+        return next(camera for camera in CAMERAS if camera == second.camera)
+    # Whoever goes along asks for a pan.
+    along = any(mention.action == "goes along" for mention in second.mentions)
+    return (facts.last_pan or drawn) if along else "holds"
+
+
+def _film(
+    facts: Facts,
+    wanted: Sequence[Action | None],
+    camera: Camera,
+    grid: Grid,
+    warnings: Sequence[str],
+    *,
+    is_root: bool,
+) -> Planned:
+    """Act the second out; what cannot be is left out, one subject after the other."""
+    told = list(warnings)
+    actions: list[Action | None] = list(wanted)
+    for number in range(len(actions)):
+        try:
+            alone: list[Action | None] = [None] * len(actions)
+            alone[number] = actions[number]
+            written_out(facts.take, alone, camera, grid)
+        except RefusedError as refused:
+            told.append(f"not followed: {actions[number]}: {refused}")
+            actions[number] = "stays"
+    while True:
+        written = written_out(facts.take, actions, camera, grid)
+        try:
+            moments, take = perform(facts.take, written, camera, grid)
+            break
+        except RefusedError as refused:
+            number = next(i for i in reversed(range(len(written))) if written[i] != "stays")
+            told.append(f"not followed: {facts.nouns[number][0]} {written[number]}: {refused}")
+            actions[number] = "stays"
+    target = (still(facts.take.state), *moments) if is_root else moments
+    sky = FIRST_SKY + SKY_NAMES.index(facts.sky)
+    after = replace(facts, take=take, last_pan=facts.last_pan if camera == "holds" else camera)
+    text = sentence(facts.nouns, moments, facts.sky, camera, grid)
+    return Planned(target, words.write(facts.nouns, target, sky, grid), after, text, tuple(told))

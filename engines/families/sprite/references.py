@@ -1,0 +1,95 @@
+"""What sprite-2 reads from a reference picture: a subject's 2x2 blocks, or a scene's scenery and sky.
+
+What is encoded is the reading and not the picture, so that a photograph is a thing of this world, too.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from engines.families.base import Frames, ReferenceReading
+from engines.families.sprite import reading
+from engines.families.sprite.world import (
+    COLOUR_NAMES,
+    FIRST_SKY,
+    I64,
+    PALETTE,
+    SHAPE_NAMES,
+    SKY_NAMES,
+    Art,
+    Named,
+    Pattern,
+    painted,
+    picture,
+)
+
+FAITHFUL: Final = 0.85
+"""Share of a picture's blocks that must be of one colour of the palette for no warning to be given."""
+NEAR: Final = 48.0
+"""Distance in RGB up to which a colour counts as the palette's."""
+_GROUND: Final = SKY_NAMES.index("black") + FIRST_SKY
+"""The sky that a reference is shown over, as in training."""
+
+
+def read_subject(shown: Frames) -> ReferenceReading:
+    """uint8 [16, 16, 3] → the subject that its four blocks are."""
+    art = _art(reading.labels(shown)[0], shown)
+    drawn = picture(art, _GROUND)
+    description = _in_words(art)
+    warning = None
+    if _faithful(shown, drawn) < FAITHFUL:
+        warning = f"the picture has more detail than this model's references carry; it was read as {description}"
+    return ReferenceReading(drawn, description, warning)
+
+
+def read_scene(shown: Frames) -> ReferenceReading:
+    """uint8 [H, W, 3] of a canvas → its bottom row as scenery, under the sky that most of the rest shows."""
+    seen = reading.look(shown)
+    rows, cols = shown.shape[0] // 8, shown.shape[1] // 8
+    labels = np.full((rows, cols), seen.sky)
+    labels[-2:] = _coloured(shown)[-2:]
+    drawn = painted(labels)
+    sky = SKY_NAMES[seen.sky - FIRST_SKY]
+    warning = None
+    if _faithful(shown[-16:], drawn[-16:]) < FAITHFUL:
+        warning = (
+            "the picture has more detail than this model's scenery carries; its bottom edge was read block by block"
+        )
+    return ReferenceReading(drawn, f"scenery under a {sky} sky", warning, sky)
+
+
+def _art(labels: I64, shown: Frames) -> Art:
+    """A named shape where one colour stands over one sky, else the pattern of its blocks."""
+    skies = labels[labels >= FIRST_SKY]
+    if len(skies):
+        found = reading.art_of(labels, int(skies[0]))
+        if found is not None:
+            return found
+    a, b, c, d = (int(label) for label in _coloured(shown).reshape(-1))
+    if a == b == c == d:
+        return Named(a, SHAPE_NAMES.index("square"))
+    return Pattern((a, b, c, d))
+
+
+def _coloured(shown: Frames) -> I64:
+    """The nearest colour, never a sky, of each block's mean, [H/8, W/8]."""
+    height, width, _ = shown.shape
+    means = shown.reshape(height // 8, 8, width // 8, 8, 3).astype(np.float32).mean((1, 3))
+    distance = np.square(means[..., None, :] - PALETTE[:FIRST_SKY].astype(np.float32)).sum(-1)
+    nearest: I64 = distance.argmin(-1)
+    return nearest
+
+
+def _faithful(shown: Frames, drawn: Frames) -> float:
+    """The share of pixels that are nearly as they were read."""
+    distance = np.sqrt(np.square(shown.astype(np.float32) - drawn.astype(np.float32)).sum(-1))
+    return float((distance <= NEAR).mean())
+
+
+def _in_words(art: Art) -> str:
+    if isinstance(art, Named):
+        return f"a {COLOUR_NAMES[art.colour]} {SHAPE_NAMES[art.shape]}"
+    a, b, c, d = (COLOUR_NAMES[colour] for colour in art.colours)
+    return f"a pattern of {a}, {b} over {c}, {d}"

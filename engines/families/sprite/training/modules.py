@@ -1,0 +1,31 @@
+"""Runs the graphs as the torch modules that they are exported from: weights can be scored as they train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engines.checkpoints.files import Folder
+from engines.families.graph import GraphSpec
+from engines.families.sprite import graphs
+
+
+class Modules:
+    """Implements `base.Engines`, in float32."""
+
+    def __init__(self, weights: Path | Mapping[str, GraphSpec]) -> None:
+        """A folder of denoiser.safetensors and vae.safetensors, or the graphs themselves."""
+        self._graphs = graphs.components(Folder(weights)) if isinstance(weights, Path) else weights
+
+    @torch.inference_mode()
+    def infer(self, component: str, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        """Run one component."""
+        graph = self._graphs[component]
+        values = [torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in graph.input_names]
+        found = graph.module(*values)
+        results = found if isinstance(found, tuple) else (found,)
+        return {name: result.numpy() for name, result in zip(graph.output_names, results, strict=True)}

@@ -1,1 +1,0 @@
-"""How the sprite-2 model is trained and scored. Nothing that serves imports this."""

@@ -1,0 +1,117 @@
+"""From prompts to what is filmed: what is kept, what is written out, what cannot be."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from engines.families.sprite import words
+from engines.families.sprite.captions import parse
+from engines.families.sprite.planner import Planned, begin, extend, facts_of
+from engines.families.sprite.reading import Sighting
+from engines.families.sprite.world import Grid, Named, Pattern
+
+GRID = Grid(5, 9)
+
+
+def film(prompt: str, *, references: int = 0, seed: int = 3) -> list[Planned]:
+    found: list[Planned] = []
+    for second in parse(prompt).seconds:
+        if found:
+            found.append(extend(found[-1].facts, second, seed=seed, grid=GRID))
+        else:
+            found.append(begin(second, seed=seed, grid=GRID, references=range(references)))
+    return found
+
+
+def test_what_is_said_is_filmed_and_written_out() -> None:
+    first, second = film("a red bar at the top right moves right under a black sky; it goes on")
+    assert first.effective_prompt == (
+        "a red bar at column 9, row 1 moves left, ends at column 5, row 1 under a black sky, the camera holds"
+    )
+    assert second.effective_prompt == (
+        "a red bar at column 5, row 1 moves left, ends at column 1, row 1 under a black sky, the camera holds"
+    )
+    assert [words.VOCAB[i] for i in second.words.ids[:6]] == ["red", "bar", *["left"] * 4]
+    assert not first.warnings
+    assert not second.warnings
+
+
+def test_what_a_prompt_does_not_mention_is_kept() -> None:
+    seconds = film(
+        "a red bar at the top left moves right and <ref1> at the bottom right stays. <ref1> moves left", references=1
+    )
+    motions = [[words.motion(moment, 0) for moment in s.target[-4:]] for s in seconds]
+    assert motions == [["right"] * 4] * 2
+    assert [words.motion(moment, 1) for moment in seconds[1].target] == ["left"] * 4
+
+
+def test_seconds_follow_each_other() -> None:
+    seconds = film("a red bar and a blue corner. the camera pans left. both go along. it turns. the camera pans back")
+    for one, other in pairwise(seconds):
+        assert one.target[-1].after == other.target[0].before
+        assert one.facts.nouns == other.facts.nouns
+    assert len(seconds[0].target) == 5
+    assert [s.target[-1].pan for s in seconds] == [0, -1, -1, 0, 1]
+
+
+def test_everything_is_drawn_from_the_seed_alone_where_nothing_is_said() -> None:
+    assert film("")[0].effective_prompt == film("")[0].effective_prompt
+    assert len({film("", seed=seed)[0].effective_prompt for seed in range(8)}) == 8
+    told, open_ = film("a yellow slash", seed=5)[0], film("", seed=5)[0]
+    assert told.target == open_.target
+
+
+def test_every_reference_is_shown_whether_words_name_it_or_not() -> None:
+    assert film("", references=2)[0].facts.nouns == (("<ref1>", "<pad>"), ("<ref2>", "<pad>"))
+    assert film("a red bar", references=1)[0].facts.nouns == (("red", "bar"), ("<ref1>", "<pad>"))
+
+
+def test_a_third_subject_is_told_not_shown() -> None:
+    (planned,) = film("a red bar, a blue square, a green corner")
+    assert planned.warnings == ("not followed: green corner (this model shows 2 subjects)",)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "warning"),
+    [
+        ("a red bar. the green one stops", "not followed: this video has no green"),
+        ("a red bar under a black sky. it stays under a white sky", "not followed: sky: white (kept: black)"),
+        ("a red bar stays. it goes along, the camera holds", "goes along only while the camera pans"),
+        ("a red bar stays. it moves up, the camera pans left", "it can wait (`stays`) or go along"),
+    ],
+)
+def test_what_cannot_be_is_left_out_and_told(prompt: str, warning: str) -> None:
+    planned = film(prompt)[-1]
+    assert any(warning in told for told in planned.warnings)
+
+
+def test_one_that_is_off_screen_waits_until_the_camera_comes_back() -> None:
+    seconds = film(
+        "a red bar at the top left stays. the camera pans right. the camera pans right. it moves up. "
+        "the camera pans left. the camera pans left. it moves down"
+    )
+    assert "off-screen and waits there" in seconds[3].warnings[0]
+    assert seconds[3].effective_prompt.startswith("a red bar at a place off-screen stays")
+    assert seconds[-1].effective_prompt.startswith("a red bar at column 1, row 1 moves down")
+    assert not seconds[-1].warnings
+
+
+def test_subjects_that_would_meet_do_not() -> None:
+    (planned,) = film("a red bar at the left middle moves right and a blue corner at the centre middle moves left")
+    assert any("would meet" in warning for warning in planned.warnings)
+    places = [moment.after.places for moment in planned.target]
+    assert all(one != other for one, other in places)
+
+
+def test_what_a_first_frame_shows_is_directed_by_its_words() -> None:
+    arts = ((Named(0, 2), (2, 1)), (Pattern((0, 1, 2, 2)), (5, 0)))
+    facts = facts_of(Sighting(7, np.zeros((2, 18), np.int64), arts, 0))
+    (second,) = parse("the red bar moves down").seconds
+    planned = extend(facts, second, seed=0, grid=GRID)
+    assert planned.effective_prompt == (
+        "a red bar at column 3, row 2 moves down, turns back and it at column 6, row 1 stays "
+        "under a white sky, the camera holds"
+    )
