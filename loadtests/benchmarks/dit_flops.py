@@ -14,13 +14,15 @@ import numpy as np
 
 from engines.families.base import Conditions, Denoising
 from engines.families.capabilities import Canvas
-from engines.families.sprite import packing
+from engines.families.history import Before
+from engines.families.sprite import packing, words
 from engines.session import Session, load_session
 from loadtests.scale import Scale
 from loadtests.studio import MODEL
 from loadtests.table import Row, paired, spread
 
 NAME = "dit_flops"
+PROMPT = "a red square moves right. the camera pans right"
 _SQUARE = 2048
 _STEPS = 8
 
@@ -39,15 +41,18 @@ class DitShape:
     """Segments that have a noise level of their own."""
     level_features: int
     """Features that describe a noise level."""
+    turns: int
+    """Pairs of channels that are rotated by a token's two coordinates."""
 
 
 SPRITE = DitShape(
-    width=128,
+    width=96,
     blocks=6,
-    text=packing.TEXT_TOKENS,
+    text=words.SLOTS,
     features=packing.TOKEN_FEATURES,
     segments=len(packing.SEGMENTS),
     level_features=128,
+    turns=10,
 )
 
 
@@ -58,7 +63,8 @@ def step_flops(shape: DitShape, packed_tokens: int) -> int:
     attention = 2 * tokens * tokens * width
     ends = packed_tokens * shape.features * width + tokens * width * shape.features
     levels = shape.segments * width * (shape.level_features + width + 6 * width + 2 * width) + width * width
-    return 2 * (shape.blocks * (linear + attention) + ends + levels)
+    places = tokens * 2 * shape.turns
+    return 2 * (shape.blocks * (linear + attention) + ends + levels + places)
 
 
 def run(scale: Scale) -> list[Row]:
@@ -75,7 +81,7 @@ def run(scale: Scale) -> list[Row]:
 def _row(session: Session, canvas: Canvas, scale: Scale, *, root: bool) -> Row:
     conditions = conditions_of(session, canvas, root=root)
     state = session.family.start(conditions, seed=1, segment=0, steps=_STEPS)
-    tokens = len(state.packed["row"])
+    tokens = len(state.packed["role"])
     flops = step_flops(SPRITE, tokens)
     left = np.random.default_rng(1).standard_normal((_SQUARE, _SQUARE), dtype=np.float32)
     step_seconds(session, conditions), _gemm_seconds(left)
@@ -100,11 +106,19 @@ def conditions_of(session: Session, canvas: Canvas, *, root: bool) -> Conditions
         size = (canvas.height // can.latent_stride, canvas.width // can.latent_stride)
         return random.standard_normal((count, can.latent_channels, *size), dtype=np.float32)
 
+    family, before = session.family, Before(canvas)
+    captions = family.read_prompt(PROMPT, seed=1, before=before, segments=2).effective_prompts
+    if not root:
+        before = Before(canvas, can.root_latents, family.plan_history(captions[0], before).facts)
+    caption = captions[0 if root else 1]
+    memory = family.plan_history(caption, before).of("memory")
     return Conditions(
         canvas=canvas,
-        text=session.family.encode_text(session, "a red circle moves right over a white background"),
-        anchor=None if root else latents(1),
-        short=None if root else latents(session.family.history_latents),
+        text=family.encode_text(session, caption),
+        short=None if root else latents(family.history_latents),
+        memory=tuple(latents(len(memory))),
+        effective_prompt=caption,
+        before=before,
     )
 
 

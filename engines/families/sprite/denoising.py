@@ -57,7 +57,7 @@ def step(engines: Engines, states: Sequence[Denoising]) -> None:
     if any(state.done for state in states) or len({batch_key(state) for state in states}) != 1:
         raise ValueError("step: states of one batch_key, none of them done")
     nows = [float(state.times[state.step]) for state in states]
-    predicted = np.asarray(engines.infer("denoiser", inputs(states, nows))["x0"], np.float32)
+    predicted = np.asarray(engines.infer("dit", inputs(states, nows))["x0"], np.float32)
     for state, now, tokens in zip(states, nows, predicted, strict=True):
         noised = _noised(state)
         grid = Grid(noised.shape[-2] // packing.PATCH, noised.shape[-1] // packing.PATCH)

@@ -46,11 +46,11 @@ class SpriteFamily:
     probe_canvases = CAPABILITIES.canvases
     packages: tuple[str, ...] = ()
     probe_prompt = "a red square moves left. the camera pans right"
-    components: tuple[str, ...] = ("vae_encoder", "vae_decoder_first", "vae_decoder_step", "denoiser")
+    components: tuple[str, ...] = ("vae_encoder", "vae_decoder_first", "vae_decoder_step", "dit")
     uses: Mapping[EngineCall, tuple[str, ...]] = {
         "encode_text": (),
         "encode_video": ("vae_encoder",),
-        "step": ("denoiser",),
+        "step": ("dit",),
         "decode": ("vae_decoder_first", "vae_decoder_step"),
     }
     lead_latents = 1

@@ -99,7 +99,7 @@ def components_of(vae: Vae, net: Denoiser) -> dict[str, GraphSpec]:
             ("frames", "cache"),
             (latent_dims, latent_dims),
         ),
-        "denoiser": GraphSpec(
+        "dit": GraphSpec(
             net,
             (
                 torch.zeros(2, SLOTS, dtype=torch.long),

@@ -36,7 +36,7 @@ def cases(family: Family) -> Iterator[Case]:
         yield Case("vae_decoder_step", canvas.aspect_ratio, {"latent": latent, "cache_in": cache})
         for name, conditions in _conditions(family, canvas, random):
             state = family.start(conditions, seed=PROBE_SEED, segment=index, steps=STEPS)
-            yield Case("denoiser", f"{canvas.aspect_ratio} {name}", denoising.inputs([state], [0.7]))
+            yield Case("dit", f"{canvas.aspect_ratio} {name}", denoising.inputs([state], [0.7]))
 
 
 def _conditions(family: Family, canvas: Canvas, random: np.random.Generator) -> Iterator[tuple[str, Conditions]]:

@@ -57,7 +57,7 @@ def sample(engines: Engines, shots: Sequence[Shot], rng: np.random.Generator, st
     x = rng.standard_normal(shape, dtype=np.float32)
     for now, then in pairwise(packing.times(steps).tolist()):
         inputs = {**constant, "tokens": np.concatenate([context, x], 1), "levels": packing.levels(len(shots), now)}
-        clean = np.asarray(engines.infer("denoiser", inputs)["x0"], np.float32)[:, context.shape[1] :]
+        clean = np.asarray(engines.infer("dit", inputs)["x0"], np.float32)[:, context.shape[1] :]
         x = packing.euler(x, clean, now, then)
     return x.reshape(len(shots), count, grid.rows * grid.cols, packing.TOKEN_FEATURES)
 

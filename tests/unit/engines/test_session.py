@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from engines import models
 from engines.errors import EngineCorrupt, EngineNotBuilt
 from engines.families.base import Conditions
+from engines.families.history import Before
 from engines.key import digest_of
 from engines.runtimes.base import Arrays, Runner
 from engines.session import Session, load_session
@@ -21,22 +22,22 @@ from engines.store import EngineStore, Prebuilt
 
 
 def test_the_shipped_engines_load_and_run(shipped: Session) -> None:
-    text = shipped.family.encode_text(shipped, "a red circle moves left")
-    assert text.shape == (14, 128)
+    latent = shipped.family.encode_still(shipped, np.zeros((80, 144, 3), np.uint8))
+    assert latent.shape == (16, 10, 18)
     assert shipped.digest == models.find("sprite").digest()
 
 
 def test_calls_and_seconds_are_counted_by_component(shipped: Session) -> None:
-    before = shipped.usage["text_encoder"]
-    shipped.family.encode_text(shipped, "a red circle moves left")
-    after = shipped.usage["text_encoder"]
+    before = shipped.usage["vae_encoder"]
+    shipped.family.encode_still(shipped, np.zeros((80, 80, 3), np.uint8))
+    after = shipped.usage["vae_encoder"]
     assert after.calls == before.calls + 1
     assert after.seconds > before.seconds
 
 
 def test_a_wrong_input_is_named(shipped: Session) -> None:
-    with pytest.raises(ValueError, match="text_encoder: input token_ids is int32, expected int64"):
-        shipped.infer("text_encoder", {"token_ids": np.zeros((1, 14), np.int32)})
+    with pytest.raises(ValueError, match="vae_encoder: input frames is int32, expected float32"):
+        shipped.infer("vae_encoder", {"frames": np.zeros((1, 4, 3, 80, 80), np.int32)})
 
 
 def test_an_unknown_component_is_named(shipped: Session) -> None:
@@ -45,8 +46,8 @@ def test_an_unknown_component_is_named(shipped: Session) -> None:
 
 
 def test_a_stage_may_load_only_what_it_runs() -> None:
-    with asyncio.run(load_session("sprite", threads=1, components=["text_encoder"])) as session:
-        assert list(session.runners) == ["text_encoder"]
+    with asyncio.run(load_session("sprite", threads=1, components=["vae_encoder"])) as session:
+        assert list(session.runners) == ["vae_encoder"]
 
 
 def test_the_same_seed_gives_the_same_bytes_in_another_session(shipped: Session) -> None:
@@ -66,9 +67,9 @@ def test_a_component_can_be_swapped_for_another_runner(shipped: Session) -> None
 def test_damaged_engines_do_not_load(tmp_path: Path) -> None:
     folder = tmp_path / "prebuilt"
     shutil.copytree(models.find("sprite").prebuilt, folder)
-    graph = folder / "text_encoder.onnx"
+    graph = folder / "vae_encoder.onnx"
     graph.write_bytes(graph.read_bytes()[:-1] + b"\0")
-    with pytest.raises(EngineCorrupt, match="text_encoder"):
+    with pytest.raises(EngineCorrupt, match="vae_encoder"):
         asyncio.run(load_session("sprite", EngineStore(Prebuilt(folder))))
 
 
@@ -80,8 +81,11 @@ def test_missing_engines_name_the_command(tmp_path: Path) -> None:
 def _frames(session: Session) -> bytes:
     family = session.family
     canvas = family.capabilities.canvases[0]
-    text = family.encode_text(session, "a red circle moves left")
-    state = family.start(Conditions(canvas, text), seed=7, segment=0, steps=2)
+    before = Before(canvas)
+    (caption,) = family.read_prompt("a red square moves left", seed=7, before=before).effective_prompts
+    text = family.encode_text(session, caption)
+    conditions = Conditions(canvas, text, effective_prompt=caption, before=before)
+    state = family.start(conditions, seed=7, segment=0, steps=2)
     while not state.done:
         family.step(session, [state])
     return np.concatenate(list(family.decode(session, state.latents, lead=None))).tobytes()

@@ -13,14 +13,13 @@ from engines.manifest import Manifest
 from engines.runtimes.registry import SHIPPED
 
 KEYS = {
-    "text_encoder": "92117d209e29de51e820f15891192a2c14103118f59d60bb6175041ce35f78d6",
-    "vae_encoder": "fdb74303b60f11aa24a88b3d78e7fbe7fc3de118a240c24f1936ff3a6a0f92f6",
-    "vae_decoder_first": "0e789f7b1dfd17c9ac1acdb74d718b2a9d159fd3d27e64d6fe193f9d69165ae2",
-    "vae_decoder_step": "960af2d4445b7cffa92a14a9a69e2b33a797796d9f49344c546e1ff521a15c3f",
-    "dit": "88d8e6c0f4df7d0fb2064d2ca16afb1332a4e448afd0ddaccf9cf9168744143e",
+    "vae_encoder": "1e796d18e311e92d9fea3735d1b1d064cc70f6796e21745d05024547597d9b5a",
+    "vae_decoder_first": "ea09909690adf978e09a26eb723d7d0608e28ca8e44609210e84d973049d526d",
+    "vae_decoder_step": "0c8b1ebd0a376a8de3cd57aae548357d2a1bb5caec082d3294ddd6088bad86ac",
+    "dit": "5793abdbf5767e8cf507e514f88cf951d35bcf5cd7b067a1d2f3998f2d8b51f8",
 }
-MODEL_DIGEST = "26bb26f12b4ca18dded115d54101f83bda60896dbefe32b9463fea9373231ba3"
-MANIFEST_SHA256 = "b19f60ca0a2e86b88101295e2321a5576b380d807c8183f026803726518bd1f6"
+MODEL_DIGEST = "e5a624f995c63048d47024423f1708b3f0a91524d58ad855345061763303ebe3"
+MANIFEST_SHA256 = "afe40bf86aaa180e1c0226c57d2cf7a863cc80f38bbf294fd734c406754f6ae6"
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from loadtests.benchmarks.dit_flops import SPRITE, DitShape, step_flops
 
 
 def test_one_block_is_counted_by_hand() -> None:
-    shape = DitShape(width=2, blocks=1, text=1, features=3, segments=1, level_features=4)
+    shape = DitShape(width=2, blocks=1, text=1, features=3, segments=1, level_features=4, turns=1)
     tokens = 1 + 2
     block = tokens * 2 * (3 * 2 + 2 + 8 + 8) + 2 * tokens * tokens * 2
     ends = 2 * 3 * 2 + tokens * 2 * 3
     levels = 4 * 2 + 2 * 2 + 2 * 2 + 2 * 12 + 2 * 4
 
-    assert step_flops(shape, 2) == 2 * (block + ends + levels)
+    assert step_flops(shape, 2) == 2 * (block + ends + levels + tokens * 2)
 
 
 def test_attention_grows_with_the_square_of_the_tokens() -> None:
@@ -27,16 +27,21 @@ def test_the_shape_is_the_models_and_the_count_is_what_torch_counts() -> None:
     torch = pytest.importorskip("torch")
     from torch.utils.flop_counter import FlopCounterMode
 
-    from engines.families.sprite import dit, packing
+    from engines.families.sprite import denoiser
 
-    assert (SPRITE.width, SPRITE.blocks, SPRITE.level_features) == (dit.WIDTH, dit.BLOCKS, 2 * dit.FREQUENCIES)
-    where = packing.positions(8, 14, ["anchor", "short", "rest"])
-    count = len(where.row)
+    shape = denoiser.WIDTH, denoiser.BLOCKS, 2 * denoiser.FREQUENCIES
+    assert (SPRITE.width, SPRITE.blocks, SPRITE.level_features) == shape
+    count = 3 * 45
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        dit.Dit()(
+        denoiser.Denoiser()(
+            torch.zeros(1, SPRITE.text, dtype=torch.long),
+            torch.zeros(1, SPRITE.text, 2, dtype=torch.long),
             torch.zeros(1, count, SPRITE.features),
-            torch.zeros(1, SPRITE.text, SPRITE.width),
-            *(torch.from_numpy(axis) for axis in (where.row, where.col, where.frame, where.segment)),
+            torch.zeros(1, count, 2, dtype=torch.long),
+            torch.zeros(count, dtype=torch.long),
+            torch.zeros(1, count, dtype=torch.long),
+            torch.zeros(count, dtype=torch.long),
+            torch.ones(1, count),
             torch.zeros(1, SPRITE.segments),
         )
 

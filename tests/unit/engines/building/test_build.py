@@ -6,6 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engines import models
@@ -55,9 +56,9 @@ def test_a_runtime_that_is_not_installed_is_named_with_its_package(
 
 def test_engines_built_from_untrained_weights_verify_and_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="a build needs longtake[build]")
-    from engines.families.sprite import dit
+    from engines.families.sprite import denoiser
 
-    monkeypatch.setattr(dit, "BLOCKS", 2)  # the others would be exported as this one is
+    monkeypatch.setattr(denoiser, "BLOCKS", 2)  # the others would be exported as this one is
     weights = tmp_path / "weights"
     untrained(weights)
     target, steps = Prebuilt(tmp_path / "prebuilt"), []
@@ -74,7 +75,7 @@ def test_engines_built_from_untrained_weights_verify_and_load(tmp_path: Path, mo
     found = asyncio.run(EngineStore(target).find("sprite-2", manifest.weights_digest))
     session: Session = asyncio.run(open_found(model.family, found, threads=1))
     with session:
-        assert model.family.encode_text(session, "a red circle moves left").shape == (14, 128)
+        assert model.family.encode_still(session, np.zeros((80, 80, 3), np.uint8)).shape == (16, 10, 10)
     for entry in manifest.engines:
         assert entry.sha256 == digest_of(target.read(entry))
 
@@ -85,10 +86,10 @@ def test_a_build_into_a_store_has_many_weights_beside_its_engines(
 ) -> None:
     pytest.importorskip("torch", reason="a build needs longtake[build]")
     from engines.building import beside
-    from engines.families.sprite import dit
+    from engines.families.sprite import denoiser
     from tests.beside_engines import machine
 
-    monkeypatch.setattr(dit, "BLOCKS", 1)
+    monkeypatch.setattr(denoiser, "BLOCKS", 1)
     monkeypatch.setattr(beside, "BESIDE_FROM", 1 << 20)
     untrained(tmp_path / "weights")
     model = models.find("sprite")
@@ -100,11 +101,11 @@ def test_a_build_into_a_store_has_many_weights_beside_its_engines(
         server = machine(store, tmp_path / "server", tmp_path / "builder")
         [manifest] = await build.build(model, builder, weights=Folder(tmp_path / "weights"))
         sizes = {entry.component: (entry.size, entry.bytes_in_all) for entry in manifest.engines}
-        assert sizes["text_encoder"][0] == sizes["text_encoder"][1]
+        assert sizes["vae_encoder"][0] == sizes["vae_encoder"][1]
         assert 2 * sizes["dit"][0] < sizes["dit"][1]
         found = await EngineStore(built=server).find("sprite-2", manifest.weights_digest)
         return await open_found(model.family, found, threads=1)
 
     with asyncio.run(build_and_load()) as session:
-        assert model.family.encode_text(session, "a red circle moves left").shape == (14, 128)
+        assert model.family.encode_still(session, np.zeros((80, 80, 3), np.uint8)).shape == (16, 10, 10)
         assert list(session.runners) == list(model.family.components)

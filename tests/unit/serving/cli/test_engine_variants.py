@@ -291,9 +291,9 @@ def test_a_user_without_a_gpu_compiles_for_two_and_publishes_both(
     home: Path, bare: Path, tmp_path: Path, trusted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch", reason="a build needs longtake[build]")
-    from engines.families.sprite import dit
+    from engines.families.sprite import denoiser
 
-    monkeypatch.setattr(dit, "BLOCKS", 1)  # the others would be exported and compiled as this one is
+    monkeypatch.setattr(denoiser, "BLOCKS", 1)  # the others would be exported and compiled as this one is
     untrained(tmp_path / "weights")
     small = replace(models.find("sprite"), weights=Folder(tmp_path / "weights"))
     monkeypatch.setattr(models, "find", lambda _: small)

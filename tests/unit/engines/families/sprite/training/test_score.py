@@ -23,7 +23,7 @@ class Noise:
         self.rng = np.random.default_rng(0)
 
     def infer(self, component: str, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-        if component == "denoiser":
+        if component == "dit":
             return {"x0": self.rng.standard_normal(inputs["tokens"].shape).astype(np.float32)}
         if component == "vae_encoder":
             batch, _, _, height, width = inputs["frames"].shape
