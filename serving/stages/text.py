@@ -24,6 +24,8 @@ class TextEncoder:
     async def embed(self, call: TextCall) -> Array:
         """The caption's embedding, [tokens, width] float32."""
         family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)
+        if not family.uses["encode_text"]:  # nothing is computed that would be worth to be kept
+            return await in_thread(family.encode_text, self._loaded, call.effective_prompt, call.negative_prompt)
         key = _key(call)
         cached = await self._cached(blobs, key)
         self._loaded.metrics.add(CACHE_LOOKUPS, kind="text", outcome="miss" if cached is None else "hit")

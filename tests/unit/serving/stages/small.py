@@ -6,6 +6,7 @@ import numpy as np
 
 from engines.families.base import Conditions
 from engines.families.capabilities import Canvas
+from engines.families.history import Before
 from serving.media.track import Track
 from serving.requests import Codec
 from serving.segments.manifest import ManifestCanvas
@@ -19,7 +20,7 @@ TENANT = "studio"
 MODEL = "sprite-2"
 CANVAS = ManifestCanvas(aspect_ratio="1:1", height=64, width=64)
 TRACK = Track(codec=Codec.H264, width=128, height=128, fps=16)
-CAPTION = "a red circle moves right over a white background middle"
+CAPTION = "a red square at column 1, row 1 moves right under a white sky, the camera holds"
 
 
 def calls(loaded: Loaded, component: str) -> int:
@@ -34,4 +35,5 @@ async def text_of(loaded: Loaded, tenant: str = TENANT) -> np.ndarray:
 
 async def conditions_of(loaded: Loaded) -> Conditions:
     """The caption alone."""
-    return Conditions(canvas=Canvas("1:1", 64, 64), text=await text_of(loaded))
+    canvas = Canvas("1:1", 64, 64)
+    return Conditions(canvas, await text_of(loaded), effective_prompt=CAPTION, before=Before(canvas))

@@ -21,7 +21,7 @@ from serving.stages.ingest import Ingester
 from serving.stages.loaded import Loaded
 from serving.stages.render import Renderer
 from serving.stages.threads import Stop, Stopped, in_thread, stoppable
-from tests.unit.serving.stages.small import CANVAS, MODEL, TENANT, TRACK, text_of
+from tests.unit.serving.stages.small import CANVAS, MODEL, TENANT, TRACK
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +62,7 @@ async def _read_inputs(loaded: Loaded) -> object:
     return await Conditioner(loaded, Decoder()).read_inputs(call)
 
 
-@pytest.mark.parametrize("call", [_render, _draw, _ingest, _read_inputs, text_of])
+@pytest.mark.parametrize("call", [_render, _draw, _ingest, _read_inputs])
 async def test_a_cancelled_call_is_over_when_its_thread_is(
     loaded: Loaded, call: Callable[[Loaded], Awaitable[object]]
 ) -> None:
