@@ -167,7 +167,7 @@ class PacedStages:
         """When each job's first slice began, in the loop's seconds."""
 
     async def write_prompt(self, call: PromptCall) -> PromptResult:
-        return PromptResult(("a circle",))
+        return PromptResult(("a red square at column 1, row 1 moves right under a white sky, the camera holds",))
 
     def embed_text(self, call: TextCall) -> Ref:
         return Ref(call)

@@ -32,7 +32,7 @@ from serving.store.open import open_store
 MODEL = "sprite-2"
 TENANT = "default"
 """The tenant of a front door without keys, so that one may serve what was made here."""
-PROMPT = "a red circle moves right over a white background"
+PROMPT = "a red square moves right under a white sky"
 LONGEST_S = 300.0
 
 

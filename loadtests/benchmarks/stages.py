@@ -50,7 +50,6 @@ async def _run(scale: Scale) -> list[Row]:
 
 def _by_stage(sums: Sums) -> dict[str, float]:
     return {
-        "text encoder, cached": sums.of(ENGINE_SECONDS, "text_encoder"),
         "denoiser": sums.of(STEP_SECONDS),
         "renderer, VAE decode": sums.of(RENDER_SECONDS, "decode"),
         "renderer, video encode": sums.of(RENDER_SECONDS, "encode"),

@@ -8,7 +8,7 @@ from typing import Literal
 from serving.client import create_request
 from serving.gen.longtake.v1 import videos_pb2
 
-PROMPT = "a red circle moves right over a white background"
+PROMPT = "a red square moves right under a white sky"
 Kind = Literal["text", "image", "first frame", "reference", "extension"]
 
 

@@ -21,7 +21,7 @@ from serving.media.still import png
 
 Frames = NDArray[np.uint8]
 Video = videos_pb2.Video
-PROMPT = "a red circle moves right over a white background"
+PROMPT = "a red square at the top left moves right under a white sky"
 
 
 class House:

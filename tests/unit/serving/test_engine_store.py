@@ -89,5 +89,5 @@ async def test_a_model_that_is_not_known_is_a_wrong_setting(store: Store, settin
 
 
 async def test_only_what_is_asked_for_is_loaded(store: Store, settings: Engines) -> None:
-    with await engine_store.load("sprite", store, settings, threads=1, call="encode_text") as session:
-        assert list(session.runners) == ["text_encoder"]
+    with await engine_store.load("sprite", store, settings, threads=1, call="encode_video") as session:
+        assert list(session.runners) == ["vae_encoder"]

@@ -29,7 +29,7 @@ def test_a_new_video_has_one_frame_more_than_its_seconds() -> None:
     assert [s.root for s in made.segments] == [True, False, False]
     assert made.frames == 3 * 16 + 1
     assert made.total_steps == 24
-    assert (made.track.width, made.track.height) == (784, 448)
+    assert (made.track.width, made.track.height) == (864, 480)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_an_extension_adds_exactly_its_seconds_and_inherits_the_rest() -> None:
 
 
 def test_a_foreign_video_is_continued_behind_its_ingested_root() -> None:
-    source = ForeignSource(blob="b" * 64, seconds=2.5, height=448, width=784)
+    source = ForeignSource(blob="b" * 64, seconds=2.5, height=480, width=864)
     made = plan(request(seconds=1, ingests=source), CAN, model_digest="d", seed=1)
     assert [(s.index, s.frames, s.root) for s in made.segments] == [(1, 16, False)]
 
@@ -77,7 +77,7 @@ def test_images_are_the_first_frames_of_roots() -> None:
     assert [(s.index, s.frames, s.root) for s in made.segments] == [(0, 1, True), (1, 1, True), (2, 1, True)]
 
 
-@pytest.mark.parametrize(("resolution", "want"), [("480p", 448), ("720p", 704), ("1080p", 1024)])
+@pytest.mark.parametrize(("resolution", "want"), [("480p", 480), ("720p", 720), ("1080p", 1040)])
 def test_resolutions_are_whole_enlargements(resolution: str, want: int) -> None:
     made = plan(request(resolution=resolution), CAN, model_digest="d", seed=1)
     assert made.track.height == want

@@ -57,7 +57,7 @@ async def test_a_video_is_made_again_from_its_caption_however_its_prompt_would_b
     office: Office, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def write_prompt(stages: PlainStages, call: PromptCall) -> PromptResult:
-        return PromptResult(("a green square moves up over a navy background middle",))
+        return PromptResult(("a green square at column 1, row 4 moves up under a navy sky, the camera holds",))
 
     monkeypatch.setattr(PlainStages, "write_prompt", write_prompt)  # as a language model would word it
     job = await _job(office, session)

@@ -73,7 +73,7 @@ class ToldStages:
 
     async def write_prompt(self, call: PromptCall) -> PromptResult:
         await self._at(PROMPT_WRITER, call.prompt)
-        return PromptResult(("a red circle",))
+        return PromptResult(("a red square at column 1, row 1 moves right under a white sky, the camera holds",))
 
     def embed_text(self, call: TextCall) -> Ref:
         return Ref((self._at, TEXT_ENCODER, call.tenant))

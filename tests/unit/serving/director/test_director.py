@@ -33,7 +33,7 @@ async def test_a_job_is_made_segment_by_segment_and_leaves_the_active_list(offic
 
     assert done.state is JobState.SUCCEEDED, done.error
     assert (done.attempt, done.epoch, done.steps_done) == (1, 1, 4)
-    assert done.effective_prompt.startswith("a red circle moves right")
+    assert done.effective_prompt.startswith("a red square at column ")
     root, second = await manifests_of(Segments(office.store, TENANT), done.segments[-1])
     assert (root.parent, root.depth, root.frames, root.start_frame) == (None, 0, 17, 0)
     assert (second.parent, second.depth, second.frames, second.start_frame) == (root.digest(), 1, 16, 17)

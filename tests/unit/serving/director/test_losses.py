@@ -54,7 +54,7 @@ async def test_a_caption_that_was_written_is_kept_by_every_later_attempt(
     colours = iter(("red", "blue", "green"))
 
     async def write_prompt(stages: PlainStages, call: PromptCall) -> PromptResult:
-        return PromptResult((f"a {next(colours)} circle moves right over a white background middle",))
+        return PromptResult((f"a {next(colours)} square at column 1, row 1 moves right under a white sky, the camera holds",))
 
     monkeypatch.setattr(PlainStages, "write_prompt", write_prompt)
     office.stages.faults["render"] = [RuntimeError("a fault of ours")]
@@ -68,7 +68,7 @@ async def test_a_caption_that_was_written_is_kept_by_every_later_attempt(
     done = await office.ended(job)
 
     assert (done.state, done.attempt > 1 or elsewhere) == (JobState.SUCCEEDED, True)
-    assert done.effective_prompt.startswith("a red circle")
+    assert done.effective_prompt.startswith("a red square")
     path = await manifests_of(Segments(office.store, TENANT), done.segments[-1])
     assert {manifest.effective_prompt for manifest in path} == {done.effective_prompt}
     assert next(colours) == "blue"
