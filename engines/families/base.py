@@ -149,7 +149,8 @@ class Family(Protocol):
     """How many of the newest latents `Conditions.short` holds."""
 
     def roles(self, prompt: str, references: int) -> tuple[Role, ...]:
-        """What each of so many reference pictures is taken for. Raises `ValueError` for one that has no place."""
+        """What each of so many reference pictures is taken for. Raises `ValueError` for one that has no place,
+        the request's field in front: `references: …`."""
 
     def read_prompt(
         self,

@@ -15,7 +15,7 @@ from loadtests.counting import Sums
 from loadtests.scale import Scale
 from loadtests.studio import studio
 from loadtests.table import Row, spread
-from serving.metrics import ENGINE_SECONDS, RENDER_SECONDS, STEP_SECONDS
+from serving.metrics import RENDER_SECONDS, STEP_SECONDS
 
 NAME = "stages"
 _SECONDS = 1

@@ -98,7 +98,8 @@ class Preparation:
         try:
             return self._family.roles(request.prompt, len(request.references))
         except ValueError as error:
-            raise InvalidArgument("references", str(error)) from error
+            field, _, reason = str(error).partition(": ")
+            raise InvalidArgument(field, reason) from error
 
     async def _understand(self, parent: SegmentManifest | None) -> None:
         """The prompt becomes the caption that the model sees; what was understood is published before work starts."""

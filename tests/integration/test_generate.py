@@ -31,12 +31,14 @@ LONG: dict[str, Any] = {"seconds": 15, "steps": 50}
 def test_text_becomes_a_video_that_plays(house: House, tmp_path: Path) -> None:
     video = house.made(house.create(seconds=2, seed=5))
 
-    assert (video.frames, video.width, video.height, video.fps) == (33, 784, 448, 16)
-    assert video.effective_prompt.startswith("a red circle moves right over a white background")
+    assert (video.frames, video.width, video.height, video.fps) == (33, 864, 480, 16)
+    assert video.effective_prompt.startswith(
+        "a red square at column 1, row 1 moves right, ends at column 5, row 1 under a white sky"
+    )
     assert video.progress.percent == 100
     assert len(video.segments) == 2
     frames = frames_of(fetch(video.url), tmp_path)
-    assert frames.shape == (33, 448, 784, 3)
+    assert frames.shape == (33, 480, 864, 3)
 
 
 def test_the_same_seed_makes_the_same_bytes(house: House) -> None:

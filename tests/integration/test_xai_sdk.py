@@ -34,7 +34,7 @@ def test_text_becomes_a_video_that_any_http_client_reads_by_ranges(
     seen = client(house, tmp_path, "videos.py", "text", asynchronous=asynchronous)
 
     assert (seen["model"], seen["duration"], seen["cost"]) == (MODEL, 2, 0)
-    assert frames_of(Path(seen["path"])).shape == (33, 448, 784, 3)
+    assert frames_of(Path(seen["path"])).shape == (33, 480, 864, 3)
     assert seen["joined_is_whole"]
     assert seen["suffix_is_end"]
     assert seen["forged"][0] == 403

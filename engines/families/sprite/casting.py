@@ -24,14 +24,17 @@ _Choice = TypeVar("_Choice")
 class Draw:
     """Draws each open thing by itself, so to name one does not change the others."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, attempt: int = 0) -> None:
+        """`attempt`: what was drawn before could not be."""
         self.seed = seed
+        self.attempt = attempt
 
     def __call__(self, what: str, choices: Sequence[_Choice]) -> _Choice:
         return choices[int(self.generator(what).integers(len(choices)))]
 
     def generator(self, what: str) -> np.random.Generator:
-        key = np.array([self.seed & (2**64 - 1), zlib.crc32(what.encode())], np.uint64)
+        told = f"{what}, again {self.attempt}" if self.attempt else what
+        key = np.array([self.seed & (2**64 - 1), zlib.crc32(told.encode())], np.uint64)
         return np.random.Generator(np.random.Philox(key=key))
 
 

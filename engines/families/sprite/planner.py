@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final, cast
 
 from engines.families.sprite import words
-from engines.families.sprite.captions import Second
+from engines.families.sprite.captions import Mention, Second
 from engines.families.sprite.casting import Draw, Noun, called, cast_of, meant_by, places_of
 from engines.families.sprite.directing import CAMERAS, STEPS, Action, Camera, RefusedError, Take, perform, written_out
 from engines.families.sprite.reading import Sighting
@@ -22,6 +22,8 @@ from engines.families.sprite.world import FIRST_SKY, SKY_NAMES, Grid
 
 _WAYS: Final[tuple[Action, ...]] = ("left", "right", "up", "down")
 _PANS: Final[tuple[Camera, ...]] = ("pans left", "pans right")
+_TRIES: Final = 8
+"""Of what is drawn for a first second."""
 _OPPOSITE: Final[dict[str, Action]] = {"left": "right", "right": "left", "up": "down", "down": "up"}
 
 
@@ -56,13 +58,24 @@ def begin(
     is given."""
     draw = Draw(seed)
     cast_, warnings = cast_of(second.mentions, draw, references)
-    places = places_of(cast_, draw, grid)
     sky = scene_sky or second.sky or draw("sky", SKY_NAMES)
     if second.sky not in (None, sky):
         warnings.append(f"not followed: sky: {second.sky} (the scene's is {sky})")
-    nouns = tuple(noun for noun, _ in cast_)
-    facts = Facts(nouns, sky, Take.at(0, places))
-    camera = _camera(second, facts, draw)
+    tried: list[Planned] = []
+    for attempt in range(_TRIES):
+        # What nobody asked for is drawn again until nothing that was asked for is in its way.
+        tried.append(_begun(second, cast_, sky, warnings, Draw(seed, attempt), grid))
+        if len(tried[-1].warnings) == len(warnings):
+            return tried[-1]
+    return min(tried, key=lambda planned: len(planned.warnings))
+
+
+def _begun(
+    second: Second, cast_: Sequence[tuple[Noun, Mention]], sky: str, warnings: Sequence[str], draw: Draw, grid: Grid
+) -> Planned:
+    """With what is open as it is drawn this time."""
+    facts = Facts(tuple(noun for noun, _ in cast_), sky, Take.at(0, places_of(cast_, draw, grid)))
+    camera = _camera(second, facts, Draw(draw.seed))
     actions: list[Action | None] = []
     for number, (_, mention) in enumerate(cast_):
         wanted = _action(mention.action, facts, number)

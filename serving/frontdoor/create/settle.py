@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from engines.families.capabilities import Capabilities
+from engines.families.capabilities import Role
 from serving.errors import FailedPrecondition, InvalidArgument
 from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.create.drafts import Draft
@@ -87,7 +87,7 @@ class Settler:
         """The model that can do this. Raises `NotFound`, `InvalidArgument`."""
         model = self._catalog.resolve(draft.model)
         check_draft(draft, model.capabilities)
-        _check_roles(draft, model)
+        _roles_of(draft, model)
         return model
 
     async def _decide(self, tenant: str, draft: Draft, model: ServedModel) -> Settled:
@@ -116,7 +116,7 @@ class Settler:
             ingests=source.source if isinstance(source, ForeignParent) else None,
             images=draft.images or 1,
         )
-        warnings = (*form.warnings, *_lost(draft, can, form, first, references))
+        warnings = (*form.warnings, *_lost(draft, model, form, first, references))
         return Settled(request, model, form.parent, warnings)
 
     def _form_of(
@@ -171,25 +171,27 @@ class Settler:
                 )
 
 
-def _check_roles(draft: Draft, model: ServedModel) -> None:
-    """Each picture has a place in the video. Raises `InvalidArgument`."""
+def _roles_of(draft: Draft, model: ServedModel) -> tuple[Role, ...]:
+    """What each picture is taken for. Raises `InvalidArgument` for one that has no place in the video."""
     if model.roles is None or draft.extends:
-        return
+        return tuple("subject" for _ in draft.references)
     try:
-        model.roles(draft.prompt, len(draft.references))
+        return model.roles(draft.prompt, len(draft.references))
     except ValueError as error:
-        raise InvalidArgument(draft.name("references"), str(error)) from error
+        field, _, reason = str(error).partition(": ")
+        raise InvalidArgument(draft.name(field), reason) from error
 
 
 def _lost(
-    draft: Draft, can: Capabilities, form: _Form, first: TakenPicture | None, references: list[TakenPicture]
+    draft: Draft, model: ServedModel, form: _Form, first: TakenPicture | None, references: list[TakenPicture]
 ) -> Iterator[str]:
     """What the model will not see of the pictures, for their owner."""
+    can = model.capabilities
     native = form.parent or can.canvas(form.aspect_ratio)
     assert native is not None, "it was chosen among the model's"
     if draft.first_frame and first:
         times = can.resolutions[form.resolution]
         yield from told_of(draft.first_frame.field, first.facts, (native.width * times, native.height * times))
-    height, width = can.reference_size or (native.height, native.width)
-    for given, taken in zip(draft.references, references, strict=True):
+    for given, taken, role in zip(draft.references, references, _roles_of(draft, model), strict=True):
+        height, width = (can.reference_size if role == "subject" else None) or (native.height, native.width)
         yield from told_of(given.field, taken.facts, (width, height), whole=can.reference_whole)

@@ -50,18 +50,21 @@ async def test_a_job_is_found_without_a_wake(office: Office) -> None:
     assert (await office.ended(job)).state is JobState.SUCCEEDED
 
 
-async def test_an_extension_continues_from_stored_latents_with_its_parents_caption(office: Office) -> None:
+async def test_an_extension_goes_on_from_stored_latents_where_its_parent_ended(office: Office) -> None:
     await office.director()
     parent = await office.ended(await office.job())
     child = await office.job(parent=parent, prompt="a blue ring moves up")
 
     done = await office.ended(child)
 
-    assert done.effective_prompt == parent.effective_prompt
+    assert parent.effective_prompt.startswith("a red square at column ")
+    assert done.effective_prompt.startswith("a red square at column ")
     path = await manifests_of(Segments(office.store, TENANT), done.segments[-1])
     assert [manifest.video for manifest in path] == [parent.id, child.id]
     conditions = office.stages.calls["condition"][-1]
-    assert (conditions.anchor, conditions.tail) == (path[0].anchor, path[0].tail)
+    assert (conditions.anchor, conditions.tail) == (None, path[0].tail)
+    assert conditions.before is not None
+    assert (conditions.before.facts, path[0].facts != "") == (path[0].facts, True)
 
 
 async def test_pictures_are_encoded_once_and_said(office: Office) -> None:

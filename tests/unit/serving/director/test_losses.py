@@ -54,7 +54,9 @@ async def test_a_caption_that_was_written_is_kept_by_every_later_attempt(
     colours = iter(("red", "blue", "green"))
 
     async def write_prompt(stages: PlainStages, call: PromptCall) -> PromptResult:
-        return PromptResult((f"a {next(colours)} square at column 1, row 1 moves right under a white sky, the camera holds",))
+        return PromptResult(
+            (f"a {next(colours)} square at column 1, row 1 moves right under a white sky, the camera holds",)
+        )
 
     monkeypatch.setattr(PlainStages, "write_prompt", write_prompt)
     office.stages.faults["render"] = [RuntimeError("a fault of ours")]

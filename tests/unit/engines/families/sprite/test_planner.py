@@ -99,6 +99,13 @@ def test_one_that_is_off_screen_waits_until_the_camera_comes_back() -> None:
     assert not seconds[-1].warnings
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_what_nobody_asked_for_is_in_no_ones_way(seed: int) -> None:
+    (planned,) = film("<ref1> at the top left moves right and <ref2>", references=2, seed=seed)
+    assert not planned.warnings
+    assert not film("two: a red bar, a blue square", seed=seed)[0].warnings
+
+
 def test_subjects_that_would_meet_do_not() -> None:
     (planned,) = film("a red bar at the left middle moves right and a blue corner at the centre middle moves left")
     assert any("would meet" in warning for warning in planned.warnings)
