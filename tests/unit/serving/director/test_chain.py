@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from engines import models
+from engines.families.base import Family
 from engines.families.history import HistoryPlan
 from serving.director import chain
 from serving.director.history import History, grown, history_of, script_of
@@ -15,10 +15,11 @@ from serving.jobs.record import JobRecord, JobState
 from serving.segments.lineage import Segments
 from serving.segments.manifest import LatentRef
 from serving.stages.contracts import ConditionCall, InputsResult
+from tests.sim.model import TinyFamily
 from tests.unit.serving.director.conftest import TENANT, Office
 from tests.unit.serving.segments.manifests import manifests_of
 
-FAMILY = models.family("sprite-2")
+FAMILY: Family = TinyFamily()
 ROOT = LatentRef(blob="a" * 64, start=0, count=5)
 _FIRST = {"start": 0, "count": 1}
 NEXT = LatentRef(blob="b" * 64, start=0, count=4)
@@ -98,6 +99,8 @@ async def test_a_root_has_a_first_frame_and_what_follows_has_a_history(office: O
 @pytest.mark.anyio
 async def test_what_decides_the_latents_has_the_fingerprint_that_stored_checkpoints_have(office: Office) -> None:
     job = await office.job(seconds=2)
+    size = {"model": "sprite-1", "height": 64, "width": 64}
+    job = job.model_copy(update={"plan": job.plan.model_copy(update=size)})
     root, further = job.plan.segments
     call = called(job, InputsResult(), None)
 
@@ -123,8 +126,9 @@ async def test_the_history_that_found_no_room_is_counted(office: Office) -> None
 
     assert done.state is JobState.SUCCEEDED
     path = await manifests_of(Segments(office.store, TENANT), done.segments[-1])
-    # 5 latents in the root and 4 in each segment after it; one anchor and two newest are seen.
-    assert [manifest.history_left_out for manifest in path] == [0, 2, 6]
+    # 5 latents in the root and 4 in each segment after it; the newest is seen.
+    assert [manifest.history_left_out for manifest in path] == [0, 4, 8]
+    assert [[source.kind for source in manifest.history] for manifest in path] == [[], ["newest"], ["newest"]]
 
 
 @pytest.mark.anyio
