@@ -19,7 +19,7 @@ from serving.client.saving import FilePart, Progress, image_urls_of, url_of
 from serving.gen.longtake.v1.files_pb2 import File
 from serving.gen.longtake.v1.jobs_pb2 import Job, JobHistory, RequeuedJob, RequeueJobsRequest
 from serving.gen.longtake.v1.models_pb2 import Model
-from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Lineage, Media, Video, WatchVideoResponse
+from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Lineage, Media, Segment, Video, WatchVideoResponse
 
 
 class AsyncClient:
@@ -157,6 +157,15 @@ class AsyncClient:
         while token := pages[-1].next_page_token:
             pages.append(await self._calls.ask(calls.lineage(video, token)))
         return calls.joined(pages)
+
+    def segments(self, video: str, *, skip: int = 0, limit: int = 1) -> AsyncGenerator[Segment]:
+        """Segments of a video's lineage, each with what it was shown: `limit` of them after the first `skip`.
+
+        >>> [segment.history_left_out async for segment in client.segments(video, skip=0)]
+        [0]
+        """
+        page_of = partial(calls.segments, video, skip)
+        return self._calls.items(page_of, calls.segments_in, limit)
 
     async def upload(self, path: Path, *, expire_after_s: int | None = None) -> File:
         """Keep a picture or video for later requests; for `expire_after_s` seconds, or until it is deleted.

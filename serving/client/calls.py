@@ -79,6 +79,23 @@ def lineage(video: str, token: str) -> Call[videos_pb2.Lineage]:
     return Call("/longtake.v1.Videos/GetLineage", request, videos_pb2.Lineage)
 
 
+def segments(video: str, skip: int, size: int, token: str) -> Call[videos_pb2.Lineage]:
+    """A page of segments with what each was shown, after the first `skip` of the path."""
+    request = videos_pb2.GetLineageRequest(
+        id=video,
+        page_size=min(size, MOST),
+        page_token=token,
+        view=videos_pb2.LINEAGE_VIEW_HISTORY,
+        skip=0 if token else skip,
+    )
+    return Call("/longtake.v1.Videos/GetLineage", request, videos_pb2.Lineage)
+
+
+def segments_in(page: videos_pb2.Lineage) -> tuple[Sequence[videos_pb2.Segment], str]:
+    """As `videos_in`."""
+    return page.segments, page.next_page_token
+
+
 def joined(pages: Sequence[videos_pb2.Lineage]) -> videos_pb2.Lineage:
     """The whole, of all its pages. A video that runs grows meanwhile: the last page knows how long it has become."""
     whole = videos_pb2.Lineage(segments=[segment for page in pages for segment in page.segments])

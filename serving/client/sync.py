@@ -18,7 +18,7 @@ from serving.client.sync_calls import SyncCalls
 from serving.gen.longtake.v1.files_pb2 import File
 from serving.gen.longtake.v1.jobs_pb2 import Job, JobHistory, RequeuedJob, RequeueJobsRequest
 from serving.gen.longtake.v1.models_pb2 import Model
-from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Lineage, Media, Video, WatchVideoResponse
+from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Lineage, Media, Segment, Video, WatchVideoResponse
 
 
 class Client:
@@ -156,6 +156,15 @@ class Client:
         while token := pages[-1].next_page_token:
             pages.append(self._calls.ask(calls.lineage(video, token)))
         return calls.joined(pages)
+
+    def segments(self, video: str, *, skip: int = 0, limit: int = 1) -> Generator[Segment]:
+        """Segments of a video's lineage, each with what it was shown: `limit` of them after the first `skip`.
+
+        >>> [segment.history_left_out for segment in client.segments(video, skip=0)]
+        [0]
+        """
+        page_of = partial(calls.segments, video, skip)
+        return self._calls.items(page_of, calls.segments_in, limit)
 
     def upload(self, path: Path, *, expire_after_s: int | None = None) -> File:
         """Keep a picture or video for later requests; for `expire_after_s` seconds, or until it is deleted.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -28,6 +28,7 @@ from serving.paging import decode_token, encode_token, position_in
 from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest
 from serving.segments.path import PathSegment
+from serving.segments.shown import Shown, shown_to
 from serving.store.base import Store
 
 
@@ -40,6 +41,17 @@ class Lineage:
     """None for images, or before the first segment."""
     next_token: str
     """Empty at the end."""
+    histories: Sequence[SegmentHistory] = ()
+    """Of each segment, where they were asked for."""
+
+
+@dataclass(frozen=True)
+class SegmentHistory:
+    """What a segment was shown."""
+
+    shown: tuple[Shown, ...]
+    left_out: int
+    """Latents before it that it was not shown."""
 
 
 class Videos:
@@ -152,18 +164,27 @@ class Videos:
                     self._log.info("deleted")
                 return
 
-    async def lineage(self, caller: Caller, video: str, *, size: int, token: str) -> Lineage:
-        """Up to `size` segments of the path from the root to a video's head. Raises `InvalidArgument` for the token."""
+    async def lineage(
+        self, caller: Caller, video: str, *, size: int, token: str, skip: int = 0, histories: bool = False
+    ) -> Lineage:
+        """Up to `size` segments of the path from the root to a video's head, after `skip` more than the token passes
+        over. With `histories` each one's manifest is read, and of all those before where they stand.
+
+        Raises `InvalidArgument` for the token.
+        """
         listing = f"lineage of {video}"
-        start = position_in(token, listing) if token else 0
+        start = (position_in(token, listing) if token else 0) + skip
         record = await self.get(caller, video)
         if record.head is None:
             return Lineage([], None, "")
         segments = Segments(self._store, caller.tenant)
         head = await segments.get(record.head)
         stop = min(start + size, head.depth + 1)
+        if start >= stop:
+            return Lineage([], head, "")
         more = encode_token(str(stop), listing) if stop <= head.depth else ""
-        return Lineage(await segments.path(head, start, stop), head, more)
+        path = await segments.path(head, start, stop)
+        return Lineage(path, head, more, await _histories(segments, head, path) if histories else ())
 
     def watch(
         self, caller: Caller, video: str, *, cursor: str = "", previews: bool = False
@@ -179,3 +200,12 @@ class Videos:
                 while not view.state.terminal:
                     view = await self._records.after(view)
         return view
+
+
+async def _histories(
+    segments: Segments, head: SegmentManifest, path: Sequence[PathSegment]
+) -> Sequence[SegmentHistory]:
+    """Of these segments of the path to `head`."""
+    places = await segments.places(head)
+    manifests = await segments.several([segment.digest for segment in path])
+    return [SegmentHistory(shown_to(manifest, places), manifest.history_left_out) for manifest in manifests]

@@ -19,7 +19,7 @@ from serving.media.virtual import StoredMedia
 from serving.segments.manifest import SegmentManifest
 from serving.segments.older import OlderPaths
 from serving.segments.page import Page
-from serving.segments.path import Listed, PathSegment, listed_by
+from serving.segments.path import Listed, PathSegment, Placed, listed_by
 from serving.segments.shape import VideoShape
 from serving.segments.trail import Told, Trail
 from serving.store import keys, sweeping
@@ -31,6 +31,7 @@ AT_ONCE = 16
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 _Stored = TypeVar("_Stored")
+_Read = TypeVar("_Read")
 
 
 class Segments:
@@ -51,6 +52,10 @@ class Segments:
         """A manifest. Raises `NotFound`, or `Corrupt` when its bytes do not match its name or cannot be read."""
         return await self._get(SegmentManifest.decode, "segment", keys.segment(self._tenant, digest), digest)
 
+    async def several(self, digests: Sequence[str]) -> list[SegmentManifest]:
+        """Manifests, in this order. Raises as `get` does."""
+        return await self._each(digests, lambda manifest: manifest)
+
     async def page(self, digest: str) -> Page:
         """A page, which an earlier version wrote. Raises as `get` does."""
         return await self._get(Page.model_validate_json, "page", keys.page(self._tenant, digest), digest)
@@ -64,6 +69,13 @@ class Segments:
         found, before = await self._walk(head, start, head.depth + 1 if stop is None else stop)
         older = await self._older.path(before) if before else []
         return [*older[start : found[0].depth if found else stop], *await self._all_told(found)]
+
+    async def places(self, head: SegmentManifest) -> list[Placed]:
+        """Where the segments from the root to this one stand: as `path`, without the reads for captions."""
+        found, before = await self._walk(head, 0, head.depth + 1)
+        older = await self._older.path(before) if before else []
+        behind = [segment.placed for segment in found]
+        return [*(segment.placed for segment in older[: behind[0].depth if behind else None]), *behind]
 
     async def on_path(self, head: SegmentManifest, digest: str) -> SegmentManifest | None:
         """The manifest that somebody names by this, if it is one of the path from the root to this one."""
@@ -115,17 +127,20 @@ class Segments:
 
     async def _all_told(self, found: Sequence[Listed]) -> list[PathSegment]:
         """With what their trails had no room for."""
-        places = asyncio.Semaphore(AT_ONCE)
-
-        async def read(digest: str) -> Told:
-            async with places:
-                manifest = await self.get(digest)
-            return Told(manifest.video, manifest.effective_prompt)
-
         told = [segment.line.told for segment in found]
         asked = [segment.line.digest for segment, known in zip(found, told, strict=True) if known is None]
-        answers = iter(await asyncio.gather(*map(read, asked)))
+        answers = iter(await self._each(asked, lambda manifest: Told(manifest.video, manifest.effective_prompt)))
         return [segment.told(known or next(answers)) for segment, known in zip(found, told, strict=True)]
+
+    async def _each(self, digests: Sequence[str], of: Callable[[SegmentManifest], _Read]) -> list[_Read]:
+        """What is wanted of each of these manifests, some read together."""
+        places = asyncio.Semaphore(AT_ONCE)
+
+        async def read(digest: str) -> _Read:
+            async with places:
+                return of(await self.get(digest))
+
+        return await asyncio.gather(*map(read, digests))
 
     async def _get(self, read: Callable[[bytes], _Stored], what: str, key: str, digest: str) -> _Stored:
         try:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from serving.segments.manifest import SegmentManifest
 from serving.segments.trail import Line, Told
+
+
+class Placed(NamedTuple):
+    """Where it stands."""
+
+    digest: str
+    depth: int
+    start_frame: int
+    frames: int
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,11 @@ class PathSegment:
             size=part.size,
         )
 
+    @property
+    def placed(self) -> Placed:
+        """Without what is told of it."""
+        return Placed(self.digest, self.depth, self.start_frame, self.frames)
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -57,6 +71,11 @@ class Listed:
     def itself(cls, manifest: SegmentManifest) -> Self:
         """A manifest's own segment, as the next trail lists it."""
         return cls(manifest.line(), manifest.parent, manifest.depth, manifest.start_frame)
+
+    @property
+    def placed(self) -> Placed:
+        """Without what is told of it."""
+        return Placed(self.line.digest, self.depth, self.start_frame, self.line.frames)
 
     def told(self, told: Told) -> PathSegment:
         """With what the line may lack."""

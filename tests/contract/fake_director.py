@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 import io
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from engines.families.capabilities import Canvas, Capabilities, Range
+from engines.families.history import Before, HistoryPlan, Reference, Source, anchored
 from serving.errors import Conflict, Corrupt, NotFound
 from serving.jobs.record import JobError, JobRecord, JobState
 from serving.jobs.repository import Jobs
@@ -23,7 +25,7 @@ from serving.media.encode import SegmentEncoder
 from serving.plan import PlannedSegment
 from serving.requests import Kind
 from serving.segments.lineage import Segments
-from serving.segments.manifest import LatentRef, ManifestCanvas, MediaPart, SegmentManifest
+from serving.segments.manifest import LatentRef, ManifestCanvas, MediaPart, SegmentManifest, ShownSource
 from serving.store.base import Store
 from serving.store.blobs import Blobs
 
@@ -110,6 +112,8 @@ class FakeDirector:
             fragment_frames=tuple(fragment.frames for fragment in fragments),
         )  # fmt: skip
         latents = LatentRef(blob=await blobs.put(b"latents of nothing"), start=0, count=segment.latents)
+        history = shown_after(MODEL.latents_of(parent.total_frames) if parent else 0, len(record.request.references))
+        left_out = MODEL.latents_of(parent.total_frames) - history.latents if parent else 0
         plan = record.plan
         manifest = SegmentManifest(
             kind="generated", tenant=record.tenant, video=record.id, parent=record.head,
@@ -119,8 +123,18 @@ class FakeDirector:
             track=plan.track, frames=segment.frames, start_frame=parent.total_frames if parent else 0,
             latents=latents, anchor=latents, tail=latents, init=await blobs.put(encoder.init), parts=(part,),
             thumbnail=await blobs.put(png(frames[-1])), trail=parent.next_trail() if parent else None,
+            history=tuple(ShownSource(**vars(source)) for source in history.sources), history_left_out=left_out,
+            effective_references=("a cat",) * len(record.request.references),
         )  # fmt: skip
         return await segments.commit(manifest)
+
+
+def shown_after(latents: int, references: int) -> HistoryPlan:
+    """What a segment after so many latents is shown: a memory of their middle, the first one and the two newest."""
+    before = Before(MODEL.canvases[0], latents, references=(Reference(),) * references)
+    plan = anchored(before, newest=2, latent_tokens=7, reference_tokens=1)
+    middle = Source("memory", (latents // 2,), 3, "column 5 of 32")
+    return replace(plan, sources=(middle, *plan.sources)) if latents else plan
 
 
 def frames_of(record: JobRecord, segment: PlannedSegment) -> NDArray[np.uint8]:

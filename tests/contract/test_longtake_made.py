@@ -115,6 +115,44 @@ async def _lineage_pages(client: Client, video: str, size: int) -> list[videos_p
     return pages
 
 
+async def test_a_segment_tells_what_it_was_shown_and_where_in_the_video_that_is(client: Client) -> None:
+    root = await client.made(seconds=2, references=[videos_pb2.Media(url=CAT_URL)])
+    longer = await client.ended(await client.extend(root.id, seconds=2))
+    shown = videos_pb2.ShownSource
+    asked = videos_pb2.GetLineageRequest(id=longer.id, view=videos_pb2.LINEAGE_VIEW_HISTORY)
+    first, second, third, newest = (await client.videos.GetLineage(asked)).segments
+
+    assert [(source.kind, source.reference, source.tokens, source.shows) for source in first.history] == [
+        (shown.REFERENCE, 0, 1, "a cat")
+    ]
+    assert (second.history_left_out, third.history_left_out, newest.history_left_out) == (1, 5, 9)
+    memory, anchor, tail = newest.history
+    assert (memory.kind, memory.tokens, memory.shows) == (shown.MEMORY, 3, "column 5 of 32")
+    (latent,) = memory.latents  # 13 before it: 5, 4 and 4 of a segment each
+    assert (latent.number, latent.segment, latent.segment_index) == (6, root.segments[1], 1)
+    assert (latent.start_frame, latent.frames, latent.time.ToMilliseconds()) == (21, 4, 1312)
+    (latent,) = anchor.latents
+    assert (anchor.kind, latent.segment, latent.start_frame, latent.frames) == (shown.ANCHOR, root.segments[0], 0, 1)
+    assert [(latent.number, latent.segment_index) for latent in tail.latents] == [(11, 2), (12, 2)]
+    assert (tail.kind, tail.HasField("reference"), tail.tokens) == (shown.NEWEST, False, 14)
+
+
+async def test_what_segments_were_shown_is_told_where_it_is_asked_for(client: Client) -> None:
+    video = await client.made(seconds=4)
+    whole = await client.videos.GetLineage(videos_pb2.GetLineageRequest(id=video.id))
+    assert all(not segment.history and not segment.history_left_out for segment in whole.segments)
+    view = videos_pb2.LINEAGE_VIEW_HISTORY
+    one = await client.videos.GetLineage(videos_pb2.GetLineageRequest(id=video.id, view=view, page_size=1, skip=2))
+    assert [segment.index for segment in one.segments] == [2]
+    assert one.segments[0].history
+    two = videos_pb2.GetLineageRequest(id=video.id, view=view, page_token=one.next_page_token)
+    assert [segment.index for segment in (await client.videos.GetLineage(two)).segments] == [3]
+    none = await client.videos.GetLineage(videos_pb2.GetLineageRequest(id=video.id, skip=4))
+    assert (list(none.segments), none.next_page_token, none.duration) == ([], "", whole.duration)
+    async with refused(grpc.StatusCode.INVALID_ARGUMENT, "negative", "skip"):
+        await client.videos.GetLineage(videos_pb2.GetLineageRequest(id=video.id, skip=-1))
+
+
 async def test_an_own_video_is_recognised_by_url_by_file_and_by_an_uploaded_copy(client: Client) -> None:
     root = await client.made()
     async with httpx.AsyncClient() as web:

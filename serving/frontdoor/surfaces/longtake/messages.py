@@ -1,4 +1,4 @@
-"""Records into messages of `longtake.v1`: videos and segments. `videos.py` and `jobs.py` answer with them."""
+"""Records into messages of `longtake.v1`: videos. `videos.py` and `jobs.py` answer with them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from serving.gen.longtake.v1 import videos_pb2
 from serving.jobs.record import JobRecord, JobState
 from serving.requests import Kind
 from serving.segments.lineage import Segments
-from serving.segments.path import PathSegment
 from serving.store.base import Store
 
 _STATES = {
@@ -146,20 +145,4 @@ def _progress(view: View) -> videos_pb2.Progress:
         segments_done=progress.segments_done,
         segments_total=progress.segments_total,
         percent=progress.percent,
-    )
-
-
-def segment_message(segment: PathSegment) -> videos_pb2.Segment:
-    """One committed segment."""
-    return fitting(
-        videos_pb2.Segment,
-        digest=segment.digest,
-        index=segment.depth,
-        frames=segment.frames,
-        start_frame=segment.start_frame,
-        parent=segment.parent or "",
-        video_id=segment.video,
-        effective_prompt=segment.effective_prompt,
-        ingested=segment.ingested,
-        media_bytes=segment.size,
     )

@@ -11,8 +11,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from google.protobuf.duration_pb2 import Duration
-
 from serving.errors import InvalidArgument
 from serving.frontdoor.create.create import Creator
 from serving.frontdoor.create.drafts import Draft, ExtensionDraft, MediaDraft, check_count
@@ -20,7 +18,8 @@ from serving.frontdoor.edge.lists import told
 from serving.frontdoor.edge.rpc import Call
 from serving.frontdoor.edge.timestamps import length_ms, moment_ms
 from serving.frontdoor.follow.watch import PreviewFrame, SegmentCommitted, WatchEvent
-from serving.frontdoor.surfaces.longtake.messages import VideoMessages, segment_message
+from serving.frontdoor.surfaces.longtake.messages import VideoMessages
+from serving.frontdoor.surfaces.longtake.segments import lineage_message, segment_message
 from serving.frontdoor.videos import Videos
 from serving.gen.longtake.v1 import videos_pb2
 from serving.paging import page_size
@@ -32,6 +31,8 @@ LINEAGE_PAGE = 1000
 """Segments of a page of a lineage, at most."""
 UNPAGED_LINEAGE = 3600
 """Segments for who does not ask for pages: as many as an hour has."""
+HISTORY_PAGE = 100
+"""The same where it is told what each was shown: each is a read."""
 _KINDS = {
     videos_pb2.Video.KIND_UNSPECIFIED: Kind.VIDEO,
     videos_pb2.Video.KIND_VIDEO: Kind.VIDEO,
@@ -95,16 +96,19 @@ class VideosService:
 
     async def GetLineage(self, request: videos_pb2.GetLineageRequest, call: Call) -> videos_pb2.Lineage:
         """Root first, page by page."""
-        size = page_size(request.page_size, most=LINEAGE_PAGE, unset=UNPAGED_LINEAGE)
-        found = await self.videos.lineage(call.caller, request.id, size=size, token=request.page_token)
-        lineage = videos_pb2.Lineage(
-            segments=[segment_message(segment) for segment in found.segments], next_page_token=found.next_token
+        histories = request.view == videos_pb2.LINEAGE_VIEW_HISTORY
+        most, unset = (HISTORY_PAGE, HISTORY_PAGE) if histories else (LINEAGE_PAGE, UNPAGED_LINEAGE)
+        if request.skip < 0:
+            raise InvalidArgument("skip", "it cannot be negative: say how many segments to leave out before the page")
+        found = await self.videos.lineage(
+            call.caller,
+            request.id,
+            size=page_size(request.page_size, most=most, unset=unset),
+            token=request.page_token,
+            skip=request.skip,
+            histories=histories,
         )
-        if found.head is not None:
-            length = Duration()
-            length.FromMilliseconds(found.head.total_frames * 1000 // found.head.track.fps)
-            lineage.duration.CopyFrom(length)
-        return lineage
+        return lineage_message(found)
 
 
 def draft_of(request: videos_pb2.CreateVideoRequest, *, idempotency_key: str) -> Draft:

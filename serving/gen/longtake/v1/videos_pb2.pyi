@@ -21,6 +21,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _LineageView:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LineageViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LineageView.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LINEAGE_VIEW_UNSPECIFIED: _LineageView.ValueType  # 0
+    """As LINEAGE_VIEW_BASIC."""
+    LINEAGE_VIEW_BASIC: _LineageView.ValueType  # 1
+    """All but what it was shown."""
+    LINEAGE_VIEW_HISTORY: _LineageView.ValueType  # 2
+    """What it was shown, too: a page then has at most 100 segments."""
+
+class LineageView(_LineageView, metaclass=_LineageViewEnumTypeWrapper):
+    """How much is told of each segment."""
+
+LINEAGE_VIEW_UNSPECIFIED: LineageView.ValueType  # 0
+"""As LINEAGE_VIEW_BASIC."""
+LINEAGE_VIEW_BASIC: LineageView.ValueType  # 1
+"""All but what it was shown."""
+LINEAGE_VIEW_HISTORY: LineageView.ValueType  # 2
+"""What it was shown, too: a page then has at most 100 segments."""
+Global___LineageView: _TypeAlias = LineageView  # noqa: Y015
+
 @_typing.final
 class Media(_message.Message):
     """A picture or video that goes in."""
@@ -670,6 +694,8 @@ class Segment(_message.Message):
     EFFECTIVE_PROMPT_FIELD_NUMBER: _builtins.int
     INGESTED_FIELD_NUMBER: _builtins.int
     MEDIA_BYTES_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    HISTORY_LEFT_OUT_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     index: _builtins.int
     """Its place in the whole video."""
@@ -684,6 +710,14 @@ class Segment(_message.Message):
     """Whether it came from a foreign video."""
     media_bytes: _builtins.int
     """Bytes of its fragments."""
+    history_left_out: _builtins.int
+    """Latents of the video before it that it was not shown; with LINEAGE_VIEW_HISTORY alone."""
+    @_builtins.property
+    def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShownSource]:
+        """What it was shown besides its `effective_prompt`; with LINEAGE_VIEW_HISTORY alone. Empty for a segment that was
+        shown nothing else, that was ingested, or that a version made which did not note it.
+        """
+
     def __init__(
         self,
         *,
@@ -696,14 +730,126 @@ class Segment(_message.Message):
         effective_prompt: _builtins.str = ...,
         ingested: _builtins.bool = ...,
         media_bytes: _builtins.int = ...,
+        history: _abc.Iterable[Global___ShownSource] | None = ...,
+        history_left_out: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "effective_prompt", b"effective_prompt", "frames", b"frames", "index", b"index", "ingested", b"ingested", "media_bytes", b"media_bytes", "parent", b"parent", "start_frame", b"start_frame", "video_id", b"video_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "effective_prompt", b"effective_prompt", "frames", b"frames", "history", b"history", "history_left_out", b"history_left_out", "index", b"index", "ingested", b"ingested", "media_bytes", b"media_bytes", "parent", b"parent", "start_frame", b"start_frame", "video_id", b"video_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Segment: _TypeAlias = Segment  # noqa: Y015
+
+@_typing.final
+class ShownSource(_message.Message):
+    """One thing that a segment was shown, in the order of the model's sequence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ShownSource._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: ShownSource._Kind.ValueType  # 0
+        ANCHOR: ShownSource._Kind.ValueType  # 1
+        """The video's first latent."""
+        NEWEST: ShownSource._Kind.ValueType  # 2
+        """The latents just before the segment; of a video's first segment, the first frame that was given."""
+        MEMORY: ShownSource._Kind.ValueType  # 3
+        """Latents of any time before, which show what is needed again."""
+        REFERENCE: ShownSource._Kind.ValueType  # 4
+        """A reference picture."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    KIND_UNSPECIFIED: ShownSource.Kind.ValueType  # 0
+    ANCHOR: ShownSource.Kind.ValueType  # 1
+    """The video's first latent."""
+    NEWEST: ShownSource.Kind.ValueType  # 2
+    """The latents just before the segment; of a video's first segment, the first frame that was given."""
+    MEMORY: ShownSource.Kind.ValueType  # 3
+    """Latents of any time before, which show what is needed again."""
+    REFERENCE: ShownSource.Kind.ValueType  # 4
+    """A reference picture."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    LATENTS_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    SHOWS_FIELD_NUMBER: _builtins.int
+    kind: Global___ShownSource.Kind.ValueType
+    reference: _builtins.int
+    """Of a reference: its place among the pictures, from 0."""
+    tokens: _builtins.int
+    """What it took of the model's sequence."""
+    shows: _builtins.str
+    """What it shows, in words, where the model tells it."""
+    @_builtins.property
+    def latents(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShownLatent]:
+        """Empty for a reference."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___ShownSource.Kind.ValueType = ...,
+        latents: _abc.Iterable[Global___ShownLatent] | None = ...,
+        reference: _builtins.int | None = ...,
+        tokens: _builtins.int = ...,
+        shows: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reference", b"_reference", "reference", b"reference"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reference", b"_reference", "kind", b"kind", "latents", b"latents", "reference", b"reference", "shows", b"shows", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__reference: _TypeAlias = _typing.Literal["reference"]  # noqa: Y015
+    _WhichOneofArgType__reference: _TypeAlias = _typing.Literal["_reference", b"_reference"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reference) -> _WhichOneofReturnType__reference | None: ...
+
+Global___ShownSource: _TypeAlias = ShownSource  # noqa: Y015
+
+@_typing.final
+class ShownLatent(_message.Message):
+    """Some frames of the video, as the model sees them: as one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    SEGMENT_INDEX_FIELD_NUMBER: _builtins.int
+    START_FRAME_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Among the video's latents, from 0."""
+    segment: _builtins.str
+    """The digest of the segment that it is of, and that segment's place in the whole video."""
+    segment_index: _builtins.int
+    start_frame: _builtins.int
+    """The frames of the whole video that it stands for."""
+    frames: _builtins.int
+    @_builtins.property
+    def time(self) -> _duration_pb2.Duration:
+        """When the first of them is shown, from the video's start."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        segment: _builtins.str = ...,
+        segment_index: _builtins.int = ...,
+        start_frame: _builtins.int = ...,
+        frames: _builtins.int = ...,
+        time: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "number", b"number", "segment", b"segment", "segment_index", b"segment_index", "start_frame", b"start_frame", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShownLatent: _TypeAlias = ShownLatent  # noqa: Y015
 
 @_typing.final
 class Preview(_message.Message):
@@ -787,20 +933,29 @@ class GetLineageRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
+    SKIP_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     page_size: _builtins.int
-    """Segments of a page, at most 1,000. Unset: 3,600, which are all of them but for videos of more than an hour."""
+    """Segments of a page, at most 1,000. Unset: 3,600, which are all of them but for videos of more than an hour. With
+    LINEAGE_VIEW_HISTORY at most 100, and 100 when unset.
+    """
     page_token: _builtins.str
+    view: Global___LineageView.ValueType
+    skip: _builtins.int
+    """Segments to leave out before the page: with a `page_size` of 1, one segment is asked for by its `index`."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        view: Global___LineageView.ValueType = ...,
+        skip: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "page_size", b"page_size", "page_token", b"page_token", "skip", b"skip", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

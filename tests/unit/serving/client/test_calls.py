@@ -15,6 +15,7 @@ ASKED = videos_pb2.CreateVideoRequest(prompt="x")
 ALL: list[Call[Any]] = [
     calls.create(ASKED), calls.plan(ASKED), calls.get("v"), calls.list_videos(5, ""), calls.cancel("v"),
     calls.watch("v", "", previews=False), calls.delete("v"), calls.lineage("v", ""), calls.get_file("f"),
+    calls.segments("v", 3, 5, ""),
     calls.list_files(5, ""), calls.download_file("f"), calls.delete_file("f"), calls.list_jobs(dead=False, token=""),
     calls.explain("v"), calls.requeue("v"),
     calls.requeue_page(jobs_pb2.RequeueJobsRequest(), 5, ""), calls.list_models(), calls.get_model("m"),

@@ -174,6 +174,7 @@ async def test_any_stretch_of_a_path_says_what_the_manifests_say(
     want = [segment_of(m) for m in made]
     for head in (0, 1, SEGMENTS - 1, SEGMENTS, SEGMENTS + 1, 2 * SEGMENTS, len(made) - 1):
         assert await segments.path(made[head]) == want[: head + 1]
+        assert await segments.places(made[head]) == [segment.placed for segment in want[: head + 1]]
         assert [part.blob for part in await segments.media(made[head])] == [
             segment.blob for segment in want[: head + 1]
         ]
@@ -204,6 +205,9 @@ async def test_every_extension_of_an_hour_moves_at_most_a_tenth_more_than_the_fi
     store.reset()
     path = await segments.path(parent)
     assert [segment.depth for segment in path] == [*range(3600)]
+    assert sum(store.reads.values()) + 1 <= 98
+    store.reset()
+    assert await segments.places(parent) == [segment.placed for segment in path]
     assert sum(store.reads.values()) + 1 <= 98
     for start in range(0, 3600, 100):
         store.reset()
