@@ -24,14 +24,14 @@ _FAILED, _USAGE = 1, 2
 
 def build() -> typer.Typer:
     """The command with all its parts. They are imported here, so that Ctrl-C meanwhile is met by `main`."""
-    from serving.cli import create, demo, doctor, engines, gc, jobs, keys, models, reproduce, up, videos
+    from serving.cli import create, demo, doctor, engines, gc, jobs, keys, lineage, models, reproduce, up, videos
 
     app = typer.Typer(name="longtake", help=_HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
     app.command()(up.up)
     app.command()(create.generate)
     app.command()(create.image)
     app.command()(create.extend)
-    for command in (videos.watch, videos.status, videos.ls, videos.lineage, videos.cancel, videos.delete):
+    for command in (videos.watch, videos.status, videos.ls, lineage.lineage, videos.cancel, videos.delete):
         app.command()(command)
     app.command()(videos.download)
     app.command()(demo.demo)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -83,6 +84,15 @@ def as_dict(message: Message) -> dict[str, Any]:
 def print_json(value: Any) -> None:
     """For scripts: one JSON document."""
     typer.echo(json.dumps(value, indent=2))
+
+
+def one_line(text: str) -> str:
+    """As much of it as fits the terminal's width; all of it, still in one line, where there is no terminal."""
+    from rich.cells import cell_len, set_cell_size
+
+    line = " ".join(text.splitlines())
+    width = shutil.get_terminal_size((0, 0)).columns
+    return f"{set_cell_size(line, width - 1).rstrip()}…" if 0 < width < cell_len(line) else line
 
 
 def state_of(video: Video) -> str:

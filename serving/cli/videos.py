@@ -1,4 +1,4 @@
-"""`longtake watch`, `status`, `ls`, `lineage`, `cancel`, `delete`, `download`: look after what there is."""
+"""`longtake watch`, `status`, `ls`, `cancel`, `delete`, `download`: look after what there is."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from serving.cli.output import (
     as_dict,
     connected,
     describe,
+    one_line,
     print_json,
     state_of,
 )
@@ -64,7 +65,7 @@ def ls(
     tls: Tls = False,
     output: Output = "text",
 ) -> None:
-    """List videos, newest first."""
+    """List videos, newest first, each in one line. `longtake status` and `-o json` tell all of one."""
     with connected(server, api_key, tls=tls) as client:
         found = list(client.list(limit=limit))
     if output == "json":
@@ -74,22 +75,7 @@ def ls(
         typer.echo('No videos yet. Make one: longtake generate "a red circle moves right"')
     for video in found:
         created = video.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%SZ")
-        typer.echo(f"{video.id}  {state_of(video):<13} {created}  {video.effective_prompt or video.prompt}")
-
-
-def lineage(
-    video: VideoId, server: Server = SERVER, api_key: ApiKey = None, tls: Tls = False, output: Output = "text"
-) -> None:
-    """Show the segments from the root to a video's end. Any of them can be extended: `longtake extend --segment`."""
-    with connected(server, api_key, tls=tls) as client:
-        found = client.lineage(video)
-    if output == "json":
-        print_json(as_dict(found))
-        return
-    for segment in found.segments:
-        mark = "ingested" if segment.ingested else segment.effective_prompt
-        last = segment.start_frame + segment.frames - 1
-        typer.echo(f"{segment.digest[:12]}  frames {segment.start_frame:>5}-{last:<5} {segment.video_id}  {mark}")
+        typer.echo(one_line(f"{video.id}  {state_of(video):<13} {created}  {video.effective_prompt or video.prompt}"))
 
 
 def cancel(

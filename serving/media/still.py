@@ -1,12 +1,12 @@
 """Pictures that Longtake makes itself: PNGs of frames, thumbnails, contact sheets. Trusted input only.
 
-The Renderer, the front door's previews and the demo use it.
+The Renderer, the front door's previews, the demo and the page of a lineage use it.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +17,8 @@ from PIL import Image, ImageDraw
 from engines.families.base import Frames
 
 _GAP, _LINE = 6, 14
+_WORTH_SEEKING = 48
+"""Frames: fewer are as soon decoded as sought."""
 _PAPER, _INK = (250, 250, 248), (40, 40, 44)
 
 
@@ -38,6 +40,33 @@ def frames_of(video: bytes | Path) -> Frames:
     source = io.BytesIO(video) if isinstance(video, bytes) else str(video)
     with av.open(source, "r") as container:
         return np.stack([cast(Frames, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)])
+
+
+def stills_of(video: Path, numbers: Iterable[int], *, fps: int, longest_side: int) -> Iterator[tuple[int, bytes]]:
+    """Some frames of one of our own MP4s, by their numbers and in order, each as a small WebP; those that it lacks are
+    left out. Of a long video no more is decoded than they need.
+    """
+    with av.open(str(video), "r") as container:
+        stream = container.streams.video[0]
+        frames = container.decode(stream)
+        reached = -1
+        for wanted in sorted(set(numbers)):
+            if wanted > reached + _WORTH_SEEKING and stream.time_base:
+                container.seek(round(wanted / fps / stream.time_base), stream=stream)
+                frames = container.decode(stream)
+            for frame in frames:
+                reached = round((frame.time or 0) * fps)
+                if reached >= wanted:
+                    yield wanted, _webp(cast(Frames, frame.to_ndarray(format="rgb24")), longest_side)
+                    break
+
+
+def _webp(frame: Frames, longest_side: int) -> bytes:
+    picture = Image.fromarray(frame)
+    picture.thumbnail((longest_side, longest_side), Image.Resampling.BOX)
+    out = io.BytesIO()
+    picture.save(out, "WEBP", quality=85)
+    return out.getvalue()
 
 
 def native(frames: Frames, scale: int) -> Frames:
