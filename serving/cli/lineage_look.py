@@ -24,7 +24,8 @@ code { font-size: .85em; overflow-wrap: anywhere; } summary { cursor: pointer; c
 .note { border-left: 3px solid var(--mark); padding-left: .7rem; }
 nav { position: sticky; top: 0; z-index: 1; background: var(--paper); border-block: 1px solid var(--line); }
 nav ol { list-style: none; display: flex; gap: .35rem; margin: 0; padding: .6rem 1.25rem; overflow-x: auto; }
-nav li { flex: none; width: 6.5rem; } nav li.begins { border-left: 3px solid var(--mark); padding-left: .35rem; }
+nav li { flex: none; width: 6.5rem; } nav li.begins { border-left: 3px solid var(--mark); padding-left: .35rem;
+  width: calc(6.85rem + 3px); }
 nav a { display: block; padding: 3px; border: 2px solid transparent; border-radius: 7px; text-decoration: none; }
 nav a span { font-size: .85rem; } a:focus-visible { outline: 3px solid var(--newest); outline-offset: 1px; }
 nav a[aria-current] { border-color: var(--ink); background: var(--card); }
@@ -34,16 +35,19 @@ nav a.source { border-color: var(--memory); border-style: dashed; }
 .shot.none { background: repeating-linear-gradient(45deg, var(--line) 0 6px, transparent 6px 12px); }
 main section { display: none; gap: 1.5rem; grid-template-columns: minmax(0, 4fr) minmax(0, 5fr);
   background: var(--card); border: 1px solid var(--line); border-radius: 14px; padding: 1.25rem;
-  scroll-margin-top: 9rem; }
+  scroll-margin-top: 100vh; }
 main section:target, main:not(:has(:target)) section:last-of-type { display: grid; }
 @media (max-width: 46rem) { main section { grid-template-columns: minmax(0, 1fr); } }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .5rem; }
 .directions { font-size: 1.05rem; margin: .8rem 0; }
 .budget { display: flex; gap: 2px; height: .8rem; } .budget i { border-radius: 3px; background: var(--kind); }
-.shown p { margin: .25rem 0 .6rem; } .shown ul { list-style: none; padding: 0; margin: 0; display: grid; gap: .6rem; }
-.shown li { border-left: 4px solid var(--kind); padding-left: .8rem; } .shown h4, dt { color: var(--kind); }
+.shown p { margin: .25rem 0 .6rem; } .shown ul { list-style: none; padding: 0; margin: 0; display: grid; gap: .9rem;
+  grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); }
+.shown li { border-left: 4px solid var(--kind); padding-left: .7rem; }
+.shown li:has(figure + figure) { grid-column: 1 / -1; } .shown h4, dt { color: var(--kind); }
 .views { display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); }
-figure { margin: 0; } figcaption { font-size: .85rem; color: var(--soft); } .rest { font-weight: 600; }
+figure { margin: 0; } figcaption { font-size: .85rem; color: var(--soft); }
+.shown .rest { font-weight: 600; margin-top: .9rem; }
 dl { display: grid; grid-template-columns: auto 1fr; gap: .1rem .9rem; margin: 0; } dt { font-weight: 600; }
 dd { margin: 0; }
 .anchor { --kind: var(--anchor); } .newest { --kind: var(--newest); } .memory { --kind: var(--memory); }

@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from serving.cli import lineage_look
-from serving.cli.lineage_words import kind_of, place_of, rest_of
+from serving.cli.lineage_words import kind_of, place_of, rest_of, tokens_of
 
 if TYPE_CHECKING:
     from serving.gen.longtake.v1.videos_pb2 import Segment, ShownLatent, ShownSource, Video
@@ -69,8 +69,9 @@ def page(drawn: Drawn) -> str:
 <nav aria-label="Segments"><ol>{"".join(_stations(drawn))}</ol></nav>
 <main>{"".join(_section(drawn, segment) for segment in drawn.segments)}</main>
 <footer><dl>{"".join(f'<dt class="{kind}">{kind}</dt><dd>{words}</dd>' for kind, words in _kinds_in(drawn))}</dl>
-<p>A latent is some frames of the video as the model sees them: as one. Its last frame is drawn. Tokens are its room in
-the sequence that the model reads, whose length does not grow with the video.</p></footer>
+<p>A latent is some frames of the video as the model sees them: as one; the last of them is drawn. Tokens are places in
+the sequence that the model reads. In the row above, dashes surround the segments whose latents were shown; a
+line stands where another video begins.</p></footer>
 <script>{lineage_look.SCRIPT}</script></body></html>
 """
 
@@ -184,7 +185,7 @@ def _budget(segment: Segment) -> str:
 def _source(drawn: Drawn, source: ShownSource) -> str:
     kind = kind_of(source)
     words = [f"picture {source.reference + 1}"] if source.HasField("reference") else []
-    words += [word for word in (source.shows, f"{source.tokens} tokens") if word]
+    words += [word for word in (source.shows, tokens_of(source)) if word]
     views = "".join(_view(drawn, latent) for latent in source.latents)
     return f'<li class="{kind}"><h4>{kind}</h4><p>{escape("; ".join(words))}</p><div class=views>{views}</div></li>'
 

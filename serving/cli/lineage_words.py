@@ -33,7 +33,7 @@ def lines_of(segment: Segment, fps: int) -> Iterator[str]:
         if value:
             yield f"{name:<14} {value}"
     for source in segment.history:
-        words = [places_of(source), source.shows, f"{source.tokens} tokens"]
+        words = [places_of(source), source.shows, tokens_of(source)]
         yield f"{kind_of(source):<14} {'; '.join(word for word in words if word)}"
     yield f"{'not shown' if segment.history else 'history':<14} {rest_of(segment)}"
 
@@ -45,6 +45,11 @@ def kind_of(source: ShownSource) -> str:
     if source.kind == Message.KIND_UNSPECIFIED:
         return "other"
     return Message.Kind.Name(source.kind).lower()
+
+
+def tokens_of(source: ShownSource) -> str:
+    """`20 tokens`."""
+    return f"{source.tokens} token{'' if source.tokens == 1 else 's'}"
 
 
 def places_of(source: ShownSource) -> str:

@@ -48,9 +48,10 @@ def stills_of(video: Path, numbers: Iterable[int], *, fps: int, longest_side: in
     """
     with av.open(str(video), "r") as container:
         stream = container.streams.video[0]
+        there = round((container.duration or 0) / av.time_base * fps)
         frames = container.decode(stream)
         reached = -1
-        for wanted in sorted(set(numbers)):
+        for wanted in sorted(number for number in set(numbers) if number < there):
             if wanted > reached + _WORTH_SEEKING and stream.time_base:
                 container.seek(round(wanted / fps / stream.time_base), stream=stream)
                 frames = container.decode(stream)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,6 +50,34 @@ def test_a_video_is_made_extended_and_saved(cli: Cli) -> None:
     assert made["id"] in cli.did("lineage", made["id"])
 
 
+def test_what_a_segment_was_shown_is_told_and_drawn(cli: Cli) -> None:
+    made = json.loads(cli.did("generate", "<b> & a moon", "-d", "2", "-o", "json"))
+    longer = json.loads(cli.did("extend", made["id"], "-d", "1", "-o", "json"))
+    told = json.loads(cli.did("lineage", longer["id"], "--segment", "2", "-o", "json", "--html", "path.html"))
+    assert [source["kind"] for source in told["history"]] == ["MEMORY", "ANCHOR", "NEWEST"]
+    refused = cli.run("lineage", longer["id"], "--segment", "3")
+    assert (refused.returncode, "has no segment 3" in refused.stderr) == (NOT_FOUND, True)
+
+    page = (cli.folder / "path.html").read_text()
+    assert page.count("data:image/webp") == 9, "both ends of each segment, and three more frames that they were shown"
+    assert _chosen(cli.folder, "path.html") == "#s2"
+    assert _chosen(cli.folder, "path.html#s1") == "#s1"
+
+
+def _chosen(folder: Path, page: str) -> str:
+    """The segment that a browser shows, once the page's script has run; what is asked for where there is none."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        return f"#{page.partition('#')[2] or 's2'}"
+    done = subprocess.run(
+        [browser, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}",
+         "--dump-dom", f"file://{folder}/{page}"],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    (link,) = re.findall(r'<a href="(#s\d+)"[^>]* aria-current="true"', done.stdout)
+    return str(link)
+
+
 def test_an_image_is_made_from_a_picture_of_the_user(cli: Cli) -> None:
     picture = io.BytesIO()
     Image.new("RGB", (40, 40), (200, 30, 30)).save(picture, "PNG")
@@ -62,12 +92,13 @@ def test_an_image_is_made_from_a_picture_of_the_user(cli: Cli) -> None:
 
 
 def test_what_there_is_can_be_listed_watched_and_fetched(cli: Cli) -> None:
-    made = json.loads(cli.did("generate", "listed", "-d", "1", "--no-wait", "-o", "json"))
+    made = json.loads(cli.did("generate", f"listed\n{'and long ' * 40}", "-d", "1", "--no-wait", "-o", "json"))
     events = [json.loads(line) for line in cli.did("watch", made["id"], "-o", "json").splitlines()]
     assert events[-1]["video"]["state"] == "SUCCEEDED"
     assert "succeeded" in cli.did("status", made["id"])
     assert json.loads(cli.did("status", made["id"], "-o", "json"))["id"] == made["id"]
-    assert made["id"] in cli.did("ls")
+    (line,) = (line for line in cli.did("ls").splitlines() if made["id"] in line)
+    assert (len(line), line.endswith("  listed and long and long and l…")) == (100, True)
     assert made["id"] in [video["id"] for video in json.loads(cli.did("ls", "-o", "json"))]
     cli.did("download", made["id"], "again.mp4")
     assert (cli.folder / "again.mp4").exists()

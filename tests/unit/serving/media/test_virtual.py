@@ -15,9 +15,11 @@ import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from serving.media.encode import SegmentEncoder
 from serving.media.part import MediaPart
+from serving.media.still import stills_of
 from serving.media.track import Track
 from serving.media.virtual import Mark, VirtualFile, read_signed_box, signed_box, virtual_file
 
@@ -99,6 +101,20 @@ def test_a_root_and_three_extensions_play_as_one_video(film: Film) -> None:
         x = 4 * number % 80
         assert np.abs(picture[16 * 4 + 60, (x + 16) * 4].astype(int) - SPRITE).max() < 30
         assert np.abs(picture[4, 4].astype(int) - BACKGROUND).max() < 30
+
+
+def test_some_frames_are_found_by_their_numbers(film: Film, tmp_path: Path) -> None:
+    for _ in range(9):
+        film.grow([4, 4, 4, 4])
+    (tmp_path / "film.mp4").write_bytes(film.read())
+    wanted = (160, 0, 1, 17, 33, 100, 101, 160, 500)
+    found = dict(stills_of(tmp_path / "film.mp4", wanted, fps=16, longest_side=112))
+    assert list(found) == [0, 1, 17, 33, 100, 101, 160]
+    for number, data in found.items():
+        picture = np.asarray(Image.open(io.BytesIO(data), formats=("WEBP",)).convert("RGB"))
+        assert picture.shape == (64, 112, 3)
+        assert np.abs(picture.astype(int) - scene(number, 1)[0]).mean() < 6, number
+        assert np.abs(picture.astype(int) - scene(number + 3, 1)[0]).mean() > 10, number
 
 
 def test_the_media_bytes_of_a_video_begin_its_extension(film: Film) -> None:

@@ -14,7 +14,10 @@ from tests.unit.serving.segments.test_lineage import manifest
 
 def path_of(*frames: int) -> list[Placed]:
     starts = accumulate(frames, initial=0)
-    return [Placed(str(depth), depth, start, count) for depth, (start, count) in enumerate(zip(starts, frames, strict=False))]
+    return [
+        Placed(str(depth), depth, start, count)
+        for depth, (start, count) in enumerate(zip(starts, frames, strict=False))
+    ]
 
 
 def made(path: list[Placed], latents: int, *history: ShownSource, pictures: tuple[str, ...] = ()) -> SegmentManifest:
