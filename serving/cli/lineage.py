@@ -49,6 +49,10 @@ def lineage(
 
     Example: longtake lineage vid_4x... --html lineage.html
     """
+    from serving.cli.save import make_ready
+
+    if html is not None:
+        make_ready(str(html))
     with connected(server, api_key, tls=tls) as client:
         if html is not None:
             _draw(client, video, html)

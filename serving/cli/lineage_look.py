@@ -70,6 +70,7 @@ function mark() {
     link.classList.toggle('source', place !== at && shown.includes(link.hash));
     if (place === at) link.setAttribute('aria-current', 'true'); else link.removeAttribute('aria-current');
   });
+  if (links.includes(document.activeElement)) links[at].focus({ preventScroll: true });
   links[at].parentElement.parentElement.scrollLeft =
     links[at].parentElement.offsetLeft - document.documentElement.clientWidth / 2;
 }

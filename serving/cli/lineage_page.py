@@ -125,11 +125,11 @@ def _stations(drawn: Drawn) -> Iterator[str]:
     for segment in drawn.segments:
         kind = "begins" if before not in ("", segment.video_id) else ""
         before = segment.video_id
-        end = segment.start_frame + segment.frames
+        when = f"{segment.start_frame / drawn.video.fps:.1f} s"
         yield (
-            f'<li class="{kind}"><a href="#s{segment.index}" title="{escape(segment.effective_prompt)}">'
-            f"{_shot(drawn, end - 1, f'Segment {segment.index}')}"
-            f"<span>{segment.index} <small>{segment.start_frame / drawn.video.fps:.1f} s</small></span></a></li>"
+            f'<li class="{kind}"><a href="#s{segment.index}" aria-label="Segment {segment.index}, {when}" '
+            f'title="{escape(segment.effective_prompt)}">{_shot(drawn, segment.start_frame + segment.frames - 1)}'
+            f"<span>{segment.index} <small>{when}</small></span></a></li>"
         )
 
 
@@ -151,7 +151,7 @@ def _made(drawn: Drawn, segment: Segment) -> str:
         f"<div class=pair>{_shot(drawn, first, 'Its first frame')}{_shot(drawn, end - 1, 'Its last frame')}</div>"
         f"<p class=directions>{escape(directions)}</p>"
         f"<p class=soft>frames {first} to {end - 1}, {first / fps:.2f} to {end / fps:.2f} s, of "
-        f"<code>{escape(segment.video_id)}</code><br>digest <code>{segment.digest[:16]}</code></p></div>"
+        f"<code>{escape(segment.video_id)}</code><br>digest <code>{escape(segment.digest[:16])}</code></p></div>"
     )
 
 
@@ -203,10 +203,12 @@ def _frame(latent: ShownLatent) -> int:
     return latent.start_frame + latent.frames - 1
 
 
-def _shot(drawn: Drawn, frame: int, name: str) -> str:
+def _shot(drawn: Drawn, frame: int, name: str = "") -> str:
+    """A frame of the video; without a name it stands beside words that say the same."""
     if frame not in drawn.pictures:
         return '<div class="shot none"></div>'
-    return f'<div class="shot f{frame}" role=img aria-label="{escape(name)}"></div>'
+    told = f'role=img aria-label="{escape(name)}"' if name else "aria-hidden=true"
+    return f'<div class="shot f{frame}" {told}></div>'
 
 
 def _kinds_in(drawn: Drawn) -> Iterator[tuple[str, str]]:
