@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from engines.families.sprite.prompts import roles
 from serving.errors import AlreadyExists, InvalidArgument, ResourceExhausted, Unavailable
 from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.create.create import Creator
@@ -57,7 +58,7 @@ def opened(store: Store) -> Callable[..., Any]:
     async def build_door(**admission: Any) -> Door:
         clock, metrics = Clock(), PrometheusRecorder()
         settings = Settings(store=store.url, model=CAPABILITIES.model, admission=Admission(**admission))
-        catalog = Catalog([ServedModel(CAPABILITIES, DIGEST)], default=CAPABILITIES.model)
+        catalog = Catalog([ServedModel(CAPABILITIES, DIGEST, roles)], default=CAPABILITIES.model)
         address = "127.0.0.1:1"
         rooms = await build(settings, store, catalog, http_address=address, metrics=metrics, now_ms=clock.now_ms)
         return Door(rooms.creator, rooms.jobs, clock, metrics)
@@ -179,3 +180,23 @@ async def test_a_url_longer_than_any_is_refused_unread(opened: Callable[..., Any
     url = f"http://x/v/vid_{'a' * 26}.mp4?" + "a=1&" * 3000
     with pytest.raises(InvalidArgument, match="8192 are the most"):
         await door.create(first_frame=MediaDraft("first_frame", url=url))
+
+
+async def test_a_scene_is_cropped_to_the_video_and_a_subject_to_what_the_model_sees(opened: Callable[..., Any]) -> None:
+    door = await opened()
+    buffer = io.BytesIO()
+    Image.new("RGB", (112, 64), (200, 30, 30)).save(buffer, "PNG")
+    picture = MediaDraft("references[0]", data=buffer.getvalue())
+
+    async def told(prompt: str) -> list[str]:
+        draft = Draft(prompt=prompt, references=(picture,), aspect_ratio="16:9")
+        return list((await door.creator.planned(CALLER, draft)).record.warnings)
+
+    assert await told("a red bar in the <scene>") == []
+    assert await told("<ref1> moves") == ["references[0] (112x64) is cropped by 43% to fit 32x32"]
+
+
+async def test_a_picture_without_a_place_is_refused_with_what_to_write(opened: Callable[..., Any]) -> None:
+    door = await opened()
+    with pytest.raises(InvalidArgument, match=r"^prompt: it names a scene's picture, and no reference is given$"):
+        await door.create(prompt="a red bar in the <scene>")
