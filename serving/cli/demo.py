@@ -1,4 +1,4 @@
-"""`longtake demo`: start Longtake here, make one of everything, and show it on a page. `make demo` runs it."""
+"""`longtake demo`: start Longtake here, have it tell a story, and show that on a page. `make demo` runs it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def demo(
         "demo-output"
     ),
 ) -> None:
-    """Start Longtake on free ports, make videos of every kind, and write them to a folder with one page to look at.
+    """Start Longtake on free ports, make a film in three parts and videos of other kinds, read from their pixels
+    whether they show what was asked for, and write all of it to a folder with one page to look at.
 
     Needs no GPU and no torch. Ctrl-C at any moment ends everything that was started.
     """
@@ -54,31 +55,24 @@ def demo(
 def _make_all(server: str, folder: Path) -> list[Piece]:
     from serving.cli.output import connected, fail
     from serving.cli.progress import follow
-    from serving.demo import measure, story
+    from serving.demo import sheets, story
     from serving.demo.page import page
 
     def watch(client: Client, video: str, label: str) -> Video:
-        return follow(client, video, label=f"{label:<24}")
+        return follow(client, video, label=f"{label:<28}")
 
     pieces = []
     with connected(server, None, tls=False) as client:
         try:
             for piece in story.play(client, folder, watch):
-                frames = measure.pixels_of(piece.files[0])
-                piece.readings = measure.readings(frames, _scale(piece))
-                if len(frames) > 1:
-                    piece.sheet = piece.files[0].with_suffix(".png")
-                    piece.sheet.write_bytes(measure.sheet(frames, piece.video.fps))
+                if piece.segments:
+                    piece.files[0].with_suffix(".png").write_bytes(sheets.of_film(piece))
                 pieces.append(piece)
         except story.DemoFailed as error:
             fail(str(error), FAILED)
-    (folder / "index.html").write_text(page(pieces))
+    (folder / "story.png").write_bytes(sheets.of_story(pieces))
+    (folder / "index.html").write_text(page(pieces), encoding="utf-8")
     return pieces
-
-
-def _scale(piece: Piece) -> int:
-    """Whole enlargement of the shipped model's native frame, whose shorter side has 64 pixels."""
-    return min(piece.video.width, piece.video.height) // 64
 
 
 def _empty(folder: Path) -> None:
@@ -91,9 +85,9 @@ def _empty(folder: Path) -> None:
 
 
 def _tell(pieces: list[Piece], folder: Path, seconds: float) -> None:
-    from serving.demo import measure
+    from serving.demo.measure import measured
 
     typer.echo(f"\nDone in {seconds:.0f} s. What was made, and what its pixels show:\n")
     for piece in pieces:
-        typer.echo(f"  {piece.files[0]}\n      {measure.in_words(piece.readings)}")
-    typer.echo(f"\n  contact sheets  {folder}/*.png\n  the page        {(folder / 'index.html').resolve()}")
+        typer.echo(f"  {piece.files[0]}\n      {measured(piece.reading)}")
+    typer.echo(f"\n  the story       {folder / 'story.png'}\n  the page        {(folder / 'index.html').resolve()}")

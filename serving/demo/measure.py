@@ -1,86 +1,168 @@
-"""Reads the demo's results back from their pixels: what a video really shows, and whether it stayed the same.
+"""Reads the demo's results back from their pixels: what each second shows, and whether the world stayed as it was.
 
-From the MP4 as a user has it, through the codec. `page.py` prints it.
+From the MP4 as a user has it, through the codec. What it should show is acted out from the captions of its segments.
+`story.py` asks, `page.py` and `serving/cli/demo.py` show it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from engines.families.sprite import decode, world
-from serving.media.still import contact_sheet, frames_of, native
-
-_SHEET_FRAMES = 16
-_COLUMNS = 8
-
-
-def readings(frames: NDArray[np.uint8], scale: int) -> dict[str, str]:
-    """What frames, uint8 [T, h, w, 3] of a native size times `scale`, show; in words."""
-    found = decode.decode(native(frames, scale))
-    halves = {"first second": slice(0, 17), "last second": slice(-16, None)} if len(frames) > 33 else {"": slice(None)}
-    out = {}
-    for name, part in halves.items():
-        out[f"shows {name}".strip()] = _subject(found, part)
-    background = world.BACKGROUND_NAMES[_most(found.background)]
-    out["background"] = f"{background} in {np.mean(found.background == _most(found.background)):.0%} of frames"
-    if len(frames) > 1:
-        out["moves"] = _motion(found)
-    return out
+from engines.families.base import Frames
+from engines.families.capabilities import Canvas
+from engines.families.history import Before
+from engines.families.sprite import history, planner, reading
+from engines.families.sprite.capabilities import CAPABILITIES
+from engines.families.sprite.references import in_words
+from engines.families.sprite.stage import Moment
+from engines.families.sprite.world import FIRST_SKY, FRAMES_PER_LATENT, I64, SKY_NAMES
+from serving.demo.views import remembered, world
+from serving.gen.longtake.v1.videos_pb2 import Segment, Video
+from serving.media.still import each_frame, native
 
 
-def in_words(found: dict[str, str]) -> str:
-    """What `readings` found, on one line."""
-    shown = {name.removeprefix("shows").strip(): value for name, value in found.items() if name.startswith("shows")}
-    if len(shown) > 1 and len(set(shown.values())) == 1:
-        shown = {" and ".join(shown): next(iter(shown.values()))}
-    parts = [f"{when}: {value}" if when else value for when, value in shown.items()]
-    return "; ".join([*parts, *(f"{name} {found[name]}" for name in ("background", "moves") if name in found)])
+@dataclass(frozen=True)
+class Second:
+    """What one segment shows. It is looked at four times: at the end of each of its latents."""
+
+    shows: str
+    """At its end."""
+    right: int
+    """How often it shows each subject that is directed where it should be, as it should look, and nothing else."""
+    looks: int
+    again: int
+    """Blocks of scenery that came into the frame and had been seen before."""
+    same: int
+    """Of those, the ones that look as they did when they were seen first."""
+    remembered: bytes | None
+    """What it was shown again of the video, PNG."""
 
 
-def sheet(frames: NDArray[np.uint8], fps: int) -> bytes:
-    """A contact sheet of up to 16 frames over the whole length, PNG."""
-    picks = np.unique(np.linspace(0, len(frames) - 1, _SHEET_FRAMES).round().astype(int))
-    step = max(1, frames.shape[2] // 196)
-    captions = [f"{pick / fps:.2f} s" for pick in picks]
-    return contact_sheet(frames[picks][:, ::step, ::step], columns=_COLUMNS, captions=captions)
+@dataclass(frozen=True)
+class Reading:
+    """What a video, or an image, shows."""
+
+    frames: Frames
+    """uint8 [T, h, w, 3], of the model's own size."""
+    seconds: Sequence[Second] = ()
+    shows: str = ""
+    """At its end."""
+    world: bytes | None = None
+    """The ring of scenery as far as it was seen, PNG."""
 
 
-def pixels_of(path: Path) -> NDArray[np.uint8]:
-    """Frames of an MP4, or the one of a PNG: uint8 [T, h, w, 3]."""
-    if path.suffix == ".mp4":
-        return frames_of(path)
+@dataclass
+class _Seen:
+    """What was seen of the world."""
+
+    scenery: dict[int, I64] = field(default_factory=dict)
+    """Labels [2, 2] of each column as it was first."""
+    view: tuple[int, ...] = ()
+    """The columns that the frame showed last."""
+
+
+def read_image(path: Path, video: Video) -> Reading:
+    """An image that the model made."""
+    canvas = _canvas(video)
     with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))[None]
+        frame = native(np.asarray(image.convert("RGB")), image.height // canvas.height)
+    return Reading(frame[None], shows=_in_words(reading.look(frame)))
 
 
-def _subject(found: decode.Readback, part: slice) -> str:
-    shape, colour = _most(found.shape[part]), _most(found.colour[part])
-    if shape == decode.BLOCK:
-        grids = Counter(tuple(int(v) for v in grid.flat) for grid in found.grid[part])
-        grid, times = grids.most_common(1)[0]
-        colours = sorted({world.COLOUR_NAMES[i] for i in grid if 0 <= i < len(world.COLOUR_NAMES)})
-        return f"a pattern of {', '.join(colours)}, the same in {times / sum(grids.values()):.0%} of frames"
-    if decode.NEITHER in {shape, colour}:
-        return "nothing that can be named"
-    same = np.mean((found.shape[part] == shape) & (found.colour[part] == colour))
-    return f"a {world.COLOUR_NAMES[colour]} {world.SHAPE_NAMES[shape]} in {same:.0%} of frames"
+def read_film(path: Path, video: Video, segments: Sequence[Segment], *, first_given: bool) -> Reading:
+    """A video of these segments, root first."""
+    scale = video.height // _canvas(video).height
+    frames = np.stack([native(frame, scale) for frame in each_frame(path)])
+    return read_frames(frames, video, segments, first_given=first_given)
 
 
-def _motion(found: decode.Readback) -> str:
-    steps = np.abs(np.diff(found.corners, axis=0))
-    steady = np.mean((steps.max(1) >= 2) & (steps.max(1) <= 6) & (steps.min(1) <= 2))
-    first = found.corners[min(4, len(found.corners) - 1)] - found.corners[0]
-    if np.isnan(first).any():
-        return f"4 pixels a frame in {steady:.0%} of steps"
-    horizontal = abs(first[0]) >= abs(first[1])
-    way = ("right" if first[0] > 0 else "left") if horizontal else ("down" if first[1] > 0 else "up")
-    return f"{way} at first, 4 pixels a frame in {steady:.0%} of steps"
+def read_frames(frames: Frames, video: Video, segments: Sequence[Segment], *, first_given: bool) -> Reading:
+    """The same of its frames, uint8 [T, h, w, 3] of the model's own size."""
+    canvas = _canvas(video)
+    before, seen, seconds = Before(canvas), _Seen(), []
+    if first_given:
+        given = history.of_frame(planner.facts_of(reading.look(frames[0])))
+        before = Before(canvas, facts=given.encode(), first=True)
+        _look_at_scenery(given.newest, frames[0], seen)
+    for segment in segments:
+        acted = history.segment(segment.effective_prompt, before)
+        end = segment.start_frame + segment.frames
+        last = frames[end - 1 - FRAMES_PER_LATENT * (len(acted.target) - 1) : end : FRAMES_PER_LATENT]
+        seconds.append(_second(acted, last, seen, video.effective_references, remembered(acted, frames)))
+        before = Before(canvas, CAPABILITIES.latents_of(end), acted.plan.facts)
+    return Reading(frames, seconds, seconds[-1].shows, world(history.decode(before.facts), frames))
 
 
-def _most(values: NDArray[np.int64]) -> int:
-    return int(Counter(int(v) for v in values).most_common(1)[0][0])
+def measured(found: Reading) -> str:
+    """What was measured of a whole video, in a sentence; of an image what it shows."""
+    if not found.seconds:
+        return found.shows
+    right, looks = sum(one.right for one in found.seconds), sum(one.looks for one in found.seconds)
+    same, again = sum(one.same for one in found.seconds), sum(one.again for one in found.seconds)
+    back = f"; {same} of {again} blocks of scenery that came back are as they were" if again else ""
+    return f"{right} of {looks} looks, four a second, show what was directed{back}"
+
+
+def _second(
+    acted: history.Segment, frames: Frames, seen: _Seen, references: Sequence[str], shown: bytes | None
+) -> Second:
+    """Look at the end of each of its moments, uint8 [moments, h, w, 3]."""
+    facts = history.decode(acted.plan.facts).facts
+    names = [_name(noun, references) for noun in facts.nouns]
+    right = again = same = 0
+    for moment, frame in zip(acted.target, frames, strict=True):
+        sight = reading.look(frame)
+        found = {place: in_words(art) for art, place in sight.subjects}
+        right += found == _directed(moment, names, acted.grid.cols) and not sight.left_out and _sky(sight) == facts.sky
+        more = _look_at_scenery(moment, frame, seen)
+        again, same = again + more[0], same + more[1]
+    return Second(_in_words(reading.look(frames[-1])), right, len(frames), again, same, shown)
+
+
+def _directed(moment: Moment, names: Sequence[str], cols: int) -> dict[tuple[int, int], str]:
+    """Who stands where on the screen at a moment's end."""
+    state = moment.after
+    columns = [state.column_on_screen(subject) for subject in range(len(names))]
+    return {(c, state.places[i][1]): names[i] for i, c in enumerate(columns) if c < cols}
+
+
+def _look_at_scenery(moment: Moment, frame: Frames, seen: _Seen) -> tuple[int, int]:
+    """How many blocks have come into the frame again, and how many of them are the same."""
+    again = same = 0
+    labels = reading.look(frame).scenery
+    view = moment.after.view(labels.shape[1] // 2)
+    for place, column in enumerate(view):
+        now = labels[:, 2 * place : 2 * place + 2]
+        first = seen.scenery.setdefault(column, now)
+        if column not in seen.view and first is not now:
+            again += now.size
+            same += int((now == first).sum())
+    seen.view = view
+    return again, same
+
+
+def _name(noun: tuple[str, str], references: Sequence[str]) -> str:
+    """What a subject is expected to look like, in words."""
+    if noun[0].startswith("<ref"):
+        return references[int(noun[0][4:-1]) - 1]
+    return f"a {noun[0]} {noun[1]}"
+
+
+def _in_words(sight: reading.Sighting) -> str:
+    subjects = [f"{in_words(art)} at column {column + 1}, row {row + 1}" for art, (column, row) in sight.subjects]
+    return f"{' and '.join(subjects) or 'nobody'} under a {_sky(sight)} sky"
+
+
+def _sky(sight: reading.Sighting) -> str:
+    return SKY_NAMES[sight.sky - FIRST_SKY]
+
+
+def _canvas(video: Video) -> Canvas:
+    canvas = CAPABILITIES.canvas(video.aspect_ratio)
+    assert canvas is not None, "the demo's videos are of the model that ships"
+    return canvas

@@ -1,52 +1,32 @@
-"""One HTML page with everything that the demo made: videos, prompts, what was measured, who extends whom."""
+"""One HTML page with everything that the demo made: each video over its directions, second by second, beside what its
+pixels show, and what of its world it remembers.
+"""
 
 from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
+from serving.demo.measure import Second, measured
 from serving.demo.story import Piece
+from serving.demo.style import SCRIPT, STYLE
+from serving.gen.longtake.v1.videos_pb2 import Segment
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1d1f23; --soft: #5f646d; --paper: #f6f5f1; --card: #fff; --line: #dedbd2;
-  --mark: #b3261e; }
-@media (prefers-color-scheme: dark) { :root { --ink: #ececea; --soft: #a2a6ad; --paper: #17181b; --card: #202226;
-  --line: #34373d; --mark: #ff8a80; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-header, main { max-width: 72rem; margin: auto; padding: 2rem 1.25rem 0; }
-h1 { font-size: 1.9rem; margin: 0; letter-spacing: -.02em; } h1 span { color: var(--mark); }
-header p { color: var(--soft); max-width: 44rem; }
-nav ol { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .4rem; align-items: center; }
-nav li a { border: 1px solid var(--line); border-radius: 99px; padding: .15rem .7rem; color: inherit;
-  text-decoration: none; background: var(--card); font-size: .9rem; }
-nav li.next::before { content: "\\2192"; color: var(--soft); margin-right: .4rem; }
-article { background: var(--card); border: 1px solid var(--line); border-radius: 14px; padding: 1.25rem;
-  margin-bottom: 1.5rem; display: grid; gap: 1.25rem; grid-template-columns: minmax(0, 5fr) minmax(0, 4fr); }
-@media (max-width: 46rem) { article { grid-template-columns: 1fr; } }
-h2 { margin: 0 0 .5rem; font-size: 1.15rem; }
-video, .still { width: 100%; border-radius: 8px; background: #000; display: block; image-rendering: pixelated; }
-.stills { display: grid; grid-template-columns: 1fr 1fr; gap: .5rem; }
-details img { width: 100%; margin-top: .5rem; border-radius: 6px; } summary { cursor: pointer; color: var(--soft); }
-dl { display: grid; grid-template-columns: auto 1fr; gap: .15rem .9rem; margin: 0; font-size: .93rem; }
-dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-.in { height: 4.5rem; image-rendering: pixelated; border-radius: 4px; }
-code { font-size: .85em; }
-"""
+_CAMERA = {"left": "\u2190", "right": "\u2192"}
 
 
 def page(pieces: Sequence[Piece]) -> str:
     """The whole page; videos are linked beside it, pictures are in it."""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Longtake: what was made</title><style>{_STYLE}</style></head><body>
+<title>Longtake: what was made</title><style>{STYLE}</style></head><body>
 <header><h1>Longtake<span>.</span></h1>
-<p>Everything below was made on this machine a moment ago, by the model that Longtake ships. Prompts are as they were
-given; what a video shows was read back from its pixels.</p>
+<p>Everything below was made on this machine a moment ago, by the model that Longtake ships. A sentence directs one
+second. What left the frame is remembered, and is there again when the camera comes back. Prompts are as they were
+given; what a video shows was read back from its pixels. Click a second to see it.</p>
 <nav aria-label="Lineage"><ol>{_lineage(pieces)}</ol></nav></header>
-<main>{"".join(_article(piece) for piece in pieces)}</main></body></html>
+<main>{"".join(_article(piece) for piece in pieces)}</main><script>{SCRIPT}</script></body></html>
 """
 
 
@@ -59,42 +39,107 @@ def _lineage(pieces: Sequence[Piece]) -> str:
 
 
 def _article(piece: Piece) -> str:
+    return (
+        f'<article id="{piece.video.id}"><div>{_media(piece)}{_line(piece)}{_world(piece)}</div>'
+        f"<div><h2>{html.escape(piece.title)}</h2><dl>{_facts(piece)}</dl></div>{_table(piece)}{_sheet(piece)}</article>"
+    )
+
+
+def _facts(piece: Piece) -> str:
     video = piece.video
+    pictures = "".join(f'<img class="in" alt="A picture that went in" src="{_inline(png)}">' for png in piece.pictures)
     facts = {
-        "prompt": html.escape(video.prompt) or "<i>none</i>",
-        "understood as": html.escape(video.effective_prompt),
-        "reference": html.escape("; ".join(video.effective_references)),
-        "picture in": f'<img class="in" alt="The picture that went in" src="{_inline(piece.picture)}">'
-        if piece.picture
-        else "",
-        "size": f"{video.width}&times;{video.height}, {video.frames} frames" if video.frames else
-        f"{video.width}&times;{video.height}",
+        "prompt": html.escape(video.prompt),
+        "pictures in": pictures,
+        "read as": html.escape("; ".join(video.effective_references)),
         "extends": f'<a href="#{video.parent_video_id}"><code>{video.parent_video_id}</code></a>'
         if video.parent_video_id
         else "",
         "note": html.escape(" ".join(video.warnings)),
+        "size": f"{video.width}&times;{video.height}" + (f", {video.frames} frames" if video.frames else ""),
         "id": f"<code>{video.id}</code>, seed {video.seed}",
-        **{f"measured: {name}": html.escape(value) for name, value in piece.readings.items()},
-    }  # fmt: skip
-    rows = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items() if value)
-    return (
-        f'<article id="{video.id}"><div>{_media(piece)}{_sheet(piece)}</div>'
-        f"<div><h2>{html.escape(piece.title)}</h2><dl>{rows}</dl></div></article>"
-    )
+        "measured": html.escape(measured(piece.reading)),
+    }
+    return "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items() if value)
 
 
 def _media(piece: Piece) -> str:
-    if piece.files[0].suffix == ".mp4":
+    if piece.segments:
         return f'<video src="{piece.files[0].name}" controls loop muted autoplay playsinline></video>'
     stills = (f'<img class="still" alt="{html.escape(piece.title)}" src="{file.name}">' for file in piece.files)
     return f'<div class="stills">{"".join(stills)}</div>'
 
 
-def _sheet(piece: Piece) -> str:
-    if piece.sheet is None:
+def _line(piece: Piece) -> str:
+    """The timeline: a button for each second, with the way that the camera goes; what was there before is pale."""
+    items = []
+    for segment in piece.segments:
+        camera = _CAMERA.get(segment.effective_prompt.rpartition(" ")[2], "")
+        kind = "" if segment.video_id == piece.video.id else ' class="earlier"'
+        title = html.escape(segment.effective_prompt)
+        span = _span(segment, piece.video.fps)
+        items.append(f'<li><button{kind} {span} title="{title}">{segment.index + 1}{camera}</button></li>')
+    return f'<ol class="line" aria-label="Seconds">{"".join(items)}</ol>' if items else ""
+
+
+def _world(piece: Piece) -> str:
+    if piece.reading.world is None:
         return ""
-    name = Path(piece.sheet).name
-    return f'<details><summary>Contact sheet</summary><img loading="lazy" alt="Contact sheet" src="{name}"></details>'
+    return (
+        f'<figure><img class="world" alt="The ring of scenery" src="{_inline(piece.reading.world)}">'
+        "<figcaption>The world, as far as it was seen; its right end joins its left</figcaption></figure>"
+    )
+
+
+def _table(piece: Piece) -> str:
+    """What each second that this video added was to show, and what it shows."""
+    if not piece.segments:
+        return ""
+    rows = "".join(_rows(piece))
+    return (
+        '<div class="wide"><table><thead><tr><th>second</th><th>directed</th><th>shown again of what it had seen</th>'
+        "<th>at its end its pixels show</th><th>as directed</th><th>scenery back</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _rows(piece: Piece) -> Iterator[str]:
+    for segment, second in zip(piece.segments, piece.reading.seconds, strict=True):
+        if segment.video_id == piece.video.id:
+            yield (
+                f"<tr {_span(segment, piece.video.fps)}><td>{segment.index + 1}</td>"
+                f"<td>{html.escape(segment.effective_prompt)}</td><td>{_remembered(second)}</td>"
+                f"<td>{html.escape(second.shows)}</td>{_count(second.right, second.looks)}"
+                f"{_count(second.same, second.again)}</tr>"
+            )
+
+
+def _remembered(second: Second) -> str:
+    if second.remembered is None:
+        return ""
+    return f'<img alt="Columns that are remembered" src="{_inline(second.remembered)}">'
+
+
+def _count(right: int, of: int) -> str:
+    if not of:
+        return "<td></td>"
+    kind = "number" if right == of else "number wrong"
+    return f'<td class="{kind}">{right} of {of}</td>'
+
+
+def _span(segment: Segment, fps: int) -> str:
+    start, end = segment.start_frame / fps, (segment.start_frame + segment.frames) / fps
+    return f'data-from="{start:.4f}" data-to="{end:.4f}"'
+
+
+def _sheet(piece: Piece) -> str:
+    if not piece.segments:
+        return ""
+    name = piece.files[0].with_suffix(".png").name
+    return (
+        '<details class="wide"><summary>Contact sheet</summary>'
+        f'<img loading="lazy" alt="Contact sheet" src="{name}"></details>'
+    )
 
 
 def _inline(picture: bytes) -> str:

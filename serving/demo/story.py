@@ -1,30 +1,38 @@
-"""What the demo makes, and how: every kind of request once, and a chain of extensions.
+"""What the demo makes, and how: one film in three parts, and every other kind of request, each told as a story.
 
-`serving/cli/demo.py` runs it against an embedded Longtake; the pages are `page.py`'s.
+`serving/cli/demo.py` runs it against an embedded Longtake; `measure.py` reads back what came of it, `page.py` shows it.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-import numpy as np
-from PIL import Image
-
-from engines.families.sprite import world
+from engines.families.sprite.world import COLOUR_NAMES, FIRST_SKY, Pattern, picture
 from serving.client import Client, create_request
-from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Extension, Media, Video
+from serving.demo.measure import Reading, read_film, read_image
+from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Extension, Media, Segment, Video
+from serving.media.still import png
 
-EXTENSIONS = 4
-_REFERENCE = (
-    "red yellow yellow red",
-    "yellow blue blue yellow",
-    "yellow green green yellow",
-    "red purple cyan red",
+_BEGIN: Final = (
+    "a red bar at the top left moves right and a cyan corner at the bottom right stays under a navy sky. "
+    "both stay, the camera pans right. the camera pans right. the camera holds. "
+    "the camera pans back. the camera pans left"
 )
-"""The reference picture: 4x4 blocks in all six colours of the model's palette."""
+_TURN: Final = "the red bar turns. it moves down. the cyan corner goes along, the camera pans right. the camera holds"
+_LAP: Final = ". ".join(["the camera pans right"] * 7) + ". the red bar moves right"
+_PICTURES: Final = (("red", "yellow", "blue", "cyan"), ("green", "purple", "yellow", "yellow"))
+"""The colours of two pictures' 2x2 blocks, row by row. The model was trained with neither of them."""
+_NAMED: Final = (
+    "<ref1> at the top left moves right and <ref2> at the bottom right stays in the scene of <ref3>. "
+    "<ref2> moves up, <ref1> stops. <ref1> goes along, the camera pans left. the camera pans back"
+)
+_IMAGE: Final = "a purple slash at the middle left and a green square at the bottom right under a white sky"
+_ON: Final = "the slash moves right. it stops, the camera pans left. the camera pans back. the square moves up"
+_SEED, _IMAGE_SEED = 4, 6
 
 
 @dataclass
@@ -33,11 +41,12 @@ class Piece:
 
     title: str
     video: Video
-    files: list[Path] = field(default_factory=list)
-    sheet: Path | None = None
-    readings: dict[str, str] = field(default_factory=dict)
-    picture: bytes | None = None
-    """The picture that went in, PNG."""
+    files: Sequence[Path]
+    pictures: Sequence[bytes]
+    """PNGs that went in."""
+    segments: Sequence[Segment]
+    """Of the whole video, root first; none of an image."""
+    reading: Reading
 
 
 class DemoFailed(Exception):
@@ -49,28 +58,25 @@ Follow = Callable[[Client, str, str], Video]
 
 
 def play(client: Client, folder: Path, follow: Follow) -> Iterator[Piece]:
-    """Make everything, one after the other; each piece as soon as its files are saved. Raises `DemoFailed`."""
+    """Make everything, one after the other; each piece as soon as it is saved and read. Raises `DemoFailed`."""
     shop = _Shop(client, folder, follow)
-    root = shop.make("1 text", create_request("a red circle moves right over a white background", seconds=3, seed=7))
-    yield root
-    last = root
-    for number in range(1, EXTENSIONS + 1):
-        request = create_request(seconds=2, extends=Extension(video_id=last.video.id))
-        last = shop.make(f"{number + 1} extension {number} of {EXTENSIONS}", request)
-        yield last
-    picture = reference_picture()
-    kept = shop.upload("reference.png", picture)
-    request = create_request("<ref1> moves up over a navy background", seconds=3, references=[kept], aspect_ratio="1:1")
-    yield shop.make("6 reference", request, picture)
-    start = first_frame()
-    request = create_request(
-        "it moves left", seconds=3, first_frame=shop.upload("start.png", start), aspect_ratio="16:9"
-    )
-    yield shop.make("7 first frame", request, start)
-    request = create_request(
-        "a blue triangle on a grey background", kind=Video.KIND_IMAGE, images=2, aspect_ratio="1:1"
-    )
-    yield shop.make("8 image", request)
+    begun = shop.make("1 away and back", create_request(_BEGIN, seconds=6, seed=_SEED, aspect_ratio="16:9"))
+    yield begun
+    turned = shop.make("2 extended: a turn", _extension(begun, _TURN, seconds=4))
+    yield turned
+    yield shop.make("3 extended: once round", _extension(turned, _LAP, seconds=8))
+
+    inputs = [reference_picture(colours) for colours in _PICTURES] + [png(begun.reading.frames[0])]
+    given = [shop.upload(f"reference-{number}.png", data) for number, data in enumerate(inputs, 1)]
+    request = create_request(_NAMED, seconds=4, seed=_SEED, references=given, aspect_ratio="16:9")
+    yield shop.make("4 two pictures by name", request, inputs)
+
+    request = create_request(_IMAGE, kind=Video.KIND_IMAGE, images=2, seed=_IMAGE_SEED, aspect_ratio="16:9")
+    drawn = shop.make("5 images", request)
+    yield drawn
+    start = drawn.files[0].read_bytes()
+    request = create_request(_ON, seconds=4, seed=_IMAGE_SEED, first_frame=shop.upload("start.png", start))
+    yield shop.make("6 from an image", request, [start])
 
 
 class _Shop:
@@ -84,40 +90,31 @@ class _Shop:
         path.write_bytes(picture)
         return Media(file_id=self._client.upload(path).id)
 
-    def make(self, title: str, request: CreateVideoRequest, picture: bytes | None = None) -> Piece:
+    def make(self, title: str, request: CreateVideoRequest, pictures: Sequence[bytes] = ()) -> Piece:
         made = self._client.create(request)
         done = self._follow(self._client, made.id, title)
         if done.state != Video.SUCCEEDED:
             raise DemoFailed(f"{title}: {done.error.message or 'it was cancelled'}")
-        piece = Piece(title, done, picture=picture)
-        stem = title.replace(" ", "-")
-        for number in range(len(done.image_urls) or 1):
-            suffix = f"-{number + 1}.png" if done.image_urls else ".mp4"
-            piece.files.append(self._folder / f"{stem}{suffix}")
-            self._client.download(done.id, piece.files[-1], number=number)
-        return piece
+        files = self._download(done, "-".join(re.findall(r"\w+", title)))
+        if done.kind == Video.KIND_IMAGE:
+            return Piece(title, done, files, pictures, (), read_image(files[0], done))
+        segments = self._client.lineage(done.id).segments
+        reading = read_film(files[0], done, segments, first_given=request.HasField("first_frame"))
+        return Piece(title, done, files, pictures, segments, reading)
+
+    def _download(self, video: Video, stem: str) -> list[Path]:
+        names = [f"{stem}-{number}.png" for number in range(1, len(video.image_urls) + 1)] or [f"{stem}.mp4"]
+        files = [self._folder / name for name in names]
+        for number, file in enumerate(files):
+            self._client.download(video.id, file, number=number)
+        return files
 
 
-def reference_picture() -> bytes:
-    """A PNG of 256x256 with the model's six colours in 4x4 blocks."""
-    rows = [[_colour(name) for name in row.split()] for row in _REFERENCE]
-    return _png(np.array(rows, np.uint8).repeat(64, 0).repeat(64, 1))
+def _extension(of: Piece, prompt: str, *, seconds: int) -> CreateVideoRequest:
+    return create_request(prompt, seconds=seconds, seed=_SEED, extends=Extension(video_id=of.video.id))
 
 
-def first_frame() -> bytes:
-    """A PNG of 448x256 (7:4): a green square, two steps from the right wall, on black."""
-    frame = np.empty((256, 448, 3), np.uint8)
-    frame[:] = world.BACKGROUND_RGB[world.BACKGROUND_NAMES.index("black")]
-    frame[64:192, 256:384] = _colour("green")
-    frame[96:160, 288:352] = frame[0, 0]
-    return _png(frame)
-
-
-def _colour(name: str) -> tuple[int, ...]:
-    return tuple(int(value) for value in world.COLOUR_RGB[world.COLOUR_NAMES.index(name)])
-
-
-def _png(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()
+def reference_picture(colours: Sequence[str]) -> bytes:
+    """A PNG of 256x256: four blocks of these colours, row by row."""
+    a, b, c, d = (COLOUR_NAMES.index(colour) for colour in colours)
+    return png(picture(Pattern((a, b, c, d)), FIRST_SKY), scale=16)

@@ -37,9 +37,15 @@ def scale_to(frame: Frames, longest_side: int) -> int:
 
 def frames_of(video: bytes | Path) -> Frames:
     """All frames of one of our own MP4s: uint8 [T, h, w, 3]."""
+    return np.stack(list(each_frame(video)))
+
+
+def each_frame(video: bytes | Path) -> Iterator[Frames]:
+    """The frames of one of our own MP4s, one after the other: uint8 [h, w, 3]."""
     source = io.BytesIO(video) if isinstance(video, bytes) else str(video)
     with av.open(source, "r") as container:
-        return np.stack([cast(Frames, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)])
+        for frame in container.decode(video=0):
+            yield cast(Frames, frame.to_ndarray(format="rgb24"))
 
 
 def stills_of(video: Path, numbers: Iterable[int], *, fps: int, longest_side: int) -> Iterator[tuple[int, bytes]]:
@@ -71,8 +77,8 @@ def _webp(frame: Frames, longest_side: int) -> bytes:
 
 
 def native(frames: Frames, scale: int) -> Frames:
-    """Undo a whole enlargement: the middle pixel of each block of `scale` x `scale`."""
-    return frames[:, scale // 2 :: scale, scale // 2 :: scale]
+    """Undo a whole enlargement: the middle pixel of each block of `scale` x `scale`; uint8 [..., h, w, 3]."""
+    return frames[..., scale // 2 :: scale, scale // 2 :: scale, :]
 
 
 def contact_sheet(frames: Frames, *, columns: int, captions: Sequence[str] = ()) -> bytes:

@@ -37,7 +37,7 @@ def read_subject(shown: Frames) -> ReferenceReading:
     """uint8 [16, 16, 3] → the subject that its four blocks are."""
     art = _art(reading.labels(shown)[0], shown)
     drawn = picture(art, _GROUND)
-    description = _in_words(art)
+    description = in_words(art)
     warning = None
     if _faithful(shown, drawn) < FAITHFUL:
         warning = f"the picture has more detail than this model's references carry; it was read as {description}"
@@ -88,7 +88,8 @@ def _faithful(shown: Frames, drawn: Frames) -> float:
     return float((distance <= NEAR).mean())
 
 
-def _in_words(art: Art) -> str:
+def in_words(art: Art) -> str:
+    """`a red bar`, `a pattern of red, yellow over blue, cyan`."""
     if isinstance(art, Named):
         return f"a {COLOUR_NAMES[art.colour]} {SHAPE_NAMES[art.shape]}"
     a, b, c, d = (COLOUR_NAMES[colour] for colour in art.colours)
