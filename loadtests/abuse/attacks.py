@@ -159,7 +159,7 @@ def _created(server: Server, channel: grpc.Channel) -> str:
     """A video's id; who may not have one asks for one that nobody has."""
     create: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CREATE)
     try:
-        asked = CreateVideoRequest(prompt="a red circle moves right").SerializeToString()
+        asked = CreateVideoRequest(prompt="a red bar moves right").SerializeToString()
         return Video.FromString(create(asked, metadata=server.metadata, timeout=CALL_S)).id
     except grpc.RpcError:
         return f"vid_{'a' * 26}"

@@ -74,7 +74,7 @@ def _step_ms(scale: Scale) -> float:
 
 def _time(client: Client, number: int, *, seconds: int) -> _Timed:
     colour = _COLOURS[number % len(_COLOURS)]
-    request = create_request(f"a {colour} circle moves right", seconds=seconds, aspect_ratio="16:9", seed=number)
+    request = create_request(f"a {colour} bar moves right", seconds=seconds, aspect_ratio="16:9", seed=number)
     began = time.monotonic()
     video = client.create(request)
     accepted = time.monotonic()

@@ -77,9 +77,9 @@ def generate(
 
     Examples:
 
-      longtake generate "a red circle moves right over a white background" -d 4
+      longtake generate "a red bar moves right under a navy sky, then the camera pans right" -d 2
 
-      longtake generate "<ref1> moves up over a navy background" -r logo.png
+      longtake generate "<ref1> moves up in the scene of <ref2>" -r logo.png -r scene.png
 
       longtake generate --first-frame start.png "it moves left"
     """
@@ -126,7 +126,7 @@ def image(
 ) -> None:
     """Make images from a prompt, and save them.
 
-    Example: longtake image "a blue triangle on a grey background" -n 4
+    Example: longtake image "a blue corner under a grey sky" -n 4
     """
     from serving.client import create_request
     from serving.gen.longtake.v1.videos_pb2 import Video

@@ -14,7 +14,7 @@ _HELP = """Longtake makes video: from text, from pictures, and by extending what
 
 Begin with `longtake up` in one terminal, then in another:
 
-  longtake generate "a red circle moves right over a white background"
+  longtake generate "a red bar moves right under a white sky"
 
 Exit codes: 0 done, 1 the job failed, 2 wrong usage or settings, 3 not found, 4 the server cannot be reached,
 130 interrupted.

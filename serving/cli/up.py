@@ -71,7 +71,7 @@ def _welcome(found: Ready, seconds: float, settings: Settings) -> str:
         f"\nLongtake is ready ({seconds:.1f} s).  gRPC {found.grpc}   HTTP http://{found.http}\n"
         f"Metrics: http://{found.http}/metrics and, of the stages, http://{found.metrics}/metrics\n\n"
         "Now, in another terminal:\n"
-        f'  longtake generate "a red circle moves right over a white background"{options}\n'
+        f'  longtake generate "a red bar moves right under a white sky"{options}\n'
         f"  longtake ls{options}\n\n"
         + (f"KEY is made by: longtake keys add NAME --file {keys}\n" if keys else "")
         + "Ctrl-C here ends it."

@@ -72,7 +72,7 @@ def ls(
         print_json([as_dict(video) for video in found])
         return
     if not found:
-        typer.echo('No videos yet. Make one: longtake generate "a red circle moves right"')
+        typer.echo('No videos yet. Make one: longtake generate "a red bar moves right"')
     for video in found:
         created = video.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%SZ")
         typer.echo(one_line(f"{video.id}  {state_of(video):<13} {created}  {video.effective_prompt or video.prompt}"))

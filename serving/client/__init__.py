@@ -2,7 +2,7 @@
 tests and programs of others use it; it knows nothing of the server but the protos.
 
     >>> with Client(server) as client:
-    ...     made = client.create(create_request("a red circle moves right over a white background", seconds=1))
+    ...     made = client.create(create_request("a red bar moves right under a white sky", seconds=1))
     ...     for event in client.watch(made.id):
     ...         kind = event.WhichOneof("event")  # video, segment, preview
     ...     done = client.wait(made.id, timeout_s=60)
@@ -23,7 +23,7 @@ Answers are the messages of the protos. Failures are one small tree (`errors.py`
 and when to come back. Those of calls are `grpc.RpcError`s too.
 
     >>> try:
-    ...     Client(server).plan(create_request("a red circle", seconds=99))
+    ...     Client(server).plan(create_request("a red bar", seconds=99))
     ... except InvalidArgument as error:
     ...     error.violations[0].field
     'seconds'

@@ -59,7 +59,7 @@ class AsyncClient:
     async def create(self, request: CreateVideoRequest) -> Video:
         """Start a video or images; it is durable when this returns. Without a `request_id` it gets one.
 
-        >>> (await client.create(create_request("a red circle", seconds=1))).seconds
+        >>> (await client.create(create_request("a red bar", seconds=1))).seconds
         1
         """
         return await self._calls.ask(calls.create(request))
@@ -67,7 +67,7 @@ class AsyncClient:
     async def plan(self, request: CreateVideoRequest) -> Video:
         """Check a request and plan it: the video as it would be, without an id. No job is made.
 
-        >>> (await client.plan(create_request("a red circle", seconds=3))).plan.segments
+        >>> (await client.plan(create_request("a red bar", seconds=3))).plan.segments
         3
         """
         return await self._calls.ask(calls.plan(request))

@@ -47,7 +47,7 @@ def create_request(
     `deadline_s` and `ttl_s` are seconds from now. Sending the same request again gives the same video. With
     `validate_only`, `create` plans it and makes nothing, as `plan` does with any request. Raises `Unsendable`.
 
-    >>> request = create_request("a red circle moves right", seconds=4, aspect_ratio="16:9", seed=7)
+    >>> request = create_request("a red bar moves right", seconds=4, aspect_ratio="16:9", seed=7)
     >>> request.seconds
     4
     """

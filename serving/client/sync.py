@@ -58,7 +58,7 @@ class Client:
     def create(self, request: CreateVideoRequest) -> Video:
         """Start a video or images; it is durable when this returns. Without a `request_id` it gets one.
 
-        >>> client.create(create_request("a red circle", seconds=1)).seconds
+        >>> client.create(create_request("a red bar", seconds=1)).seconds
         1
         """
         return self._calls.ask(calls.create(request))
@@ -66,7 +66,7 @@ class Client:
     def plan(self, request: CreateVideoRequest) -> Video:
         """Check a request and plan it: the video as it would be, without an id. No job is made.
 
-        >>> client.plan(create_request("a red circle", seconds=3)).plan.segments
+        >>> client.plan(create_request("a red bar", seconds=3)).plan.segments
         3
         """
         return self._calls.ask(calls.plan(request))
