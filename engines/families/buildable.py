@@ -82,10 +82,8 @@ class AdaptableFamily(BuildableFamily, Protocol):
 class ScoredFamily(BuildableFamily, Protocol):
     """A family whose videos can be judged by what they show."""
 
-    def score(
-        self, engines: Engines, *, samples: int, chains: int, extensions: int, steps: int, seed: int
-    ) -> Iterator[str]:
-        """Markdown tables, line by line as they are measured.
+    scores: tuple[str, ...]
+    """Names of its tables, the one that is made soonest first."""
 
-        `samples` first segments and `chains` videos of so many `extensions` for each row; 0 leaves a table out.
-        """
+    def score(self, engines: Engines, table: str, *, cases: int, steps: int, seed: int) -> Iterator[str]:
+        """One of its tables in Markdown, line by line as it is measured, of so many videos a row on each canvas."""

@@ -85,15 +85,18 @@ def show(
 def score(
     model: ModelName = "sprite",
     store: StoreUrl = None,
-    samples: Annotated[int, typer.Option(min=0, help="First segments for each row; 0 skips that table.")] = 48,
-    chains: Annotated[int, typer.Option(min=0, help="Videos for each row of extensions; 0 skips that table.")] = 16,
-    extensions: Annotated[int, typer.Option(min=1, help="Length of a chain.")] = 64,
+    table: Annotated[
+        list[str] | None, typer.Option(help="Which one, once for each.", show_default="the one that is made soonest")
+    ] = None,
+    cases: Annotated[int, typer.Option(min=1, help="Videos for each row, on each canvas.")] = 8,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps.", show_default="the model's")] = None,
     seed: Annotated[int, typer.Option(help="Draws prompts, pictures and noise.")] = 1,
 ) -> None:
     """Measure how well a model follows prompts and keeps what it shows, through its engines, from pixels.
 
-    Prints Markdown tables row by row. A full run takes long: try `--samples 8 --chains 2` first.
+    Prints Markdown tables row by row. What is published is of 32 cases, and takes hours.
+
+    Example: longtake models score --table directed --table memory --cases 32
     """
     from engines.families.buildable import ScoredFamily
     from engines.session import open_found
@@ -106,12 +109,16 @@ def score(
                     f"the videos of {entry.name} cannot be scored: its family has no judge of them"
                 )
             count = _steps(steps, entry.family.capabilities.steps)
+            tables = table or [entry.family.scores[0]]
+            if unknown := [name for name in tables if name not in entry.family.scores]:
+                raise ValueError(f"table: {unknown[0]!r}; {entry.name} has {', '.join(entry.family.scores)}")
             loaded = await open_found(entry.family, found)
         with loaded as session:
-            for line in entry.family.score(
-                session, samples=samples, chains=chains, extensions=extensions, steps=count, seed=seed
-            ):
-                typer.echo(line)
+            for name in tables:
+                typer.echo(f"{name}:\n")
+                for line in entry.family.score(session, name, cases=cases, steps=count, seed=seed):
+                    typer.echo(line)
+                typer.echo("")
             return session.digest, count
 
     began = time.monotonic()

@@ -53,6 +53,7 @@ class SpriteFamily:
         "step": ("dit",),
         "decode": ("vae_decoder_first", "vae_decoder_step"),
     }
+    scores = ("quick", "directed", "memory", "long")
     lead_latents = 1
     """The decoder's cache is made of the latest latent alone."""
     history_latents = 1
@@ -163,13 +164,11 @@ class SpriteFamily:
 
         return probes.cases(self)
 
-    def score(
-        self, engines: Engines, *, samples: int, chains: int, extensions: int, steps: int, seed: int
-    ) -> Iterator[str]:
+    def score(self, engines: Engines, table: str, *, cases: int, steps: int, seed: int) -> Iterator[str]:
         """See `training/score.py`."""
-        from engines.families.sprite.training.score import report
+        from engines.families.sprite.training import score
 
-        return report(engines, samples=samples, chains=chains, extensions=extensions, steps=steps, seed=seed)
+        return score.table(engines, score.ROWS[table], cases=cases, steps=steps, seed=seed)
 
 
 def _float(values: NDArray[np.generic]) -> Array:

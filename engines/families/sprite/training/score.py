@@ -247,19 +247,6 @@ ROWS: Final[Mapping[str, Callable[[Scorer], Iterator[Found]]]] = {
 }
 
 
-def report(engines: Engines, *, samples: int, chains: int, extensions: int, steps: int, seed: int) -> Iterator[str]:
-    """Tables: directions over `samples` videos of a row and canvas, memory over `chains`; and where `extensions` are
-    as many as the long chains have, those."""
-    if samples:
-        yield from table(engines, directed_rows, cases=samples, steps=steps, seed=seed)
-    if chains:
-        yield ""
-        yield from table(engines, memory_rows, cases=chains, steps=steps, seed=seed)
-    if chains and extensions >= max(LONG_CHAINS):
-        yield ""
-        yield from table(engines, long_rows, cases=chains, steps=steps, seed=seed)
-
-
 def main() -> None:
     """Score trained weights through their own torch modules."""
     parser = argparse.ArgumentParser(description="Score the sprite-2 model, row by row.")

@@ -7,6 +7,7 @@ from typing import get_args
 from engines.families.base import EngineCall
 from engines.families.buildable import ScoredFamily
 from engines.families.registry import PLACES
+from engines.families.sprite.training import score
 from engines.models import Models
 
 
@@ -25,4 +26,6 @@ def test_every_engine_is_used_by_what_a_stage_calls() -> None:
 
 
 def test_the_default_model_can_be_scored() -> None:
-    assert isinstance(Models(PLACES).all()[0].family, ScoredFamily)
+    family = Models(PLACES).all()[0].family
+    assert isinstance(family, ScoredFamily)
+    assert set(family.scores) == set(score.ROWS)
