@@ -76,18 +76,18 @@ def test_an_unknown_model_is_one_clear_line() -> None:
 def test_models_are_listed_and_shown() -> None:
     [row] = json.loads(RUN.invoke(models_app, ["ls", "-o", "json"]).stdout)
     assert row["model"] == "sprite-2"
-    assert row["canvases"][0] == {"aspect_ratio": "16:9", "height": 64, "width": 112}
+    assert row["canvases"][0] == {"aspect_ratio": "16:9", "height": 80, "width": 144}
     assert row["digest"] == models.find("sprite").digest()
     text = RUN.invoke(models_app, ["show"]).stdout
-    assert "16:9 (112x64)" in text
+    assert "16:9 (144x80)" in text
     assert "1 to 15, 8 by default" in text
 
 
 def test_score_prints_a_table_of_what_it_measured() -> None:
-    arguments = ["score", "--samples", "1", "--chains", "0", "--steps", "1"]
+    arguments = ["score", "--cases", "1", "--steps", "1"]
     result = RUN.invoke(models_app, arguments)
     assert result.exit_code == 0, result.output
-    assert "| root segments | canvas | n |" in result.stdout
+    assert "| scenery given, back after 1, stable | 12 |" in result.stdout
     assert models.find("sprite").digest()[:12] in result.stdout
 
 
@@ -96,6 +96,12 @@ def test_a_model_whose_family_has_no_judge_is_refused(bare: Path, monkeypatch: p
     result = RUN.invoke(models_app, ["score"])
     assert result.exit_code == 2
     assert "sprite-2 cannot be scored" in result.stderr
+
+
+def test_a_table_that_the_model_does_not_have_is_refused() -> None:
+    result = RUN.invoke(models_app, ["score", "--table", "fame"])
+    assert result.exit_code == 2
+    assert "sprite-2 has quick, directed, memory, long" in result.stderr
 
 
 def test_steps_that_the_model_does_not_take_are_refused() -> None:
