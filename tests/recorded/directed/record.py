@@ -1,8 +1,9 @@
 # mypy: ignore-errors
-"""Wrote `store.tar.xz`: a small directory store, as the code of commit 7aa1bb8 left it. It runs on that code alone.
+"""Wrote `store.tar.xz`: a small directory store, as the code left it that shipped sprite-2 first. It runs on that code
+alone, at the commit that brought this file:
 
-    git worktree add ../before 7aa1bb8
-    PYTHONPATH=../before python tests/recorded/record.py tests/recorded
+    git worktree add ../before $(git log -1 --format=%H --diff-filter=A -- tests/recorded/directed/record.py)
+    PYTHONPATH=../before python tests/recorded/directed/record.py tests/recorded/directed
 
 `tests/contract/test_recorded_store.py` reads the store with the code of today. What it holds, all of it made by the
 real Director and stages on the shipped engines:
@@ -40,12 +41,11 @@ import numpy as np
 from engines import models
 from engines.session import Session, load_session
 from serving.director.director import Director
-from serving.director.stages import Ref
-from serving.frontdoor.files import Files
-from serving.frontdoor.films import Films
-from serving.frontdoor.records import RecordCache, Records
-from serving.frontdoor.signing import UrlSigner
-from serving.frontdoor.xai_keep import Keeper, KeepOptions
+from serving.files.repository import Files
+from serving.frontdoor.content.films import Films
+from serving.frontdoor.content.urls import UrlSigner
+from serving.frontdoor.follow.records import RecordCache, Records
+from serving.frontdoor.surfaces.xai.keep import Keeper, KeepOptions
 from serving.jobs.epoch import take_epoch
 from serving.jobs.ids import derived_id
 from serving.jobs.record import JobRecord
@@ -53,10 +53,12 @@ from serving.jobs.repository import Jobs
 from serving.media.still import png
 from serving.metrics import Unrecorded
 from serving.plan import plan
-from serving.reproduction.in_process import InProcessStages
 from serving.requests import Kind, OwnSource, VideoRequest
 from serving.segments.lineage import Segments, shape_of
+from serving.stages.checkpoint import CheckpointPolicy
 from serving.stages.contracts import InputsCall, InputsResult, SliceCall, SliceResult, StageLost
+from serving.stages.in_process import InProcessStages
+from serving.stages.interface import Ref
 from serving.stages.loaded import Loaded
 from serving.store.base import Store
 from serving.store.blobs import Blobs
@@ -74,7 +76,12 @@ def now_ms() -> int:
 
 
 class DisturbedStages(InProcessStages):
-    """Whoever reads two references dies of it; a second segment takes so long that the first is committed meanwhile."""
+    """Whoever reads two references dies of it; a second segment takes so long that the first is committed meanwhile.
+    Its checkpoints may cost what they like."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        super().__init__(loaded)
+        self._denoiser._policy = CheckpointPolicy(share=1.0)
 
     async def read_inputs(self, call: InputsCall) -> InputsResult:
         if len(call.references) == 2:
@@ -99,13 +106,13 @@ class Recorder:
     async def job(self, name: str, *, parent: JobRecord | None = None, priority: int = 5, **asked: object) -> JobRecord:
         self.seed += 1
         can = models.family(MODEL).capabilities
-        fields = {"prompt": "a red circle moves right over a white background", "seconds": 1, "steps": 3} | asked
+        fields = {"prompt": "a red square moves right under a white sky", "seconds": 1, "steps": 3} | asked
         extends = OwnSource(video=parent.id, segment=parent.head) if parent else None
         request = VideoRequest(
             model=MODEL, aspect_ratio="1:1", seed=self.seed, extends=extends, **{"resolution": "480p"} | fields
         )
         shape = shape_of(await Segments(self.store, TENANT).get(extends.segment)) if extends else None
-        return await self.jobs.create(
+        created = await self.jobs.create(
             JobRecord(
                 id=derived_id("vid_", TENANT, name),
                 tenant=TENANT,
@@ -115,6 +122,7 @@ class Recorder:
                 created_ms=now_ms(),
             )
         )
+        return created.record
 
     @contextlib.asynccontextmanager
     async def director(self) -> AsyncIterator[None]:
@@ -156,7 +164,7 @@ async def make(folder: Path) -> dict[str, object]:
     async with recorder.director():
         video = await recorder.ended(await recorder.job("video", first_frame=file.sha256))
         await Keeper(store, files, signer).note(video, KeepOptions(filename="circle.mp4"))
-        extension = await recorder.ended(await recorder.job("extension", parent=video))
+        extension = await recorder.ended(await recorder.job("extension", parent=video, prompt="it goes left"))
         image = await recorder.ended(await recorder.job("image", kind=Kind.IMAGE, seconds=0, resolution="1k"))
         poison = await recorder.ended(await recorder.job("poison", references=(harmful, harmful)))
     served = {}
@@ -183,7 +191,12 @@ async def die(folder: Path) -> None:
     """Work on one job until it has a segment and a checkpoint of the next, and end as by a power cut."""
     store = await open_store(str(folder), probe=False)
     recorder = Recorder(store, await load_session(MODEL))
-    interrupted = await recorder.job("interrupted", seconds=2, steps=LONG)
+    interrupted = await recorder.job(
+        "interrupted",
+        seconds=2,
+        steps=LONG,
+        prompt="a red square stays. the camera pans right",
+    )
     async with recorder.director():
         await asyncio.sleep(1)
         await recorder.job("queued", priority=9)
