@@ -53,6 +53,8 @@ def demo(
 
 
 def _make_all(server: str, folder: Path) -> list[Piece]:
+    from serving.cli import lineage_page
+    from serving.cli.lineage import drawn
     from serving.cli.output import connected, fail
     from serving.cli.progress import follow
     from serving.demo import sheets, story
@@ -67,6 +69,8 @@ def _make_all(server: str, folder: Path) -> list[Piece]:
             for piece in story.play(client, folder, watch):
                 if piece.segments:
                     piece.files[0].with_suffix(".png").write_bytes(sheets.of_film(piece))
+                    history = lineage_page.page(drawn(client, piece.video.id))
+                    piece.files[0].with_suffix(".html").write_text(history, encoding="utf-8")
                 pieces.append(piece)
         except story.DemoFailed as error:
             fail(str(error), FAILED)

@@ -87,11 +87,11 @@ def _tell(client: Client, video: str, number: int, output: Output) -> None:
 def _draw(client: Client, video: str, to: Path) -> None:
     from serving.cli.lineage_page import page
 
-    to.write_text(page(_drawn(client, video)), encoding="utf-8")
+    to.write_text(page(drawn(client, video)), encoding="utf-8")
     typer.echo(f"drawn in {to}", err=True)
 
 
-def _drawn(client: Client, video: str) -> Drawn:
+def drawn(client: Client, video: str) -> Drawn:
     """The newest segments with what each was shown, and the frames that show it, if the video can be had."""
     from serving.cli.lineage_page import Drawn, frames_in
     from serving.media.still import stills_of

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from serving.demo.measure import Second, measured
 from serving.demo.story import Piece
 from serving.demo.style import SCRIPT, STYLE
-from serving.gen.longtake.v1.videos_pb2 import Segment
+from serving.gen.longtake.v1.videos_pb2 import Segment, ShownSource
 
 _CAMERA = {"left": "\u2190", "right": "\u2192"}
 
@@ -41,7 +41,7 @@ def _lineage(pieces: Sequence[Piece]) -> str:
 def _article(piece: Piece) -> str:
     return (
         f'<article id="{piece.video.id}"><div>{_media(piece)}{_line(piece)}{_world(piece)}</div>'
-        f"<div><h2>{html.escape(piece.title)}</h2><dl>{_facts(piece)}</dl></div>{_table(piece)}{_sheet(piece)}</article>"
+        f"<div><h2>{html.escape(piece.title)}</h2><dl>{_facts(piece)}</dl>{_sheet(piece)}</div>{_table(piece)}</article>"
     )
 
 
@@ -97,7 +97,7 @@ def _table(piece: Piece) -> str:
         return ""
     rows = "".join(_rows(piece))
     return (
-        '<div class="wide"><table><thead><tr><th>second</th><th>directed</th><th>shown again of what it had seen</th>'
+        '<div class="wide"><table><thead><tr><th>second</th><th>directed</th><th>remembered for it, of second</th>'
         "<th>at its end its pixels show</th><th>as directed</th><th>scenery back</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )
@@ -108,16 +108,20 @@ def _rows(piece: Piece) -> Iterator[str]:
         if segment.video_id == piece.video.id:
             yield (
                 f"<tr {_span(segment, piece.video.fps)}><td>{segment.index + 1}</td>"
-                f"<td>{html.escape(segment.effective_prompt)}</td><td>{_remembered(second)}</td>"
+                f"<td>{html.escape(segment.effective_prompt)}</td><td>{_remembered(segment, second)}</td>"
                 f"<td>{html.escape(second.shows)}</td>{_count(second.right, second.looks)}"
                 f"{_count(second.same, second.again)}</tr>"
             )
 
 
-def _remembered(second: Second) -> str:
-    if second.remembered is None:
+def _remembered(segment: Segment, second: Second) -> str:
+    """The views of columns that the segment was shown: how they look, where they are from, what they took."""
+    memory = [source for source in segment.history if source.kind == ShownSource.MEMORY]
+    if second.remembered is None or not memory:
         return ""
-    return f'<img alt="Columns that are remembered" src="{_inline(second.remembered)}">'
+    seen = sorted({latent.segment_index + 1 for source in memory for latent in source.latents})
+    words = f"of {', '.join(map(str, seen))}; {sum(source.tokens for source in memory)} tokens"
+    return f'<img alt="Columns as they were seen" src="{_inline(second.remembered)}"> <small>{words}</small>'
 
 
 def _count(right: int, of: int) -> str:
@@ -136,9 +140,10 @@ def _sheet(piece: Piece) -> str:
     if not piece.segments:
         return ""
     name = piece.files[0].with_suffix(".png").name
+    history = piece.files[0].with_suffix(".html").name
     return (
-        '<details class="wide"><summary>Contact sheet</summary>'
-        f'<img loading="lazy" alt="Contact sheet" src="{name}"></details>'
+        f'<a href="{name}"><img class="sheet" alt="Contact sheet" src="{name}"></a>'
+        f'<p><a href="{history}">All that the model was shown for each second</a></p>'
     )
 
 

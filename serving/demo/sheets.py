@@ -15,7 +15,7 @@ from engines.families.base import Frames
 from serving.demo.story import Piece
 from serving.media.still import contact_sheet
 
-_COLUMNS: Final = 8
+_FILM_COLUMNS, _COLUMNS = 4, 8
 _LABEL, _GAP, _LINE = 300, 6, 16
 _CHARS, _LINES_MAX = 40, 6
 _INPUT, _INPUTS_LEFT = 24, 245
@@ -36,7 +36,7 @@ def of_film(piece: Piece) -> bytes:
     """Its first frame and the last of each second, PNG."""
     picked = list(_frames(piece, whole=True))
     captions, frames = [caption for caption, _ in picked], np.stack([frame for _, frame in picked])
-    return contact_sheet(frames, columns=_COLUMNS, captions=captions)
+    return contact_sheet(frames, columns=_FILM_COLUMNS, captions=captions)
 
 
 def of_story(pieces: Sequence[Piece]) -> bytes:

@@ -33,6 +33,8 @@ _NAMED: Final = (
 _IMAGE: Final = "a purple slash at the middle left and a green square at the bottom right under a white sky"
 _ON: Final = "the slash moves right. it stops, the camera pans left. the camera pans back. the square moves up"
 _SEED, _IMAGE_SEED = 4, 6
+_MOST_SEGMENTS: Final = 100
+"""Of a film: more than any has."""
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Piece:
     pictures: Sequence[bytes]
     """PNGs that went in."""
     segments: Sequence[Segment]
-    """Of the whole video, root first; none of an image."""
+    """Of the whole video, root first, each with what it was shown; none of an image."""
     reading: Reading
 
 
@@ -98,7 +100,7 @@ class _Shop:
         files = self._download(done, "-".join(re.findall(r"\w+", title)))
         if done.kind == Video.KIND_IMAGE:
             return Piece(title, done, files, pictures, (), read_image(files[0], done))
-        segments = self._client.lineage(done.id).segments
+        segments = list(self._client.segments(done.id, limit=_MOST_SEGMENTS))
         reading = read_film(files[0], done, segments, first_given=request.HasField("first_frame"))
         return Piece(title, done, files, pictures, segments, reading)
 

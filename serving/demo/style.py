@@ -30,8 +30,8 @@ video, .still { width: 100%; border-radius: 8px; background: #000; display: bloc
 .line button { width: 100%; padding: .1rem 0; border: 0; border-radius: 4px; cursor: pointer; font: inherit;
   font-size: .8rem; background: var(--line); color: inherit; }
 .line .earlier { opacity: .55; } .line .now { background: var(--mark); color: #fff; opacity: 1; }
-details img, .world { width: 100%; margin-top: .5rem; border-radius: 6px; image-rendering: pixelated; }
-summary, figcaption { cursor: pointer; color: var(--soft); font-size: .9rem; } figcaption { cursor: default; }
+.sheet, .world { width: 100%; margin-top: .5rem; border-radius: 6px; } .world { image-rendering: pixelated; }
+figcaption { color: var(--soft); font-size: .9rem; } a { color: inherit; }
 figure { margin: .75rem 0 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem .9rem; margin: 0; font-size: .93rem; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
@@ -40,7 +40,7 @@ table { border-collapse: collapse; width: 100%; font-size: .87rem; }
 th { text-align: left; color: var(--soft); font-weight: 500; }
 th, td { padding: .3rem .6rem .3rem 0; border-top: 1px solid var(--line); vertical-align: top; }
 tr.now td { background: var(--now); } td img { height: 2.5rem; image-rendering: pixelated; border-radius: 3px; }
-td.number { white-space: nowrap; } td.wrong { color: var(--mark); font-weight: 600; }
+td small { color: var(--soft); } td.number { white-space: nowrap; } td.wrong { color: var(--mark); font-weight: 600; }
 code { font-size: .85em; }
 """
 
