@@ -63,8 +63,8 @@ def grown(history: History | None, latents: LatentRef, family: Family, plan: His
     """The history after one more segment. The first segment's first latent is the anchor for ever."""
     anchor = history.anchor if history else _one(latents, 0)
     before = history.latents if history else 0
-    known = dict(history.kept) if history else {}
-    known |= {before + place: _one(latents, place) for place in range(latents.count)}
+    known = {**_by_number(history.tail, history.latents), **history.kept} if history else {}
+    known |= _by_number(latents, before + latents.count)
     return History(
         anchor,
         _last(latents, family.history_latents),
@@ -98,6 +98,11 @@ def script_of(
     caption = record.caption(record.plan.segments[0].index if record.request.kind is Kind.IMAGE else planned.index)
     where = before(record, family, inputs, history)
     return Script(caption, where, family.plan_history(caption, where))
+
+
+def _by_number(latents: LatentRef, end: int) -> dict[int, LatentRef]:
+    """Latents of a blob by their numbers in the video, the last one's being the one before `end`."""
+    return {end - latents.count + place: _one(latents, place) for place in range(latents.count)}
 
 
 def _one(latents: LatentRef, place: int) -> LatentRef:

@@ -100,6 +100,11 @@ def fetch(url: str) -> bytes:
     return data
 
 
+def media_of(data: bytes) -> bytes:
+    """Of an MP4 everything from the first fragment on: the header's mark names the video."""
+    return data[data.index(b"moof") - 4 :]
+
+
 def frames_of(data: bytes, tmp_path: Path) -> Frames:
     """All frames of an MP4, and a check that its times are right."""
     path = tmp_path / "video.mp4"

@@ -10,7 +10,7 @@ import pytest
 
 from serving.media.still import frames_of
 from tests.contract.xai_door import run_client
-from tests.integration.house import House
+from tests.integration.house import House, media_of
 
 pytestmark = pytest.mark.ray
 MODEL = "sprite-2"
@@ -19,12 +19,6 @@ MODEL = "sprite-2"
 def client(house: House, folder: Path, script: str, scenario: str, *, asynchronous: bool = False) -> dict[str, Any]:
     host = f"localhost:{house.address.rpartition(':')[2]}"
     return run_client(folder, script, scenario, asynchronous=asynchronous, LONGTAKE_HOST=host)
-
-
-def media_of(path: str) -> bytes:
-    """Everything from the first fragment on."""
-    data = Path(path).read_bytes()
-    return data[data.index(b"moof") - 4 :]
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
@@ -49,7 +43,7 @@ def test_pictures_become_first_frames_and_references(house: House, tmp_path: Pat
 def test_a_chain_of_extensions_is_one_growing_file(house: House, tmp_path: Path) -> None:
     seen = client(house, tmp_path, "videos.py", "chain", asynchronous=True)
 
-    for shorter, longer in itertools.pairwise(media_of(path) for path in seen["paths"]):
+    for shorter, longer in itertools.pairwise(media_of(Path(path).read_bytes()) for path in seen["paths"]):
         assert longer.startswith(shorter)
     assert len(frames_of(Path(seen["paths"][-1]))) == 33 + 32 + 16 + 16
     assert seen["content_is_download"]

@@ -75,6 +75,14 @@ def test_what_a_plan_keeps_is_found_by_its_number_and_nothing_else_is_kept() -> 
     assert second.facts == "two"
 
 
+def test_the_newest_of_a_film_from_elsewhere_may_be_kept_though_its_manifest_keeps_nothing() -> None:
+    film = History(LatentRef(blob=ROOT.blob, start=0, count=1), LatentRef(blob=ROOT.blob, start=11, count=1), 12)
+    assert then(film, NEXT, HistoryPlan(keep=(11, 12))).kept == {
+        11: LatentRef(blob=ROOT.blob, start=11, count=1),
+        12: LatentRef(blob=NEXT.blob, start=0, count=1),
+    }
+
+
 def test_captions_are_told_once_where_they_stay_the_same() -> None:
     assert chain.in_one(("a", "a", "b", "a")) == "a; then b; then a"
     assert chain.in_one(("a",)) == "a"
