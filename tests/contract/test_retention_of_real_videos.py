@@ -15,6 +15,7 @@ from serving.retention.collect import collect_once
 from serving.retention.report import Report
 from serving.retention.scrub import Scrub
 from serving.settings import Retention
+from serving.store.blobs import Blobs
 
 pytestmark = pytest.mark.anyio
 
@@ -49,6 +50,8 @@ async def test_real_videos_survive_and_can_be_extended(tmp_path: Path) -> None:
         root = await made.make(seconds=2)
         child = await made.make(seconds=1, parent=root)
         gone = await made.make(seconds=1)
+        blobs = Blobs(made.store, TENANT)
+        await blobs.cache_put("text", "a" * 64, await blobs.put_computed(b"what another model computed of a caption"))
         await made.jobs.delete(gone)
         await made.jobs.delete(root)
         await released(made)
