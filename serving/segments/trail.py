@@ -15,7 +15,9 @@ trail number 0b1101 has rungs to 0b1100, 0b1000 and 0.
 from __future__ import annotations
 
 import base64
+import json
 import struct
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Self
@@ -28,7 +30,9 @@ SEGMENTS = 37
 """Of a full trail: 3,600 segments are then read in 98 reads, and a full one is less than a tenth of what the making of
 a small segment writes."""
 PROMPT_BYTES = 512
-"""Of the captions that a trail holds, for the same reason. One may be longer, if it is the only one."""
+"""Of the captions that a trail holds as they are, for the same reason. One may be longer, if it is the only one."""
+SQUEEZED_BYTES = 2048
+"""Of the others, squeezed: captions of one video are much alike."""
 _LINE = struct.Struct(">32s32s17sIHB")
 _RUNG = struct.Struct(">32sI")
 _INGESTED, _UNTOLD = 0x80, 0x7F
@@ -90,22 +94,28 @@ class Trail(Stored):
     segments: int = Field(ge=1, le=SEGMENTS)
     prompts: tuple[str, ...]
     """The captions of its segments, each once, as far as there is room."""
+    squeezed: str = Field(default="", exclude_if=lambda value: not value)
+    """Those of the segments that found none, in their order, as far as there is room: JSON, deflated, in base64. An
+    earlier version reads them from the manifests."""
     packed: bytes = Field(default=b"", exclude=True)
     """The lines, oldest first; then the rungs, newest first."""
 
     def unpacked(self, packed: bytes) -> Self:
-        """With what lay behind the JSON. Raises `ValueError` when that is not as long as it says."""
+        """With what lay behind the JSON. Raises `ValueError` when that is not as long as it says, or the
+        captions are broken."""
         rungs = len(packed) - self.segments * _LINE.size
         if rungs < 0 or rungs % _RUNG.size:
             raise ValueError(f"a trail of {self.segments} segments is not {len(packed)} bytes long")
+        _captions_of(self.squeezed)
         return self.model_copy(update={"packed": packed})
 
     def lines(self) -> Iterator[Line]:
         """Oldest first."""
+        others = iter(_captions_of(self.squeezed))
         for line in _LINE.iter_unpack(self.packed_lines):
             digest, blob, video, size, frames, flags = line
             number = flags & _UNTOLD
-            prompt = None if number == _UNTOLD else self.prompts[number]
+            prompt = next(others, None) if number == _UNTOLD else self.prompts[number]
             yield Line(digest.hex(), blob.hex(), size, frames, bool(flags & _INGESTED), prompt, video)
 
     def media(self) -> Iterator[ListedMedia]:
@@ -138,13 +148,16 @@ class Trail(Stored):
 
 def trail_behind(before: Trail | None, line: Line, *, depth: int, fragments: int) -> Trail:
     """The trail of what comes behind the segment of `line` at `depth`, which has the trail `before`."""
-    lines, rungs, prompts = b"", b"", tuple[str, ...]()
+    lines, rungs, prompts, squeezed = b"", b"", tuple[str, ...](), ""
     if before is not None and before.segments < SEGMENTS:
-        lines, prompts = before.packed_lines, before.prompts
+        lines, prompts, squeezed = before.packed_lines, before.prompts, before.squeezed
         rungs = before.packed[len(lines) :]
     elif before is not None:
         rungs = _climbed(before, depth)
     prompts, flags = _with_prompt(prompts, line.effective_prompt)
+    if flags == _UNTOLD:
+        untold = sum(flag & _UNTOLD == _UNTOLD for *_, flag in _LINE.iter_unpack(lines))
+        squeezed = _with_squeezed(squeezed, line.effective_prompt, place=untold)
     lines += _LINE.pack(
         bytes.fromhex(line.digest),
         bytes.fromhex(line.blob),
@@ -153,7 +166,8 @@ def trail_behind(before: Trail | None, line: Line, *, depth: int, fragments: int
         line.frames,
         flags | (_INGESTED if line.ingested else 0),
     )
-    return Trail(fragments=fragments, segments=len(lines) // _LINE.size, prompts=prompts, packed=lines + rungs)
+    segments = len(lines) // _LINE.size
+    return Trail(fragments=fragments, segments=segments, prompts=prompts, squeezed=squeezed, packed=lines + rungs)
 
 
 def _climbed(full: Trail, depth: int) -> bytes:
@@ -174,6 +188,35 @@ def _with_prompt(prompts: tuple[str, ...], prompt: str | None) -> tuple[tuple[st
             return prompts, _UNTOLD
         prompts = (*prompts, prompt)
     return prompts, prompts.index(prompt)
+
+
+def _with_squeezed(squeezed: str, prompt: str | None, *, place: int) -> str:
+    """The squeezed captions with this one at its place, if there is room; behind one that found none, none is put."""
+    captions = _captions_of(squeezed)
+    if prompt is None or len(captions) < place:
+        return squeezed
+    more = base64.b64encode(zlib.compress(json.dumps([*captions, prompt]).encode(), 9)).decode()
+    return squeezed if len(more) > SQUEEZED_BYTES else more
+
+
+def _captions_of(squeezed: str) -> list[str]:
+    """Raises `ValueError` for what was not squeezed here."""
+    if not squeezed:
+        return []
+    try:
+        captions: list[str] = json.loads(_inflated(base64.b64decode(squeezed, validate=True)))
+    except zlib.error as error:
+        raise ValueError(f"a trail's captions are broken: {error}") from error
+    return captions
+
+
+def _inflated(data: bytes) -> bytes:
+    """Of a bounded size, whatever the store holds."""
+    inflater = zlib.decompressobj()
+    found = inflater.decompress(data, 1 << 20)
+    if not inflater.eof:
+        raise ValueError("a trail's captions are more than a megabyte")
+    return found
 
 
 def packed_id(video: str) -> bytes | None:

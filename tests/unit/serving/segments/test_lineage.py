@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import tempfile
+import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -217,6 +219,26 @@ async def test_every_extension_of_an_hour_moves_at_most_a_tenth_more_than_the_fi
 
 def _prompt(depth: int) -> str:
     return f"a red circle moves right, then turns for the {depth // 7}th time"
+
+
+async def test_captions_that_all_differ_are_listed_in_as_few_reads(store: CountedStore) -> None:
+    def told(depth: int) -> str:
+        who = f"a red bar at column {1 + depth % 9}, row 1 stays and a blue corner at column {1 + depth * 5 % 9}, row 4"
+        return f"{who} moves up, turns back, ends at column {depth % 7}, row {depth} under a grey sky, the camera holds"
+
+    segments = Segments(store, "a")
+    made = await grown(segments, None, 5 * SEGMENTS, prompt=told)
+    store.reset()
+    assert await segments.path(made[-1]) == [segment_of(m) for m in made]
+    assert store.reads["segments"] <= 5
+    assert max(len(m.encode()) for m in made) - len(made[0].encode()) < 6_000
+
+
+async def test_captions_that_are_broken_are_refused_with_their_manifest() -> None:
+    whole = Trail(fragments=1, segments=1, prompts=(), packed=b"")
+    for broken in ("no base64!", "bm8gemxpYg==", base64.b64encode(zlib.compress(b" " * (2 << 20))).decode()):
+        with pytest.raises(ValueError, match=r"captions|base64|Non-base64|discontinuous"):
+            whole.model_copy(update={"squeezed": broken}).unpacked(bytes(88))
 
 
 async def test_a_caption_longer_than_a_trail_holds_costs_no_read_as_long_as_it_is_the_same(store: CountedStore) -> None:
