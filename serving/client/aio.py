@@ -26,8 +26,9 @@ class AsyncClient:
     """For one event loop, in which it is made; safe for many tasks. Nothing is connected before the first call.
 
     `tls` trusts the system's authorities, `ca_file` (PEM) those in it alone and means `tls`. A call with one answer has
-    `timeout_s` seconds, its resends included; after UNAVAILABLE it is sent again up to `retries` times where that makes
-    nothing twice. Uploads, streams and downloads take their time. Every method may raise what `errors.py` draws.
+    `timeout_s` seconds, its resends included; after UNAVAILABLE, and where only too many calls came at once, it is sent
+    again up to `retries` times if that makes nothing twice. Uploads, streams and downloads take their time. Every
+    method may raise what `errors.py` draws.
 
     >>> async with AsyncClient(server) as client:
     ...     (await client.model("studio-1")).fps

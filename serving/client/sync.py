@@ -25,8 +25,9 @@ class Client:
     """Synchronous; safe for several threads. Nothing is connected before the first call.
 
     `tls` trusts the system's authorities, `ca_file` (PEM) those in it alone and means `tls`. A call with one answer has
-    `timeout_s` seconds, its resends included; after UNAVAILABLE it is sent again up to `retries` times where that makes
-    nothing twice. Uploads, streams and downloads take their time. Every method may raise what `errors.py` draws.
+    `timeout_s` seconds, its resends included; after UNAVAILABLE, and where only too many calls came at once, it is sent
+    again up to `retries` times if that makes nothing twice. Uploads, streams and downloads take their time. Every
+    method may raise what `errors.py` draws.
 
     >>> with Client(server) as client:
     ...     client.model("studio-1").fps

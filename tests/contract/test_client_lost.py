@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
 from serving.client import DownloadFailed, Unavailable, Video, create_request
+from serving.fair_places import FairPlaces
+from serving.frontdoor import server
+from serving.frontdoor.edge.options import Places
+from serving.frontdoor.edge.rpc import Edge
 from serving.settings import Grpc, Http
 from tests.contract.certificates import self_signed
 from tests.contract.client_forms import FORMS, connected
@@ -50,6 +55,20 @@ async def test_a_create_whose_answer_is_lost_is_sent_again_and_makes_nothing_twi
         video = await client.create(create_request("x", seconds=1))
         assert losses.calls["CreateVideo"] == 3
     assert {found.id async for found in _all(form, door)} - before == {video.id}
+
+
+async def test_a_call_that_was_one_too_many_comes_back_by_itself(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = Places(calls=FairPlaces("calls", places=1, each=1, waiting=0, retry_s=0.1))
+    monkeypatch.setattr(server, "Edge", partial(Edge, places=places))
+    async with opened(settings_for(tmp_path)) as door, connected(form, door.door.grpc_address) as client:
+        await places.calls.take("default")
+        asking = asyncio.create_task(client.models())
+        await asyncio.sleep(0.05)
+        assert not asking.done()
+        places.calls.give("default")
+        assert await asking
 
 
 async def test_what_would_do_more_when_it_is_sent_twice_is_sent_once(form: str, door: Door) -> None:
