@@ -17,7 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from serving.errors import InvalidArgument, ResourceExhausted, Unavailable
 from serving.fair_places import FairPlaces
-from serving.frontdoor.edge.options import READ_S, SMALL_BYTES
+from serving.frontdoor.edge.options import LARGE_BYTES, READ_S, REST_S_PER_BYTE, SMALL_BYTES
 from serving.frontdoor.edge.requests import Reader
 from serving.frontdoor.edge.wire import has_more_fields
 
@@ -48,13 +48,24 @@ class Taken:
 class Messages:
     """What one method reads."""
 
-    def __init__(self, kind: Descriptor, *, most_bytes: int, places: FairPlaces, read_s: float = READ_S) -> None:
-        """`most_bytes`: of one message. `places`: for reading. `read_s`: seconds in which the next one must come."""
+    def __init__(
+        self,
+        kind: Descriptor,
+        *,
+        most_bytes: int,
+        places: FairPlaces,
+        read_s: float = READ_S,
+        parsing: FairPlaces | None = None,
+    ) -> None:
+        """`most_bytes`: of one message. `places`: for reading. `read_s`: seconds in which the next one must come.
+        `parsing`: the place in which a large one is parsed.
+        """
         self._kind = kind
         self._reader = Reader(GetMessageClass(kind))
         self._most_bytes = most_bytes
         self._places = places
         self._read_s = read_s
+        self._parsing = parsing
 
     @asynccontextmanager
     async def one(self, context: Context, tenant: str) -> AsyncIterator[Taken]:
@@ -67,7 +78,7 @@ class Messages:
         await self._places.take(tenant)
         taken = Taken(self._places, tenant)
         try:
-            request, size = await self._read(context)
+            request, size = await self._read(context, tenant)
             if request is None:
                 raise InvalidArgument("request", f"there is none: send one {self._kind.full_name}")
             taken.requests.append(request)
@@ -87,8 +98,10 @@ class Messages:
         """The next message of a client's stream; None at its end. Raises as `one` does."""
         return (await self._read(context))[0]
 
-    async def _read(self, context: Context) -> tuple[Message | None, int]:
-        """The next message and its bytes; None at the end of the client's stream."""
+    async def _read(self, context: Context, tenant: str | None = None) -> tuple[Message | None, int]:
+        """The next message and its bytes; None at the end of the client's stream. `tenant`: whose turn it is where it
+        is large; pieces of uploads wait for none.
+        """
         try:
             async with asyncio.timeout(self._read_s):
                 data = await context.read()
@@ -106,6 +119,9 @@ class Messages:
                 f"the message has {size} bytes; this method takes {self._most_bytes} at most",
                 reason="MESSAGE_TOO_LARGE",
             )
+        if self._parsing is not None and tenant is not None and size > LARGE_BYTES:
+            await self._parsing.take(tenant)
+            asyncio.get_running_loop().call_later(size * REST_S_PER_BYTE, self._parsing.give, tenant)
         too_many = size > HARMLESS_BYTES and has_more_fields(data, self._kind, MOST_FIELDS)
         request = None if too_many else self._reader.parse(data)
         del data

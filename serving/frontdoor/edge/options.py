@@ -14,6 +14,10 @@ MAX_MESSAGE_BYTES = 20 * 1024 * 1024
 """What the public clients send and take at most."""
 SMALL_BYTES = 64 * 1024
 """Of a message of a method that needs no more: all but creates and uploads."""
+LARGE_BYTES = 1 << 20
+"""Unpacking, copying and parsing more than this keeps everybody's calls waiting for a while that one would notice."""
+REST_S_PER_BYTE = 10e-9
+"""So long after a large message another one is parsed: calls of others come between. It is 0.2 s for the largest."""
 MAX_PIECE_BYTES = 8 * 1024 * 1024
 """Of one message of an upload; clients send 1 to 5 MiB."""
 IDLE_CONNECTION_S = 600
@@ -56,6 +60,10 @@ def _reading() -> FairPlaces:
     return FairPlaces("calls whose message is read", places=32, each=4, waiting=1000)
 
 
+def _parsing() -> FairPlaces:
+    return FairPlaces("large messages that are parsed", places=1, each=1, waiting=1000)
+
+
 def _uploads() -> FairPlaces:
     return FairPlaces("uploads", places=32, each=4, waiting=64)
 
@@ -85,6 +93,8 @@ class Places:
     reading_small: FairPlaces = field(default_factory=_reading)
     """The same for methods of small messages, which wait behind no large one. How large one is, is known when it is
     here."""
+    parsing: FairPlaces = field(default_factory=_parsing)
+    """Large messages, one after the other."""
     uploads: FairPlaces = field(default_factory=_uploads)
     downloads: FairPlaces = field(default_factory=_downloads)
     read_s: float = READ_S

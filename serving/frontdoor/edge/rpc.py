@@ -150,6 +150,7 @@ class _MethodEdge:
             most_bytes=most,
             places=edge.places.reading if large else edge.places.reading_small,
             read_s=edge.places.read_s,
+            parsing=edge.places.parsing,
         )
 
     def unary(self, function: Callable[[Any, Call], Awaitable[Message | bytes]]) -> Handler:

@@ -18,7 +18,7 @@ from google.rpc import error_details_pb2
 from serving.errors import InvalidArgument, Unauthenticated, shown
 from serving.fair_places import FairPlaces
 from serving.frontdoor.edge.auth import Keys
-from serving.frontdoor.edge.options import MAX_PIECE_BYTES, SMALL_BYTES, Places
+from serving.frontdoor.edge.options import LARGE_BYTES, MAX_PIECE_BYTES, SMALL_BYTES, Places
 from serving.frontdoor.edge.rpc import Call
 from serving.frontdoor.edge.wire import has_more_fields
 from serving.gen.longtake.v1 import files_pb2, files_pb2_grpc, videos_pb2
@@ -185,6 +185,24 @@ async def test_large_messages_that_wait_hold_up_no_small_ones_and_who_lets_go_no
         assert implementation.waiting == (3 if lets_go else 2)
         implementation.go.set()
         await asyncio.gather(*calls)
+
+
+async def test_large_messages_are_parsed_one_after_the_other_and_calls_of_others_come_between() -> None:
+    """Each keeps everybody waiting while it is unpacked and parsed: the next one comes a while after it."""
+    places = Places()
+    large = files_pb2.DeleteFileRequest(id="x" * 2 * LARGE_BYTES)
+    async with serving(Answering(), places=places, large=("DeleteFile", "UploadFile")) as stub:
+        await places.parsing.take("another tenant")
+        calls = [asyncio.ensure_future(_deleted(stub, large)) for _ in range(3)]
+        for _ in range(20):
+            assert await _answer(stub)
+        piece = files_pb2.UploadFileRequest(data=b"x" * 2 * LARGE_BYTES)
+        assert (await stub.UploadFile(iter([piece]))).size_bytes == 2 * LARGE_BYTES
+        assert not any(call.done() for call in calls)
+        places.parsing.give("another tenant")
+        async with asyncio.timeout(20):
+            await asyncio.gather(*calls)
+            await places.parsing.take("another tenant")  # which each has given back
 
 
 async def _deleted(stub: files_pb2_grpc.FilesAsyncStub, large: files_pb2.DeleteFileRequest) -> None:

@@ -59,12 +59,12 @@ async def test_strangers_messages_are_read_a_few_at_a_time(
     reads, most = [0], [0]
     read = Messages._read
 
-    async def counted(self: Messages, context: Context) -> object:
+    async def counted(self: Messages, context: Context, tenant: str | None = None) -> object:
         reads[0] += 1
         most[0] = max(most[0], reads[0])
         await asyncio.sleep(0.005)
         try:
-            return await read(self, context)
+            return await read(self, context, tenant)
         finally:
             reads[0] -= 1
 
