@@ -3,7 +3,8 @@
     python -m loadtests.abuse                                    # one of its own, on loopback, over an empty store
     python -m loadtests.abuse --grpc HOST:PORT --http HOST:PORT --pid PID --key KEY --bystander KEY
 
-Aims: 300 MB and half a second, whatever is done. Seconds are this machine's, with the attackers on it.
+Aims: 300 MB and half a second, whatever is done. Seconds are this machine's, with the attackers on it, at the lowest
+priority. What was measured is in `loadtests/ABUSE.md`.
 """
 
 from __future__ import annotations
