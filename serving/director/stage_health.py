@@ -10,7 +10,8 @@
     a call is finished          → the stage is sound, and nobody is suspected of anything
 
 Several calls are told of one death, one after the other. So who was there is known when another replica dies: the
-newest death does not tell yet.
+newest death does not tell yet. Some are told only after the stage did more: that death is over, and does not come back
+as one at which nobody was but them.
 
 An away stage is tried by one call at a time, after pauses that grow. Of one that keeps ending its workers, a job that
 has lost none there tries first, and at once if the last try was by one that had. If it gets through, the others are to
@@ -22,6 +23,7 @@ the stage may have broken just then; several such jobs and no other one wait unt
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -29,6 +31,8 @@ from serving.stages.contracts import AwayCause
 
 DIFFERENT = 2
 """Deaths, one after the other, that no single job explains."""
+SETTLED = 1000
+"""So many deaths that are over are known by their names: more than come between one and the last word of it."""
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
 
@@ -53,6 +57,8 @@ class StageHealth:
     """Who lost a worker here, alone, since the stage last finished something."""
     deaths: dict[str, set[str]] = field(default_factory=dict)
     """Replicas that died since then, in their order, and who is known to have been there."""
+    settled: deque[str] = field(default_factory=lambda: deque(maxlen=SETTLED))
+    """Replicas that died before that, or before it was up again."""
     next_try: float = 0.0
     acquittals: int = 0
     """How often it was held to be at fault, and then somebody who had lost nothing there got through."""
@@ -73,16 +79,20 @@ class StageHealth:
         replica it was, where that is known; it dies once, and several may be told of it.
         """
         self._in_vain = self.prefers(who)
-        if alone:
-            self.suspected.add(who)
-        if died:
-            self.deaths.setdefault(died, set()).add(who)
+        if died not in self.settled:
+            self._note(who, alone=alone, died=died)
         by_itself = alone and (len(self.suspected) >= DIFFERENT or not proven)
         if self.away is None and not by_itself and self._somebody_was_at_all_deaths():
             return True
         self._at_fault = True
         self._hold("keeps_ending", "workers ended one after the other, and no one job was at all of them", now)
         return False
+
+    def _note(self, who: str, *, alone: bool, died: str) -> None:
+        if alone:
+            self.suspected.add(who)
+        if died:
+            self.deaths.setdefault(died, set()).add(who)
 
     def _somebody_was_at_all_deaths(self) -> bool:
         """But for the newest one; true while there are too few."""
@@ -95,7 +105,7 @@ class StageHealth:
         Deaths that jobs shared are judged anew: one of them may not have been told of all that died under it, and would
         be excused again and again.
         """
-        self.deaths.clear()
+        self._settle()
         over, self.away = self.away, None
         return over
 
@@ -104,8 +114,13 @@ class StageHealth:
         self.acquittals += self._at_fault and who not in self.suspected
         self._at_fault = False
         self.suspected.clear()
-        self.deaths.clear()
+        self._settle()
         self._tries = 0
+
+    def _settle(self) -> None:
+        """The deaths so far show nothing any more, not with later ones either."""
+        self.settled.extend(self.deaths)
+        self.deaths.clear()
 
     def may_try(self, who: str, now: float) -> bool:
         """Whether it is time for a try by `who`, if nobody else tries."""

@@ -26,14 +26,17 @@ SHAPES = [
 ]
 
 
+@pytest.mark.parametrize("told_s", [0.0, 3.0], ids=["at once", "late"])
 @pytest.mark.parametrize(("stage", "replicas", "room"), SHAPES)
 def test_one_harmful_job_ends_as_many_workers_as_it_may_and_no_more_however_many_share_them(
-    stage: StageName, replicas: int, room: int
+    stage: StageName, replicas: int, room: int, told_s: float
 ) -> None:
+    """And however late the others are told of a death."""
+
     async def play(bureau: Bureau) -> None:
         await bureau.all_ended([await bureau.job()], within_s=30)
         harmful: set[str] = set()
-        bureau.stages.trouble = trouble = Replicas(stage, replicas, room, harmful.__contains__)
+        bureau.stages.trouble = trouble = Replicas(stage, replicas, room, harmful.__contains__, told_s=told_s)
         jobs = [await bureau.job(tenant=f"t{number % 6}") for number in range(JOBS)]
         harmful.add(jobs[JOBS // 2].id)
         ends = await bureau.all_ended(jobs, within_s=1200)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from serving.director.stage_health import FIRST_PAUSE_S, LONGEST_PAUSE_S, StageHealth
@@ -102,6 +104,26 @@ def test_deaths_between_which_something_was_finished_show_nothing_together() -> 
         assert health.lost(f"a{number}", 0.0, alone=False, proven=True, died=f"r{2 * number}")
         assert health.lost(f"b{number}", 0.0, alone=False, proven=True, died=f"r{2 * number + 1}")
         health.finished("c")
+
+
+@pytest.mark.parametrize("over", [lambda health: health.finished("c"), lambda health: health.up()], ids=["done", "up"])
+@pytest.mark.parametrize("alone", [False, True], ids=["beside others", "alone"])
+def test_a_death_that_is_over_does_not_come_back_when_others_are_told_of_it_late(
+    over: Callable[[StageHealth], object], alone: bool
+) -> None:
+    health = _health()
+    assert health.lost("harmful", 0.0, alone=False, proven=True, died="r0")
+    over(health)
+    assert health.lost("late", 0.0, alone=alone, proven=True, died="r0")
+    assert all(health.lost("harmful", 0.0, alone=True, proven=True, died=f"r{number}") for number in range(1, 6))
+    assert health.away is None
+
+
+def test_however_late_one_is_told_a_stage_that_never_worked_blames_nobody() -> None:
+    health = _health()
+    health.lost("a", 0.0, alone=False, proven=False, died="r")
+    health.up()
+    assert not health.lost("b", 0.0, alone=True, proven=False, died="r")
 
 
 def test_one_that_dies_on_a_stage_that_never_worked_cannot_be_blamed() -> None:

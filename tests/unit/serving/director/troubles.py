@@ -52,11 +52,16 @@ class Replicas:
     that are in it; another replica comes after a while.
     """
 
-    def __init__(self, stage: StageName, count: int, room: int, harmful: Callable[[str], bool]) -> None:
-        """`harmful`: whether this job's calls, or what it hands in, end their worker."""
+    def __init__(
+        self, stage: StageName, count: int, room: int, harmful: Callable[[str], bool], *, told_s: float = 0.0
+    ) -> None:
+        """`harmful`: whether this job's calls, or what it hands in, end their worker. `told_s`: until the last of the
+        others that were in it is told, one after the other.
+        """
         self._stage = stage
         self._room = room
         self._harmful = harmful
+        self._told_s = told_s
         self._up: dict[str, list[asyncio.Future[None]]] = {}
         """By name: for each call that is inside, what is set when the replica dies."""
         self._names = (f"r{number}" for number in itertools.count())
@@ -75,22 +80,27 @@ class Replicas:
         inside = self._up[name]
         inside.append(died)
         harmful = self._harmful(whose)
-        done, _ = await asyncio.wait({died}, timeout=DIES_S if harmful else WORKS_S)
-        inside.remove(died)
-        self._changed.set()
-        if harmful and not done:
+        await asyncio.wait({died}, timeout=DIES_S if harmful else WORKS_S)
+        if name in self._up:
+            inside.remove(died)
+            self._changed.set()
+            if not harmful:
+                return
             self._die(name)
-        if harmful or done:
-            raise StageLost("the worker died", stage=self._stage, died=name)
+        else:
+            await asyncio.wait({died})
+        raise StageLost("the worker died", stage=self._stage, died=name)
 
     def _is_full(self, name: str) -> bool:
         return len(self._up[name]) >= self._room
 
     def _die(self, name: str) -> None:
         self.deaths += 1
-        for died in self._up.pop(name):
-            died.set_result(None)
-        asyncio.get_running_loop().call_later(STARTS_S, self._start)
+        loop = asyncio.get_running_loop()
+        others = self._up.pop(name)
+        for number, died in enumerate(others, start=1):
+            loop.call_later(self._told_s * number / len(others), died.set_result, None)
+        loop.call_later(STARTS_S, self._start)
 
     def _start(self) -> None:
         self._up[next(self._names)] = []
