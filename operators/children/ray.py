@@ -42,6 +42,8 @@ _OPTIONS = {
     STREAM: "/proc/1/fd/1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
+    # As `serving/local/parts.py` says.
+    "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(4 << 20),
     # The video encoder tells of every segment otherwise.
     "SVT_LOG": "1",
 }

@@ -168,6 +168,8 @@ _RAY_ENVIRONMENT = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # `deployments/loopback.py`: without it, Serve's gRPC proxy listens on every address.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serving.deployments.loopback.of_proxy",
+    # What its gRPC proxy takes in of one message, unpacked: the calls to the Director are small, and it allows 2 GiB.
+    "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(4 << 20),
     "RAY_DEDUP_LOGS": "0",
     # The video encoder tells of every segment otherwise.
     "SVT_LOG": "1",

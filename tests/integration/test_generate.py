@@ -209,6 +209,9 @@ def test_the_director_listens_to_nobody_without_the_token(house: House) -> None:
             with pytest.raises(grpc.RpcError) as refused:
                 list(director.Watch(director_pb2.WatchRequest(), metadata=metadata, timeout=10))
             assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        with pytest.raises(grpc.RpcError) as refused:
+            director.Wake(director_pb2.WakeRequest(job="x" * (5 << 20)), compression=grpc.Compression.Gzip, timeout=10)
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 @pytest.mark.parametrize(
