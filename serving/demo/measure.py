@@ -19,7 +19,7 @@ from engines.families.history import Before
 from engines.families.sprite import history, planner, reading
 from engines.families.sprite.capabilities import CAPABILITIES
 from engines.families.sprite.references import in_words
-from engines.families.sprite.stage import Moment
+from engines.families.sprite.stage import Moment, State, still
 from engines.families.sprite.world import FIRST_SKY, FRAMES_PER_LATENT, I64, SKY_NAMES
 from serving.demo.views import remembered, world
 from serving.gen.longtake.v1.videos_pb2 import Segment, Video
@@ -36,7 +36,7 @@ class Second:
     """How often it shows each subject that is directed where it should be, as it should look, and nothing else."""
     looks: int
     again: int
-    """Blocks of scenery that came into the frame and had been seen before."""
+    """Blocks of scenery that came into the frame and had been seen before, if only in the scene's picture."""
     same: int
     """Of those, the ones that look as they did when they were seen first."""
     remembered: bytes | None
@@ -74,14 +74,18 @@ def read_image(path: Path, video: Video) -> Reading:
     return Reading(frame[None], shows=_in_words(reading.look(frame)))
 
 
-def read_film(path: Path, video: Video, segments: Sequence[Segment], *, first_given: bool) -> Reading:
-    """A video of these segments, root first."""
+def read_film(
+    path: Path, video: Video, segments: Sequence[Segment], *, first_given: bool = False, scene: Frames | None = None
+) -> Reading:
+    """A video of these segments, root first. `scene`: the picture that was given for it, uint8 [h, w, 3]."""
     scale = video.height // _canvas(video).height
     frames = np.stack([native(frame, scale) for frame in each_frame(path)])
-    return read_frames(frames, video, segments, first_given=first_given)
+    return read_frames(frames, video, segments, first_given=first_given, scene=scene)
 
 
-def read_frames(frames: Frames, video: Video, segments: Sequence[Segment], *, first_given: bool) -> Reading:
+def read_frames(
+    frames: Frames, video: Video, segments: Sequence[Segment], *, first_given: bool = False, scene: Frames | None = None
+) -> Reading:
     """The same of its frames, uint8 [T, h, w, 3] of the model's own size."""
     canvas = _canvas(video)
     before, seen, seconds = Before(canvas), _Seen(), []
@@ -89,6 +93,9 @@ def read_frames(frames: Frames, video: Video, segments: Sequence[Segment], *, fi
         given = history.of_frame(planner.facts_of(reading.look(frames[0])))
         before = Before(canvas, facts=given.encode(), first=True)
         _look_at_scenery(given.newest, frames[0], seen)
+    if scene is not None:
+        _look_at_scenery(still(State(0, ())), scene, seen)
+        seen.view = ()
     for segment in segments:
         acted = history.segment(segment.effective_prompt, before)
         end = segment.start_frame + segment.frames
@@ -104,7 +111,7 @@ def measured(found: Reading) -> str:
         return found.shows
     right, looks = sum(one.right for one in found.seconds), sum(one.looks for one in found.seconds)
     same, again = sum(one.same for one in found.seconds), sum(one.again for one in found.seconds)
-    back = f"; {same} of {again} blocks of scenery that came back are as they were" if again else ""
+    back = f"; {same} of {again} blocks of scenery seen before are as they were" if again else ""
     return f"{right} of {looks} looks, four a second, show what was directed{back}"
 
 

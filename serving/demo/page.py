@@ -98,7 +98,7 @@ def _table(piece: Piece) -> str:
     rows = "".join(_rows(piece))
     return (
         '<div class="wide"><table><thead><tr><th>second</th><th>directed</th><th>remembered for it, of second</th>'
-        "<th>at its end its pixels show</th><th>as directed</th><th>scenery back</th></tr></thead>"
+        "<th>at its end its pixels show</th><th>as directed</th><th>scenery as it was</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )
 

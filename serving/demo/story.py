@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from engines.families.base import Frames
 from engines.families.sprite.world import COLOUR_NAMES, FIRST_SKY, Pattern, picture
 from serving.client import Client, create_request
 from serving.demo.measure import Reading, read_film, read_image
@@ -71,7 +72,7 @@ def play(client: Client, folder: Path, follow: Follow) -> Iterator[Piece]:
     inputs = [reference_picture(colours) for colours in _PICTURES] + [png(begun.reading.frames[0])]
     given = [shop.upload(f"reference-{number}.png", data) for number, data in enumerate(inputs, 1)]
     request = create_request(_NAMED, seconds=4, seed=_SEED, references=given, aspect_ratio="16:9")
-    yield shop.make("4 two pictures by name", request, inputs)
+    yield shop.make("4 two pictures by name", request, inputs, scene=begun.reading.frames[0])
 
     request = create_request(_IMAGE, kind=Video.KIND_IMAGE, images=2, seed=_IMAGE_SEED, aspect_ratio="16:9")
     drawn = shop.make("5 images", request)
@@ -92,7 +93,9 @@ class _Shop:
         path.write_bytes(picture)
         return Media(file_id=self._client.upload(path).id)
 
-    def make(self, title: str, request: CreateVideoRequest, pictures: Sequence[bytes] = ()) -> Piece:
+    def make(
+        self, title: str, request: CreateVideoRequest, pictures: Sequence[bytes] = (), scene: Frames | None = None
+    ) -> Piece:
         made = self._client.create(request)
         done = self._follow(self._client, made.id, title)
         if done.state != Video.SUCCEEDED:
@@ -101,7 +104,7 @@ class _Shop:
         if done.kind == Video.KIND_IMAGE:
             return Piece(title, done, files, pictures, (), read_image(files[0], done))
         segments = list(self._client.segments(done.id, limit=_MOST_SEGMENTS))
-        reading = read_film(files[0], done, segments, first_given=request.HasField("first_frame"))
+        reading = read_film(files[0], done, segments, first_given=request.HasField("first_frame"), scene=scene)
         return Piece(title, done, files, pictures, segments, reading)
 
     def _download(self, video: Video, stem: str) -> list[Path]:

@@ -40,7 +40,8 @@ table { border-collapse: collapse; width: 100%; font-size: .87rem; }
 th { text-align: left; color: var(--soft); font-weight: 500; }
 th, td { padding: .3rem .6rem .3rem 0; border-top: 1px solid var(--line); vertical-align: top; }
 tr.now td { background: var(--now); } td img { height: 2.5rem; image-rendering: pixelated; border-radius: 3px; }
-td small { color: var(--soft); } td.number { white-space: nowrap; } td.wrong { color: var(--mark); font-weight: 600; }
+td small { color: var(--soft); white-space: nowrap; }
+td.number { white-space: nowrap; } td.wrong { color: var(--mark); font-weight: 600; }
 code { font-size: .85em; }
 """
 

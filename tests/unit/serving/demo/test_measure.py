@@ -77,8 +77,7 @@ def test_a_film_as_it_should_be_is_right_in_every_look(film: Film) -> None:
     assert [(one.same, one.again) for one in found.seconds] == [(0, 0), (0, 0), (16, 16)]
     assert found.shows == "a red bar at column 5, row 1 and a cyan corner at column 9, row 4 under a navy sky"
     assert measured(found) == (
-        "13 of 13 looks, four a second, show what was directed; 16 of 16 blocks of scenery that came back are as they "
-        "were"
+        "13 of 13 looks, four a second, show what was directed; 16 of 16 blocks of scenery seen before are as they were"
     )
 
 
@@ -108,6 +107,13 @@ def test_a_given_first_frame_is_where_the_film_begins() -> None:
     whole = Film("a red bar at the top left moves right and a cyan corner at the bottom right stays under a navy sky")
     found = whole.read(first_given=True)
     assert [(one.right, one.looks) for one in found.seconds] == [(4, 4)]
+
+
+def test_a_scene_is_seen_before_the_film_begins(film: Film) -> None:
+    video, scene = film.video, film.frames[0]
+    assert [one.again for one in read_frames(film.frames, video, film.segments, scene=scene).seconds] == [36, 0, 16]
+    other = np.roll(scene, 8, axis=1)
+    assert read_frames(film.frames, video, film.segments, scene=other).seconds[0].same < 20
 
 
 def test_the_page_tells_each_second_and_trusts_no_text(film: Film, tmp_path: Path) -> None:
