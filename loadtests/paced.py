@@ -18,6 +18,7 @@ from typing import Any
 
 from engines import models
 from serving.director.director import Director
+from serving.director.served import Served
 from serving.errors import Conflict, NotFound, Unavailable
 from serving.jobs.epoch import take_epoch
 from serving.jobs.ids import new_id
@@ -52,6 +53,7 @@ from serving.store.base import Listed, Versioned
 from serving.store.lanes import Lane, lane_of
 
 PAGE = 1000
+_MODEL = "sprite-2"
 _DIGEST = "0" * 64
 
 
@@ -241,11 +243,8 @@ class PacedOffice:
             store=self.store,
             jobs=Jobs(self.store),
             epoch=await take_epoch(self.store),
-            stages=self.stages,
-            family=models.family,
-            slots=slots,
-            renders=slots,  # no rendering takes time, so none waits for another one
-            servers=servers,
+            # No rendering takes time, so none waits for another one.
+            models={_MODEL: Served(self.stages, models.family(_MODEL), slots, denoisers=servers, renders=slots)},
             slice_s=5.0,
             metrics=metrics or Unrecorded(),
             now_ms=self.now_ms,
@@ -294,9 +293,9 @@ class PacedOffice:
 def queued(tenant: str, created_ms: int, **fields: Any) -> JobRecord:
     """A job of a second in two steps."""
     request = VideoRequest(
-        model="sprite-2", aspect_ratio="1:1", prompt="a circle", seconds=1, steps=2, seed=3, resolution="480p"
+        model=_MODEL, aspect_ratio="1:1", prompt="a circle", seconds=1, steps=2, seed=3, resolution="480p"
     )
-    planned = plan(request, models.family("sprite-2").capabilities, model_digest=_DIGEST, seed=3)
+    planned = plan(request, models.family(_MODEL).capabilities, model_digest=_DIGEST, seed=3)
     return JobRecord(
         **{
             "id": new_id("vid_"),

@@ -19,6 +19,7 @@ from loadtests.accept import accept, source
 from loadtests.counting import CountingStore, Sums
 from serving.clock import now_ms
 from serving.director.director import Director
+from serving.director.served import Served
 from serving.jobs.epoch import take_epoch
 from serving.jobs.ids import derived_id
 from serving.jobs.record import JobRecord, JobState
@@ -128,9 +129,7 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
         store=store,
         jobs=jobs,
         epoch=await take_epoch(store),
-        stages=stages,
-        family=models.family,
-        slots=1,
+        models={MODEL: Served(stages, session.family, slots=1)},
         slice_s=5.0,
         metrics=sums,
         now_ms=now_ms,

@@ -34,6 +34,7 @@ Name = tuple[str, str, int]
 class Course:
     """A plan and how far it has come, as far as time goes. Equal ones are many: those who keep jobs share them."""
 
+    model: str
     model_digest: str
     runs: tuple[tuple[int, int], ...]
     """A size, and how many segments of it follow one another: a film of an hour has hundreds, and few sizes."""
@@ -45,11 +46,12 @@ class Course:
     def of(cls, plan: Plan, steps_done: int) -> Course:
         """`steps_done`: of the whole plan."""
         sizes = groupby(_size(plan, segment) for segment in plan.segments)
-        return cls(plan.model_digest, tuple((size, len(list(run))) for size, run in sizes), plan.steps, steps_done)
+        runs = tuple((size, len(list(run))) for size, run in sizes)
+        return cls(plan.model, plan.model_digest, runs, plan.steps, steps_done)
 
     def at(self, steps_done: int) -> Course:
         """The same, so far."""
-        return Course(self.model_digest, self.runs, self.steps, steps_done)
+        return Course(self.model, self.model_digest, self.runs, self.steps, steps_done)
 
     def ahead(self) -> list[tuple[int, int]]:
         """The runs of the segments that are not done; the first segment may be begun."""

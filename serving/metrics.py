@@ -124,27 +124,34 @@ BACKLOG_SECONDS = Metric(
     "longtake_backlog_seconds",
     "gauge",
     "Predicted work that waits or runs, by stage: over all its replicas.",
-    ("stage",),
+    ("model", "stage"),
 )
 VIDEO_SECONDS = Metric("longtake_video_seconds_total", "counter", "Length of the video that became durable.")
-STAGE_SECONDS = Metric("longtake_stage_seconds", "histogram", "Time of one call to a stage.", ("stage",), _WORK_SECONDS)
-STAGE_FAILURES = Metric("longtake_stage_failures_total", "counter", "Stage calls that failed.", ("stage", "cause"))
+STAGE_SECONDS = Metric(
+    "longtake_stage_seconds", "histogram", "Time of one call to a stage.", ("model", "stage"), _WORK_SECONDS
+)
+STAGE_FAILURES = Metric(
+    "longtake_stage_failures_total", "counter", "Stage calls that failed.", ("model", "stage", "cause")
+)
 STEPS_DONE = Metric("longtake_steps_total", "counter", "Denoising steps that were done.")
 STEP_SECONDS = Metric("longtake_step_seconds", "histogram", "Time of one denoising step.", (), _WORK_SECONDS)
 CHECKPOINT_SECONDS = Metric(
     "longtake_checkpoint_seconds", "histogram", "Time to write one checkpoint, beside the work.", (), _WORK_SECONDS
 )
 WORKERS_LOST = Metric(
-    "longtake_workers_lost_total", "counter", "Calls that ended with their replica, by stage.", ("stage",)
+    "longtake_workers_lost_total", "counter", "Calls that ended with their replica, by stage.", ("model", "stage")
 )
 STAGE_AWAY = Metric(
     "longtake_stage_away",
     "gauge",
     "1 while a stage does no work, by why: no_replica, full, unreachable or keeps_ending.",
-    ("stage", "reason"),
+    ("model", "stage", "reason"),
 )
 STAGE_AWAY_SECONDS = Metric(
-    "longtake_stage_away_seconds_total", "counter", "Time that a stage was away, as far as it was tried.", ("stage",)
+    "longtake_stage_away_seconds_total",
+    "counter",
+    "Time that a stage was away, as far as it was tried.",
+    ("model", "stage"),
 )
 STEPS_RECOMPUTED = Metric(
     "longtake_steps_recomputed_total", "counter", "Denoising steps that were done again after a loss."
@@ -160,13 +167,13 @@ CACHE_LOOKUPS = Metric(
     "longtake_cache_lookups_total", "counter", "Conditions looked up by content.", ("kind", "outcome")
 )
 ENGINE_SECONDS = Metric(
-    "longtake_engine_seconds", "histogram", "Time inside an engine, per call.", ("component",), _WORK_SECONDS
+    "longtake_engine_seconds", "histogram", "Time inside an engine, per call.", ("model", "component"), _WORK_SECONDS
 )
 ENGINE_BUSY_SECONDS = Metric(
     "longtake_engine_busy_seconds_total",
     "counter",
     "The same, summed: of a histogram Ray tells the sum in buckets' middles alone.",
-    ("component",),
+    ("model", "component"),
 )
 COLLECTED_KEYS = Metric(
     "longtake_collected_keys_total", "counter", "Keys that the collector deleted, by what they were.", ("kind",)

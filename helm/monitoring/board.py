@@ -60,8 +60,9 @@ class Board:
 
 
 def quantiles(metric: str, by: str, *, of: str = "", at: tuple[float, ...] = (0.5, 0.95)) -> tuple[Query, ...]:
-    """Of a histogram, by a label; without one over all."""
-    labels, legend = (f"le, {by}", f"{{{{{by}}}}} ") if by else ("le", "")
+    """Of a histogram, by labels; without any over all."""
+    labels = f"le, {by}" if by else "le"
+    legend = "".join(f"{{{{{label}}}}} " for label in by.split(", ") if label)
     selected = f"{metric}_bucket{{{', '.join(filter(None, (HERE, of)))}}}"
     return tuple(
         Query(f"histogram_quantile({q}, sum by ({labels}) (rate({selected}[{WINDOW}])))", f"{legend}p{q * 100:.0f}")

@@ -71,8 +71,8 @@ _JOBS: Final = (
     Panel(
         "Work ahead",
         "s",
-        (Query(f"max by (stage) (ray_longtake_backlog_seconds{{{HERE}}})", "{{stage}}"),),
-        "Predicted seconds of work, by stage, over all its replicas: what they are scaled by.",
+        (Query(f"max by (model, stage) (ray_longtake_backlog_seconds{{{HERE}}})", "{{model}} {{stage}}"),),
+        "Predicted seconds of work, by model and stage, over all its replicas: what they are scaled by.",
     ),
 )
 _COST: Final = (
@@ -81,9 +81,9 @@ _COST: Final = (
         "s",
         (
             Query(
-                f"sum by (component) (rate(ray_longtake_engine_busy_seconds_total{{{HERE}}}[1h]))"
+                f"sum by (model, component) (rate(ray_longtake_engine_busy_seconds_total{{{HERE}}}[1h]))"
                 f" / on () group_left () (sum(rate(ray_longtake_video_seconds_total{{{HERE}}}[1h])) > 0)",
-                "{{component}}",
+                "{{model}} {{component}}",
             ),
         ),
         "Of the last hour: a segment counts when it is whole. What the machines' time goes into.",
@@ -106,19 +106,28 @@ _TROUBLE: Final = (
     Panel(
         "Stage calls that failed",
         "reqps",
-        (Query(rate("ray_longtake_stage_failures_total", "stage, cause"), "{{stage}} {{cause}}"),),
+        (Query(rate("ray_longtake_stage_failures_total", "model, stage, cause"), "{{model}} {{stage}} {{cause}}"),),
         "By cause. Any that goes on is worth a look into the logs.",
     ),
     Panel(
         "Workers lost",
         "short",
-        (Query(f"sum by (stage) (increase(ray_longtake_workers_lost_total{{{HERE}}}[{WINDOW}]))", "{{stage}}"),),
+        (
+            Query(
+                f"sum by (model, stage) (increase(ray_longtake_workers_lost_total{{{HERE}}}[{WINDOW}]))",
+                "{{model}} {{stage}}",
+            ),
+        ),
         "Calls that ended with their replica. It goes on rising: look for memory that runs out.",
     ),
     Panel(
         "Stages away",
         "short",
-        (Query(f"max by (stage, reason) (ray_longtake_stage_away{{{HERE}}})", "{{stage}} {{reason}}"),),
+        (
+            Query(
+                f"max by (model, stage, reason) (ray_longtake_stage_away{{{HERE}}})", "{{model}} {{stage}} {{reason}}"
+            ),
+        ),
         "1 while a stage does no work, and why.",
     ),
 )

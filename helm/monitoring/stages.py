@@ -9,29 +9,35 @@ from helm.monitoring.board import HERE, WINDOW, Board, Panel, Query, quantiles, 
 _LOOKUPS: Final = "ray_longtake_cache_lookups_total"
 _STAGES: Final = (
     Panel(
-        "A call to a stage", "s", quantiles("ray_longtake_stage_seconds", "stage"), "Denoisers are called in slices."
+        "A call to a stage",
+        "s",
+        quantiles("ray_longtake_stage_seconds", "model, stage"),
+        "Denoisers are called in slices.",
     ),
     Panel(
         "Calls",
         "reqps",
-        (Query(rate("ray_longtake_stage_seconds_count", "stage"), "{{stage}}"),),
-        "A second, by stage.",
+        (Query(rate("ray_longtake_stage_seconds_count", "model, stage"), "{{model}} {{stage}}"),),
+        "A second, by model and stage.",
     ),
     Panel(
         "Away",
         "percentunit",
-        (Query(rate("ray_longtake_stage_away_seconds_total", "stage"), "{{stage}}"),),
+        (Query(rate("ray_longtake_stage_away_seconds_total", "model, stage"), "{{model}} {{stage}}"),),
         "Share of the time that a stage did no work, as far as it was tried.",
     ),
 )
 _ENGINES: Final = (
     Panel(
-        "A call to an engine", "s", quantiles("ray_longtake_engine_seconds", "component", at=(0.95,)), "By component."
+        "A call to an engine",
+        "s",
+        quantiles("ray_longtake_engine_seconds", "model, component", at=(0.95,)),
+        "By component.",
     ),
     Panel(
         "Engines at work",
         "short",
-        (Query(rate("ray_longtake_engine_busy_seconds_total", "component"), "{{component}}"),),
+        (Query(rate("ray_longtake_engine_busy_seconds_total", "model, component"), "{{model}} {{component}}"),),
         "Seconds of an engine's work in a second: 1 is one engine that never waits.",
         stacked=True,
     ),

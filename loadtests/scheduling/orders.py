@@ -12,7 +12,8 @@ from engines import models
 from loadtests.scheduling.workload import ROOT_STEP_S, STEP_S, STEPS_PER_SEGMENT, Job
 from serving.director.cycle import RANKS_LIVE_S
 from serving.director.denoising import LONGEST_SLICE_S
-from serving.director.queue.schedule import InHand, Schedule
+from serving.director.queue.in_hand import InHand
+from serving.director.queue.schedule import Capacity, Schedule
 from serving.director.queue.waiting import WaitingJobs
 from serving.estimates import Course, Estimates
 from serving.jobs.record import JobRecord
@@ -87,7 +88,9 @@ class Longtake:
 
     def __init__(self) -> None:
         self._now_s = 0.0
-        self._schedule = Schedule(weights={}, servers=1, slots=SLOTS, estimates=_learnt(), now_ms=self._now_ms)
+        self._schedule = Schedule(
+            weights={}, models={_MODEL: Capacity(SLOTS, 1)}, estimates=_learnt(), now_ms=self._now_ms
+        )
         self._waiting = WaitingJobs()
         self._jobs: dict[str, Job] = {}
         self._running: dict[str, InHand] = {}
@@ -141,9 +144,9 @@ class Longtake:
         """One turn of the Director."""
         self._ranked_s = self._now_s
         for chosen in self._schedule.choose(self._waiting, self._running.values()):
-            self._waiting.take(chosen.key)
-            record = _record(self._jobs[chosen.job])
-            self._running[chosen.job] = InHand(record, Course.of(record.plan, 0))
+            self._waiting.take(chosen.job.key)
+            record = _record(self._jobs[chosen.job.job])
+            self._running[chosen.job.job] = InHand(record, Course.of(record.plan, 0))
 
     def _send(self, name: str) -> None:
         if self._now_s - self._ranked_s > RANKS_LIVE_S:

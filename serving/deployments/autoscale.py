@@ -22,12 +22,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from serving.director.queue.schedule import JOBS
-
 if TYPE_CHECKING:
     from ray.serve.config import AutoscalingContext
 
 DIRECTOR = "director"
+JOBS = "jobs"
+"""Among what the Director records by stage: how many jobs there are."""
 MAX_PATIENCE = 8
 """Steps down wait at most so many times `down_delay_s`."""
 REGRET = 4

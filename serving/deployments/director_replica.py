@@ -20,12 +20,14 @@ from ray.serve.handle import DeploymentHandle
 from serving import model_store
 from serving.clock import now_ms, running_ms
 from serving.deployments import loopback
+from serving.deployments.autoscale import JOBS
 from serving.deployments.collector import CollectorProcess
 from serving.deployments.handles import HandleStages
 from serving.deployments.metrics_binding import RayRecorder
 from serving.director.director import Director
 from serving.director.messages import watch_response
 from serving.director.patience import PatientClock
+from serving.director.served import Served
 from serving.director.upkeep import collect_cycles_rarely
 from serving.errors import Unavailable
 from serving.gen.longtake.internal.v1 import director_pb2
@@ -62,15 +64,19 @@ class DirectorReplica:
         stages = HandleStages(prompt_writer, text_encoder, conditioner, denoiser, renderer)
         cluster = ray.get_runtime_context().gcs_address
         await turn(store, cluster, partial(stages.up, settings.stages.kept))
+        family = (await model_store.find(settings.model, store)).family
+        served = Served(
+            stages,
+            family,
+            slots=settings.stages.slots,
+            denoisers=settings.stages.scale_of(DENOISER).max,
+            renders=settings.stages.scale_of(RENDERER).max * RENDERS_AT_ONCE,
+        )
         self._director = Director(
             store=store,
             jobs=Jobs(store),
             epoch=await take_epoch(store, cluster),
-            stages=stages,
-            family=(await model_store.known(settings.model, store)).family,
-            slots=settings.stages.slots,
-            servers=settings.stages.scale_of(DENOISER).max,
-            renders=settings.stages.scale_of(RENDERER).max * RENDERS_AT_ONCE,
+            models={family.capabilities.model: served},
             weights=settings.admission.weights,
             slice_s=settings.stages.slice_s,
             metrics=metrics,
@@ -119,7 +125,10 @@ class DirectorReplica:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """What the stages are scaled by, for Serve to collect; nothing from a Director that does not work any more."""
-        return {} if self._life.done() else self._director.backlog()
+        if self._life.done():
+            return {}
+        (backlog,) = self._director.backlogs().values()
+        return {str(stage): seconds for stage, seconds in backlog.seconds.items()} | {JOBS: backlog.jobs}
 
     def _admit(self, context: RayServegRPCContext) -> None:
         """Let only the installation's own front doors in, and only while the Director works."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from ray import serve
 
-from engines.families.base import Array, Conditions, EngineCall
+from engines.families.base import Array, Conditions, EngineCall, Family
 from serving import model_store
 from serving.deployments import loopback
 from serving.deployments.metrics_binding import RayRecorder
@@ -60,6 +60,8 @@ class _Replica:
         configure(service=self.stage, format="json")
         loopback.of_replica()
         self.metrics = RayRecorder()
+        self._of: dict[str, str] = {}
+        """Labels of its metrics."""
         self._loaded: Loaded | None = None
 
     async def _load(self, settings: Settings, call: EngineCall) -> Loaded:
@@ -73,7 +75,11 @@ class _Replica:
             call=call,
             metrics=self.metrics,
         )
+        self._serves(self._loaded.session.family)
         return self._loaded
+
+    def _serves(self, family: Family) -> None:
+        self._of = {"model": family.capabilities.model, "stage": self.stage}
 
     async def check_health(self) -> None:
         """Serve starts the replica again when a call to an engine or a codec does not come back."""
@@ -85,10 +91,10 @@ class _Replica:
         try:
             return await work
         except Exception as error:
-            self.metrics.add(STAGE_FAILURES, stage=self.stage, cause=type(error).__name__)
+            self.metrics.add(STAGE_FAILURES, **self._of, cause=type(error).__name__)
             raise
         finally:
-            self.metrics.observe(STAGE_SECONDS, time.monotonic() - began, stage=self.stage)
+            self.metrics.observe(STAGE_SECONDS, time.monotonic() - began, **self._of)
 
 
 class PromptWriterReplica(_Replica):
@@ -100,9 +106,11 @@ class PromptWriterReplica(_Replica):
         super().__init__()
         store = await open_store(settings.store, probe=False)
         try:
-            self._writer = PromptWriter((await model_store.known(settings.model, store)).family)
+            models = await model_store.known(settings.model, store)
         finally:
             await store.close()
+        self._serves(models.family(settings.model))
+        self._writer = PromptWriter(models.family)
 
     async def write(self, call: PromptCall) -> PromptResult:
         """See `PromptWriter.write`."""

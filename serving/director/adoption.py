@@ -92,7 +92,7 @@ class Adoption:
                 return
             case Claimed() as claimed:
                 self._unsure.discard(key)
-                await self._running.start(claimed)
+                self._running.start(claimed)
             case JobRecord() as record:
                 self._unsure.discard(key)
                 self._waiting.put(record)

@@ -28,8 +28,9 @@ from serving.jobs.dead import inputs_of
 from serving.jobs.history import Event, EventKind
 from serving.jobs.record import JobRecord, JobState
 from serving.metrics import WORKERS_LOST
-from serving.stage_names import CONDITIONER, INGEST, CountedWork
+from serving.stage_names import CONDITIONER, INGEST, CountedWork, ModelStage
 from serving.stages.contracts import StageAway, StageLost
+from serving.stages.interface import Stages
 
 MAX_CRASHES = 6
 """Workers that a job may lose without getting further in between."""
@@ -73,6 +74,11 @@ class Attempt:
         """Where a loss was not counted, and how often the stage was found sound until then."""
         self._waits = False
         """The record says that it waits for a stage."""
+
+    @property
+    def stages(self) -> Stages:
+        """Its model's."""
+        return self._context.models.stages(self.record.plan.model)
 
     def note(self, kind: EventKind, **fields: object) -> None:
         """Something that happened; it is stored with the next write."""
@@ -120,21 +126,21 @@ class Attempt:
         `finished`: whether a result ends a piece of work; `at`: how far the job is, where that is told.
         """
         called, caller, alone = stages[-1], Caller(self.record.key, self._suspect(stages[-1])), False
-        gates = self._context.gates
+        gates, needed = self._context.gates, tuple(map(self._of_its_model, stages))
         try:
             while True:
-                await self._enter(stages, caller)
-                async with self._context.suspects.apart(stages, self._unexplained(at)) as alone, place():
-                    if not gates.passes(stages, caller):
-                        gates.left(stages, caller)
+                await self._enter(needed, caller)
+                async with self._context.suspects.apart(needed, self._unexplained(at)) as alone, place():
+                    if not gates.passes(needed, caller):
+                        gates.left(needed, caller)
                         continue
-                    result = await self._answer(stages, caller, work)
-                    gates.answered(stages, caller, finished=finished(result))
+                    result = await self._answer(needed, caller, work)
+                    gates.answered(needed, caller, finished=finished(result))
                     self._go_on(called)
                     return result
         except StageAway as away:
             stage = _at_fault(called, away.stage)
-            gates.refused(stage, away)
+            gates.refused(self._of_its_model(stage), away)
             if away.may_have_begun:  # its lease may still be held: nobody else may work under it
                 await self._next(stage, away.message, at)
             raise NotDone from away
@@ -142,9 +148,9 @@ class Attempt:
             await self._lost(_at_fault(called, gone.stage), called, caller, gone, at, alone=alone)
             raise NotDone from gone
         finally:
-            gates.left(stages, caller)
+            gates.left(needed, caller)
 
-    async def _enter(self, stages: Sequence[CountedWork], caller: Caller) -> None:
+    async def _enter(self, stages: Sequence[ModelStage], caller: Caller) -> None:
         """Wait for the stages; where that takes long, the record says so once, and once when it is over."""
         gates = self._context.gates
         if not gates.closed(stages):  # as nearly always: then no clock is set
@@ -161,7 +167,7 @@ class Attempt:
         await self.write()
         await gates.enter(stages, caller)
 
-    async def _answer(self, stages: Sequence[CountedWork], caller: Caller, work: Callable[[], Awaitable[T]]) -> T:
+    async def _answer(self, stages: Sequence[ModelStage], caller: Caller, work: Callable[[], Awaitable[T]]) -> T:
         """The result; where it takes long, see whether there is anybody to give it."""
         asked, looking = asyncio.ensure_future(work()), asyncio.ensure_future(self._look(stages))
         try:
@@ -179,7 +185,7 @@ class Attempt:
             self._context.gates.answered(stages, caller, finished=False)
             raise
 
-    async def _look(self, stages: Sequence[CountedWork]) -> Never:
+    async def _look(self, stages: Sequence[ModelStage]) -> Never:
         """Beside the call: whoever counts the replicas may be away himself."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
@@ -199,7 +205,8 @@ class Attempt:
 
         Raises `Crashed` after too many.
         """
-        self._context.metrics.add(WORKERS_LOST, stage=stage)
+        at_fault = self._of_its_model(stage)
+        self._context.metrics.add(WORKERS_LOST, **at_fault._asdict())
         if gone.died in self._dead:
             await asyncio.sleep(_PAUSE_S)
             return
@@ -215,9 +222,9 @@ class Attempt:
             self._reached, self._before, counted = reached, 0, 1
         else:
             self._before, counted = min(self._before, self.record.crashes), self.record.crashes + 1
-        acquittals = self._context.gates.acquittals(stage)
+        acquittals = self._context.gates.acquittals(at_fault)
         self._before += self._excused.get(stage, acquittals) < acquittals
-        if not self._context.gates.lost(stage, caller, alone=alone, died=gone.died):
+        if not self._context.gates.lost(at_fault, caller, alone=alone, died=gone.died):
             self._excused[stage] = acquittals
             await self._next(stage, gone.message, at, crashes=self._before)
             return
@@ -247,6 +254,9 @@ class Attempt:
         if self._waits:
             self._waits = False
             self.note(EventKind.RESUMED, text=f"now that the stage {stage} answers")
+
+    def _of_its_model(self, stage: CountedWork) -> ModelStage:
+        return ModelStage(self.record.plan.model, stage)
 
     def _suspect(self, called: CountedWork) -> str:
         """Who is to blame if this call ends its worker: what it reads, for others may read the same; or the job.

@@ -45,6 +45,13 @@ class Later:
 
 
 @dataclass(frozen=True)
+class OfAnother:
+    """It waits for another model than it was claimed for, or its model is not served: it is to wait in that line."""
+
+    record: JobRecord
+
+
+@dataclass(frozen=True)
 class Ended:
     """There is nothing to run."""
 
@@ -60,8 +67,8 @@ class Claims:
         self._context = context
         self._publisher = context.publisher
 
-    async def claim(self, tenant: str, job: str) -> Claimed | Later | Ended:
-        """Take a job that nobody of ours runs, or tell why it is not run. Raises `EpochLost`."""
+    async def claim(self, tenant: str, job: str, *, model: str) -> Claimed | Later | OfAnother | Ended:
+        """Take a job of this model that nobody of ours runs, or tell why it is not run. Raises `EpochLost`."""
         try:
             record = await self._jobs.get(tenant, job)
         except NotFound:
@@ -73,10 +80,10 @@ class Claims:
         if record.epoch > self._context.epoch.number:
             await self._context.epoch.check()
         try:
-            found = await self._decide(record)
+            found = await self._decide(record, model)
         except Superseded:
             return Later(0.0)
-        if not isinstance(found, Later):
+        if not isinstance(found, Later | OfAnother):
             self._context.leases.forget(record.id)
         return found
 
@@ -90,6 +97,8 @@ class Claims:
             return None
         if not self._left_running(record) or self._is_over(record) or record.not_understood():
             return record
+        if record.plan.model not in self._context.models:
+            return record
         verdict, lease = await self._context.leases.look(record.id, record.attempt)
         if verdict is Verdict.UNSURE:
             return Later(BEAT_EVERY_S / 2)
@@ -100,7 +109,7 @@ class Claims:
         except Superseded:
             return Later(0.0)
 
-    async def _decide(self, record: JobRecord) -> Claimed | Later | Ended:
+    async def _decide(self, record: JobRecord, model: str) -> Claimed | Later | OfAnother | Ended:
         if record.cancel_requested:
             await self._publisher.finish(record, JobState.CANCELLED)
             return Ended("cancelled")
@@ -110,6 +119,8 @@ class Claims:
         if unknown := record.not_understood():
             _log.warning("job of a later version waits for its Director", job=record.id, unknown=", ".join(unknown))
             return Later(NOT_UNDERSTOOD_S)
+        if record.plan.model != model or model not in self._context.models:
+            return OfAnother(record)
         if self._left_running(record):
             return await self._take_over(record)
         return Claimed(await self._publisher.claim(record))

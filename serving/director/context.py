@@ -1,4 +1,4 @@
-"""What every run of one Director shares: its stages, its clocks, how it writes. `director.py` makes it."""
+"""What every run of one Director shares: its models, its clocks, how it writes. `director.py` makes it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from serving.director.events import Feed
-from serving.director.places import Places
 from serving.director.publish import Publisher
+from serving.director.served import ServedModels
 from serving.director.stage_gate import StageGates
 from serving.director.suspects import Suspects
 from serving.jobs.dead import DeadLetters
@@ -19,7 +19,6 @@ from serving.metrics import Recorder
 from serving.plan import PlannedSegment
 from serving.stage_names import StageName
 from serving.stages.contracts import Rank
-from serving.stages.interface import Stages
 
 
 class OnWork(Protocol):
@@ -35,7 +34,7 @@ class OnWork(Protocol):
 class RunContext:
     """One per Director; its runs share it."""
 
-    stages: Stages
+    models: ServedModels
     publisher: Publisher
     epoch: Epoch
     leases: LeaseWatch
@@ -48,7 +47,5 @@ class RunContext:
     rank: Callable[[JobRecord], Rank]
     """A running job's rank as of now: the lowest goes first."""
     measured: OnWork
-    renderers: Places
-    """Segments and pictures that are rendered at once."""
     gates: StageGates
     suspects: Suspects = field(default_factory=Suspects)

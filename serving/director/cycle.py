@@ -14,11 +14,11 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from serving.director.claims import Claimed, Claims, Ended, Later
+from serving.director.claims import Claimed, Claims, Ended, Later, OfAnother
 from serving.director.errands import Errands
 from serving.director.events import Feed
 from serving.director.lookout import Lookout
-from serving.director.queue.schedule import Schedule
+from serving.director.queue.schedule import Chosen, Schedule
 from serving.director.queue.tickets import Waiting
 from serving.director.queue.waiting import WaitingJobs
 from serving.director.running import RunningJobs
@@ -66,9 +66,9 @@ class Cycle:
         self._metrics = metrics
         self._now_ms = now_ms
         self._news = asyncio.Event()
-        self._first: deque[Waiting] = deque()
+        self._first: deque[Chosen] = deque()
         """Whom to start, best first, as they were last ordered."""
-        self._starting: dict[JobKey, Waiting] = {}
+        self._starting: dict[JobKey, Chosen] = {}
         self._ending: set[JobKey] = set()
         """Overdue jobs whose end was asked for."""
         self._ranked_at = float("-inf")
@@ -91,7 +91,7 @@ class Cycle:
 
         # 2. End what is overdue or cancelled: to claim it is to end it, unless its record has come to say otherwise.
         for over in (*self._overdue(), *self._waiting.cancelled()):
-            self._errands.ask(over.key, "end", partial(self._claim, over))
+            self._errands.ask(over.key, "end", partial(self._claim, over, over.model))
 
         # 3. Order what waits and what runs.
         began = _now()
@@ -114,21 +114,25 @@ class Cycle:
 
     # ── errands ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _start(self, waiting: Waiting) -> None:
-        self._starting[waiting.key] = waiting
+    async def _start(self, start: Chosen) -> None:
+        self._starting[start.job.key] = start
         try:
-            await self._claim(waiting)
+            await self._claim(start.job, start.model)
         finally:
-            del self._starting[waiting.key]
+            del self._starting[start.job.key]
 
-    async def _claim(self, waiting: Waiting) -> None:
+    async def _claim(self, waiting: Waiting, model: str) -> None:
         """The record says from now on that we run it, and a task of its own runs it; or it is told why not.
 
         It stays in line until that is known: so it keeps its place and its slot, whatever the store does.
         """
         if waiting.key not in self._waiting:
             return
-        found = await self._claims.claim(*waiting.key)
+        found = await self._claims.claim(*waiting.key, model=model)
+        if isinstance(found, OfAnother):
+            self._waiting.put(found.record)
+            self.hear()
+            return
         if isinstance(found, Later):
             self._waiting.again(waiting, _now() + found.seconds)
             self.hear()
@@ -136,7 +140,7 @@ class Cycle:
         self._waiting.take(waiting.key)
         match found:
             case Claimed():
-                await self._running.start(found)
+                self._running.start(found)
                 return
             case Ended("gone"):
                 self._lookout.leave(waiting.key)
@@ -148,9 +152,9 @@ class Cycle:
 
     def _start_first(self) -> None:
         while self._first and self._errands.may_start():
-            waiting = self._first.popleft()
-            if waiting.key in self._waiting:
-                self._errands.start(waiting.key, partial(self._start, waiting))
+            start = self._first.popleft()
+            if start.job.key in self._waiting:
+                self._errands.start(start.job.key, partial(self._start, start))
 
     async def _wait(self) -> None:
         """Until there is news, or something is due."""

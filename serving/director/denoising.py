@@ -150,7 +150,7 @@ class SegmentDenoising:
         if self._given is None:  # and not before: what is made while a call waits for its turn is lost with its holder
             self._given = conditions.gather(self._wanted)
         call = self._call(budget_s)
-        slice_ = asyncio.ensure_future(self._context.stages.run_slice(call, self._given))
+        slice_ = asyncio.ensure_future(self._attempt.stages.run_slice(call, self._given))
         patience = call.budget_s + TTL_S
         try:
             while not (await asyncio.wait({slice_}, timeout=patience))[0]:

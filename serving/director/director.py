@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 
-from engines.families.base import Family
 from serving.director.adoption import Adoption
 from serving.director.claims import Claims
 from serving.director.context import RunContext
@@ -19,11 +18,12 @@ from serving.director.cycle import Cycle
 from serving.director.errands import Errands
 from serving.director.events import Batch, Feed
 from serving.director.lookout import Lookout
-from serving.director.places import Places
 from serving.director.publish import Publisher
+from serving.director.queue.backlog import Backlog, backlogs
 from serving.director.queue.schedule import Schedule
 from serving.director.queue.waiting import WaitingJobs
 from serving.director.running import RunningJobs
+from serving.director.served import Served, ServedModels
 from serving.director.stage_gate import StageGates
 from serving.director.steady import steadily
 from serving.director.upkeep import keep, learn, measure, sign, vouch
@@ -37,8 +37,7 @@ from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs
 from serving.logs import logger
 from serving.metrics import Recorder
-from serving.stages.contracts import RENDERS_AT_ONCE, Rank
-from serving.stages.interface import Stages
+from serving.stages.contracts import Rank
 from serving.store.base import Store
 
 WATCH_S = 30.0
@@ -57,11 +56,7 @@ class Director:
         store: Store,
         jobs: Jobs,
         epoch: Epoch,
-        stages: Stages,
-        family: Callable[[str], Family],
-        slots: int,
-        servers: int = 1,
-        renders: int = RENDERS_AT_ONCE,
+        models: Mapping[str, Served],
         weights: Mapping[str, float] | None = None,
         slice_s: float,
         metrics: Recorder,
@@ -71,8 +66,7 @@ class Director:
     ) -> None:
         """`collect` has deleted what nobody needs any more, for as long as this Director works.
 
-        `slots`: jobs that run at once, urgent ones aside. `servers`: Denoisers. `renders`: calls that all Renderers
-        together work on at once. `weights`: fair shares by tenant.
+        `models`: those that are served, by name; `serve` tells of others later. `weights`: fair shares by tenant.
         `slice_s`: the longest call to a Denoiser. `incident` makes a number for the logs.
         """
         self.feed = Feed(epoch.number)
@@ -81,12 +75,13 @@ class Director:
         self._incident = incident
         self._collect = collect
         self._metrics = metrics
+        self._models = ServedModels(models)
         self._schedule = Schedule(
-            weights=weights or {}, servers=servers, slots=slots, estimates=Estimates(), now_ms=now_ms
+            weights=weights or {}, models=self._models.capacities, estimates=Estimates(), now_ms=now_ms
         )
         leases = Leases(store)
         context = RunContext(
-            stages=stages,
+            models=self._models,
             publisher=Publisher(jobs, epoch, self.feed, metrics, now_ms),
             epoch=epoch,
             leases=LeaseWatch(leases, lambda: asyncio.get_running_loop().time()),
@@ -97,15 +92,13 @@ class Director:
             now_ms=now_ms,
             rank=self._rank,
             measured=self._schedule.measured,
-            renderers=Places(renders),
-            gates=StageGates(self.feed, metrics, stages.replicas, now_ms=now_ms),
+            gates=StageGates(self.feed, metrics, self._models.replicas, now_ms=now_ms),
         )
         claims = Claims(jobs, context)
         self._waiting = WaitingJobs()
         self._running = RunningJobs(
             store=store,
             context=context,
-            family=family,
             waiting=self._waiting,
             incident=incident,
             on_end=self._hear,
@@ -149,9 +142,16 @@ class Director:
         """Everything that is told from `cursor` on, for `WATCH_S` seconds."""
         return self.feed.watch(cursor, epoch, seconds=WATCH_S)
 
-    def backlog(self) -> dict[str, float]:
-        """Seconds of predicted work that waits or runs, by stage: what the stages are scaled by."""
-        return self._schedule.backlog(self._waiting, self._running.in_hand())
+    def serve(self, models: Mapping[str, Served]) -> None:
+        """These models from now on, and no others. Jobs of one that is gone wait until it is back."""
+        self._models.serve(models)
+        self._schedule.models = self._models.capacities
+        self._hear()
+
+    def backlogs(self) -> dict[str, Backlog]:
+        """The predicted work that waits or runs, by model: what the stages are scaled by."""
+        models = self._schedule.models
+        return backlogs(models, self._waiting, self._running.in_hand(), self._schedule.estimates)
 
     # ── its life ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -184,7 +184,7 @@ class Director:
             "turn": self._cycle.turn,
             "end what runs": self._running.end_overdue,
             "keep estimates": partial(keep, self._store, self._schedule),
-            "measure": partial(measure, self.backlog, self._metrics),
+            "measure": partial(measure, self.backlogs, self._metrics),
         }
 
     async def _collect_beside(self) -> None:

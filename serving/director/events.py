@@ -16,11 +16,9 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 
+from serving.director.queue.order import Why
 from serving.jobs.ids import JobKey
 from serving.jobs.record import JobRecord
-
-_RUNNING = "running"
-"""The place of a job that waits for nobody (`queue/order.py`)."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,8 @@ class Batch:
     """Why jobs have their places in the queue, or do not go on; all that is told of that; None: as it was told last."""
     held: Collection[JobKey] = ()
     """Those of them that wait for a stage that is away."""
-    away: bool = False
-    """A stage is: all other jobs that wait wait for it too."""
+    away: Collection[str] = ()
+    """Models of which a stage is: all other jobs that wait for these wait for it too."""
 
 
 class Feed:
@@ -65,9 +63,11 @@ class Feed:
         """The versions that were told last, of so many jobs."""
         self._cursor = 0
         self._beats = 0
-        self._places: Mapping[JobKey, str] = {}
+        self._places: Mapping[str, Mapping[JobKey, str]] = {}
+        """By model."""
         self._held_up: Mapping[JobKey, str] = {}
-        self._away = ""
+        self._away: Mapping[str, str] = {}
+        """Stages, by model."""
         self.whys: Mapping[JobKey, str] = {}
         """As they will be told next."""
         self.held: Collection[JobKey] = frozenset()
@@ -104,23 +104,30 @@ class Feed:
             )
         )
 
-    def ranked(self, whys: Mapping[JobKey, str]) -> None:
-        """The queue was ordered anew. It is told with the next beat, so however often that is, it costs little."""
+    def ranked(self, whys: Mapping[str, Mapping[JobKey, str]]) -> None:
+        """The queues of the models were ordered anew. It is told with the next beat, so however often that is, it costs
+        little."""
         self._places = whys
         self._explain()
 
-    def held_up(self, jobs: Mapping[JobKey, str], away: str) -> None:
-        """Why running jobs do not go on, and which stages are away: told as the places in the queue are."""
+    def held_up(self, jobs: Mapping[JobKey, str], away: Mapping[str, str]) -> None:
+        """Why running jobs do not go on, and which stages are away, by model: told as the places in the queue are."""
         if (jobs, away) != (self._held_up, self._away):
             self._held_up, self._away = jobs, away
             self._explain()
 
     def _explain(self) -> None:
-        behind = f"; {self._away}" if self._away else ""
-        whys = {job: why if why == _RUNNING else why + behind for job, why in self._places.items()}
+        whys: dict[JobKey, str] = {}
+        held: set[JobKey] = set()
+        for model, places in self._places.items():
+            behind = f"; {self._away[model]}" if model in self._away else ""
+            gone = f"its model {model} is not served here"
+            for job, why in places.items():
+                whys[job] = why if why == Why.RUNNING else gone if why == Why.NOT_SERVED else why + behind
+                if why == Why.NOT_SERVED or (behind and why != Why.RUNNING):
+                    held.add(job)
         whys.update(self._held_up)
-        queued = (job for job, why in self._places.items() if self._away and why != _RUNNING)
-        self.held = frozenset((*queued, *self._held_up))
+        self.held = held | self._held_up.keys()
         if whys != self.whys:
             self.whys, self._rankings = whys, self._rankings + 1
 
@@ -155,7 +162,7 @@ class Feed:
                 beats, first = self._beats, False
                 at = self._cursor
                 yield Batch(
-                    self.epoch, at, continuous and events is not None, events or (), whys, self.held, bool(self._away)
+                    self.epoch, at, continuous and events is not None, events or (), whys, self.held, tuple(self._away)
                 )
                 continuous = True
                 continue

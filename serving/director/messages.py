@@ -25,7 +25,7 @@ def _places(batch: Batch, whys: Mapping[JobKey, str]) -> director_pb2.JobPlaces:
         director_pb2.JobPlace(tenant=key[0], job=key[1], why=why, held_up=key in batch.held)
         for key, why in whys.items()
     )
-    return director_pb2.JobPlaces(jobs=places, stage_away=batch.away)
+    return director_pb2.JobPlaces(jobs=places, stage_away=bool(batch.away), models_away=batch.away)
 
 
 def _event(event: FeedEvent) -> director_pb2.JobEvent:

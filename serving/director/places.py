@@ -25,9 +25,17 @@ class Places:
     """So many; one Director's."""
 
     def __init__(self, count: int) -> None:
-        self._free = count
+        self._count = self._free = count
         self._waiters: list[_Waiter] = []
         """In the order in which they came, which decides between equals."""
+
+    def resize(self, count: int) -> None:
+        """So many from now on. Where they are fewer, those that are taken stay so until they are given back."""
+        more, self._count = count - self._count, count
+        self._free += more
+        while self._free > 0 and self._waiters:
+            self._free -= 1
+            self._give()
 
     @asynccontextmanager
     async def place(self, rank: Callable[[], Rank]) -> AsyncIterator[None]:
@@ -39,7 +47,7 @@ class Places:
             self._give()
 
     async def _take(self, rank: Callable[[], Rank]) -> None:
-        if self._free:
+        if self._free > 0:
             self._free -= 1
             return
         waiter = _Waiter(rank)
@@ -54,7 +62,7 @@ class Places:
             raise
 
     def _give(self) -> None:
-        if not self._waiters:
+        if not self._waiters or self._free < 0:
             self._free += 1
             return
         best = min(self._waiters, key=lambda waiter: waiter.rank())

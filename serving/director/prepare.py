@@ -26,7 +26,6 @@ class Preparation:
         self._attempt = attempt
         self._family = family
         self._context = context
-        self._stages = context.stages
         self._segments = segments
         self._inputs = InputsResult()
 
@@ -56,7 +55,7 @@ class Preparation:
             canvas=chain.canvas_of(self._record),
             track=self._record.plan.track,
         )
-        result = await self._attempt.surviving((INGEST,), lambda: self._stages.ingest(call))
+        result = await self._attempt.surviving((INGEST,), lambda: self._attempt.stages.ingest(call))
         manifest = chain.ingested(self._record, result)
         digest = await self._segments.commit(manifest)
         self._attempt.note(EventKind.INGESTED, segment=0, spans=(self._span("ingesting", began),))
@@ -83,7 +82,7 @@ class Preparation:
                 references=request.references,
                 roles=self._roles,
             )
-            self._inputs = await self._attempt.surviving((CONDITIONER,), lambda: self._stages.read_inputs(call))
+            self._inputs = await self._attempt.surviving((CONDITIONER,), lambda: self._attempt.stages.read_inputs(call))
         if parent is not None and not request.references:
             self._inputs = InputsResult(
                 references=parent.references,
@@ -128,7 +127,7 @@ class Preparation:
             segments=len(plan.segments) if self._record.request.kind is Kind.VIDEO else 1,
             inherited=(parent.effective_prompt or None) if parent else None,
         )
-        return await self._attempt.surviving((PROMPT_WRITER,), lambda: self._stages.write_prompt(call))
+        return await self._attempt.surviving((PROMPT_WRITER,), lambda: self._attempt.stages.write_prompt(call))
 
     def _subject(self, parent: SegmentManifest | None) -> Subject:
         if self._inputs.references:

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-from engines.families.base import Family
 from serving.director import chain
 from serving.director.attempt import Attempt
 from serving.director.conditions import Conditions
@@ -45,19 +44,17 @@ class JobRun:
         self,
         record: JobRecord,
         *,
-        family: Family,
         segments: Segments,
         context: RunContext,
         adopted: chain.Reached | None = None,
     ) -> None:
         """`adopted`: an earlier Director's attempt that lives on at this replica."""
         self.attempt = Attempt(record, context)
-        self._family = family
+        self._family = context.models.family(record.plan.model)
         self._context = context
-        self._stages = context.stages
         self._segments = segments
         self._inputs = InputsResult()
-        self._conditions = Conditions(self.attempt, context.stages)
+        self._conditions = Conditions(self.attempt, self.attempt.stages)
         self._denoiser = adopted.replica if adopted else None
         self._adopted = adopted is not None
         self._reached = adopted or chain.reached(record)
@@ -76,7 +73,7 @@ class JobRun:
         """Tell the Denoiser; the caller stops the run itself."""
         if self._denoiser is not None:
             record = self._record
-            await self._stages.cancel(CancelCall(record.id, self._denoiser, record.epoch, record.attempt))
+            await self.attempt.stages.cancel(CancelCall(record.id, self._denoiser, record.epoch, record.attempt))
 
     # ── videos ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -120,7 +117,9 @@ class JobRun:
     ) -> tuple[RenderResult, WorkSpan]:
         call = chain.render_call(self._record, self._family, parent, made.latents)
         take = chain.take_call(self._record, planned, made.latents, made.replica, last=last)
-        rendered, span = await self._at_a_renderer(lambda: self._stages.render(call, self._stages.take_latents(take)))
+        rendered, span = await self._at_a_renderer(
+            lambda: self.attempt.stages.render(call, self.attempt.stages.take_latents(take))
+        )
         seconds = sum(rendered.seconds.values())
         if seconds:
             self._context.measured(RENDERER, self._record, planned, 1, seconds)
@@ -142,7 +141,9 @@ class JobRun:
     async def _draw(self, planned: PlannedSegment, made: Denoised, *, last: bool) -> tuple[ImageResult, WorkSpan]:
         call = chain.image_call(self._record, self._family)
         take = chain.take_call(self._record, planned, made.latents, made.replica, last=last)
-        return await self._at_a_renderer(lambda: self._stages.render_image(call, self._stages.take_latents(take)))
+        return await self._at_a_renderer(
+            lambda: self.attempt.stages.render_image(call, self.attempt.stages.take_latents(take))
+        )
 
     # ── both ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -176,7 +177,8 @@ class JobRun:
             began = self._context.now_ms()
             return await call(), self._span("rendering", began)
 
-        place = partial(self._context.renderers.place, lambda: self._context.rank(self._record))
+        renderers = self._context.models.renderers(self._record.plan.model)
+        place = partial(renderers.place, lambda: self._context.rank(self._record))
         return await self.attempt.surviving(_TO_RENDER, work, place=place)
 
     async def _commit(

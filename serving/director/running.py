@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from engines.families.base import Family
 from serving.director.claims import Claimed
 from serving.director.context import RunContext
 from serving.director.outcome import Running, carry_out
-from serving.director.publish import Superseded
-from serving.director.queue.schedule import InHand
+from serving.director.queue.in_hand import InHand
 from serving.director.queue.waiting import WaitingJobs
 from serving.director.run import JobRun
 from serving.jobs.epoch import EpochLost
 from serving.jobs.ids import JobKey
-from serving.jobs.record import JobError, JobRecord, JobState
+from serving.jobs.record import JobRecord, JobState
 from serving.logs import logger
 from serving.segments.lineage import Segments
 from serving.store.base import Store
@@ -37,18 +34,13 @@ class RunningJobs:
         *,
         store: Store,
         context: RunContext,
-        family: Callable[[str], Family],
         waiting: WaitingJobs,
         incident: Callable[[], str],
         on_end: Callable[[], None],
     ) -> None:
-        """`on_end`: an attempt has ended. `family` finds a model's, and raises `ValueError` for unknown ones.
-
-        `incident` makes a number for the logs.
-        """
+        """`on_end`: an attempt has ended. `incident` makes a number for the logs."""
         self._store = store
         self._context = context
-        self._family = family
         self._waiting = waiting
         self._incident = incident
         self._on_end = on_end
@@ -73,18 +65,11 @@ class RunningJobs:
             for key, running in self._running.items()
         ]
 
-    async def start(self, claimed: Claimed) -> None:
-        """Run a job from here on; returns at once. Raises `EpochLost`."""
+    def start(self, claimed: Claimed) -> None:
+        """Run a job of a model that is served from here on; returns at once."""
         record = claimed.record
         segments = Segments(self._store, record.tenant)
-        try:
-            family = self._family(record.plan.model)
-        except ValueError as error:
-            await self._give_up(record, str(error))
-            return
-        running = Running(
-            JobRun(record, family=family, segments=segments, context=self._context, adopted=claimed.adopted)
-        )
+        running = Running(JobRun(record, segments=segments, context=self._context, adopted=claimed.adopted))
         self._running[record.key] = running
         running.task = asyncio.create_task(self._carry_out(running), name=f"job {record.id}")
 
@@ -131,13 +116,3 @@ class RunningJobs:
         self._waiting.put(running.record, not_before=asyncio.get_running_loop().time() + pause)
         for other in [key for key in self._losses if key not in self._waiting and key not in self._running]:
             del self._losses[other]  # it ended while it waited
-
-    async def _give_up(self, record: JobRecord, why: str) -> None:
-        """Its model was taken out of this installation."""
-        message = (
-            f"{why}. When it is there again, an operator can run the job again: `longtake jobs requeue {record.id}`"
-        )
-        await self._context.dead.bury(record, stage="", why=why, quarantine=False)
-        error = JobError(code="MODEL_UNKNOWN", message=message)
-        with contextlib.suppress(Superseded):
-            await self._context.publisher.finish(record, JobState.FAILED, {"error": error})

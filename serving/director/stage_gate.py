@@ -1,5 +1,7 @@
 """Holds calls back while their stage is away: one tries it, the others wait for what becomes of that.
 
+Each model has stages of its own, so whoever waits for one model's holds up no job of another.
+
 `attempt.py` passes through here with every call. A thousand may wait, so a change calls only the next one of them, and
 what several changes in one turn of the loop lead to is done once. Whether a stage is away says `stage_health.py`; that
 it is, and who waits for it, is told here: to the log, the metrics, and, by the feed, to the front doors.
@@ -20,7 +22,7 @@ from serving.director.stage_health import Away, StageHealth
 from serving.jobs.ids import JobKey
 from serving.logs import logger
 from serving.metrics import STAGE_AWAY, STAGE_AWAY_SECONDS, Recorder
-from serving.stage_names import CONDITIONER, INGEST, CountedWork, StageName
+from serving.stage_names import CONDITIONER, INGEST, ModelStage, StageName
 from serving.stages.contracts import AwayCause, StageAway
 
 LOOK_EVERY_S = 5.0
@@ -94,6 +96,15 @@ class _Gate:
         return None
 
 
+@dataclass
+class _Count:
+    """Replicas of one model's stages, as they were when that was looked at last."""
+
+    up: Mapping[StageName, int] = field(default_factory=dict)
+    at: float = float("-inf")
+    counting: asyncio.Future[None] | None = None
+
+
 class StageGates:
     """Of one Director; used from its event loop only."""
 
@@ -101,33 +112,30 @@ class StageGates:
         self,
         feed: Feed,
         metrics: Recorder,
-        replicas: Callable[[], Awaitable[Mapping[StageName, int]]],
+        replicas: Callable[[str], Awaitable[Mapping[StageName, int]]],
         *,
         now_ms: Callable[[], int],
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`replicas`: see `Stages`."""
+        """`replicas`: of a model, see `Stages`."""
         self._feed = feed
         self._metrics = metrics
         self._replicas = replicas
         self._now_ms = now_ms
         self._chance = chance
-        self._gates: dict[CountedWork, _Gate] = {}
-        self._proven: set[StageName] = set()
-        self._up: Mapping[StageName, int] = {}
-        """Replicas of each stage, as they were when that was looked at last."""
-        self._counted_at = float("-inf")
-        self._counting: asyncio.Future[None] | None = None
+        self._gates: dict[ModelStage, _Gate] = {}
+        self._proven: set[tuple[str, StageName]] = set()
+        self._counts: dict[str, _Count] = {}
         self._changes = False
         """What was changed in this turn of the loop has not led to anything yet."""
 
     # ── before a call ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def closed(self, stages: Sequence[CountedWork]) -> str:
+    def closed(self, stages: Sequence[ModelStage]) -> str:
         """Why a call that needs these stages would have to wait; empty when it would not."""
         return next((_sentence(stage, self._gate(stage)) for stage in stages if self._gate(stage).health.away), "")
 
-    async def enter(self, stages: Sequence[CountedWork], caller: Caller) -> None:
+    async def enter(self, stages: Sequence[ModelStage], caller: Caller) -> None:
         """Wait until the stages work, or until it is this call's turn to try those that do not. `left` follows,
         whatever happens.
 
@@ -151,11 +159,11 @@ class StageGates:
                 gate.trying = caller
             gate.inside[caller] = None
 
-    def passes(self, stages: Sequence[CountedWork], caller: Caller) -> bool:
+    def passes(self, stages: Sequence[ModelStage], caller: Caller) -> bool:
         """Whether it still may be made: something may have happened since `enter`."""
         return all(self._gate(stage).passes(caller) for stage in stages)
 
-    def left(self, stages: Sequence[CountedWork], caller: Caller) -> None:
+    def left(self, stages: Sequence[ModelStage], caller: Caller) -> None:
         """The call is over, or will not be made."""
         for stage in stages:
             gate = self._gate(stage)
@@ -167,7 +175,7 @@ class StageGates:
 
     # ── what became of it ───────────────────────────────────────────────────────────────────────────────────────
 
-    def answered(self, stages: Sequence[CountedWork], caller: Caller, *, finished: bool) -> None:
+    def answered(self, stages: Sequence[ModelStage], caller: Caller, *, finished: bool) -> None:
         """They did what was asked of them. `finished`: to its end, and not only a part of it."""
         for stage in stages:
             gate = self._gate(stage)
@@ -178,12 +186,12 @@ class StageGates:
                     gate.suspects.clear()
             self._back(stage, gate)
 
-    def refused(self, stage: CountedWork, away: StageAway) -> None:
+    def refused(self, stage: ModelStage, away: StageAway) -> None:
         """No replica of it did a call."""
         with self._telling(stage) as gate:
             gate.health.refused(away.cause, away.message, _now())
 
-    def lost(self, stage: CountedWork, caller: Caller, *, alone: bool, died: str = "") -> bool:
+    def lost(self, stage: ModelStage, caller: Caller, *, alone: bool, died: str = "") -> bool:
         """A replica of it died under this call; True when that is to be held against the caller. `alone`, `died`: see
         `StageHealth`.
         """
@@ -196,18 +204,16 @@ class StageGates:
         """Whether the job ended workers of a stage that may be sound: only another one's try would tell."""
         return any(gate.health.blames(gate.suspects[job]) for gate in self._gates.values() if job in gate.suspects)
 
-    def acquittals(self, stage: CountedWork) -> int:
+    def acquittals(self, stage: ModelStage) -> int:
         """See `StageHealth`."""
         return self._gate(stage).health.acquittals
 
-    async def look(self, stages: Sequence[CountedWork]) -> None:
+    async def look(self, stages: Sequence[ModelStage]) -> None:
         """A call to these waits long: see whether there is anybody to answer it."""
-        if self._counting is None and _now() - self._counted_at > LOOK_EVERY_S / 2:
-            self._counting = asyncio.ensure_future(self._count_replicas())
-        if self._counting is not None:  # an old count may be long wrong
-            await asyncio.shield(self._counting)
+        for model in {stage.model for stage in stages}:
+            await self._count_again(model)
         for stage in stages:
-            gate, count = self._gate(stage), self._up.get(_deployment(stage))
+            gate, count = self._gate(stage), self._counts[stage.model].up.get(_deployment(stage)[1])
             if count == 0 and gate.inside:
                 with self._telling(stage):
                     gate.health.refused("no_replica", "calls wait for one", _now())
@@ -215,20 +221,27 @@ class StageGates:
             elif count and gate.health.away is not None and gate.health.away.cause == "no_replica":
                 self._back(stage, gate)
 
-    async def _count_replicas(self) -> None:
+    async def _count_again(self, model: str) -> None:
+        count = self._counts.setdefault(model, _Count())
+        if count.counting is None and _now() - count.at > LOOK_EVERY_S / 2:
+            count.counting = asyncio.ensure_future(self._count_replicas(model, count))
+        if count.counting is not None:  # an old count may be long wrong
+            await asyncio.shield(count.counting)
+
+    async def _count_replicas(self, model: str, count: _Count) -> None:
         """Whatever goes wrong with it is no fault of the calls that it is made for: then nothing is known."""
-        self._up = {}
+        count.up = {}
         try:
-            self._up = await self._replicas()
+            count.up = await self._replicas(model)
         except Exception:  # noqa: BLE001  (of Serve's or ours: jobs that run do not fail by a look at their stage)
-            _log.exception("the replicas were not counted")
+            _log.exception("the replicas were not counted", model=model)
         finally:
-            self._counted_at, self._counting = _now(), None
+            count.at, count.counting = _now(), None
 
     # ── telling ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     @contextlib.contextmanager
-    def _telling(self, stage: CountedWork) -> Iterator[_Gate]:
+    def _telling(self, stage: ModelStage) -> Iterator[_Gate]:
         """Around what may find the stage away."""
         gate = self._gate(stage)
         before = gate.health.away
@@ -240,38 +253,45 @@ class StageGates:
             gate.since = f"{datetime.fromtimestamp(self._now_ms() / 1000, UTC):%H:%M:%S} UTC"
             gate.counted_to = away.since
             _log.warning(
-                "a stage is away", stage=stage, cause=away.cause, why=away.text, by=sorted({*gate.suspects.values()})
+                "a stage is away",
+                **stage._asdict(),
+                cause=away.cause,
+                why=away.text,
+                by=sorted({*gate.suspects.values()}),
             )
         elif before.cause != away.cause:
-            self._metrics.set(STAGE_AWAY, 0, stage=stage, reason=before.cause)
-        self._metrics.set(STAGE_AWAY, 1, stage=stage, reason=away.cause)
+            self._metrics.set(STAGE_AWAY, 0, **stage._asdict(), reason=before.cause)
+        self._metrics.set(STAGE_AWAY, 1, **stage._asdict(), reason=away.cause)
         self._count(stage, gate)
         self._change()
 
-    def _back(self, stage: CountedWork, gate: _Gate) -> None:
+    def _back(self, stage: ModelStage, gate: _Gate) -> None:
         if gate.health.away is None:
             return
         self._count(stage, gate)
         over = gate.health.up()
         assert over is not None
-        self._metrics.set(STAGE_AWAY, 0, stage=stage, reason=over.cause)
-        _log.warning("a stage is back", stage=stage, cause=over.cause, away_s=round(_now() - over.since, 1))
+        self._metrics.set(STAGE_AWAY, 0, **stage._asdict(), reason=over.cause)
+        _log.warning("a stage is back", **stage._asdict(), cause=over.cause, away_s=round(_now() - over.since, 1))
         gate.trying = None
         self._change()
 
-    def _count(self, stage: CountedWork, gate: _Gate) -> None:
+    def _count(self, stage: ModelStage, gate: _Gate) -> None:
         passed, gate.counted_to = _now() - gate.counted_to, _now()
         if passed > 0:
-            self._metrics.add(STAGE_AWAY_SECONDS, passed, stage=stage)
+            self._metrics.add(STAGE_AWAY_SECONDS, passed, **stage._asdict())
 
     def _tell(self) -> None:
         """Who waits for a stage that is away, and which are."""
         closed = {stage: gate for stage, gate in self._gates.items() if gate.health.away is not None}
         told = {stage: _sentence(stage, gate) for stage, gate in closed.items()}
         waits = {caller.job: told[stage] for stage, gate in closed.items() for caller in (*gate.waiting, *gate.inside)}
-        self._feed.held_up(waits, "; ".join(told.values()))
+        away: dict[str, list[str]] = {}
+        for stage, sentence in told.items():
+            away.setdefault(stage.model, []).append(sentence)
+        self._feed.held_up(waits, {model: "; ".join(sentences) for model, sentences in away.items()})
 
-    def _first_closed(self, stages: Sequence[CountedWork], caller: Caller) -> _Gate | None:
+    def _first_closed(self, stages: Sequence[ModelStage], caller: Caller) -> _Gate | None:
         now = _now()
         return next((gate for gate in map(self._gate, stages) if gate.holds_back(caller, now)), None)
 
@@ -297,19 +317,22 @@ class StageGates:
             gate.alarm = None if next_try is None else loop.call_at(next_try, self._change)
         self._tell()
 
-    def _gate(self, stage: CountedWork) -> _Gate:
+    def _gate(self, stage: ModelStage) -> _Gate:
         if stage not in self._gates:
             self._gates[stage] = _Gate(StageHealth(self._chance))
         return self._gates[stage]
 
 
-def _deployment(stage: CountedWork) -> StageName:
-    return CONDITIONER if stage == INGEST else stage
+def _deployment(at: ModelStage) -> tuple[str, StageName]:
+    return at.model, CONDITIONER if at.stage == INGEST else at.stage
 
 
-def _sentence(stage: CountedWork, gate: _Gate) -> str:
+def _sentence(at: ModelStage, gate: _Gate) -> str:
     away: Away | None = gate.health.away
-    return f"the stage {_deployment(stage)} is away: {_WORDS[away.cause]}, since {gate.since}" if away else ""
+    if away is None:
+        return ""
+    model, stage = _deployment(at)
+    return f"the stage {stage} of {model} is away: {_WORDS[away.cause]}, since {gate.since}"
 
 
 def _now() -> float:

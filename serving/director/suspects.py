@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from serving.stage_names import CountedWork
+from serving.stage_names import ModelStage
 
 SUSPECT_FROM = 2
 """Workers lost in a row. One loss is nobody's fault: machines die."""
@@ -23,10 +23,10 @@ class Suspects:
     """Of one Director."""
 
     def __init__(self) -> None:
-        self._alone: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._alone: defaultdict[ModelStage, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @asynccontextmanager
-    async def apart(self, stages: Collection[CountedWork], crashes: int) -> AsyncIterator[bool]:
+    async def apart(self, stages: Collection[ModelStage], crashes: int) -> AsyncIterator[bool]:
         """Around a call that needs these stages, by a job that lost so many workers in a row. Gives whether it is kept
         apart: then no other suspect is at any of them.
         """

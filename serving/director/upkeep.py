@@ -10,13 +10,13 @@ import gc
 from collections.abc import Callable, Mapping
 
 from serving.director.events import Feed
+from serving.director.queue.backlog import Backlog
 from serving.director.queue.schedule import Schedule
 from serving.errors import StoreUnfit, Unavailable
 from serving.estimates import load, save
 from serving.jobs.epoch import SIGN_EVERY_S, Epoch
 from serving.logs import logger
 from serving.metrics import BACKLOG_SECONDS, Recorder
-from serving.stage_names import STAGES
 from serving.store.base import Store
 
 VOUCH_EVERY_S = 0.4
@@ -65,9 +65,9 @@ async def keep(store: Store, schedule: Schedule) -> None:
     await asyncio.sleep(SAVE_EVERY_S)
 
 
-async def measure(backlog: Callable[[], Mapping[str, float]], metrics: Recorder) -> None:
+async def measure(backlogs: Callable[[], Mapping[str, Backlog]], metrics: Recorder) -> None:
     """Tell how much work there is for each stage."""
-    ahead = backlog()
-    for stage in STAGES:
-        metrics.set(BACKLOG_SECONDS, ahead[stage], stage=stage)
+    for model, backlog in backlogs().items():
+        for stage, seconds in backlog.seconds.items():
+            metrics.set(BACKLOG_SECONDS, seconds, model=model, stage=stage)
     await asyncio.sleep(MEASURE_EVERY_S)

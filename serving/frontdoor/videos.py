@@ -100,7 +100,7 @@ class Videos:
 
     def held_up(self, record: JobRecord) -> bool:
         """Whether a job waits for a stage that is away, as the Director says: nobody knows for how long."""
-        return self._cache.held_up(record.key)
+        return self._cache.held_up(record.key, record.plan.model)
 
     async def get(self, caller: Caller, video: str) -> JobRecord:
         """A video's record."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from engines.session import Session
 from serving.clock import now_ms
 from serving.director.director import Director
+from serving.director.served import Served
 from serving.errors import FailedPrecondition
 from serving.jobs.epoch import take_epoch
 from serving.jobs.record import JobRecord, JobState
@@ -96,9 +97,7 @@ async def _made(
         store=overlay,
         jobs=jobs,
         epoch=await take_epoch(overlay),
-        stages=stages,
-        family=loaded.family,
-        slots=1,
+        models={stored.plan.model: Served(stages, session.family, slots=1)},
         slice_s=_SLICE_S,
         metrics=Unrecorded(),
         now_ms=now_ms,

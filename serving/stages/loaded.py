@@ -50,8 +50,9 @@ class Loaded:
         with self.watchdog.watching(component):
             outputs = self.session.infer(component, inputs)
         took = time.monotonic() - began
-        self.metrics.observe(ENGINE_SECONDS, took, component=component)
-        self.metrics.add(ENGINE_BUSY_SECONDS, took, component=component)
+        of = {"model": self.session.family.capabilities.model, "component": component}
+        self.metrics.observe(ENGINE_SECONDS, took, **of)
+        self.metrics.add(ENGINE_BUSY_SECONDS, took, **of)
         return outputs
 
     async def encode(self, work: Callable[[Engine], Array]) -> Array:

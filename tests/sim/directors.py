@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from serving.director.director import Director
+from serving.director.served import Served
 from serving.errors import LongtakeError
 from serving.jobs.epoch import EpochLost, abandoned, take_epoch
 from serving.jobs.repository import Jobs
@@ -67,9 +68,7 @@ class Office:
             store=store,
             jobs=Jobs(store),
             epoch=epoch,
-            stages=stages,
-            family=lambda name: model.FAMILY,
-            slots=slots,
+            models={model.MODEL: Served(stages, model.FAMILY, slots)},
             weights=weights,
             slice_s=5.0,
             metrics=Unrecorded(),

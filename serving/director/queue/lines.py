@@ -1,7 +1,7 @@
 """Waiting jobs in order, each tenant's and all tenants' merged, of which only what is looked at is ever sorted.
 
-`waiting.py` keeps two such lines: of jobs with deadlines and of those without. A job that is gone stays in its heap
-until it comes up, or until most of the heap is such; so nothing grows with what has passed through.
+`waiting.py` keeps two such lines for each model: of jobs with deadlines and of those without. A job that is gone stays
+in its heap until it comes up, or until most of the heap is such; so nothing grows with what has passed through.
 """
 
 from __future__ import annotations
@@ -81,6 +81,10 @@ class Lines:
         if not line.standing:
             self._close(tenant, priority)
 
+    def tenants(self) -> list[str]:
+        """Those that have jobs here."""
+        return list(self._lines)
+
     def of(self, tenant: str) -> Iterator[Waiting]:
         """One tenant's jobs, in order."""
         for _, line in sorted(self._lines.get(tenant, {}).items()):
@@ -133,3 +137,30 @@ class Lines:
         del self._lines[tenant][priority]
         if not self._lines[tenant]:
             del self._lines[tenant]
+
+
+class ModelLine:
+    """The waiting jobs of one model."""
+
+    def __init__(self, model: str, tickets: Tickets) -> None:
+        """`model`: no name stands for jobs whose records are unread."""
+        self.model = model
+        self.dated = Lines(tickets)
+        """Those with a deadline."""
+        self.undated = Lines(tickets)
+        self.count = 0
+        """Those with a pause included, which are not in line."""
+
+    def __contains__(self, tenant: str) -> bool:
+        """Whether it has a job without a pause."""
+        return tenant in self.dated or tenant in self.undated
+
+    def __iter__(self) -> Iterator[Waiting]:
+        """Those without a pause, each tenant's together."""
+        for lines in (self.dated, self.undated):
+            for tenant in lines.tenants():
+                yield from lines.of(tenant)
+
+    def of(self, job: Waiting) -> Lines:
+        """Where such a job stands."""
+        return self.undated if job.deadline_ms is None else self.dated

@@ -30,6 +30,7 @@ from typing import NamedTuple
 
 from serving.director.queue.in_time import Layout
 from serving.director.queue.shares import Shares
+from serving.jobs.ids import JobKey
 from serving.jobs.record import URGENT
 from serving.stages.contracts import Rank
 
@@ -78,6 +79,8 @@ class Why(StrEnum):
     """Its tenant has had more than others that have work: those go first."""
     LATE = "cannot be in time"
     """Its deadline is too near for its work: what can be in time goes first."""
+    NOT_SERVED = "not served"
+    """Its model was taken out of this installation. When it is back, the job goes on."""
 
 
 class Ranked(NamedTuple):
@@ -87,6 +90,11 @@ class Ranked(NamedTuple):
     rank: Rank
     """The lowest goes first. Made of times and classes, never of positions: ranks of different calls compare."""
     why: Why
+
+    @property
+    def key(self) -> JobKey:
+        """Its tenant and id."""
+        return self.work.tenant, self.work.job
 
     @property
     def hopeless(self) -> bool:

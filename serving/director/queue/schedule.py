@@ -4,92 +4,126 @@ The Director asks it once per cycle whom to start (`choose`), and each slice for
 runs are made anew now and then (`rerank`). Of what waits only a window is looked at (`window.py`). More jobs run than
 the Denoisers can step at once: those of worse rank are there to fill gaps, and a job that ranks among the first starts
 even when all slots are taken (`order.to_start`), for rank alone decides whose step is next.
+
+Each model has slots and Denoisers of its own, so its jobs are ordered among themselves, whatever those of others do;
+only what a tenant was given counts over all of them (`shares.py`). A job whose record is unread may be of any: it is
+looked at with those of each model, and whoever claims it reads which it is.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
-from itertools import islice
+from collections.abc import Callable, Collection, Mapping
+from itertools import zip_longest
 from types import MappingProxyType
 from typing import NamedTuple
 
-from serving.director.queue.order import OVERFULL, Ranked, Why, Work, arrange, ranks, to_start
+from serving.director.queue.in_hand import InHand, by_model, with_slots
+from serving.director.queue.order import Ranked, Why, Work, arrange, ranks, to_start
 from serving.director.queue.shares import Shares
-from serving.director.queue.tickets import Waiting
-from serving.director.queue.waiting import WaitingJobs
+from serving.director.queue.tickets import UNREAD, Waiting
+from serving.director.queue.waiting import TenantsWork, WaitingJobs
 from serving.director.queue.window import window
 from serving.estimates import Course, Estimates
 from serving.jobs.ids import JobKey
 from serving.jobs.record import JobRecord
 from serving.plan import PlannedSegment
-from serving.stage_names import DENOISER, RENDERER, STAGES, StageName
+from serving.stage_names import StageName
 from serving.stages.contracts import Rank
 
-SMALL_STAGES_S = 0.01
-"""What a segment costs the stages that are not measured: they are quick."""
-MOST_LOOKED_AT = 1000
 MOST_TOLD = 1000
-"""Of so many jobs it is told why they have their places, and of each tenant's as many as of another's."""
-JOBS = "jobs"
+"""Of so many jobs it is told why they have their places, and of each model's and tenant's as many as of another's."""
 LAST: Rank = (float("inf"),)
-_NOBODY: Mapping[JobKey, Waiting] = MappingProxyType({})
 UNREAD_S = 1.0
 """What a job whose record is unread is taken to need at the Denoiser."""
 
 
-class InHand(NamedTuple):
-    """A job that runs."""
+class Capacity(NamedTuple):
+    """How much of a model there is."""
 
-    record: JobRecord
-    course: Course
-    """As of now: the record counts the steps of committed segments alone."""
-    waits_for_others: bool = False
-    """It gets no further until others have shown whether it or a stage is at fault."""
+    slots: int
+    """Its jobs that run at once, urgent ones aside."""
+    servers: int
+    """Denoisers."""
+
+
+class Chosen(NamedTuple):
+    """A job to start."""
+
+    model: str
+    """Whose slot it gets. It turns out to be of another one only where its record is unread."""
+    job: Waiting
+
+
+_NOBODY: Mapping[JobKey, Chosen] = MappingProxyType({})
 
 
 class Schedule:
     """One Director's. Pure but for the clock that is handed in."""
 
     def __init__(
-        self, *, weights: Mapping[str, float], servers: int, slots: int, estimates: Estimates, now_ms: Callable[[], int]
+        self,
+        *,
+        weights: Mapping[str, float],
+        models: Mapping[str, Capacity],
+        estimates: Estimates,
+        now_ms: Callable[[], int],
     ) -> None:
-        """`servers`: Denoiser replicas. `slots`: jobs that run at once, urgent ones aside."""
+        """`weights`: fair shares by tenant. `models`: those that are served."""
         self.estimates = estimates
+        self.models = models
+        """Jobs of no other model are chosen."""
         self._shares = Shares(weights)
-        self._servers = servers
-        self._slots = slots
         self._now_ms = now_ms
         self._ranks: dict[JobKey, Rank] = {}
-        self._busy: set[str] = set()
-        """Tenants with running jobs."""
-        self.whys: dict[JobKey, Why] = {}
-        """Why jobs have their places, as they were last chosen from: of each tenant the first ones."""
+        self._busy: set[TenantsWork] = set()
+        """Tenants with running jobs, by model."""
+        self.whys: dict[str, dict[JobKey, Why]] = {}
+        """Why jobs have their places, by model, as they were last chosen from: of each tenant the first ones."""
 
     def choose(
-        self, waiting: WaitingJobs, running: Collection[InHand], starting: Mapping[JobKey, Waiting] = _NOBODY
-    ) -> list[Waiting]:
-        """The jobs to start now, best first; the ranks of all that were looked at are fresh afterwards.
+        self, waiting: WaitingJobs, running: Collection[InHand], starting: Mapping[JobKey, Chosen] = _NOBODY
+    ) -> list[Chosen]:
+        """The jobs to start now, best first, of the models in turn; the ranks of all that were looked at are fresh
+        afterwards.
 
         `starting`: those that were chosen before and are being claimed: they have their slots, in line or not.
         Those that wait for others have none, for else they would keep these out.
         """
-        self._note_who_has_work(waiting, [*(job.record.tenant for job in running), *(tenant for tenant, _ in starting)])
-        seen = {job.key: job for job in window(waiting, self._shares, self._slots) if job.key not in starting}
-        work = [
-            *map(self._waiting_work, seen.values()),
-            *map(self._running_work, self._with_slots(running)),
-            *(self._waiting_work(job)._replace(running=True) for job in starting.values()),
-        ]
-        ranked = arrange(work, now_ms=self._now_ms(), shares=self._shares, servers=self._servers)
-        self._ranks = {(place.work.tenant, place.work.job): place.rank for place in ranked}
-        self.whys = _whys_of(ranked)
-        return [seen[place.work.tenant, place.work.job] for place in to_start(ranked, slots=self._slots)]
+        self._note_who_has_work(waiting, running, starting)
+        gone, hands = waiting.not_of({*self.models, UNREAD}), by_model(running)
+        most = MOST_TOLD // max(1, len(self.models) + len(gone))
+        self._ranks = {}
+        self.whys = {
+            model: dict.fromkeys((job.key for job in waiting.some(model, most)), Why.NOT_SERVED) for model in gone
+        }
+        taken = set(starting)
+        firsts: list[list[Chosen]] = []
+        for model, (slots, servers) in sorted(self.models.items()):
+            seen = self._seen(waiting, model, slots, taken)
+            work = [
+                *map(self._waiting_work, seen.values()),
+                *map(self._running_work, with_slots(hands.get(model, []), slots)),
+                *(self._starting_work(start) for start in starting.values() if start.model == model),
+            ]
+            ranked = arrange(work, now_ms=self._now_ms(), shares=self._shares, servers=servers)
+            self._ranks |= {place.key: place.rank for place in ranked}
+            self.whys[model] = _whys_of(ranked, most)
+            firsts.append([Chosen(model, seen[place.key]) for place in to_start(ranked, slots=slots)])
+            taken.update(start.job.key for start in firsts[-1])
+        return [start for turn in zip_longest(*firsts) for start in turn if start is not None]
+
+    def _seen(self, waiting: WaitingJobs, model: str, slots: int, taken: Collection[JobKey]) -> dict[JobKey, Waiting]:
+        """Jobs that wait for a model, or may, as far as they are looked at and not chosen already."""
+        lines = (waiting.line(model), waiting.line(UNREAD))
+        return {job.key: job for job in window(lines, self._shares, slots) if job.key not in taken}
 
     def rerank(self, running: Collection[InHand]) -> None:
-        """Compare the running jobs with each other anew: what was served since counts."""
-        work = map(self._running_work, running)
-        self._ranks |= ranks(work, now_ms=self._now_ms(), shares=self._shares, servers=self._servers)
+        """Compare the running jobs of each model with each other anew: what was served since counts."""
+        for model, jobs in by_model(running).items():
+            servers = self.models[model].servers if model in self.models else 1
+            work = map(self._running_work, jobs)
+            self._ranks |= ranks(work, now_ms=self._now_ms(), shares=self._shares, servers=servers)
 
     def rank(self, record: JobRecord) -> Rank:
         """A running job's place at the Denoiser."""
@@ -102,45 +136,26 @@ class Schedule:
         self.estimates.observe(stage, record.plan, segment, seconds / units)
         self._shares.charge(record.tenant, seconds)
 
-    def backlog(self, waiting: WaitingJobs, running: Collection[InHand]) -> dict[str, float]:
-        """Seconds of predicted work that waits or runs, by stage, and under `JOBS` how many jobs have it.
-
-        Of a long line a part is looked at.
-        """
-        known = [job.course for job in islice(waiting, MOST_LOOKED_AT) if job.course is not None]
-        denoised = [*(job.course for job in running), *known]
-        # A segment is denoised some time before it is rendered, and only then does the record count it.
-        rendered = [*(job.course.at(job.record.steps_done) for job in running), *known]
-        count = len(waiting) + len(running)
-        if not denoised:
-            return {**dict.fromkeys(STAGES, float(count)), JOBS: float(count)}
-        more = count / len(denoised)
-        small = SMALL_STAGES_S * sum(count for course in rendered for _, count in course.ahead())
-        seconds = {
-            **dict.fromkeys(STAGES, small),
-            DENOISER: sum(map(self.estimates.remaining, denoised)),
-            RENDERER: sum(map(self.estimates.rendering, rendered)),
-        }
-        return {**{stage: work * more for stage, work in seconds.items()}, JOBS: float(count)}
-
-    def _with_slots(self, running: Collection[InHand]) -> list[InHand]:
-        most = OVERFULL * self._slots  # a stage that ends every worker shall not draw the whole queue to itself
-        aside = {id(job) for job in islice((job for job in running if job.waits_for_others), most)}
-        return [job for job in running if id(job) not in aside]
-
-    def _note_who_has_work(self, waiting: WaitingJobs, busy: Iterable[str]) -> None:
-        before, self._busy = self._busy, set(busy)
+    def _note_who_has_work(
+        self, waiting: WaitingJobs, running: Collection[InHand], starting: Mapping[JobKey, Chosen]
+    ) -> None:
+        before = self._busy
+        self._busy = {(job.record.tenant, job.model) for job in running}
+        self._busy |= {(start.job.tenant, start.model) for start in starting.values()}
         changed = waiting.changed() | (before ^ self._busy)
-        with_work = {tenant for tenant in changed if tenant in self._busy or waiting.in_line(tenant)}
-        for tenant in with_work:
-            self._shares.arrived(tenant)
-        for tenant in changed - with_work:
-            self._shares.left(tenant)
+        with_work = {(who, what) for who, what in changed if (who, what) in self._busy or who in waiting.line(what)}
+        for tenant, model in with_work:
+            self._shares.arrived(tenant, model)
+        for tenant, model in changed - with_work:
+            self._shares.left(tenant, model)
 
     def _waiting_work(self, job: Waiting) -> Work:
         remaining = UNREAD_S if job.course is None else self.estimates.remaining(job.course)
         due = self._steps_due(job.deadline_ms, job.course)
         return Work(job.tenant, job.job, job.priority, due, job.since_ms, remaining)
+
+    def _starting_work(self, start: Chosen) -> Work:
+        return self._waiting_work(start.job)._replace(running=True)
 
     def _running_work(self, job: InHand) -> Work:
         record, course = job.record, job.course
@@ -155,13 +170,13 @@ class Schedule:
         return deadline_ms - round(1000 * self.estimates.last_rendering(course))
 
 
-def _whys_of(ranked: Collection[Ranked]) -> dict[JobKey, Why]:
-    each = max(1, MOST_TOLD // max(1, len({place.work.tenant for place in ranked})))
+def _whys_of(ranked: Collection[Ranked], most: int) -> dict[JobKey, Why]:
+    each = max(1, most // max(1, len({place.work.tenant for place in ranked})))
     seen: Counter[str] = Counter()
     whys: dict[JobKey, Why] = {}
     for place in ranked:
         tenant = place.work.tenant
         seen[tenant] += 1
-        if seen[tenant] <= each and len(whys) < MOST_TOLD:
-            whys[tenant, place.work.job] = place.why
+        if seen[tenant] <= each and len(whys) < most:
+            whys[place.key] = place.why
     return whys

@@ -5,15 +5,19 @@ Whoever is furthest behind has the best claim. A tenant that comes back begins a
 minimum: its first work goes first, but nobody saves up claims while away, and nobody who had an idle machine to himself
 pays for it later.
 
-The Director keeps one, tells it who has work (`arrived`, `left`) and what each piece of work cost (`charge`);
-`order.py` and `window.py` read it. What a call costs does not grow with the number of tenants. It is not stored: a new
-Director begins with everybody equal.
+One ledger is kept over all models: whoever was given much of one has less of a claim to the others. The Director keeps
+it, tells it who has work for which model (`arrived`, `left`) and what each piece of work cost (`charge`); `order.py`
+and `window.py` read it. What a call costs does not grow with the number of tenants. It is not stored: a new Director
+begins with everybody equal.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from serving.director.queue.standing import Standing
 
 LAG_S = 2.0
 """How far one tenant may get ahead of another that waits, in engine seconds at weight 1: some jobs' worth. Less would
@@ -38,12 +42,10 @@ class Shares:
         """A tenant further ahead than this is not eligible while others wait."""
         self._weights = dict(weights or {})
         self._virtual: dict[str, float] = {}
-        self._present: set[str] = set()
-        self._order: list[tuple[float, str]] = []
-        """A heap with an entry for each of those present, and for some that have left. The virtual time in it may be
-        an earlier one: it only grows, so the entry comes up soon enough to be set right."""
-        self._listed: set[str] = set()
-        """Who has an entry there."""
+        self._present = Standing(self._virtual)
+        self._models: Counter[str] = Counter()
+        """For how many models each of those present has work."""
+        self._by_model: dict[str, Standing] = {}
         self._floor = 0.0
         """The present minimum. It only grows: the credit of one newcomer is no reason to give the next one more."""
 
@@ -68,73 +70,56 @@ class Shares:
         self._virtual[tenant] = self.virtual(tenant) + seconds / self.weight(tenant)
         self._advance()
 
-    def arrived(self, tenant: str) -> None:
-        """It has work, again or still."""
-        if tenant in self._present:
+    def arrived(self, tenant: str, model: str = "") -> None:
+        """It has work for this model, again or still; no name stands for work of which that is not known yet."""
+        standing = self.standing(model)
+        if tenant in standing:
             return
         self._virtual[tenant] = self.virtual(tenant)
-        self._present.add(tenant)
-        if tenant not in self._listed:
-            self._listed.add(tenant)
-            heapq.heappush(self._order, (self._virtual[tenant], tenant))
-        if len(self._present) == 1:  # one more of several can only lower the minimum
-            self._advance()
-
-    def left(self, tenant: str) -> None:
-        """It has no more work."""
+        standing.add(tenant)
+        self._models[tenant] += 1
         if tenant not in self._present:
+            self._present.add(tenant)
+            if len(self._present) == 1:  # one more of several can only lower the minimum
+                self._advance()
+
+    def left(self, tenant: str, model: str = "") -> None:
+        """It has no more work for it."""
+        standing = self.standing(model)
+        if tenant not in standing:
             return
+        standing.discard(tenant)
+        self._models[tenant] -= 1
+        if self._models[tenant]:
+            return
+        del self._models[tenant]
         self._present.discard(tenant)
         if not self._present:  # the machine is idle: all that is past is forgiven
             self._floor = max(self._floor, self._virtual[tenant])
         self._advance()
 
-    def least(self, count: int, among: Callable[[str], bool]) -> list[str]:
-        """So many of those present, the least served first."""
-        found: list[str] = []
-        passed: list[tuple[float, str]] = []
-        while len(found) < count and (entry := self._least()) is not None:
-            passed.append(heapq.heappop(self._order))
-            if among(entry[1]):
-                found.append(entry[1])
-        for entry in passed:
-            heapq.heappush(self._order, entry)
-        return found
+    def standing(self, model: str) -> Standing:
+        """The tenants with work for it."""
+        if model not in self._by_model:
+            self._by_model[model] = Standing(self._virtual)
+        return self._by_model[model]
 
-    def lowest(self) -> float:
-        """The virtual time of the least served of those present, or the floor if there are none."""
-        entry = self._least()
-        return self._floor if entry is None else entry[0]
-
-    def _least(self) -> tuple[float, str] | None:
-        """The first entry, after all before it that are no longer true."""
-        while self._order:
-            virtual, tenant = self._order[0]
-            if tenant not in self._present:
-                heapq.heappop(self._order)
-                self._listed.discard(tenant)
-            elif virtual < self._virtual[tenant]:
-                heapq.heapreplace(self._order, (self._virtual[tenant], tenant))
-            else:
-                return virtual, tenant
-        return None
+    def lowest(self, models: Iterable[str]) -> float:
+        """The virtual time of the least served of those with work for one of these, or the floor if there are none."""
+        entries = [entry for model in models if (entry := self.standing(model).first()) is not None]
+        return min(entries)[0] if entries else self._floor
 
     def _advance(self) -> None:
-        self._floor = max(self._floor, self.lowest())
-        if len(self._order) > 2 * len(self._present) + REMEMBERED:
-            self._list_present()
+        entry = self._present.first()
+        self._floor = self._floor if entry is None else max(self._floor, entry[0])
         if len(self._virtual) - len(self._present) > REMEMBERED:
             self._forget()
 
     def _forget(self) -> None:
         """Keep half of what may be remembered, so that this is done rarely."""
         away = ((virtual, tenant) for tenant, virtual in self._virtual.items() if tenant not in self._present)
-        kept = heapq.nlargest(REMEMBERED // 2, away)
-        present = {tenant: self._virtual[tenant] for tenant in self._present}
-        self._virtual = present | {tenant: virtual for virtual, tenant in kept}
-        self._list_present()  # whoever is forgotten may come back with less than an entry of it says
-
-    def _list_present(self) -> None:
-        self._order = [(self._virtual[tenant], tenant) for tenant in self._present]
-        self._listed = set(self._present)
-        heapq.heapify(self._order)
+        kept = {tenant: virtual for virtual, tenant in heapq.nlargest(REMEMBERED // 2, away)}
+        for tenant in [one for one in self._virtual if one not in self._present and one not in kept]:
+            del self._virtual[tenant]
+        for standing in (self._present, *self._by_model.values()):
+            standing.list_anew()

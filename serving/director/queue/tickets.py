@@ -18,6 +18,9 @@ from serving.jobs.ids import JobKey
 Ticket = int
 """From the highest bits on: priority | deadline | since | serial | row. Below 2**180 all take 48 bytes."""
 
+UNREAD = ""
+"""In the place of a model's name: that of the jobs whose records are unread."""
+
 _ROW_BITS, _SERIAL_BITS, _TIME_BITS = 32, 40, 48
 _SERIAL_AT = _ROW_BITS
 _SINCE_AT = _SERIAL_AT + _SERIAL_BITS
@@ -45,6 +48,11 @@ class Waiting:
     def key(self) -> JobKey:
         """Its tenant and id."""
         return self.tenant, self.job
+
+    @property
+    def model(self) -> str:
+        """`UNREAD` for a job that only the listing told of: its record says."""
+        return UNREAD if self.course is None else self.course.model
 
 
 def priority_of(ticket: Ticket) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Collection, Iterator
+from itertools import chain, islice
 from sys import intern
 from weakref import WeakValueDictionary
 
-from serving.director.queue.lines import SPARE, Lines
+from serving.director.queue.lines import SPARE, ModelLine
 from serving.director.queue.tickets import Ticket, Tickets, Waiting, deadline_of, priority_of
 from serving.estimates import Course
 from serving.jobs.active import Active
@@ -20,11 +20,15 @@ PASSED_AT_ONCE = 5000
 """So many deadlines are seen to have passed in one look: all of a long line may fall due at the same moment."""
 
 
+TenantsWork = tuple[str, str]
+"""A tenant, and the model that its jobs wait for."""
+
+
 class WaitingJobs:
     """One Director's; rebuilt from the store when it is lost. What is done per cycle does not grow with its length.
 
-    Jobs without a pause stand in line. Heaps may hold jobs that are gone or have changed; they are skipped when they
-    come up.
+    Jobs without a pause stand in line, those of each model in one of its own, and in another one those of which only
+    the listing told. Heaps may hold jobs that are gone or have changed; they are skipped when they come up.
     """
 
     def __init__(self) -> None:
@@ -32,10 +36,8 @@ class WaitingJobs:
         self._jobs: dict[str, dict[str, Ticket]] = {}
         """By tenant and id: two levels are smaller than one of pairs."""
         self._count = 0
-        self.dated = Lines(self._tickets)
-        """Those with a deadline."""
-        self.undated = Lines(self._tickets)
-        self._changed: set[str] = set()
+        self._lines: dict[str, ModelLine] = {}
+        self._changed: set[TenantsWork] = set()
         self._courses: WeakValueDictionary[Course, Course] = WeakValueDictionary()
         self._pauses: dict[JobKey, float] = {}
         """Monotonic seconds, by job: a failed attempt waits a while."""
@@ -56,9 +58,20 @@ class WaitingJobs:
     def __iter__(self) -> Iterator[Waiting]:
         return map(self._tickets.read, chain.from_iterable(jobs.values() for jobs in self._jobs.values()))
 
-    def in_line(self, tenant: str) -> bool:
-        """Whether it has a job without a pause."""
-        return tenant in self.dated or tenant in self.undated
+    def not_of(self, models: Collection[str]) -> list[str]:
+        """The other models that jobs wait for."""
+        return [model for model, line in self._lines.items() if line.count and model not in models]
+
+    def line(self, model: str) -> ModelLine:
+        """Of this model."""
+        if model not in self._lines:
+            self._lines[model] = ModelLine(model, self._tickets)
+        return self._lines[model]
+
+    def some(self, model: str, most: int) -> list[Waiting]:
+        """So many of its jobs, or fewer, as they come; those with a pause last."""
+        paused = map(self._tickets.read, filter(self._tickets.stands, (ticket for _, ticket in self._paused)))
+        return list(islice(chain(self.line(model), (job for job in paused if job.model == model)), most))
 
     def found(self, active: Active, now_ms: int) -> None:
         """A key of the listing; its record is not read yet."""
@@ -86,13 +99,15 @@ class WaitingJobs:
             del self._jobs[tenant]
         waiting = self._tickets.read(ticket)
         self._tickets.take(ticket)
+        line = self.line(waiting.model)
         self._count -= 1
+        line.count -= 1
         self._cancelled.discard(key)
         self._with_deadline -= waiting.deadline_ms is not None
         if self._pauses.pop(key, None) is None:
-            self._line(waiting).remove(tenant, ticket)
-            if not self.in_line(tenant):
-                self._changed.add(tenant)
+            line.of(waiting).remove(tenant, ticket)
+            if tenant not in line:
+                self._changed.add((tenant, line.model))
         return waiting
 
     def again(self, waiting: Waiting, not_before: float) -> None:
@@ -110,8 +125,8 @@ class WaitingJobs:
             if self._tickets.stands(ticket):
                 self.again(self._tickets.read(ticket), 0.0)
 
-    def changed(self) -> set[str]:
-        """The tenants that came into line or left it since this was last asked."""
+    def changed(self) -> set[TenantsWork]:
+        """The tenants that came into a model's line or left it since this was last asked."""
         changed, self._changed = self._changed, set()
         return changed
 
@@ -168,7 +183,9 @@ class WaitingJobs:
     def _add(self, waiting: Waiting, not_before: float = 0.0) -> None:
         ticket = self._tickets.give(waiting)
         self._jobs.setdefault(waiting.tenant, {})[waiting.job] = ticket
+        line = self.line(waiting.model)
         self._count += 1
+        line.count += 1
         if waiting.deadline_ms is not None:
             self._with_deadline += 1
             self._watch(ticket)
@@ -176,9 +193,9 @@ class WaitingJobs:
             self._pauses[waiting.key] = not_before
             heapq.heappush(self._paused, (not_before, ticket))
             return
-        if not self.in_line(waiting.tenant):
-            self._changed.add(waiting.tenant)
-        self._line(waiting).add(waiting.tenant, ticket)
+        if waiting.tenant not in line:
+            self._changed.add((waiting.tenant, line.model))
+        line.of(waiting).add(waiting.tenant, ticket)
 
     def _watch(self, ticket: Ticket) -> None:
         """Its deadline will be told."""
@@ -187,9 +204,6 @@ class WaitingJobs:
             for heap in self._deadlines.values():
                 heap[:] = filter(self._tickets.stands, heap)
                 heapq.heapify(heap)
-
-    def _line(self, waiting: Waiting) -> Lines:
-        return self.undated if waiting.deadline_ms is None else self.dated
 
 
 def _due(ticket: Ticket) -> int:

@@ -181,7 +181,7 @@ class DirectorLink:
             places = {(place.tenant, place.job): place for place in message.places.jobs}
             held = {key for key, place in places.items() if place.held_up}
             whys = {key: place.why for key, place in places.items()}
-            self._cache.ranked(whys, held, away=message.places.stage_away)
+            self._cache.ranked(whys, held, tuple(message.places.models_away))
         # Last: a message that could not be taken in is told again.
         self._epoch, self._cursor = message.epoch, message.cursor
         self._cache.vouch()

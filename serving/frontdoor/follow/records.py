@@ -41,7 +41,7 @@ class RecordCache:
         self._vouched_at = float("-inf")
         self._whys: Mapping[JobKey, str] = {}
         self._held: Collection[JobKey] = ()
-        self._away = False
+        self._away: Collection[str] = ()
         self._waiting: dict[JobKey, set[asyncio.Future[None]]] = {}
         self.misses = 0
         """How often something may have been missed. To be taken before a record is read or written, for `remember`."""
@@ -55,10 +55,11 @@ class RecordCache:
         """Nothing was missed until now."""
         self._vouched_at = self._clock()
 
-    def ranked(self, whys: Mapping[JobKey, str], held: Collection[JobKey] = (), *, away: bool = False) -> None:
+    def ranked(self, whys: Mapping[JobKey, str], held: Collection[JobKey] = (), away: Collection[str] = ()) -> None:
         """Why jobs have their places in the queue; of all others it is not known any more.
 
-        `held`: those that wait for a stage that is away; `away`: a stage is, and all of which nothing is said wait too.
+        `held`: those that wait for a stage that is away; `away`: models of which one is, and all jobs of theirs of
+        which nothing is said wait too.
         """
         self._whys, self._held, self._away = whys, held, away
 
@@ -66,9 +67,9 @@ class RecordCache:
         """Why a job has its place in the queue; empty if the Director does not say."""
         return self._whys.get(key, "") if self.vouched else ""
 
-    def held_up(self, key: JobKey) -> bool:
-        """Whether the Director says that it waits for a stage that is away."""
-        return self.vouched and (key in self._held or (self._away and key not in self._whys))
+    def held_up(self, key: JobKey, model: str) -> bool:
+        """Whether the Director says that a job of this model waits for a stage that is away."""
+        return self.vouched and (key in self._held or (model in self._away and key not in self._whys))
 
     def lookup(self, key: JobKey, *, within_s: float = 0.0) -> View | None:
         """The view, if it can be answered from memory now, or was true `within_s` seconds ago."""
@@ -130,7 +131,7 @@ class RecordCache:
         """Something may have been missed: believe nothing that is not final. What is older still is known for that."""
         self.misses += 1
         self._vouched_at = float("-inf")
-        self._whys, self._held, self._away = {}, (), False
+        self._whys, self._held, self._away = {}, (), ()
         for key, known in self._kept.items():
             if not known.state.terminal:
                 known.outdated = True

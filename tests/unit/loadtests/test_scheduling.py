@@ -18,9 +18,9 @@ from loadtests.scheduling.orders import SLOTS, Longtake, edf, fifo
 from loadtests.scheduling.workload import Job, mean_work_s, poisson
 from loadtests.scheduling.world import simulate
 from serving.director.queue import schedule, window
+from serving.director.queue.lines import ModelLine
 from serving.director.queue.shares import Shares
 from serving.director.queue.tickets import Waiting
-from serving.director.queue.waiting import WaitingJobs
 
 SEEDS = range(3)
 
@@ -136,10 +136,10 @@ def test_as_many_are_in_time_as_if_all_that_waits_were_looked_at(
     jobs = [poisson(random.Random(seed), tenants, 300, load=2.0) for seed in range(2)]
     longest = 0
 
-    def all_of_it(waiting: WaitingJobs, _shares: Shares, _slots: int) -> list[Waiting]:
+    def all_of_it(lines: Sequence[ModelLine], _shares: Shares, _slots: int) -> list[Waiting]:
         nonlocal longest
-        longest = max(longest, len(waiting))
-        return list(waiting)
+        longest = max(longest, sum(line.count for line in lines))
+        return list(itertools.chain.from_iterable(lines))
 
     windowed = [mean(done.in_time for done in simulate(some, Longtake())) for some in jobs]
     monkeypatch.setattr(schedule, "window", all_of_it)

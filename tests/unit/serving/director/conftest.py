@@ -15,6 +15,7 @@ from engines import models
 from engines.session import Session, load_session
 from loadtests.accept import accept, source
 from serving.director.director import Director
+from serving.director.served import Served
 from serving.jobs.epoch import take_epoch
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs
@@ -55,10 +56,7 @@ class Office:
             store=self.store,
             jobs=self.jobs,
             epoch=await take_epoch(self.store),
-            stages=self.stages,
-            family=models.family,
-            slots=slots,
-            renders=slots if renders is None else renders,
+            models={"sprite-1": self.served(slots=slots, renders=slots if renders is None else renders)},
             slice_s=5.0,
             metrics=metrics or Unrecorded(),
             now_ms=lambda: next(self._times),
@@ -67,6 +65,10 @@ class Office:
         self.lives.append(asyncio.create_task(director.run()))
         self.directors.append(director)
         return director
+
+    def served(self, *, slots: int = 2, renders: int = 2) -> Served:
+        """The model, by this office's stages."""
+        return Served(self.stages, models.family("sprite-1"), slots, renders=renders)
 
     async def job(self, *, tenant: str = TENANT, parent: JobRecord | None = None, **fields: Any) -> JobRecord:
         """A queued job: one second of the square canvas in two steps, unless said otherwise."""

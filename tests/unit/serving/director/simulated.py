@@ -11,6 +11,7 @@ from typing import Any
 
 from engines import models
 from serving.director.director import Director
+from serving.director.served import Served
 from serving.jobs.epoch import take_epoch
 from serving.jobs.ids import new_id
 from serving.jobs.record import JobRecord, JobState
@@ -153,6 +154,8 @@ class Bureau:
         self.stages = ToldStages()
         self.gauges = Gauges()
         self.director: Director | None = None
+        self.others: dict[str, ToldStages] = {}
+        """The stages of models beside the first one, by name."""
 
     def now_ms(self) -> int:
         return 1_700_000_000_000 + round(1000 * self.loop.now)
@@ -163,19 +166,19 @@ class Bureau:
         *,
         slots: int = 4,
         renders: int = RENDERS_AT_ONCE,
+        before: Callable[[Bureau], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
-        """Play it, with a Director at work; two simulated hours at most."""
+        """Play it, with a Director at work; two simulated hours at most. `before` is played before it starts."""
 
         async def main() -> None:
+            if before is not None:
+                await before(self)
             numbers = itertools.count()
             self.director = Director(
                 store=self.store,
                 jobs=self.jobs,
                 epoch=await take_epoch(self.store),
-                stages=self.stages,
-                family=models.family,
-                slots=slots,
-                renders=renders,
+                models=self.served(slots=slots, renders=renders),
                 slice_s=5.0,
                 metrics=self.gauges,
                 now_ms=self.now_ms,
@@ -193,13 +196,26 @@ class Bureau:
         finally:
             self.loop.forget()
 
+    def served(self, *, slots: int = 4, renders: int = RENDERS_AT_ONCE) -> dict[str, Served]:
+        """All models, each with so many places."""
+        family = models.family("sprite-1")
+        all_stages = {"sprite-1": self.stages, **self.others}
+        return {name: Served(stages, family, slots, renders=renders) for name, stages in all_stages.items()}
+
     async def job(
-        self, *, tenant: str = "studio", deadline_s: float | None = None, priority: int = 5, **fields: Any
+        self,
+        *,
+        tenant: str = "studio",
+        model: str = "sprite-1",
+        deadline_s: float | None = None,
+        priority: int = 5,
+        **fields: Any,
     ) -> JobRecord:
         """A queued job of one segment."""
         asked = {"prompt": "a red circle", "seconds": 1, "steps": 2, "seed": 3, "resolution": "480p", **fields}
-        request = VideoRequest(model="sprite-2", aspect_ratio="1:1", **asked)
-        planned = plan(request, models.family("sprite-2").capabilities, model_digest=NOTHING, seed=3)
+        request = VideoRequest(model=model, aspect_ratio="1:1", **asked)
+        planned = plan(request, models.family("sprite-1").capabilities, model_digest=NOTHING, seed=3)
+        planned = planned.model_copy(update={"model": model})
         record = JobRecord(
             id=new_id("vid_"),
             tenant=tenant,

@@ -106,7 +106,7 @@ def test_a_death_that_a_reference_brought_counts_for_the_stage_that_died() -> No
         await bureau.job()
         await asyncio.sleep(60)
         gauges = bureau.gauges.values.items()
-        away = {labels[0] for (name, *labels), value in gauges if name == "longtake_stage_away" and value}
+        away = {labels[1] for (name, *labels), value in gauges if name == "longtake_stage_away" and value}
         assert away == {CONDITIONER}
 
     Bureau().run(play)

@@ -94,13 +94,13 @@ async def test_a_watch_ends_by_itself_and_when_the_feed_is_closed() -> None:
 
 async def test_why_jobs_wait_is_told_at_once_and_then_with_a_beat_when_it_has_changed() -> None:
     feed = Feed(epoch=1)
-    feed.ranked({("studio", "vid_a"): "next"})
+    feed.ranked({"tiny": {("studio", "vid_a"): "next"}})
     watching = feed.watch(0, 1, seconds=5)
     opened = await anext(watching)
-    feed.ranked({("studio", "vid_a"): "next"})
+    feed.ranked({"tiny": {("studio", "vid_a"): "next"}})
     feed.beat()
     same = await anext(watching)
-    feed.ranked({("studio", "vid_b"): "next"})
+    feed.ranked({"tiny": {("studio", "vid_b"): "next"}})
     feed.beat()
     other = await anext(watching)
 
@@ -112,20 +112,20 @@ async def test_why_jobs_wait_is_told_at_once_and_then_with_a_beat_when_it_has_ch
 async def test_who_waits_for_a_stage_that_is_away_is_said_and_who_goes_on_is_not_among_them() -> None:
     goes_on, stands, waits = (("studio", name) for name in ("vid_a", "vid_b", "vid_c"))
     feed = Feed(epoch=1)
-    feed.ranked({goes_on: "running", stands: "running", waits: "next"})
+    feed.ranked({"tiny": {goes_on: "running", stands: "running", waits: "next"}})
     calm = await anext(feed.watch(0, 1, seconds=5))
-    feed.held_up({stands: "the renderer is away"}, "the renderer is away")
+    feed.held_up({stands: "the renderer is away"}, {"tiny": "the renderer is away"})
     troubled = await anext(feed.watch(0, 1, seconds=5))
 
-    assert (calm.held, calm.away) == (frozenset(), False)
-    assert (troubled.held, troubled.away) == ({stands, waits}, True)
+    assert (calm.held, calm.away) == (set(), ())
+    assert (troubled.held, troubled.away) == ({stands, waits}, ("tiny",))
 
 
 async def test_however_often_the_queue_is_ordered_nothing_is_told_without_a_beat(record: JobRecord) -> None:
     feed = Feed(epoch=1)
     watching = feed.watch(0, 1, seconds=5)
     await anext(watching)
-    feed.ranked({("studio", "vid_a"): "next"})
+    feed.ranked({"tiny": {("studio", "vid_a"): "next"}})
     feed.progress(record, "denoising", 1, 0)
 
     assert (await anext(watching)).whys is None
@@ -135,7 +135,7 @@ async def test_however_often_the_queue_is_ordered_nothing_is_told_without_a_beat
 
 async def test_a_watcher_that_missed_events_is_told_again_why_jobs_wait(record: JobRecord) -> None:
     feed = Feed(epoch=1, capacity=2)
-    feed.ranked({("studio", "vid_a"): "next"})
+    feed.ranked({"tiny": {("studio", "vid_a"): "next"}})
     watching = feed.watch(0, 1, seconds=5)
     await anext(watching)
     for step in range(3):

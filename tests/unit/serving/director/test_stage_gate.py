@@ -15,16 +15,18 @@ from serving.director.events import Feed
 from serving.director.stage_gate import LOOK_EVERY_S, Caller, StageGates
 from serving.jobs.ids import JobKey
 from serving.metrics import Unrecorded
-from serving.stage_names import DENOISER, RENDERER, StageName
+from serving.stage_names import DENOISER, RENDERER, ModelStage, StageName
 from serving.stages.contracts import StageAway
 from tests.sim.loop import SimLoop
 from tests.unit.serving.director.simulated import Gauges
+
+RENDERING = ModelStage("tiny", RENDERER)
 
 
 def test_a_count_that_is_old_is_not_believed_while_a_new_one_is_on_its_way() -> None:
     up = 0
 
-    async def replicas() -> Mapping[StageName, int]:
+    async def replicas(_: str) -> Mapping[StageName, int]:
         await asyncio.sleep(1.0)  # Serve's controller is busy
         return {RENDERER: up}
 
@@ -32,14 +34,14 @@ def test_a_count_that_is_old_is_not_believed_while_a_new_one_is_on_its_way() -> 
         nonlocal up
         gauges = Gauges()
         gates = StageGates(Feed(1), gauges, replicas, now_ms=lambda: 0)
-        await gates.look((RENDERER,))
+        await gates.look((RENDERING,))
         up = 1
         await asyncio.sleep(LOOK_EVERY_S)
         callers = [Caller(("t", name), name) for name in ("vid_1", "vid_2")]
         for caller in callers:
-            await gates.enter((RENDERER,), caller)
+            await gates.enter((RENDERING,), caller)
 
-        await asyncio.gather(*(gates.look((RENDERER,)) for _ in callers))
+        await asyncio.gather(*(gates.look((RENDERING,)) for _ in callers))
 
         assert not gauges.values, "it was told to be away"
 
@@ -47,7 +49,7 @@ def test_a_count_that_is_old_is_not_believed_while_a_new_one_is_on_its_way() -> 
 
 
 def test_a_count_that_fails_fails_no_call_and_is_not_taken_for_none() -> None:
-    async def replicas() -> Mapping[StageName, int]:
+    async def replicas(_: str) -> Mapping[StageName, int]:
         if counted:
             raise AttributeError("another version of Serve")
         counted.append(1)
@@ -58,9 +60,9 @@ def test_a_count_that_fails_fails_no_call_and_is_not_taken_for_none() -> None:
     async def play() -> None:
         gauges = Gauges()
         gates = StageGates(Feed(1), gauges, replicas, now_ms=lambda: 0)
-        await gates.enter((RENDERER,), Caller(("t", "vid_1"), "vid_1"))
+        await gates.enter((RENDERING,), Caller(("t", "vid_1"), "vid_1"))
         for _ in range(3):
-            await gates.look((RENDERER,))
+            await gates.look((RENDERING,))
             await asyncio.sleep(LOOK_EVERY_S)
         assert not gauges.values
 
@@ -72,7 +74,7 @@ class CountedFeed(Feed):
 
     told = 0
 
-    def held_up(self, jobs: Mapping[JobKey, str], away: str) -> None:
+    def held_up(self, jobs: Mapping[JobKey, str], away: Mapping[str, str]) -> None:
         self.told += 1
         super().held_up(jobs, away)
 
@@ -87,13 +89,13 @@ class Crowd:
         self.back = False
         if ends_workers:
             for name in "ab":
-                self.gates.lost(RENDERER, Caller(("t", name), name), alone=True)
+                self.gates.lost(RENDERING, Caller(("t", name), name), alone=True)
         else:
             self._refused()
         self.tasks = [asyncio.ensure_future(self._job(Caller(("t", str(n)), str(n)))) for n in range(size)]
 
     async def _job(self, caller: Caller) -> None:
-        stages: tuple[StageName, ...] = (DENOISER, RENDERER)
+        stages = (ModelStage("tiny", DENOISER), RENDERING)
         try:
             while True:
                 await self.gates.enter(stages, caller)
@@ -108,7 +110,7 @@ class Crowd:
             self.gates.left(stages, caller)
 
     def _refused(self) -> None:
-        self.gates.refused(RENDERER, StageAway("", cause="no_replica", stage=RENDERER))
+        self.gates.refused(RENDERING, StageAway("", cause="no_replica", stage=RENDERER))
 
 
 @pytest.mark.parametrize("ends_workers", [False, True])
@@ -157,7 +159,7 @@ class Steps:
         sys.setprofile(None)
 
 
-async def _nobody_counts() -> Mapping[StageName, int]:
+async def _nobody_counts(_: str) -> Mapping[StageName, int]:
     return {}
 
 

@@ -11,7 +11,7 @@ from serving.director import attempt
 from serving.director.suspects import SUSPECT_FROM, Suspects
 from serving.jobs.dead import DeadLetters
 from serving.jobs.record import JobState
-from serving.stage_names import CONDITIONER, DENOISER, CountedWork
+from serving.stage_names import CONDITIONER, DENOISER, CountedWork, ModelStage
 from serving.stages.contracts import RenderCall, RenderResult, StageLost
 from serving.stages.interface import Ref
 from tests.unit.serving.director.conftest import TENANT, Office
@@ -74,7 +74,7 @@ async def test_suspects_whose_calls_need_a_stage_in_common_are_never_there_toget
     async def call(*stages: CountedWork) -> None:
         nonlocal inside, most
         for _ in range(20):
-            async with suspects.apart(stages, SUSPECT_FROM) as alone:
+            async with suspects.apart([ModelStage("tiny", stage) for stage in stages], SUSPECT_FROM) as alone:
                 assert alone
                 inside += 1
                 most = max(most, inside)

@@ -180,8 +180,8 @@ def test_a_job_that_is_stopped_before_its_run_takes_its_first_step_ends(monkeypa
     """As when its Director was held up between the two."""
     start = RunningJobs.start
 
-    async def start_and_stop(self: RunningJobs, claimed: Claimed) -> None:
-        await start(self, claimed)
+    def start_and_stop(self: RunningJobs, claimed: Claimed) -> None:
+        start(self, claimed)
         self.cancel_if_asked(claimed.record.model_copy(update={"cancel_requested": True}))
 
     monkeypatch.setattr(RunningJobs, "start", start_and_stop)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#longtake/internal/v1/director.proto\x12\x14longtake.internal.v1\"*\n\x0bWakeRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\"\x1d\n\x0cWakeResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\"-\n\x0cWatchRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"\xa3\x01\n\rWatchResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\x12\x12\n\ncontinuous\x18\x03 \x01(\x08\x12.\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x1e.longtake.internal.v1.JobEvent\x12/\n\x06places\x18\x05 \x01(\x0b\x32\x1f.longtake.internal.v1.JobPlaces\"M\n\tJobPlaces\x12,\n\x04jobs\x18\x01 \x03(\x0b\x32\x1e.longtake.internal.v1.JobPlace\x12\x12\n\nstage_away\x18\x02 \x01(\x08\"E\n\x08JobPlace\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\x0f\n\x07held_up\x18\x04 \x01(\x08\"\x82\x01\n\x08JobEvent\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x0e\n\x06record\x18\x04 \x01(\x0c\x12\r\n\x05stage\x18\x05 \x01(\t\x12\x12\n\nsteps_done\x18\x06 \x01(\x05\x12\x15\n\rsegment_index\x18\x07 \x01(\x05\x32\xad\x01\n\x08\x44irector\x12M\n\x04Wake\x12!.longtake.internal.v1.WakeRequest\x1a\".longtake.internal.v1.WakeResponse\x12R\n\x05Watch\x12\".longtake.internal.v1.WatchRequest\x1a#.longtake.internal.v1.WatchResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#longtake/internal/v1/director.proto\x12\x14longtake.internal.v1\"*\n\x0bWakeRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\"\x1d\n\x0cWakeResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\"-\n\x0cWatchRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"\xa3\x01\n\rWatchResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\x12\x12\n\ncontinuous\x18\x03 \x01(\x08\x12.\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x1e.longtake.internal.v1.JobEvent\x12/\n\x06places\x18\x05 \x01(\x0b\x32\x1f.longtake.internal.v1.JobPlaces\"b\n\tJobPlaces\x12,\n\x04jobs\x18\x01 \x03(\x0b\x32\x1e.longtake.internal.v1.JobPlace\x12\x12\n\nstage_away\x18\x02 \x01(\x08\x12\x13\n\x0bmodels_away\x18\x03 \x03(\t\"E\n\x08JobPlace\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\x0f\n\x07held_up\x18\x04 \x01(\x08\"\x82\x01\n\x08JobEvent\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x0e\n\x06record\x18\x04 \x01(\x0c\x12\r\n\x05stage\x18\x05 \x01(\t\x12\x12\n\nsteps_done\x18\x06 \x01(\x05\x12\x15\n\rsegment_index\x18\x07 \x01(\x05\x32\xad\x01\n\x08\x44irector\x12M\n\x04Wake\x12!.longtake.internal.v1.WakeRequest\x1a\".longtake.internal.v1.WakeResponse\x12R\n\x05Watch\x12\".longtake.internal.v1.WatchRequest\x1a#.longtake.internal.v1.WatchResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,11 +40,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHRESPONSE']._serialized_start=184
   _globals['_WATCHRESPONSE']._serialized_end=347
   _globals['_JOBPLACES']._serialized_start=349
-  _globals['_JOBPLACES']._serialized_end=426
-  _globals['_JOBPLACE']._serialized_start=428
-  _globals['_JOBPLACE']._serialized_end=497
-  _globals['_JOBEVENT']._serialized_start=500
-  _globals['_JOBEVENT']._serialized_end=630
-  _globals['_DIRECTOR']._serialized_start=633
-  _globals['_DIRECTOR']._serialized_end=806
+  _globals['_JOBPLACES']._serialized_end=447
+  _globals['_JOBPLACE']._serialized_start=449
+  _globals['_JOBPLACE']._serialized_end=518
+  _globals['_JOBEVENT']._serialized_start=521
+  _globals['_JOBEVENT']._serialized_end=651
+  _globals['_DIRECTOR']._serialized_start=654
+  _globals['_DIRECTOR']._serialized_end=827
 # @@protoc_insertion_point(module_scope)

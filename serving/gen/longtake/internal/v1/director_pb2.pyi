@@ -129,21 +129,27 @@ class JobPlaces(_message.Message):
 
     JOBS_FIELD_NUMBER: _builtins.int
     STAGE_AWAY_FIELD_NUMBER: _builtins.int
+    MODELS_AWAY_FIELD_NUMBER: _builtins.int
     stage_away: _builtins.bool
-    """A stage is away, and all that wait and are not named here wait for it."""
+    """A stage is away, of whichever model."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobPlace]:
         """These and no others."""
+
+    @_builtins.property
+    def models_away(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models of which a stage is: all jobs of theirs that wait and are not named here wait for it."""
 
     def __init__(
         self,
         *,
         jobs: _abc.Iterable[Global___JobPlace] | None = ...,
         stage_away: _builtins.bool = ...,
+        models_away: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "stage_away", b"stage_away"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "models_away", b"models_away", "stage_away", b"stage_away"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

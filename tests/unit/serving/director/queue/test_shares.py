@@ -132,5 +132,5 @@ def test_whoever_comes_back_when_it_was_forgotten_has_its_place_like_a_newcomer(
     shares.arrived("passes-0")
 
     assert shares.virtual("passes-0") < shares.virtual("stays")
-    assert shares.least(1, lambda _: True) == ["passes-0"]
-    assert shares.lowest() == shares.virtual("passes-0")
+    assert shares.standing("").least(1, lambda _: True) == ["passes-0"]
+    assert shares.lowest([""]) == shares.virtual("passes-0")

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from engines import models
 from serving.director.queue import lines as lines_module
 from serving.director.queue import waiting as waiting_module
-from serving.director.queue.tickets import Waiting
+from serving.director.queue.tickets import UNREAD, Waiting
 from serving.director.queue.waiting import WaitingJobs
 from serving.jobs.active import Active
 from serving.jobs.record import JobRecord
@@ -90,7 +90,7 @@ class Line(RuleBasedStateMachine):
         self.pauses = {key: pause for key, pause in self.pauses.items() if key not in over}
         self.line.resume(self.now)
         free = {key: job for key, job in self.plain.items() if key not in self.pauses}
-        for lines, dated in ((self.line.dated, True), (self.line.undated, False)):
+        for lines, dated in ((self.line.line(UNREAD).dated, True), (self.line.line(UNREAD).undated, False)):
             expected = sorted(_order(job) for job in free.values() if (job.deadline_ms is not None) == dated)
             merged = list(lines.merged(lambda _: True, each=99, heads=99))
             assert [_order(job) for job in merged] == expected
@@ -110,7 +110,7 @@ class Line(RuleBasedStateMachine):
     @invariant()
     def no_heap_grows_with_what_has_passed_through(self) -> None:
         self.most = max(self.most, len(self.plain))
-        for lines in (self.line.dated, self.line.undated):
+        for lines in (self.line.line(UNREAD).dated, self.line.line(UNREAD).undated):
             for line in itertools.chain.from_iterable(own.values() for own in lines._lines.values()):
                 assert line.standing < len(line.heap) + 1 <= 2 * line.standing + 2
             assert len(lines._heads) == sum(map(len, lines._lines.values()))
@@ -122,9 +122,9 @@ def test_what_is_learnt_of_a_job_leaves_it_its_pause() -> None:
     line.put(record, not_before=5.0)
     line.put(record)
     line.resume(4.0)
-    assert not line.in_line("a")
+    assert "a" not in line.line("sprite-1")
     line.resume(5.0)
-    assert [job.key for job in line.undated.of("a")] == [record.key]
+    assert [job.key for job in line.line("sprite-1").undated.of("a")] == [record.key]
 
 
 def test_of_all_that_are_overdue_at_once_a_few_are_told_and_of_the_tenants_in_turn(
@@ -158,7 +158,7 @@ def test_a_tenant_that_comes_first_again_and_again_leaves_nothing_in_the_way_of_
     for number in range(90):
         line.found(Active("tenant-0", f"vid_{number}", 5, 1000 - number), 7)
 
-    assert len(line.dated._heads) == 100
+    assert len(line.line(UNREAD).dated._heads) == 100
 
 
 def test_among_equals_the_one_that_came_first_is_the_first() -> None:
@@ -166,10 +166,14 @@ def test_among_equals_the_one_that_came_first_is_the_first() -> None:
     line = WaitingJobs()
     for tenant, job in (("b", "vid_3"), ("a", "vid_2"), ("b", "vid_1")):
         line.found(Active(tenant, job, 5, None), 7)
-    came = list(line.undated.merged(lambda _: True, each=9, heads=9))
+    came = list(line.line(UNREAD).undated.merged(lambda _: True, each=9, heads=9))
     assert [job.job for job in came] == ["vid_3", "vid_2", "vid_1"]
     line.again(came[0], 0.0)
-    assert [job.job for job in line.undated.merged(lambda _: True, each=9, heads=9)] == ["vid_2", "vid_1", "vid_3"]
+    assert [job.job for job in line.line(UNREAD).undated.merged(lambda _: True, each=9, heads=9)] == [
+        "vid_2",
+        "vid_1",
+        "vid_3",
+    ]
 
 
 def _order(job: Waiting) -> tuple[int, int, int]:

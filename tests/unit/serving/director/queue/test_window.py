@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from serving.director.queue import window as module
 from serving.director.queue.order import Work, arrange, to_start
 from serving.director.queue.shares import Shares
-from serving.director.queue.tickets import Tickets, Waiting
+from serving.director.queue.tickets import UNREAD, Tickets, Waiting
 from serving.director.queue.waiting import WaitingJobs
 from serving.director.queue.window import window
 from serving.jobs.active import Active
@@ -72,7 +72,7 @@ def test_where_all_can_be_in_time_the_same_jobs_start_as_if_all_were_looked_at(
             add(line, tenant, due=due, priority=priority, since=since)
         shares = shares_of(line, {f"tenant-{number}": seconds for number, seconds in leads.items()})
 
-        seen = window(line, shares, slots)
+        seen = window([line.line(UNREAD)], shares, slots)
 
         assert started(seen, shares, slots) == started(line, shares, slots)
         assert len(seen) <= _most(slots)
@@ -106,7 +106,7 @@ def test_what_is_looked_at_grows_with_the_slots_and_not_with_what_waits(
 
     for slots in (2, 20):
         before = next(asked)
-        assert len(window(line, shares, slots)) <= _most(slots)
+        assert len(window([line.line(UNREAD)], shares, slots)) <= _most(slots)
         assert next(asked) - before <= 40 * (module.ROOM + module.ROOM_PER_SLOT * slots)
 
 
@@ -115,7 +115,7 @@ def test_a_thousand_slots_look_at_no_more_than_what_can_start_at_once_asks_for()
     for number in range(10_000):
         add(line, f"tenant-{number % 100}", due=None if number % 2 else 1000.0 + number)
 
-    assert len(window(line, shares_of(line), 1000)) <= _most(module.MOST_AT_ONCE)
+    assert len(window([line.line(UNREAD)], shares_of(line), 1000)) <= _most(module.MOST_AT_ONCE)
 
 
 @pytest.fixture
@@ -135,14 +135,14 @@ def _served(line: WaitingJobs, tenant: str, seconds: float) -> Shares:
 def test_an_urgent_job_of_a_tenant_that_was_served_more_is_looked_at(crowd: WaitingJobs) -> None:
     dated, undated = add(crowd, "busy", due=900.0, priority=0), add(crowd, "busy", priority=0)
     for lead in (1.0, 5.0):
-        assert {dated, undated} <= names(window(crowd, _served(crowd, "busy", lead), slots=4))
+        assert {dated, undated} <= names(window([crowd.line(UNREAD)], _served(crowd, "busy", lead), slots=4))
 
 
 def test_a_near_deadline_of_a_tenant_that_was_served_more_is_looked_at(crowd: WaitingJobs) -> None:
     tight = add(crowd, "busy", due=3.0)
     for lead in (1.0, 5.0):
         shares = _served(crowd, "busy", lead)
-        seen = window(crowd, shares, slots=4)
+        seen = window([crowd.line(UNREAD)], shares, slots=4)
         assert tight in names(seen)
         assert tight in started(seen, shares, 4)
 
@@ -155,7 +155,7 @@ def test_one_tenants_hopeless_jobs_hide_nobody_elses() -> None:
     sound = {add(line, tenant, due=60.0) for tenant in tenants}
     shares = shares_of(line, dict.fromkeys(tenants, 1.0))
 
-    seen = window(line, shares, slots=4)
+    seen = window([line.line(UNREAD)], shares, slots=4)
 
     assert set(started(seen, shares, 4)) <= sound
     assert len(started(seen, shares, 4)) == 4
@@ -168,7 +168,7 @@ def test_many_tenants_hopeless_jobs_do_not_hide_those_of_the_least_served() -> N
     sound = {add(line, "quiet", due=60.0) for _ in range(4)}
     shares = shares_of(line, dict.fromkeys(flood, 1.0))
 
-    seen = window(line, shares, slots=4)
+    seen = window([line.line(UNREAD)], shares, slots=4)
 
     assert set(started(seen, shares, 4)) == sound
 
@@ -180,7 +180,7 @@ def test_the_oldest_of_every_priority_of_the_least_served_is_looked_at_however_m
     old = add(line, "quiet", priority=9, since=-3600.0)
     for _ in range(100):
         add(line, "quiet", since=-30.0)
-    assert old in names(window(line, shares_of(line, dict.fromkeys(crowd, 1.0)), slots=4))
+    assert old in names(window([line.line(UNREAD)], shares_of(line, dict.fromkeys(crowd, 1.0)), slots=4))
 
 
 def test_a_flood_of_a_tenants_own_better_jobs_does_not_hide_its_oldest_without_a_deadline() -> None:
@@ -189,7 +189,7 @@ def test_a_flood_of_a_tenants_own_better_jobs_does_not_hide_its_oldest_without_a
     for number in range(3000):
         add(line, "a", priority=5, since=number / 1000)
         add(line, "a", priority=6, due=60.0)
-    assert old in names(window(line, shares_of(line), slots=1))
+    assert old in names(window([line.line(UNREAD)], shares_of(line), slots=1))
 
 
 def test_every_tenant_of_a_crowd_is_served_before_any_is_served_thrice() -> None:
@@ -200,7 +200,7 @@ def test_every_tenant_of_a_crowd_is_served_before_any_is_served_thrice() -> None
     shares = shares_of(line)
     served: dict[str, int] = {}
     while len(served) < 200:
-        for name in started(window(line, shares, 2), shares, 2):
+        for name in started(window([line.line(UNREAD)], shares, 2), shares, 2):
             tenant = next(job.tenant for job in line if job.job == name)
             line.take((tenant, name))
             shares.charge(tenant, 2 * WORK_S)

@@ -19,9 +19,9 @@ def work_of(job: str, remaining: float = 1.0, due: float | None = None, *, tenan
 
 def present(shares: Shares, tenants: Collection[str]) -> None:
     """Exactly these have work now: new ones arrive, then the others leave."""
-    for tenant in sorted({*tenants} - shares._present):
+    for tenant in sorted({*tenants} - {*shares._present}):
         shares.arrived(tenant)
-    for tenant in sorted(shares._present - {*tenants}):
+    for tenant in sorted({*shares._present} - {*tenants}):
         shares.left(tenant)
 
 

@@ -160,7 +160,7 @@ async def test_a_wake_that_finds_a_new_address_ends_no_watch(store: Store, ingre
         link.wake("default", "vid_a")
 
         await until(lambda: after.woken == ["vid_a"])
-        after.feed.ranked({("default", "vid_a"): "next"})
+        after.feed.ranked({"tiny": {("default", "vid_a"): "next"}})
         await until(lambda: cache.why(("default", "vid_a")) == "next")
 
 
@@ -253,11 +253,11 @@ async def test_a_wrong_token_is_no_reason_to_fall_over(store: Store, ingress: In
 async def test_why_jobs_wait_is_told_whole_and_only_while_the_director_vouches(store: Store, ingress: Ingress) -> None:
     cache = RecordCache(clock=asyncio.get_running_loop().time)
     first, second = ("default", "vid_a"), ("default", "vid_b")
-    ingress.feed.ranked({first: "next", second: "over its share"})
+    ingress.feed.ranked({"tiny": {first: "next", second: "over its share"}})
     async with serving(ingress) as address, linked(store, cache, address):
         await until(lambda: cache.why(second) == "over its share")
 
-        ingress.feed.ranked({second: "next"})
+        ingress.feed.ranked({"tiny": {second: "next"}})
         ingress.feed.beat()
 
         await until(lambda: cache.why(second) == "next")

@@ -115,13 +115,14 @@ def test_while_a_stage_is_away_all_wait_for_it_but_those_of_whom_the_director_sa
     cache: RecordCache,
 ) -> None:
     goes_on, stands, unknown = (("studio", name) for name in ("vid_a", "vid_b", "vid_c"))
-    cache.ranked({goes_on: "running", stands: "the renderer is away"}, {stands}, away=True)
-    assert not cache.held_up(stands), "nobody vouches for it"
+    cache.ranked({goes_on: "running", stands: "the renderer is away"}, {stands}, ["tiny"])
+    assert not cache.held_up(stands, "tiny"), "nobody vouches for it"
     cache.vouch()
-    assert [cache.held_up(job) for job in (goes_on, stands, unknown)] == [False, True, True]
+    assert [cache.held_up(job, "tiny") for job in (goes_on, stands, unknown)] == [False, True, True]
+    assert not cache.held_up(unknown, "other"), "the other model's stages are there"
 
     cache.ranked({goes_on: "running", stands: "running"})
-    assert not any(cache.held_up(job) for job in (goes_on, stands, unknown))
+    assert not any(cache.held_up(job, "tiny") for job in (goes_on, stands, unknown))
 
 
 def test_steps_make_a_new_view_so_that_rendered_answers_never_lie(cache: RecordCache) -> None:
