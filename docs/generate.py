@@ -10,6 +10,7 @@ import argparse
 import ast
 import inspect
 import json
+import re
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -75,7 +76,7 @@ def section(
         first = f"`{prefix}{name}`"
         if "<" not in prefix:
             first += f"<br>`LONGTAKE_{(prefix + name).replace('.', '__').upper()}`"
-        cells = (first, default(group, name), allowed(fields[name], defs), texts[name].replace("|", "\\|"))
+        cells = (first, default(group, name), allowed(name, fields[name], defs), texts[name].replace("|", "\\|"))
         rows.append(f"| {' | '.join(cells)} |")
     yield "\n".join(rows)
     if "<" not in prefix:
@@ -84,7 +85,7 @@ def section(
         within = fields[name].get("additionalProperties", {}).get("$ref")
         if within:
             inner = entry(group, name)
-            path = f"{prefix}{name}.<{'stage' if 'propertyNames' in fields[name] else 'tenant'}>"
+            path = f"{prefix}{name}.<{keyed_by(name, fields[name])}>"
             yield f"### `{path}`"
             yield described(inner)
             yield from section(inner, defs[inner.__name__], defs, prefix=f"{path}.")
@@ -93,6 +94,11 @@ def section(
 def is_group(annotation: object) -> TypeGuard[type[BaseModel]]:
     """Whether a setting is a group of settings."""
     return inspect.isclass(annotation) and issubclass(annotation, BaseModel)
+
+
+def keyed_by(name: str, field: Schema) -> str:
+    """What the names in a table are of: stages where only theirs may stand there, else what the table is called."""
+    return "stage" if "enum" in field.get("propertyNames", {}) else name.removesuffix("s")
 
 
 def entry(group: type[BaseModel], name: str) -> type[BaseModel]:
@@ -136,18 +142,19 @@ def example(group: type[BaseModel], name: str) -> Any:
     return field.examples[0] if field.examples else field.get_default(call_default_factory=True)
 
 
-def allowed(field: Schema, defs: Schema) -> str:
-    """What a value may be, in words, from its JSON schema."""
+def allowed(name: str, field: Schema, defs: Schema) -> str:
+    """What the value of a setting may be, in words, from its JSON schema."""
     if "$ref" in field:
         field = defs[field["$ref"].rpartition("/")[2]]
     if "anyOf" in field:
-        return allowed(next(one for one in field["anyOf"] if one.get("type") != "null"), defs)
+        return allowed(name, next(one for one in field["anyOf"] if one.get("type") != "null"), defs)
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if field["type"] == "object":
         names, values = field.get("propertyNames", {}), field["additionalProperties"]
-        whose = f"by stage ({allowed(names, defs)})" if "enum" in names else "by tenant"
-        return f"a table {whose}" + ("" if "$ref" in values else f": {allowed(values, defs)}")
+        which = f" ({allowed(name, names, defs)})" if "enum" in names else ""
+        values_are = "" if "$ref" in values else f": {allowed(name, values, defs)}"
+        return f"a table by {keyed_by(name, field)}{which}{values_are}"
     words = {"string": "a path" if field.get("format") == "path" else "text", "boolean": "`true`, `false`"}
     return words.get(field["type"]) or bounds(field)
 
@@ -169,7 +176,8 @@ def toml(values: Mapping[str, Any], table: str) -> str:
     lines += [f"{name} = {json.dumps(value)}\n" for name, value in plain.items()]
     for name, value in values.items():
         if isinstance(value, Mapping):
-            inner = toml(value, f"{table}.{name}" if table else name)
+            key = name if re.fullmatch(r"[\w-]+", name) else json.dumps(name)
+            inner = toml(value, f"{table}.{key}" if table else key)
             lines.append(("\n" if lines else "") + inner)
     return "".join(lines)
 

@@ -51,7 +51,8 @@ async def find(name: str, store: Store) -> models.Model:
         there = [] if model else [*(shipped.name for shipped in models.all_models()), *await added(store).names()]
     if model is None:
         raise SettingsError(
-            f"setting `model`: {name!r} is not known; there is {', '.join(there)}, and `longtake models add` adds one"
+            f"setting `model` or `models`: {name!r} is not known; there is {', '.join(there)}, and "
+            "`longtake models add` adds one"
         )
     return model
 

@@ -29,15 +29,17 @@ from pydantic_settings import SettingsError as UnparsedVariable
 from serving.door_settings import Admission, Auth, Director, Grpc, Http, TenantAdmission, Uploads, Video
 from serving.errors import SettingsError
 from serving.home import in_home
-from serving.stage_settings import Engines, Needs, Retention, Scale, Stages
+from serving.stage_settings import Engines, ModelSettings, Needs, Retention, Scale, Stages
 
 __all__ = [
     "Admission",
     "Auth",
     "Director",
     "Engines",
+    "GivenSettings",
     "Grpc",
     "Http",
+    "ModelSettings",
     "Needs",
     "Retention",
     "Scale",
@@ -54,7 +56,7 @@ __all__ = [
 
 
 class Settings(BaseSettings):
-    """All settings: two that stand alone, and the groups."""
+    """All settings: three that stand alone, and the groups."""
 
     model_config = SettingsConfigDict(env_prefix="LONGTAKE_", env_nested_delimiter="__", frozen=True, extra="forbid")
 
@@ -66,7 +68,12 @@ class Settings(BaseSettings):
     `region=...` where it is not us-east-1. `dir:///path?local=true` where you know that a directory is this machine's
     alone, though its file system is of a kind that is not known to be local."""
     model: str = "sprite-2"
-    """Name of the model that is served, and that a request gets which names none."""
+    """Name of the model that a request gets which names none. It is always served."""
+    models: dict[str, ModelSettings] = Field(
+        default_factory=dict, examples=[{"wan-1.3b": {"needs": {"denoiser": {"num_gpus": 1}}}}]
+    )
+    """Models that are served beside it, by name, each by stages of its own; a request chooses. What is left out of one
+    is as in `stages` and `engines`. `model` may stand here too, where something is different for it."""
     grpc: Grpc = Grpc()
     http: Http = Http()
     auth: Auth = Auth()
@@ -78,9 +85,31 @@ class Settings(BaseSettings):
     admission: Admission = Admission()
     retention: Retention = Retention()
 
-    def of_stages(self) -> dict[str, Any]:
-        """What the Director and the stages read, as JSON has it: when the rest changes, none of them is replaced."""
-        dump = self.model_dump(mode="json", include={"store", "model", "engines", "stages", "retention"})
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The models that are served, the default first."""
+        return tuple(dict.fromkeys((self.model, *self.models)))
+
+    def of(self, model: str) -> Settings:
+        """As if this model were the only one. Raises pydantic's `ValidationError` where what it has does not fit."""
+        own = self.models.get(model, ModelSettings())
+        engines = {} if own.variant is None else {"variant": own.variant}
+        return self.model_copy(
+            update={
+                "model": model,
+                "models": {},
+                "stages": self.stages.but(own),
+                "engines": self.engines.model_copy(update=engines),
+            }
+        )
+
+    def of_stages(self, model: str) -> dict[str, Any]:
+        """What a model's stages read, as JSON has it: when the rest changes, none of them is replaced."""
+        return self.of(model).model_dump(mode="json", include={"store", "model", "engines", "stages"})
+
+    def of_director(self) -> dict[str, Any]:
+        """What the Director reads at its start, of whichever models there are."""
+        dump = self.model_dump(mode="json", include={"store": True, "retention": True, "stages": {"slice_s"}})
         tenants = {name: {"weight": weight} for name, weight in self.admission.weights.items()}
         return {**dump, "admission": {"tenants": tenants}}
 
@@ -99,6 +128,22 @@ class Settings(BaseSettings):
         return (init_settings, env_settings, *file)
 
 
+class GivenSettings(Settings):
+    """Settings that another process has read: of this one's environment nothing counts."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given alone."""
+        return (init_settings,)
+
+
 def load_settings(**flags: Any) -> Settings:
     """Read the settings, flags first. Raises `SettingsError` with one line that names what is wrong."""
     settings = read_settings(**flags)
@@ -112,18 +157,24 @@ def read_settings(**flags: Any) -> Settings:
     if config and not Path(config).is_file():
         raise SettingsError(f"LONGTAKE_CONFIG names {config}, which is not a file")
     try:
-        return Settings(**flags)
+        settings = Settings(**flags)
     except ValidationError as error:
         raise SettingsError(_in_words(error.errors()[0])) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{config} is no TOML: {error}") from error
     except UnparsedVariable as error:
         raise SettingsError(f"the environment, where a table is JSON: {error}: {error.__cause__}") from error
+    for model in settings.models:
+        try:
+            settings.of(model)
+        except ValidationError as error:
+            raise SettingsError(_in_words(error.errors()[0], "models", model)) from error
+    return settings
 
 
-def _in_words(found: ErrorDetails) -> str:
+def _in_words(found: ErrorDetails, *within: str) -> str:
     """What is wrong with a setting, by its name."""
-    name = ".".join(str(part) for part in found["loc"] if part != "[key]")
+    name = ".".join(str(part) for part in (*within, *found["loc"]) if part != "[key]")
     match found["type"]:
         case "extra_forbidden":
             return f"setting `{name}`: there is no such setting; `docs/settings.md` has all that there are"

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -128,6 +128,37 @@ class Stages(Frozen):
     def autoscaled(self) -> bool:
         """Whether any stage is scaled by its backlog."""
         return any(scale.min != scale.max for scale in self.scale.values())
+
+    def but(self, own: ModelSettings) -> Stages:
+        """Those of a model that has these of its own. Raises pydantic's `ValidationError` where they do not fit."""
+        named = {*own.replicas, *own.scale}
+        values: dict[str, Any] = self.model_dump()
+        for table in ("replicas", "scale"):
+            values[table] = {stage: value for stage, value in values[table].items() if stage not in named}
+        told = own.model_dump(exclude={"variant"})
+        for name, value in told.items():
+            if isinstance(value, dict):
+                values[name] |= value
+            elif value is not None:
+                values[name] = value
+        return Stages.model_validate(values)
+
+
+class ModelSettings(Frozen):
+    """What is different for one model; what is left out is as in `stages` and `engines`."""
+
+    replicas: dict[StageName, Annotated[int, Field(ge=1)]] = Field(default_factory=dict, examples=[{"renderer": 2}])
+    """As `stages.replicas`; a stage that is named here or in `scale` is as it is here."""
+    scale: dict[StageName, Scale] = Field(default_factory=dict, examples=[{"denoiser": {"min": 0, "max": 4}}])
+    """As `stages.scale`."""
+    needs: dict[StageName, Needs] = Field(default_factory=dict, examples=[{"denoiser": {"num_gpus": 1}}])
+    """As `stages.needs`; a stage that is named here has these and no others."""
+    engine_threads: int | None = Field(default=None, ge=0, examples=[4])
+    """As `stages.engine_threads`. None: as there."""
+    slots: int | None = Field(default=None, ge=1, examples=[8])
+    """As `stages.slots`. None: as there."""
+    variant: str | None = Field(default=None, pattern="^([a-z0-9_]+-[a-z0-9]+)?$", examples=["tensorrt_rtx-sm89"])
+    """As `engines.variant`. None: as there."""
 
 
 class Retention(Frozen):

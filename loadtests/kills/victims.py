@@ -17,13 +17,12 @@ from serving.local.process_tree import descendants
 
 STOPPED_S = TTL_S + 2.0
 """A stopped process sleeps for longer than its lease lives."""
-_REPLICA = "ray::ServeReplica:longtake:"
 KINDS: dict[str, str] = {
-    "denoiser": f"{_REPLICA}denoiser",
-    "renderer": f"{_REPLICA}renderer",
-    "conditioner": f"{_REPLICA}conditioner",
-    "text encoder": f"{_REPLICA}text_encoder",
-    "director": f"{_REPLICA}director",
+    "denoiser": ":denoiser",
+    "renderer": ":renderer",
+    "conditioner": ":conditioner",
+    "text encoder": ":text_encoder",
+    "director": ":director",
     "controller": "ray::ServeController",
     "proxy": "ray::ProxyActor",
     "front door": "serving.frontdoor",
@@ -31,8 +30,8 @@ KINDS: dict[str, str] = {
     "host": "serving.deployments.host",
     "Ray's head": "gcs_server",
 }
-"""What a victim's command line holds. A roll-out replaces every replica, as deploying anew does; with the host or with
-Ray's head all of Ray goes, and is started again.
+"""What a victim's command line holds: Ray's name of a replica ends with its stage. A roll-out replaces every replica,
+as deploying anew does; with the host or with Ray's head all of Ray goes, and is started again.
 """
 _WEIGHTS = {"denoiser": 4, "renderer": 3, "director": 3, "host": 0.5, "Ray's head": 0.5}
 _STOPPABLE = ("denoiser", "renderer", "director")

@@ -65,7 +65,7 @@ def ray_service(owner: Owner, spec: Spec, settings: Settings) -> dict[str, Any]:
 
 
 def serve_config(settings: Settings) -> str:
-    """The Serve application. The text is the same for the same settings: another one is sent to Ray."""
+    """The Serve applications. The text is the same for the same settings: another one is sent to Ray."""
     config: dict[str, Any] = declared(
         settings,
         grpc_port=SERVE_GRPC_PORT,
@@ -73,8 +73,8 @@ def serve_config(settings: Settings) -> str:
         http_host="0.0.0.0",  # KubeRay asks at the pod's address  # noqa: S104
     )
     # Only the head offers it: elsewhere the Director would end with a pod that is scaled away.
-    director = {"name": "director", "ray_actor_options": {"num_cpus": 0, "resources": {HEAD: 1}}}
-    config["applications"][0]["deployments"] = [director]
+    (director,) = config["applications"][0]["deployments"]
+    director["ray_actor_options"] = {"num_cpus": 0, "resources": {HEAD: 1}}
     return yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=True)
 
 

@@ -147,16 +147,24 @@ def why_not(pod: Object, now: datetime) -> str:
 
 
 def _stages(world: World) -> Iterator[Finding]:
-    application = world.application
-    for name, deployment in sorted((application.get("serveDeploymentStatuses") or {}).items()):
+    applications = sorted(world.applications.items())
+    for name, application in applications:
+        yield from _failing(name, application)
+    if not applications and world.replacing:
+        return  # KubeRay does not ask the cluster that serves while another one is about to take over: pods tell
+    starting = [(name, one.get("status")) for name, one in applications if one.get("status") != "RUNNING"]
+    if starting:
+        yield Finding("StagesStarting", "; ".join(f"Ray's application {name} is {status}" for name, status in starting))
+    elif not world.ray or not settled(world.ray) or not applications:
+        yield Finding("StagesStarting", "Ray's applications are not there yet")
+
+
+def _failing(name: str, application: Object) -> Iterator[Finding]:
+    for stage, deployment in sorted((application.get("serveDeploymentStatuses") or {}).items()):
         if deployment.get("status") in ("UNHEALTHY", "DEPLOY_FAILED"):
-            yield Finding("StagesFailing", f"{name}: {_last_line(deployment.get('message'))}", True)
+            yield Finding("StagesFailing", f"{stage} of {name}: {_last_line(deployment.get('message'))}", True)
     if application.get("status") in ("DEPLOY_FAILED", "UNHEALTHY"):
         yield Finding("StagesFailing", _last_line(application.get("message")), True)
-    if not application and world.replacing:
-        return  # KubeRay does not ask the cluster that serves while another one is about to take over: pods tell
-    if not world.ray or not settled(world.ray) or application.get("status") != "RUNNING":
-        yield Finding("StagesStarting", f"Ray's application is {application.get('status') or 'not there yet'}")
 
 
 def _head(world: World) -> Iterator[Finding]:

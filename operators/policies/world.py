@@ -59,11 +59,12 @@ class World:
         return bool(self.pending_cluster) and self.pending_cluster != self.active_cluster
 
     @property
-    def application(self) -> Object:
-        """What the active cluster's Serve last said of our application."""
+    def applications(self) -> Mapping[str, Object]:
+        """What the active cluster's Serve last said of the Director's application and each model's; empty while it says
+        nothing of the Director's."""
         status = self.ray.get("status", {}).get("activeServiceStatus", {})
-        found: Object = status.get("applicationStatuses", {}).get(APPLICATION, {})
-        return found
+        found: Mapping[str, Object] = status.get("applicationStatuses") or {}
+        return found if APPLICATION in found else {}
 
     @property
     def ready_heads(self) -> int:

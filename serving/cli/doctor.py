@@ -18,6 +18,7 @@ from serving.cli.output import FAILED, Output, print_json
 
 if TYPE_CHECKING:
     from serving.settings import Settings
+    from serving.store.base import Store
 
 _LEAST_DISK = 2 << 30
 _LEAST_FILES = 4096
@@ -101,8 +102,7 @@ async def _store(url: str) -> Finding:
 
 
 async def _engines(settings: Settings) -> list[Finding]:
-    from serving import engine_store
-    from serving.errors import LongtakeError, StoreUnfit
+    from serving.errors import StoreUnfit
     from serving.store.open import open_store
 
     try:
@@ -110,15 +110,23 @@ async def _engines(settings: Settings) -> list[Finding]:
     except StoreUnfit:
         return []
     try:
-        manifest = (await engine_store.check(settings.model, store, settings.engines, fetch=False)).manifest
-    except LongtakeError as error:
-        return [Finding("engines", "bad", error.message)]
+        return [await _engines_of(name, settings, store) for name in settings.served]
     finally:
         await store.close()
+
+
+async def _engines_of(model: str, settings: Settings, store: Store) -> Finding:
+    from serving import engine_store
+    from serving.errors import LongtakeError
+
+    try:
+        manifest = (await engine_store.check(model, store, settings.of(model).engines, fetch=False)).manifest
+    except LongtakeError as error:
+        return Finding("engines", "bad", error.message)
     beside = sum(file.size for entry in manifest.engines for file in entry.weights)
     large = f"; {beside / 1e9:.1f} GB of weights beside them are in the store, and checked when they are loaded"
     told = f"{manifest.model}: {len(manifest.engines)} engines, digests match{large if beside else ''}"
-    return [Finding("engines", "ok", told)]
+    return Finding("engines", "ok", told)
 
 
 def _decoder() -> Finding:

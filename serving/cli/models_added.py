@@ -96,7 +96,7 @@ def add(
 def remove(
     name: Name,
     store: StoreUrl = None,
-    force: Annotated[bool, typer.Option("--force", help="Also the one that the setting `model` names.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also one that the settings name.")] = False,
 ) -> None:
     """Remove a model that was added, and its engines. What serves it now runs on until it is started again.
 
@@ -146,9 +146,10 @@ async def _remove(name: str, store_url: str | None, *, force: bool) -> None:
         names = await model_store.added(store).names()
         if name not in names:
             raise ValueError(f"name: {name!r} was not added; there is {', '.join(names) or 'none'}")
-        if name == load_settings().model and not force:
+        if name in load_settings().served and not force:
             raise FailedPrecondition(
-                f"the setting `model` names {name}: the next start would fail. Change the setting first, or --force"
+                f"the settings name {name} as a model that is served: the next start would fail. Change them first, or "
+                "--force"
             )
         if standing := await model_store.added(store).standing_on(name):
             raise FailedPrecondition(

@@ -60,6 +60,7 @@ def reproduce(
 
 async def _found(video: str, url: str | None, tenant: str) -> list[Compared]:
     from serving import engine_store
+    from serving.jobs.repository import Jobs
     from serving.reproduction.reproduce import reproduce as run
     from serving.settings import load_settings
     from serving.store.open import open_store
@@ -67,12 +68,9 @@ async def _found(video: str, url: str | None, tenant: str) -> list[Compared]:
     settings = load_settings(**({"store": url} if url else {}))
     store = await open_store(settings.store, probe=False)
     try:
-        session = await engine_store.load(
-            settings.model,
-            store,
-            settings.engines,
-            threads=settings.stages.engine_threads,
-        )
+        model = (await Jobs(store).get(tenant, video)).plan.model
+        own = settings.of(model)
+        session = await engine_store.load(model, store, own.engines, threads=own.stages.engine_threads)
         with session:
             return await run(store, tenant, video, session, on_progress=_say_what_is_made)
     finally:

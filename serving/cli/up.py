@@ -61,7 +61,7 @@ def up(
     def ready(found: Ready) -> None:
         typer.echo(_welcome(found, time.monotonic() - began, settings), err=True)
 
-    raise typer.Exit(run(settings, say=say, ready=ready, logs=where))
+    raise typer.Exit(run(lambda: load_settings(**flags), say=say, ready=ready, logs=where))
 
 
 def _welcome(found: Ready, seconds: float, settings: Settings) -> str:

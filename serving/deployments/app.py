@@ -1,10 +1,12 @@
-"""The Serve application. `declared.py` has the configuration, which names `build` here.
+"""The Serve applications: the Director's, and one for each model. `declared.py` has the configuration, which names the
+functions here.
 
-Serve imports `build` in a process of its own to get the graph.
+Serve imports them in a process of its own to get the graphs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ray import serve
@@ -12,9 +14,9 @@ from ray.serve.config import RequestRouterConfig
 from ray.serve.schema import ServeDeploySchema
 
 from serving.deployments import replicas
-from serving.deployments.declared import declared
+from serving.deployments.declared import DIRECTOR, declared
 from serving.deployments.director_replica import DirectorReplica
-from serving.settings import Needs, Scale, Settings
+from serving.settings import GivenSettings, Needs, Scale, Settings
 from serving.stage_names import CONDITIONER, DENOISER, PROMPT_WRITER, RENDERER, TEXT_ENCODER, StageName
 from serving.stages.contracts import RENDERS_AT_ONCE
 
@@ -32,20 +34,38 @@ _CONCURRENCY: dict[StageName, int] = {
 """Calls that a replica has at once. The Denoiser's slices wait for their turn inside."""
 
 
-def config(settings: Settings, *, grpc_port: int, http_port: int, generation: int = 0) -> ServeDeploySchema:
-    """The configuration of one installation on this machine. Another `generation` replaces every replica, a few at a
-    time.
+def config(
+    settings: Settings, *, grpc_port: int, http_port: int, generations: Mapping[str, int] | None = None
+) -> ServeDeploySchema:
+    """The configuration of one installation on this machine. Another one of an application's `generations` replaces
+    every replica of it, a few at a time.
 
     Raises pydantic's `ValidationError` for what Serve does not take.
     """
     return ServeDeploySchema.model_validate(
-        declared(settings, grpc_port=grpc_port, http_port=http_port, generation=generation)
+        declared(settings, grpc_port=grpc_port, http_port=http_port, generations=generations or {})
     )
 
 
-def build(args: dict[str, Any]) -> serve.Application:
-    """The graph: the Director, and every stage behind a handle of it."""
-    settings = Settings(**args["settings"])  # `generation` is there to be another one
+def director(args: dict[str, Any]) -> serve.Application:
+    """The Director; it finds the models' stages by name. `generation` is there to be another one."""
+    settings = GivenSettings(**args["settings"])
+    return serve.deployment(
+        name=DIRECTOR,
+        max_surge_percent=_SURGE,
+        # Serve collects what a replica records only of a deployment that it scales, be it from one to one.
+        **({"autoscaling_config": _scaled(Scale())} if args["autoscaled"] else {"num_replicas": 1}),
+        max_ongoing_requests=10_000,
+        ray_actor_options={"num_cpus": 0},
+        graceful_shutdown_timeout_s=5,
+        graceful_shutdown_wait_loop_s=0.2,
+        health_check_period_s=_DIRECTOR_LOOK_EVERY_S,
+    )(DirectorReplica).bind(settings)
+
+
+def model(args: dict[str, Any]) -> serve.Application:
+    """The stages of one model. An application has one root, and all else hangs from it: here from where jobs enter."""
+    settings = GivenSettings(**args["settings"])
 
     def stage(name: StageName, replica: type, **options: Any) -> serve.Deployment:
         needs = settings.stages.needs.get(name, Needs())
@@ -66,25 +86,13 @@ def build(args: dict[str, Any]) -> serve.Application:
     named = RequestRouterConfig.model_validate(
         {"request_router_class": "serving.deployments.router:NamedReplicaRouter"}
     )
-    stages = [
-        stage(PROMPT_WRITER, replicas.PromptWriterReplica).bind(settings),
+    others = [
         stage(TEXT_ENCODER, replicas.TextEncoderReplica).bind(settings),
         stage(CONDITIONER, replicas.ConditionerReplica).bind(settings),
         stage(DENOISER, replicas.DenoiserReplica, request_router_config=named).bind(settings),
         stage(RENDERER, replicas.RendererReplica).bind(settings),
     ]
-    director = serve.deployment(
-        name="director",
-        max_surge_percent=_SURGE,
-        # Serve collects what a replica records only of a deployment that it scales, be it from one to one.
-        **({"autoscaling_config": _scaled(Scale())} if settings.stages.autoscaled else {"num_replicas": 1}),
-        max_ongoing_requests=10_000,
-        ray_actor_options={"num_cpus": 0},
-        graceful_shutdown_timeout_s=5,
-        graceful_shutdown_wait_loop_s=0.2,
-        health_check_period_s=_DIRECTOR_LOOK_EVERY_S,
-    )(DirectorReplica)
-    return director.bind(settings, *stages)
+    return stage(PROMPT_WRITER, replicas.PromptWriterReplica).bind(settings, *others)
 
 
 def _needs(needs: Needs) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """How many replicas each stage has: by its backlog, in seconds of predicted work.
 
-Serve calls `BacklogPolicy` in its controller ten times a second (`app.py` names it in the application's configuration).
-The backlog comes from the Director, as what its replica records. `decide` is the policy for one stage. It is pure:
+Serve calls `BacklogPolicy` for each model in its controller ten times a second (`declared.py` names it in the
+application's configuration). The backlog comes from the Director, as what its replica records, by way of
+`DirectorPolicy` and `backlogs.py`. `decide` is the policy for one stage. It is pure:
 what it remembers between calls travels in the policy state that Serve keeps for it, and is begun anew with a new
 controller or roll-out, which only makes the next step down later.
 
@@ -22,10 +23,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from serving.deployments import backlogs
+
 if TYPE_CHECKING:
     from ray.serve.config import AutoscalingContext
 
-DIRECTOR = "director"
 JOBS = "jobs"
 """Among what the Director records by stage: how many jobs there are."""
 MAX_PATIENCE = 8
@@ -130,15 +132,13 @@ def _fell(memory: Memory, wait: float, now: float) -> Memory:
 
 
 def _backlog(contexts: Mapping[Any, AutoscalingContext]) -> dict[str, float]:
-    """Each stage's backlog as a Director last told it; empty while none does.
+    """The backlog as a Director last told it; empty while none does.
 
     Serve's own aggregate is a mean over some time, which would come late. During a roll-out two may report: the one
     that has lost its epoch falls silent, so the newer value counts.
     """
     newest: dict[str, tuple[float, float]] = {}
     for context in contexts.values():
-        if context.deployment_name != DIRECTOR:
-            continue
         for name, by_replica in (context.raw_metrics or {}).items():
             told = [(point.timestamp, point.value) for series in by_replica.values() for point in series[-1:]]
             if told:
@@ -146,16 +146,26 @@ def _backlog(contexts: Mapping[Any, AutoscalingContext]) -> dict[str, float]:
     return {name: value for name, (_, value) in newest.items()}
 
 
-class BacklogPolicy:
-    """The application's policy, as Serve calls it: {deployment: context} → ({deployment: replicas}, state)."""
+class DirectorPolicy:
+    """Of the Director's application: it scales nothing, and hands on what the Director tells."""
 
-    def __init__(self, *, backlog_s: float, down_delay_s: float, idle_s: float) -> None:
+    def __call__(self, contexts: Mapping[Any, AutoscalingContext]) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:
+        """As Serve calls it."""
+        backlogs.tell(_backlog(contexts))
+        return {}, {}
+
+
+class BacklogPolicy:
+    """Of a model's application, as Serve calls it: {deployment: context} → ({deployment: replicas}, state)."""
+
+    def __init__(self, *, model: str, backlog_s: float, down_delay_s: float, idle_s: float) -> None:
         """See `Aim`; the application's configuration hands them in."""
+        self._model = model
         self._aim = Aim(backlog_s, down_delay_s, idle_s)
 
     def __call__(self, contexts: Mapping[Any, AutoscalingContext]) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:
         """Decide for each stage. While no Director reports, all stay as they are."""
-        backlog = _backlog(contexts)
+        backlog = backlogs.of(self._model)
         targets: dict[Any, int] = {}
         state: dict[Any, dict[str, Any]] = {}
         for deployment, context in contexts.items():

@@ -1,4 +1,4 @@
-"""The Director's deployment: it wraps the Director for Ray Serve. `app.py` binds it, with a handle of every stage.
+"""The Director's deployment: it wraps the Director for Ray Serve. `app.py` binds it.
 
 It is apart from the stages' (`replicas.py`), for a process imports the module of its class: a Director that starts is
 waited for by all jobs, and needs no engine and no codec.
@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from functools import partial
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, NoReturn
 
 import grpc
 import ray
 from ray.serve.grpc_util import RayServegRPCContext
-from ray.serve.handle import DeploymentHandle
 
-from serving import model_store
 from serving.clock import now_ms, running_ms
-from serving.deployments import loopback
+from serving.deployments import backlogs, loopback
 from serving.deployments.autoscale import JOBS
 from serving.deployments.collector import CollectorProcess
-from serving.deployments.handles import HandleStages
+from serving.deployments.director_models import DirectorModels
 from serving.deployments.metrics_binding import RayRecorder
 from serving.director.director import Director
 from serving.director.messages import watch_response
@@ -37,8 +34,6 @@ from serving.local.parts import environment_of
 from serving.logs import configure, logger
 from serving.runtime_keys import TOKEN_METADATA, shared_secret
 from serving.settings import Settings
-from serving.stage_names import DENOISER, RENDERER
-from serving.stages.contracts import RENDERS_AT_ONCE
 from serving.store.base import Store
 from serving.store.keys import DIRECTOR_TOKEN
 from serving.store.open import open_store
@@ -47,46 +42,47 @@ from serving.store.open import open_store
 class DirectorReplica:
     """The Director, and the application's ingress: `Wake` and `Watch` for the front doors."""
 
-    async def __init__(  # type: ignore[misc]  # Serve awaits constructors
-        self,
-        settings: Settings,
-        prompt_writer: DeploymentHandle[Any],
-        text_encoder: DeploymentHandle[Any],
-        conditioner: DeploymentHandle[Any],
-        denoiser: DeploymentHandle[Any],
-        renderer: DeploymentHandle[Any],
-    ) -> None:
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits constructors
         configure(service="director", format="json")
         loopback.of_replica()
-        metrics = RayRecorder()
-        store = await open_store(settings.store, probe=False)
-        self._token = await shared_secret(store, DIRECTOR_TOKEN)
-        stages = HandleStages(prompt_writer, text_encoder, conditioner, denoiser, renderer)
+        self._settings = settings
+        self._metrics = RayRecorder()
+        self._store = await open_store(settings.store, probe=False)
+        self._token = await shared_secret(self._store, DIRECTOR_TOKEN)
+        self._models = DirectorModels(self._store, self._serve)
+        self._served: Mapping[str, Served] = {}
+        self._director: Director | None = None
+        collect_cycles_rarely()
+
+    async def reconfigure(self, config: dict[str, Any]) -> None:
+        """Serve calls it before it sends anything here, and again whenever a model comes or goes."""
+        await self._models.tell(config["models"])
+        if self._director is None:
+            await self._start()
+
+    async def _start(self) -> None:
+        settings, store = self._settings, self._store
         cluster = ray.get_runtime_context().gcs_address
-        await turn(store, cluster, partial(stages.up, settings.stages.kept))
-        family = (await model_store.find(settings.model, store)).family
-        served = Served(
-            stages,
-            family,
-            slots=settings.stages.slots,
-            denoisers=settings.stages.scale_of(DENOISER).max,
-            renders=settings.stages.scale_of(RENDERER).max * RENDERS_AT_ONCE,
-        )
+        await turn(store, cluster, self._models.up)
         self._director = Director(
             store=store,
             jobs=Jobs(store),
             epoch=await take_epoch(store, cluster),
-            models={family.capabilities.model: served},
+            models=self._served,
             weights=settings.admission.weights,
             slice_s=settings.stages.slice_s,
-            metrics=metrics,
+            metrics=self._metrics,
             now_ms=PatientClock(now_ms, running_ms),
             incident=lambda: secrets.token_hex(6),
-            collect=CollectorProcess(environment_of(settings), metrics).keep,
+            collect=CollectorProcess(environment_of(settings), self._metrics).keep,
         )
-        collect_cycles_rarely()
         self._life = asyncio.create_task(self._director.run(), name="director")
         self._abandoned = asyncio.create_task(self._wait_idle(store), name="idle")
+
+    def _serve(self, models: Mapping[str, Served]) -> None:
+        self._served = models
+        if self._director is not None:
+            self._director.serve(models)
 
     async def Wake(  # noqa: N802  (the proto's name)
         self, request: director_pb2.WakeRequest, grpc_context: RayServegRPCContext
@@ -94,7 +90,7 @@ class DirectorReplica:
         """A front door made or changed a job."""
         self._admit(grpc_context)
         try:
-            return director_pb2.WakeResponse(epoch=self._director.wake(request.tenant, request.job))
+            return director_pb2.WakeResponse(epoch=self._working.wake(request.tenant, request.job))
         except Unavailable as ending:
             _refuse(grpc_context, grpc.StatusCode.UNAVAILABLE, f"{ending.message}: try again")
 
@@ -103,7 +99,7 @@ class DirectorReplica:
     ) -> AsyncIterator[director_pb2.WatchResponse]:
         """All that happens, for half a minute."""
         self._admit(grpc_context)
-        async for batch in self._director.watch(request.cursor, request.epoch):
+        async for batch in self._working.watch(request.cursor, request.epoch):
             yield watch_response(batch)
 
     async def check_health(self) -> None:
@@ -125,10 +121,18 @@ class DirectorReplica:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """What the stages are scaled by, for Serve to collect; nothing from a Director that does not work any more."""
-        if self._life.done():
+        if self._director is None or self._life.done():
             return {}
-        (backlog,) = self._director.backlogs().values()
-        return {str(stage): seconds for stage, seconds in backlog.seconds.items()} | {JOBS: backlog.jobs}
+        return {
+            backlogs.name_of(self._models.said(model), what): value
+            for model, backlog in self._director.backlogs().items()
+            for what, value in (*backlog.seconds.items(), (JOBS, backlog.jobs))
+        }
+
+    @property
+    def _working(self) -> Director:
+        assert self._director is not None, "Serve configures a replica before it sends anything to it"
+        return self._director
 
     def _admit(self, context: RayServegRPCContext) -> None:
         """Let only the installation's own front doors in, and only while the Director works."""

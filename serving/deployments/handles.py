@@ -7,8 +7,7 @@ would share that request's id, and the router would mix them up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping
 from typing import Any, cast
 
 from ray import serve
@@ -18,7 +17,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serving.deployments.outcomes import told
 from serving.logs import logger
-from serving.stage_names import CONDITIONER, DENOISER, PROMPT_WRITER, RENDERER, STAGES, StageName
+from serving.stage_names import CONDITIONER, DENOISER, PROMPT_WRITER, RENDERER, STAGES, TEXT_ENCODER, StageName
 from serving.stages.contracts import (
     CancelCall,
     ConditionCall,
@@ -39,20 +38,22 @@ from serving.stages.contracts import (
 )
 from serving.stages.interface import Ref
 
-_LOOK_EVERY_S = 1.0
-
 _log = logger("stages")
 
 
-@dataclass(frozen=True)
 class HandleStages:
-    """`serving.stages.interface.Stages` over one handle per deployment."""
+    """`serving.stages.interface.Stages` of one model's application, over a handle for each deployment.
 
-    prompt_writer: DeploymentHandle[Any]
-    text_encoder: DeploymentHandle[Any]
-    conditioner: DeploymentHandle[Any]
-    denoiser: DeploymentHandle[Any]
-    renderer: DeploymentHandle[Any]
+    It need not be there: calls wait then, or raise `StageAway`, and go on when it is there, or there again.
+    """
+
+    def __init__(self, application: str) -> None:
+        self._application = application
+        self.prompt_writer = _handle(PROMPT_WRITER, application)
+        self.text_encoder = _handle(TEXT_ENCODER, application)
+        self.conditioner = _handle(CONDITIONER, application)
+        self.denoiser = _handle(DENOISER, application)
+        self.renderer = _handle(RENDERER, application)
 
     async def write_prompt(self, call: PromptCall) -> PromptResult:
         """Understand the prompt."""
@@ -94,30 +95,27 @@ class HandleStages:
         """Decode a frame into a PNG."""
         return cast(ImageResult, await _answer(RENDERER, self.renderer.render_image.remote(call, latents)))
 
-    async def up(self, stages: Collection[StageName]) -> None:
-        """Return when each of these has a replica whose engines are loaded."""
-        while True:
-            replicas = await self.replicas()
-            if all(replicas.get(stage) for stage in stages):
-                return
-            await asyncio.sleep(_LOOK_EVERY_S)
-
     async def replicas(self) -> Mapping[StageName, int]:
-        """How many of each stage are up, as Serve's controller has it; nothing while it does not answer."""
+        """How many of each stage are up, as Serve's controller has it: none of an application that it does not have.
+        Nothing while it does not answer.
+        """
         try:
             status = await asyncio.to_thread(serve.status)
         except (RayError, RayServeException, ValueError, TimeoutError) as error:
             _log.info("the replicas are not known", reason=str(error))
             return {}
-        application = status.applications.get(self.renderer.deployment_id.app_name)
-        if application is None:
-            return {}
-        states = {name: found.replica_states for name, found in application.deployments.items()}
+        application = status.applications.get(self._application)
+        deployments = application.deployments if application is not None else {}
+        states = {name: found.replica_states for name, found in deployments.items()}
         return {
-            stage: sum(count for state, count in states[stage].items() if state == "RUNNING")
+            stage: sum(count for state, count in states.get(stage, {}).items() if state == "RUNNING")
             for stage in STAGES
-            if stage in states
         }
+
+
+def _handle(stage: StageName, application: str) -> DeploymentHandle[Any]:
+    """Of a deployment that may not be there yet: Serve's functions for that would ask whether it is."""
+    return DeploymentHandle(stage, application)
 
 
 async def _answer(stage: StageName, response: Awaitable[Any]) -> Any:

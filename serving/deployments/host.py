@@ -1,8 +1,9 @@
-"""`python -m serving.deployments.host`: one process that runs a local Ray and the Serve application in it.
+"""`python -m serving.deployments.host`: one process that runs a local Ray and the Serve applications in it.
 
 `keeper.py` starts it, and `local/up.py` reads how far it is (`reports.py`); the process's own output, with that of all
-replicas, is the log. It ends on SIGTERM, and Ray with it; on SIGHUP it replaces every replica, the new ones
-first, and tries again when that fails.
+replicas, is the log. It ends on SIGTERM, and Ray with it. On SIGHUP it deploys what has changed in the settings that
+`up` left for it, as a model that came or went; where nothing has, it replaces every replica, the new ones first. It
+tries again when that fails.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import itertools
 import os
 import queue
 import random
@@ -18,25 +18,21 @@ import shutil
 import signal
 import socket
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import ray
-from ray import serve
-from ray.exceptions import RayError
-from ray.serve.config import HTTPOptions, gRPCOptions
-from ray.serve.context import _get_global_client
-from ray.serve.exceptions import RayServeException
-from ray.serve.schema import ApplicationStatusOverview, ServeDeploySchema
 
 from engines.cores import cores
-from serving.deployments.app import config
-from serving.deployments.declared import APPLICATION
-from serving.deployments.given_up import LOOK_EVERY_S, GivenUp
+from serving.deployments.applications import Applications, DeploymentFailed
+from serving.deployments.given_up import LOOK_EVERY_S
 from serving.deployments.roll_out import RollOut
 from serving.errors import SettingsError
 from serving.local.process_tree import kill_descendants
 from serving.logs import configure, logger
+from serving.reloading import reloaded
 from serving.reports import Reports
 from serving.runtime_keys import announce_director
 from serving.settings import Settings, load_settings
@@ -46,7 +42,6 @@ OBJECT_STORE_BYTES = (200 << 20, 2 << 30)
 """At least and at most. Frames never enter it; of a large model the latents and embeddings of a job are tens of MB.
 Memory is taken as it is used."""
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (Ray's own choice)
-DEPLOY_TIMEOUT_S = 120.0
 LOWEST_PORT = 20_000
 """Ray gives the ports below it to its workers."""
 
@@ -76,35 +71,31 @@ def main() -> None:
         ray.shutdown()
 
 
-class DeploymentFailed(Exception):
-    """The application did not come up."""
-
-
 def _run(settings: Settings, reports: Reports, temp: Path) -> None:
     start_ray(temp, reports)
     signal.signal(signal.SIGTERM, _stop)  # Ray has put its own in its place
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     refuse_shared_directory(settings.store, nodes=len(nodes))
     grpc_port, http_port = free_ports(2)
-    wanted = config(settings, grpc_port=grpc_port, http_port=http_port)
+    applications = Applications(settings, grpc_port=grpc_port, http_port=http_port)
     reports.say("starting Ray Serve")
-    _deploy(wanted, reports)
+    applications.deploy(reports)
     address = f"127.0.0.1:{grpc_port}"
     asyncio.run(_announce(settings, address))
     reports.ready(director=address, metrics=f"127.0.0.1:{nodes[0]['MetricsExportPort']}")
     # SIGTERM raises here; SIGHUP asks for a roll-out. A simple queue may be put into by a signal handler.
     hangups: queue.SimpleQueue[int] = queue.SimpleQueue()
     signal.signal(signal.SIGHUP, lambda number, _: hangups.put(number))
-    given_up, roll_out = GivenUp(), RollOut()
-    for generation in itertools.count(1):
-        why = reason_to_deploy(hangups, given_up, roll_out)
-        logger("host").info("replacing all replicas", generation=generation, why=why)
+    roll_out = RollOut()
+    while True:
+        why = reason_to_deploy(hangups, applications, roll_out, partial(reloaded, folder=temp))
+        logger("host").info("deploying", why=why, models=applications.settings.served)
         try:
-            _deploy(config(settings, grpc_port=grpc_port, http_port=http_port, generation=generation))
+            applications.deploy()
             roll_out.succeeded()
         except DeploymentFailed as error:  # Serve keeps the old replicas
             again_s = roll_out.failed(time.monotonic())
-            logger("host").error("the roll-out failed", generation=generation, reason=str(error), again_in_s=again_s)
+            logger("host").error("the roll-out failed", reason=str(error), again_in_s=again_s)
 
 
 def start_ray(temp: Path, reports: Reports) -> None:
@@ -144,66 +135,32 @@ def _object_store_bytes() -> int:
     return min(max(free // 4, least), most)
 
 
-def reason_to_deploy(hangups: queue.SimpleQueue[int], given_up: GivenUp, roll_out: RollOut) -> str:
-    """Wait until every replica is to be replaced: somebody asks for it, or the last roll-out failed, or Serve has given
-    a stage up.
+def reason_to_deploy(
+    hangups: queue.SimpleQueue[int],
+    applications: Applications,
+    roll_out: RollOut,
+    settings: Callable[[Settings], Settings],
+) -> str:
+    """Wait until something is to be deployed, and have it so in `applications`: somebody asks for it, or the last
+    roll-out failed, or Serve has given a stage up. `settings`: what has become of them by now.
     """
     while True:
         with contextlib.suppress(queue.Empty):
             hangups.get(timeout=LOOK_EVERY_S)
             roll_out.asked()
-            return "asked for"
+            changed = settings(applications.settings)
+            if changed == applications.settings:
+                applications.replace(applications.names)
+                return "all replicas are to be replaced"
+            applications.settings = changed
+            return "the settings have changed"
         if roll_out.due(time.monotonic()):
+            applications.replace(applications.not_up())
             return "the last roll-out failed"
-        application = _application()
-        if application is not None and (stages := given_up.due(application, time.monotonic())):
-            return f"Serve starts no replica any more of: {', '.join(stages)}"
-
-
-def _application() -> ApplicationStatusOverview | None:
-    """As Serve's controller has it; None while that is being started again."""
-    try:
-        return serve.status().applications.get(APPLICATION)
-    except (RayError, RayServeException) as error:
-        logger("host").info("Serve does not say how it is", reason=str(error))
-        return None
-
-
-def _deploy(wanted: ServeDeploySchema, reports: Reports | None = None) -> None:
-    """Deploy as `serve run config.yaml` does, and wait until every deployment is up."""
-    serve.start(
-        proxy_location=wanted.proxy_location,
-        http_options=HTTPOptions(host=wanted.http_options.host, port=wanted.http_options.port),
-        grpc_options=gRPCOptions(**wanted.grpc_options.model_dump()),
-        logging_config=wanted.logging_config,
-    )
-    client = _get_global_client()
-    assert client is not None, "serve.start made it"
-    client.deploy_apps(wanted)
-    ends = time.monotonic() + DEPLOY_TIMEOUT_S
-    healthy: list[str] = []
-    while time.monotonic() < ends:
-        application = _application()
-        if application is not None:
-            up = sorted(name for name, d in application.deployments.items() if d.status == "HEALTHY")
-            if up != healthy and reports is not None:
-                healthy = up
-                reports.say(f"stages up: {len(up)} of {len(application.deployments)}")
-            if application.status == "RUNNING":
-                return
-            if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-                raise DeploymentFailed(f"the stages failed to start: {_reason(application)}")
-        time.sleep(0.1)
-    raise DeploymentFailed(f"the application was not up after {DEPLOY_TIMEOUT_S:.0f} s; up so far: {healthy}")
-
-
-def _reason(application: ApplicationStatusOverview) -> str:
-    """The first replica's own error, where there is one: its last line is the exception."""
-    for name, deployment in application.deployments.items():
-        lines = deployment.message.strip().splitlines()
-        if deployment.status in ("DEPLOY_FAILED", "UNHEALTHY") and lines:
-            return f"{name}: {lines[-1].strip()}"
-    return application.message.strip()
+        if due := applications.given_up(time.monotonic()):
+            applications.replace(due)
+            told = "; ".join(f"{', '.join(stages)} of {name}" for name, stages in due.items())
+            return f"Serve starts no replica any more of {told}"
 
 
 async def _announce(settings: Settings, address: str) -> None:

@@ -3,7 +3,7 @@
 `local/parts.py` starts it in place of the host. `up` may be killed, and then somebody must end Ray. The host cannot do
 that itself: Ray puts handlers of its own in place of the host's, and they may end it in the middle of anything, or lose
 a signal. So this process, which knows nothing of Ray, waits: for the host's end, for SIGTERM, or for the end of `up`,
-which the kernel tells as SIGTERM.
+which the kernel tells as SIGTERM. A SIGHUP is the host's, and is handed on.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ async def keep(temp: Path, reports: int) -> int:
     tree = ProcessTree()
     command = [sys.executable, "-m", "serving.deployments.host", "--temp", str(temp), "--reports", str(reports)]
     host = await tree.start(command, env=os.environ, output=sys.stdout.buffer, pass_fds=[reports])
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, host.send_signal, signal.SIGHUP)
     os.close(reports)  # its end tells that the host is gone
     ended, stopped = asyncio.create_task(host.wait()), asyncio.create_task(stop.wait())
     try:

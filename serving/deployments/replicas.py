@@ -102,7 +102,12 @@ class PromptWriterReplica(_Replica):
 
     stage = PROMPT_WRITER
 
-    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits constructors
+    async def __init__(  # type: ignore[misc]  # Serve awaits constructors
+        self,
+        settings: Settings,
+        *_others: object,
+    ) -> None:
+        """`_others` are the model's other stages, for Serve to have them as one application."""
         super().__init__()
         store = await open_store(settings.store, probe=False)
         try:

@@ -18,7 +18,7 @@ from typing import BinaryIO, Self
 
 from serving import reports
 from serving.local.parts import Say, StartFailed, environment_of
-from serving.local.up import GRACE_S, Ready, run_async
+from serving.local.up import GRACE_S, Read, Ready, run_async
 from serving.reports import Reports
 from serving.settings import Settings, load_settings
 
@@ -120,14 +120,14 @@ def main() -> int:
     def ready(found: Ready) -> None:
         child.ready(**vars(found))
 
-    return asyncio.run(_with_parent(parent, load_settings(), child.say, ready, arguments.logs))
+    return asyncio.run(_with_parent(parent, load_settings, child.say, ready, arguments.logs))
 
 
-async def _with_parent(parent: int, settings: Settings, say: Say, ready: Callable[[Ready], None], logs: Path) -> int:
+async def _with_parent(parent: int, read: Read, say: Say, ready: Callable[[Ready], None], logs: Path) -> int:
     """`run_async`, and stop when the parent has gone."""
     watching = asyncio.create_task(_stop_without(parent))
     try:
-        return await run_async(settings, say, ready, logs)
+        return await run_async(read, say, ready, logs)
     finally:
         watching.cancel()
 

@@ -8,9 +8,11 @@ store.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
+import signal
 import sys
 import time
 from collections import deque
@@ -83,8 +85,15 @@ class Part:
             f"{self._name} did not start: {_last_line(self.log)} (all of it: {self.log})", 2 if code == 2 else 1
         )
 
-    async def keep(self, env: Mapping[str, str], say: Say) -> None:
-        """Start it again whenever it ends. Raises `StartFailed` when that happens too often."""
+    def reload(self) -> None:
+        """Have it read the settings that were left for it."""
+        assert self._child is not None, "start it first"
+        with contextlib.suppress(ProcessLookupError):  # it is about to be started anew, and gets them so
+            self._child.send_signal(signal.SIGHUP)
+
+    async def keep(self, env: Callable[[], Mapping[str, str]], say: Say) -> None:
+        """Start it again whenever it ends, with what the environment is then. Raises `StartFailed` when that happens
+        too often."""
         ends: deque[float] = deque(maxlen=MOST_RESTARTS)
         while True:
             assert self._child is not None, "start it first"
@@ -97,7 +106,7 @@ class Part:
             await asyncio.sleep(_FIRST_PAUSE_S * 2 ** (len(ends) - 1))
             await self._tree.end_orphans()
             try:
-                await self.start(env, say)
+                await self.start(env(), say)
             except StartFailed as error:  # counted as one more end
                 say(str(error))
             else:
@@ -126,9 +135,9 @@ def stages_part(logs: Path, temp: Path, tree: ProcessTree) -> Part:
     )
 
 
-def front_door_part(logs: Path, tree: ProcessTree) -> Part:
-    """The front door."""
-    command = [sys.executable, "-m", "serving.frontdoor"]
+def front_door_part(logs: Path, temp: Path, tree: ProcessTree) -> Part:
+    """The front door. `temp`: where settings are left for it."""
+    command = [sys.executable, "-m", "serving.frontdoor", "--reloads", str(temp)]
     return Part("the front door", command, log=_new(logs / "frontdoor.log"), tree=tree)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -77,9 +78,9 @@ class House:
         ]
         return str(self.files.UploadFile(iter(parts)).id)
 
-    def kill(self, deployment: str) -> None:
-        """SIGKILL to the replicas of a deployment."""
-        for pid in self.pids(deployment):
+    def kill(self, deployment: str, model: str = "") -> None:
+        """SIGKILL to the replicas of a deployment; of all models', where none is named."""
+        for pid in self.pids(deployment, model):
             os.kill(pid, signal.SIGKILL)
 
     def roll_out(self) -> None:
@@ -87,10 +88,11 @@ class House:
         (host,) = [pid for pid in descendants(self.pid) if "serving.deployments.host" in _command(pid)]
         os.kill(host, signal.SIGHUP)
 
-    def pids(self, deployment: str) -> list[int]:
-        """Its replicas' processes."""
-        name = f"ray::ServeReplica:longtake:{deployment}"
-        return [pid for pid in descendants(self.pid) if _command(pid).startswith(name)]
+    def pids(self, deployment: str, model: str = "") -> list[int]:
+        """Its replicas' processes; of all models', where none is named."""
+        application = re.escape(f"longtake-{model}") if model else "longtake[^:]*"
+        name = re.compile(f"ray::ServeReplica:{application}:{deployment}")
+        return [pid for pid in descendants(self.pid) if name.match(_command(pid))]
 
 
 def fetch(url: str) -> bytes:

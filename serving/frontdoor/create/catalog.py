@@ -1,4 +1,6 @@
-"""The models that this front door offers. `__main__.py` builds it at start; `settle.py` and the surfaces ask it."""
+"""The models that this front door offers. `__main__.py` builds it at start, and tells it when one has come or gone;
+`settle.py` and the surfaces ask it.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,20 @@ class Catalog:
     """Models by name and alias."""
 
     def __init__(self, models: Iterable[ServedModel], *, default: str) -> None:
-        """`default` serves requests that name none. Raises `SettingsError` when it is not among the models."""
-        self.models: Mapping[str, ServedModel] = {model.capabilities.model: model for model in models}
-        self._by_name = dict(self.models)
-        for model in self.models.values():
-            self._by_name |= dict.fromkeys(model.capabilities.aliases, model)
-        if default not in self._by_name:
-            raise SettingsError(f"setting `model` is {default!r}: choose one of {', '.join(self.models)}")
-        self.default = self._by_name[default]
+        """See `offer`."""
+        self.offer(models, default=default)
+
+    def offer(self, models: Iterable[ServedModel], *, default: str) -> None:
+        """These from now on, and no others. `default` serves requests that name none. Raises `SettingsError` when it is
+        not among the models.
+        """
+        by_own_name: Mapping[str, ServedModel] = {model.capabilities.model: model for model in models}
+        by_name = dict(by_own_name)
+        for model in by_own_name.values():
+            by_name |= dict.fromkeys(model.capabilities.aliases, model)
+        if default not in by_name:
+            raise SettingsError(f"setting `model` is {default!r}: choose one of {', '.join(by_own_name)}")
+        self.models, self._by_name, self.default = by_own_name, by_name, by_name[default]
 
     def resolve(self, name: str) -> ServedModel:
         """The model of this name; the default one for an empty name. Raises `NotFound`, naming the models."""

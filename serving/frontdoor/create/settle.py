@@ -71,9 +71,8 @@ class Settler:
 
     async def settle(self, tenant: str, draft: Draft) -> Settled:
         """For a new job. Raises every error that a user can act on."""
-        model = self._model_of(draft)
         check_times(draft, self._now_ms())
-        settled = await self._decide(tenant, draft, model)
+        settled = await self._decide(tenant, draft)
         await self._check_harmless(tenant, draft, settled.request)
         return settled
 
@@ -81,21 +80,31 @@ class Settler:
         """To compare with a job that is there already: so its deadline may have passed meanwhile, and an input may have
         been put into quarantine.
         """
-        return await self._decide(tenant, draft, self._model_of(draft))
+        return await self._decide(tenant, draft)
 
-    def _model_of(self, draft: Draft) -> ServedModel:
-        """The model that can do this. Raises `NotFound`, `InvalidArgument`."""
+    async def _start_of(self, tenant: str, draft: Draft) -> tuple[ServedModel, OwnParent | ForeignParent | None]:
+        """The model that can do this, and the video that is extended. Raises `NotFound`, `InvalidArgument`.
+
+        Where nobody says which model extends one of our videos, it is the one that made it.
+        """
         model = self._catalog.resolve(draft.model)
-        check_draft(draft, model.capabilities)
-        _roles_of(draft, model)
-        return model
+        if not draft.extends:
+            _check(draft, model)
+            return model, None
+        open_ = not draft.model and len(self._catalog.models) > 1
+        if not open_:
+            _check(draft, model)
+        source = await self._intake.parent(tenant, draft.extends, draft.name("extends"))
+        if open_:
+            made_by = source.manifest.model if isinstance(source, OwnParent) else ""
+            model = self._catalog.models.get(made_by, model)
+            _check(draft, model)
+        return model, source
 
-    async def _decide(self, tenant: str, draft: Draft, model: ServedModel) -> Settled:
+    async def _decide(self, tenant: str, draft: Draft) -> Settled:
         """Take the media in, and fill what was left open."""
+        model, source = await self._start_of(tenant, draft)
         can = model.capabilities
-        source = None
-        if draft.extends:
-            source = await self._intake.parent(tenant, draft.extends, draft.name("extends"))
         first = await self._intake.picture(tenant, draft.first_frame) if draft.first_frame else None
         form = self._form_of(draft, model, source, first)
         references = [await self._intake.picture(tenant, reference) for reference in draft.references]
@@ -169,6 +178,12 @@ class Settler:
                     f"operator lift it with `longtake jobs requeue {found.job}`",
                     reason="QUARANTINED",
                 )
+
+
+def _check(draft: Draft, model: ServedModel) -> None:
+    """Whether the model can do this. Raises `InvalidArgument`."""
+    check_draft(draft, model.capabilities)
+    _roles_of(draft, model)
 
 
 def _roles_of(draft: Draft, model: ServedModel) -> tuple[Role, ...]:

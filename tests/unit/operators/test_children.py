@@ -37,9 +37,12 @@ def test_serve_takes_the_configuration_and_the_stages_their_settings() -> None:
 
     ServeDeploySchema.model_validate(config)
     assert config["http_options"]["host"] == "0.0.0.0"
-    settings = Settings(**config["applications"][0]["args"]["settings"])
+    settings = Settings(**config["applications"][1]["args"]["settings"])
     assert settings.stages.scale_of("denoiser").model_dump() == {"min": 0, "max": 3}
     assert settings.store == "s3://minio:9000/longtake/main"
+    (director,) = config["applications"][0]["deployments"]
+    assert director["ray_actor_options"]["resources"] == {"head": 1}
+    assert director["user_config"]["models"]["sprite-1"]["denoisers"] == 3
 
 
 def test_the_same_service_is_the_same_objects() -> None:
@@ -48,7 +51,7 @@ def test_the_same_service_is_the_same_objects() -> None:
 
 def test_a_stage_finds_a_place_on_the_pods_that_are_made_for_it() -> None:
     ray = _ray(denoisers={"max": 4, "resources": {"limits": {"nvidia.com/gpu": 1}}}, light={"replicas": 2})
-    needs = _config(ray)["applications"][0]["args"]["settings"]["stages"]["needs"]
+    needs = _config(ray)["applications"][1]["args"]["settings"]["stages"]["needs"]
     groups = _groups(ray)
 
     assert needs.keys() == set(STAGES)
@@ -140,7 +143,7 @@ def test_every_pod_that_loads_engines_reads_whose_it_trusts() -> None:
     door = next(child for child in children if child["kind"] == "Deployment")["spec"]["template"]["spec"]
     head = ray["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]
     pods = [door, head, *(group["template"]["spec"] for group in _groups(ray).values())]
-    path = _config(ray)["applications"][0]["args"]["settings"]["engines"]["trusted_keys"]
+    path = _config(ray)["applications"][1]["args"]["settings"]["engines"]["trusted_keys"]
 
     for pod in pods:
         (volume,) = [

@@ -76,6 +76,15 @@ def test_what_is_missing_is_named(changes: dict[str, Any], reason: str, failing:
     assert (found["Degraded"].status == "True", found["Progressing"].status == "True") == (failing, not failing)
 
 
+def test_a_model_whose_stages_are_not_up_is_named() -> None:
+    world = serving()
+    active = world.ray["status"]["activeServiceStatus"]["applicationStatuses"]
+    active["longtake-wan"] = {"status": "DEPLOYING"}
+    found = told(world)
+    assert (found["Ready"].status, found["Ready"].reason) == ("False", "StagesStarting")
+    assert "longtake-wan is DEPLOYING" in found["Ready"].message
+
+
 def test_while_a_new_cluster_starts_the_old_one_serves() -> None:
     """KubeRay tells nothing of the old one's application then."""
     pending = {"rayClusterName": "lt-b"}
@@ -128,7 +137,7 @@ def test_a_secret_that_is_not_there_is_told_of_after_a_while() -> None:
 def test_a_stages_own_error_is_what_is_told() -> None:
     broken = {"renderer": {"status": "UNHEALTHY", "message": "Traceback\n  x\nStoreUnfit: no such bucket"}}
     found = told(serving(application__serveDeploymentStatuses=broken))
-    assert found["Degraded"].message == "renderer: StoreUnfit: no such bucket"
+    assert found["Degraded"].message == "renderer of longtake: StoreUnfit: no such bucket"
 
 
 def test_the_moment_of_a_condition_stays_while_its_status_does() -> None:

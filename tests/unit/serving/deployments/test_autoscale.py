@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pkgutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,12 +18,13 @@ from ray.serve._private.autoscaling_state import ApplicationAutoscalingState
 from ray.serve._private.common import DeploymentID, ReplicaID, ReplicaMetricReport, TimeStampedValue
 from ray.serve._private.deployment_info import DeploymentInfo
 from ray.serve.config import AutoscalingPolicy
+from ray.serve.schema import ServeApplicationSchema
 
 from serving.deployments import autoscale
-from serving.deployments.app import build, config
+from serving.deployments.app import config
 from serving.deployments.autoscale import Aim, Bounds, Memory, decide
 from serving.errors import SettingsError
-from serving.settings import Scale, Settings, Stages, load_settings
+from serving.settings import ModelSettings, Scale, Settings, Stages, load_settings
 
 AIM = Aim(backlog_s=30, down_delay_s=60, idle_s=300)
 BOUNDS = Bounds(0, 8)
@@ -209,48 +211,59 @@ def test_a_steady_load_is_kept_up_with_and_steps_down_become_rare(load: float) -
 
 
 class Serve:
-    """Serve's own bookkeeping of one application, without a controller around it."""
+    """Serve's own bookkeeping of the applications, without a controller around it."""
 
     def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000_000.0
         monkeypatch.setattr(time, "time", lambda: self.now)
-        (application,) = config(settings, grpc_port=1, http_port=2).applications
-        self.state = ApplicationAutoscalingState(application.name)
-        policy = application.autoscaling_policy or {}
-        self.state.register(AutoscalingPolicy(**policy))  # type: ignore[no-untyped-call]  # Ray tells no types
-        self.targets: dict[DeploymentID, int] = {}
-        for deployment in _deployments(settings):
-            scaled = deployment._deployment_config.autoscaling_config
-            if scaled is not None:
-                identity = DeploymentID(deployment.name, application.name)
-                info = DeploymentInfo(deployment._deployment_config, deployment._replica_config, 0, "")
-                self.targets[identity] = self.state.register_deployment(identity, info, scaled.min_replicas)
+        self.applications: dict[str, ApplicationAutoscalingState] = {}
+        self.targets: dict[str, dict[DeploymentID, int]] = {}
+        for application in config(settings, grpc_port=1, http_port=2).applications:
+            state, targets = ApplicationAutoscalingState(application.name), {}
+            if application.autoscaling_policy is not None:
+                policy = AutoscalingPolicy(**application.autoscaling_policy)  # type: ignore[no-untyped-call]  # Ray tells none
+                state.register(policy)
+            for deployment in _deployments(application):
+                scaled = deployment._deployment_config.autoscaling_config
+                if scaled is not None:
+                    identity = DeploymentID(deployment.name, application.name)
+                    info = DeploymentInfo(deployment._deployment_config, deployment._replica_config, 0, "")
+                    targets[identity] = state.register_deployment(identity, info, scaled.min_replicas)
+            self.applications[application.name], self.targets[application.name] = state, targets
 
-    def told(self, **backlog: float) -> None:
+    @property
+    def director(self) -> ApplicationAutoscalingState:
+        """Of its application."""
+        return self.applications["longtake"]
+
+    def told(self, model: str = "sprite-1", **backlog: float) -> None:
         """A Director's replica has recorded this."""
         director = ReplicaID("one", DeploymentID("director", "longtake"))
-        self.state.update_running_replica_ids(director.deployment_id, [director])
+        self.director.update_running_replica_ids(director.deployment_id, [director])
         points = {
-            name: [TimeStampedValue(self.now - 1, 1e6), TimeStampedValue(self.now, value)]
+            f"{model}/{name}": [TimeStampedValue(self.now - 1, 1e6), TimeStampedValue(self.now, value)]
             for name, value in backlog.items()
         }
-        self.state.record_request_metrics_for_replica(
+        self.director.record_request_metrics_for_replica(
             ReplicaMetricReport(replica_id=director, timestamp=self.now, metrics=points)
         )
 
-    def decided(self, seconds: float = 0.1) -> dict[str, int]:
-        """What each stage is to have, some turns of the controller later."""
+    def decided(self, seconds: float = 0.1, application: str = "longtake-sprite-1") -> dict[str, int]:
+        """What each stage of an application is to have, some turns of the controller later."""
         for _ in range(round(seconds / 0.1)):
             self.now += 0.1
-            self.targets.update(self.state.get_decision_num_replicas(self.targets))
-            for identity, count in self.targets.items():
-                if identity.name != "director":
-                    running = [ReplicaID(str(number), identity) for number in range(count)]
-                    self.state.update_running_replica_ids(identity, running)
-        return {identity.name: count for identity, count in self.targets.items()}
+            for name, state in self.applications.items():
+                targets = self.targets[name]
+                if targets:
+                    targets.update(state.get_decision_num_replicas(targets))
+                for identity, count in targets.items():
+                    if identity.name != "director":
+                        running = [ReplicaID(str(number), identity) for number in range(count)]
+                        state.update_running_replica_ids(identity, running)
+        return {identity.name: count for identity, count in self.targets[application].items()}
 
 
-def _deployments(settings: Settings) -> list[Any]:
+def _deployments(application: ServeApplicationSchema) -> list[Any]:
     found: list[Any] = []
 
     def visit(application: Any) -> None:
@@ -259,7 +272,7 @@ def _deployments(settings: Settings) -> list[Any]:
             if isinstance(argument, serve.Application):
                 visit(argument)
 
-    visit(build({"settings": settings.model_dump(mode="json")}))
+    visit(pkgutil.resolve_name(application.import_path)(application.args))
     return found
 
 
@@ -275,19 +288,19 @@ SCALED = Settings(
 
 def test_serve_follows_the_policy_up_and_down(monkeypatch: pytest.MonkeyPatch) -> None:
     house = Serve(SCALED, monkeypatch)
-    assert house.decided() == {"denoiser": 0, "renderer": 1, "director": 1}
+    assert house.decided() == {"denoiser": 0, "renderer": 1}
 
     house.told(denoiser=35, renderer=11)
-    assert house.decided() == {"denoiser": 4, "renderer": 2, "director": 1}
+    assert house.decided() == {"denoiser": 4, "renderer": 2}
 
     house.told(denoiser=1, renderer=1)
     assert house.decided(4)["denoiser"] == 4
     assert house.decided(3)["denoiser"] == 2
-    assert house.decided(10) == {"denoiser": 1, "renderer": 1, "director": 1}
+    assert house.decided(10) == {"denoiser": 1, "renderer": 1}
 
     house.told(denoiser=0, renderer=0)
     assert house.decided(19)["denoiser"] == 1
-    assert house.decided(2) == {"denoiser": 0, "renderer": 1, "director": 1}
+    assert house.decided(2) == {"denoiser": 0, "renderer": 1}
 
 
 def test_one_long_job_asks_for_one_replica(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,10 +315,19 @@ def test_all_stay_as_they_are_while_no_director_reports(monkeypatch: pytest.Monk
     house = Serve(SCALED, monkeypatch)
     house.told(denoiser=25)
     house.decided()
-    director = DeploymentID("director", "longtake")
-    house.state.update_running_replica_ids(director, [])
+    house.director.update_running_replica_ids(DeploymentID("director", "longtake"), [])
 
     assert house.decided(100)["denoiser"] == 3
+
+
+def test_the_backlog_of_one_model_scales_no_stage_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is one whose name another one's begins with taken for it."""
+    both = SCALED.model_copy(update={"models": {"sprite-1+style": ModelSettings()}})
+    house = Serve(both, monkeypatch)
+    house.told("sprite-1+style", denoiser=35, renderer=11)
+
+    assert house.decided(application="longtake-sprite-1+style") == {"denoiser": 4, "renderer": 2}
+    assert house.decided() == {"denoiser": 0, "renderer": 1}
 
 
 # ── what is declared ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -313,17 +335,18 @@ def test_all_stay_as_they_are_while_no_director_reports(monkeypatch: pytest.Monk
 
 def _declared(settings: Settings) -> dict[str, tuple[int, int] | int]:
     shown: dict[str, tuple[int, int] | int] = {}
-    for deployment in _deployments(settings):
-        scaled = deployment._deployment_config.autoscaling_config
-        count = deployment._deployment_config.num_replicas
-        shown[deployment.name] = (scaled.min_replicas, scaled.max_replicas) if scaled else count
+    for application in config(settings, grpc_port=1, http_port=2).applications:
+        for deployment in _deployments(application):
+            scaled = deployment._deployment_config.autoscaling_config
+            count = deployment._deployment_config.num_replicas
+            shown[deployment.name] = (scaled.min_replicas, scaled.max_replicas) if scaled else count
     return shown
 
 
 def test_a_laptop_runs_one_of_each_and_nothing_is_scaled() -> None:
     assert set(_declared(Settings()).values()) == {1}
-    (application,) = config(Settings(), grpc_port=1, http_port=2).applications
-    assert application.autoscaling_policy is None
+    found = config(Settings(), grpc_port=1, http_port=2).applications
+    assert [application.autoscaling_policy for application in found] == [None, None]
 
 
 def test_stages_whose_least_and_most_differ_are_scaled() -> None:

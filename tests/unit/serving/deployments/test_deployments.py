@@ -12,65 +12,104 @@ from typing import Any
 
 import pytest
 
-from serving.deployments.app import build, config
+from serving.deployments.app import config, director, model
 from serving.deployments.host import free_ports, refuse_shared_directory
 from serving.deployments.metrics_binding import RayRecorder, _make
 from serving.deployments.router import NamedReplicaRouter
 from serving.errors import InvalidArgument, SettingsError
 from serving.metrics import REPLICAS, RPC_SECONDS, STEPS_RECOMPUTED
 from serving.runtime_keys import announce_director, director_address
-from serving.settings import Admission, Needs, Settings, Stages, TenantAdmission
+from serving.settings import Admission, ModelSettings, Needs, Scale, Settings, Stages, TenantAdmission
 from serving.stage_names import STAGES
 from serving.stages.contracts import CancelCall, TextCall
 from serving.store.open import open_store
 
 
-def test_the_declared_application_is_the_same_text_every_time() -> None:
+def test_the_declared_applications_are_the_same_text_every_time() -> None:
     settings = Settings(store="/tmp/store")
 
     first, second = (config(settings, grpc_port=9001, http_port=9002) for _ in range(2))
 
-    assert first.model_dump_json() == second.model_dump_json()
-    (application,) = first.applications
-    assert application.import_path == "serving.deployments.app:build"
-    assert application.args["settings"]["store"] == "/tmp/store"
+    assert first.model_dump_json(exclude_unset=True) == second.model_dump_json(exclude_unset=True)
+    assert [(one.name, one.import_path) for one in first.applications] == [
+        ("longtake", "serving.deployments.app:director"),
+        ("longtake-sprite-1", "serving.deployments.app:model"),
+    ]
+    assert all(application.args["settings"]["store"] == "/tmp/store" for application in first.applications)
     assert not first.grpc_options.enable_reflection
     assert first.http_options.host == "127.0.0.1"
 
 
+def applications(settings: Settings, **generations: int) -> dict[str, dict[str, Any]]:
+    """What is deployed, by name."""
+    wanted = config(settings, grpc_port=1, http_port=2, generations=generations)
+    return {application.name: application.model_dump(exclude_unset=True) for application in wanted.applications}
+
+
 def test_what_only_the_front_door_reads_replaces_no_replica() -> None:
-    one, other = (
-        Settings(),
-        Settings(admission=Admission(max_active_jobs=7, tenants={"a": TenantAdmission(weight=2.0)})),
+    one = applications(Settings(admission=Admission(tenants={"a": TenantAdmission(weight=2.0)})))
+    other = applications(Settings(admission=Admission(max_active_jobs=7, tenants={"a": TenantAdmission(weight=2.0)})))
+
+    assert one == other
+    assert one["longtake"]["args"]["settings"]["admission"] == {"tenants": {"a": {"weight": 2.0}}}
+    assert one["longtake-sprite-1"]["args"]["settings"].keys() == {"store", "model", "engines", "stages"}
+
+
+def test_a_model_that_comes_changes_no_other_one_and_the_director_is_only_told() -> None:
+    alone = applications(Settings())
+    both = applications(
+        Settings(models={"wan+style": ModelSettings(scale={"denoiser": Scale(min=0, max=3)}, variant="torch-cpu")})
     )
 
-    first, second = (
-        config(settings, grpc_port=1, http_port=2).applications[0].args["settings"] for settings in (one, other)
-    )
+    assert both["longtake-sprite-1"] == alone["longtake-sprite-1"]
+    new = both["longtake-wan+style"]["args"]["settings"]
+    assert (new["model"], new["engines"]["variant"]) == ("wan+style", "torch-cpu")
+    assert new["stages"]["scale"] == {"denoiser": {"min": 0, "max": 3}}
+    for name in ("deployments", "autoscaling_policy"):  # how many there are is recorded where any model is scaled
+        both["longtake"].pop(name), alone["longtake"].pop(name, None)
+    assert both["longtake"]["args"].pop("autoscaled")
+    assert not alone["longtake"]["args"].pop("autoscaled")
+    assert both["longtake"] == alone["longtake"]
 
-    assert second.pop("admission") == {"tenants": {"a": {"weight": 2.0}}}
-    assert first.pop("admission") == {"tenants": {}}
-    assert first == second
-    assert first.keys() == {"store", "model", "engines", "stages", "retention"}
+
+def test_the_director_is_told_what_there_is_of_each_model() -> None:
+    stages = Stages(replicas={"renderer": 2}, slots=5)
+    settings = Settings(stages=stages, models={"wan": ModelSettings(replicas={"denoiser": 3}, slots=9)})
+    (director,) = applications(settings)["longtake"]["deployments"]
+
+    kept = ["prompt_writer", "text_encoder", "conditioner", "denoiser", "renderer"]
+    assert director["user_config"]["models"] == {
+        "sprite-1": {"slots": 5, "denoisers": 1, "renderers": 2, "kept": kept},
+        "wan": {"slots": 9, "denoisers": 3, "renderers": 2, "kept": kept},
+    }
+
+
+def test_another_generation_replaces_one_application() -> None:
+    before, after = applications(Settings()), applications(Settings(), **{"longtake-sprite-1": 1})
+
+    assert before["longtake"] == after["longtake"]
+    assert before["longtake-sprite-1"]["args"] != after["longtake-sprite-1"]["args"]
+
+
+def bound(settings: dict[str, Any]) -> list[Any]:
+    """Every deployment of the Director's application and a model's."""
+    of_director = director({"settings": settings, "autoscaled": False, "generation": 0})
+    root = model({"settings": settings, "generation": 0})._bound_deployment
+    others: tuple[Any, ...] = root.init_args[1:]  # after the settings
+    return [of_director._bound_deployment, root, *(stage._bound_deployment for stage in others)]
 
 
 def test_a_stage_goes_where_its_needs_are_met() -> None:
     settings = Stages(needs={"denoiser": Needs(num_gpus=0.5, resources={"denoise": 1.0})})
-    application = build({"settings": {"stages": settings.model_dump(mode="json")}, "generation": 0})
 
-    stages: tuple[Any, ...] = application._bound_deployment.init_args[1:]  # after the settings
-    bound = [stage._bound_deployment for stage in stages]
-    options = {deployment.name: deployment.ray_actor_options for deployment in bound}
+    options = {one.name: one.ray_actor_options for one in bound({"stages": settings.model_dump(mode="json")})}
     assert options["denoiser"] == {"num_cpus": 0, "num_gpus": 0.5, "resources": {"denoise": 1.0}}
     assert options["renderer"] == {"num_cpus": 0, "num_gpus": 0, "resources": {}}
 
 
 def test_serve_looks_often_whether_a_replica_lives_and_most_often_at_the_director() -> None:
-    application = build({"settings": Settings(store="/tmp/store").model_dump(mode="json"), "generation": 0})
+    deployments = bound(Settings(store="/tmp/store").model_dump(mode="json"))
 
-    director = application._bound_deployment
-    stages: tuple[Any, ...] = director.init_args[1:]  # after the settings
-    deployments = [director, *(stage._bound_deployment for stage in stages)]
     every_s = {deployment.name: deployment._deployment_config.health_check_period_s for deployment in deployments}
     assert every_s.keys() == {*STAGES, "director"}
     assert max(every_s.values()) <= 1.0

@@ -35,7 +35,7 @@ from serving.stages.contracts import AwayCause, StageAway, StageLost
 def _died(stage: StageName = RENDERER, **fields: object) -> ActorDiedError:
     """As Ray makes it: the actor of a replica is named after its deployment."""
     context = ActorDiedErrorContext(
-        class_name=f"ServeReplica:longtake:{stage}",
+        class_name=f"ServeReplica:longtake-wan-1.3b+style:{stage}",
         actor_id=ActorID.from_random().binary(),
         error_message="The actor is dead because its worker process has died.",
         **fields,

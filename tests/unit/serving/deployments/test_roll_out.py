@@ -7,9 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from serving.deployments import applications as module
 from serving.deployments import host
-from serving.deployments.given_up import GivenUp
+from serving.deployments.applications import Applications
 from serving.deployments.roll_out import FIRST_PAUSE_S, LONGEST_PAUSE_S, RollOut
+from serving.settings import ModelSettings, Settings
 
 
 def _tries(roll_out: RollOut, start: float, count: int) -> list[float]:
@@ -63,18 +65,44 @@ class _Hangups(queue.SimpleQueue[int]):
             raise
 
 
+@pytest.fixture
+def applications(monkeypatch: pytest.MonkeyPatch) -> Applications:
+    """None of which Serve tells anything."""
+    monkeypatch.setattr(module, "look", dict)
+    return Applications(Settings(store="/tmp/store"), grpc_port=1, http_port=2)
+
+
+def _generations(applications: Applications) -> dict[str, int]:
+    return {name: applications._generations.get(name, 0) for name in applications.names}
+
+
 @pytest.mark.parametrize("asked", [False, True])
 def test_the_host_deploys_anew_by_itself_after_a_failure_and_at_once_when_asked(
-    monkeypatch: pytest.MonkeyPatch, asked: bool
+    monkeypatch: pytest.MonkeyPatch, applications: Applications, asked: bool
 ) -> None:
     hangups, roll_out = _Hangups(), RollOut()
     monkeypatch.setattr(host, "time", SimpleNamespace(monotonic=lambda: hangups.now))
-    monkeypatch.setattr(host, "_application", lambda: None)
     roll_out.failed(hangups.now)
     if asked:
         hangups.put(1)
 
-    why = host.reason_to_deploy(hangups, GivenUp(), roll_out)
+    why = host.reason_to_deploy(hangups, applications, roll_out, lambda now: now)
 
     waited = hangups.now - 1000.0
-    assert (why, waited) == (("asked for", 0.0) if asked else ("the last roll-out failed", FIRST_PAUSE_S))
+    want = ("all replicas are to be replaced", 0.0) if asked else ("the last roll-out failed", FIRST_PAUSE_S)
+    assert (why, waited) == want
+    assert _generations(applications) == {"longtake": 1, "longtake-sprite-1": 1}
+
+
+def test_a_model_that_came_is_deployed_and_nothing_else_is_replaced(applications: Applications) -> None:
+    both = applications.settings.model_copy(update={"models": {"wan": ModelSettings()}})
+    hangups = _Hangups()
+    for _ in range(2):
+        hangups.put(1)
+
+    assert host.reason_to_deploy(hangups, applications, RollOut(), lambda _: both) == "the settings have changed"
+    assert applications.names == ["longtake", "longtake-sprite-1", "longtake-wan"]
+    assert set(_generations(applications).values()) == {0}
+    # Asked again without a change: that is how all are replaced.
+    assert host.reason_to_deploy(hangups, applications, RollOut(), lambda _: both) == "all replicas are to be replaced"
+    assert set(_generations(applications).values()) == {1}
