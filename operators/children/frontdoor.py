@@ -14,7 +14,7 @@ _KEYS, _TLS = "/etc/longtake/keys", "/etc/longtake/tls"
 _PRE_STOP_S = 5
 """A pod that ends takes calls for so long still: proxies learn late that it is none of them any more."""
 _SPARE_S = 5
-_GROUPS = ("admission", "uploads", "video", "engines", "retention")
+_GROUPS = ("admission", "uploads", "video", "engines", "retention", "models")
 """Settings that a front door reads, but for those that the resource has fields for."""
 
 

@@ -29,6 +29,7 @@ from operators.children.settings import LIGHT_PLACES, gpus, memory_bytes
 from serving.deployments.declared import declared
 from serving.logs import STREAM
 from serving.settings import Settings
+from serving.stage_names import DENOISER
 
 API_VERSION, KIND = "ray.io/v1", "RayService"
 RAY_VERSION = "2.60.0"
@@ -59,7 +60,7 @@ def ray_service(owner: Owner, spec: Spec, settings: Settings) -> dict[str, Any]:
             "rayClusterDeletionDelaySeconds": _DELETION_DELAY_S,
             "upgradeStrategy": {"type": "NewCluster"},
             "serveConfigV2": serve_config(settings),
-            "rayClusterConfig": _cluster(owner, spec),
+            "rayClusterConfig": _cluster(owner, spec, settings),
         },
     }
 
@@ -78,8 +79,8 @@ def serve_config(settings: Settings) -> str:
     return yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=True)
 
 
-def _cluster(owner: Owner, spec: Spec) -> dict[str, Any]:
-    light, denoisers = spec.light, spec.denoisers
+def _cluster(owner: Owner, spec: Spec, settings: Settings) -> dict[str, Any]:
+    light, (least, most) = spec.light, _denoisers(settings)
     cluster: dict[str, Any] = {
         "rayVersion": RAY_VERSION,
         "authOptions": {"mode": "token"},
@@ -92,10 +93,10 @@ def _cluster(owner: Owner, spec: Spec) -> dict[str, Any]:
         # Appended to, never reordered: KubeRay would build a new cluster.
         "workerGroupSpecs": [
             _group(owner, spec, LIGHT, light.replicas, light.replicas, {LIGHT: LIGHT_PLACES}),
-            _group(owner, spec, DENOISE, denoisers.min, denoisers.max, {DENOISE: 1}),
+            _group(owner, spec, DENOISE, least, most, {DENOISE: 1}),
         ],
     }
-    if denoisers.min != denoisers.max:
+    if least != most:
         cluster["enableInTreeAutoscaling"] = True
         cluster["autoscalerOptions"] = {
             "version": "v2",
@@ -105,6 +106,12 @@ def _cluster(owner: Owner, spec: Spec) -> dict[str, Any]:
             "securityContext": container_security(),
         }
     return cluster
+
+
+def _denoisers(settings: Settings) -> tuple[int, int]:
+    """Pods of theirs, at least and at most: those of all models. Of another number KubeRay builds no new cluster."""
+    scales = [settings.of(model).stages.scale_of(DENOISER) for model in settings.served]
+    return sum(scale.min for scale in scales), sum(scale.max for scale in scales)
 
 
 def _head(owner: Owner, spec: Spec) -> dict[str, Any]:

@@ -16,8 +16,11 @@ from serving.errors import SettingsError
 from serving.settings import Settings, Stages, load_settings
 from serving.stage_names import DENOISER, STAGES
 
-LIGHT_PLACES = 2 * (len(STAGES) - 1)
-"""Replicas that a light pod has room for: one of each stage, and its successor while it is replaced."""
+MODELS = 8
+"""A light pod has places for the stages of so many. It says so from the start: another number would make KubeRay build
+a new cluster."""
+LIGHT_PLACES = MODELS * 2 * (len(STAGES) - 1)
+"""Replicas that a light pod has room for: one of each stage and model, and its successor while it is replaced."""
 
 _OWN = {
     "": ("store", "model", "grpc", "http", "auth", "director"),

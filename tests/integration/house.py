@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.families.sprite import world
-from serving.gen.longtake.v1 import files_pb2, files_pb2_grpc, videos_pb2, videos_pb2_grpc
+from serving.gen.longtake.v1 import (
+    files_pb2,
+    files_pb2_grpc,
+    jobs_pb2_grpc,
+    models_pb2_grpc,
+    videos_pb2,
+    videos_pb2_grpc,
+)
 from serving.local.process_tree import descendants
 from serving.media.still import png
 
@@ -36,6 +43,8 @@ class House:
         channel = grpc.insecure_channel(address)
         self.videos = videos_pb2_grpc.VideosStub(channel)
         self.files = files_pb2_grpc.FilesStub(channel)
+        self.models = models_pb2_grpc.ModelsStub(channel)
+        self.jobs = jobs_pb2_grpc.JobsStub(channel)
 
     def create(self, prompt: str = PROMPT, **fields: Any) -> Video:
         """Start a video."""

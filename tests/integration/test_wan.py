@@ -10,23 +10,26 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from serving.gen.longtake.v1 import jobs_pb2, models_pb2
 from serving.gen.longtake.v1.videos_pb2 import Extension, Media
 from serving.jobs.history import EventKind
 from serving.jobs.repository import Jobs
-from serving.local.embedded import Embedded
-from serving.settings import Engines, Grpc, Http, Settings
+from serving.settings import Engines, Settings
+from serving.stage_names import STAGES
 from serving.store.open import open_store
 from tests.contract.xai_door import run_client
+from tests.integration.command import Command
 from tests.integration.house import House, Video, fetch, foreign_mp4, frames_of, red_square, scene
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600)]  # an export takes a minute, and many on a busy machine
@@ -66,21 +69,29 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     assert NAME in done.stdout
     (folder / "checkpoint").rename(folder / "away")  # serving needs the store alone
     style.unlink()
-    return Settings(
-        store=str(folder / "store"),
-        model=NAME,
-        grpc=Grpc(address="127.0.0.1:0"),
-        http=Http(address="127.0.0.1:0"),
-        engines=Engines(signing_key=keys["signing_key"], trusted_keys=keys["trusted_keys"]),
-    )
+    engines = Engines(signing_key=keys["signing_key"], trusted_keys=keys["trusted_keys"])
+    return Settings(store=str(folder / "store"), model=NAME, engines=engines)
 
 
 @pytest.fixture(scope="module")
-def house(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def command(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
     """It, running."""
-    with Embedded(settings, logs=tmp_path_factory.mktemp("logs")) as embedded:
-        ready = embedded.ready
-        yield House(ready.grpc, store=settings.store, metrics=ready.metrics, pid=embedded.pid)
+    with Command(_toml(settings), store=settings.store, folder=tmp_path_factory.mktemp("up")) as command:
+        yield command
+
+
+@pytest.fixture(scope="module")
+def house(command: Command) -> House:
+    """A client of it."""
+    return command.house()
+
+
+def _toml(settings: Settings, *beside: str) -> str:
+    """A file of settings, with these models beside the one that is always served."""
+    keys = {"signing_key": settings.engines.signing_key, "trusted_keys": settings.engines.trusted_keys}
+    tables = [f"[models.{json.dumps(model)}]" for model in beside]
+    said = [f"{name} = {json.dumps(str(path))}" for name, path in keys.items()]
+    return "\n".join([f"model = {json.dumps(settings.model)}", *tables, "[engines]", *said])
 
 
 def test_an_adapter_has_all_engines_of_its_base_but_the_one_that_it_changes(settings: Settings) -> None:
@@ -187,6 +198,62 @@ def test_what_the_checkpoint_cannot_do_is_refused_by_name(house: House) -> None:
     ):
         with pytest.raises(Exception, match=named):
             house.create("a cat", **fields)
+
+
+def test_a_model_comes_and_goes_and_no_process_of_another_one_is_touched(
+    house: House, command: Command, settings: Settings
+) -> None:
+    """A video is made through it, to the same bytes; a job of the one that goes waits, says so, and goes on."""
+    want = _media(house.made(house.create("dog sits", seed=7, steps=60)))
+    before = {name: house.pids(name, NAME) for name in STAGES} | {"director": house.pids("director")}
+    assert all(map(len, before.values()))
+
+    through = house.create("dog sits", seed=7, steps=60)
+    command.change(_toml(settings, "sprite-1"))
+    _until(lambda: len(_offered(house)) == 2, "it is offered")
+    circle = _made(house, house.create(model="sprite-1", seed=3))
+    # An extension that names no model is of the one that made its video.
+    assert house.made(house.extend(circle, seed=4)).model == "sprite-1"
+    waits = house.create(model="sprite-1", seconds=15, steps=50, seed=5)
+    command.change(_toml(settings))
+    _until(lambda: not house.pids("denoiser", "sprite-1"), "its processes go")
+    with pytest.raises(Exception, match=rf"no model 'sprite-1': there is {re.escape(NAME)}"):
+        house.create(model="sprite-1")
+    _until(lambda: "sprite-1" in _why(house, waits), "it is told what is waited for")
+    meanwhile = house.made(house.create("dog sits", seed=7, steps=60))
+    assert house.get(waits).state in (Video.QUEUED, Video.RUNNING)
+
+    command.change(_toml(settings, "sprite-1"))
+    assert _made(house, waits).model == "sprite-1"
+    command.change(_toml(settings))
+    _until(lambda: not house.pids("denoiser", "sprite-1"), "its processes go again")
+
+    after = {name: house.pids(name, NAME) for name in STAGES} | {"director": house.pids("director")}
+    assert after == before
+    assert _media(house.made(through)) == _media(meanwhile) == want
+
+
+def _made(house: House, video: Video) -> Video:
+    """A video whose stages may take long to start."""
+    _until(lambda: house.get(video).state not in (Video.QUEUED, Video.RUNNING), "it ends")
+    return house.made(video)
+
+
+def _offered(house: House) -> list[str]:
+    return [model.name for model in house.models.ListModels(models_pb2.ListModelsRequest()).models]
+
+
+def _why(house: House, video: Video) -> str:
+    """What is said of a job that waits or runs."""
+    jobs = house.jobs.ListJobs(jobs_pb2.ListJobsRequest()).jobs
+    return next((job.why for job in jobs if job.video.id == video.id), "")
+
+
+def _until(holds: Callable[[], bool], what: str) -> None:
+    ends = time.monotonic() + 300
+    while not holds():
+        assert time.monotonic() < ends, what
+        time.sleep(0.1)
 
 
 def _media(video: Video) -> bytes:

@@ -45,6 +45,29 @@ def test_serve_takes_the_configuration_and_the_stages_their_settings() -> None:
     assert director["user_config"]["models"]["sprite-1"]["denoisers"] == 3
 
 
+def test_a_model_beside_the_first_has_an_application_of_its_own_and_changes_no_pod_but_in_number() -> None:
+    style = {"scale": {"denoiser": {"min": 0, "max": 2}}}
+    one, both = ({"denoisers": {"min": 1, "max": 3}, **more} for more in ({}, {"settings": {"models": {"wan": style}}}))
+    alone, beside = _ray(**one), _ray(**both)
+
+    applications = {found["name"]: found for found in _config(beside)["applications"]}
+    assert list(applications) == ["longtake", "longtake-sprite-1", "longtake-wan"]
+    assert applications["longtake-sprite-1"] == _config(alone)["applications"][1]
+    stages = applications["longtake-wan"]["args"]["settings"]["stages"]
+    assert stages["scale"] == style["scale"]
+    assert stages["needs"]["renderer"]["resources"] == {"light": 1.0}
+    denoise = _groups(beside)["denoise"]
+    assert (denoise["minReplicas"], denoise["maxReplicas"]) == (1, 5)
+    for ray in (beside, alone):
+        for name in ("replicas", "minReplicas", "maxReplicas"):  # of other numbers KubeRay builds no new cluster
+            del _groups(ray)["denoise"][name]
+    assert beside["spec"]["rayClusterConfig"] == alone["spec"]["rayClusterConfig"]
+    door = next(child for child in desired(OWNER, spec(**both), "lt-abcde") if child["kind"] == "Deployment")
+    environment = door["spec"]["template"]["spec"]["containers"][0]["env"]
+    variables = {variable["name"]: variable.get("value") for variable in environment}
+    assert json.loads(variables["LONGTAKE_MODELS"]) == {"wan": style}
+
+
 def test_the_same_service_is_the_same_objects() -> None:
     assert desired(OWNER, spec(), "lt-abcde") == desired(OWNER, spec(), "lt-abcde")
 
