@@ -30,6 +30,7 @@ from serving.media.fetch import Fetcher, FetchPolicy
 from serving.media.sandbox import Decoder
 from serving.metrics import Recorder
 from serving.settings import Settings, split_address
+from serving.stage_names import DENOISER
 from serving.store.base import Store
 
 
@@ -87,7 +88,7 @@ async def build(
         decoder=Decoder(CHILDREN),
     )
     settler = Settler(store=store, intake=intake, catalog=catalog, codec=settings.video.codec, now_ms=now_ms)
-    backlog = Backlog(jobs, clock=time.monotonic)
+    backlog = Backlog(jobs, clock=time.monotonic, model_of=cache.model_of)
     forecast = _forecast(settings, store, backlog, now_ms)
     gate = Gate(settings.admission, backlog=backlog, forecast=forecast, quota=quota)
     creator = Creator(settler=settler, gate=gate, jobs=jobs, records=records, link=link, metrics=metrics, now_ms=now_ms)
@@ -95,8 +96,15 @@ async def build(
 
 
 def _forecast(settings: Settings, store: Store, backlog: Backlog, now_ms: Callable[[], int]) -> Forecast:
-    servers = settings.stages.scale_of("denoiser").max
-    return Forecast(store, backlog, servers=servers, now_ms=now_ms, weights=settings.admission.weights)
+    others = settings.stages.scale_of(DENOISER).max
+    known = {model: settings.of(model).stages.scale_of(DENOISER).max for model in settings.served}
+    return Forecast(
+        store,
+        backlog,
+        servers=lambda model: known.get(model, others),
+        now_ms=now_ms,
+        weights=settings.admission.weights,
+    )
 
 
 def _reachable(http_address: str) -> str:

@@ -76,9 +76,9 @@ def settings_for(folder: Path, **groups: Any) -> Settings:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Client]:
+async def opened(settings: Settings, catalog: Catalog | None = None) -> AsyncIterator[Client]:
     store = await open_store(settings.store)
-    door = FrontDoor(settings, store, Catalog([ServedModel(MODEL, "5" * 64)], default=MODEL.model))
+    door = FrontDoor(settings, store, catalog or Catalog([ServedModel(MODEL, "5" * 64)], default=MODEL.model))
     await door.start()
     director = FakeDirector(store)
     async with director.at_work(), grpc.aio.insecure_channel(door.grpc_address) as channel:

@@ -77,7 +77,7 @@ class Door:
             fetcher=nothing,
             decoder=SimDecoder(process.kill),
         )
-        forecast = Forecast(store, backlog, servers=1, now_ms=now_ms)
+        forecast = Forecast(store, backlog, servers=lambda _: 1, now_ms=now_ms)
         self.dead_jobs = DeadJobs(jobs, DeadLetters(store), self.link, now_ms)
         self.creator = Creator(
             settler=Settler(store=store, intake=intake, catalog=_CATALOG, codec=Codec.AV1, now_ms=now_ms),

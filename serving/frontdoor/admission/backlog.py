@@ -9,6 +9,10 @@ A listing costs no reads of records: keys name tenant, priority and deadline, an
 taken for the mean of what this front door accepted from its tenant lately (newer ones count more), of all tenants if it
 accepted none from that one, and of the asker's own job if it accepted none at all. A job that runs counts in full. What
 is ahead is an estimate for that reason, and rather too much than too little.
+
+Each model's jobs are in the way of each other alone. Which model a job waits for is not in its key either: it is known
+of those whose records are in memory, as the Director told of them or this front door wrote them. All others are counted
+for every model.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from serving.jobs.ids import JobKey
 from serving.jobs.record import DEFAULT_PRIORITY
 from serving.jobs.repository import Jobs
 
@@ -42,14 +47,19 @@ class _Accepted:
     """A job of this front door."""
 
     tenant: str
+    model: str
     job: str
     priority: int
     deadline_ms: int | None
 
 
+_Place = tuple[str, str, int]
+"""Tenant, model (empty where it is not known) and priority."""
+
+
 @dataclass
 class _Line:
-    """Jobs of one tenant and priority."""
+    """Jobs of one place."""
 
     open: int = 0
     """Those without a deadline."""
@@ -64,15 +74,20 @@ class _Line:
 class Backlog:
     """Counts and work by tenant, near enough for bounds and forecasts."""
 
-    def __init__(self, jobs: Jobs, *, clock: Callable[[], float]) -> None:
-        """`clock` is monotonic, in seconds."""
+    def __init__(
+        self, jobs: Jobs, *, clock: Callable[[], float], model_of: Callable[[JobKey], str] = lambda _: ""
+    ) -> None:
+        """`clock` is monotonic, in seconds. `model_of`: the model that a job waits for, empty where it is not known."""
         self._jobs = jobs
         self._clock = clock
-        self._lines: dict[tuple[str, int], _Line] = {}
+        self._model_of = model_of
+        self._lines: dict[_Place, _Line] = {}
         self._counts: Counter[str] = Counter()
+        self._by_model: Counter[tuple[str, str]] = Counter()
         self._coming: Counter[str] = Counter()
         """Jobs that were admitted and are being written."""
-        self._mean_s: dict[str, float] = {}
+        self._mean_s: dict[tuple[str, str], float] = {}
+        """By tenant, or for `ALL`, and model."""
         self._due = float("-inf")
         self._named: dict[str, list[str]] = {}
         """Ids by tenant."""
@@ -124,42 +139,49 @@ class Backlog:
         self,
         tenant: str,
         *,
+        model: str = "",
         job: str = "",
         priority: int = DEFAULT_PRIORITY,
         deadline_ms: int | None = None,
         work_s: float | None = None,
     ) -> None:
         """One more. `job`: its id. `work_s`: its predicted seconds at the Denoiser."""
-        one = _Accepted(tenant, job, priority, deadline_ms)
+        one = _Accepted(tenant, model, job, priority, deadline_ms)
         self._count(one)
         if self._listing.locked():
             self._meanwhile.append(one)
         if work_s is not None:
             for name in (tenant, ALL):
-                mean = self._mean_s.get(name, work_s)
-                self._mean_s[name] = mean + _GAIN * (work_s - mean)
+                mean = self._mean_s.get((name, model), work_s)
+                self._mean_s[name, model] = mean + _GAIN * (work_s - mean)
 
-    async def ahead_s(self, tenant: str, priority: int, deadline_ms: int | None, like_s: float) -> float:
-        """Seconds of the tenant's own work that go before a new job: what is at least as urgent and, where that job
-        has a deadline, not due later. `like_s`: see `job_s`.
+    async def ahead_s(
+        self, tenant: str, priority: int, deadline_ms: int | None, like_s: float, model: str = ""
+    ) -> float:
+        """Seconds of the tenant's own work that go before a new job of this model: what is at least as urgent and,
+        where that job has a deadline, not due later. `like_s`: see `job_s`.
         """
         await self._look()
         ahead = sum(
             line.before(deadline_ms if level == priority else None)
-            for (name, level), line in self._lines.items()
-            if name == tenant and level <= priority
+            for (name, of, level), line in self._lines.items()
+            if name == tenant and of in (model, "") and level <= priority
         )
-        return ahead * self.job_s(tenant, like_s)
+        return ahead * self.job_s(tenant, like_s, model)
 
-    def others_s(self, tenant: str, like_s: float) -> Iterator[tuple[str, float]]:
-        """All other tenants with work, and the seconds of it."""
-        for name, count in self._counts.items():
-            if name != tenant:
-                yield name, count * self.job_s(name, like_s)
+    def others_s(self, tenant: str, like_s: float, model: str = "") -> Iterator[tuple[str, float]]:
+        """All other tenants with work for this model, and the seconds of it."""
+        counts: Counter[str] = Counter()
+        for (name, of), count in self._by_model.items():
+            if name != tenant and of in (model, "") and count:
+                counts[name] += count
+        for name, count in counts.items():
+            yield name, count * self.job_s(name, like_s, model)
 
-    def job_s(self, tenant: str, like_s: float) -> float:
-        """Mean work of a tenant's jobs (`ALL`: of everybody's). Where nothing is known, `like_s`: the asker's own."""
-        return self._mean_s.get(tenant, self._mean_s.get(ALL, like_s))
+    def job_s(self, tenant: str, like_s: float, model: str = "") -> float:
+        """Mean work of a tenant's jobs of this model (`ALL`: of everybody's). Where nothing is known, `like_s`: the
+        asker's own."""
+        return self._mean_s.get((tenant, model), self._mean_s.get((ALL, model), like_s))
 
     def seen_again_s(self) -> float:
         """Seconds until the store is listed again: until then, ended jobs are counted."""
@@ -175,11 +197,11 @@ class Backlog:
         began = self._clock()
         self._due = began + INTERVAL_S
         self._meanwhile.clear()
-        lines: dict[tuple[str, int], _Line] = {}
-        unsorted: dict[tuple[str, int], list[int]] = {}
+        lines: dict[_Place, _Line] = {}
+        unsorted: dict[_Place, list[int]] = {}
         named: dict[str, list[str]] = {}
         async for entry in self._jobs.active():
-            place = (entry.tenant, entry.priority)
+            place = (entry.tenant, self._model_of(entry.key), entry.priority)
             _name(named, entry.tenant, entry.id)
             if entry.deadline_ms is None:
                 lines.setdefault(place, _Line()).open += 1
@@ -188,9 +210,11 @@ class Backlog:
         for place, deadlines in unsorted.items():
             lines.setdefault(place, _Line()).due = array("q", sorted(deadlines))
         counts: Counter[str] = Counter()
-        for (tenant, _), line in lines.items():
+        by_model: Counter[tuple[str, str]] = Counter()
+        for (tenant, model, _), line in lines.items():
             counts[tenant] += line.before(None)
-        self._lines, self._counts, self._named = lines, counts, named
+            by_model[tenant, model] += line.before(None)
+        self._lines, self._counts, self._by_model, self._named = lines, counts, by_model, named
         for one in self._meanwhile:
             if one.job not in named.get(one.tenant, ()):
                 self._count(one)
@@ -200,17 +224,14 @@ class Backlog:
         self._stale_at = ended + (0 if counts.total() < SMALL else pause_s)
 
     def _count(self, one: _Accepted) -> None:
-        _add(self._lines, one.tenant, one.priority, one.deadline_ms)
+        line = self._lines.setdefault((one.tenant, one.model, one.priority), _Line())
+        if one.deadline_ms is None:
+            line.open += 1
+        else:
+            insort(line.due, one.deadline_ms)
         self._counts[one.tenant] += 1
+        self._by_model[one.tenant, one.model] += 1
         _name(self._named, one.tenant, one.job)
-
-
-def _add(lines: dict[tuple[str, int], _Line], tenant: str, priority: int, deadline_ms: int | None) -> None:
-    line = lines.setdefault((tenant, priority), _Line())
-    if deadline_ms is None:
-        line.open += 1
-    else:
-        insort(line.due, deadline_ms)
 
 
 def _name(named: dict[str, list[str]], tenant: str, job: str) -> None:

@@ -33,12 +33,13 @@ class Forecast:
         store: Store,
         backlog: Backlog,
         *,
-        servers: int,
+        servers: Callable[[str], int],
         now_ms: Callable[[], int],
         weights: Mapping[str, float] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`servers`: Denoisers that work side by side. `weights`: fair shares by tenant, 1 where none is named."""
+        """`servers`: Denoisers of a model that work side by side. `weights`: fair shares by tenant, 1 where none is
+        named."""
         self._store = store
         self._backlog = backlog
         self._servers = servers
@@ -62,8 +63,8 @@ class Forecast:
         """For a job with this plan, if it were made now."""
         seconds = (await self.estimates()).predict(plan)
         steps_s = seconds[DENOISER]
-        ahead_s = await self._backlog.ahead_s(tenant, priority, deadline_ms, steps_s)
-        start_s, end_s = self._times(tenant, priority, ahead_s, steps_s)
+        ahead_s = await self._backlog.ahead_s(tenant, priority, deadline_ms, steps_s, plan.model)
+        start_s, end_s = self._times(plan.model, tenant, priority, ahead_s, steps_s)
         end_s += _last_rendered_s(seconds, plan)
         now = self._now_ms()
         return Prediction(start_ms=now + round(1000 * start_s), end_ms=now + round(1000 * end_s), seconds=seconds)
@@ -74,44 +75,48 @@ class Forecast:
         """
         known, now = await self.estimates(), self._now_ms()
         found: dict[str, Prediction] = {}
-        ahead_s = 0.0
+        ahead_s: dict[str, float] = {}
         for record in sorted(records, key=_turn):
-            left = known.remaining(Course.of(record.plan, record.steps_done))
-            if not found:
-                ahead_s = before * self._backlog.job_s(record.tenant, left)
-            start_s, end_s = self._times(record.tenant, record.priority, ahead_s, left)
-            ahead_s += left
+            model, left = record.plan.model, known.remaining(Course.of(record.plan, record.steps_done))
+            if model not in ahead_s:
+                ahead_s[model] = before * self._backlog.job_s(record.tenant, left, model)
+            start_s, end_s = self._times(model, record.tenant, record.priority, ahead_s[model], left)
+            ahead_s[model] += left
             end = now + round(1000 * (end_s + _last_rendered_s(known.predict(record.plan), record.plan)))
             begun = record.started_ms if record.state is JobState.RUNNING else None
             start = now + round(1000 * start_s) if begun is None else begun
             found[record.id] = Prediction(start_ms=start, end_ms=end, seconds={DENOISER: left})
         return found
 
-    async def occupancy(self, tenant: str, like_s: float) -> Occupancy:
-        """How full the queue is, and how fast it empties. `like_s`: the work of the job that is asked for."""
+    async def occupancy(self, tenant: str, model: str, like_s: float) -> Occupancy:
+        """How full the queue is, and how fast it empties. `model`, `like_s`: of the job that is asked for, its work."""
         active, all_active = await self._backlog.active(tenant), await self._backlog.all_active()
         return Occupancy(
             active=active,
             all_active=all_active,
-            tenant_job_s=self._shared_s(tenant, DEFAULT_PRIORITY, self._backlog.job_s(tenant, like_s), like_s),
-            all_job_s=self._backlog.job_s(ALL, like_s) / self._servers,
+            tenant_job_s=self._shared_s(
+                model, tenant, DEFAULT_PRIORITY, self._backlog.job_s(tenant, like_s, model), like_s
+            ),
+            all_job_s=self._backlog.job_s(ALL, like_s, model) / self._servers(model),
             seen_again_s=self._backlog.seen_again_s(),
         )
 
-    def _times(self, tenant: str, priority: int, ahead_s: float, work_s: float) -> tuple[float, float]:
+    def _times(self, model: str, tenant: str, priority: int, ahead_s: float, work_s: float) -> tuple[float, float]:
         """Seconds until a job starts and until its steps are done, `ahead_s` seconds of its tenant's work before it."""
-        start_s = self._shared_s(tenant, priority, ahead_s, work_s)
-        end_s = self._shared_s(tenant, priority, ahead_s + work_s, work_s)
+        start_s = self._shared_s(model, tenant, priority, ahead_s, work_s)
+        end_s = self._shared_s(model, tenant, priority, ahead_s + work_s, work_s)
         # However many Denoisers there are, a job is on one of them at a time.
         return start_s, max(end_s, start_s + work_s)
 
-    def _shared_s(self, tenant: str, priority: int, work_s: float, like_s: float) -> float:
+    def _shared_s(self, model: str, tenant: str, priority: int, work_s: float, like_s: float) -> float:
         """Seconds until so much of a tenant's work is done beside the shares of the others. Urgent jobs go first."""
         if priority == URGENT:
-            return work_s / self._servers
+            return work_s / self._servers(model)
         mine = self._weights.get(tenant, 1.0)
-        others = self._backlog.others_s(tenant, like_s)
-        return served_after(work_s, [(s, self._weights.get(name, 1.0) / mine) for name, s in others], self._servers)
+        others = self._backlog.others_s(tenant, like_s, model)
+        return served_after(
+            work_s, [(s, self._weights.get(name, 1.0) / mine) for name, s in others], self._servers(model)
+        )
 
 
 def alone_s(prediction: Prediction, plan: Plan) -> float:

@@ -69,7 +69,7 @@ class Gate:
         work_s = alone_s(predicted, wanted.plan)
         check_deadline(wanted.deadline_ms, predicted, work_s, wanted.created_ms, deadline_field)
         await self._quota.check(wanted.tenant)
-        full = await self._forecast.occupancy(wanted.tenant, predicted.seconds[DENOISER])
+        full = await self._forecast.occupancy(wanted.tenant, wanted.plan.model, predicted.seconds[DENOISER])
         # From here to the place that it takes nobody else is asked, so a burst of creates cannot pass by together.
         admit(limits, replace(full, active=self._backlog.held(wanted.tenant), all_active=self._backlog.all_held()))
         with self._backlog.coming(wanted.tenant):
@@ -79,6 +79,7 @@ class Gate:
         """One more job waits: count it until the store is listed again."""
         self._backlog.accepted(
             record.tenant,
+            model=record.plan.model,
             job=record.id,
             priority=record.priority,
             deadline_ms=record.deadline_ms,

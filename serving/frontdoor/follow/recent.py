@@ -38,6 +38,11 @@ class Recent(Generic[K, V]):
         self._values.move_to_end(key)
         return found[0]
 
+    def peek(self, key: K) -> V | None:
+        """The value; it is not used by that."""
+        found = self._values.get(key)
+        return None if found is None else found[0]
+
     def put(self, key: K, value: V, size: int) -> None:
         """Remember a value of `size` bytes in the place of the one before. One larger than all memory is not kept."""
         self.drop(key)

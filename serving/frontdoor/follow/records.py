@@ -71,6 +71,11 @@ class RecordCache:
         """Whether the Director says that a job of this model waits for a stage that is away."""
         return self.vouched and (key in self._held or (model in self._away and key not in self._whys))
 
+    def model_of(self, key: JobKey) -> str:
+        """The model that a job waits for; empty where its record is not here."""
+        known = self._kept.peek(key)
+        return "" if known is None else known.model
+
     def lookup(self, key: JobKey, *, within_s: float = 0.0) -> View | None:
         """The view, if it can be answered from memory now, or was true `within_s` seconds ago."""
         known = self._kept.get(key)

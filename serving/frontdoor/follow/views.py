@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass, field
+from sys import intern
 
 from serving.jobs.ids import JobKey
 from serving.jobs.record import JobRecord, JobState
@@ -32,6 +33,7 @@ class Kept:
     data: bytes
     """The record as the store holds it."""
     state: JobState
+    model: str
     age: tuple[int, int]
     """Newer records have greater ones. An idempotency key that is used again, long after its job was deleted, makes
     another job under the same id, whose versions begin anew: so the time of creation comes first."""
@@ -58,7 +60,8 @@ _OBJECTS_BYTES = 512
 
 def kept(record: JobRecord, *, checked: float = 0.0, progress: LiveProgress | None = None) -> Kept:
     """What to remember of a record."""
-    return Kept(record.key, record.encode(), record.state, age_of(record), record.attempt, checked, progress)
+    model, age = intern(record.plan.model), age_of(record)
+    return Kept(record.key, record.encode(), record.state, model, age, record.attempt, checked, progress)
 
 
 def age_of(record: JobRecord) -> tuple[int, int]:

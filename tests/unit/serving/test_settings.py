@@ -116,3 +116,55 @@ def test_a_setting_that_is_wrong_is_named_with_the_fix(flags: dict[str, Any], sa
     with pytest.raises(SettingsError) as refused:
         load_settings(**flags)
     assert str(refused.value).startswith(said)
+
+
+# ── several models ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_each_model_has_what_the_stages_have_but_for_what_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "longtake.toml"
+    file.write_text(
+        """
+model = "sprite-1"
+[stages]
+slots = 3
+scale = {denoiser = {min = 0, max = 2}}
+needs = {renderer = {num_gpus = 0.5}}
+[models."wan-1.3b+style"]
+variant = "tensorrt_rtx-sm89"
+replicas = {denoiser = 1}
+needs = {denoiser = {num_gpus = 1}}
+[models.sprite-1]
+slots = 4
+"""
+    )
+    monkeypatch.setenv("LONGTAKE_CONFIG", str(file))
+    settings = load_settings()
+
+    assert settings.served == ("sprite-1", "wan-1.3b+style")
+    sprite, wan = (settings.of(name) for name in settings.served)
+    assert (sprite.stages.slots, sprite.stages.scale_of("denoiser").max, sprite.engines.variant) == (4, 2, "")
+    assert (wan.stages.slots, wan.stages.scale_of("denoiser").max) == (3, 1)
+    assert {name: needs.num_gpus for name, needs in wan.stages.needs.items()} == {"renderer": 0.5, "denoiser": 1}
+    assert (wan.model, wan.models, wan.engines.variant) == ("wan-1.3b+style", {}, "tensorrt_rtx-sm89")
+
+
+def test_models_come_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGTAKE_MODELS", '{"wan": {"slots": 9}}')
+    assert load_settings().of("wan").stages.slots == 9
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ({"scale": {"denoiser": {"max": 9}}}, r"`models\.wan`: up to 9 Denoisers .* set `slots` to 9 or more"),
+        ({"replicas": {"denoiser": 2}, "scale": {"denoiser": {"max": 2}}}, r"`models\.wan`: .* keep one of them"),
+        ({"replicas": {"denoisr": 2}}, r"models\.wan\.replicas\.denoisr"),
+        ({"backlog_s": 3}, r"`models\.wan\.backlog_s`: there is no such setting"),
+    ],
+)
+def test_what_does_not_fit_a_model_is_named_with_it(model: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        load_settings(models={"wan": model})

@@ -81,6 +81,22 @@ async def test_an_urgent_job_waits_for_one_rendering_at_most() -> None:
         assert renderers.inside == ["urgent"]
 
 
+async def test_more_places_let_more_in_and_fewer_let_nobody_in_until_enough_have_left() -> None:
+    async with _renderers(1) as renderers:
+        for number in range(6):
+            await renderers.call(f"call-{number}", float(number))
+        renderers._places.resize(3)
+        await _settle()
+        assert renderers.inside == ["call-0", "call-1", "call-2"]
+
+        renderers._places.resize(1)
+        for number in range(2):
+            await renderers.end(f"call-{number}")
+            assert renderers.inside == [f"call-{left}" for left in range(number + 1, 3)]
+        await renderers.end("call-2")
+        assert renderers.inside == ["call-3"]
+
+
 async def test_equals_are_let_in_as_they_came_and_a_rank_counts_as_it_is_when_a_place_is_free() -> None:
     async with _renderers(1) as renderers:
         for name in ("at work", "first", "second", "third"):

@@ -44,7 +44,7 @@ class _Asked:
         backlog = Backlog(Jobs(store), clock=clock.seconds)
         self._clock = clock
         self._forecast = Forecast(
-            store, backlog, servers=servers, now_ms=clock.now_ms, weights=weights, clock=clock.seconds
+            store, backlog, servers=lambda _: servers, now_ms=clock.now_ms, weights=weights, clock=clock.seconds
         )
 
     async def times(
