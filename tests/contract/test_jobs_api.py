@@ -151,8 +151,8 @@ async def test_the_queue_says_why_a_job_waits_and_predicts_no_end_while_a_stage_
         store = await open_store(str(tmp_path / "store"), probe=False)
         waiting = await _left_half_done(client, store)
         feed = Feed(epoch=1)
-        feed.ranked({"sprite-1": {(TENANT, waiting.id): "over its share"}})
-        feed.held_up({}, {"sprite-1": away} if away else {})
+        feed.ranked({"sprite-2": {(TENANT, waiting.id): "over its share"}})
+        feed.held_up({}, {"sprite-2": away} if away else {})
         stub: jobs_pb2_grpc.JobsAsyncStub = jobs_pb2_grpc.JobsStub(client.channel)
         async with serving(Ingress(feed, await shared_secret(store, DIRECTOR_TOKEN))) as address:
             await announce_director(store, address)

@@ -209,24 +209,24 @@ def test_a_model_comes_and_goes_and_no_process_of_another_one_is_touched(
     assert all(map(len, before.values()))
 
     through = house.create("dog sits", seed=7, steps=60)
-    command.change(_toml(settings, "sprite-1"))
+    command.change(_toml(settings, "sprite-2"))
     _until(lambda: len(_offered(house)) == 2, "it is offered")
-    circle = _made(house, house.create(model="sprite-1", seed=3))
+    circle = _made(house, house.create(model="sprite-2", seed=3))
     # An extension that names no model is of the one that made its video.
-    assert house.made(house.extend(circle, seed=4)).model == "sprite-1"
-    waits = house.create(model="sprite-1", seconds=15, steps=50, seed=5)
+    assert house.made(house.extend(circle, seed=4)).model == "sprite-2"
+    waits = house.create(model="sprite-2", seconds=15, steps=50, seed=5)
     command.change(_toml(settings))
-    _until(lambda: not house.pids("denoiser", "sprite-1"), "its processes go")
-    with pytest.raises(Exception, match=rf"no model 'sprite-1': there is {re.escape(NAME)}"):
-        house.create(model="sprite-1")
-    _until(lambda: "sprite-1" in _why(house, waits), "it is told what is waited for")
+    _until(lambda: not house.pids("denoiser", "sprite-2"), "its processes go")
+    with pytest.raises(Exception, match=rf"no model 'sprite-2': there is {re.escape(NAME)}"):
+        house.create(model="sprite-2")
+    _until(lambda: "sprite-2" in _why(house, waits), "it is told what is waited for")
     meanwhile = house.made(house.create("dog sits", seed=7, steps=60))
     assert house.get(waits).state in (Video.QUEUED, Video.RUNNING)
 
-    command.change(_toml(settings, "sprite-1"))
-    assert _made(house, waits).model == "sprite-1"
+    command.change(_toml(settings, "sprite-2"))
+    assert _made(house, waits).model == "sprite-2"
     command.change(_toml(settings))
-    _until(lambda: not house.pids("denoiser", "sprite-1"), "its processes go again")
+    _until(lambda: not house.pids("denoiser", "sprite-2"), "its processes go again")
 
     after = {name: house.pids(name, NAME) for name in STAGES} | {"director": house.pids("director")}
     assert after == before

@@ -40,7 +40,6 @@ import numpy as np
 from engines import models
 from engines.session import Session, load_session
 from serving.director.director import Director
-from serving.director.served import Served
 from serving.director.stages import Ref
 from serving.frontdoor.files import Files
 from serving.frontdoor.films import Films
@@ -125,7 +124,9 @@ class Recorder:
             store=self.store,
             jobs=self.jobs,
             epoch=await take_epoch(self.store),
-            models={"sprite-1": Served(stages, self.session.family, slots=1)},
+            stages=stages,
+            family=models.family,
+            slots=1,
             slice_s=0.1,
             metrics=Unrecorded(),
             now_ms=now_ms,

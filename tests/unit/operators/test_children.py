@@ -42,7 +42,7 @@ def test_serve_takes_the_configuration_and_the_stages_their_settings() -> None:
     assert settings.store == "s3://minio:9000/longtake/main"
     (director,) = config["applications"][0]["deployments"]
     assert director["ray_actor_options"]["resources"] == {"head": 1}
-    assert director["user_config"]["models"]["sprite-1"]["denoisers"] == 3
+    assert director["user_config"]["models"]["sprite-2"]["denoisers"] == 3
 
 
 def test_a_model_beside_the_first_has_an_application_of_its_own_and_changes_no_pod_but_in_number() -> None:
@@ -51,8 +51,8 @@ def test_a_model_beside_the_first_has_an_application_of_its_own_and_changes_no_p
     alone, beside = _ray(**one), _ray(**both)
 
     applications = {found["name"]: found for found in _config(beside)["applications"]}
-    assert list(applications) == ["longtake", "longtake-sprite-1", "longtake-wan"]
-    assert applications["longtake-sprite-1"] == _config(alone)["applications"][1]
+    assert list(applications) == ["longtake", "longtake-sprite-2", "longtake-wan"]
+    assert applications["longtake-sprite-2"] == _config(alone)["applications"][1]
     stages = applications["longtake-wan"]["args"]["settings"]["stages"]
     assert stages["scale"] == style["scale"]
     assert stages["needs"]["renderer"]["resources"] == {"light": 1.0}

@@ -24,8 +24,8 @@ def test_a_part_takes_over_what_is_served_and_keeps_all_else(tmp_path: Path, mon
     )
     now = reloaded(part, tmp_path)
 
-    assert part.served == ("sprite-1", "gone")
-    assert (now.served, now.of("came").stages.slots) == (("sprite-1", "gone", "came"), 7)
+    assert part.served == ("sprite-2", "gone")
+    assert (now.served, now.of("came").stages.slots) == (("sprite-2", "gone", "came"), 7)
     assert (now.stages, now.store) == (stages, "/from/the/root")
 
 

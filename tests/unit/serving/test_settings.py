@@ -127,7 +127,7 @@ def test_each_model_has_what_the_stages_have_but_for_what_is_its_own(
     file = tmp_path / "longtake.toml"
     file.write_text(
         """
-model = "sprite-1"
+model = "sprite-2"
 [stages]
 slots = 3
 scale = {denoiser = {min = 0, max = 2}}
@@ -136,14 +136,14 @@ needs = {renderer = {num_gpus = 0.5}}
 variant = "tensorrt_rtx-sm89"
 replicas = {denoiser = 1}
 needs = {denoiser = {num_gpus = 1}}
-[models.sprite-1]
+[models.sprite-2]
 slots = 4
 """
     )
     monkeypatch.setenv("LONGTAKE_CONFIG", str(file))
     settings = load_settings()
 
-    assert settings.served == ("sprite-1", "wan-1.3b+style")
+    assert settings.served == ("sprite-2", "wan-1.3b+style")
     sprite, wan = (settings.of(name) for name in settings.served)
     assert (sprite.stages.slots, sprite.stages.scale_of("denoiser").max, sprite.engines.variant) == (4, 2, "")
     assert (wan.stages.slots, wan.stages.scale_of("denoiser").max) == (3, 1)

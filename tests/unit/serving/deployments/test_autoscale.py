@@ -236,7 +236,7 @@ class Serve:
         """Of its application."""
         return self.applications["longtake"]
 
-    def told(self, model: str = "sprite-1", **backlog: float) -> None:
+    def told(self, model: str = "sprite-2", **backlog: float) -> None:
         """A Director's replica has recorded this."""
         director = ReplicaID("one", DeploymentID("director", "longtake"))
         self.director.update_running_replica_ids(director.deployment_id, [director])
@@ -248,7 +248,7 @@ class Serve:
             ReplicaMetricReport(replica_id=director, timestamp=self.now, metrics=points)
         )
 
-    def decided(self, seconds: float = 0.1, application: str = "longtake-sprite-1") -> dict[str, int]:
+    def decided(self, seconds: float = 0.1, application: str = "longtake-sprite-2") -> dict[str, int]:
         """What each stage of an application is to have, some turns of the controller later."""
         for _ in range(round(seconds / 0.1)):
             self.now += 0.1
@@ -322,11 +322,11 @@ def test_all_stay_as_they_are_while_no_director_reports(monkeypatch: pytest.Monk
 
 def test_the_backlog_of_one_model_scales_no_stage_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is one whose name another one's begins with taken for it."""
-    both = SCALED.model_copy(update={"models": {"sprite-1+style": ModelSettings()}})
+    both = SCALED.model_copy(update={"models": {"sprite-2+style": ModelSettings()}})
     house = Serve(both, monkeypatch)
-    house.told("sprite-1+style", denoiser=35, renderer=11)
+    house.told("sprite-2+style", denoiser=35, renderer=11)
 
-    assert house.decided(application="longtake-sprite-1+style") == {"denoiser": 4, "renderer": 2}
+    assert house.decided(application="longtake-sprite-2+style") == {"denoiser": 4, "renderer": 2}
     assert house.decided() == {"denoiser": 0, "renderer": 1}
 
 

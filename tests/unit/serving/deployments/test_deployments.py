@@ -33,7 +33,7 @@ def test_the_declared_applications_are_the_same_text_every_time() -> None:
     assert first.model_dump_json(exclude_unset=True) == second.model_dump_json(exclude_unset=True)
     assert [(one.name, one.import_path) for one in first.applications] == [
         ("longtake", "serving.deployments.app:director"),
-        ("longtake-sprite-1", "serving.deployments.app:model"),
+        ("longtake-sprite-2", "serving.deployments.app:model"),
     ]
     assert all(application.args["settings"]["store"] == "/tmp/store" for application in first.applications)
     assert not first.grpc_options.enable_reflection
@@ -52,7 +52,7 @@ def test_what_only_the_front_door_reads_replaces_no_replica() -> None:
 
     assert one == other
     assert one["longtake"]["args"]["settings"]["admission"] == {"tenants": {"a": {"weight": 2.0}}}
-    assert one["longtake-sprite-1"]["args"]["settings"].keys() == {"store", "model", "engines", "stages"}
+    assert one["longtake-sprite-2"]["args"]["settings"].keys() == {"store", "model", "engines", "stages"}
 
 
 def test_a_model_that_comes_changes_no_other_one_and_the_director_is_only_told() -> None:
@@ -61,7 +61,7 @@ def test_a_model_that_comes_changes_no_other_one_and_the_director_is_only_told()
         Settings(models={"wan+style": ModelSettings(scale={"denoiser": Scale(min=0, max=3)}, variant="torch-cpu")})
     )
 
-    assert both["longtake-sprite-1"] == alone["longtake-sprite-1"]
+    assert both["longtake-sprite-2"] == alone["longtake-sprite-2"]
     new = both["longtake-wan+style"]["args"]["settings"]
     assert (new["model"], new["engines"]["variant"]) == ("wan+style", "torch-cpu")
     assert new["stages"]["scale"] == {"denoiser": {"min": 0, "max": 3}}
@@ -79,16 +79,16 @@ def test_the_director_is_told_what_there_is_of_each_model() -> None:
 
     kept = ["prompt_writer", "text_encoder", "conditioner", "denoiser", "renderer"]
     assert director["user_config"]["models"] == {
-        "sprite-1": {"slots": 5, "denoisers": 1, "renderers": 2, "kept": kept},
+        "sprite-2": {"slots": 5, "denoisers": 1, "renderers": 2, "kept": kept},
         "wan": {"slots": 9, "denoisers": 3, "renderers": 2, "kept": kept},
     }
 
 
 def test_another_generation_replaces_one_application() -> None:
-    before, after = applications(Settings()), applications(Settings(), **{"longtake-sprite-1": 1})
+    before, after = applications(Settings()), applications(Settings(), **{"longtake-sprite-2": 1})
 
     assert before["longtake"] == after["longtake"]
-    assert before["longtake-sprite-1"]["args"] != after["longtake-sprite-1"]["args"]
+    assert before["longtake-sprite-2"]["args"] != after["longtake-sprite-2"]["args"]
 
 
 def bound(settings: dict[str, Any]) -> list[Any]:

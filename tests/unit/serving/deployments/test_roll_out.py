@@ -91,7 +91,7 @@ def test_the_host_deploys_anew_by_itself_after_a_failure_and_at_once_when_asked(
     waited = hangups.now - 1000.0
     want = ("all replicas are to be replaced", 0.0) if asked else ("the last roll-out failed", FIRST_PAUSE_S)
     assert (why, waited) == want
-    assert _generations(applications) == {"longtake": 1, "longtake-sprite-1": 1}
+    assert _generations(applications) == {"longtake": 1, "longtake-sprite-2": 1}
 
 
 def test_a_model_that_came_is_deployed_and_nothing_else_is_replaced(applications: Applications) -> None:
@@ -101,7 +101,7 @@ def test_a_model_that_came_is_deployed_and_nothing_else_is_replaced(applications
         hangups.put(1)
 
     assert host.reason_to_deploy(hangups, applications, RollOut(), lambda _: both) == "the settings have changed"
-    assert applications.names == ["longtake", "longtake-sprite-1", "longtake-wan"]
+    assert applications.names == ["longtake", "longtake-sprite-2", "longtake-wan"]
     assert set(_generations(applications).values()) == {0}
     # Asked again without a change: that is how all are replaced.
     assert host.reason_to_deploy(hangups, applications, RollOut(), lambda _: both) == "all replicas are to be replaced"

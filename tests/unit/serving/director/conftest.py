@@ -56,7 +56,7 @@ class Office:
             store=self.store,
             jobs=self.jobs,
             epoch=await take_epoch(self.store),
-            models={"sprite-1": self.served(slots=slots, renders=slots if renders is None else renders)},
+            models={"sprite-2": self.served(slots=slots, renders=slots if renders is None else renders)},
             slice_s=5.0,
             metrics=metrics or Unrecorded(),
             now_ms=lambda: next(self._times),
@@ -68,7 +68,7 @@ class Office:
 
     def served(self, *, slots: int = 2, renders: int = 2) -> Served:
         """The model, by this office's stages."""
-        return Served(self.stages, models.family("sprite-1"), slots, renders=renders)
+        return Served(self.stages, models.family("sprite-2"), slots, renders=renders)
 
     async def job(self, *, tenant: str = TENANT, parent: JobRecord | None = None, **fields: Any) -> JobRecord:
         """A queued job: one second of the square canvas in two steps, unless said otherwise."""

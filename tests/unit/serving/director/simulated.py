@@ -198,15 +198,15 @@ class Bureau:
 
     def served(self, *, slots: int = 4, renders: int = RENDERS_AT_ONCE) -> dict[str, Served]:
         """All models, each with so many places."""
-        family = models.family("sprite-1")
-        all_stages = {"sprite-1": self.stages, **self.others}
+        family = models.family("sprite-2")
+        all_stages = {"sprite-2": self.stages, **self.others}
         return {name: Served(stages, family, slots, renders=renders) for name, stages in all_stages.items()}
 
     async def job(
         self,
         *,
         tenant: str = "studio",
-        model: str = "sprite-1",
+        model: str = "sprite-2",
         deadline_s: float | None = None,
         priority: int = 5,
         **fields: Any,
@@ -214,7 +214,7 @@ class Bureau:
         """A queued job of one segment."""
         asked = {"prompt": "a red circle", "seconds": 1, "steps": 2, "seed": 3, "resolution": "480p", **fields}
         request = VideoRequest(model=model, aspect_ratio="1:1", **asked)
-        planned = plan(request, models.family("sprite-1").capabilities, model_digest=NOTHING, seed=3)
+        planned = plan(request, models.family("sprite-2").capabilities, model_digest=NOTHING, seed=3)
         planned = planned.model_copy(update={"model": model})
         record = JobRecord(
             id=new_id("vid_"),

@@ -42,7 +42,7 @@ def test_a_stage_that_is_away_for_everybody_costs_no_job(
         assert bureau.stages.calls[stage] < 2.5 * AWAY_S / LONGEST_PAUSE_S
         running = [found for job in jobs if (found := await bureau.now_of(job)).state is JobState.RUNNING]
         assert all(record.crashes < MAX_CRASHES / 2 + 1 for record in running)
-        assert any(f"the stage {stage} of sprite-1 is away" in why for why in bureau.whys().values())
+        assert any(f"the stage {stage} of sprite-2 is away" in why for why in bureau.whys().values())
 
         bureau.stages.trouble = None
         assert await bureau.all_ended(jobs, within_s=LONGEST_PAUSE_S + 60) == {JobState.SUCCEEDED: 60}
@@ -61,15 +61,15 @@ def test_while_a_stage_is_away_nothing_is_written_but_that_a_job_waits_and_goes_
         waiting = await bureau.now_of(job)
         assert (waiting.version, waiting.attempt, waiting.crashes) == (before, 1, 0)
         assert waiting.events[-1].kind is EventKind.REQUEUED
-        assert "the stage renderer of sprite-1 is away: no replica is up, since" in waiting.events[-1].text
-        assert bureau.gauges.values["longtake_stage_away", "sprite-1", "renderer", "no_replica"] == 1
+        assert "the stage renderer of sprite-2 is away: no replica is up, since" in waiting.events[-1].text
+        assert bureau.gauges.values["longtake_stage_away", "sprite-2", "renderer", "no_replica"] == 1
 
         bureau.stages.trouble = None
         await bureau.all_ended([job], within_s=2 * LONGEST_PAUSE_S)
         kinds = [event.kind for event in (await bureau.now_of(job)).events]
         assert kinds[-3:] == [EventKind.RESUMED, EventKind.COMMITTED, EventKind.ENDED]
-        assert bureau.gauges.values["longtake_stage_away", "sprite-1", "renderer", "no_replica"] == 0
-        assert bureau.gauges.values["longtake_stage_away_seconds_total", "sprite-1", "renderer"] >= AWAY_S
+        assert bureau.gauges.values["longtake_stage_away", "sprite-2", "renderer", "no_replica"] == 0
+        assert bureau.gauges.values["longtake_stage_away_seconds_total", "sprite-2", "renderer"] >= AWAY_S
 
     Bureau().run(play)
 
@@ -87,8 +87,8 @@ def test_a_call_that_waits_for_a_replica_is_told_as_that() -> None:
         jobs = [await bureau.job() for _ in range(12)]
         await asyncio.sleep(AWAY_S)
         assert bureau.stages.calls[RENDERER] <= len(jobs)
-        assert all("the stage renderer of sprite-1 is away: no replica is up" in why for why in bureau.whys().values())
-        assert bureau.gauges.values["longtake_stage_away", "sprite-1", "renderer", "no_replica"] == 1
+        assert all("the stage renderer of sprite-2 is away: no replica is up" in why for why in bureau.whys().values())
+        assert bureau.gauges.values["longtake_stage_away", "sprite-2", "renderer", "no_replica"] == 1
         bureau.stages.up = {RENDERER: 1}
         up.set()
         assert await bureau.all_ended(jobs, within_s=30) == {JobState.SUCCEEDED: 12}
@@ -148,7 +148,7 @@ def test_a_stage_that_is_back_works_though_another_one_stays_away() -> None:
         await asyncio.sleep(2 * LONGEST_PAUSE_S)
         assert bureau.stages.calls[DENOISER]
         waits = [why for why in bureau.whys().values() if why.startswith("the stage")]
-        assert all("the stage renderer of sprite-1 is away" in why for why in waits)
+        assert all("the stage renderer of sprite-2 is away" in why for why in waits)
         assert len(waits) == 3
 
     Bureau().run(play)

@@ -46,7 +46,7 @@ def clock() -> Clock:
 async def claims(office: Office, clock: Clock) -> Claims:
     epoch, feed = await take_epoch(office.store), Feed(1)
     context = RunContext(
-        models=(served := ServedModels({"sprite-1": office.served()})),
+        models=(served := ServedModels({"sprite-2": office.served()})),
         publisher=Publisher(office.jobs, epoch, feed, Unrecorded(), lambda: NOW_MS),
         epoch=epoch,
         leases=LeaseWatch(Leases(office.store), clock),
@@ -65,20 +65,20 @@ async def claims(office: Office, clock: Clock) -> Claims:
 async def test_a_job_that_waits_is_claimed(office: Office, claims: Claims) -> None:
     job = await office.job()
 
-    assert await claims.claim(*job.key, model="sprite-1") == Claimed(ANY)
+    assert await claims.claim(*job.key, model="sprite-2") == Claimed(ANY)
 
     record = await _stored(office, job)
     assert (record.state, record.attempt, record.epoch) == (JobState.RUNNING, 1, 1)
 
 
 async def test_one_that_is_not_there_is_gone(claims: Claims) -> None:
-    assert await claims.claim(TENANT, "vid_nothing", model="sprite-1") == Ended("gone")
+    assert await claims.claim(TENANT, "vid_nothing", model="sprite-2") == Ended("gone")
 
 
 async def test_one_that_ended_before_is_retired(office: Office, claims: Claims) -> None:
     job = await office.job(state=JobState.FAILED)
 
-    assert await claims.claim(*job.key, model="sprite-1") == Ended("ended")
+    assert await claims.claim(*job.key, model="sprite-2") == Ended("ended")
 
     assert [active async for active in office.jobs.active()] == []
 
@@ -86,7 +86,7 @@ async def test_one_that_ended_before_is_retired(office: Office, claims: Claims) 
 async def test_one_that_is_to_be_cancelled_is_cancelled(office: Office, claims: Claims) -> None:
     job = await office.job(cancel_requested=True)
 
-    assert await claims.claim(*job.key, model="sprite-1") == Ended("cancelled")
+    assert await claims.claim(*job.key, model="sprite-2") == Ended("cancelled")
 
     assert (await _stored(office, job)).state is JobState.CANCELLED
 
@@ -94,7 +94,7 @@ async def test_one_that_is_to_be_cancelled_is_cancelled(office: Office, claims: 
 async def test_one_whose_deadline_is_over_expires(office: Office, claims: Claims) -> None:
     job = await office.job(deadline_ms=NOW_MS)
 
-    assert await claims.claim(*job.key, model="sprite-1") == Ended("expired")
+    assert await claims.claim(*job.key, model="sprite-2") == Ended("expired")
 
     assert (await _stored(office, job)).state is JobState.EXPIRED
 
@@ -104,10 +104,10 @@ async def test_one_that_cost_too_many_workers_is_buried(office: Office, claims: 
     job = await office.job(state=JobState.RUNNING, attempt=3, crashes=MAX_CRASHES - 1)
     await Leases(office.store).take(job.id, 3, epoch=0, holder="replica-gone")
 
-    assert isinstance(await claims.claim(*job.key, model="sprite-1"), Later)
+    assert isinstance(await claims.claim(*job.key, model="sprite-2"), Later)
     clock.now += TTL_S
 
-    assert await claims.claim(*job.key, model="sprite-1") == Ended("buried")
+    assert await claims.claim(*job.key, model="sprite-2") == Ended("buried")
     assert [dead async for dead in DeadLetters(office.store).of(TENANT)] == [job.id]
 
 
@@ -120,10 +120,10 @@ async def test_a_machine_that_goes_away_again_and_again_counts_for_no_job_that_g
     for attempt, step in enumerate((3, 4, 5, 6, 7, 8, 9, 9, 2), start=1):
         lease = await leases.take(job.id, attempt, epoch=0, holder="replica-gone")
         await leases.beat(lease, segment=0, step=step)
-        assert isinstance(await claims.claim(*job.key, model="sprite-1"), Later)
+        assert isinstance(await claims.claim(*job.key, model="sprite-2"), Later)
         clock.now += TTL_S
 
-        found = await claims.claim(*job.key, model="sprite-1")
+        found = await claims.claim(*job.key, model="sprite-2")
 
         assert isinstance(found, Claimed)
         counted.append(found.record.crashes)
@@ -137,12 +137,12 @@ async def test_of_a_job_that_is_settled_no_lease_is_watched_any_more(
 ) -> None:
     job = await office.job(state=JobState.RUNNING, attempt=3)
     await Leases(office.store).take(job.id, 3, epoch=0, holder="replica-gone")
-    assert isinstance(await claims.claim(*job.key, model="sprite-1"), Later)
+    assert isinstance(await claims.claim(*job.key, model="sprite-2"), Later)
     clock.now += TTL_S
     if ends == "cancelled":
         await office.jobs.transition(await _stored(office, job), cancel_requested=True)
 
-    await claims.claim(*job.key, model="sprite-1")
+    await claims.claim(*job.key, model="sprite-2")
 
     assert claims._context.leases._seen == {}
 
@@ -177,7 +177,7 @@ async def test_one_that_asks_for_what_only_a_later_version_can_do_waits_for_its_
     await rewrite(office.store, keys.job(*job.key), "plan", way="backwards")
 
     assert await claims.adopt(*job.key) == await _stored(office, job)
-    assert isinstance(await claims.claim(*job.key, model="sprite-1"), Later)
+    assert isinstance(await claims.claim(*job.key, model="sprite-2"), Later)
 
     assert (await _stored(office, job)).version == job.version
 
@@ -189,7 +189,7 @@ async def test_it_ends_as_any_other(office: Office, claims: Claims, over: dict[s
     job = await office.job(**over)
     await rewrite(office.store, keys.job(*job.key), "plan", way="backwards")
 
-    assert await claims.claim(*job.key, model="sprite-1") == Ended(why)
+    assert await claims.claim(*job.key, model="sprite-2") == Ended(why)
 
     assert (await read(office.store, keys.job(*job.key)))["plan"]["way"] == "backwards"
 
@@ -201,6 +201,6 @@ async def test_one_with_other_fields_of_a_later_version_is_claimed_and_keeps_the
     await rewrite(office.store, keys.job(*job.key), mood="calm")
     await rewrite(office.store, keys.job(*job.key), "plan", way=None)
 
-    assert isinstance(await claims.claim(*job.key, model="sprite-1"), Claimed)
+    assert isinstance(await claims.claim(*job.key, model="sprite-2"), Claimed)
 
     assert (await read(office.store, keys.job(*job.key)))["mood"] == "calm"

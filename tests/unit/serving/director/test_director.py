@@ -274,7 +274,7 @@ async def test_steps_of_a_segment_that_is_not_committed_yet_are_no_longer_left(
     async with asyncio.timeout(60):
         await held.wait()
 
-    left = director.backlogs()["sprite-1"].seconds
+    left = director.backlogs()["sprite-2"].seconds
     estimates = director._schedule.estimates
     assert left[DENOISER] == pytest.approx(estimates.remaining(Course.of(job.plan, 1)))
     assert left[RENDERER] == pytest.approx(estimates.rendering(Course.of(job.plan, 0)))

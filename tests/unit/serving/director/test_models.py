@@ -34,7 +34,7 @@ def test_a_model_whose_stage_is_away_holds_up_nobody_elses_job(stage: StageName,
         assert await bureau.all_ended(jobs, within_s=10) == {JobState.SUCCEEDED: 40}
         assert set(await bureau.states(stuck)) <= {JobState.QUEUED, JobState.RUNNING}
         assert all(f"the stage {stage} of {OTHER} is away" in bureau.whys()[job.key] for job in stuck)
-        assert bureau.gauges.values["longtake_workers_lost_total", "sprite-1", stage] == 0
+        assert bureau.gauges.values["longtake_workers_lost_total", "sprite-2", stage] == 0
 
         late = await bureau.job()
         await asyncio.sleep(0.01)
@@ -105,7 +105,7 @@ def test_jobs_whose_records_are_unread_are_all_done_whichever_model_they_are_of(
 
     async def before(bureau: Bureau) -> None:
         gone.extend([await bureau.job(model="gone-1", tenant=f"t{n % 3}", priority=1) for n in range(200)])
-        served.extend([await bureau.job(model=(OTHER, "sprite-1")[n % 2], tenant=f"t{n % 3}") for n in range(100)])
+        served.extend([await bureau.job(model=(OTHER, "sprite-2")[n % 2], tenant=f"t{n % 3}") for n in range(100)])
 
     async def play(bureau: Bureau) -> None:
         assert await bureau.all_ended(served, within_s=60) == {JobState.SUCCEEDED: 100}
@@ -122,8 +122,8 @@ def test_the_backlog_of_each_model_is_told_by_itself() -> None:
             await bureau.job(model=OTHER)
         await asyncio.sleep(20)
         backlogs = bureau.director.backlogs()
-        assert {name: backlog.jobs for name, backlog in backlogs.items()} == {"sprite-1": 0, OTHER: 3}
-        assert backlogs[OTHER].seconds[DENOISER] > 0 == backlogs["sprite-1"].seconds[DENOISER]
+        assert {name: backlog.jobs for name, backlog in backlogs.items()} == {"sprite-2": 0, OTHER: 3}
+        assert backlogs[OTHER].seconds[DENOISER] > 0 == backlogs["sprite-2"].seconds[DENOISER]
         assert bureau.gauges.values["longtake_backlog_seconds", OTHER, DENOISER] > 0
 
     bureau_of_two().run(play)

@@ -21,7 +21,7 @@ from serving.plan import plan
 from serving.requests import VideoRequest
 from serving.stage_names import DENOISER, RENDERER, StageName
 
-MODEL = "sprite-1"
+MODEL = "sprite-2"
 NOW = 1_700_000_000_000
 _numbers = itertools.count()
 

@@ -122,9 +122,9 @@ def test_what_is_learnt_of_a_job_leaves_it_its_pause() -> None:
     line.put(record, not_before=5.0)
     line.put(record)
     line.resume(4.0)
-    assert "a" not in line.line("sprite-1")
+    assert "a" not in line.line("sprite-2")
     line.resume(5.0)
-    assert [job.key for job in line.line("sprite-1").undated.of("a")] == [record.key]
+    assert [job.key for job in line.line("sprite-2").undated.of("a")] == [record.key]
 
 
 def test_of_all_that_are_overdue_at_once_a_few_are_told_and_of_the_tenants_in_turn(

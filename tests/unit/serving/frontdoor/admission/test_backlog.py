@@ -73,20 +73,20 @@ async def test_jobs_of_another_model_are_in_nobodys_way_and_those_of_which_it_is
     names = {letter: "vid_" + letter * 26 for letter in "abcd"}
     for letter, tenant in (("a", "default"), ("b", "default"), ("c", "default"), ("d", "other")):
         await jobs.create(record(names[letter], tenant=tenant))
-    models = {names["a"]: "sprite-1", names["b"]: "wan", names["d"]: "wan"}
+    models = {names["a"]: "sprite-2", names["b"]: "wan", names["d"]: "wan"}
     backlog = Backlog(jobs, clock=clock.seconds, model_of=lambda key: models.get(key[1], ""))
 
-    assert await backlog.ahead_s("default", 5, None, 1.0, "sprite-1") == 2
+    assert await backlog.ahead_s("default", 5, None, 1.0, "sprite-2") == 2
     assert await backlog.ahead_s("default", 5, None, 1.0, "wan") == 2
     assert await backlog.ahead_s("default", 5, None, 1.0, "third") == 1
-    assert list(backlog.others_s("default", 1.0, "sprite-1")) == []
+    assert list(backlog.others_s("default", 1.0, "sprite-2")) == []
     assert list(backlog.others_s("default", 1.0, "wan")) == [("other", 1.0)]
     assert await backlog.all_active() == 4
 
     for _ in range(50):
         backlog.accepted("default", model="wan", work_s=60.0)
     assert backlog.job_s("default", 1.0, "wan") == pytest.approx(60)
-    assert backlog.job_s("default", 1.0, "sprite-1") == 1.0
+    assert backlog.job_s("default", 1.0, "sprite-2") == 1.0
 
 
 class Waits(Jobs):
