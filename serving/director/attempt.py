@@ -24,6 +24,7 @@ from serving.director import chain
 from serving.director.chain import Reached
 from serving.director.context import RunContext
 from serving.director.stage_gate import LOOK_EVERY_S, Caller
+from serving.director.suspects import SUSPECT_FROM
 from serving.jobs.dead import inputs_of
 from serving.jobs.history import Event, EventKind
 from serving.jobs.record import JobRecord, JobState
@@ -130,7 +131,8 @@ class Attempt:
         try:
             while True:
                 await self._enter(needed, caller)
-                async with self._context.suspects.apart(needed, self._unexplained(at)) as alone, place():
+                losses = self._unexplained(needed, caller, at)
+                async with self._context.suspects.apart(needed, losses) as alone, place():
                     if not gates.passes(needed, caller):
                         gates.left(needed, caller)
                         continue
@@ -243,12 +245,14 @@ class Attempt:
             changes["attempt"] = record.attempt + 1
             self.record = await self._context.publisher.write(record, *notes, **changes)
 
-    def _unexplained(self, at: Reached | None) -> int:
+    def _unexplained(self, stages: Sequence[ModelStage], caller: Caller, at: Reached | None) -> int:
         """Workers that it lost in a row; none once it is past the place where it lost the last one, wherever the count
-        in its record begins anew.
+        in its record begins anew. Of one that a stage suspects the record may not tell: it was excused, or is the
+        second life of a dead one.
         """
-        further = at is not None and (at.segment, at.step) > self._reached
-        return 0 if further else self.record.crashes
+        if at is not None and (at.segment, at.step) > self._reached:
+            return 0
+        return max(self.record.crashes, SUSPECT_FROM * self._context.gates.suspects(stages, caller))
 
     def _go_on(self, stage: CountedWork) -> None:
         if self._waits:

@@ -200,6 +200,10 @@ class StageGates:
             gate.suspects[caller.job] = caller.who
             return gate.health.lost(caller.who, _now(), alone=alone, proven=proven, died=died)
 
+    def suspects(self, stages: Sequence[ModelStage], caller: Caller) -> bool:
+        """Whether the caller lost a worker of one of these alone, and none of it has finished anything since."""
+        return any(caller.who in self._gate(stage).health.suspected for stage in stages)
+
     def waits_for_others(self, job: JobKey) -> bool:
         """Whether the job ended workers of a stage that may be sound: only another one's try would tell."""
         return any(gate.health.blames(gate.suspects[job]) for gate in self._gates.values() if job in gate.suspects)

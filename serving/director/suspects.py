@@ -3,7 +3,9 @@
 A worker that dies takes the work of several jobs with it, and nobody knows which of them it was. Those that lost two in
 a row are suspects: they go on one at a time at each stage that their calls need. Whoever is innocent then gets past the
 step where it lost them, and goes on with all others; the one that is not dies alone, until `attempt.MAX_CRASHES` ends
-it. When nobody was at all deaths, it is the stage (`stage_health.py`). Every run of one Director asks here.
+it. One that lost a worker alone stays a suspect until the stage has finished something, and so does what is made again
+in its place: their records may count nothing. When nobody was at all deaths, it is the stage (`stage_health.py`). Every
+run of one Director asks here.
 """
 
 from __future__ import annotations

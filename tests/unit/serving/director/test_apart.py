@@ -10,6 +10,7 @@ import pytest
 from serving.director.attempt import MAX_CRASHES
 from serving.director.stage_health import DIFFERENT, FIRST_PAUSE_S, LONGEST_PAUSE_S
 from serving.director.suspects import SUSPECT_FROM
+from serving.jobs.ids import new_id
 from serving.jobs.record import JobState
 from serving.stage_names import DENOISER, RENDERER, StageName
 from tests.unit.serving.director.simulated import Bureau
@@ -68,6 +69,28 @@ def test_a_stage_that_ends_every_process_ends_few_of_them_however_many_jobs_wait
         assert await bureau.all_ended(jobs, within_s=600) == {JobState.SUCCEEDED: JOBS}
 
     Bureau().run(play, slots=JOBS, renders=replicas * room)
+
+
+def test_a_harmful_job_that_is_made_again_at_once_is_kept_apart_from_its_first_call_on() -> None:
+    """It looks new, and those that the dead one made suspects would seem to lose their workers alone beside it."""
+
+    async def play(bureau: Bureau) -> None:
+        await bureau.all_ended([await bureau.job()], within_s=30)
+        harmful: set[str] = set()
+        bureau.stages.slices = slices = 20
+        bureau.stages.trouble = trouble = Replicas(DENOISER, 1, JOBS, harmful.__contains__)
+        dead, *jobs = [await bureau.job(steps=slices) for _ in range(4)]
+        harmful.add(dead.id)
+        await bureau.all_ended([dead], within_s=60)
+        again = dead.model_copy(update={"id": new_id("vid_"), "requeue_of": dead.id})
+        harmful.add(again.id)
+        await bureau.jobs.create(again)
+
+        assert await bureau.all_ended([again], within_s=60) == {JobState.FAILED: 1}
+        assert await bureau.all_ended(jobs, within_s=60) == {JobState.SUCCEEDED: len(jobs)}
+        assert trouble.deaths == 2 * MAX_CRASHES
+
+    Bureau().run(play, slots=JOBS)
 
 
 def test_who_is_past_the_step_where_it_lost_its_workers_is_kept_apart_no_more() -> None:
