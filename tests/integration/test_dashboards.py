@@ -13,7 +13,8 @@ import pytest
 from helm.monitoring.frontdoors import BOARD as FRONTDOORS
 from helm.monitoring.operations import BOARD as OPERATIONS
 from helm.monitoring.stages import BOARD as STAGES
-from tests.integration.house import House, fetch
+from serving.gen.longtake.v1 import videos_pb2
+from tests.integration.house import House, Video, fetch, red_square, scene
 from tests.servers import program, prometheus_server
 
 pytestmark = pytest.mark.ray
@@ -35,15 +36,20 @@ SILENT = {
 def test_every_query_gives_data(house: House, tmp_path: Path) -> None:
     if program("prometheus") is None:
         pytest.skip("the program `prometheus` is not on the PATH")
-    url = house.made(house.create(seconds=1)).url
+    picture = videos_pb2.Media(file_id=house.upload(scene(red_square, 64, 64), "square.png"))
+
+    def made() -> Video:
+        return house.made(house.create(seconds=1, references=[picture]))  # the cache knows what was read of it
+
+    url = made().url
     fetch(url)
     targets = [urllib.parse.urlsplit(place).netloc for place in (url, house.metrics_url)]
     with prometheus_server(tmp_path, targets) as server:
-        house.made(house.create(seconds=1))
+        made()
         missing = _missing(server)
         ends = time.monotonic() + 60  # Ray tells its numbers some seconds later
         while missing and time.monotonic() < ends:
-            house.made(house.create(seconds=1))  # what is divided by the videos of a time needs some in it
+            made()  # what is divided by the videos of a time needs some in it
             missing = _missing(server)
 
     assert missing == {}
