@@ -11,6 +11,7 @@ from engines import models
 from engines.building import verify
 from engines.families.base import Conditions, Denoising
 from engines.families.buildable import Case
+from engines.families.history import Before
 from engines.session import Session
 from engines.spec import ComponentSpec
 from tests.gpu.conftest import Compiled
@@ -59,8 +60,12 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes_in_engines_that_were_l
     compiled: Compiled, on_gpu: Session
 ) -> None:
     family = compiled.model.family
-    text = family.encode_text(on_gpu, "a red circle moves right over a white background")
-    state = family.start(Conditions(family.capabilities.canvases[0], text), seed=1, segment=0, steps=6)
+    before = Before(family.capabilities.canvases[0])
+    (caption,) = family.read_prompt("a red square moves right", seed=1, before=before).effective_prompts
+    text = family.encode_text(on_gpu, caption)
+    state = family.start(
+        Conditions(before.canvas, text, effective_prompt=caption, before=before), seed=1, segment=0, steps=6
+    )
     kept: Denoising | None = None
     while not state.done:
         if state.step == 3:
