@@ -90,7 +90,7 @@ def test_a_build_into_a_store_has_many_weights_beside_its_engines(
     from tests.beside_engines import machine
 
     monkeypatch.setattr(denoiser, "BLOCKS", 1)
-    monkeypatch.setattr(beside, "BESIDE_FROM", 1 << 20)
+    monkeypatch.setattr(beside, "BESIDE_FROM", 2 << 20)
     untrained(tmp_path / "weights")
     model = models.find("sprite")
 
@@ -102,7 +102,7 @@ def test_a_build_into_a_store_has_many_weights_beside_its_engines(
         [manifest] = await build.build(model, builder, weights=Folder(tmp_path / "weights"))
         sizes = {entry.component: (entry.size, entry.bytes_in_all) for entry in manifest.engines}
         assert sizes["vae_encoder"][0] == sizes["vae_encoder"][1]
-        assert 2 * sizes["dit"][0] < sizes["dit"][1]
+        assert 2 * sizes["vae_decoder_step"][0] < sizes["vae_decoder_step"][1]
         found = await EngineStore(built=server).find("sprite-2", manifest.weights_digest)
         return await open_found(model.family, found, threads=1)
 
