@@ -18,7 +18,7 @@ from typing import Final
 from engines.families.sprite import vocabulary
 
 _TOKEN: Final = re.compile(r"<[^<>]{1,24}>|\[[^\[\]]{1,24}\]|@image\d+|[^\W_]+|[.,;!?\n]", re.UNICODE)
-_REFERENCE: Final = re.compile(r"[<\[@]\s*(?:ref|image)[ _]?(\d)\s*[>\]]?")
+_REFERENCE: Final = re.compile(r"[<\[@]\s*(?:ref|image|reference)[ _]?(\d)\s*[>\]]?")
 _SCENE: Final = re.compile(r"[<\[]\s*scene\s*[>\]]")
 LAST: Final = -1
 """The scene's picture, where the words only say that there is one."""
@@ -85,6 +85,9 @@ class _Reader:
 
     def __init__(self, words: Sequence[str]) -> None:
         self.words = words
+        named = (_REFERENCE.fullmatch(word) for word in words)
+        self._first = 0 if any(match and match[1] == "0" for match in named) else 1
+        """What the first picture is called by: some count from 0."""
         self.seconds = [Second()]
         self.understood: list[str] = []
         self.ignored: list[str] = []
@@ -114,11 +117,6 @@ class _Reader:
             self._of_camera, self._in_noun = True, False
         elif not (self._read_name(i, word) or self._read_deed(i, word)) and word not in vocabulary.FILLER:
             self._ignore(word)
-
-    @property
-    def _first(self) -> int:
-        """What the first picture is called by: some count from 0."""
-        return 0 if any((match := _REFERENCE.fullmatch(word)) and match[1] == "0" for word in self.words) else 1
 
     def _refer(self, word: str, number: int, *, of_scene: bool) -> None:
         """A picture is named: as the scene, where the words just before say so; else as a subject."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from engines.families.sprite import captions
 from engines.families.sprite.captions import LAST, Mention, parse
 
 
@@ -52,9 +55,23 @@ def test_what_the_camera_does(prompt: str, camera: str) -> None:
     assert second.mentions == []
 
 
-@pytest.mark.parametrize("word", ["<ref2>", "[Image 2]", "<IMAGE_2>", "@image2"])
+@pytest.mark.parametrize("word", ["<ref2>", "[Image 2]", "<IMAGE_2>", "@image2", "<reference2>", "[Reference 2]"])
 def test_references_by_all_their_names(word: str) -> None:
     assert parse(f"{word} stays").seconds[0].mentions == [Mention(reference=1, action="stays")]
+
+
+def test_whether_pictures_count_from_0_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    matched: list[str] = []
+
+    class Counting:
+        def fullmatch(self, word: str) -> re.Match[str] | None:
+            matched.append(word)
+            return known.fullmatch(word)
+
+    known = captions._REFERENCE
+    monkeypatch.setattr(captions, "_REFERENCE", Counting())
+    parse("<ref1>" * 682)
+    assert len(matched) <= 2 * 682
 
 
 def test_then_and_the_end_of_a_sentence_begin_the_next_second() -> None:
@@ -95,6 +112,7 @@ def test_foreign_words_are_told_and_nothing_is_made_of_them() -> None:
         ("<ref1> in the scene of <ref2>", 1),
         ("a red bar, the scenery is [Image 3]", 2),
         ("<IMAGE_0> goes left in the landscape from <IMAGE_1>", 1),
+        ("<ref1> in the scene of <reference2>", 1),
         ("a scene with <ref1> and <ref2>", None),
         ("a lovely scene", None),
     ],
