@@ -48,7 +48,7 @@ def read(prompt: str, *, seed: int, before: Before, segments: int) -> PromptRead
             one = planner.extend(facts, second, seed=seed, grid=grid)
         facts = one.facts
         planned.append(one)
-    warnings = [*_untold(script, planned[0], before), *_of_seconds(planned)]
+    warnings = [*_untold(script, planned[0], before), *_unshown(before), *_of_seconds(planned)]
     if len(script.seconds) > segments:
         warnings.append(
             f"not followed: the prompt directs {len(script.seconds)} seconds, and {segments} are made: a sentence, or "
@@ -71,6 +71,12 @@ def _untold(script: captions.Script, first: Planned, before: Before) -> list[str
     if script.understood or before.facts:
         return []
     return [f"this model knows no word of the prompt: {first.effective_prompt!r} was drawn from the seed"]
+
+
+def _unshown(before: Before) -> list[str]:
+    if not (before.first and before.references):
+        return []
+    return ["not followed: the references (a video that is given its first frame shows what stands in that)"]
 
 
 def _of_seconds(planned: list[Planned]) -> list[str]:

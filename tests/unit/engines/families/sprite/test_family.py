@@ -154,6 +154,22 @@ def test_what_a_first_frame_shows_goes_on(session: Session) -> None:
     assert (end[-2:] == scenery(film, 0)).all()
 
 
+@pytest.mark.parametrize("prompt", ["it moves right", "it moves right in the scene of <ref1>"])
+def test_references_beside_a_first_frame_are_told_and_not_shown(prompt: str) -> None:
+    family = SpriteFamily()
+    shown = Scene(7, random_scenery(np.random.default_rng(6)), (Named(0, 2),))
+    facts = family.read_frame(shown.frames(still(Take.at(0, [(1, 1)]).state), GRID)[0]).facts
+    alone = Before(WIDE, facts=facts, first=True)
+    beside = Before(WIDE, facts=facts, first=True, references=tuple(map(Reference, family.roles(prompt, 1))))
+    told = family.read_prompt(prompt, seed=SEED, before=beside)
+    untold = family.read_prompt(prompt, seed=SEED, before=alone)
+    assert told.effective_prompts == untold.effective_prompts
+    assert not untold.warnings
+    assert told.warnings == (
+        "not followed: the references (a video that is given its first frame shows what stands in that)",
+    )
+
+
 def test_segments_of_one_kind_are_stepped_together_as_alone(session: Session) -> None:
     family = SpriteFamily()
 
