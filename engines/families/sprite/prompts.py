@@ -50,9 +50,10 @@ def read(prompt: str, *, seed: int, before: Before, segments: int) -> PromptRead
         planned.append(one)
     warnings = [*_untold(script, planned[0], before), *_unshown(before), *_of_seconds(planned)]
     if len(script.seconds) > segments:
+        made = f"{segments} {'is' if segments == 1 else 'are'} made"
         warnings.append(
-            f"not followed: the prompt directs {len(script.seconds)} seconds, and {segments} are made: a sentence, or "
-            "what `then` begins, directs one"
+            f"not followed: the prompt directs {len(script.seconds)} seconds, and {made}: a sentence, or what `then` "
+            "begins, directs one"
         )
     return PromptReading(
         tuple(one.effective_prompt for one in planned), script.understood, script.ignored, tuple(warnings)
