@@ -3,7 +3,7 @@
 An extension is shown its newest latent, and of what that does not show only the columns that the camera is about to
 see: as many whatever the video's length and the world's size. Which view of a column is kept is the rule:
 
-    stable   the stored view is replaced only when the column's picture changed (the rule that ships)
+    stable   the stored view is replaced only when something else is to stand in the column (the rule that ships)
     newest   the last view: copies of copies drift
     random   latents drawn at random, for comparison
     none     nothing, for comparison
@@ -18,15 +18,12 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from engines.families.sprite.stage import Moment, State
-from engines.families.sprite.world import TOKEN_PX
+from engines.families.sprite.world import I64
 
 Rule = Literal["stable", "newest", "random", "none"]
 RULES: Final[tuple[Rule, ...]] = ("stable", "newest", "random", "none")
-CHANGED: Final = 24.0
-"""Mean difference in grey levels over any 16x16 pixels from which on a column's picture counts as another one."""
 RANDOM_LATENTS: Final = 4
 """Latents that the rule `random` draws: with whole keyframes for memory it would be four, too."""
 
@@ -50,23 +47,16 @@ class Views:
 
     rule: Rule
     latents: dict[int, int] = field(default_factory=dict)
-    _pictures: dict[int, npt.NDArray[np.generic]] = field(default_factory=dict)
+    _labels: dict[int, I64] = field(default_factory=dict)
 
-    def see(self, number: int, state: State, columns: Sequence[npt.NDArray[np.generic]]) -> None:
-        """Look at the end of a latent frame: `columns` are the frame's columns from left to right, as pixels
-        [H, 16, 3] or as labels [2 rows, 2]."""
-        for column, picture in zip(state.view(len(columns)), columns, strict=True):
-            kept = self._pictures.get(column)
-            if kept is None or self.rule != "stable" or _changed(kept, picture):
+    def see(self, number: int, state: State, columns: Sequence[I64]) -> None:
+        """Take in the end of a latent frame: `columns` are what the frame's columns are to show, from left to right, as
+        labels [2 rows, 2]. `history` does the same with what stands in each."""
+        for column, labels in zip(state.view(len(columns)), columns, strict=True):
+            kept = self._labels.get(column)
+            if kept is None or self.rule != "stable" or (kept != labels).any():
                 self.latents[column] = number
-                self._pictures[column] = picture
-
-
-def _changed(one: npt.NDArray[np.generic], other: npt.NDArray[np.generic]) -> bool:
-    if one.ndim == 2:
-        return bool((one != other).any())
-    difference = np.abs(one.astype(np.float32) - other.astype(np.float32)).mean((1, 2))
-    return bool(difference.reshape(-1, TOKEN_PX).mean(1).max() > CHANGED)
+                self._labels[column] = labels
 
 
 def recall(

@@ -82,9 +82,9 @@ class Video:
         self.labels += list(seen)
         self.purity += list(purity)
         self.latents += list(latents)
-        for number, (moment, frame) in enumerate(zip(moments, ends, strict=True), begin):
+        for number, moment in enumerate(moments, begin):
             self.moments.append(moment)
-            self.views.see(number, moment.after, np.split(frame, self.grid.cols, 1))
+            self.views.see(number, moment.after, np.split(self.scene.labels(moment, self.grid), self.grid.cols, 1))
 
 
 class Studio:
