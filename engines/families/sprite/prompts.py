@@ -48,7 +48,7 @@ def read(prompt: str, *, seed: int, before: Before, segments: int) -> PromptRead
             one = planner.extend(facts, second, seed=seed, grid=grid)
         facts = one.facts
         planned.append(one)
-    warnings = [*_untold(script, planned[0], before), *_unshown(before), *_of_seconds(planned)]
+    warnings = [*_untold(script, planned[0], before), *_unshown(script, before), *_of_seconds(planned)]
     if len(script.seconds) > segments:
         made = f"{segments} {'is' if segments == 1 else 'are'} made"
         warnings.append(
@@ -74,7 +74,9 @@ def _untold(script: captions.Script, first: Planned, before: Before) -> list[str
     return [f"this model knows no word of the prompt: {first.effective_prompt!r} was drawn from the seed"]
 
 
-def _unshown(before: Before) -> list[str]:
+def _unshown(script: captions.Script, before: Before) -> list[str]:
+    if before.latents and script.scene is not None:
+        return ["not followed: the scene (an extension stays in its video's)"]
     if not (before.first and before.references):
         return []
     return ["not followed: the references (a video that is given its first frame shows what stands in that)"]

@@ -143,6 +143,11 @@ def test_a_scene_is_seen_where_the_video_begins(session: Session) -> None:
     assert film.captions[0].endswith("under a black sky, the camera holds")
 
 
+def test_an_extension_stays_where_its_video_is_and_says_so(session: Session) -> None:
+    film = Film(session, prompt="a red bar stays").extend("it stays in the scene of <ref1>")
+    assert film.warnings == ("not followed: the scene (an extension stays in its video's)",)
+
+
 def test_what_a_first_frame_shows_goes_on(session: Session) -> None:
     shown = Scene(7, random_scenery(np.random.default_rng(6)), (Named(0, 2), Pattern((1, 2, 3, 3))))
     frame = shown.frames(still(Take.at(0, [(1, 1), (6, 2)]).state), GRID)[0]
