@@ -48,7 +48,7 @@ released: $(DEV)/ready ## At a release, keep its protos: `make lint` refuses lat
 	$(DEV)/bin/buf build protos --exclude-source-info --output protos/released.binpb
 
 score: $(BASE)/ready ## Score the shipped model through its shipped engines.
-	$(BASE)/bin/longtake models score --table directed --table memory
+	$(BASE)/bin/longtake models score --table directed --table memory --table waiting
 
 bench: $(DEV)/ready ## Run the benchmarks and print their table.
 	$(DEV)/bin/python -m loadtests

@@ -53,7 +53,7 @@ class SpriteFamily:
         "step": ("dit",),
         "decode": ("vae_decoder_first", "vae_decoder_step"),
     }
-    scores = ("quick", "directed", "memory", "long")
+    scores = ("quick", "directed", "memory", "waiting", "long")
     lead_latents = 1
     """The decoder's cache is made of the latest latent alone."""
     history_latents = 1

@@ -22,6 +22,10 @@ MAX_PIECE_BYTES = 8 * 1024 * 1024
 """Of one message of an upload; clients send 1 to 5 MiB."""
 IDLE_CONNECTION_S = 600
 """A connection without a call is closed after so long; clients connect again by themselves."""
+STREAMS_OF_A_CONNECTION = 250
+"""Calls at once; a client's further ones wait in the client. Calls are accepted one after the other, so this many that
+come together are what another connection's call may find before it.
+"""
 
 READ_S = 60.0
 
@@ -36,7 +40,7 @@ def server_options(connections: int) -> tuple[tuple[str, int], ...]:
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_ping_strikes", 0),
-        ("grpc.max_concurrent_streams", 1_000),
+        ("grpc.max_concurrent_streams", STREAMS_OF_A_CONNECTION),
         # One process, one port: a second server on it must fail, not share it quietly.
         ("grpc.so_reuseport", 0),
         # Who says nothing: at first, then without a call, then with one whose peer is gone.

@@ -216,12 +216,16 @@ def quick(scorer: Scorer) -> Iterator[Found]:
 
 
 def memory_rows(scorer: Scorer) -> Iterator[Found]:
-    """Scenery that returns, laps, and subjects that wait; with the other rules beside the one that ships."""
+    """Scenery that returns, and laps; with the other rules beside the one that ships."""
     for given in (True, False):
         yield from (scorer.returned(away, given=given) for away in AWAY)
         yield from (scorer.returned(16, given=given, rule=rule) for rule in RULES if rule != "stable")
     yield scorer.laps()
     yield scorer.laps("newest")
+
+
+def waiting_rows(scorer: Scorer) -> Iterator[Found]:
+    """Subjects that wait out of the frame; with the other rules, too, where memory alone knows what they were."""
     yield from (scorer.waited(away) for away in AWAY)
     yield from (scorer.waited(16, rule, called_it=True) for rule in RULES)
 
@@ -244,6 +248,7 @@ ROWS: Final[Mapping[str, Callable[[Scorer], Iterator[Found]]]] = {
     "quick": quick,
     "directed": directed_rows,
     "memory": memory_rows,
+    "waiting": waiting_rows,
     "long": long_rows,
 }
 

@@ -101,7 +101,7 @@ def test_a_model_whose_family_has_no_judge_is_refused(bare: Path, monkeypatch: p
 def test_a_table_that_the_model_does_not_have_is_refused() -> None:
     result = RUN.invoke(models_app, ["score", "--table", "fame"])
     assert result.exit_code == 2
-    assert "sprite-2 has quick, directed, memory, long" in result.stderr
+    assert "sprite-2 has quick, directed, memory, waiting, long" in result.stderr
 
 
 def test_steps_that_the_model_does_not_take_are_refused() -> None:
