@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from serving.errors import ResourceExhausted
 
@@ -29,14 +27,11 @@ class FairPlaces:
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         """Those that wait, by tenant; the tenant that was served last stands last."""
 
-    @asynccontextmanager
-    async def place(self, tenant: str) -> AsyncIterator[None]:
-        """Wait for a place, and have it within the block. Raises `ResourceExhausted` where too many wait already."""
-        await self.take(tenant)
-        try:
-            yield
-        finally:
-            self.give(tenant)
+    def place(self, tenant: str) -> Place:
+        """Wait for a place, and have it within an `async with`. Raises `ResourceExhausted` where too many wait
+        already.
+        """
+        return Place(self, tenant)
 
     async def take(self, tenant: str) -> None:
         """As `place`, for whoever calls `give` himself."""
@@ -87,3 +82,19 @@ class FairPlaces:
     def _tidy(self, tenant: str) -> None:
         if not self._waiting.get(tenant, True):
             del self._waiting[tenant]
+
+
+class Place:
+    """One place, for one block. It is a class, and no generator, for every call at the front door takes two."""
+
+    __slots__ = ("_places", "_tenant")
+
+    def __init__(self, places: FairPlaces, tenant: str) -> None:
+        self._places = places
+        self._tenant = tenant
+
+    async def __aenter__(self) -> None:
+        await self._places.take(self._tenant)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._places.give(self._tenant)

@@ -40,6 +40,8 @@ class Keys:
         self._path = path
         self._stamp: tuple[int, int, int] | None = None
         self._keys: dict[str, StoredKey] = {}
+        self._callers: dict[str, Caller] = {}
+        """Of the known keys, those that called."""
         self._streams: dict[str, set[asyncio.Timeout]] = {}
         """What goes on for longer than a call, by the id of its key."""
         self._log = logger("keys")
@@ -76,7 +78,7 @@ class Keys:
             self._log.error("a line of the keys file was passed over", details=complaint)
         left = {key.sha256: key for key in found.keys} | self._still_meant(found)
         self._end_streams({key.id for key in self._keys.values()} - {key.id for key in left.values()})
-        self._keys = left
+        self._keys, self._callers = left, {}
         return found
 
     def _still_meant(self, found: KeysFound) -> dict[str, StoredKey]:
@@ -98,12 +100,17 @@ class Keys:
             raise Unauthenticated("the `authorization` header must read `Bearer <key>`", reason="API_KEY_MALFORMED")
         key = authorization[len(BEARER) :].strip()
         digest = digest_of(key)
+        known = self._callers.get(digest)
+        if known is not None:
+            return known
         if digest not in self._keys:
             self.refresh()  # a key that was just added
         found = self._keys.get(digest)
         if found is None:
             raise Unauthenticated("unknown API key: `longtake keys ls` shows the known ones", reason="API_KEY_UNKNOWN")
-        return Caller(found.tenant, found.id, found.name, key_hint=f"{key[:6]}…{key[-4:]}")
+        caller = Caller(found.tenant, found.id, found.name, key_hint=f"{key[:6]}…{key[-4:]}")
+        self._callers[digest] = caller
+        return caller
 
     @asynccontextmanager
     async def good_for(self, caller: Caller) -> AsyncIterator[None]:

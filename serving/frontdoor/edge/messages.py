@@ -6,8 +6,7 @@ Nothing of a message is read before `rpc.py` knows who calls.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import grpc
@@ -18,6 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 from serving.errors import InvalidArgument, ResourceExhausted, Unavailable
 from serving.fair_places import FairPlaces
 from serving.frontdoor.edge.options import LARGE_BYTES, READ_S, REST_S_PER_BYTE, SMALL_BYTES
+from serving.frontdoor.edge.patience import Patience
 from serving.frontdoor.edge.requests import Reader
 from serving.frontdoor.edge.wire import has_more_fields
 
@@ -30,12 +30,18 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Taken:
-    """One message, and its place."""
+    """One message, and its place: a block in which they are there. It is a class, and no generator, for every call
+    takes one.
+    """
 
-    def __init__(self, places: FairPlaces, tenant: str) -> None:
+    __slots__ = ("_context", "_messages", "_places", "_tenant", "requests")
+
+    def __init__(self, messages: Messages, places: FairPlaces, context: Context, tenant: str) -> None:
         self.requests: list[Message] = []
         """The one. Whoever takes it out is the last that holds it."""
+        self._messages = messages
         self._places: FairPlaces | None = places
+        self._context = context
         self._tenant = tenant
 
     def let_go(self) -> None:
@@ -43,6 +49,22 @@ class Taken:
         if self._places is not None:
             self._places.give(self._tenant)
             self._places = None
+
+    async def __aenter__(self) -> Taken:
+        if self._places is not None:
+            await self._places.take(self._tenant)
+        try:
+            request, size = await self._messages.read(self._context, self._tenant)
+        except BaseException:
+            self.let_go()
+            raise
+        self.requests.append(request)
+        if size <= SMALL_BYTES:
+            self.let_go()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.let_go()
 
 
 class Messages:
@@ -64,30 +86,24 @@ class Messages:
         self._reader = Reader(GetMessageClass(kind))
         self._most_bytes = most_bytes
         self._places = places
-        self._read_s = read_s
+        self._patience = Patience(read_s)
         self._parsing = parsing
 
-    @asynccontextmanager
-    async def one(self, context: Context, tenant: str) -> AsyncIterator[Taken]:
+    def one(self, context: Context, tenant: str) -> Taken:
         """The message of a call that has one. A large one keeps its place within the block, for it is not the only
         thing there that is large; unless it is let go of before.
 
-        Raises `InvalidArgument` for none and for bytes that are none, `ResourceExhausted`, and `Unavailable` for one
-        that does not come.
+        Entering raises `InvalidArgument` for none and for bytes that are none, `ResourceExhausted`, and `Unavailable`
+        for one that does not come.
         """
-        await self._places.take(tenant)
-        taken = Taken(self._places, tenant)
-        try:
-            request, size = await self._read(context, tenant)
-            if request is None:
-                raise InvalidArgument("request", f"there is none: send one {self._kind.full_name}")
-            taken.requests.append(request)
-            del request
-            if size <= SMALL_BYTES:
-                taken.let_go()
-            yield taken
-        finally:
-            taken.let_go()
+        return Taken(self, self._places, context, tenant)
+
+    async def read(self, context: Context, tenant: str) -> tuple[Message, int]:
+        """The message of a call that has one, and its bytes. Raises as entering `one` does."""
+        request, size = await self._read(context, tenant)
+        if request is None:
+            raise InvalidArgument("request", f"there is none: send one {self._kind.full_name}")
+        return request, size
 
     async def each(self, context: Context) -> AsyncGenerator[Message]:
         """The messages of a client's stream. Raises as `one` does."""
@@ -103,11 +119,12 @@ class Messages:
         is large; pieces of uploads wait for none.
         """
         try:
-            async with asyncio.timeout(self._read_s):
-                data = await context.read()
+            data = await self._patience.wait(context.read())
         except TimeoutError as error:
             raise Unavailable(
-                f"nothing came for {self._read_s:g} s: send the call again", retry_after_s=1, reason="TOO_SLOW"
+                f"nothing came for {self._patience.seconds:g} s: send the call again",
+                retry_after_s=1,
+                reason="TOO_SLOW",
             ) from error
         if data is grpc.aio.EOF:
             return None, 0
