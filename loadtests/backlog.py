@@ -21,7 +21,7 @@ import structlog
 
 from loadtests.paced import PAGE, PacedOffice, PacedStore, queued
 from serving.clock import now_ms
-from serving.director.upkeep import collect_cycles_rarely
+from serving.cycles import collect_cycles_rarely
 from serving.metrics import DIRECTOR_STEP_SECONDS, Metric, Unrecorded
 from serving.store import keys
 from serving.store.base import Listed

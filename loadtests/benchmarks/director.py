@@ -18,9 +18,9 @@ from loadtests.paced import PacedOffice
 from loadtests.scale import Scale
 from loadtests.table import Row, paired, spread
 from serving.clock import now_ms
+from serving.cycles import collect_cycles_rarely
 from serving.director.director import Director
 from serving.director.lookout import LIST_EVERY_S
-from serving.director.upkeep import collect_cycles_rarely
 from serving.jobs.lease import BEAT_EVERY_S, Lease
 from serving.jobs.record import JobRecord, JobState
 from serving.store import keys

@@ -16,6 +16,7 @@ import ray
 from ray.serve.grpc_util import RayServegRPCContext
 
 from serving.clock import now_ms, running_ms
+from serving.cycles import collect_cycles_rarely
 from serving.deployments import backlogs, loopback
 from serving.deployments.autoscale import JOBS
 from serving.deployments.collector import CollectorProcess
@@ -25,7 +26,6 @@ from serving.director.director import Director
 from serving.director.messages import watch_response
 from serving.director.patience import PatientClock
 from serving.director.served import Served
-from serving.director.upkeep import collect_cycles_rarely
 from serving.errors import Unavailable
 from serving.gen.longtake.internal.v1 import director_pb2
 from serving.jobs.epoch import EpochLost, abandoned, take_epoch, turn

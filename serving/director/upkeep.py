@@ -6,7 +6,6 @@ Each of these is one step and the pause after it; `director.py` has them done st
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Callable, Mapping
 
 from serving.director.events import Feed
@@ -23,19 +22,8 @@ VOUCH_EVERY_S = 0.4
 """A front door waits a second for it at most."""
 SAVE_EVERY_S = 10.0
 MEASURE_EVERY_S = 5.0
-YOUNG_OBJECTS = 20_000
-"""So many more made than freed, and Python's cyclic collector looks at them."""
 
 _log = logger("director")
-
-
-def collect_cycles_rarely() -> None:
-    """Once in a process of a Director's own, by whoever starts it there.
-
-    A job makes thousands of objects that live for some round trips and go by themselves. Python's cyclic collector, as
-    it is set, walks them every 700 objects: a sixth of all CPU.
-    """
-    gc.set_threshold(YOUNG_OBJECTS, 20, 20)
 
 
 async def learn(store: Store, schedule: Schedule) -> None:

@@ -16,6 +16,7 @@ import signal
 import sys
 from pathlib import Path
 
+from serving.cycles import collect_cycles_rarely
 from serving.errors import LongtakeError
 from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.edge.descriptors import raise_limit
@@ -41,6 +42,7 @@ def main() -> int:
         raise_limit()
         few_arenas()
         large_blocks_apart()
+        collect_cycles_rarely()
         reports = None if arguments.reports is None else Reports(arguments.reports)
         asyncio.run(serve(settings, reports, arguments.reloads))
     except LongtakeError as error:

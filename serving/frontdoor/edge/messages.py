@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Self
 
 import grpc
 from google.protobuf.descriptor import Descriptor
@@ -50,7 +50,7 @@ class Taken:
             self._places.give(self._tenant)
             self._places = None
 
-    async def __aenter__(self) -> Taken:
+    async def __aenter__(self) -> Self:
         if self._places is not None:
             await self._places.take(self._tenant)
         try:

@@ -69,7 +69,7 @@ async def test_who_is_late_and_cancelled_too_is_cancelled() -> None:
         await patience.wait(_never())
 
     task = asyncio.create_task(wait())
-    asyncio.get_running_loop().call_later(0.01, lambda: task.cancel())
+    asyncio.get_running_loop().call_later(0.01, task.cancel)
     # The loop is kept from its timers until both are due, so that both cancel in one turn of it.
     await asyncio.sleep(0)
     time.sleep(0.02)  # noqa: ASYNC251
