@@ -1,4 +1,4 @@
-"""Many small worlds keep every rule, and break one as soon as the shipped code has a bug."""
+"""Small worlds break a rule as soon as the shipped code has a bug. That they keep every rule else, `make sim` shows."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ from tests.sim.world import World
 ROOT = Path(__file__).parents[2]
 SOON = 500
 """Lives within which each of these is found; `python -m tests.sim --plants` looks for every one."""
-QUICK = (
-    "attempts-not-counted",
-    "counts-away",
-    "deletes-the-running",
-    "drops-unknown",
-    "expires-early",
-    "forgets-references",
-    "ignores-conflict",
-    "no-cap",
-    "refuses-checkpoints",
-    "retires-first",
-    "unannounced",
-)
+QUICK = {
+    "attempts-not-counted": 0,
+    "counts-away": 0,
+    "deletes-the-running": 0,
+    "drops-unknown": 2_000_000,
+    "expires-early": 0,
+    "forgets-references": 2_000_000,
+    "ignores-conflict": 0,
+    "no-cap": 0,
+    "refuses-checkpoints": 0,
+    "retires-first": 0,
+    "unannounced": 0,
+}
+"""Some bugs, and the seed of the first world, by docs/simulation.md one after which each is soon found."""
 
 
 def _simulate(*arguments: str) -> tuple[int, str]:
@@ -59,15 +60,9 @@ def _broken_rule(told: str) -> str:
     return rule
 
 
-def test_some_lives_keep_every_rule() -> None:
-    code, told = _simulate("--lives", "50")  # `make sim`, which `make test` runs too, plays 8,000
-
-    assert code == 0, told
-
-
 @pytest.mark.parametrize("bug", QUICK)
 def test_a_planted_bug_is_found_and_its_seed_is_clean_without_it(bug: str) -> None:
-    code, told = _simulate("--lives", str(SOON), "--plant", bug)
+    code, told = _simulate("--lives", str(SOON), "--plant", bug, "--seed", str(QUICK[bug]))
 
     assert code == 1, told
     (seed,) = re.findall(r"--seed-only (\d+)", told)
