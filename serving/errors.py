@@ -14,6 +14,7 @@ Rooms raise these; the edges (`frontdoor/edge`, CLI) turn them into a status, a 
      ├─ Unavailable          a part is away or draining; says when to come back
      ├─ Conflict             a compare-and-swap lost (internal: callers read again)
      ├─ StoreUnfit           the store failed its start-up probe, or cannot be reached
+     │   └─ StoreMissing     there is none of this name
      ├─ Corrupt              bytes that do not match their digest
      ├─ EngineMissing        an engine is not in the store; names the command that builds it
      ├─ SettingsError        a setting is wrong: one line that names it and the fix
@@ -117,6 +118,10 @@ class Conflict(LongtakeError):
 
 class StoreUnfit(LongtakeError):
     reason = "STORE_UNFIT"
+
+
+class StoreMissing(StoreUnfit):
+    """There is no such bucket or folder, and whoever asked for it makes none."""
 
 
 class Corrupt(LongtakeError):

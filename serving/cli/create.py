@@ -10,6 +10,7 @@ import typer
 from serving.cli.output import (
     FAILED,
     INTERRUPTED,
+    NOT_FOUND,
     SERVER,
     USAGE,
     ApiKey,
@@ -43,6 +44,8 @@ PlanOnly = Annotated[bool, typer.Option("--plan", help="Only check and plan: say
 Save = Annotated[
     str, typer.Option("--save", help="Where to save the result: a file or a folder.", show_default="<id>.mp4 or .png")
 ]
+_DIGEST, _SHORT = 64, 6
+"""Letters of a segment's digest, and the fewest that stand for it: what is shorter is a number."""
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the id and return; `longtake watch ID` follows it.")]
 
 
@@ -152,7 +155,13 @@ def extend(
     seconds: Annotated[
         int | None, typer.Option("--seconds", "-d", help="Length of the new part.", show_default="the model's")
     ] = None,
-    segment: Annotated[str, typer.Option(help="Branch from this segment (`longtake lineage`), not from the end.")] = "",
+    segment: Annotated[
+        str,
+        typer.Option(
+            help="Branch from this segment, by its number or digest (`longtake lineage`), not from the end.",
+            show_default="the last one",
+        ),
+    ] = "",
     seed: Seed = None,
     steps: Steps = None,
     deadline: Deadline = "",
@@ -180,13 +189,29 @@ def extend(
     with connected(server, api_key, tls=tls) as client:
         own = video.startswith("vid_") and not Path(video).is_file()  # results are saved as <id>.mp4
         extends = (
-            Extension(video_id=video, segment=segment)
+            Extension(video_id=video, segment=_segment(client, video, segment))
             if own
             else Extension(media=_media(client, video), segment=segment)
         )
         times = _times(deadline, priority, ttl)
         request = create_request(prompt, seconds=seconds, seed=seed, steps=steps, extends=extends, **times)
         _plan(client, request, output) if plan else _make(client, request, save, output, wait=not no_wait)
+
+
+def _segment(client: Client, video: str, named: str) -> str:
+    """The digest of a segment that is named as `longtake lineage` shows it: by its number, or how its digest begins."""
+    if not named or len(named) == _DIGEST:
+        return named
+    path = client.lineage(video).segments
+    if len(named) < _SHORT:
+        found = [segment.digest for segment in path if str(segment.index) == named]
+    else:
+        found = [segment.digest for segment in path if segment.digest.startswith(named)]
+    if len(found) != 1:
+        fail(
+            f"--segment {named}: {video} has no such segment; `longtake lineage {video}` lists those it has", NOT_FOUND
+        )
+    return found[0]
 
 
 def _times(deadline: str, priority: int | None, ttl: str) -> dict[str, Any]:

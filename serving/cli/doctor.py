@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serving.cli.output import FAILED, Output, print_json
+from serving.cli.stores import opened_store
 
 if TYPE_CHECKING:
     from serving.settings import Settings
@@ -65,8 +66,8 @@ def _findings(store: str | None) -> Iterator[Finding]:
     yield Finding("settings", "ok", f"gRPC {settings.grpc.address}, HTTP {settings.http.address}")
     yield _port("grpc", settings.grpc.address)
     yield _port("http", settings.http.address)
-    yield asyncio.run(_store(settings.store))
-    yield from asyncio.run(_engines(settings))
+    yield asyncio.run(_store(store))
+    yield from asyncio.run(_engines(settings, store))
     yield _disk()
     yield _decoder()
     yield _files()
@@ -89,30 +90,26 @@ def _port(name: str, address: str) -> Finding:
     return Finding(name, "ok", f"{address} is free")
 
 
-async def _store(url: str) -> Finding:
-    from serving.errors import StoreUnfit
-    from serving.store.open import open_store
+async def _store(url: str | None) -> Finding:
+    from serving.errors import StoreMissing, StoreUnfit
 
     try:
-        store = await open_store(url)
+        async with opened_store(url, probe=True) as store:
+            return Finding("store", "ok", f"{store.url} passed the probe's races")
+    except StoreMissing as error:
+        return Finding("store", "note", error.message)
     except StoreUnfit as error:
         return Finding("store", "bad", error.message)
-    await store.close()
-    return Finding("store", "ok", f"{store.url} passed the probe's races")
 
 
-async def _engines(settings: Settings) -> list[Finding]:
+async def _engines(settings: Settings, url: str | None) -> list[Finding]:
     from serving.errors import StoreUnfit
-    from serving.store.open import open_store
 
     try:
-        store = await open_store(settings.store, probe=False)
+        async with opened_store(url) as store:
+            return [await _engines_of(name, settings, store) for name in settings.served]
     except StoreUnfit:
         return []
-    try:
-        return [await _engines_of(name, settings, store) for name in settings.served]
-    finally:
-        await store.close()
 
 
 async def _engines_of(model: str, settings: Settings, store: Store) -> Finding:

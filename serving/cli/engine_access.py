@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serving.cli.output import FAILED, NOT_FOUND, UNREACHABLE, USAGE
+from serving.cli.stores import opened_store
 
 if TYPE_CHECKING:
     from engines.models import Model
@@ -84,19 +85,6 @@ async def opened(
         model = await model_store.find(name, store)
         layers, digest = EngineStore(built=built_in(store)), model.weights_digest()
         yield model, await layers.find(model.name, digest, variant, unverified=unverified)
-
-
-@asynccontextmanager
-async def opened_store(store_url: str | None) -> AsyncIterator[Store]:
-    """The store of this URL, or of the settings."""
-    from serving.settings import load_settings
-    from serving.store.open import open_store
-
-    store = await open_store(store_url or load_settings().store, probe=False)
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 def built_in(store: Store, *, key: SigningKey | None = None) -> Built:

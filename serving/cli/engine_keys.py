@@ -19,11 +19,11 @@ from serving.cli.engine_access import (
     Variant,
     built_in,
     clear_errors,
-    opened_store,
     own_key,
     trusted_keys,
 )
 from serving.cli.output import Output
+from serving.cli.stores import opened_store
 
 if TYPE_CHECKING:
     from engines.manifest import Manifest

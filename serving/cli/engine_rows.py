@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from serving.cli.engine_access import built_in, opened, opened_store
+from serving.cli.engine_access import built_in, opened
+from serving.cli.stores import opened_store
 from serving.stage_names import CONDITIONER, DENOISER, RENDERER, TEXT_ENCODER
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serving.cli.engine_access import ModelName, StoreUrl, Variant, built_in, clear_errors, opened_store
+from serving.cli.engine_access import ModelName, StoreUrl, Variant, built_in, clear_errors
 from serving.cli.engine_rows import all_sets, engines_of
 from serving.cli.output import Output
+from serving.cli.stores import opened_store
 
 if TYPE_CHECKING:
     from engines.store import Built

@@ -19,10 +19,10 @@ from serving.cli.engine_access import (
     built_in,
     clear_errors,
     opened,
-    opened_store,
     own_key,
 )
 from serving.cli.output import Output
+from serving.cli.stores import opened_store
 
 if TYPE_CHECKING:
     from engines.building.verify import Parity

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from serving.cli import engine_keys, engine_sets, engine_verify
-from serving.cli.engine_access import ModelName, StoreUrl, built_in, clear_errors, opened_store
+from serving.cli.engine_access import ModelName, StoreUrl, built_in, clear_errors
 from serving.cli.engine_build import build_into_store, ends_at_once, progress_bar
 from serving.cli.output import Output
+from serving.cli.stores import opened_store
 
 if TYPE_CHECKING:
     from engines.manifest import Manifest
@@ -129,7 +130,7 @@ async def _build(
     from serving import model_store
 
     if into == "store":
-        async with opened_store(store_url) as store:
+        async with opened_store(store_url, make=True) as store:
             model = await model_store.find(name, store)
             if not models.ships(model.name):
                 # The record of an added model is signed by nobody. That somebody trusted built engines of these very

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from serving.cli.output import FAILED, INTERRUPTED, UNREACHABLE, USAGE, Output, fail, print_json
+from serving.cli.stores import opened_store
 
 if TYPE_CHECKING:
     from serving.retention.report import Report, Tally
@@ -90,20 +91,16 @@ def scrub(
 
 def _on_the_store(url: str | None, work: Callable[[Settings, Store], Coroutine[Any, Any, T]]) -> T:
     """Run it on the store of the settings. Failures end the command with one line."""
-    from serving.errors import SettingsError, StoreUnfit, Unavailable
+    from serving.errors import SettingsError, StoreMissing, StoreUnfit, Unavailable
     from serving.settings import load_settings
-    from serving.store.open import open_store
 
     async def run(settings: Settings) -> T:
-        store = await open_store(settings.store, probe=False)
-        try:
+        async with opened_store(url) as store:
             return await work(settings, store)
-        finally:
-            await store.close()
 
     try:
         return asyncio.run(run(load_settings(**({"store": url} if url else {}))))
-    except SettingsError as error:
+    except (SettingsError, StoreMissing) as error:
         fail(error.message, USAGE)
     except (StoreUnfit, Unavailable) as error:
         fail(error.message, UNREACHABLE)

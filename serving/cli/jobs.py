@@ -23,6 +23,7 @@ from serving.cli.output import (
     print_json,
     seconds_of,
     state_of,
+    why_of,
 )
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def requeue(
         if jobs:
             for job in jobs:
                 again = client.requeue(job)
-                print_json(as_dict(again)) if output == "json" else typer.echo(describe(again))
+                print_json(as_dict(again)) if output == "json" else typer.echo(describe(again, why_of(client, again)))
             return
         seconds = seconds_of("since", since)
         done = [*_each(client.requeue_all(_wanted(code, stage, seconds, dry_run=dry_run), limit=limit), output)]

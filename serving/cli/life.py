@@ -29,6 +29,8 @@ def lines_of(history: JobHistory) -> Iterator[str]:
         if event.left_out:
             yield f"             ... {event.left_out} more that are not kept"
         yield f"{(_ms(event.time) - start) / 1000:+10.3f} s  {_sentence(event)}"
+    if history.why not in ("", "running"):
+        yield f"       now    {history.why}"
 
 
 def _foretold(plan: Plan, start: int) -> Iterator[str]:

@@ -68,6 +68,8 @@ def _tell_all(whole: Lineage, output: Output) -> None:
     if output == "json":
         print_json(as_dict(whole))
         return
+    if not whole.segments:
+        typer.echo("no segments: an image has none, and a video those that are finished")
     for segment in whole.segments:
         typer.echo(one_line(line_of(segment)))
 

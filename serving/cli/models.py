@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serving.cli import models_added
-from serving.cli.engine_access import ModelName, StoreUrl, built_in, clear_errors, opened, opened_store
+from serving.cli.engine_access import ModelName, StoreUrl, built_in, clear_errors, opened
 from serving.cli.output import Output
+from serving.cli.stores import opened_store
 
 if TYPE_CHECKING:
     from engines.families.capabilities import Range

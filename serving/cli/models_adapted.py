@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from serving.cli.engine_access import built_in, opened_store
+from serving.cli.engine_access import built_in
 from serving.cli.engine_build import build_into_store, progress_bar, reading
+from serving.cli.stores import opened_store
 
 if TYPE_CHECKING:
     from engines.added import Added

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.cli.engine_access import StoreUrl, built_in, clear_errors, opened_store
+from serving.cli.engine_access import StoreUrl, built_in, clear_errors
 from serving.cli.engine_build import reading
 from serving.cli.models_adapted import add_adapted
 from serving.cli.output import Output
+from serving.cli.stores import opened_store
 
 if TYPE_CHECKING:
     from engines.added import Added
@@ -119,7 +120,7 @@ async def _add(name: str, source: str, sizes: Sizes, store_url: str | None, *, q
         raise ValueError(f"name: {name!r} is a model of the package: choose another")
     if not source.startswith("s3://"):
         source = str(Path(source).expanduser().absolute())  # engines for another runtime are built from there later
-    async with opened_store(store_url) as store, opened_checkpoint(source) as files:
+    async with opened_store(store_url, make=True) as store, opened_checkpoint(source) as files:
         there = await model_store.added(store).get(name)
         sizes = _sizes(there, sizes)
         if there is None:

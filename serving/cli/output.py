@@ -103,11 +103,20 @@ def state_of(video: Video) -> str:
     return f"{name} {video.progress.percent} %" if video.state == Message.RUNNING else name
 
 
-def describe(video: Video) -> str:
-    """A video in lines, for people."""
+def why_of(client: Client, video: Video) -> str:
+    """Why a video that has not ended waits, or does not go on; empty where there is nothing to say."""
+    from serving.client import ENDED
+
+    why = "" if video.state in ENDED else client.explain(video.id).why
+    return "" if why == "running" else why
+
+
+def describe(video: Video, why: str = "") -> str:
+    """A video in lines, for people; `why` it waits, if it does."""
     size = f"{video.width}x{video.height}"
     lines = {
         "video": f"{video.id}  ({state_of(video)})",
+        "why": why,
         "prompt": video.prompt,
         "not like": video.negative_prompt,
         "understood as": video.effective_prompt,

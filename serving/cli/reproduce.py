@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serving.cli.output import FAILED, NOT_FOUND, USAGE, Output, fail, print_json
+from serving.cli.stores import opened_store
 
 if TYPE_CHECKING:
+    from engines.session import Session
     from serving.jobs.record import JobRecord
     from serving.reproduction.reproduce import Compared
+    from serving.store.base import Store
 
 _MEANINGS = {
     "latents": "the Denoiser computed other latents: another engine, CPU or thread count, or a changed input",
@@ -35,13 +38,13 @@ def reproduce(
     Works on the store itself, beside a running server or without one, and writes nothing to it. Exit code 1 when a
     digest differs; the first one that does is named.
     """
-    from serving.errors import EngineMissing, FailedPrecondition, LongtakeError, NotFound
+    from serving.errors import FailedPrecondition, LongtakeError, NotFound
 
     try:
         found = asyncio.run(_found(video, store, tenant))
     except NotFound as error:
         fail(error.message, NOT_FOUND)
-    except (FailedPrecondition, EngineMissing) as error:
+    except FailedPrecondition as error:
         fail(error.message, FAILED)
     except LongtakeError as error:
         fail(error.message, USAGE)
@@ -59,22 +62,35 @@ def reproduce(
 
 
 async def _found(video: str, url: str | None, tenant: str) -> list[Compared]:
-    from serving import engine_store
-    from serving.jobs.repository import Jobs
+    from serving.reproduction.reproduce import finished
     from serving.reproduction.reproduce import reproduce as run
-    from serving.settings import load_settings
-    from serving.store.open import open_store
 
-    settings = load_settings(**({"store": url} if url else {}))
-    store = await open_store(settings.store, probe=False)
-    try:
-        model = (await Jobs(store).get(tenant, video)).plan.model
-        own = settings.of(model)
-        session = await engine_store.load(model, store, own.engines, threads=own.stages.engine_threads)
-        with session:
+    async with opened_store(url) as store:
+        record = await finished(store, tenant, video)
+        with await engines_of(record, store) as session:
             return await run(store, tenant, video, session, on_progress=_say_what_is_made)
-    finally:
-        await store.close()
+
+
+async def engines_of(record: JobRecord, store: Store) -> Session:
+    """The engines that made it. Raises `FailedPrecondition` where its model or they are gone."""
+    from serving import engine_store, model_store
+    from serving.errors import EngineMissing, FailedPrecondition, SettingsError
+    from serving.settings import load_settings
+
+    model = record.plan.model
+    made = f"{record.id} was made by {model}"
+    try:
+        await model_store.find(model, store)
+    except SettingsError as error:
+        raise FailedPrecondition(
+            f"{made}, a model that is not installed here, and no other one gives the same bytes: `longtake models add` "
+            "brings one back that was removed, an earlier version of Longtake one that it shipped"
+        ) from error
+    own = load_settings().of(model)
+    try:
+        return await engine_store.load(model, store, own.engines, threads=own.stages.engine_threads)
+    except EngineMissing as error:
+        raise FailedPrecondition(f"{made}, and only its engines give the same bytes: {error.message}") from error
 
 
 def _say_what_is_made(record: JobRecord) -> None:

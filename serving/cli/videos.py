@@ -20,6 +20,7 @@ from serving.cli.output import (
     one_line,
     print_json,
     state_of,
+    why_of,
 )
 
 VideoId = Annotated[str, typer.Argument(help="A video's id, as `longtake ls` shows it.")]
@@ -28,10 +29,14 @@ VideoId = Annotated[str, typer.Argument(help="A video's id, as `longtake ls` sho
 def status(
     video: VideoId, server: Server = SERVER, api_key: ApiKey = None, tls: Tls = False, output: Output = "text"
 ) -> None:
-    """Show a video as it stands."""
+    """Show a video as it stands, and why it waits if it does."""
     with connected(server, api_key, tls=tls) as client:
         found = client.get(video)
-    print_json(as_dict(found)) if output == "json" else typer.echo(describe(found))
+        why = why_of(client, found)
+    if output == "json":
+        print_json(as_dict(found) | ({"why": why} if why else {}))
+    else:
+        typer.echo(describe(found, why))
 
 
 def watch(
@@ -50,6 +55,8 @@ def watch(
                     typer.echo(json.dumps(as_dict(event)))
                 found = client.get(video)
             else:
+                if why := why_of(client, client.get(video)):
+                    typer.echo(f"it waits: {why}", err=True)
                 found = follow(client, video)
                 typer.echo(describe(found))
         except KeyboardInterrupt:

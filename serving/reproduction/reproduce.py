@@ -62,13 +62,12 @@ async def reproduce(
     Raises `NotFound`, and `FailedPrecondition` for a video that is not finished, was made by other engines, or cannot
     be made again (its inputs are gone).
     """
-    stored = await Jobs(store).get(tenant, job)
-    if stored.state is not JobState.SUCCEEDED:
-        raise FailedPrecondition(f"{job} is {stored.state.value}: only a finished video can be made again")
+    stored = await finished(store, tenant, job)
     if stored.plan.model_digest != session.digest:
         raise FailedPrecondition(
-            f"{job} was made by engines {stored.plan.model_digest[:12]}, and here are {session.digest[:12]}: only the "
-            "same engines give the same bytes; `longtake engines ls` shows what there is",
+            f"{job} was made by the engines {stored.plan.model_digest[:12]} of {stored.plan.model}, and those here are "
+            f"{session.digest[:12]}: only the same ones give the same bytes; `longtake engines ls --all` shows what "
+            "there is",
             reason="OTHER_ENGINES",
         )
     overlay = Overlay(store, lambda key: _hidden(key, stored))
@@ -77,6 +76,14 @@ async def reproduce(
         reason = f"{made.error.code}: {made.error.message}" if made.error else made.state.value
         raise FailedPrecondition(f"{job} could not be made again: {reason}")
     return [*await _segments(store, overlay, stored, made), *_images(stored, made)]
+
+
+async def finished(store: Store, tenant: str, job: str) -> JobRecord:
+    """The record of a video that can be made again. Raises `NotFound`, and `FailedPrecondition` for another one."""
+    stored = await Jobs(store).get(tenant, job)
+    if stored.state is not JobState.SUCCEEDED:
+        raise FailedPrecondition(f"{job} is {stored.state.value}: only a finished video can be made again")
+    return stored
 
 
 def _hidden(key: str, record: JobRecord) -> bool:

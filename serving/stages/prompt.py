@@ -6,10 +6,16 @@ engines.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from engines.families.base import Family
 from serving.stages.contracts import PromptCall, PromptResult
+
+MOST_WARNINGS: Final = 12
+"""Of a prompt: each of its words may have one, and all of them are kept with the job and shown with the video."""
+LONGEST_WARNING: Final = 400
+"""In characters."""
 
 
 class PromptWriter:
@@ -28,4 +34,14 @@ class PromptWriter:
             subject=call.subject,
             inherited=call.inherited,
         )
-        return PromptResult(reading.effective_prompts, reading.warnings)
+        return PromptResult(reading.effective_prompts, bounded(reading.warnings))
+
+
+def bounded(warnings: Sequence[str]) -> tuple[str, ...]:
+    """The first ones, each once and none too long; where there are more, the last one says how many are left out."""
+    said = dict.fromkeys(warnings)
+    kept = [text if len(text) <= LONGEST_WARNING else f"{text[: LONGEST_WARNING - 1]}…" for text in said]
+    if len(kept) <= MOST_WARNINGS:
+        return tuple(kept)
+    left = len(kept) - MOST_WARNINGS + 1
+    return (*kept[: MOST_WARNINGS - 1], f"{left} more warnings are left out; the effective prompt says what is made")

@@ -27,7 +27,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from serving.errors import Conflict, NotFound, StoreUnfit, Unavailable
+from serving.errors import Conflict, NotFound, StoreMissing, StoreUnfit, Unavailable
 from serving.store.base import Listed, Versioned
 from serving.store.filesystems import LOCAL, filesystem_of
 from serving.store.folders import Folders, sync_folder
@@ -75,8 +75,12 @@ class DirectoryStore:
         self._swept_s: float | None = None
         self.url = f"dir://{self._root}"
 
-    async def open(self) -> None:
-        """Make the folders. Raises `StoreUnfit` when they cannot be made, or lie on no local file system."""
+    async def open(self, *, create: bool = True) -> None:
+        """Make the folders. Raises `StoreUnfit` when they cannot be made, or lie on no local file system; without
+        `create`, `StoreMissing` where there is no store.
+        """
+        if not create:
+            await self._do("", self._demand_there)
         await self._do("", self._open)
 
     async def get(self, key: str) -> Versioned:
@@ -136,6 +140,11 @@ class DirectoryStore:
                     ) from None
             await asyncio.sleep(pause_s * (0.5 + random.random()))  # noqa: S311  (no secret)
             pause_s = min(2 * pause_s, _LOCK_PAUSE_S[1])
+
+    def _demand_there(self) -> None:
+        if not self._objects.is_dir():
+            found = "holds no store" if self._root.exists() else "is not there"
+            raise StoreMissing(f"store {self.url} {found}")
 
     def _open(self) -> None:
         try:

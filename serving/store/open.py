@@ -15,14 +15,15 @@ from serving.store.probe import probe as probe_store
 async def open_store(url: str, *, probe: bool = True, create: bool = True) -> Store:
     """A store from `/path`, `dir:///path?local=true` or `s3://host:port/bucket/prefix?secure=false&region=us-east-1`.
 
-    A bucket that is not there is made, unless `create` is false: whoever only reads would take a mistyped one for an
-    empty one. Raises `StoreUnfit` when it cannot be reached, or fails the probe's races.
+    A bucket or folder that is not there is made, unless `create` is false: whoever only reads would take a mistyped one
+    for an empty one. Raises `StoreMissing` then, and `StoreUnfit` when it cannot be reached, or fails the probe's
+    races.
     """
     scheme = urlsplit(url).scheme
     store: Store
     if scheme in ("", "dir"):
         directory = _directory(url)
-        await directory.open()
+        await directory.open(create=create)
         store = directory
     elif scheme == "s3":
         from serving.store.s3.store import open_s3

@@ -38,16 +38,21 @@ def test_a_video_is_made_extended_and_saved(cli: Cli) -> None:
     assert (made["state"], made["frames"]) == ("SUCCEEDED", 17)
     assert (cli.folder / f"{made['id']}.mp4").stat().st_size > 100
 
-    said = cli.did("extend", made["id"], "it goes on", "-d", "2", "--save", "longer.mp4")
-    assert "49" in said
+    longer = json.loads(cli.did("extend", made["id"], "it goes on", "-d", "2", "--save", "longer.mp4", "-o", "json"))
+    assert longer["frames"] == 49
     assert (cli.folder / "longer.mp4").exists()
 
     own_copy = json.loads(cli.did("extend", f"{made['id']}.mp4", "-d", "1", "-o", "json"))  # the file as it was saved
     assert (own_copy["parent_video_id"], own_copy["frames"]) == (made["id"], 33)
 
-    path = json.loads(cli.did("lineage", made["id"], "-o", "json"))
-    assert len(path["segments"]) == 1
+    path = json.loads(cli.did("lineage", longer["id"], "-o", "json"))
+    assert len(path["segments"]) == 3
     assert made["id"] in cli.did("lineage", made["id"])
+    for named in ("0", path["segments"][0]["digest"][:12]):  # as `lineage` shows it
+        branch = json.loads(cli.did("extend", longer["id"], "--segment", named, "-d", "1", "--no-wait", "-o", "json"))
+        assert branch["frames"] == 33
+    refused = cli.run("extend", longer["id"], "--segment", "7")
+    assert (refused.returncode, "has no such segment" in refused.stderr) == (NOT_FOUND, True)
 
 
 def test_what_a_segment_was_shown_is_told_and_drawn(cli: Cli) -> None:

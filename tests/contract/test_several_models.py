@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 
 from serving.frontdoor.create.catalog import Catalog, ServedModel
-from serving.gen.longtake.v1 import models_pb2
+from serving.gen.longtake.v1 import jobs_pb2, jobs_pb2_grpc, models_pb2
 from serving.gen.xai.api.v1 import models_pb2_grpc as xai_models_pb2_grpc
 from tests.contract.fake_director import MODEL
 from tests.contract.longtake_door import Client, opened, refused, settings_for
@@ -57,8 +57,23 @@ async def test_a_model_that_goes_is_refused_and_its_videos_stay(tmp_path: Path) 
         assert (await client.get(styled.id)).model == "tiny+style"
         async with refused(grpc.StatusCode.NOT_FOUND, f"there is {MODEL.model}"):
             await client.create(model="tiny+style")
-        async with refused(grpc.StatusCode.INVALID_ARGUMENT, "only tiny+style can extend it", "model"):
-            await client.extend(styled.id)
+        for asked in ("", MODEL.model):
+            async with refused(grpc.StatusCode.FAILED_PRECONDITION, "tiny+style made the video, and is not served"):
+                await client.extend(styled.id, model=asked)
 
         catalog.offer([OTHER], default="tiny+style")
         assert (await client.ended(await client.extend(styled.id))).model == "tiny+style"
+
+
+async def test_a_job_whose_model_went_says_so_before_a_director_does(tmp_path: Path) -> None:
+    catalog = Catalog([ONE, OTHER], default=MODEL.model)
+    async with opened(settings_for(tmp_path), catalog) as client:
+        jobs: jobs_pb2_grpc.JobsAsyncStub = jobs_pb2_grpc.JobsStub(client.channel)
+        styled = await client.create("hang", model="tiny+style")
+        ended = await client.made(model="tiny+style")
+        catalog.offer([ONE], default=MODEL.model)
+
+        for id_, why in ((styled.id, "its model tiny+style is not served here"), (ended.id, "")):
+            assert (await jobs.ExplainJob(jobs_pb2.ExplainJobRequest(id=id_))).why == why
+        (listed,) = (await jobs.ListJobs(jobs_pb2.ListJobsRequest())).jobs
+        assert (listed.why, listed.HasField("predicted_end_time")) == ("its model tiny+style is not served here", False)

@@ -11,14 +11,16 @@ What a second does not mention it leaves open; `planner` fills that in.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from engines.families import picture_names
 from engines.families.sprite import vocabulary
 
-_TOKEN: Final = re.compile(r"<[^<>]{1,24}>|\[[^\[\]]{1,24}\]|@image\d+|[^\W_]+|[.,;!?\n]", re.UNICODE)
-_REFERENCE: Final = re.compile(r"[<\[@]\s*(?:ref|image|reference)[ _]?(\d)\s*[>\]]?")
+_BRACKETED: Final = r"<[^<>\[\]@]{1,24}>|\[[^<>\[\]@]{1,24}\]"
+"""Another word in brackets: none that a picture's name may stand in."""
+_TOKEN: Final = re.compile(rf"{picture_names.NAME}|{_BRACKETED}|[^\W_]+|[.,;!?\n]")
 _SCENE: Final = re.compile(r"[<\[]\s*scene\s*[>\]]")
 LAST: Final = -1
 """The scene's picture, where the words only say that there is one."""
@@ -41,6 +43,9 @@ class Mention:
     """One of `directing.Action`, or `turns`."""
     row: str | None = None
     column: str | None = None
+
+
+_NOBODY: Final = Mention()
 
 
 @dataclass
@@ -73,7 +78,9 @@ class Script:
 
 def parse(prompt: str) -> Script:
     """Read a free prompt. Every prompt has a reading; an empty or foreign one leaves everything open."""
-    reader = _Reader(_TOKEN.findall(prompt.lower()))
+    pictures = picture_names.named(prompt)
+    words = _TOKEN.findall(prompt)
+    reader = _Reader([word if word in pictures else word.lower() for word in words], pictures)
     for i in range(len(reader.words)):
         reader.read(i)
     seconds = [second for second in reader.seconds if second.says_something]
@@ -83,11 +90,10 @@ def parse(prompt: str) -> Script:
 class _Reader:
     """Goes through the words once, left to right, and knows of whom it reads."""
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(self, words: Sequence[str], pictures: Mapping[str, int]) -> None:
+        """`pictures`: those words that are names of pictures, and the number of each one's."""
         self.words = words
-        named = (_REFERENCE.fullmatch(word) for word in words)
-        self._first = 0 if any(match and match[1] == "0" for match in named) else 1
-        """What the first picture is called by: some count from 0."""
+        self._pictures = pictures
         self.seconds = [Second()]
         self.understood: list[str] = []
         self.ignored: list[str] = []
@@ -106,8 +112,8 @@ class _Reader:
         self._of_scene = word in vocabulary.SCENE_NOUNS or (of_scene and word in vocabulary.BINDING)
         if word in vocabulary.STOPS or word in vocabulary.NEXT:
             self._end_second()
-        elif match := _REFERENCE.fullmatch(word):
-            self._refer(word, max(int(match[1]) - self._first, 0), of_scene=of_scene)
+        elif word in self._pictures:
+            self._refer(word, self._pictures[word], of_scene=of_scene)
         elif _SCENE.fullmatch(word):
             self.scene = LAST
             self._note("scene", "the last picture", word)
@@ -155,7 +161,7 @@ class _Reader:
     def _name(self, word: str, **values: str | int | bool) -> None:
         """Begin a mention, or say more of the one that is being named."""
         mention = self._second.mentions[-1] if self._in_noun and self._second.mentions else None
-        if mention is None or any(getattr(mention, name) for name in values):
+        if mention is None or any(getattr(mention, name) is not getattr(_NOBODY, name) for name in values):
             mention = Mention()
             self._second.mentions.append(mention)
         for name, value in values.items():

@@ -41,38 +41,70 @@ class Draw:
 def cast_of(
     mentions: Sequence[Mention], draw: Draw, references: Sequence[int]
 ) -> tuple[list[tuple[Noun, Mention]], list[str]]:
-    """Whom a first second shows: those that it names, at most two, and each of these references."""
+    """Whom a first second shows, and all that is said of each: those that it names, at most two, and each of these
+    references."""
     warnings = []
-    found: list[tuple[Noun, Mention]] = []
-    named = [m for m in mentions if m.reference is not None or m.colour or m.shape]
-    loose = [m for m in mentions if m not in named]
-    for mention in named:
-        number = len(found)
+    found: list[Noun] = []
+    spoken_of: dict[int, Noun] = {}
+    """By the mention's place."""
+    loose = []
+    for place, mention in enumerate(mentions):
+        if mention.reference is None and not (mention.colour or mention.shape):
+            loose.append(place)
+            continue
         if mention.reference is not None and mention.reference not in references:
             warnings.append(f"not followed: {called(mention)} (no such subject is given)")
             continue
-        if mention.reference is not None:
-            noun = (f"<ref{mention.reference + 1}>", "<pad>")
-        else:
-            colour = mention.colour or draw(f"colour {number}", COLOUR_NAMES)
-            noun = (colour, mention.shape or draw(f"shape {number}", SHAPE_NAMES))
-        if any(noun == other for other, _ in found):
-            continue
-        if number == SUBJECTS_MAX:
-            warnings.append(f"not followed: {called(mention)} (this model shows {SUBJECTS_MAX} subjects)")
-            continue
-        found.append((noun, mention))
-    for reference in references:
-        noun = (f"<ref{reference + 1}>", "<pad>")
-        if len(found) < SUBJECTS_MAX and all(noun != other for other, _ in found):
-            found.append((noun, loose.pop(0) if loose else Mention()))
-    if not found:
-        noun = (draw("colour 0", COLOUR_NAMES), draw("shape 0", SHAPE_NAMES))
-        found.append((noun, loose.pop(0) if loose else Mention()))
-    everyone = next((m for m in mentions if m.everyone), None)
-    if everyone is not None:
-        found = [(noun, replace(m, action=m.action or everyone.action)) for noun, m in found]
-    return found, warnings
+        noun = _noun_of(mention, len(found), draw)
+        if noun not in found:
+            if len(found) == SUBJECTS_MAX:
+                warnings.append(f"not followed: {called(mention)} (this model shows {SUBJECTS_MAX} subjects)")
+                continue
+            found.append(noun)
+        spoken_of[place] = noun
+    unnamed = [noun for noun in map(_picture, references) if noun not in found][: SUBJECTS_MAX - len(found)]
+    if not found and not unnamed:
+        unnamed = [_noun_of(Mention(), 0, draw)]
+    for noun in unnamed:
+        found.append(noun)
+        if loose:
+            spoken_of[loose.pop(0)] = noun
+    _understand_it(mentions, spoken_of, loose, found[0])
+    everyone = next((mention.action for mention in mentions if mention.everyone), None)
+    said = [_in_one([mentions[place] for place in sorted(spoken_of) if spoken_of[place] == noun]) for noun in found]
+    return [
+        (noun, replace(one, action=one.action or everyone)) for noun, one in zip(found, said, strict=True)
+    ], warnings
+
+
+def _understand_it(mentions: Sequence[Mention], spoken_of: dict[int, Noun], loose: Sequence[int], last: Noun) -> None:
+    """What is said of `it` is said of the subject that was named before, at first of `last`."""
+    for place, mention in enumerate(mentions):
+        last = spoken_of.get(place, last)
+        if mention.pointer and place in loose:
+            spoken_of[place] = last
+
+
+def _noun_of(mention: Mention, number: int, draw: Draw) -> Noun:
+    """What is open of a name is drawn."""
+    if mention.reference is not None:
+        return _picture(mention.reference)
+    colour = mention.colour or draw(f"colour {number}", COLOUR_NAMES)
+    return colour, mention.shape or draw(f"shape {number}", SHAPE_NAMES)
+
+
+def _picture(reference: int) -> Noun:
+    return f"<ref{reference + 1}>", "<pad>"
+
+
+def _in_one(mentions: Sequence[Mention]) -> Mention:
+    """All that is said of one subject, in order; where it is said twice what it does, the later word counts."""
+    said = Mention()
+    for more in mentions:
+        said = replace(
+            said, action=more.action or said.action, row=more.row or said.row, column=more.column or said.column
+        )
+    return said
 
 
 def places_of(cast_: Sequence[tuple[Noun, Mention]], draw: Draw, grid: Grid) -> list[Place]:

@@ -23,7 +23,7 @@ SEGMENT_LATENTS: Final = 4
 
 
 class RefusedError(ValueError):
-    """Directions that this world cannot follow. The message says which, and what to write instead."""
+    """Directions that this world cannot follow. The message says why, of the subject as `it`, and what to write."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,19 @@ def written_out(take: Take, actions: Sequence[Action | None], camera: Camera, gr
     result: list[Action] = []
     for subject, action in enumerate(actions):
         off_screen = take.state.column_on_screen(subject) >= grid.cols
-        named = "the second subject" if subject else "the first subject"
         if action in (None, "goes on"):
             at_rest = camera != "holds" or off_screen
             result.append("stays" if at_rest else _action_of(take.headings[subject]))
         elif action == "stays":
             result.append("stays")
         elif off_screen:
-            raise RefusedError(f"{named} is off-screen and waits there: pan the camera back to it before it moves")
-        elif camera == "holds" and action == "goes along":
-            raise RefusedError(f"{named} goes along only while the camera pans: say `the camera pans left` or `right`")
-        elif camera != "holds" and action != "goes along":
             raise RefusedError(
-                f"{named} moves {action} while the camera {camera}: it can wait (`stays`) or go along (`goes along`)"
+                f"it is off-screen and waits there: {_way_to(take.state.column_on_screen(subject), grid)}"
             )
+        elif camera == "holds" and action == "goes along":
+            raise RefusedError("it goes along only while the camera pans: say `the camera pans left` or `right`")
+        elif camera != "holds" and action != "goes along":
+            raise RefusedError(f"while the camera {camera} it can wait (`stays`) or go along (`goes along`)")
         else:
             result.append(action)
     return tuple(result)
@@ -95,6 +94,14 @@ def perform(
         state = after
     resting: list[Place] = [(0, 0)] * len(headings)
     return tuple(moments), Take(state, tuple(resting if pan else headings))
+
+
+def _way_to(col: int, grid: Grid) -> str:
+    """What brings the column that is so far right of the frame's left edge into it soonest."""
+    left, right = RING - col, col - grid.cols + 1
+    way, seconds = ("left", left) if left < right else ("right", right)
+    count = -(-seconds // SEGMENT_LATENTS)
+    return f"`the camera pans {way}` for {count} second{'s' * (count > 1)} brings it into the frame"
 
 
 def _action_of(heading: Place) -> Action:

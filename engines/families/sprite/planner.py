@@ -75,14 +75,12 @@ def _begun(
 ) -> Planned:
     """With what is open as it is drawn this time."""
     facts = Facts(tuple(noun for noun, _ in cast_), sky, Take.at(0, places_of(cast_, draw, grid)))
-    camera = _camera(second, facts, Draw(draw.seed))
-    actions: list[Action | None] = []
-    for number, (_, mention) in enumerate(cast_):
-        wanted = _action(mention.action, facts, number)
-        if wanted is None:
-            wanted = draw(f"action {number}", _WAYS) if camera == "holds" else "stays"
-        actions.append(wanted)
-    return _film(facts, actions, camera, grid, warnings, is_root=True)
+    wanted = [mention.action for _, mention in cast_]
+    camera = _camera(second, wanted, facts, Draw(draw.seed), grid)
+    for number, action in enumerate(wanted):
+        if action is None:
+            wanted[number] = draw(f"action {number}", _WAYS) if camera == "holds" else "stays"
+    return _film(facts, wanted, camera, grid, warnings, follows=second.camera is None, is_root=True)
 
 
 def facts_of(seen: Sighting) -> Facts:
@@ -95,16 +93,17 @@ def extend(facts: Facts, second: Second, *, seed: int, grid: Grid) -> Planned:
     """The next second of a video. What the prompt does not mention is kept."""
     draw = Draw(seed)
     warnings: list[str] = []
-    actions: list[Action | None] = [None] * len(facts.nouns)
+    wanted: list[str | None] = [None] * len(facts.nouns)
     for mention in second.mentions:
         meant = meant_by(mention, facts.nouns, facts.take.state, grid)
         if not meant:
             warnings.append(f"not followed: this video has no {called(mention)}")
         for number in meant:
-            actions[number] = _action(mention.action, facts, number)
+            wanted[number] = mention.action or wanted[number]
     if second.sky and second.sky != facts.sky:
         warnings.append(f"not followed: sky: {second.sky} (kept: {facts.sky})")
-    return _film(facts, actions, _camera(second, facts, draw), grid, warnings, is_root=False)
+    camera = _camera(second, wanted, facts, draw, grid)
+    return _film(facts, wanted, camera, grid, warnings, follows=second.camera is None, is_root=False)
 
 
 def _action(wanted: str | None, facts: Facts, subject: int) -> Action | None:
@@ -114,7 +113,7 @@ def _action(wanted: str | None, facts: Facts, subject: int) -> Action | None:
     return next((_OPPOSITE[name] for name, step in STEPS.items() if step == heading), "left")
 
 
-def _camera(second: Second, facts: Facts, draw: Draw) -> Camera:
+def _camera(second: Second, wanted: Sequence[str | None], facts: Facts, draw: Draw, grid: Grid) -> Camera:
     drawn = draw("camera", _PANS)
     if second.camera == "pans back":
         return "pans right" if facts.last_pan == "pans left" else "pans left"
@@ -122,30 +121,37 @@ def _camera(second: Second, facts: Facts, draw: Draw) -> Camera:
         return facts.last_pan or drawn
     if second.camera is not None:
         return next(camera for camera in CAMERAS if camera == second.camera)
-    # Whoever goes along asks for a pan.
-    along = any(mention.action == "goes along" for mention in second.mentions)
+    # Whoever goes along asks for a pan; for one that is off-screen, and cannot, it would show nobody.
+    along = any(
+        action == "goes along" and facts.take.state.column_on_screen(number) < grid.cols
+        for number, action in enumerate(wanted)
+    )
     return (facts.last_pan or drawn) if along else "holds"
 
 
 def _film(
     facts: Facts,
-    wanted: Sequence[Action | None],
+    wanted: Sequence[str | None],
     camera: Camera,
     grid: Grid,
     warnings: Sequence[str],
     *,
+    follows: bool,
     is_root: bool,
 ) -> Planned:
-    """Act the second out; what cannot be is left out, one subject after the other."""
+    """Act the second out; what cannot be is left out, one subject after the other.
+
+    `follows`: the camera was not directed, and pans with those alone who go along.
+    """
     told = list(warnings)
-    actions: list[Action | None] = list(wanted)
+    actions = [_action(action, facts, number) for number, action in enumerate(wanted)]
     for number in range(len(actions)):
         try:
             alone: list[Action | None] = [None] * len(actions)
             alone[number] = actions[number]
             written_out(facts.take, alone, camera, grid)
         except RefusedError as refused:
-            told.append(f"not followed: {actions[number]}: {refused}")
+            told.append(_not_followed(facts.nouns[number], wanted[number], refused))
             actions[number] = "stays"
     while True:
         written = written_out(facts.take, actions, camera, grid)
@@ -154,10 +160,19 @@ def _film(
             break
         except RefusedError as refused:
             number = next(i for i in reversed(range(len(written))) if written[i] != "stays")
-            told.append(f"not followed: {facts.nouns[number][0]} {written[number]}: {refused}")
+            told.append(_not_followed(facts.nouns[number], wanted[number] or written[number], refused))
             actions[number] = "stays"
+            if follows and camera != "holds" and "goes along" not in actions:
+                left = ["stays" if action == "goes along" else action for action in wanted]
+                return _film(facts, left, "holds", grid, [*warnings, told[-1]], follows=False, is_root=is_root)
     target = (still(facts.take.state), *moments) if is_root else moments
     sky = FIRST_SKY + SKY_NAMES.index(facts.sky)
     after = replace(facts, take=take, last_pan=facts.last_pan if camera == "holds" else camera)
     text = sentence(facts.nouns, moments, facts.sky, camera, grid)
     return Planned(target, words.write(facts.nouns, target, sky, grid), after, text, tuple(told))
+
+
+def _not_followed(noun: Noun, action: str | None, refused: RefusedError) -> str:
+    """`not followed: the red bar moves up: it is off-screen ...`."""
+    name = noun[0] if noun[1] == "<pad>" else f"the {noun[0]} {noun[1]}"
+    return f"not followed: {name} {f'moves {action}' if action in STEPS else action}: {refused}"

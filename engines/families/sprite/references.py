@@ -13,6 +13,7 @@ from engines.families.base import Frames, ReferenceReading
 from engines.families.sprite import reading
 from engines.families.sprite.world import (
     COLOUR_NAMES,
+    F32,
     FIRST_SKY,
     I64,
     PALETTE,
@@ -26,7 +27,9 @@ from engines.families.sprite.world import (
 )
 
 FAITHFUL: Final = 0.85
-"""Share of a picture's blocks that must be of one colour of the palette for no warning to be given."""
+"""Share of a picture's pixels that must be as they were read for no warning to be given."""
+_SKY: Final = 0.5
+"""Share of what is above a scene's bottom edge that must be of its sky's colour."""
 NEAR: Final = 48.0
 """Distance in RGB up to which a colour counts as the palette's."""
 _GROUND: Final = SKY_NAMES.index("black") + FIRST_SKY
@@ -35,13 +38,13 @@ _GROUND: Final = SKY_NAMES.index("black") + FIRST_SKY
 
 def read_subject(shown: Frames) -> ReferenceReading:
     """uint8 [16, 16, 3] → the subject that its four blocks are."""
-    art = _art(reading.labels(shown)[0], shown)
-    drawn = picture(art, _GROUND)
+    art, over = _art(reading.labels(shown)[0], shown)
     description = in_words(art)
+    lost = _lost(shown, picture(art, over))
     warning = None
-    if _faithful(shown, drawn) < FAITHFUL:
-        warning = f"the picture has more detail than this model's references carry; it was read as {description}"
-    return ReferenceReading(drawn, description, warning)
+    if lost:
+        warning = f"the picture has {lost} than this model's references carry; it was read as {description}"
+    return ReferenceReading(picture(art, _GROUND), description, warning)
 
 
 def read_scene(shown: Frames) -> ReferenceReading:
@@ -52,39 +55,59 @@ def read_scene(shown: Frames) -> ReferenceReading:
     labels[-2:] = _coloured(shown)[-2:]
     drawn = painted(labels)
     sky = SKY_NAMES[seen.sky - FIRST_SKY]
-    warning = None
-    if _faithful(shown[-16:], drawn[-16:]) < FAITHFUL:
-        warning = (
-            "the picture has more detail than this model's scenery carries; its bottom edge was read block by block"
+    told = []
+    if lost := _lost(shown[-16:], drawn[-16:]):
+        colours = dict.fromkeys(COLOUR_NAMES[label] for label in labels[-2:].reshape(-1))
+        told.append(
+            f"the picture has {lost} than this model's scenery carries; its bottom edge was read block by block, as "
+            f"{', '.join(colours)}"
         )
-    return ReferenceReading(drawn, f"scenery under a {sky} sky", warning, sky)
+    if _alike(shown[:-16], drawn[:-16]) < _SKY:
+        told.append(f"most of what is above its bottom edge is no sky of this model's; it was read as a {sky} one")
+    return ReferenceReading(drawn, f"scenery under a {sky} sky", "; ".join(told) or None, sky)
 
 
-def _art(labels: I64, shown: Frames) -> Art:
-    """A named shape where one colour stands over one sky, else the pattern of its blocks."""
+def _art(labels: I64, shown: Frames) -> tuple[Art, int]:
+    """A named shape where one colour stands over one sky, else the pattern of its blocks; and that sky."""
     skies = labels[labels >= FIRST_SKY]
     if len(skies):
         found = reading.art_of(labels, int(skies[0]))
         if found is not None:
-            return found
+            return found, int(skies[0])
     a, b, c, d = (int(label) for label in _coloured(shown).reshape(-1))
     if a == b == c == d:
-        return Named(a, SHAPE_NAMES.index("square"))
-    return Pattern((a, b, c, d))
+        return Named(a, SHAPE_NAMES.index("square")), _GROUND
+    return Pattern((a, b, c, d)), _GROUND
 
 
 def _coloured(shown: Frames) -> I64:
     """The nearest colour, never a sky, of each block's mean, [H/8, W/8]."""
-    height, width, _ = shown.shape
-    means = shown.reshape(height // 8, 8, width // 8, 8, 3).astype(np.float32).mean((1, 3))
-    distance = np.square(means[..., None, :] - PALETTE[:FIRST_SKY].astype(np.float32)).sum(-1)
+    distance = np.square(_means(shown)[..., None, :] - PALETTE[:FIRST_SKY].astype(np.float32)).sum(-1)
     nearest: I64 = distance.argmin(-1)
     return nearest
 
 
-def _faithful(shown: Frames, drawn: Frames) -> float:
+def _means(shown: Frames) -> F32:
+    """The mean colour of each block, [H/8, W/8, 3]."""
+    height, width, _ = shown.shape
+    means: F32 = shown.reshape(height // 8, 8, width // 8, 8, 3).astype(np.float32).mean((1, 3))
+    return means
+
+
+def _lost(shown: Frames, read: Frames) -> str:
+    """What a picture has more of than its reading; empty if that shows it as it is.
+
+    Where each block is of one colour, nothing but that colour can be another one.
+    """
+    if _alike(shown, read) >= FAITHFUL:
+        return ""
+    plain = np.kron(_means(shown), np.ones((8, 8, 1), np.float32))
+    return "other colours" if _alike(shown, plain) >= FAITHFUL else "more detail"
+
+
+def _alike(shown: Frames, read: Frames | F32) -> float:
     """The share of pixels that are nearly as they were read."""
-    distance = np.sqrt(np.square(shown.astype(np.float32) - drawn.astype(np.float32)).sum(-1))
+    distance = np.sqrt(np.square(shown.astype(np.float32) - read.astype(np.float32)).sum(-1))
     return float((distance <= NEAR).mean())
 
 

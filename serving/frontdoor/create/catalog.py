@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from engines.families.capabilities import Capabilities, Role
-from serving.errors import NotFound, SettingsError, shown
+from serving.errors import FailedPrecondition, NotFound, SettingsError, shown
 
 
 @dataclass(frozen=True)
@@ -47,4 +47,15 @@ class Catalog:
         found = self._by_name.get(name)
         if found is None:
             raise NotFound(f"no model {shown(name)}: there is {', '.join(self.models)}", reason="MODEL_NOT_FOUND")
+        return found
+
+    def maker(self, name: str) -> ServedModel:
+        """The model that made a video, which alone can extend it. Raises `FailedPrecondition` if it is not served."""
+        found = self.models.get(name)
+        if found is None:
+            raise FailedPrecondition(
+                f"{name} made the video, and is not served here; no other model can extend it: make a new video with "
+                f"{' or '.join(self.models)}, or have {name} served again",
+                reason="MODEL_NOT_SERVED",
+            )
         return found

@@ -83,7 +83,8 @@ class Settler:
         return await self._decide(tenant, draft)
 
     async def _start_of(self, tenant: str, draft: Draft) -> tuple[ServedModel, OwnParent | ForeignParent | None]:
-        """The model that can do this, and the video that is extended. Raises `NotFound`, `InvalidArgument`.
+        """The model that can do this, and the video that is extended. Raises `NotFound`, `InvalidArgument`, and
+        `FailedPrecondition` for a video of a model that is not served any more.
 
         Where nobody says which model extends one of our videos, it is the one that made it.
         """
@@ -95,10 +96,10 @@ class Settler:
         if not open_:
             _check(draft, model)
         source = await self._intake.parent(tenant, draft.extends, draft.name("extends"))
+        maker = self._catalog.maker(source.manifest.model) if isinstance(source, OwnParent) else model
         if open_:
-            made_by = source.manifest.model if isinstance(source, OwnParent) else ""
-            model = self._catalog.models.get(made_by, model)
-            _check(draft, model)
+            _check(draft, maker)
+            model = maker
         return model, source
 
     async def _decide(self, tenant: str, draft: Draft) -> Settled:

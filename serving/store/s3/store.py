@@ -24,7 +24,7 @@ from minio import Minio
 from minio.commonconfig import REPLACE, CopySource
 from minio.error import MinioException, S3Error
 
-from serving.errors import Conflict, LongtakeError, NotFound, StoreUnfit, Unavailable
+from serving.errors import Conflict, LongtakeError, NotFound, StoreMissing, StoreUnfit, Unavailable
 from serving.store.base import Listed, Versioned
 from serving.store.lanes import THREADS, Lanes
 from serving.store.s3.answers import Answer, Refused
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 async def open_s3(url: str, *, create: bool) -> S3Store:
-    """Connect, and make the bucket if it is not there. Raises `StoreUnfit`, as well for none where none is made."""
+    """Connect, and make the bucket if it is not there. Raises `StoreMissing` where none is made, and `StoreUnfit`."""
     store = S3Store(S3Location.parse(url), url)
     await store.open(create=create)
     return store
@@ -76,7 +76,7 @@ class S3Store:
         )
 
     async def open(self, *, create: bool) -> None:
-        """Make sure of the bucket. Raises `StoreUnfit`."""
+        """Make sure of the bucket. Raises `StoreMissing`, `StoreUnfit`."""
         try:
             # With patience: a server that starts beside us answers 503 for a moment.
             there = await self._retried(partial(self._ensure_bucket, create=create), self._bucket)
@@ -84,7 +84,7 @@ class S3Store:
             why = error if isinstance(error.__cause__, S3Error | Refused) else error.__cause__ or error
             raise StoreUnfit(f"store {self.url} cannot be used: {why}") from error
         if not there:
-            raise StoreUnfit(f"store {self.url}: there is no bucket {self._bucket!r}, or it is another's")
+            raise StoreMissing(f"store {self.url}: there is no bucket {self._bucket!r}, or it is another's")
 
     async def get(self, key: str) -> Versioned:
         return await self._retried(partial(self._get, key), key)

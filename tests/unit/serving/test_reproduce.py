@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from engines.session import Session
+from serving.cli import reproduce as command
 from serving.errors import FailedPrecondition, NotFound
 from serving.jobs.record import JobRecord, JobState
 from serving.media.still import png
@@ -92,5 +93,18 @@ async def test_what_cannot_be_compared_is_refused(office: Office, session: Sessi
         await reproduce(office.store, TENANT, waiting.id, session)
     await office.director()
     foreign = await office.ended(await office.job(model_digest="e" * 64))
-    with pytest.raises(FailedPrecondition, match="was made by engines eeeeeeeeeeee"):
+    with pytest.raises(FailedPrecondition, match="was made by the engines eeeeeeeeeeee of sprite-2"):
         await reproduce(office.store, TENANT, foreign.id, session)
+
+
+async def test_a_video_of_a_model_that_is_gone_is_refused_with_its_name(
+    office: Office, session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    job = await _job(office, session)
+    gone = job.model_copy(update={"plan": job.plan.model_copy(update={"model": "sprite-1"})})
+    with pytest.raises(FailedPrecondition, match=f"{job.id} was made by sprite-1, a model that is not installed here"):
+        await command.engines_of(gone, office.store)
+    monkeypatch.setenv("LONGTAKE_ENGINES__VARIANT", "onnxruntime-gpu")
+    with pytest.raises(FailedPrecondition, match=f"{job.id} was made by sprite-2, and only its engines give"):
+        await command.engines_of(job, office.store)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from serving.errors import Corrupt, NotFound
 from serving.frontdoor.admission.backlog import Backlog
 from serving.frontdoor.admission.forecast import Forecast
+from serving.frontdoor.create.catalog import Catalog
 from serving.frontdoor.edge.auth import Caller
 from serving.frontdoor.edge.lists import told
 from serving.frontdoor.edge.rpc import Call
@@ -24,6 +25,7 @@ from serving.frontdoor.surfaces.longtake.messages import VideoMessages
 from serving.frontdoor.videos import Videos
 from serving.gen.longtake.v1 import jobs_pb2, videos_pb2
 from serving.jobs.history import Event, Prediction, WorkSpan
+from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs
 from serving.paging import decode_token, encode_token, page_size
 from serving.stage_names import DENOISER
@@ -46,6 +48,7 @@ class JobsService:
     backlog: Backlog
     forecast: Forecast
     messages: VideoMessages
+    catalog: Catalog
 
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, call: Call) -> jobs_pb2.ListJobsResponse:
         """A page of the caller's jobs that wait or run, oldest first, or of its dead letters."""
@@ -82,18 +85,30 @@ class JobsService:
         if record.id in expected:
             prediction = expected[record.id]
             job.remaining_seconds = prediction.seconds[DENOISER]
-            if not self.videos.held_up(record):
+            if self._served(record) and not self.videos.held_up(record):
                 job.predicted_start_time.CopyFrom(timestamp(prediction.start_ms))
                 job.predicted_end_time.CopyFrom(timestamp(prediction.end_ms))
-            job.why = self.videos.why(record)
+            job.why = self._why(record)
         return job
+
+    def _why(self, record: JobRecord) -> str:
+        """As the Director says; where it has said nothing so far, that the model is not among those offered here."""
+        told = self.videos.why(record)
+        return told if told or self._served(record) else f"its model {record.plan.model} is not served here"
+
+    def _served(self, record: JobRecord) -> bool:
+        return record.plan.model in self.catalog.models
 
     async def ExplainJob(self, request: jobs_pb2.ExplainJobRequest, call: Call) -> jobs_pb2.JobHistory:
         """What happened to a job so far."""
         # From the store: what a Director keeps in memory is no history yet.
         record = await self.jobs.get(call.caller.tenant, request.id)
-        video = await self.messages.of(await self.videos.view(call.caller, request.id))
-        return jobs_pb2.JobHistory(video=video, events=map(_happening, record.events), requeue_of=record.requeue_of)
+        return jobs_pb2.JobHistory(
+            video=await self.messages.of(await self.videos.view(call.caller, request.id)),
+            events=map(_happening, record.events),
+            requeue_of=record.requeue_of,
+            why="" if record.state.terminal else self._why(record),
+        )
 
     async def RequeueJob(self, request: jobs_pb2.RequeueJobRequest, call: Call) -> videos_pb2.Video:
         """Run a dead letter again."""

@@ -52,7 +52,7 @@ def register_longtake(
         (videos_pb2.DESCRIPTOR.services_by_name["Videos"], VideosService(creator, videos, messages)),
         (
             jobs_pb2.DESCRIPTOR.services_by_name["Jobs"],
-            JobsService(jobs, videos, dead_jobs, backlog, forecast, messages),
+            JobsService(jobs, videos, dead_jobs, backlog, forecast, messages, catalog),
         ),
         (files_pb2.DESCRIPTOR.services_by_name["Files"], FilesService(files)),
         (models_pb2.DESCRIPTOR.services_by_name["Models"], ModelsService(catalog)),

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from serving.gen.longtake.v1 import videos_pb2 as longtake_dot_v1_dot_videos__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16longtake/v1/jobs.proto\x12\x0blongtake.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18longtake/v1/videos.proto\"F\n\x0fListJobsRequest\x12\x0c\n\x04\x64\x65\x61\x64\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"K\n\x10ListJobsResponse\x12\x1e\n\x04jobs\x18\x01 \x03(\x0b\x32\x10.longtake.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd6\x01\n\x03Job\x12!\n\x05video\x18\x01 \x01(\x0b\x32\x12.longtake.v1.Video\x12\x19\n\x11remaining_seconds\x18\x02 \x01(\x01\x12\x38\n\x14predicted_start_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12predicted_end_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03why\x18\x05 \x01(\t\x12\x12\n\nrequeue_of\x18\x06 \x01(\t\"\x1f\n\x11\x45xplainJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"n\n\nJobHistory\x12!\n\x05video\x18\x01 \x01(\x0b\x32\x12.longtake.v1.Video\x12)\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x19.longtake.v1.JobHappening\x12\x12\n\nrequeue_of\x18\x04 \x01(\t\"\xa3\x02\n\x0cJobHappening\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\r\n\x05\x65poch\x18\x04 \x01(\x03\x12\x14\n\x07segment\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\x04step\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x17\n\nrecomputed\x18\x07 \x01(\x05H\x02\x88\x01\x01\x12\x0f\n\x07replica\x18\x08 \x01(\t\x12\x0c\n\x04text\x18\t \x01(\t\x12$\n\x05spans\x18\n \x03(\x0b\x32\x15.longtake.v1.WorkSpan\x12\x10\n\x08left_out\x18\x0b \x01(\x05\x42\n\n\x08_segmentB\x07\n\x05_stepB\r\n\x0b_recomputed\"\x88\x01\n\x08WorkSpan\x12\r\n\x05stage\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07replica\x18\x04 \x01(\t\"\x1f\n\x11RequeueJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x9a\x01\n\x12RequeueJobsRequest\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\"V\n\x13RequeueJobsResponse\x12&\n\x04jobs\x18\x01 \x03(\x0b\x32\x18.longtake.v1.RequeuedJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x0bRequeuedJob\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x61gain\x18\x02 \x01(\t2\xaa\x02\n\x04Jobs\x12G\n\x08ListJobs\x12\x1c.longtake.v1.ListJobsRequest\x1a\x1d.longtake.v1.ListJobsResponse\x12\x45\n\nExplainJob\x12\x1e.longtake.v1.ExplainJobRequest\x1a\x17.longtake.v1.JobHistory\x12@\n\nRequeueJob\x12\x1e.longtake.v1.RequeueJobRequest\x1a\x12.longtake.v1.Video\x12P\n\x0bRequeueJobs\x12\x1f.longtake.v1.RequeueJobsRequest\x1a .longtake.v1.RequeueJobsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16longtake/v1/jobs.proto\x12\x0blongtake.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18longtake/v1/videos.proto\"F\n\x0fListJobsRequest\x12\x0c\n\x04\x64\x65\x61\x64\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"K\n\x10ListJobsResponse\x12\x1e\n\x04jobs\x18\x01 \x03(\x0b\x32\x10.longtake.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd6\x01\n\x03Job\x12!\n\x05video\x18\x01 \x01(\x0b\x32\x12.longtake.v1.Video\x12\x19\n\x11remaining_seconds\x18\x02 \x01(\x01\x12\x38\n\x14predicted_start_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12predicted_end_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03why\x18\x05 \x01(\t\x12\x12\n\nrequeue_of\x18\x06 \x01(\t\"\x1f\n\x11\x45xplainJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"{\n\nJobHistory\x12!\n\x05video\x18\x01 \x01(\x0b\x32\x12.longtake.v1.Video\x12)\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x19.longtake.v1.JobHappening\x12\x12\n\nrequeue_of\x18\x04 \x01(\t\x12\x0b\n\x03why\x18\x05 \x01(\t\"\xa3\x02\n\x0cJobHappening\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\r\n\x05\x65poch\x18\x04 \x01(\x03\x12\x14\n\x07segment\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\x04step\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x17\n\nrecomputed\x18\x07 \x01(\x05H\x02\x88\x01\x01\x12\x0f\n\x07replica\x18\x08 \x01(\t\x12\x0c\n\x04text\x18\t \x01(\t\x12$\n\x05spans\x18\n \x03(\x0b\x32\x15.longtake.v1.WorkSpan\x12\x10\n\x08left_out\x18\x0b \x01(\x05\x42\n\n\x08_segmentB\x07\n\x05_stepB\r\n\x0b_recomputed\"\x88\x01\n\x08WorkSpan\x12\r\n\x05stage\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07replica\x18\x04 \x01(\t\"\x1f\n\x11RequeueJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x9a\x01\n\x12RequeueJobsRequest\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\"V\n\x13RequeueJobsResponse\x12&\n\x04jobs\x18\x01 \x03(\x0b\x32\x18.longtake.v1.RequeuedJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x0bRequeuedJob\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x61gain\x18\x02 \x01(\t2\xaa\x02\n\x04Jobs\x12G\n\x08ListJobs\x12\x1c.longtake.v1.ListJobsRequest\x1a\x1d.longtake.v1.ListJobsResponse\x12\x45\n\nExplainJob\x12\x1e.longtake.v1.ExplainJobRequest\x1a\x17.longtake.v1.JobHistory\x12@\n\nRequeueJob\x12\x1e.longtake.v1.RequeueJobRequest\x1a\x12.longtake.v1.Video\x12P\n\x0bRequeueJobs\x12\x1f.longtake.v1.RequeueJobsRequest\x1a .longtake.v1.RequeueJobsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,19 +42,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPLAINJOBREQUEST']._serialized_start=464
   _globals['_EXPLAINJOBREQUEST']._serialized_end=495
   _globals['_JOBHISTORY']._serialized_start=497
-  _globals['_JOBHISTORY']._serialized_end=607
-  _globals['_JOBHAPPENING']._serialized_start=610
-  _globals['_JOBHAPPENING']._serialized_end=901
-  _globals['_WORKSPAN']._serialized_start=904
-  _globals['_WORKSPAN']._serialized_end=1040
-  _globals['_REQUEUEJOBREQUEST']._serialized_start=1042
-  _globals['_REQUEUEJOBREQUEST']._serialized_end=1073
-  _globals['_REQUEUEJOBSREQUEST']._serialized_start=1076
-  _globals['_REQUEUEJOBSREQUEST']._serialized_end=1230
-  _globals['_REQUEUEJOBSRESPONSE']._serialized_start=1232
-  _globals['_REQUEUEJOBSRESPONSE']._serialized_end=1318
-  _globals['_REQUEUEDJOB']._serialized_start=1320
-  _globals['_REQUEUEDJOB']._serialized_end=1360
-  _globals['_JOBS']._serialized_start=1363
-  _globals['_JOBS']._serialized_end=1661
+  _globals['_JOBHISTORY']._serialized_end=620
+  _globals['_JOBHAPPENING']._serialized_start=623
+  _globals['_JOBHAPPENING']._serialized_end=914
+  _globals['_WORKSPAN']._serialized_start=917
+  _globals['_WORKSPAN']._serialized_end=1053
+  _globals['_REQUEUEJOBREQUEST']._serialized_start=1055
+  _globals['_REQUEUEJOBREQUEST']._serialized_end=1086
+  _globals['_REQUEUEJOBSREQUEST']._serialized_start=1089
+  _globals['_REQUEUEJOBSREQUEST']._serialized_end=1243
+  _globals['_REQUEUEJOBSRESPONSE']._serialized_start=1245
+  _globals['_REQUEUEJOBSRESPONSE']._serialized_end=1331
+  _globals['_REQUEUEDJOB']._serialized_start=1333
+  _globals['_REQUEUEDJOB']._serialized_end=1373
+  _globals['_JOBS']._serialized_start=1376
+  _globals['_JOBS']._serialized_end=1674
 # @@protoc_insertion_point(module_scope)

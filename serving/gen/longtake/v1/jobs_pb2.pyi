@@ -87,8 +87,9 @@ class Job(_message.Message):
     why: _builtins.str
     """Why it has its place in the queue: "running", "next", "waits its turn", "over its share" (others that had less go
     first) or "cannot be in time" (those that can go first). While a stage is away it says so and since when, instead
-    for a job that waits for it, behind "; " for one that is queued. Empty for dead letters, for jobs far back in a
-    long queue or in a pause after a fault, and while the front door does not hear the Director.
+    for a job that waits for it, behind "; " for one that is queued. It says, too, that the job's model is not served.
+    Empty for dead letters, for jobs far back in a long queue or in a pause after a fault, and while the front door does
+    not hear the Director.
     """
     requeue_of: _builtins.str
     """The dead letter that this job does again; empty for all others."""
@@ -146,8 +147,11 @@ class JobHistory(_message.Message):
     VIDEO_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     REQUEUE_OF_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
     requeue_of: _builtins.str
     """The dead letter that this job does again; empty for all others."""
+    why: _builtins.str
+    """Why it waits or does not go on at this moment, as `Job.why`. Empty when it has ended."""
     @_builtins.property
     def video(self) -> _videos_pb2.Video: ...
     @_builtins.property
@@ -158,10 +162,11 @@ class JobHistory(_message.Message):
         video: _videos_pb2.Video | None = ...,
         events: _abc.Iterable[Global___JobHappening] | None = ...,
         requeue_of: _builtins.str = ...,
+        why: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "requeue_of", b"requeue_of", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "requeue_of", b"requeue_of", "video", b"video", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

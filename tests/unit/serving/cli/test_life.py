@@ -52,6 +52,14 @@ def test_each_event_is_a_sentence_with_its_time() -> None:
     assert "ended: succeeded" in lines[7]
 
 
+def test_why_a_job_waits_is_the_last_line() -> None:
+    history = _history()
+    history.why = "its model sprite-1 is not served here"
+    assert list(lines_of(history))[-1].split(maxsplit=1) == ["now", history.why]
+    history.why = "running"
+    assert "ended" in list(lines_of(history))[-1]
+
+
 def test_what_was_predicted_stands_beside_what_happened() -> None:
     history = _history()
     plan = history.video.plan

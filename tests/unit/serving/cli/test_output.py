@@ -7,7 +7,8 @@ import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.cli.output import seconds_of
+from serving.cli.output import describe, seconds_of
+from serving.gen.longtake.v1.videos_pb2 import Video
 
 NO_TIMES = ["soon", "s", "5", "²s", "٣s", "-1s", "1e5s", "1.2.3s", "9" * 5000 + "d", "36501d", "infs"]
 
@@ -35,3 +36,10 @@ def test_any_text_is_a_time_or_ends_the_command(text: str) -> None:
     except typer.Exit:
         return
     assert found is None or 0 <= found <= 100 * 365 * 86_400
+
+
+def test_why_a_video_waits_stands_behind_its_state() -> None:
+    video = Video(id="vid_a", state=Video.QUEUED)
+    told = describe(video, "its model sprite-1 is not served here").splitlines()
+    assert told[:2] == ["video          vid_a  (queued)", "why            its model sprite-1 is not served here"]
+    assert "why" not in describe(video)

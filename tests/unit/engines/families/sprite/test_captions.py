@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
-from engines.families.sprite import captions
+from engines.families import picture_names
 from engines.families.sprite.captions import LAST, Mention, parse
 
 
@@ -61,17 +59,21 @@ def test_references_by_all_their_names(word: str) -> None:
 
 
 def test_whether_pictures_count_from_0_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    matched: list[str] = []
+    asked: list[str] = []
 
-    class Counting:
-        def fullmatch(self, word: str) -> re.Match[str] | None:
-            matched.append(word)
-            return known.fullmatch(word)
+    def counting(prompt: str) -> dict[str, int]:
+        asked.append(prompt)
+        return known(prompt)
 
-    known = captions._REFERENCE
-    monkeypatch.setattr(captions, "_REFERENCE", Counting())
+    known = picture_names.named
+    monkeypatch.setattr(picture_names, "named", counting)
     parse("<ref1>" * 682)
-    assert len(matched) <= 2 * 682
+    assert len(asked) == 1
+
+
+def test_pictures_that_are_named_side_by_side_are_two() -> None:
+    mentions = parse("<ref1><ref2> stay").seconds[0].mentions
+    assert mentions == [Mention(reference=0), Mention(reference=1, action="stays")]
 
 
 def test_then_and_the_end_of_a_sentence_begin_the_next_second() -> None:

@@ -63,9 +63,10 @@ def test_one_that_goes_along_may_not_run_into_one_that_waits() -> None:
 @pytest.mark.parametrize(
     ("offset", "action", "camera", "match"),
     [
-        (16, "left", "holds", "first subject is off-screen and waits there: pan the camera back"),
+        (16, "left", "holds", "it is off-screen and waits there: `the camera pans right` for 3 seconds brings it"),
+        (3, "goes along", "pans right", "it is off-screen and waits there: `the camera pans left` for 1 second brings"),
         (0, "goes along", "holds", "goes along only while the camera pans"),
-        (0, "up", "pans left", "moves up while the camera pans left: it can wait"),
+        (0, "up", "pans left", "while the camera pans left it can wait"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_to_write(offset: int, action: Action, camera: str, match: str) -> None:

@@ -106,6 +106,55 @@ def test_what_nobody_asked_for_is_in_no_ones_way(seed: int) -> None:
     assert not film("two: a red bar, a blue square", seed=seed)[0].warnings
 
 
+AWAY = "a red bar at the top left stays. the camera pans right. the camera pans right. "
+IN_THE_WAY = (
+    "a red bar at the left middle stays and a blue corner at the centre middle stays. "
+    "the camera pans right, both go along. the red one goes along, the blue one stays"
+)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "camera"),
+    [
+        (AWAY + "it goes along", "holds"),  # nobody asked for a pan: it would show nobody
+        (AWAY + "the camera pans right and it goes along", "pans right"),
+        (IN_THE_WAY, "holds"),
+    ],
+)
+def test_the_camera_follows_nobody_who_cannot_go_along(prompt: str, camera: str) -> None:
+    planned = film(prompt, seed=2)[-1]
+    assert planned.effective_prompt.endswith(f"the camera {camera}")
+    (warning,) = planned.warnings
+    assert warning.startswith("not followed: the red bar goes along: ")
+
+
+def test_one_that_is_off_screen_is_not_moved_and_the_warning_says_by_what_it_comes_back() -> None:
+    (warning,) = film(AWAY + "it turns")[-1].warnings
+    assert warning == (
+        "not followed: the red bar turns: it is off-screen and waits there: `the camera pans left` for 2 seconds "
+        "brings it into the frame"
+    )
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a red bar at the top left under a navy sky, the camera pans left and it goes along",
+        "a red bar at the top left, the camera follows it",
+        "a red bar at the top left, the red bar goes along",
+    ],
+)
+def test_what_is_said_of_it_in_the_first_second_is_said_of_the_one_named_before(prompt: str) -> None:
+    (planned,) = film(prompt)
+    assert planned.effective_prompt.startswith("a red bar at column 1, row 1 goes along under")
+    assert not planned.warnings
+
+
+def test_a_later_mention_that_says_nothing_new_takes_nothing_back() -> None:
+    planned = film("a red bar at the top left stays. the red bar goes along, the camera pans left with it")[-1]
+    assert "goes along" in planned.effective_prompt
+
+
 def test_subjects_that_would_meet_do_not() -> None:
     (planned,) = film("a red bar at the left middle moves right and a blue corner at the centre middle moves left")
     assert any("would meet" in warning for warning in planned.warnings)

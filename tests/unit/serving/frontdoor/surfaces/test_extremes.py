@@ -92,7 +92,9 @@ class Door:
         self.store = store
         self.rooms = rooms
         self.videos = VideosService(rooms.creator, rooms.videos, messages)
-        self.jobs = JobsService(rooms.jobs, rooms.videos, rooms.dead_jobs, rooms.backlog, rooms.forecast, messages)
+        self.jobs = JobsService(
+            rooms.jobs, rooms.videos, rooms.dead_jobs, rooms.backlog, rooms.forecast, messages, catalog
+        )
         self.files = FilesService(rooms.files)
         self.xai = XaiFiles(rooms.files, rooms.signer, clock.now_ms)
 
