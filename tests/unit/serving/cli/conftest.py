@@ -21,11 +21,16 @@ from serving.store.open import open_store
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where keys lie, and a store that the settings name."""
+    """Where keys lie, and a store that the settings name, as `longtake up` makes it."""
+    asyncio.run(_made(str(tmp_path / "store")))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("LONGTAKE_STORE", str(tmp_path / "store"))
     monkeypatch.delenv("LONGTAKE_CONFIG", raising=False)
     return tmp_path / "home"
+
+
+async def _made(url: str) -> None:
+    await (await open_store(url, probe=False)).close()
 
 
 @pytest.fixture

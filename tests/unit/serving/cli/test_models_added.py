@@ -22,6 +22,7 @@ RUN = CliRunner()
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LONGTAKE_STORE", str(tmp_path / "store"))
+    (tmp_path / "store" / "objects").mkdir(parents=True)
     return tmp_path / "store"
 
 
