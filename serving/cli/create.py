@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Media, Video
 
 Prompt = Annotated[str, typer.Argument(help="What to show, in your own words.")]
-Model = Annotated[str, typer.Option(help="A model of the server; `longtake models ls`.", show_default="the server's")]
+Model = Annotated[
+    str, typer.Option(help="A model that the server offers; a wrong name lists them.", show_default="the server's")
+]
 Aspect = Annotated[str, typer.Option(help="1:1, 16:9 or 9:16.", show_default="the first frame's, else the model's")]
 Seed = Annotated[int | None, typer.Option(help="The same seed and request give the same video.", show_default="drawn")]
 Steps = Annotated[int | None, typer.Option(help="Denoising steps per segment.", show_default="the model's")]
@@ -52,13 +54,20 @@ NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the id and return
 def generate(
     prompt: Prompt = "",
     reference: Annotated[
-        list[str] | None, typer.Option("--reference", "-r", help="Picture to keep: a file, URL or file id.")
+        list[str] | None,
+        typer.Option(
+            "--reference",
+            "-r",
+            help="Picture to show, <ref1> in the prompt: a file, URL or file id. May be given again.",
+        ),
     ] = None,
     first_frame: Annotated[str | None, typer.Option(help="Picture to start from: a file, URL or file id.")] = None,
     negative_prompt: Annotated[
         str, typer.Option(help="What it shall not be like, where the model takes that.", show_default="none")
     ] = "",
-    seconds: Annotated[int | None, typer.Option("--seconds", "-d", help="Length.", show_default="the model's")] = None,
+    seconds: Annotated[
+        int | None, typer.Option("--seconds", "-d", help="Length in seconds.", show_default="the model's")
+    ] = None,
     aspect: Aspect = "",
     resolution: Annotated[str, typer.Option(help="480p, 720p or 1080p.", show_default="the model's")] = "",
     codec: Annotated[str, typer.Option(help="av1 or h264.", show_default="the server's")] = "",
@@ -110,7 +119,12 @@ def image(
     prompt: Prompt,
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=10, help="How many.")] = 1,
     reference: Annotated[
-        list[str] | None, typer.Option("--reference", "-r", help="Picture to keep: a file, URL or file id.")
+        list[str] | None,
+        typer.Option(
+            "--reference",
+            "-r",
+            help="Picture to show, <ref1> in the prompt: a file, URL or file id. May be given again.",
+        ),
     ] = None,
     aspect: Aspect = "",
     resolution: Annotated[str, typer.Option(help="1k or 2k.", show_default="the model's")] = "",
@@ -153,7 +167,8 @@ def extend(
     video: Annotated[str, typer.Argument(help="A video's id, a URL that Longtake returned, or an MP4 file.")],
     prompt: Annotated[str, typer.Argument(help="What happens next; empty: it goes on as it was.")] = "",
     seconds: Annotated[
-        int | None, typer.Option("--seconds", "-d", help="Length of the new part.", show_default="the model's")
+        int | None,
+        typer.Option("--seconds", "-d", help="Length of the new part in seconds.", show_default="the model's"),
     ] = None,
     segment: Annotated[
         str,

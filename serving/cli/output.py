@@ -140,8 +140,9 @@ def describe_plan(video: Video) -> str:
     began = plan.predicted_start_time.ToMilliseconds()
     wait = max(0.0, (began - video.create_time.ToMilliseconds()) / 1000)
     took = (plan.predicted_end_time.ToMilliseconds() - began) / 1000
+    each = f" of {video.seconds / plan.segments:g} s, {plan.frames} frames" if video.seconds else ""
     lines = {
-        "segments": f"{plan.segments} of one second, {plan.frames} frames, {plan.steps} denoising steps",
+        "segments" if video.seconds else "images": f"{plan.segments}{each}, {plan.steps} denoising steps",
         "size": f"{video.width}x{video.height}, from {plan.native_width}x{plan.native_height}",
         "work": work,
         "starts": f"in about {wait:.1f} s",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,6 +66,7 @@ async def _found(video: str, url: str | None, tenant: str) -> list[Compared]:
     from serving.reproduction.reproduce import finished
     from serving.reproduction.reproduce import reproduce as run
 
+    os.environ.setdefault("SVT_LOG", "1")  # the video encoder tells of every segment otherwise
     async with opened_store(url) as store:
         record = await finished(store, tenant, video)
         with await engines_of(record, store) as session:
@@ -84,7 +86,7 @@ async def engines_of(record: JobRecord, store: Store) -> Session:
     except SettingsError as error:
         raise FailedPrecondition(
             f"{made}, a model that is not installed here, and no other one gives the same bytes: `longtake models add` "
-            "brings one back that was removed, an earlier version of Longtake one that it shipped"
+            "brings back one that was removed; one that an earlier version of Longtake shipped, that version has"
         ) from error
     own = load_settings().of(model)
     try:

@@ -7,8 +7,9 @@ takes something away, would take a mistyped bucket or folder for an empty store,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def opened_store(url: str | None, *, make: bool = False, probe: bool = False) -> AsyncIterator[Store]:
     """The store of this URL, or of the settings; made where it is not there, if `make` says so. The folder in the home
-    that nobody named is made in any case: it cannot be mistyped.
+    that nobody named is made in any case: it cannot be mistyped. Until it is closed, warnings of rooms go to stderr.
 
     Raises `StoreMissing`, `StoreUnfit`, `SettingsError`.
     """
@@ -32,7 +33,23 @@ async def opened_store(url: str | None, *, make: bool = False, probe: bool = Fal
         store = await open_store(settings.store, probe=probe, create=make)
     except StoreMissing as error:
         raise StoreMissing(f"{error.message}; is the name mistyped? `longtake up` makes a new store") from error
+    with _logging_apart():
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+@contextmanager
+def _logging_apart() -> Iterator[None]:
+    """Keep logs off stdout, which scripts read."""
+    import structlog
+
+    from serving.logs import configure
+
+    before = structlog.get_config()
+    configure(service="longtake", level=logging.WARNING)
     try:
-        yield store
+        yield
     finally:
-        await store.close()
+        structlog.configure(**before)
