@@ -8,6 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from serving.cli.main import build
+from serving.cli.stores import opened_store
+from serving.logs import logger
 
 RUN = CliRunner()
 COMMANDS = [
@@ -60,3 +62,14 @@ def test_the_doctor_notes_a_store_that_is_still_to_be_made(mistyped: Path) -> No
 
 def test_before_anything_was_made_the_models_that_ship_are_listed(mistyped: Path) -> None:
     assert "sprite-2" in RUN.invoke(build(), ["models", "ls"]).stdout
+
+
+@pytest.mark.anyio
+async def test_what_a_room_logs_meanwhile_is_not_in_what_a_script_reads(
+    mistyped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with opened_store(str(mistyped), make=True):
+        logger("collector").error("a tenant cannot be collected")
+        logger("director").info("director started")
+    said = capsys.readouterr()
+    assert (said.out, "cannot be collected" in said.err, "started" in said.err) == ("", True, False)
