@@ -90,10 +90,8 @@ def _segments(
     request: VideoRequest, capabilities: Capabilities, parent: VideoShape | None
 ) -> tuple[PlannedSegment, ...]:
     if request.kind is Kind.IMAGE:
-        return tuple(
-            PlannedSegment(index=i, latents=capabilities.root_latents, frames=1, root=True)
-            for i in range(request.images)
-        )
+        latents = capabilities.image_latents or capabilities.root_latents
+        return tuple(PlannedSegment(index=i, latents=latents, frames=1, root=True) for i in range(request.images))
     extends = parent is not None or request.ingests is not None
     first = parent.depth + 1 if parent else 1 if request.ingests else 0
     further = capabilities.frames_of(capabilities.segment_latents, root=False) / capabilities.fps

@@ -84,6 +84,8 @@ class Conditions:
     """[T, C, h, w]: a clip of which no frame is known; for a `ClipFamily` alone."""
     memory: tuple[Array, ...] = ()
     """Each [C, h, w]: the latents that the plan names as memory, in its order."""
+    image: bool = False
+    """Only the picture is wanted that a video would begin with: for a family with `Capabilities.image_latents`."""
     effective_prompt: str = ""
     """The caption, for a family that reads it where the segment begins."""
     before: Before | None = None

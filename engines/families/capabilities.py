@@ -71,6 +71,8 @@ class Capabilities:
     first_frame: bool = True
     extension: bool = True
     image: bool = True
+    image_latents: int | None = None
+    """Latents that are denoised for an image, of which the first shows it; None: all of a root's."""
     reference_whole: bool = False
     """Whether all of a reference picture is seen, over white, where its shape is another one; else it is cropped."""
     negative_prompt: bool = False

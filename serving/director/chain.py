@@ -14,6 +14,7 @@ from serving.director.history import History, Script, grown, history_of
 from serving.jobs.history import EventKind
 from serving.jobs.record import JobRecord
 from serving.plan import PlannedSegment
+from serving.requests import Kind
 from serving.segments.manifest import KeptLatent, LatentRef, ManifestCanvas, SegmentManifest, ShownSource
 from serving.stages.contracts import (
     ConditionCall,
@@ -58,6 +59,7 @@ def condition_call(record: JobRecord, inputs: InputsResult, history: History | N
         anchor=history.anchor if history and plan.of("anchor") else None,
         tail=history.tail if history and plan.of("newest") else None,
         memory=tuple(history.kept[number] for number in plan.of("memory")) if history else (),
+        image=record.request.kind is Kind.IMAGE,
         effective_prompt=script.caption,
         before=script.before if plan.facts else None,
     )

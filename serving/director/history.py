@@ -62,13 +62,17 @@ def history_of(manifest: SegmentManifest, family: Family) -> History:
 def grown(history: History | None, latents: LatentRef, family: Family, plan: HistoryPlan) -> History:
     """The history after one more segment. The first segment's first latent is the anchor for ever."""
     anchor = history.anchor if history else _one(latents, 0)
-    before = history.latents if history else 0
-    known = {**_by_number(history.tail, history.latents), **history.kept} if history else {}
-    known |= _by_number(latents, before + latents.count)
+    count = (history.latents if history else 0) + latents.count
+    known = {
+        **(_by_number(history.tail, history.latents) if history else {}),
+        # What it has in front of its own shows again what was before, the first of it as a still.
+        **_by_number(_last(latents, latents.start + latents.count), count),
+        **(history.kept if history else {}),
+    }
     return History(
         anchor,
         _last(latents, family.history_latents),
-        before + latents.count,
+        count,
         plan.facts,
         {number: known[number] for number in plan.keep},
     )

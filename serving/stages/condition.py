@@ -70,6 +70,7 @@ class Conditioner:
             short=short,
             blank=blank,
             memory=tuple([(await get_latents(blobs, ref))[0] for ref in call.memory]),
+            image=call.image,
             effective_prompt=call.effective_prompt,
             before=call.before,
         )

@@ -197,6 +197,8 @@ class ConditionCall:
     """The newest latents; None for a root. What a family gets of them is called `short` in its `Conditions`."""
     memory: tuple[LatentRef, ...] = field(default=(), repr=False)
     """Earlier latents that the plan names."""
+    image: bool = field(default=False, repr=False)
+    """The segment is an image."""
     effective_prompt: str = field(default="", repr=False)
     before: Before | None = field(default=None, repr=False)
     """What the plan was made from, for a family that plans by facts of its own."""

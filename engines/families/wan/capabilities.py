@@ -7,15 +7,18 @@ from typing import Final
 from engines.errors import CheckpointUnfit
 from engines.families.buildable import Sizes
 from engines.families.capabilities import Canvas, Capabilities, Range
+from engines.families.wan import history
 from engines.families.wan.architecture import MAX_LATENTS, Architecture, Task
 
 _DESCRIPTIONS: Final[dict[Task, str]] = {
-    "text": "Wan: a video from text, from the checkpoint that this installation was given.",
-    "vace": "Wan-VACE: a video from text, a first frame and references, from the checkpoint that this installation was "
-    "given.",
+    "text": "Wan: a video or an image from text alone, from the checkpoint that this installation was given.",
+    "vace": "Wan-VACE: a video from text, a first frame and references, its extension, or an image, from the checkpoint "
+    "that this installation was given.",
 }
 _REFERENCES: Final[dict[Task, int]] = {"text": 0, "vace": 3}
 """Pictures, at most: each is denoised along, and takes as long as a latent of the video."""
+_BESIDE: Final[dict[Task, int]] = {"text": 0, "vace": history.BESIDE}
+"""Latents that are denoised beside a clip, at most."""
 _OVERLAP: Final = 1
 """Seconds of a video that the clip of its extension begins with."""
 _SECONDS: Final = 5
@@ -33,8 +36,7 @@ def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
     the model cannot make."""
     fps, resolution, trained = _trained(architecture)
     seconds = sizes.seconds or _SECONDS
-    beside = _REFERENCES[architecture.task] + (architecture.task == "vace")  # an extension refers to its video's anchor
-    longest = (MAX_LATENTS - 1 - beside) * architecture.frames_per_latent // fps
+    longest = (MAX_LATENTS - 1 - _BESIDE[architecture.task]) * architecture.frames_per_latent // fps
     if not 1 <= seconds <= longest:
         raise CheckpointUnfit(f"seconds: {seconds}; a segment of this model has 1 to {longest}")
     canvases = sizes.canvases or trained
@@ -68,7 +70,7 @@ def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
         max_prompt_chars=4096,
         first_frame=architecture.task == "vace",
         extension=extends,
-        image=False,
+        image_latents=1,
         reference_whole=True,
         negative_prompt=True,
     )

@@ -31,7 +31,7 @@ from engines.families.base import (
 from engines.families.buildable import Case, Sizes
 from engines.families.capabilities import Role
 from engines.families.graph import GraphSpec
-from engines.families.history import Before, HistoryPlan, anchored
+from engines.families.history import Before, HistoryPlan
 from engines.families.wan import architecture as architectures
 from engines.families.wan import capabilities, probes, sampler, video
 from engines.families.wan.architecture import TEXT_TOKENS
@@ -54,7 +54,7 @@ class WanFamily:
     }
     lead_latents = 1
     history_latents = 1
-    """Neither counts: this family extends nothing yet."""
+    """Neither counts: this family extends nothing."""
 
     def __init__(self, files: Files, *, name: str, sizes: Sizes) -> None:
         """`name` is what requests call it; to serve, the small files are enough.
@@ -90,12 +90,8 @@ class WanFamily:
         return PromptReading((cleaned,), understood=tuple(cleaned.split()), warnings=told)
 
     def plan_history(self, effective_prompt: str, before: Before) -> HistoryPlan:  # noqa: ARG002
-        """The first latent, and the newest ones."""
-        height, width = (
-            side // self.architecture.latent_stride for side in (before.canvas.height, before.canvas.width)
-        )
-        tokens = height * width // 4
-        return anchored(before, newest=self.history_latents, latent_tokens=tokens, reference_tokens=tokens)
+        """Nothing: this checkpoint is shown its caption alone."""
+        return HistoryPlan()
 
     def read_frame(self, frame: Frames) -> FrameReading:  # noqa: ARG002  (the clip that is made of it says all)
         """Nothing."""
@@ -125,12 +121,12 @@ class WanFamily:
 
     def start(self, conditions: Conditions, *, seed: int, segment: int, steps: int) -> Denoising:
         """Noise for a segment. Raises `ValueError` for conditions that this checkpoint does not take."""
-        if conditions.references or conditions.first is not None or not conditions.is_root:
-            raise ValueError("references, first, anchor, short: this checkpoint makes a video from text alone")
+        if conditions.references or conditions.memory or conditions.first is not None or not conditions.is_root:
+            raise ValueError("references, first, anchor, short, memory: this checkpoint makes a video from text alone")
         return sampler.start(
             self.architecture,
             conditions,
-            latents=self.capabilities.root_latents,
+            latents=1 if conditions.image else self.capabilities.root_latents,
             seed=seed,
             segment=segment,
             steps=steps,

@@ -72,6 +72,12 @@ def test_a_foreign_video_is_continued_behind_its_ingested_root() -> None:
     assert [(s.index, s.frames, s.root) for s in made.segments] == [(1, 16, False)]
 
 
+def test_an_image_takes_as_many_latents_as_the_model_needs_for_one() -> None:
+    can = replace(CAN, image_latents=1)
+    made = plan(request(kind=Kind.IMAGE, seconds=0, resolution="1k", images=2), can, model_digest="d", seed=1)
+    assert [(segment.latents, segment.frames) for segment in made.segments] == [(1, 1)] * 2
+
+
 def test_images_are_the_first_frames_of_roots() -> None:
     made = plan(request(kind=Kind.IMAGE, seconds=0, resolution="1k", images=3), CAN, model_digest="d", seed=1)
     assert [(s.index, s.frames, s.root) for s in made.segments] == [(0, 1, True), (1, 1, True), (2, 1, True)]

@@ -83,6 +83,18 @@ def test_the_newest_of_a_film_from_elsewhere_may_be_kept_though_its_manifest_kee
     }
 
 
+def test_what_a_segment_brings_in_front_of_its_own_may_be_kept_and_what_was_kept_before_stays() -> None:
+    """It shows the same frames again, by the numbers that they have: the newest ones before the segment."""
+    first = then(None, ROOT, HistoryPlan(keep=(3,)))
+    brings = LatentRef(blob="c" * 64, start=2, count=4)
+
+    assert then(first, brings, HistoryPlan(keep=(3, 4, 5))).kept == {
+        3: first.kept[3],
+        4: LatentRef(blob=brings.blob, start=1, count=1),
+        5: LatentRef(blob=brings.blob, start=2, count=1),
+    }
+
+
 def test_captions_are_told_once_where_they_stay_the_same() -> None:
     assert chain.in_one(("a", "a", "b", "a")) == "a; then b; then a"
     assert chain.in_one(("a",)) == "a"

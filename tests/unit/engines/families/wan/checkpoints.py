@@ -10,7 +10,7 @@ MEAN, DEVIATION = [0.1, -0.2, 0.3, 0.0], [1.5, 0.7, 2.0, 1.1]
 
 
 def pipeline(task: str) -> Any:
-    """The pipeline of a task ("text", "image", "vace"), always with the same weights."""
+    """The pipeline of a task ("text", "image", "vace"), or "5b", a text's of Wan 2.2; always with the same weights."""
     import diffusers
     import torch
     from transformers import UMT5Config, UMT5EncoderModel
@@ -29,13 +29,10 @@ def pipeline(task: str) -> Any:
         relative_attention_max_distance=16,
         feed_forward_proj="gated-gelu",
     )
-    vae = diffusers.AutoencoderKLWan(
-        base_dim=4, z_dim=4, dim_mult=[1, 2, 2, 2], num_res_blocks=1, latents_mean=MEAN, latents_std=DEVIATION
-    )
     parts = {
         "tokenizer": _tokenizer(),
         "text_encoder": UMT5EncoderModel(config).eval(),
-        "vae": vae.eval(),
+        "vae": _vae(task).eval(),
         "scheduler": diffusers.UniPCMultistepScheduler(
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
         ),
@@ -45,12 +42,23 @@ def pipeline(task: str) -> Any:
         return diffusers.WanVACEPipeline(**parts)
     if task == "image":
         return diffusers.WanImageToVideoPipeline(**parts)
-    return diffusers.WanPipeline(**parts)
+    # Wan 2.2 of 5B tells each token its time, and of a video from text it is the same for all.
+    return diffusers.WanPipeline(**parts, expand_timesteps=task == "5b")
 
 
 def save(task: str, folder: Path) -> None:
     """Its checkpoint, the weights in several shards."""
     pipeline(task).save_pretrained(folder, max_shard_size="20KB")
+
+
+def _vae(task: str) -> Any:
+    import diffusers
+
+    sizes = {"base_dim": 4, "z_dim": 4, "dim_mult": [1, 2, 2, 2], "num_res_blocks": 1}
+    own = {"decoder_base_dim": 8, "is_residual": True, "patch_size": 2, "in_channels": 12, "out_channels": 12}
+    if task == "5b":
+        sizes |= {**own, "scale_factor_spatial": 16}
+    return diffusers.AutoencoderKLWan(**sizes, latents_mean=MEAN, latents_std=DEVIATION)
 
 
 def _transformer(task: str) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from engines import models
 from engines.checkpoints.files import Folder
@@ -24,59 +26,100 @@ from tests.unit.engines.families.wan.modules import session_of
 BEFORE = Before(Canvas("16:9", 64, 112))
 
 CANVASES = (Canvas("1:1", 32, 32), Canvas("16:9", 32, 64))
+CANVASES_OF = {"text": CANVASES, "5b": (Canvas("1:1", 64, 64), Canvas("3:2", 64, 96))}
+FRAMES_OF = {"text": 17, "5b": 25}
+"""Of a second."""
 PROMPTS = ("a red cat runs over the hill", "dog sits")
 STEPS = 4
 
 
-@pytest.fixture(scope="module")
-def family(make_checkpoint: Callable[[str], Path]) -> WanFamily:
-    """The tiny checkpoint's, on canvases of its size."""
-    found = models.opened(Folder(make_checkpoint("text")), name="wan-tiny", sizes=Sizes(CANVASES, seconds=1)).family
-    assert isinstance(found, WanFamily)
-    return found
+Opened = tuple[WanFamily, Session]
 
 
 @pytest.fixture(scope="module")
-def session(family: WanFamily) -> Iterator[Session]:
+def opened(make_checkpoint: Callable[[str], Path]) -> Iterator[Callable[[str], Opened]]:
+    """Of a tiny checkpoint the family, on canvases of its size, and its modules as engines."""
+    found = dict[str, Opened]()
+    with ExitStack() as stack:
+
+        def make(task: str) -> Opened:
+            if task not in found:
+                sizes = Sizes(CANVASES_OF[task], seconds=1)
+                family = models.opened(Folder(make_checkpoint(task)), name="wan-tiny", sizes=sizes).family
+                assert isinstance(family, WanFamily)
+                found[task] = family, stack.enter_context(session_of(family))
+            return found[task]
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def family(opened: Callable[[str], Opened]) -> WanFamily:
+    """The tiny text-to-video checkpoint's."""
+    return opened("text")[0]
+
+
+@pytest.fixture(scope="module")
+def session(opened: Callable[[str], Opened]) -> Session:
     """Its modules as engines."""
-    with session_of(family) as session:
-        yield session
+    return opened("text")[1]
 
 
-def begin(family: WanFamily, session: Session, canvas: Canvas, prompt: str, *, seed: int) -> Denoising:
+def begin(
+    family: WanFamily, session: Session, canvas: Canvas, prompt: str, *, seed: int, image: bool = False
+) -> Denoising:
     text = family.encode_text(session, family.read_prompt(prompt, before=BEFORE, seed=seed).effective_prompts[0])
-    return family.start(Conditions(canvas, text), seed=seed, segment=0, steps=STEPS)
+    return family.start(Conditions(canvas, text, image=image), seed=seed, segment=0, steps=STEPS)
 
 
-@pytest.mark.parametrize("canvas", CANVASES, ids=lambda canvas: canvas.aspect_ratio)
-@pytest.mark.parametrize("prompt", PROMPTS)
-def test_a_video_is_the_one_of_the_pipeline(
-    torch: Any, family: WanFamily, session: Session, make_pipeline: Callable[[str], Any], canvas: Canvas, prompt: str
-) -> None:
-    state = begin(family, session, canvas, prompt, seed=3)
-    pipeline, asked = (
-        make_pipeline("text"),
-        {
-            "prompt": prompt,
-            "negative_prompt": "",
-            "height": canvas.height,
-            "width": canvas.width,
-            "num_frames": 17,
-            "num_inference_steps": STEPS,
-            "guidance_scale": 5.0,
-            "latents": torch.from_numpy(np.moveaxis(state.latents, 1, 0)[None].copy()),
-        },
-    )
+def shown_by(
+    torch: Any, pipeline: Any, canvas: Canvas, states: Sequence[Denoising], frames: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the pipeline makes of the noise of these states, one for each prompt: latents [B, C, T, h, w], and frames
+    [B, F, H, W, 3] in 0..1."""
     pipeline.set_progress_bar_config(disable=True)
-    wanted = pipeline(**asked, output_type="latent").frames[0].numpy()
-    while not state.done:
-        family.step(session, [state])
-    scale = np.abs(wanted).max()
-    assert np.abs(np.moveaxis(state.latents, 1, 0) - wanted).max() < 1e-5 * scale
-    frames = np.concatenate(list(family.decode(session, state.latents, lead=None)))
-    shown = pipeline(**asked, output_type="np").frames[0]
-    assert frames.shape == shown.shape == (17, canvas.height, canvas.width, 3)
-    assert np.abs(frames - shown * 255).max() < 1
+    asked = {
+        "prompt": list(PROMPTS[: len(states)]),
+        "negative_prompt": [""] * len(states),
+        "height": canvas.height,
+        "width": canvas.width,
+        "num_frames": frames,
+        "num_inference_steps": STEPS,
+        "guidance_scale": 5.0,
+        "latents": torch.from_numpy(np.stack([np.moveaxis(state.latents, 1, 0) for state in states])),
+    }
+    return pipeline(**asked, output_type="latent").frames.numpy(), pipeline(**asked, output_type="np").frames
+
+
+@pytest.mark.parametrize("task", CANVASES_OF)
+@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize("size", [0, 1])
+@pytest.mark.parametrize("image", [False, True], ids=["video", "image"])
+def test_what_it_makes_is_what_the_pipeline_makes(
+    torch: Any,
+    opened: Callable[[str], Opened],
+    make_pipeline: Callable[[str], Any],
+    task: str,
+    together: int,
+    size: int,
+    image: bool,
+) -> None:
+    """A second of video, or an image, which is a video of one frame; at each size, alone and in a batch of two."""
+    (family, session), canvas = opened(task), CANVASES_OF[task][size]
+    frames = 1 if image else FRAMES_OF[task]
+    states = [begin(family, session, canvas, prompt, seed=3, image=image) for prompt in PROMPTS[:together]]
+    wanted, shown = shown_by(torch, make_pipeline(task), canvas, states, frames)
+    while not states[0].done:
+        family.step(session, states)
+    before = session.usage["vae_decoder_step"].calls
+    for number, state in enumerate(states):
+        found = np.moveaxis(state.latents, 1, 0)
+        assert found.shape == wanted[number].shape
+        assert np.abs(found - wanted[number]).max() < 1e-5 * np.abs(wanted[number]).max()
+        pixels = np.concatenate(list(family.decode(session, state.latents, lead=None)))
+        assert pixels.shape == shown[number].shape == (frames, canvas.height, canvas.width, 3)
+        assert np.abs(pixels - shown[number] * 255).max() < 1
+    assert (session.usage["vae_decoder_step"].calls == before) is image
 
 
 def test_states_of_other_prompts_and_steps_go_together(family: WanFamily, session: Session) -> None:

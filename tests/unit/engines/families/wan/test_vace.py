@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from engines.checkpoints.files import Folder
 from engines.families.base import Array, ClipFamily, Conditions, Denoising, Frames
 from engines.families.buildable import Sizes
 from engines.families.capabilities import Canvas
+from engines.families.history import Before
 from engines.families.wan.vace import WanVaceFamily
 from engines.session import Session
 from tests.unit.engines.families.wan.modules import session_of
@@ -54,7 +56,14 @@ def pictures(canvas: Canvas, count: int) -> Frames:
 
 
 def begin(
-    family: WanVaceFamily, session: Session, canvas: Canvas, *, first: Frames | None = None, references: int = 0
+    family: WanVaceFamily,
+    session: Session,
+    canvas: Canvas,
+    *,
+    first: Frames | None = None,
+    references: int = 0,
+    image: bool = False,
+    seed: int = 3,
 ) -> Denoising:
     conditions = Conditions(
         canvas,
@@ -62,8 +71,9 @@ def begin(
         tuple(family.encode_still(session, picture) for picture in pictures(canvas, references)),
         first=None if first is None else family.encode_clip(session, first[None]),
         blank=family.encode_clip(session, noise(canvas, 0)),
+        image=image,
     )
-    return family.start(conditions, seed=3, segment=0, steps=STEPS)
+    return family.start(conditions, seed=seed, segment=0, steps=STEPS)
 
 
 def made(family: WanVaceFamily, session: Session, state: Denoising) -> Array:
@@ -126,9 +136,14 @@ def _asked(torch: Any, canvas: Canvas, state: Denoising, known: Frames) -> dict[
     }
 
 
-@pytest.mark.parametrize("references", [0, 2])
+@pytest.mark.parametrize(("references", "keyframes"), [(0, 0), (2, 0), (1, 2)])
 def test_an_extension_is_the_pipelines_clip_that_begins_with_the_last_second(
-    torch: Any, family: WanVaceFamily, session: Session, make_pipeline: Callable[[str], Any], references: int
+    torch: Any,
+    family: WanVaceFamily,
+    session: Session,
+    make_pipeline: Callable[[str], Any],
+    references: int,
+    keyframes: int,
 ) -> None:
     canvas = CANVASES[1]
     root = np.random.default_rng(2).standard_normal((LATENTS, 4, 4, 6), dtype=np.float32)
@@ -140,23 +155,26 @@ def test_an_extension_is_the_pipelines_clip_that_begins_with_the_last_second(
         anchor=root[:1],
         short=family.encode_continued(session, root),
         blank=family.encode_clip(session, noise(canvas, 0)),
+        memory=tuple(np.random.default_rng(4).standard_normal((keyframes, 4, 4, 6), dtype=np.float32)),
     )
     assert conditions.short is not None
     np.testing.assert_array_equal(conditions.short, family.encode_clip(session, known))
     state = family.start(conditions, seed=3, segment=1, steps=STEPS)
-    assert (state.beside, state.lead, len(state.latents)) == (references + 1, LEAD, references + 1 + LATENTS)
+    beside = keyframes + 1 + references
+    assert (state.beside, state.lead, len(state.latents)) == (beside, LEAD, beside + LATENTS)
 
     pipeline, asked = make_pipeline("vace"), _asked(torch, canvas, state, known)
     pipeline.set_progress_bar_config(disable=True)
     encode = pipeline.prepare_video_latents
 
-    def with_anchor(*args: Any, **fields: Any) -> Any:
-        """The last picture lies first: in its place what is no picture any more."""
+    def with_stills(*args: Any, **fields: Any) -> Any:
+        """The last pictures lie first: in their place what are no pictures any more."""
         found = encode(*args, **fields)
-        found[:, :4, 0] = torch.from_numpy(root[0])
+        for place, still in enumerate((*conditions.memory, root[0])):
+            found[:, :4, place] = torch.from_numpy(still)
         return found
 
-    pipeline.prepare_video_latents = with_anchor
+    pipeline.prepare_video_latents = with_stills
     wanted = pipeline(**asked, output_type="latent").frames[0].numpy()
     found = made(family, session, state)
     assert np.abs(np.moveaxis(found, 1, 0) - wanted).max() < 1e-5 * np.abs(wanted).max()
@@ -166,6 +184,59 @@ def test_an_extension_is_the_pipelines_clip_that_begins_with_the_last_second(
     shown = pipeline(**asked, output_type="np").frames[0][OVERLAP:]
     assert frames.shape == shown.shape == (FRAMES - OVERLAP, canvas.height, canvas.width, 3)
     assert np.abs(frames - shown * 255).max() < 1
+
+
+@pytest.mark.parametrize(("canvas", "references"), [(CANVASES[0], 0), (CANVASES[1], 2)])
+def test_an_image_is_the_pipelines_video_of_one_frame(
+    torch: Any,
+    family: WanVaceFamily,
+    session: Session,
+    make_pipeline: Callable[[str], Any],
+    canvas: Canvas,
+    references: int,
+) -> None:
+    state = begin(family, session, canvas, references=references, image=True)
+    assert len(state.latents) == references + 1
+    pipeline, asked = make_pipeline("vace"), {**_asked(torch, canvas, state, noise(canvas, 0)), "num_frames": 1}
+    pipeline.set_progress_bar_config(disable=True)
+    wanted = pipeline(**asked, output_type="latent").frames[0].numpy()
+    found = made(family, session, state)
+    assert np.abs(np.moveaxis(found, 1, 0) - wanted).max() < 1e-5 * np.abs(wanted).max()
+    before = session.usage["vae_decoder_step"].calls
+    (frame,) = np.concatenate(list(family.decode(session, found[state.beside :], lead=None)))
+    shown = pipeline(**asked, output_type="np").frames[0]
+    assert np.abs(frame - shown[0] * 255).max() < 1
+    assert session.usage["vae_decoder_step"].calls == before
+
+
+@pytest.mark.parametrize("canvas", CANVASES, ids=lambda canvas: canvas.aspect_ratio)
+def test_videos_that_are_made_together_are_each_the_pipelines(
+    torch: Any, family: WanVaceFamily, session: Session, make_pipeline: Callable[[str], Any], canvas: Canvas
+) -> None:
+    """Of equal size: with and without a first frame."""
+    firsts = (None, noise(canvas, 1)[0], None)
+    together = [begin(family, session, canvas, first=first, seed=seed) for seed, first in enumerate(firsts)]
+    pipeline = make_pipeline("vace")
+    pipeline.set_progress_bar_config(disable=True)
+    asked = [
+        _asked(torch, canvas, state, noise(canvas, 1)[: first is not None])
+        for state, first in zip(together, firsts, strict=True)
+    ]
+    while not together[0].done:
+        family.step(session, together)
+    for state, one in zip(together, asked, strict=True):
+        wanted = pipeline(**one, output_type="latent").frames[0].numpy()
+        assert np.abs(np.moveaxis(state.latents, 1, 0) - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
+def test_a_plan_names_no_more_than_is_taken(family: WanVaceFamily) -> None:
+    """What the plan counts is what lies in the sequence: tokens of four latents on this canvas."""
+    before = Before(CANVASES[1], LATENTS, family.plan_history("a cat", Before(CANVASES[1])).facts)
+    for _ in range(6):
+        plan = family.plan_history("a cat", before)
+        before = replace(before, latents=before.latents + LATENTS - LEAD, facts=plan.facts)
+    assert {source.kind: source.tokens for source in plan.sources} == {"memory": 6, "anchor": 6, "newest": 6 * LEAD}
+    assert len(plan.of("memory")) == 3
 
 
 def test_what_follows_an_extension_follows_from_all_of_its_clip(family: WanVaceFamily, session: Session) -> None:
@@ -266,6 +337,16 @@ def test_what_does_not_fit_a_clip_is_refused(family: WanVaceFamily, session: Ses
         lambda: family.start(Conditions(canvas, text, (short[0],) * 4, blank=clip), seed=1, segment=0, steps=2),
         lambda: family.start(Conditions(canvas, text, anchor=short, blank=clip), seed=1, segment=1, steps=2),
         lambda: family.start(Conditions(canvas, text, short=clip, blank=clip), seed=1, segment=1, steps=2),
+        lambda: family.start(Conditions(canvas, text, first=clip, blank=clip, image=True), seed=1, segment=0, steps=2),
+        lambda: family.start(
+            Conditions(canvas, text, blank=clip, memory=(short[0],)), seed=1, segment=0, steps=2
+        ),
+        lambda: family.start(
+            Conditions(canvas, text, (short[0],), anchor=short, short=clip, blank=clip, memory=(short[0],) * 3),
+            seed=1,
+            segment=1,
+            steps=2,
+        ),
         lambda: family.start(
             Conditions(canvas, text, first=clip, anchor=short, short=clip, blank=clip), seed=1, segment=1, steps=2
         ),
