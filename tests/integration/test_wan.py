@@ -21,8 +21,8 @@ from typing import Any
 
 import pytest
 
-from serving.gen.longtake.v1 import jobs_pb2, models_pb2
-from serving.gen.longtake.v1.videos_pb2 import Extension, Media
+from serving.gen.longtake.v1 import jobs_pb2, models_pb2, videos_pb2
+from serving.gen.longtake.v1.videos_pb2 import Extension, Media, ShownSource
 from serving.jobs.history import EventKind
 from serving.jobs.repository import Jobs
 from serving.settings import Engines, Settings
@@ -34,6 +34,7 @@ from tests.integration.house import House, Video, fetch, foreign_mp4, frames_of,
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600)]  # an export takes a minute, and many on a busy machine
 BASE, NAME = "wan-tiny", "wan-tiny+style"
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,33 @@ def test_the_public_client_extends_a_video_of_a_first_frame_and_references(house
     media = [film[film.index(b"moof") :] for film in films]
     for shorter, longer in pairwise(media):
         assert longer.startswith(shorter)
+    (newest,) = house.videos.ListVideos(videos_pb2.ListVideosRequest(page_size=1)).videos
+    shown = _history(house, newest)[-1]
+    assert [source.kind for source in shown.history] == [
+        ShownSource.MEMORY,
+        ShownSource.ANCHOR,
+        ShownSource.REFERENCE,
+        ShownSource.REFERENCE,
+        ShownSource.NEWEST,
+    ]
+    assert [latent.number for latent in shown.history[0].latents] == [4]
+    assert shown.history[0].shows.startswith("a keyframe")
+    assert shown.history_left_out == 6
+
+
+def test_the_public_client_gets_images_of_the_checkpoint(house: House, tmp_path: Path) -> None:
+    host = f"localhost:{house.address.rpartition(':')[2]}"
+    seen = run_client(tmp_path, "images.py", "samples", LONGTAKE_HOST=host)
+
+    assert (seen["model"], seen["several"]) == (NAME, 3)
+    assert seen["fetched"] == [200, "image/png", PNG.hex()]
+    picture = Media(file_id=house.upload(scene(red_square), "start.png"))
+    image: dict[str, Any] = {"kind": Video.KIND_IMAGE, "seed": 3, "steps": 4}
+    plain, again, shown = (
+        fetch(house.made(house.create("a cat", **image, **fields)).image_urls[0])
+        for fields in ({}, {}, {"references": [picture]})
+    )
+    assert plain == again != shown
 
 
 def test_what_is_shown_to_it_changes_what_it_makes(house: House) -> None:
@@ -139,8 +167,11 @@ def test_what_is_shown_to_it_changes_what_it_makes(house: House) -> None:
 
 
 def test_a_denoiser_that_is_killed_is_followed_to_the_same_bytes(house: House) -> None:
-    """The sampler looks back upon its last steps: checkpoints keep what it remembers, and all that it denoises."""
-    parent = Extension(video_id=house.made(house.create("a cat", steps=2)).id)
+    """The sampler looks back upon its last steps: checkpoints keep what it remembers, and all that it denoises, what
+    keyframes show among it."""
+    root = house.made(house.create("a cat", steps=2))
+    further = house.made(house.create("a cat runs", steps=2, extends=Extension(video_id=root.id)))
+    parent = Extension(video_id=further.id)
     whole = house.made(house.create("dog sits", seed=7, steps=100, extends=parent))
     video = house.create("dog sits", seed=7, steps=100, extends=parent)
     for event in house.watch(video):
@@ -153,6 +184,7 @@ def test_a_denoiser_that_is_killed_is_followed_to_the_same_bytes(house: House) -
     # It dies in a slice, or between two: then none is lost, and the next begins elsewhere.
     assert {EventKind.LOST, EventKind.RESUMED} & _happened(house, made.id)
     assert _media(made) == _media(whole)
+    assert ShownSource.MEMORY in [source.kind for source in _history(house, made)[-1].history]
 
 
 def test_a_conditioner_that_is_killed_while_it_encodes_is_followed_to_the_same_bytes(house: House) -> None:
@@ -254,6 +286,12 @@ def _until(holds: Callable[[], bool], what: str) -> None:
     while not holds():
         assert time.monotonic() < ends, what
         time.sleep(0.1)
+
+
+def _history(house: House, video: Video) -> list[videos_pb2.Segment]:
+    """Its segments, with what each was shown."""
+    request = videos_pb2.GetLineageRequest(id=video.id, view=videos_pb2.LINEAGE_VIEW_HISTORY)
+    return list(house.videos.GetLineage(request).segments)
 
 
 def _media(video: Video) -> bytes:
