@@ -208,6 +208,15 @@ class Family(Protocol):
 
 
 @runtime_checkable
+class PreviewingFamily(Family, Protocol):
+    """A family that shows what a segment is becoming while it is on its way, for next to nothing."""
+
+    def preview(self, engines: Engines, latents: Array, memory: Mapping[str, Array]) -> Frames:
+        """Of a state's latents and memory → roughly its last frame, uint8 [H, W, 3]. It may be called from another
+        thread than `step`, while that runs."""
+
+
+@runtime_checkable
 class ClipFamily(Family, Protocol):
     """A family whose denoiser is shown a whole clip: the frames that are known, and grey where it is to make some."""
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from serving.client import Client
-    from serving.gen.longtake.v1.videos_pb2 import Video
+    from serving.gen.longtake.v1.videos_pb2 import Video, WatchVideoResponse
 
 
-def follow(client: Client, video: str, *, label: str = "", quiet: bool = False) -> Video:
-    """Watch a video until it has ended, with a bar on stderr; the video as it ended."""
+def follow(client: Client, video: str, *, label: str = "", quiet: bool = False, preview: Path | None = None) -> Video:
+    """Watch a video until it has ended, with a bar on stderr; the video as it ended. `preview`: as of `events`."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -37,4 +39,18 @@ def follow(client: Client, video: str, *, label: str = "", quiet: bool = False) 
                 stage="" if changed.state in ENDED else now.stage or "queued",
             )
 
-        return client.wait(video, progress=show)
+        for event in events(client, video, preview):
+            if event.HasField("video"):
+                show(event.video)
+    return client.get(video)
+
+
+def events(client: Client, video: str, preview: Path | None) -> Iterator[WatchVideoResponse]:
+    """What happens to a video until it has ended; the newest picture of it is kept in the file `preview`, not told."""
+    for event in client.watch(video, previews=preview is not None):
+        if preview is None or not event.HasField("preview"):
+            yield event
+            continue
+        written = preview.with_name(f".{preview.name}.part")  # a viewer that looks again finds a whole picture
+        written.write_bytes(event.preview.png)
+        written.replace(preview)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from serving.cli.output import (
     FAILED,
     INTERRUPTED,
     SERVER,
+    USAGE,
     ApiKey,
     Output,
     Server,
@@ -17,6 +19,7 @@ from serving.cli.output import (
     as_dict,
     connected,
     describe,
+    fail,
     one_line,
     print_json,
     state_of,
@@ -40,24 +43,39 @@ def status(
 
 
 def watch(
-    video: VideoId, server: Server = SERVER, api_key: ApiKey = None, tls: Tls = False, output: Output = "text"
+    video: VideoId,
+    preview: Annotated[
+        Path | None, typer.Option(help="Keep the newest picture of the video in this file, a PNG, while it is made.")
+    ] = None,
+    server: Server = SERVER,
+    api_key: ApiKey = None,
+    tls: Tls = False,
+    output: Output = "text",
 ) -> None:
-    """Follow a video until it has ended. With `-o json`, one event a line. Ctrl-C stops the watching, not the video."""
+    """Follow a video until it has ended. With `-o json`, one event a line. Ctrl-C stops the watching, not the video.
+
+    Example: longtake watch vid_4x... --preview now.png
+    """
     import json
 
-    from serving.cli.progress import follow
+    from serving.cli.progress import events, follow
+    from serving.cli.save import make_ready
     from serving.gen.longtake.v1.videos_pb2 import Video
 
+    if preview is not None:
+        if preview.is_dir():
+            fail(f"--preview: {preview} is a folder; name a file in it, such as {preview / 'now.png'}", USAGE)
+        make_ready(str(preview))
     with connected(server, api_key, tls=tls) as client:
         try:
             if output == "json":
-                for event in client.watch(video):
+                for event in events(client, video, preview):
                     typer.echo(json.dumps(as_dict(event)))
                 found = client.get(video)
             else:
                 if why := why_of(client, client.get(video)):
                     typer.echo(f"it waits: {why}", err=True)
-                found = follow(client, video)
+                found = follow(client, video, preview=preview)
                 typer.echo(describe(found))
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None

@@ -32,6 +32,8 @@ class FeedEvent:
     stage: str = ""
     steps_done: int = 0
     segment_index: int = 0
+    preview: str = ""
+    """The digest of the newest picture of that segment, while it is denoised."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ class Feed:
             self._told.popitem(last=False)
         self._tell(FeedEvent(record.tenant, record.id, record.version, record.encode(), steps_done=record.steps_done))
 
-    def progress(self, record: JobRecord, stage: str, steps_done: int, segment_index: int) -> None:
+    def progress(
+        self, record: JobRecord, stage: str, steps_done: int, segment_index: int, *, preview: str = ""
+    ) -> None:
         """A running job came further, without a write."""
         self._tell(
             FeedEvent(
@@ -101,6 +105,7 @@ class Feed:
                 stage=stage,
                 steps_done=steps_done,
                 segment_index=segment_index,
+                preview=preview,
             )
         )
 

@@ -37,4 +37,5 @@ def _event(event: FeedEvent) -> director_pb2.JobEvent:
         stage=event.stage,
         steps_done=event.steps_done,
         segment_index=event.segment_index,
+        preview=event.preview,
     )

@@ -155,7 +155,7 @@ class JobRun:
         def on_slice(result: SliceResult) -> None:
             self._denoiser = result.replica
             self.course = self.course.at(max(self.course.steps_done, before + result.steps_done))
-            self._tell(Phase.DENOISING, planned.index)
+            self._tell(Phase.DENOISING, planned.index, preview=result.preview)
 
         denoising = SegmentDenoising(
             self.attempt,
@@ -201,6 +201,6 @@ class JobRun:
     def _span(self, stage: str, began_ms: int) -> WorkSpan:
         return WorkSpan(stage=stage, start_ms=began_ms, end_ms=self._context.now_ms())
 
-    def _tell(self, stage: str, segment: int = 0) -> None:
+    def _tell(self, stage: str, segment: int = 0, *, preview: str = "") -> None:
         """Live progress. Steps only grow, though a record that is written meanwhile counts committed ones alone."""
-        self._context.feed.progress(self._record, stage, self.course.steps_done, segment)
+        self._context.feed.progress(self._record, stage, self.course.steps_done, segment, preview=preview)

@@ -248,6 +248,8 @@ class SliceResult:
     """It began from a checkpoint."""
     step_seconds: float = 0.0
     """Compute time of the slice's steps, for estimates and metrics."""
+    preview: str = ""
+    """The digest of a picture of the unfinished segment, as it was when it was drawn last. Empty: there is none."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from serving.stages.engine_loop import HELD, EngineLoop, SegmentKey, SliceEnd
 from serving.stages.latents import get_latents, put_latents
 from serving.stages.lease_keeper import LeaseKeeper
 from serving.stages.loaded import Loaded
+from serving.stages.previews import Previews
 
 COUNTED = 256
 KEPT = 32
@@ -71,6 +72,7 @@ class Denoiser:
         self._leases = LeaseKeeper(loaded.store, replica, lost=self._loop.interrupt)
         self._checkpoints = Checkpoints(loaded.store)
         self._policy = policy or CheckpointPolicy()
+        self._previews = Previews(loaded, clock=clock)
         self._unsaved: OrderedDict[SegmentKey, float] = OrderedDict()
         """Compute seconds since the last checkpoint."""
         self._cancelled: OrderedDict[str, tuple[int, int]] = OrderedDict()
@@ -117,6 +119,7 @@ class Denoiser:
             latents = await self._store(call, end)
             self._keep(key, end.latents[end.state.beside + end.state.lead :], latents)
             self._unsaved.pop(key, None)
+            self._previews.forget(key)
         return SliceResult(
             end.step,
             done=latents is not None,
@@ -127,6 +130,7 @@ class Denoiser:
             from_step=from_step,
             restored=restored,
             step_seconds=end.step_seconds,
+            preview=self._previews.of(key),
         )
 
     async def _store(self, call: SliceCall, end: SliceEnd) -> LatentRef:
@@ -195,11 +199,12 @@ class Denoiser:
         if key in self._writing or not self._policy.due(self._unsaved[key]):
             return
         self._unsaved[key] = 0.0
-        writing = asyncio.create_task(self._write(self._work(call), end))
+        writing = asyncio.create_task(self._write(self._work(call), key, end))
         self._writing[key] = writing
         writing.add_done_callback(lambda _: self._writing.pop(key))
 
-    async def _write(self, work: CheckpointedWork, end: SliceEnd) -> None:
+    async def _write(self, work: CheckpointedWork, key: SegmentKey, end: SliceEnd) -> None:
+        """The checkpoint, and a picture of it."""
         began = self._clock()
         try:
             await self._checkpoints.write(work, end.step, end.latents, end.state.times, end.memory)
@@ -212,6 +217,8 @@ class Denoiser:
         spent = self._clock() - began
         self._policy.wrote(spent)
         self._loaded.metrics.observe(CHECKPOINT_SECONDS, spent)
+        if end.step < end.state.steps:
+            await self._previews.make(work.tenant, key, end)
 
     def _work(self, call: SliceCall) -> CheckpointedWork:
         engines = self._loaded.session.digest

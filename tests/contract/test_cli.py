@@ -100,6 +100,11 @@ def test_what_there_is_can_be_listed_watched_and_fetched(cli: Cli) -> None:
     made = json.loads(cli.did("generate", f"listed\n{'and long ' * 40}", "-d", "1", "--no-wait", "-o", "json"))
     events = [json.loads(line) for line in cli.did("watch", made["id"], "-o", "json").splitlines()]
     assert events[-1]["video"]["state"] == "SUCCEEDED"
+    told = cli.did("watch", made["id"], "-o", "json", "--preview", "now.png")
+    assert [json.loads(line) for line in told.splitlines()][-1] == events[-1]
+    assert (cli.folder / "now.png").read_bytes().startswith(b"\x89PNG")
+    refused = cli.run("watch", made["id"], "--preview", ".")
+    assert (refused.returncode, "name a file in it" in refused.stderr) == (USAGE, True)
     assert "succeeded" in cli.did("status", made["id"])
     assert json.loads(cli.did("status", made["id"], "-o", "json"))["id"] == made["id"]
     (line,) = (line for line in cli.did("ls").splitlines() if made["id"] in line)

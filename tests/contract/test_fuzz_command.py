@@ -72,6 +72,7 @@ OPTIONS: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
 ASKING: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
     ("status",): {"--output": GIVEN["--output"]},
     ("lineage",): {"--segment": NUMBERS, "--html": PATHS, "--output": GIVEN["--output"]},
+    ("watch",): {"--preview": PATHS, "--output": GIVEN["--output"]},
     ("cancel",): {},
     ("delete",): {},
     ("download",): {},

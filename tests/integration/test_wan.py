@@ -100,7 +100,7 @@ def test_an_adapter_has_all_engines_of_its_base_but_the_one_that_it_changes(sett
 
     assert set(sets) == {BASE, NAME}
     changed = {name for name, digest in sets[NAME].items() if sets[BASE][name] != digest}
-    assert (len(sets[NAME]), changed) == (6, {"dit"})
+    assert (len(sets[NAME]), changed) == (7, {"dit"})
 
 
 def test_the_public_client_gets_a_video_of_the_checkpoint(house: House, tmp_path: Path) -> None:
@@ -172,7 +172,9 @@ def test_a_denoiser_that_is_killed_is_followed_to_the_same_bytes(house: House) -
     root = house.made(house.create("a cat", steps=2))
     further = house.made(house.create("a cat runs", steps=2, extends=Extension(video_id=root.id)))
     parent = Extension(video_id=further.id)
-    whole = house.made(house.create("dog sits", seed=7, steps=100, extends=parent))
+    whole, drafts = _drawn(house, house.create("dog sits", seed=7, steps=100, extends=parent))
+    assert all(draft.png.startswith(PNG) and draft.segment_index == 2 for draft in drafts)
+    assert drafts
     video = house.create("dog sits", seed=7, steps=100, extends=parent)
     for event in house.watch(video):
         if event.video.progress.steps_done >= 20:
@@ -286,6 +288,12 @@ def _until(holds: Callable[[], bool], what: str) -> None:
     while not holds():
         assert time.monotonic() < ends, what
         time.sleep(0.1)
+
+
+def _drawn(house: House, video: Video) -> tuple[Video, list[videos_pb2.Preview]]:
+    """The finished video, and what was shown of it on its way."""
+    events = list(house.watch(video, previews=True))
+    return house.get(video), [event.preview for event in events if event.preview.draft]
 
 
 def _history(house: House, video: Video) -> list[videos_pb2.Segment]:

@@ -12,8 +12,8 @@ from engines.families.wan.architecture import MAX_LATENTS, Architecture, Task
 
 _DESCRIPTIONS: Final[dict[Task, str]] = {
     "text": "Wan: a video or an image from text alone, from the checkpoint that this installation was given.",
-    "vace": "Wan-VACE: a video from text, a first frame and references, its extension, or an image, from the checkpoint "
-    "that this installation was given.",
+    "vace": "Wan-VACE: a video from text, a first frame and references, or an image, from the checkpoint that this "
+    "installation was given.",
 }
 _REFERENCES: Final[dict[Task, int]] = {"text": 0, "vace": 3}
 """Pictures, at most: each is denoised along, and takes as long as a latent of the video."""

@@ -40,16 +40,16 @@ from engines.families.wan.tokens import FILE, Tokens, clean
 
 
 class WanFamily:
-    """Implements `BuildableFamily` for the checkpoint in a folder."""
+    """Implements `BuildableFamily` and `PreviewingFamily` for the checkpoint in a folder."""
 
     packages: tuple[str, ...] = ("ftfy", "tokenizers")
     prebuilt = Path(__file__).parent / "prebuilt"
     probe_prompt = "a cat runs over the hill"
-    components: tuple[str, ...] = ("text_encoder", "dit", "vae_decoder_first", "vae_decoder_step")
+    components: tuple[str, ...] = ("text_encoder", "dit", "preview", "vae_decoder_first", "vae_decoder_step")
     uses: Mapping[EngineCall, tuple[str, ...]] = {
         "encode_text": ("text_encoder",),
         "encode_video": (),
-        "step": ("dit",),
+        "step": ("dit", "preview"),
         "decode": ("vae_decoder_first", "vae_decoder_step"),
     }
     lead_latents = 1
@@ -136,6 +136,13 @@ class WanFamily:
     def step(self, engines: Engines, states: Sequence[Denoising]) -> None:
         """One step of UniPC of each, in place."""
         sampler.step(self.architecture, engines, states)
+
+    def preview(self, engines: Engines, latents: Array, memory: Mapping[str, Array]) -> Frames:
+        """The last latent as it would be without any noise, in blocks of one colour."""
+        latent = np.ascontiguousarray(sampler.clean(latents, memory)[-1:])
+        (picture,) = video.pixels(np.asarray(engines.infer("preview", {"latent": latent})["picture"], np.float32))
+        stride = self.architecture.latent_stride
+        return picture.repeat(stride, 0).repeat(stride, 1)
 
     def batch_key(self, state: Denoising) -> Hashable:
         """The size, and nothing else: every state has its own time and text."""

@@ -17,6 +17,7 @@ from engines.checkpoints.files import Files
 from engines.families.graph import GraphSpec
 from engines.families.wan import vae as steppers
 from engines.families.wan.architecture import MAX_LATENTS, TEXT_TOKENS, Architecture
+from engines.families.wan.preview import fitted
 from engines.families.wan.weights import Modules
 
 _CLIP_TOKENS = 257
@@ -69,6 +70,7 @@ def components(files: Files, architecture: Architecture, digests: Mapping[str, s
         "text_encoder": _text(EncodeText(text)),
         "dit": _dit(Denoise(transformer, architecture), architecture),
         **_decoder(steppers.DecodeFirst(vae), steppers.DecodeStep(vae), architecture),
+        "preview": _preview(steppers.EncodeFirst(vae).eval(), architecture),
     }
     if architecture.task != "text":
         found.update(_encoder(steppers.EncodeFirst(vae), steppers.EncodeStep(vae), architecture))
@@ -122,6 +124,12 @@ def _encoder(first: nn.Module, step: nn.Module, architecture: Architecture) -> d
         "vae_encoder_first": _begin(first, "frames", opening, "latent"),
         "vae_encoder_step": _go_on(first, step, ("frames", opening, frames), "latent"),
     }
+
+
+def _preview(encoder: nn.Module, architecture: Architecture) -> GraphSpec:
+    module = fitted(lambda pictures: cast(Tensor, encoder(pictures[:, None])[0]), architecture.latent_stride)
+    latent = torch.randn(2, architecture.latent_channels, 4, 6)
+    return GraphSpec(module.eval(), (latent,), ("latent",), ("picture",), (_sizes([latent])[0],))
 
 
 def _begin(module: nn.Module, name: str, value: Tensor, result: str) -> GraphSpec:

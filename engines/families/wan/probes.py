@@ -46,6 +46,7 @@ def cases(architecture: Architecture) -> Iterator[Case]:
         yield Case("dit", name, inputs)
         latent = {"latent": draw(batch, channels, height, width)}
         yield Case("vae_decoder_first", name, latent)
+        yield Case("preview", name, latent)
         caches = {
             f"cache_{number}_in": draw(batch, kept, 2, scale * height, scale * width)
             for number, (kept, scale) in enumerate(decoder_caches(architecture))

@@ -75,6 +75,11 @@ def step(
         state.step += 1
 
 
+def clean(latents: Array, memory: Mapping[str, Array]) -> Array:
+    """What the denoiser last took a state for, without its noise; before its first step the state itself."""
+    return memory.get("clean_0", latents)
+
+
 def _memory(state: Denoising) -> unipc.Memory | None:
     """What the state remembers. Raises `ValueError` for a state that was begun and remembers nothing."""
     if state.step == 0:

@@ -20,7 +20,7 @@ from engines.families.wan.family import WanFamily
 
 
 class WanVaceFamily(WanFamily):
-    """Implements `BuildableFamily` and `ClipFamily`."""
+    """Implements `BuildableFamily`, `PreviewingFamily` and `ClipFamily`."""
 
     components: tuple[str, ...] = (*WanFamily.components, "vae_encoder_first", "vae_encoder_step")
     uses: Mapping[EngineCall, tuple[str, ...]] = {

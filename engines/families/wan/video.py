@@ -18,8 +18,13 @@ from engines.families.base import Array, Engines, Frames
 def decode(engines: Engines, latents: Iterable[Array]) -> Iterator[Frames]:
     """A video's latents [C, h, w] from its first one on → the frames of each, uint8 [1 or 4, H, W, 3]."""
     for found in _through(engines, "vae_decoder", "latent", latents, "frames"):
-        values = np.moveaxis(found[0], 1, -1)
-        yield np.ascontiguousarray(np.rint((values * 0.5 + 0.5).clip(0, 1) * 255).astype(np.uint8))
+        yield pixels(found[0])
+
+
+def pixels(values: Array) -> Frames:
+    """Frames as the engines give them, [F, 3, H, W] in -1..1 → uint8 [F, H, W, 3]."""
+    shown = np.moveaxis(values, 1, -1)
+    return np.ascontiguousarray(np.rint((shown * 0.5 + 0.5).clip(0, 1) * 255).astype(np.uint8))
 
 
 def encode(engines: Engines, known: Frames, *, frames: int, group: int) -> Array:

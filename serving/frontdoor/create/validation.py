@@ -67,13 +67,13 @@ def _check_subject(draft: Draft) -> None:
 
 def _check_inputs(draft: Draft, model: Capabilities) -> None:
     if draft.kind is Kind.IMAGE and not model.image:
-        raise InvalidArgument(draft.name("kind"), f"{model.model} makes no images")
+        raise InvalidArgument(draft.name("kind"), f"{model.model} makes no images: choose a model that does")
     if draft.extends is not None:
         field = draft.name("extends")
         if draft.kind is Kind.IMAGE:
             raise InvalidArgument(field, "an image extends nothing: ask for a video")
         if not model.extension:
-            raise InvalidArgument(field, f"{model.model} cannot extend videos")
+            raise InvalidArgument(field, f"{model.model} cannot extend videos: choose a model that does")
         if draft.first_frame is not None:
             reason = "an extension begins where its video ends: leave this out, or leave out the video"
             raise InvalidArgument(draft.name("first_frame"), reason)
@@ -81,16 +81,18 @@ def _check_inputs(draft: Draft, model: Capabilities) -> None:
         if draft.kind is Kind.IMAGE:
             raise InvalidArgument(draft.name("first_frame"), "an image has no first frame: give a reference")
         if not model.first_frame:
-            raise InvalidArgument(draft.name("first_frame"), f"{model.model} takes no first frame")
+            reason = f"{model.model} takes no first frame: leave it out, or choose a model that takes one"
+            raise InvalidArgument(draft.name("first_frame"), reason)
     _check_references(draft, model)
 
 
 def _check_references(draft: Draft, model: Capabilities) -> None:
+    if draft.references and not model.references_max:
+        reason = f"{model.model} takes none: leave them out, or choose a model that takes some"
+        raise InvalidArgument(draft.name("references"), reason)
     if len(draft.references) > model.references_max:
-        raise InvalidArgument(
-            draft.name("references"),
-            f"there are {len(draft.references)}; {model.model} takes at most {model.references_max}",
-        )
+        reason = f"there are {len(draft.references)}; {model.model} takes at most {model.references_max}"
+        raise InvalidArgument(draft.name("references"), reason)
     if draft.extends is not None and draft.references and not model.extension_references:
         reason = f"an extension of {model.model} keeps the references of its video: leave them out"
         raise InvalidArgument(draft.name("references"), reason)

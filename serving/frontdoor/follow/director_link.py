@@ -190,7 +190,7 @@ class DirectorLink:
     def _apply(self, event: director_pb2.JobEvent) -> None:
         key = (event.tenant, event.job)
         if not event.record:
-            progress = LiveProgress(event.stage, event.steps_done, event.segment_index)
+            progress = LiveProgress(event.stage, event.steps_done, event.segment_index, event.preview)
             self._cache.advance(key, event.version, progress)
             return
         try:

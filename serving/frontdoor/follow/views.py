@@ -23,6 +23,8 @@ class LiveProgress:
     steps_done: int
     """Over the whole job."""
     segment_index: int
+    preview: str = ""
+    """The digest of a picture of that segment as it is becoming; empty: there is none."""
 
 
 @dataclass(slots=True, eq=False)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from serving.errors import InvalidArgument
 from serving.frontdoor.follow.progress import progress_of
 from serving.frontdoor.follow.records import Records
-from serving.frontdoor.follow.views import View
+from serving.frontdoor.follow.views import LiveProgress, View
 from serving.paging import opaque, read_opaque
 from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest
@@ -40,11 +40,13 @@ class SegmentCommitted:
 
 @dataclass(frozen=True)
 class PreviewFrame:
-    """The last frame of a committed segment."""
+    """The last frame of a committed segment, or what it is becoming."""
 
     cursor: str
     segment_index: int
     png: bytes
+    draft: bool = False
+    """The segment is still being made."""
 
 
 WatchEvent = VideoChanged | SegmentCommitted | PreviewFrame
@@ -81,6 +83,15 @@ class _Position:
         return replace(self, version=view.record.version, steps=progress.steps_done, stage=progress.stage)
 
 
+def _draft_of(view: View) -> LiveProgress | None:
+    """The progress that shows a segment, if that is not made yet."""
+    live, made = view.progress, progress_of(view).segments_done
+    planned = view.record.plan.segments
+    if live is None or not live.preview or made == len(planned) or view.state.terminal:
+        return None
+    return live if live.segment_index >= planned[made].index else None
+
+
 async def watch(
     records: Records, store: Store, tenant: str, job: str, *, cursor: str, previews: bool
 ) -> AsyncGenerator[WatchEvent]:
@@ -90,6 +101,7 @@ async def watch(
     position = _Position.parse(cursor, job)
     view = await records.lately(tenant, job)
     segments, blobs = Segments(store, tenant), Blobs(store, tenant)
+    drafted = ""
     while True:
         for digest in view.record.segments[position.segments :]:
             manifest = await segments.get(digest)
@@ -103,6 +115,9 @@ async def watch(
         if now != position:
             position = now
             yield VideoChanged(position.token(), view)
+        if previews and (draft := _draft_of(view)) is not None and draft.preview != drafted:
+            drafted = draft.preview
+            yield PreviewFrame(position.token(), draft.segment_index, await blobs.get(drafted), draft=True)
         if view.record.state.terminal:
             return
         view = await records.after(view)

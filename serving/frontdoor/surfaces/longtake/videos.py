@@ -80,7 +80,7 @@ class VideosService:
             segment = segment_message(PathSegment.of(event.digest, event.manifest))
             return videos_pb2.WatchVideoResponse(cursor=event.cursor, segment=segment)
         if isinstance(event, PreviewFrame):
-            preview = videos_pb2.Preview(segment_index=event.segment_index, png=event.png)
+            preview = videos_pb2.Preview(segment_index=event.segment_index, png=event.png, draft=event.draft)
             return videos_pb2.WatchVideoResponse(cursor=event.cursor, preview=preview)
         video = videos_pb2.Video.FromString(await self.videos.answer(event.view, SURFACE, self.messages.of))
         return videos_pb2.WatchVideoResponse(cursor=event.cursor, video=video)

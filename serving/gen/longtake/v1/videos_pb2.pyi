@@ -857,17 +857,24 @@ class Preview(_message.Message):
 
     SEGMENT_INDEX_FIELD_NUMBER: _builtins.int
     PNG_FIELD_NUMBER: _builtins.int
+    DRAFT_FIELD_NUMBER: _builtins.int
     segment_index: _builtins.int
     png: _builtins.bytes
+    """Of a durable segment its last frame."""
+    draft: _builtins.bool
+    """The segment is still being made, and this is roughly what its last frame is becoming. Only some models tell, now
+    and then; no cursor goes on from one to the next.
+    """
     def __init__(
         self,
         *,
         segment_index: _builtins.int = ...,
         png: _builtins.bytes = ...,
+        draft: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["png", b"png", "segment_index", b"segment_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draft", b"draft", "png", b"png", "segment_index", b"segment_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import pickle
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from engines.families.base import Denoising, Engines
+from engines.families.base import Array, Conditions, Denoising, Engines, Frames
 from engines.families.sprite.family import SpriteFamily
 from engines.session import Session
 from serving.deployments.replicas import DenoiserReplica
@@ -28,6 +30,9 @@ from serving.stages.contracts import (
 from serving.stages.denoise import Denoiser
 from serving.stages.latents import get_latents
 from serving.stages.loaded import Loaded
+from serving.stages.previews import EVERY_S
+from serving.store.blobs import Blobs
+from tests.unit.serving.conftest import Clock
 from tests.unit.serving.stages.small import MODEL, TENANT, calls, conditions_of
 
 pytestmark = pytest.mark.anyio
@@ -153,6 +158,78 @@ async def test_a_sampler_that_remembers_goes_on_from_its_checkpoint_to_the_same_
 
     assert (resumed.from_step, resumed.restored) == (2, True)
     assert resumed.latents == whole.latents
+
+
+class Shown(SpriteFamily):
+    """Shows of a segment how far it has come."""
+
+    breaks = False
+
+    def preview(self, engines: Engines, latents: Array, memory: Mapping[str, Array]) -> Frames:
+        if self.breaks:
+            raise ValueError("no picture")
+        return np.full((64, 64, 3), round(100 * float(latents.std())), np.uint8)
+
+
+@pytest.fixture
+def showing(loaded: Loaded, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Denoiser:
+    """A Denoiser of a family with previews, to be started and stopped."""
+    monkeypatch.setattr(CheckpointPolicy, "due", lambda policy, computed_s: True)
+    shown = replace(loaded, session=Session(Shown(), loaded.session.runners, digest=loaded.session.digest))
+    return Denoiser(shown, "one", clock=clock.seconds)
+
+
+async def _step(denoiser: Denoiser, conditions: Conditions) -> str:
+    """Its preview, after one more step."""
+    result = await denoiser.run_slice(_slice(budget_s=0.0), conditions)
+    await asyncio.gather(*denoiser._writing.values())
+    return result.preview
+
+
+async def test_an_unfinished_segment_is_shown_now_and_then(loaded: Loaded, showing: Denoiser, clock: Clock) -> None:
+    """With the slice after, for nobody waits until it is drawn."""
+    conditions = await conditions_of(loaded)
+    showing.start()
+    first, second = [await _step(showing, conditions) for _ in range(2)]
+    clock.pass_s(EVERY_S)
+    third, fourth = [await _step(showing, conditions) for _ in range(2)]
+    await showing.stop()
+
+    assert first == fourth == ""
+    assert second == third != ""
+    picture = Image.open(io.BytesIO(await loaded.blobs(TENANT).get(second)))
+    assert (picture.format, picture.size) == ("PNG", (64, 64))
+
+
+async def test_each_preview_shows_how_far_it_was(loaded: Loaded, showing: Denoiser, clock: Clock) -> None:
+    conditions = await conditions_of(loaded)
+    showing.start()
+    seen = []
+    for _ in range(3):
+        seen.append(await _step(showing, conditions))
+        clock.pass_s(EVERY_S)
+    await showing.stop()
+
+    assert len(set(seen)) == 3
+
+
+@pytest.mark.parametrize("broken", ["family", "store"])
+async def test_no_work_ends_for_want_of_a_picture(
+    loaded: Loaded, showing: Denoiser, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    async def away(*_: object) -> str:
+        raise Unavailable("the store is away")
+
+    if broken == "family":
+        monkeypatch.setattr(Shown, "breaks", True)
+    else:
+        monkeypatch.setattr(Blobs, "put", away)
+    conditions = await conditions_of(loaded)
+    showing.start()
+    assert [await _step(showing, conditions) for _ in range(3)] == [""] * 3
+    monkeypatch.undo()
+    assert (await showing.run_slice(_slice(), conditions)).done
+    await showing.stop()
 
 
 async def test_jobs_that_are_stepped_together_become_what_they_become_alone(loaded: Loaded, denoiser: Denoiser) -> None:

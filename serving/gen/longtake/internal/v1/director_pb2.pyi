@@ -196,6 +196,7 @@ class JobEvent(_message.Message):
     STAGE_FIELD_NUMBER: _builtins.int
     STEPS_DONE_FIELD_NUMBER: _builtins.int
     SEGMENT_INDEX_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     job: _builtins.str
     version: _builtins.int
@@ -205,6 +206,8 @@ class JobEvent(_message.Message):
     """Live progress."""
     steps_done: _builtins.int
     segment_index: _builtins.int
+    preview: _builtins.str
+    """The digest of a picture of that segment as it is becoming; empty where there is none."""
     def __init__(
         self,
         *,
@@ -215,10 +218,11 @@ class JobEvent(_message.Message):
         stage: _builtins.str = ...,
         steps_done: _builtins.int = ...,
         segment_index: _builtins.int = ...,
+        preview: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "record", b"record", "segment_index", b"segment_index", "stage", b"stage", "steps_done", b"steps_done", "tenant", b"tenant", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "preview", b"preview", "record", b"record", "segment_index", b"segment_index", "stage", b"stage", "steps_done", b"steps_done", "tenant", b"tenant", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -39,7 +39,9 @@ def test_the_first_segments_are_shown_all_that_there_is() -> None:
     assert [plan.keep for plan in (root, first, second)] == [(), (4,), (4, 8)]
 
 
-@pytest.mark.parametrize("captions", [["a cat"] * 300, [f"scene {number}" for number in range(300)]], ids=["one", "all"])
+@pytest.mark.parametrize(
+    "captions", [["a cat"] * 300, [f"scene {number}" for number in range(300)]], ids=["one", "all"]
+)
 def test_what_is_shown_kept_and_known_stays_small_however_long_the_video(captions: Sequence[str]) -> None:
     plans = planned(captions)
     for before, plan in pairwise(plans[1:]):
@@ -107,7 +109,9 @@ def test_a_video_from_elsewhere_begins_without_keyframes_and_comes_to_have_some(
 
 def test_the_plan_is_the_same_in_every_process() -> None:
     """Facts go through the store, and words through sets nowhere."""
-    captions = [f"the {colour} cat and the dog {number % 7}" for number, colour in enumerate(["red", "blue", "old"] * 9)]
+    captions = [
+        f"the {colour} cat and the dog {number % 7}" for number, colour in enumerate(["red", "blue", "old"] * 9)
+    ]
     assert planned(captions) == planned(captions)
     facts = planned(captions)[-1].facts
     assert history.Known.decode(facts).encode() == facts

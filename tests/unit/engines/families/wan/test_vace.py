@@ -338,9 +338,7 @@ def test_what_does_not_fit_a_clip_is_refused(family: WanVaceFamily, session: Ses
         lambda: family.start(Conditions(canvas, text, anchor=short, blank=clip), seed=1, segment=1, steps=2),
         lambda: family.start(Conditions(canvas, text, short=clip, blank=clip), seed=1, segment=1, steps=2),
         lambda: family.start(Conditions(canvas, text, first=clip, blank=clip, image=True), seed=1, segment=0, steps=2),
-        lambda: family.start(
-            Conditions(canvas, text, blank=clip, memory=(short[0],)), seed=1, segment=0, steps=2
-        ),
+        lambda: family.start(Conditions(canvas, text, blank=clip, memory=(short[0],)), seed=1, segment=0, steps=2),
         lambda: family.start(
             Conditions(canvas, text, (short[0],), anchor=short, short=clip, blank=clip, memory=(short[0],) * 3),
             seed=1,

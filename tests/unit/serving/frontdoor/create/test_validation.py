@@ -95,16 +95,17 @@ def test_taken(draft: Draft) -> None:
     check_draft(draft, CAPABILITIES)
 
 
-def test_what_the_model_lacks_is_refused() -> None:
+def test_what_the_model_lacks_is_refused_with_the_field_and_what_to_do() -> None:
     plain = replace(CAPABILITIES, first_frame=False, extension=False, image=False, references_max=0)
-    for draft in (
-        Draft(first_frame=PICTURE),
-        Draft(extends=PARENT),
-        Draft(kind=Kind.IMAGE),
-        Draft(references=(PICTURE,)),
+    for field, draft in (
+        ("first_frame", Draft(first_frame=PICTURE)),
+        ("extends", Draft(extends=PARENT)),
+        ("kind", Draft(kind=Kind.IMAGE)),
+        ("references", Draft(references=(PICTURE,))),
     ):
-        with pytest.raises(InvalidArgument):
+        with pytest.raises(InvalidArgument, match="sprite-2 .*choose a model that") as refused:
             check_draft(draft, plain)
+        assert refused.value.field == field
 
 
 def test_open_lengths_take_the_default_of_what_is_made() -> None:

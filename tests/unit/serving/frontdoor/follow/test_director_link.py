@@ -13,6 +13,7 @@ from serving.director.events import Feed
 from serving.frontdoor.edge.metrics import PrometheusRecorder
 from serving.frontdoor.follow.director_link import DirectorLink
 from serving.frontdoor.follow.records import RecordCache
+from serving.frontdoor.follow.views import LiveProgress
 from serving.jobs.record import JobRecord, JobState
 from serving.metrics import Unrecorded
 from serving.runtime_keys import announce_director, shared_secret
@@ -67,11 +68,11 @@ async def test_what_the_director_writes_and_counts_is_answered_from_memory(store
         await until(lambda: cache.vouched)
         ingress.feed.wrote(running)
         await until(lambda: cache.lookup(("default", running.id)) is not None)
-        ingress.feed.progress(running, "denoising", 3, 0)
+        ingress.feed.progress(running, "denoising", 3, 0, preview="d" * 64)
 
         def counted() -> bool:
             view = cache.lookup(("default", running.id))
-            return view is not None and view.progress is not None and view.progress.steps_done == 3
+            return view is not None and view.progress == LiveProgress("denoising", 3, 0, "d" * 64)
 
         await until(counted)
 
