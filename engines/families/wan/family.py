@@ -142,7 +142,8 @@ class WanFamily:
         latent = np.ascontiguousarray(sampler.clean(latents, memory)[-1:])
         (picture,) = video.pixels(np.asarray(engines.infer("preview", {"latent": latent})["picture"], np.float32))
         stride = self.architecture.latent_stride
-        return picture.repeat(stride, 0).repeat(stride, 1)
+        blocks: Frames = picture.repeat(stride, 0).repeat(stride, 1)
+        return blocks
 
     def batch_key(self, state: Denoising) -> Hashable:
         """The size, and nothing else: every state has its own time and text."""

@@ -8,7 +8,7 @@ smooth ones to such with an edge at every latent.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class Preview(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         """Colour each latent pixel."""
-        return cast(Tensor, functional.conv2d(latent, self.weight, self.bias).clamp(-1, 1))
+        return functional.conv2d(latent, self.weight, self.bias).clamp(-1, 1)
 
 
 def fitted(encode: Callable[[Tensor], Tensor], stride: int) -> Preview:

@@ -92,17 +92,16 @@ def shown_by(
 
 
 @pytest.mark.parametrize("task", CANVASES_OF)
-@pytest.mark.parametrize("together", [1, 2])
 @pytest.mark.parametrize("size", [0, 1])
-@pytest.mark.parametrize("image", [False, True], ids=["video", "image"])
+@pytest.mark.parametrize(("image", "together"), [(False, 1), (False, 2), (True, 2)], ids=["video", "two", "images"])
 def test_what_it_makes_is_what_the_pipeline_makes(
     torch: Any,
     opened: Callable[[str], Opened],
     make_pipeline: Callable[[str], Any],
     task: str,
-    together: int,
     size: int,
     image: bool,
+    together: int,
 ) -> None:
     """A second of video, or an image, which is a video of one frame; at each size, alone and in a batch of two."""
     (family, session), canvas = opened(task), CANVASES_OF[task][size]

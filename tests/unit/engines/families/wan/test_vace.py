@@ -186,7 +186,7 @@ def test_an_extension_is_the_pipelines_clip_that_begins_with_the_last_second(
     assert np.abs(frames - shown * 255).max() < 1
 
 
-@pytest.mark.parametrize(("canvas", "references"), [(CANVASES[0], 0), (CANVASES[1], 2)])
+@pytest.mark.parametrize(("canvas", "references"), [(CANVASES[0], 0), (CANVASES[1], 1)])
 def test_an_image_is_the_pipelines_video_of_one_frame(
     torch: Any,
     family: WanVaceFamily,
@@ -195,6 +195,7 @@ def test_an_image_is_the_pipelines_video_of_one_frame(
     canvas: Canvas,
     references: int,
 ) -> None:
+    """With one reference: its mask has no room for more of them than the video has latents."""
     state = begin(family, session, canvas, references=references, image=True)
     assert len(state.latents) == references + 1
     pipeline, asked = make_pipeline("vace"), {**_asked(torch, canvas, state, noise(canvas, 0)), "num_frames": 1}
@@ -364,4 +365,5 @@ def test_random_inputs_fit_every_component_and_whole_runs_take_all_of_them(
     found = probes.end_to_end(family, session, family.probe_canvases[0])
     wanted = {"root": LATENTS, "extension": LATENTS - LEAD, "frames": FRAMES - OVERLAP}
     assert {name: len(values) for name, values in found.items()} == wanted
-    assert all(used.calls > before[component].calls for component, used in session.usage.items())
+    unused = {component for component, used in session.usage.items() if used.calls == before[component].calls}
+    assert unused == {"preview"}, "which changes nothing of what is made"

@@ -103,7 +103,7 @@ def test_what_the_model_lacks_is_refused_with_the_field_and_what_to_do() -> None
         ("kind", Draft(kind=Kind.IMAGE)),
         ("references", Draft(references=(PICTURE,))),
     ):
-        with pytest.raises(InvalidArgument, match="sprite-2 .*choose a model that") as refused:
+        with pytest.raises(InvalidArgument, match=r"sprite-2 .*choose a model that") as refused:
             check_draft(draft, plain)
         assert refused.value.field == field
 

@@ -55,7 +55,7 @@ async def house(store: Store, clock: Clock) -> House:
 async def test_a_segment_that_is_being_made_is_shown_once_each_time_it_was_drawn(house: House) -> None:
     events = house.watched()
     assert isinstance(await anext(events), VideoChanged)
-    told = []
+    told: list[bytes] = []
     for step, shows in ((5, b""), (6, b"one"), (7, b"one"), (8, b"two")):
         await house.comes_to(step, 1, shows=shows)
         changed = await anext(events)
