@@ -4,7 +4,7 @@ BASE = .venv-demo
 DEV = .venv
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint unit protos docs crds dashboards images released score bench kills sim engines-check test-gpu clean
+.PHONY: help demo test lint unit protos docs crds dashboards images released score bench kills sim e2e engines-check test-gpu clean
 
 help: ## List the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ kills: $(DEV)/ready ## Kill and stop processes of a real Longtake while it works
 
 sim: $(DEV)/ready ## Simulate 8,000 jobs whose processes, clocks and store fail in every way; LIVES=200000 for longer.
 	$(DEV)/bin/python -m tests.sim --lives $(or $(LIVES),8000) --seed $(or $(SEED),0) --pairs $(or $(PAIRS),2000)
+
+e2e: $(DEV)/ready ## On a Kubernetes cluster with KubeRay: install, make, kill, upgrade, scale, remove; docs/kubernetes.md.
+	$(DEV)/bin/python -m pytest tests/e2e -x -v
 
 engines-check: $(DEV)/ready ## Install TensorRT-RTX, and compile every graph for GPUs; none is needed.
 	$(DEV)/bin/python $(PIP_INSTALL) -e '.[tensorrt_rtx]' tensorrt-cu13-bindings

@@ -35,8 +35,11 @@ def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> bool
         return live is not None
     service = VideoService.model_validate(live)
     owner = Owner(name, namespace, live["metadata"]["uid"])
-    world = gather(cluster, owner, live["metadata"]["generation"])
-    trouble = _make(cluster, world, service, known)
+    generation = live["metadata"]["generation"]
+    world = gather(cluster, owner, generation)
+    writes, trouble = _make(cluster, world, service, known)
+    if writes:  # what is told is to be of what is wanted now, and not of what was there before
+        world = gather(cluster, owner, generation)
     told = conditions(world, trouble, service.status)
     READY.labels(namespace, name).set(told[0].status == "True")
     after = status_of(world, service.spec, told)
@@ -44,22 +47,22 @@ def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> bool
     return True
 
 
-def _make(cluster: Cluster, world: World, service: VideoService, known: Known) -> Finding | None:
-    """Make the children as they are wanted; what keeps them from it, where that stays."""
+def _make(cluster: Cluster, world: World, service: VideoService, known: Known) -> tuple[int, Finding | None]:
+    """Make the children as they are wanted: how many writes that took, and what keeps them from it where that stays."""
     try:
         wanted = desired(world.owner, service.spec, world.active_cluster)
     except SettingsError as error:
-        return Finding("SettingsInvalid", error.message, failing=True)
+        return 0, Finding("SettingsInvalid", error.message, failing=True)
     try:
-        apply_all(cluster, world, wanted, known)
+        writes = apply_all(cluster, world, wanted, known)
         _keep_bounds(cluster, world, wanted[0])
     except NameTaken as error:
-        return Finding("NameTaken", str(error), failing=True)
+        return 0, Finding("NameTaken", str(error), failing=True)
     except ApiException as error:
         if error.status in LASTING:
-            return Finding("ApplyRefused", told(error), failing=True)
+            return 0, Finding("ApplyRefused", told(error), failing=True)
         raise
-    return None
+    return writes, None
 
 
 def _keep_bounds(cluster: Cluster, world: World, ray: Object) -> None:

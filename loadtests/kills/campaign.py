@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from itertools import islice
 from random import Random
 
+from loadtests.kills.calm import make_base, undisturbed
 from loadtests.kills.clients import Clients
 from loadtests.kills.parts import Part
-from loadtests.kills.specs import BASE_PICTURE, BASE_VIDEO, SPECS, Base, Spec
-from loadtests.kills.verify import digest, verify
+from loadtests.kills.specs import Base
+from loadtests.kills.verify import verify
 from loadtests.kills.victims import Blow, pids, strike, strikes
 from serving.client import AsyncClient
 from serving.errors import LongtakeError
-from serving.jobs.repository import Jobs
 from serving.local.embedded import Embedded
 from serving.retention.collect import collect_once
 from serving.retention.report import Report
@@ -52,7 +52,9 @@ class Campaign:
         """All of it; what was found is in the part then."""
         made = await asyncio.gather(*map(self._base, self._tenants))
         bases = dict(zip(self._tenants, made, strict=True))
-        calm = await self._undisturbed(next(iter(self._tenants)), bases)
+        tenant, base = next(iter(bases.items()))
+        async with self._client(tenant) as client:
+            calm = await undisturbed(client, self._store, tenant, base)
         crowd = Clients(self._embedded.ready.grpc, clients, self._tenants, bases, self._random)
         working = asyncio.create_task(crowd.run())
         collecting = asyncio.create_task(self._collect())
@@ -72,19 +74,7 @@ class Campaign:
 
     async def _base(self, tenant: str) -> Base:
         async with self._client(tenant) as client:
-            video = await client.wait((await client.create(BASE_VIDEO.request(None))).id)
-            picture = await client.wait((await client.create(BASE_PICTURE.request(None))).id)
-            return Base(video.id, picture.image_urls[0])
-
-    async def _undisturbed(self, tenant: str, bases: Mapping[str, Base]) -> dict[Spec, str]:
-        """Every spec made in peace."""
-        async with self._client(tenant) as client:
-
-            async def made(spec: Spec) -> str:
-                video = await client.wait((await client.create(spec.request(bases[tenant]))).id)
-                return await digest(self._store, await Jobs(self._store).get(tenant, video.id))
-
-            return dict(zip(SPECS, await asyncio.gather(*map(made, SPECS)), strict=True))
+            return await make_base(client)
 
     async def _strike_all(self, count: int) -> None:
         """Blow after blow, each once a segment was committed after the one before. Raises `Stuck`."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,8 +32,10 @@ class Ours:
 
     tenant: str
     spec: Spec
+    asked: float
+    """When, by `time.monotonic`; so is the next."""
     then: Then = "kept"
-    ended: bool = False
+    ended: float | None = None
 
 
 @dataclass
@@ -76,17 +79,19 @@ class Clients:
 
     async def _one(self, client: AsyncClient, tenant: str) -> None:
         spec = SPECS[next(self._numbers) % len(SPECS)]
+        asked = time.monotonic()
         video = await self._insist(partial(client.create, spec.request(self._bases[tenant])))
         if video is None:
             return
-        ours = self.seen.jobs[video.id] = Ours(tenant, spec)
+        ours = self.seen.jobs[video.id] = Ours(tenant, spec, asked)
         if self._random.random() < _CANCELLED:
             await asyncio.sleep(self._random.uniform(0.0, 3.0))
             ours.then = "cancelled"
             await self._insist(partial(client.cancel, video.id))
-        ended = await self._ended(client, video)
-        ours.ended = ended is not None
-        if ours.ended and ours.then == "kept" and self._random.random() < _DELETED:
+        if await self._ended(client, video) is None:
+            return
+        ours.ended = time.monotonic()
+        if ours.then == "kept" and self._random.random() < _DELETED:
             ours.then = "deleted"
             await self._insist(partial(client.delete, video.id))
 

@@ -55,12 +55,16 @@ def conditions(world: World, trouble: Finding | None, before: Status) -> list[Co
     if lacks is not None and lacks.failing:
         fails = fails or lacks
     waits = lacks if lacks is not None and fails is None else None
+    coming = next(_found(_COMING, world), None)
     told = {
         "Ready": (
             lacks is None,
             fails if lacks and fails else lacks or Finding("Serving", "videos are taken and made"),
         ),
-        "Progressing": (waits is not None or (world.replacing and fails is None), waits or _calm(world)),
+        "Progressing": (
+            fails is None and (waits or coming) is not None,
+            waits or coming or Finding("Settled", ""),
+        ),
         "Degraded": (fails is not None, fails or Finding("AsExpected", "")),
     }
     return conditions_of(told, before.conditions, generation=world.generation, now=world.now)
@@ -91,13 +95,6 @@ def conditions_of(
 def moment(now: datetime) -> str:
     """As Kubernetes writes times."""
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _calm(world: World) -> Finding:
-    """What goes on though all is served."""
-    if world.replacing:
-        return Finding("NewClusterStarts", f"RayCluster {world.pending_cluster} is to take over")
-    return Finding("Settled", "")
 
 
 def _found(checks: Checks, world: World) -> Iterator[Finding]:
@@ -152,10 +149,11 @@ def _stages(world: World) -> Iterator[Finding]:
         yield from _failing(name, application)
     if not applications and world.replacing:
         return  # KubeRay does not ask the cluster that serves while another one is about to take over: pods tell
-    starting = [(name, one.get("status")) for name, one in applications if one.get("status") != "RUNNING"]
+    starting = [(name, one.get("status") or "not there yet") for name, one in applications]
+    starting = [(name, status) for name, status in starting if status != "RUNNING"]
     if starting:
         yield Finding("StagesStarting", "; ".join(f"Ray's application {name} is {status}" for name, status in starting))
-    elif not world.ray or not settled(world.ray) or not applications:
+    elif not applications:
         yield Finding("StagesStarting", "Ray's applications are not there yet")
 
 
@@ -174,12 +172,33 @@ def _head(world: World) -> Iterator[Finding]:
 
 
 def _doors(world: World) -> Iterator[Finding]:
-    if not world.door or not settled(world.door) or not world.doors:
+    if not world.doors:
         yield Finding("FrontDoorStarting", "no pod of the front door is ready")
+
+
+def _new_cluster(world: World) -> Iterator[Finding]:
+    if world.replacing:
+        yield Finding("NewClusterStarts", f"RayCluster {world.pending_cluster} is to take over")
+
+
+def _unseen(world: World) -> Iterator[Finding]:
+    """A change that was made a moment ago: what is told of it is of before."""
+    for child in (world.ray, world.door):
+        if child and not settled(child):
+            yield Finding("ChangeMade", f"{child['kind']} {child['metadata']['name']} is about to be as it is wanted")
+
+
+def _rolling(world: World) -> Iterator[Finding]:
+    if world.doors_as_wanted < world.doors_there:
+        yield Finding(
+            "FrontDoorsRoll", f"{world.doors_as_wanted} of {world.doors_there} pods of the front door are as wanted"
+        )
 
 
 _SERVING: Checks = (_kuberay, _stages, _head, _doors)
 """Without these, no video is made."""
+_COMING: Checks = (_new_cluster, _unseen, _rolling)
+"""What goes on though all is served."""
 _HEALTHY: Checks = (_ray_refused, _pods)
 """What is wrong though videos may be made: a pod too few, a change that cannot be made."""
 

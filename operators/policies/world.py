@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import yaml
+
 from operators.children.names import COMPONENT, DENOISE, Owner
 from operators.children.network import RAY_CLUSTER, RAY_NODE_TYPE
 from serving.deployments.declared import APPLICATION
@@ -60,11 +62,14 @@ class World:
 
     @property
     def applications(self) -> Mapping[str, Object]:
-        """What the active cluster's Serve last said of the Director's application and each model's; empty while it says
-        nothing of the Director's."""
+        """What the active cluster's Serve last said of each application that is wanted, the Director's and the models';
+        nothing of one that it does not know yet. Empty while it says nothing of the Director's."""
         status = self.ray.get("status", {}).get("activeServiceStatus", {})
         found: Mapping[str, Object] = status.get("applicationStatuses") or {}
-        return found if APPLICATION in found else {}
+        if APPLICATION not in found:
+            return {}
+        wanted = yaml.safe_load(self.ray["spec"]["serveConfigV2"])["applications"]
+        return {one["name"]: found.get(one["name"], {}) for one in wanted}
 
     @property
     def ready_heads(self) -> int:
@@ -83,7 +88,20 @@ class World:
     @property
     def doors(self) -> int:
         """Front-door pods that are ready."""
-        return int(self.door.get("status", {}).get("readyReplicas", 0) or 0)
+        return self._doors("readyReplicas")
+
+    @property
+    def doors_there(self) -> int:
+        """Front-door pods, ready or not."""
+        return self._doors("replicas")
+
+    @property
+    def doors_as_wanted(self) -> int:
+        """Those of them that were made of the newest template."""
+        return self._doors("updatedReplicas")
+
+    def _doors(self, which: str) -> int:
+        return int(self.door.get("status", {}).get(which) or 0)
 
 
 def labels(found: Object) -> Mapping[str, str]:

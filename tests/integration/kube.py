@@ -76,11 +76,16 @@ class Kube(Cluster):
         self.tell(
             ray,
             observedGeneration=ray["metadata"]["generation"],
-            activeServiceStatus={"rayClusterName": "lt-abcde", "applicationStatuses": {"longtake": application}},
+            activeServiceStatus={
+                "rayClusterName": "lt-abcde",
+                "applicationStatuses": {"longtake": application, "longtake-sprite-2": application},
+            },
         )
         self.pod("lt-abcde-head", {"ray.io/cluster": "lt-abcde", "ray.io/node-type": "head"})
         door = self.live("apps/v1", "Deployment", "lt-frontdoor")
-        self.tell(door, observedGeneration=door["metadata"]["generation"], replicas=2, readyReplicas=2)
+        self.tell(
+            door, observedGeneration=door["metadata"]["generation"], replicas=2, updatedReplicas=2, readyReplicas=2
+        )
 
     def pod(self, name: str, labels: dict[str, str], **status: Any) -> None:
         labels = {**labels, "longtake.dev/service": "lt"}

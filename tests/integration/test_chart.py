@@ -90,6 +90,15 @@ def test_the_operator_may_do_what_it_does_and_touch_no_secret() -> None:
         assert (group, plural) in granted, f"{child['kind']} is made, and the ClusterRole does not have it"
 
 
+def test_the_lease_that_the_operator_asks_for_goes_with_the_release() -> None:
+    objects = rendered("operator.namespaces={a}")
+    (lease,) = [found["metadata"] for found in objects if found["kind"] == "Lease"]
+    (operator,) = [found for found in objects if found["kind"] == "Deployment"]
+    (container,) = operator["spec"]["template"]["spec"]["containers"]
+    assert f"--lease={lease['name']}" in container["args"]
+    assert f"--lease-namespace={lease['namespace']}" in container["args"]
+
+
 def test_in_some_namespaces_alone_it_has_rights_there_alone() -> None:
     objects = rendered("operator.namespaces={a,b}")
     assert "ClusterRoleBinding" not in {found["kind"] for found in objects}

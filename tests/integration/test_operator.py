@@ -60,6 +60,20 @@ def test_a_service_is_made_and_told_of_until_it_serves(cluster: Kube) -> None:
     assert sorted(reasons) == ["Serving", "StagesStarting"]
 
 
+def test_a_change_is_told_of_as_soon_as_it_was_acted_on(cluster: Kube) -> None:
+    """Who waits for a change sees no generation that is acted on and looks settled before it is."""
+    cluster.serve()
+    cluster.look()
+    cluster.serving()
+    assert cluster.look()["Progressing"]["status"] == "False"
+
+    cluster.serve(scaling={"idleSeconds": 7})
+    told = cluster.look()
+
+    assert (told["Ready"]["status"], told["Ready"]["observedGeneration"]) == ("True", 2)
+    assert (told["Progressing"]["status"], told["Progressing"]["reason"]) == ("True", "ChangeMade")
+
+
 def test_at_rest_nothing_is_written_and_after_a_restart_nothing_changes(cluster: Kube) -> None:
     cluster.serve()
     cluster.look()

@@ -23,8 +23,18 @@ def serving(**changes: Any) -> World:
     """All is well, but for some things."""
     application = {"status": "RUNNING", "serveDeploymentStatuses": {"renderer": {"status": "HEALTHY"}}}
     active = {"rayClusterName": "lt-a", "applicationStatuses": {"longtake": application}}
-    ray = {"metadata": {"generation": 2}, "status": {"observedGeneration": 2, "activeServiceStatus": active}}
-    door = {"metadata": {"generation": 1}, "status": {"observedGeneration": 1, "readyReplicas": 2}}
+    ray = {
+        "kind": "RayService",
+        "metadata": {"name": "lt", "generation": 2},
+        "spec": {"serveConfigV2": "applications: [{name: longtake}]"},
+        "status": {"observedGeneration": 2, "activeServiceStatus": active},
+    }
+    pods = {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}
+    door = {
+        "kind": "Deployment",
+        "metadata": {"name": "lt-frontdoor", "generation": 1},
+        "status": {"observedGeneration": 1, **pods},
+    }
     for path, value in changes.items():
         where: Any = {"ray": ray, "door": door, "application": application}[path.partition("__")[0]]
         *inner, last = path.split("__")[1:]
@@ -59,7 +69,7 @@ def test_a_service_whose_parts_all_work_is_ready() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason", "failing"),
     [
-        ({"ray__metadata__generation": 3}, "StagesStarting", False),
+        ({"ray__status__activeServiceStatus": {}}, "StagesStarting", False),
         ({"application__status": "DEPLOYING"}, "StagesStarting", False),
         ({"application__status": "DEPLOY_FAILED"}, "StagesFailing", True),
         (
@@ -76,13 +86,35 @@ def test_what_is_missing_is_named(changes: dict[str, Any], reason: str, failing:
     assert (found["Degraded"].status == "True", found["Progressing"].status == "True") == (failing, not failing)
 
 
-def test_a_model_whose_stages_are_not_up_is_named() -> None:
-    world = serving()
-    active = world.ray["status"]["activeServiceStatus"]["applicationStatuses"]
-    active["longtake-wan"] = {"status": "DEPLOYING"}
+@pytest.mark.parametrize(
+    ("told_of_it", "said"), [({"longtake-wan": {"status": "DEPLOYING"}}, "DEPLOYING"), ({}, "not there yet")]
+)
+def test_a_model_whose_stages_are_not_up_is_named(told_of_it: dict[str, Any], said: str) -> None:
+    world = serving(ray__spec__serveConfigV2="applications: [{name: longtake}, {name: longtake-wan}]")
+    world.ray["status"]["activeServiceStatus"]["applicationStatuses"].update(told_of_it)
     found = told(world)
     assert (found["Ready"].status, found["Ready"].reason) == ("False", "StagesStarting")
-    assert "longtake-wan is DEPLOYING" in found["Ready"].message
+    assert f"longtake-wan is {said}" in found["Ready"].message
+
+
+def test_a_model_that_goes_holds_nothing_up() -> None:
+    world = serving()
+    world.ray["status"]["activeServiceStatus"]["applicationStatuses"]["longtake-wan"] = {"status": "DELETING"}
+    assert told(world)["Ready"].status == "True"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"ray__metadata__generation": 3}, "ChangeMade"),
+        ({"door__metadata__generation": 2}, "ChangeMade"),
+        ({"door__status__updatedReplicas": 1}, "FrontDoorsRoll"),
+    ],
+)
+def test_a_change_that_is_being_made_is_progress_of_what_serves(changes: dict[str, Any], reason: str) -> None:
+    found = told(serving(**changes))
+    assert (found["Ready"].status, found["Progressing"].status) == ("True", "True")
+    assert found["Progressing"].reason == reason
 
 
 def test_while_a_new_cluster_starts_the_old_one_serves() -> None:

@@ -1,0 +1,233 @@
+"""The life of a release on a real cluster, one test after the other: it comes, makes videos, grows, is struck and
+changed while clients work, scales, and goes. `make e2e` runs it; each test stands on those before it.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from loadtests.kills.parts import Part
+from loadtests.table import Row
+from operators.api.base import API_VERSION
+from operators.children.names import FRONT_DOOR
+from serving.client import CallFailed, Client, Video, create_request
+from serving.deployments.declared import APPLICATION, application_of
+from tests.e2e.checkpoint import in_bucket
+from tests.e2e.given import Given
+from tests.e2e.load import MODEL, Load, one_round
+from tests.e2e.release import NAME, PARTS, TENANTS, Release
+
+pytestmark = pytest.mark.timeout(3600)
+ADDED = "wan-tiny"
+"""What the build makes."""
+Report = list[Row]
+
+
+def test_the_chart_brings_a_service_that_is_ready(release: Release, report: Report) -> None:
+    began = time.monotonic()
+
+    release.apply()
+    release.until("it is ready", release.settled)
+
+    report.append(_row("`helm install`, until it is ready", time.monotonic() - began))
+    assert {part: len(release.pods(selector)) for part, selector in PARTS.items()} == {
+        "a Denoiser": 1,
+        "the light stages": 1,
+        "a front door": 2,
+        "the operator": 1,
+        "Ray's head": 1,
+    }
+
+
+def test_helms_own_test_makes_a_video(release: Release, report: Report) -> None:
+    began = time.monotonic()
+
+    release.helm("test", NAME, "--timeout", "15m")
+
+    report.append(_row("`helm test`, a video of a second and its pod", time.monotonic() - began))
+
+
+def test_a_setting_of_front_doors_leaves_ray_alone(release: Release, report: Report) -> None:
+    generation = release.object("ray.io/v1", "RayService")["metadata"]["generation"]
+    doors = set(release.pods(PARTS["a front door"]))
+    began = time.monotonic()
+
+    release.values["service"]["frontDoor"]["publicUrl"] = release.public_url()
+    release.apply()
+    release.until(
+        "front doors have rolled", lambda: release.settled() and not doors & set(release.pods(PARTS["a front door"]))
+    )
+
+    report.append(_row("a setting of front doors, until both have rolled", time.monotonic() - began))
+    assert release.object("ray.io/v1", "RayService")["metadata"]["generation"] == generation
+
+
+def test_the_public_client_makes_extends_and_shows_pictures(release: Release, report: Report) -> None:
+    made = one_round(release.address(), release.keys[TENANTS[1]], release.folder)
+
+    assert [(video["kind"], video["duration"]) for video in made] == [("text", 2), ("extension", 1), ("reference", 1)]
+    for video in made:
+        report.append(_row(f"xai-sdk: {video['kind']}, {video['duration']} s", video["ended"] - video["asked"]))
+
+
+def test_an_engine_build_runs_to_its_end_and_its_model_is_served(
+    release: Release, what_is_given: Given, report: Report
+) -> None:
+    if not what_is_given.build_image:
+        pytest.skip("E2E_BUILD_IMAGE names no image with torch: EXTRAS=build helm/images/build makes one")
+    build = {
+        "model": ADDED,
+        "source": in_bucket(release.store, release.folder),
+        "canvases": ["1:1=32x32"],
+        "seconds": 1,
+        "image": {"name": what_is_given.build_image},
+        "store": release.values["service"]["store"],
+        "trustedKeys": {"configMap": "engine-keys"},
+        "signingKeySecret": "engine-signing",
+        "resources": {"requests": {"cpu": "100m", "memory": "1Gi"}, "limits": {"memory": "6Gi"}},
+    }
+    metadata = {"name": "wan", "namespace": release.namespace}
+    release.cluster.apply({"apiVersion": API_VERSION, "kind": "EngineBuild", "metadata": metadata, "spec": build})
+
+    took = release.until("it is built", lambda: _built(release))
+    report.append(_row("EngineBuild of a tiny Wan checkpoint, to its end", took))
+
+    report.append(_row("its model, until it is served", _serve(release, ADDED)))
+    assert _make(release, ADDED).state == Video.SUCCEEDED
+    _serve(release)
+    release.kubectl("delete", "enginebuild", "wan")
+
+
+def test_a_second_model_comes_and_goes_beside_the_first_ones_work(release: Release, load: Load, report: Report) -> None:
+    release.until("both clients make videos", lambda: all(len(waits) >= 3 for waits in load.waits()))
+    report.append(_row("a video, undisturbed (median)", load.usual()))
+    first, cluster = _untouched(release), release.active_cluster()
+    began = time.monotonic()
+
+    report.append(_row("a second model, until it is served", _serve(release, "sprite")))
+    assert _make(release, "sprite").state == Video.SUCCEEDED
+    report.append(_row("the same, until it is gone", _serve(release)))
+
+    report.append(_row("the longest that a client waited meanwhile", load.longest_since(began)))
+    with pytest.raises(CallFailed, match="sprite"):
+        _make(release, "sprite")
+    assert (_untouched(release), release.active_cluster()) == (first, cluster)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_pod_is_killed_under_load(release: Release, load: Load, report: Report, part: str) -> None:
+    before = release.pods(PARTS[part])
+    victim = next(iter(before))
+    struck = time.monotonic()
+
+    release.kill(victim)
+    if part == "the operator":  # nothing stops; what differs waits for the next one
+        release.kubectl("delete", "poddisruptionbudget", f"{NAME}-{FRONT_DOOR}")
+
+    def whole() -> bool:
+        pods = release.pods(PARTS[part])
+        there = victim not in pods and sum(pods.values()) >= len(before) and release.settled()
+        return there and release.has("policy/v1", "PodDisruptionBudget", f"{NAME}-{FRONT_DOOR}")
+
+    ready = release.until(f"{part} is back", whole)
+    release.until("videos come", lambda: load.back_since(struck) is not None)
+    report.append(Row("cluster", f"{part} killed", f"{ready:.0f} s until ready", ratio=_waits(load, struck, struck)))
+
+
+def test_an_upgrade_takes_over_from_a_cluster_that_works(release: Release, load: Load, report: Report) -> None:
+    before, began = release.active_cluster(), time.monotonic()
+
+    release.values["service"]["denoisers"] |= {"min": 0, "max": 2}  # from a number to a range: a new cluster
+    release.apply()
+    took = release.until("the new cluster serves", lambda: release.settled() and release.active_cluster() != before)
+
+    meanwhile = load.ended_between(began, began + took)
+    release.until("videos come", lambda: load.back_since(began + took) is not None)
+    waits = f"{meanwhile} videos meanwhile; then {_waits(load, began + took, began)}"
+    report.append(Row("cluster", "`helm upgrade` to a new cluster", f"{took:.0f} s until it serves", ratio=waits))
+    assert meanwhile > 0
+
+
+def test_nothing_was_lost_made_twice_or_refused(load: Load, report: Report) -> None:
+    load.end()
+    found = load.verified()
+
+    report.append(Row("cluster", "videos that were asked for meanwhile", f"{found.jobs}"))
+    report.append(Row("cluster", "of these lost, not made, or met by an internal error", f"{_lacking(found)}", aim="0"))
+    report.append(Row("cluster", "made twice, or different from undisturbed ones", f"{len(found.different)}", aim="0"))
+    report.append(Row("cluster", "failures that clients saw", f"{found.failures.total()}", aim="0"))
+    report.append(Row("cluster", "reconnects that our client made", f"{found.reconnects}"))
+    assert found.good, found
+
+
+def test_denoisers_go_to_none_and_come_for_the_next_job(release: Release, report: Report) -> None:
+    report.append(
+        _row(
+            "no work, until no Denoiser is there", release.until("none", lambda: not release.pods(PARTS["a Denoiser"]))
+        )
+    )
+    began = time.monotonic()
+
+    assert _make(release, MODEL).state == Video.SUCCEEDED
+
+    report.append(_row("from none: the next video of a second", time.monotonic() - began))
+
+
+def test_nothing_is_left_of_it(release: Release, report: Report) -> None:
+    began = time.monotonic()
+
+    release.helm("uninstall", NAME, "--wait")
+    release.until("it is gone", lambda: release.left() <= release.before)
+
+    report.append(_row("`helm uninstall`, until nothing is left", time.monotonic() - began))
+    assert not release.kubectl("get", "clusterrole", f"{release.namespace}-{NAME}-operator", "--ignore-not-found")
+
+
+def _row(what: str, seconds: float) -> Row:
+    return Row("cluster", what, _seconds(seconds))
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds > 10 else f"{seconds:.1f} s"
+
+
+def _waits(load: Load, since: float, whole: float) -> str:
+    return f"{load.back_since(since):.0f} s to the next videos, {load.longest_since(whole):.0f} s the longest wait"
+
+
+def _serve(release: Release, *models: str) -> float:
+    """Have these models beside the one that is always served; how long that took, to the last of their processes."""
+    had = release.values["service"]["settings"].get("models", {})
+    began = time.monotonic()
+    release.values["service"]["settings"] = {"models": {model: {} for model in models}} if models else {}
+    release.apply()
+    release.until(f"{models} are served", release.settled)
+    for model in had:
+        release.until(f"{model} is gone", lambda model=model: not release.replicas(application_of(model)))
+    return time.monotonic() - began
+
+
+def _make(release: Release, model: str) -> Video:
+    """A video of a second."""
+    with Client(release.address(), api_key=release.keys[TENANTS[0]]) as client:
+        made = client.create(create_request("a red square moves right", seconds=1, aspect_ratio="1:1", model=model))
+        return client.wait(made.id, timeout_s=1800)
+
+
+def _built(release: Release) -> bool:
+    """Whether the engines are there. Fails where the build has failed."""
+    status = release.object(API_VERSION, "EngineBuild", "wan").get("status", {})
+    told = {one["type"]: one for one in status.get("conditions", ())}
+    assert told.get("Degraded", {}).get("status") != "True", told
+    return bool(told.get("Ready", {}).get("status") == "True")
+
+
+def _untouched(release: Release) -> set[tuple[str, str, str]]:
+    """The Director's process, and those of the first model."""
+    return release.replicas(APPLICATION) | release.replicas(application_of(MODEL))
+
+
+def _lacking(found: Part) -> int:
+    return len(found.lost) + len(found.not_made) + len(found.faults)
