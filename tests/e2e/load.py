@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -46,9 +46,8 @@ class Load:
         base, self._calm = asyncio.run(self._in_peace())
         self._before = {record.id for tenant in (ours[0], theirs[0]) for record in asyncio.run(self._records(tenant))}
         self._clients = Clients(server, 1, dict([ours]), {ours[0]: base}, Random(1))
-        self._thread = ThreadPoolExecutor(1)
         self._script: subprocess.Popen[bytes] | None = None
-        self._crowd: Future[None] | None = None
+        self._crowd: threading.Thread | None = None
 
     def begin(self) -> None:
         """Both make videos from now on."""
@@ -63,16 +62,21 @@ class Load:
         )
         for file in output:
             file.close()  # the script has its own
-        self._crowd = self._thread.submit(asyncio.run, self._clients.run())
+        self._crowd = threading.Thread(target=asyncio.run, args=(self._clients.run(),), daemon=True)
+        self._crowd.start()
 
     def end(self) -> None:
-        """No more; what they have begun is waited for."""
+        """No more; what they have begun is waited for. Raises `AssertionError` when that does not come."""
         self._clients.close()
         if self._script is not None:
-            self._script.communicate(timeout=LONGEST_S)
+            try:
+                self._script.communicate(timeout=LONGEST_S)
+            except subprocess.TimeoutExpired:
+                self._script.kill()
+                self._script.wait()
         if self._crowd is not None:
-            self._crowd.result(LONGEST_S)
-        self._thread.shutdown()
+            self._crowd.join(LONGEST_S)
+            assert not self._crowd.is_alive(), f"our client still waits for a video after {LONGEST_S:.0f} s"
 
     def theirs(self) -> list[Made]:
         """What the stock client has made."""

@@ -139,6 +139,10 @@ class Release:
         """At once, with no grace."""
         self.kubectl("delete", "pod", pod, "--grace-period=0", "--force", "--wait=false")
 
+    def logs(self, part: str) -> str:
+        """Of all pods of it."""
+        return "".join(self.kubectl("logs", pod) for pod in self.pods(PARTS[part]))
+
     def replicas(self, application: str) -> set[tuple[str, str, str]]:
         """Of a Serve application: pod, process and stage of each."""
         found = set()

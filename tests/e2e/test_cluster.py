@@ -68,6 +68,8 @@ def test_the_public_client_makes_extends_and_shows_pictures(release: Release, re
     made = one_round(release.address(), release.keys[TENANTS[1]], release.folder)
 
     assert [(video["kind"], video["duration"]) for video in made] == [("text", 2), ("extension", 1), ("reference", 1)]
+    for part in ("a front door", "Ray's head"):
+        assert made[0]["id"] in release.logs(part), f"the log of {part} tells nothing of a job"
     for video in made:
         report.append(_row(f"xai-sdk: {video['kind']}, {video['duration']} s", video["ended"] - video["asked"]))
 
@@ -212,7 +214,7 @@ def _serve(release: Release, *models: str) -> float:
 def _make(release: Release, model: str) -> Video:
     """A video of a second."""
     with Client(release.address(), api_key=release.keys[TENANTS[0]]) as client:
-        made = client.create(create_request("a red square moves right", seconds=1, aspect_ratio="1:1", model=model))
+        made = client.create(create_request("a red cat runs", seconds=1, aspect_ratio="1:1", model=model))
         return client.wait(made.id, timeout_s=1800)
 
 
