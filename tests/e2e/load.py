@@ -68,7 +68,7 @@ class Load:
     def end(self) -> None:
         """No more; what they have begun is waited for. Raises `AssertionError` when that does not come."""
         self._clients.close()
-        if self._script is not None:
+        if self._script is not None and self._script.returncode is None:
             try:
                 self._script.communicate(timeout=LONGEST_S)
             except subprocess.TimeoutExpired:
@@ -144,7 +144,8 @@ class Load:
     async def _records(self, tenant: str) -> list[JobRecord]:
         store = await open_store(self._store, probe=False)
         try:
-            jobs, found, token = Jobs(store), [], ""
+            found: list[JobRecord] = []
+            jobs, token = Jobs(store), ""
             while True:
                 page = await jobs.list(tenant, limit=100, token=token)
                 found += page.records

@@ -96,7 +96,7 @@ class Release:
         """What it said."""
         return _run("kubectl", "--namespace", self.namespace, *words)
 
-    def object(self, api_version: str, kind: str, name: str = NAME) -> Object:
+    def found(self, api_version: str, kind: str, name: str = NAME) -> Object:
         """As the API server has it."""
         found = self.cluster.get(api_version, kind, self.namespace, name)
         assert found is not None, f"{kind} {name} is not there"
@@ -108,7 +108,7 @@ class Release:
 
     def service(self) -> Object:
         """The VideoService."""
-        return self.object(API_VERSION, "VideoService")
+        return self.found(API_VERSION, "VideoService")
 
     def settled(self) -> bool:
         """Whether it serves as it was last asked to, and nothing is on its way."""
@@ -124,7 +124,7 @@ class Release:
 
     def address(self, port: int = GRPC_PORT) -> str:
         """Of the Service, in front of all front doors."""
-        return f"{self.object('v1', 'Service')['spec']['clusterIP']}:{port}"
+        return f"{self.found('v1', 'Service')['spec']['clusterIP']}:{port}"
 
     def public_url(self) -> str:
         """As this machine reaches videos."""
@@ -162,7 +162,7 @@ class Release:
         kinds = [kind for kind in kinds if not kind.startswith("events")]
         return set(self.kubectl("get", ",".join(kinds), "--ignore-not-found", "-o=name").split())
 
-    def until(self, what: str, true: Callable[[], object], within_s: float = LONGEST_S) -> float:
+    def until(self, what: str, true: Callable[[], bool], within_s: float = LONGEST_S) -> float:
         """Wait for it; how many seconds that took. Raises `AssertionError`, which tells how the service is."""
         began = time.monotonic()
         while not true():
@@ -188,4 +188,4 @@ def _run(*command: str, **options: Any) -> str:
     """What it printed. Raises `AssertionError` with what it complained of."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, **options)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}"
-    return done.stdout
+    return str(done.stdout)

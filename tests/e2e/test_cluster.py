@@ -50,7 +50,7 @@ def test_helms_own_test_makes_a_video(release: Release, report: Report) -> None:
 
 
 def test_a_setting_of_front_doors_leaves_ray_alone(release: Release, report: Report) -> None:
-    generation = release.object("ray.io/v1", "RayService")["metadata"]["generation"]
+    generation = release.found("ray.io/v1", "RayService")["metadata"]["generation"]
     doors = set(release.pods(PARTS["a front door"]))
     began = time.monotonic()
 
@@ -61,7 +61,7 @@ def test_a_setting_of_front_doors_leaves_ray_alone(release: Release, report: Rep
     )
 
     report.append(_row("a setting of front doors, until both have rolled", time.monotonic() - began))
-    assert release.object("ray.io/v1", "RayService")["metadata"]["generation"] == generation
+    assert release.found("ray.io/v1", "RayService")["metadata"]["generation"] == generation
 
 
 def test_the_public_client_makes_extends_and_shows_pictures(release: Release, report: Report) -> None:
@@ -206,8 +206,8 @@ def _serve(release: Release, *models: str) -> float:
     release.values["service"]["settings"] = {"models": {model: {} for model in models}} if models else {}
     release.apply()
     release.until(f"{models} are served", release.settled)
-    for model in had:
-        release.until(f"{model} is gone", lambda model=model: not release.replicas(application_of(model)))
+    gone = {application_of(model) for model in had}
+    release.until(f"{had} are gone", lambda: not any(release.replicas(application) for application in gone))
     return time.monotonic() - began
 
 
@@ -220,7 +220,7 @@ def _make(release: Release, model: str) -> Video:
 
 def _built(release: Release) -> bool:
     """Whether the engines are there. Fails where the build has failed."""
-    status = release.object(API_VERSION, "EngineBuild", "wan").get("status", {})
+    status = release.found(API_VERSION, "EngineBuild", "wan").get("status", {})
     told = {one["type"]: one for one in status.get("conditions", ())}
     assert told.get("Degraded", {}).get("status") != "True", told
     return bool(told.get("Ready", {}).get("status") == "True")

@@ -36,12 +36,17 @@ def main() -> None:
     client = Client(api_key=os.environ["XAI_API_KEY"], api_host=os.environ["LONGTAKE_HOST"], use_insecure_channel=True)
     closing = threading.Event()
     if rounds == sys.maxsize:
-        threading.Thread(target=lambda: (sys.stdin.read(), closing.set()), daemon=True).start()
+        threading.Thread(target=_await_the_end, args=(closing,), daemon=True).start()
     picture = f"data:image/png;base64,{base64.b64encode(Path('cat.png').read_bytes()).decode()}"
     for _ in range(rounds):
         if closing.is_set():
             return
         one_round(client, model, picture)
+
+
+def _await_the_end(closing: threading.Event) -> None:
+    sys.stdin.read()
+    closing.set()
 
 
 def one_round(client: Client, model: str, picture: str) -> None:
