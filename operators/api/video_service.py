@@ -11,7 +11,7 @@ from operators.api.common import Grounds, ObjectStore
 
 KIND, PLURAL, SHORT = "VideoService", "videoservices", "vs"
 SHIPPED = ("sprite-2", "sprite")
-"""What the model is called whose engines are in the image."""
+"""What the model is called whose engines are in the image: two names of one."""
 LONGEST_NAME = 40
 """KubeRay takes 47 characters, and the children's names are longer by a word."""
 NAME_RULE = rule(
@@ -149,7 +149,7 @@ class Spec(Grounds):
     scaling: Scaling = Field(default_factory=Scaling)
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """More of Longtake's settings (docs/settings.md), by group: `admission`, `retention`, `uploads`, `video`, `engines`,
-    `stages`, and `models` that are served beside `model`. What this resource has fields for cannot stand here."""
+    `stages`, and `models` that are served beside it. What this resource has fields for cannot stand here."""
 
 
 class Endpoints(Part):

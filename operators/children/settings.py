@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from operators.api.base import Resources
-from operators.api.video_service import Spec
+from operators.api.video_service import SHIPPED, Spec
 from operators.children.names import DENOISE, LIGHT
 from operators.children.pods import trusted_keys
 from serving.errors import SettingsError
@@ -44,9 +44,13 @@ def settings_of(spec: Spec) -> Settings:
     if keys := trusted_keys(spec):
         given["engines"] = {**given.get("engines", {}), "trusted_keys": keys}
     try:
-        return load_settings(store=spec.store.url, model=spec.model, stages=stages, **given)
+        settings = load_settings(store=spec.store.url, model=spec.model, stages=stages, **given)
     except SettingsError as error:
         raise SettingsError(f"spec.settings: {error.message}") from error
+    same = [model for model in settings.served if model in SHIPPED]
+    if len(same) > 1:  # jobs know the model by one name, and its stages would stand for each other
+        raise SettingsError(f"spec.settings.models: {' and '.join(same)} are one model, keep one of them")
+    return settings
 
 
 def threads(resources: Resources) -> int:

@@ -82,7 +82,11 @@ class DirectorModels:
             except (LongtakeError, ValueError) as error:
                 _log.error("the model is not served: it cannot be opened", model=said, reason=str(error))
                 continue
-            self._opened[said] = (family.capabilities.model, HandleStages(application_of(said)), family)
+            name = family.capabilities.model
+            if twin := [other for other, (its, _, _) in self._opened.items() if its == name and other in self._told]:
+                _log.error("the model is not served: it is served by another name", model=said, other=twin[0])
+                continue
+            self._opened[said] = (name, HandleStages(application_of(said)), family)
         served = {
             name: Served(
                 stages,

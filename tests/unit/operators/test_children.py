@@ -211,6 +211,7 @@ def test_settings_go_to_whom_they_concern() -> None:
     ("settings", "said"),
     [
         ({"store": {}}, "spec.settings.store: what of it can be chosen has fields here"),
+        ({"models": {"sprite": {}}}, "spec.settings.models: sprite-2 and sprite are one model, keep one of them"),
         ({"stages": {"scale": {}}}, "spec.settings.stages.scale: what of it can be chosen has fields here"),
         ({"admission": {"max_active_jobs": 0}}, "admission.max_active_jobs"),
         ({"nonsense": {}}, "there is no such setting"),
