@@ -148,8 +148,9 @@ class Spec(Grounds):
     head: Head = Field(default_factory=Head)
     scaling: Scaling = Field(default_factory=Scaling)
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """More of Longtake's settings (docs/settings.md), by group: `admission`, `retention`, `uploads`, `video`, `engines`,
-    `stages`, and `models` that are served beside it. What this resource has fields for cannot stand here."""
+    """More of Longtake's settings (docs/settings.md), by group: `admission`, `retention`, `uploads`, `video`,
+    `engines`, `stages`, and `models` that are served beside the one above. What this resource has fields for
+    cannot stand here."""
 
 
 class Endpoints(Part):
