@@ -11,8 +11,11 @@ from operators.children.pods import container, environment, placed, trusted_volu
 from serving.settings import Settings
 
 _KEYS, _TLS = "/etc/longtake/keys", "/etc/longtake/tls"
-_PRE_STOP_S = 5
-"""A pod that ends takes calls for so long still: proxies learn late that it is none of them any more."""
+_CONNECTION_S, _LEARNT_S = 15, 5
+_PRE_STOP_S = _LEARNT_S + 17
+"""A pod that ends takes calls for so long still: proxies learn late that it is none of them any more, and then each
+connection comes to its age, which gRPC makes a tenth longer for some. A call that finds a server stopping is lost.
+"""
 _SPARE_S = 5
 _GROUPS = ("admission", "uploads", "video", "engines", "retention", "models")
 """Settings that a front door reads, but for those that the resource has fields for."""
@@ -97,6 +100,7 @@ def _settings(owner: Owner, spec: Spec, settings: Settings) -> dict[str, str]:
         "LONGTAKE_MODEL": spec.model,
         "LONGTAKE_GRPC__ADDRESS": f"0.0.0.0:{GRPC_PORT}",
         "LONGTAKE_GRPC__GRACE_S": str(spec.front_door.drain_seconds),
+        "LONGTAKE_GRPC__CONNECTION_S": str(_CONNECTION_S),
         "LONGTAKE_HTTP__ADDRESS": f"0.0.0.0:{HTTP_PORT}",
         "LONGTAKE_HTTP__PUBLIC_URL": public_url(owner, spec),
         "LONGTAKE_AUTH__KEYS_FILE": f"{_KEYS}/keys.jsonl",

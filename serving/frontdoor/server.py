@@ -63,7 +63,7 @@ class FrontDoor:
         """Listen. Raises `SettingsError` for a taken port or bad TLS files; nothing is left behind then."""
         http = HttpServer(self._settings.http.address)
         self.http_address = http.address
-        server = grpc.aio.server(options=server_options(grpc_connections()))
+        server = grpc.aio.server(options=server_options(grpc_connections(), self._settings.grpc.connection_s))
         try:
             self.grpc_address = _bind(server, self._settings)
             rooms = self._rooms = await build(

@@ -19,7 +19,8 @@ from operators.policies.world import is_ready
 from tests.e2e.given import Given
 
 CHART = Path(__file__).parents[2] / "helm" / "longtake"
-NAME, TENANTS = "longtake", ("studio", "agency")
+NAME, TENANTS = "longtake", ("studio", "agency", "house")
+"""The release, and whose videos are made: our client's, the xai-sdk's, and those of the tests themselves."""
 PARTS = {
     "a Denoiser": f"{COMPONENT}={DENOISE}",
     "the light stages": f"{COMPONENT}={LIGHT}",
@@ -77,7 +78,7 @@ class Release:
         engines = self.folder / ".longtake" / "engine-keys"
         self._create("secret", "generic", "longtake-s3", *stored)
         self._create("secret", "generic", "longtake-keys", f"--from-file={self.folder / 'keys.jsonl'}")
-        self._create("secret", "generic", "client", f"--from-literal=key={self.keys[TENANTS[0]]}")
+        self._create("secret", "generic", "client", f"--from-literal=key={self.keys[TENANTS[2]]}")
         self._create("secret", "generic", "engine-signing", f"--from-file=key.pem={engines / 'key.pem'}")
         self._create("configmap", "engine-keys", f"--from-file=trusted={engines / 'trusted'}")
         self.before = self.left()

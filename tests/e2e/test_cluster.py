@@ -221,7 +221,7 @@ def _serve(release: Release, *models: str) -> float:
 
 def _make(release: Release, model: str) -> Video:
     """A video of a second."""
-    with Client(release.address(), api_key=release.keys[TENANTS[0]]) as client:
+    with Client(release.address(), api_key=release.keys[TENANTS[2]]) as client:
         made = client.create(create_request("a red cat runs", seconds=1, aspect_ratio="1:1", model=model))
         return client.wait(made.id, timeout_s=1800)
 

@@ -30,9 +30,10 @@ millisecond each, so this many that come together are what the call of another c
 READ_S = 60.0
 
 
-def server_options(connections: int) -> tuple[tuple[str, int], ...]:
-    """For `grpc.aio.server`. `connections`: how many may be open at once."""
+def server_options(connections: int, connection_s: int | None = None) -> tuple[tuple[str, int], ...]:
+    """For `grpc.aio.server`. `connections`: how many may be open at once, and `connection_s`: each for so long."""
     return (
+        *(() if connection_s is None else (("grpc.max_connection_age_ms", 1000 * connection_s),)),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         # The public clients ping every 30 s, also when idle. By default a server says `too_many_pings` after 90 s

@@ -122,6 +122,8 @@ def test_a_front_door_ends_within_its_pods_grace_period() -> None:
     assert variables["LONGTAKE_GRPC__GRACE_S"] == "60"
     sleeps = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert template["terminationGracePeriodSeconds"] > 60 + sleeps
+    # Proxies have learnt of its end, and each connection has come to its age, a tenth later than asked for at most.
+    assert sleeps >= 5 + 1.1 * float(variables["LONGTAKE_GRPC__CONNECTION_S"])
 
 
 def test_a_front_door_knows_how_many_denoisers_there_may_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
