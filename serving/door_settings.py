@@ -28,9 +28,9 @@ class Grpc(Frozen):
     """Seconds that calls which run may take to end when the server is told to stop; what still streams then is cut. In
     a cluster: less than the pod's grace period."""
     connection_s: int | None = Field(default=None, ge=1, le=86_400)
-    """Seconds after which a client is asked to connect anew; calls of the old connection go on to their end. None: never.
-    Where front doors come and go behind one address, that spreads clients, and nobody is left at one that was taken out
-    so long ago, and a tenth more: a call that reaches a server while it stops ends as CANCELLED."""
+    """Seconds after which a client is asked to connect anew; calls of the old connection go on to their end. Where
+    front doors come and go behind one address, it spreads clients, and nobody is left at one that was taken out so long
+    ago, and a tenth more: a call that reaches a server while it stops ends as CANCELLED. None: never."""
 
 
 class Http(Frozen):
