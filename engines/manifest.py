@@ -11,11 +11,12 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from engines import key as keys
 from engines import objects as layout
+from engines import precision
 from engines.errors import EngineCorrupt, EngineDeviceAbsent, EngineNotBuilt, EngineUnverified
 from engines.objects import FORMAT
 from engines.spec import EngineSpec, text
@@ -92,6 +93,8 @@ class Manifest:
     end_to_end: float
     """Largest difference of latents over whole runs, relative to their scale; or `UNVERIFIED`."""
     probes: tuple[Probe, ...]
+    papers: Mapping[str, WeightsFile] = field(default_factory=dict)
+    """By name, what lies beside the engines in a store for those who verify and look (`blobs.py`)."""
 
     @property
     def runtime(self) -> str:
@@ -105,8 +108,13 @@ class Manifest:
 
     @property
     def variant(self) -> str:
-        """Runtime and device, as an installation chooses them."""
-        return self.engines[0].spec.variant
+        """Runtime, device and precision, as an installation chooses them."""
+        return self.engines[0].spec.variant + precision.suffix(self.precisions)
+
+    @property
+    def precisions(self) -> precision.Precisions:
+        """How each component computes."""
+        return {entry.component: entry.spec.precision for entry in self.engines}
 
     @property
     def set_name(self) -> str:
@@ -189,6 +197,7 @@ class Manifest:
                 }
                 for probe in self.probes
             ],
+            **({"papers": {name: vars(file) for name, file in self.papers.items()}} if self.papers else {}),
         }
         return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
@@ -215,17 +224,15 @@ class Manifest:
                 verified_with={text(name): text(said) for name, said in value["verified_with"].items()},
                 end_to_end=_parity(value["end_to_end"]),
                 probes=tuple(_probe(probe) for probe in value["probes"]),
+                papers={text(name): _file(file) for name, file in value.get("papers", {}).items()},
             )
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
             if isinstance(error, EngineCorrupt):
                 raise
             raise EngineCorrupt(f"{where}: not a manifest of engines ({error!r}): build the engines again") from error
-        if len({entry.spec.variant for entry in manifest.engines}) != 1:
-            raise EngineCorrupt(f"{where}: not the engines of one runtime and device: build the engines again")
         if manifest.verified is not verified:
             raise EngineCorrupt(f"{where}: engines that were {'never ' if verified else ''}verified: build them again")
-        if len({entry.component for entry in manifest.engines}) != len(manifest.engines):
-            raise EngineCorrupt(f"{where}: two engines of one component: build the engines again")
+        _check_set(manifest, where)
         for entry in manifest.engines:
             _check_names(entry, where)
             expected = keys.engine_key(
@@ -249,8 +256,9 @@ def missing_message(model: str, what: str, variant: str = layout.USUAL) -> str:
     """What to tell who has no engine."""
     if variant == layout.USUAL:
         return f"no {what} of model {model}: build it with `longtake engines build --model {model}`"
-    runtime, _, device = variant.partition("-")
+    runtime, device, said = precision.in_variant(variant)
     command = f"longtake engines build --model {model} --runtime {runtime} --target {device}"
+    command += f" --precision {said}" if said else ""
     return f"no {what} of model {model} for {variant}: build it with `{command}`"
 
 
@@ -261,6 +269,16 @@ def unverified_message(manifest: Manifest) -> str:
         f"the engines of {manifest.model} for {manifest.variant} were compiled and never verified, and are not served: "
         f"run `{command}` on a machine with {manifest.device}"
     )
+
+
+def _check_set(manifest: Manifest, where: str) -> None:
+    """That its engines go together."""
+    if len({entry.spec.variant for entry in manifest.engines}) != 1:
+        raise EngineCorrupt(f"{where}: not the engines of one runtime and device: build the engines again")
+    if not set(manifest.precisions.values()) <= set(precision.WORDS.values()):
+        raise EngineCorrupt(f"{where}: engines of a precision that this version does not know: build them again")
+    if len(manifest.precisions) != len(manifest.engines):
+        raise EngineCorrupt(f"{where}: two engines of one component: build the engines again")
 
 
 def _check_names(entry: EngineEntry, where: str) -> None:
@@ -276,6 +294,13 @@ def _check_names(entry: EngineEntry, where: str) -> None:
             raise EngineCorrupt(
                 f"{where}: {file.size!r} bytes of weights with digest {file.sha256[:80]!r}: build the engines again"
             )
+
+
+def _file(value: Mapping[str, Any]) -> WeightsFile:
+    """Of papers, which nobody needs to serve: what names none is no manifest."""
+    if not _DIGEST.fullmatch(value["sha256"]) or type(value["size"]) is not int or value["size"] < 0:
+        raise TypeError(f"{value!r:.80} names no file")
+    return WeightsFile(value["sha256"], value["size"])
 
 
 def _entry(value: Mapping[str, Any], *, beside: bool) -> EngineEntry:

@@ -14,8 +14,9 @@
 A model with adapters is called `base+name`, and its folders `base.WITH.name`: keys have no `+`, and names of models no
 capital letters.
 
-A variant is a runtime and a device, `tensorrt_rtx-sm89`. The usual one, which the first versions built alone, is not
-named; `set_name` makes the folder's name of both.
+A variant is a runtime and a device, `tensorrt_rtx-sm89`, and the precision where it is not float32,
+`tensorrt_rtx-sm89-bf16` (`precision.py`). The usual one, which the first versions built alone, is not named; `set_name`
+makes the folder's name of both.
 
 `store.py` reads and writes there, `serving/engine_objects.py` has `Objects` over Longtake's own store.
 """

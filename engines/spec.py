@@ -102,7 +102,7 @@ class EngineSpec:
     runtime: str
     """Its name in `runtimes/registry.py`."""
     precision: str
-    """Of its arithmetic: `float32`."""
+    """Of its arithmetic: one of `precision.WORDS`' values."""
     profile: str
     """Name of the set of shapes; its sizes stand in `component.spans`."""
     device: str
@@ -110,7 +110,7 @@ class EngineSpec:
 
     @property
     def variant(self) -> str:
-        """What an installation chooses between: runtime and device, `tensorrt_rtx-sm89`."""
+        """Runtime and device, `tensorrt_rtx-sm89`: how the variant of its set begins."""
         return f"{self.runtime}-{self.device}"
 
     def to_json(self) -> dict[str, Any]:

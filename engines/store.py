@@ -13,16 +13,14 @@ the weights it was built from: after a training run the prebuilt engines are sta
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from engines import blobs, tombstones
 from engines import objects as layout
-from engines import tombstones
 from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit, EngineUntrusted, EngineUnverified
 from engines.key import digest_of
 from engines.manifest import EngineEntry, Manifest, missing_message, unverified_message
@@ -32,7 +30,7 @@ from engines.runtimes.registry import SHIPPED, Runtimes
 from engines.signatures import Signatures
 from engines.signing import PublicKey, SigningKey
 from engines.trust import TrustedKeys
-from engines.weights import CHUNK_BYTES, Weights, WeightsFile, WeightsFolder
+from engines.weights import Weights, WeightsFile, WeightsFolder
 
 LayerName = Literal["prebuilt", "built"]
 
@@ -71,7 +69,7 @@ class Prebuilt:
             raise EngineNotBuilt(f"{path}: {missing_message(entry.spec.model, f'engine {entry.component!r}')}")
         return _checked(path.read_bytes(), entry, str(path))
 
-    def publish(self, manifest: Manifest, blobs: Mapping[str, bytes]) -> None:
+    def publish(self, manifest: Manifest, engines: Mapping[str, bytes]) -> None:
         """Replace the folder's engines. For maintainers: the folder is read-only where Longtake is installed.
 
         Until the manifest is replaced, last, readers find digests that do not match, and refuse.
@@ -80,7 +78,7 @@ class Prebuilt:
             raise EngineUnfit("a package has engines with their weights inside alone: build these into a store")
         self.folder.mkdir(parents=True, exist_ok=True)
         files = {
-            self.path(entry): _checked(blobs[entry.component], entry, entry.component) for entry in manifest.engines
+            self.path(entry): _checked(engines[entry.component], entry, entry.component) for entry in manifest.engines
         }
         manifest_file = self.folder / "manifest.json"
         with written({**files, manifest_file: manifest.to_json()}) as partials:
@@ -153,21 +151,13 @@ class Built:
 
     async def read(self, entry: EngineEntry) -> bytes:
         """An engine's bytes, checked as they come in. Raises `EngineNotBuilt` or `EngineCorrupt`."""
-        key = layout.blob_key(entry.sha256)
-        digest, read = hashlib.sha256(), io.BytesIO()
-        while read.tell() <= entry.size:
-            # One byte more than there should be: an object that is too large is noticed, and not read.
-            length = min(CHUNK_BYTES, entry.size - read.tell() + 1)
-            chunk = await self.objects.get_range(key, read.tell(), length)
-            if chunk is None:
-                raise EngineNotBuilt(missing_message(entry.spec.model, f"engine {entry.component!r}"))
-            if not chunk:
-                break
-            await asyncio.to_thread(digest.update, chunk)
-            read.write(chunk)
-        if read.tell() != entry.size or digest.hexdigest() != entry.sha256:
-            raise EngineCorrupt(_not_the_engine(key, read.tell(), entry))
-        return read.getvalue()
+        return await blobs.read(
+            self.objects,
+            entry.sha256,
+            entry.size,
+            absent=EngineNotBuilt(missing_message(entry.spec.model, f"engine {entry.component!r}")),
+            wrong=lambda size: EngineCorrupt(_not_the_engine(layout.blob_key(entry.sha256), size, entry)),
+        )
 
     async def weights(self, entry: EngineEntry) -> Weights | None:
         """The files beside an engine, brought here and checked; None where it has none.
@@ -206,8 +196,10 @@ class Built:
             raise EngineNotBuilt(f"engine {entry.component!r} has weights beside it, and there is no folder for them")
         return self.weights_folder
 
-    async def publish(self, manifest: Manifest, blobs: Mapping[str, bytes]) -> None:
-        """Publish a set of engines, signed: its bytes, the signature, and its manifest last, all or nothing.
+    async def publish(
+        self, manifest: Manifest, engines: Mapping[str, bytes], papers: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Publish a set of engines, signed: bytes, papers, the signature, and its manifest last, all or nothing.
 
         Engines that nobody verified have another place, where no stage looks. Raises `EngineUntrusted` without a key,
         `EngineUnfit` when other engines of these weights are there: what was published never changes.
@@ -215,10 +207,11 @@ class Built:
         if self._key is None:
             raise EngineUntrusted("engines in a store are signed, and there is no key: `longtake engines keygen`")
         for entry in manifest.engines:
-            data = _checked(blobs[entry.component], entry, entry.component)
+            data = _checked(engines[entry.component], entry, entry.component)
             for file in entry.weights:
                 await self._keep_weights(entry, file)
             await self.objects.keep(layout.blob_key(entry.sha256), data)
+        await blobs.keep_papers(self.objects, manifest.papers, papers or {})
         model, name, data = manifest.model, manifest.set_name, manifest.to_json()
         await self.signatures.add(model, name, data, self._key)
         key = _key(model, name, verified=manifest.verified)
@@ -278,6 +271,13 @@ class Found:
         if entry.weights:
             raise EngineCorrupt(f"{self.layer.folder}: engines with weights beside them: install longtake again")
         return None
+
+    async def paper(self, name: str) -> bytes | None:
+        """What lies beside the engines under this name (`blobs.py`); None where nothing does. Raises as `read`."""
+        file = self.manifest.papers.get(name)
+        if file is None or isinstance(self.layer, Prebuilt):
+            return None
+        return await blobs.read_paper(self.layer.objects, file)
 
     async def look(self, entry: EngineEntry) -> None:
         """Whether the files beside an engine are there, and nothing is fetched. Raises as `read`."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, model_validator
 
@@ -14,14 +14,16 @@ from serving.frozen import Frozen
 from serving.home import home
 from serving.stage_names import DENOISER, STAGES, StageName
 
+_VARIANT: Final = r"^([a-z0-9_]+-[a-z0-9]+(-[a-z0-9_.]+)*)?$"
+
 
 class Engines(Frozen):
     """Which engines are loaded, and whose from a store. The package's own need no key."""
 
-    variant: str = Field(default="", pattern="^([a-z0-9_]+-[a-z0-9]+)?$", examples=["tensorrt_rtx-sm89"])
-    """Runtime and device of the engines that are served, as `longtake engines ls --all` lists them; default: those of
-    the package, or ONNX Runtime's in the store. All processes of an installation have the same, those without a GPU
-    too: it decides the digest that jobs record."""
+    variant: str = Field(default="", pattern=_VARIANT, examples=["tensorrt_rtx-sm89"])
+    """Runtime, device and precision of the engines that are served, as `longtake engines ls --all` lists them; default:
+    those of the package, or ONNX Runtime's in the store. All processes of an installation have the same, those without
+    a GPU too: it decides the digest that jobs record."""
 
     trusted_keys: Path = Field(
         default_factory=lambda: home() / ".longtake" / "engine-keys" / "trusted",
@@ -157,7 +159,7 @@ class ModelSettings(Frozen):
     """As `stages.engine_threads`. None: as there."""
     slots: int | None = Field(default=None, ge=1, examples=[8])
     """As `stages.slots`. None: as there."""
-    variant: str | None = Field(default=None, pattern="^([a-z0-9_]+-[a-z0-9]+)?$", examples=["tensorrt_rtx-sm89"])
+    variant: str | None = Field(default=None, pattern=_VARIANT, examples=["tensorrt_rtx-sm89"])
     """As `engines.variant`. None: as there."""
 
 

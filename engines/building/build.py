@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
+from engines import blobs, models
 from engines import key as keys
-from engines import models
-from engines.building import lint, merge, reuse, verify
+from engines.building import lint, merge, report, reuse, verify
 from engines.building.reuse import Reused
+from engines.building.steps import Progress, Steps, silent
 from engines.building.verify import Answers
 from engines.checkpoints.adapters import AdapterFile
 from engines.checkpoints.files import Counted, Files, amount, digest_of
@@ -23,6 +24,7 @@ from engines.cores import cores
 from engines.errors import EngineNotBuilt, EngineUnfit
 from engines.families.graph import GraphSpec
 from engines.manifest import UNVERIFIED, EngineEntry, Manifest
+from engines.precision import FULL, Precisions
 from engines.runtimes.base import Runtime
 from engines.runtimes.registry import SHIPPED
 from engines.session import Session
@@ -35,12 +37,9 @@ if TYPE_CHECKING:
     from engines.building.export import Exported
 
 PROFILE: Final = "canvases"
-PRECISION: Final = "float32"
 PACKAGES: Final = ("torch", "onnx", "onnxscript")
 """What a build needs besides the runtime."""
 INSTALL: Final = "pip install 'longtake[build]'"
-Progress = Callable[[str, int, int], None]
-"""Called with what begins now, steps done and steps in all."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,8 @@ class Made:
     manifest: Manifest
     engines: Mapping[str, bytes]
     """By component."""
+    papers: Mapping[str, bytes]
+    """For a store, by name."""
 
 
 async def build(
@@ -60,19 +61,21 @@ async def build(
     adapters: Sequence[AdapterFile] = (),
     runtime: Runtime | None = None,
     targets: Sequence[str] = (),
+    precisions: Precisions | None = None,
     progress: Progress | None = None,
 ) -> list[Manifest]:
     """Build a model's engines from its weights (or others), a set for each target, and publish them to a layer.
 
     `adapters` are the files of those that the model was added with, in their order. `runtime` defaults to the
-    registry's default, and `targets` to the device that is here. A set for another device cannot be compared with torch
-    here: it is published as compiled and not verified, and no stage loads it. Large weights may come to lie beside the
-    engines of a store, in the layer's folder first. Raises `EngineNotBuilt` without torch, the runtime or weights,
-    `CheckpointUnfit` for weights that are not those that were recorded, and `EngineUnfit` for what lint, the runtime or
-    parity refuses.
+    registry's default, `targets` to the device that is here, `precisions` to float32. A set for another device
+    cannot be compared with torch here: it is published as compiled and not verified, and no stage loads it. Large
+    weights may come to lie beside the engines of a store, in the layer's folder first. Raises `EngineNotBuilt` without
+    torch, runtime or weights, `CheckpointUnfit` for weights that are not those that were recorded, and `EngineUnfit`
+    for what lint, the runtime or parity refuses.
     """
-    chosen, say = runtime or SHIPPED.default(), progress or _silent
-    devices = chosen.targets(targets)
+    chosen, say = runtime or SHIPPED.default(), progress or silent
+    devices, kinds = chosen.targets(targets), dict.fromkeys(model.family.components, FULL) | dict(precisions or {})
+    demand_precisions(chosen, devices, kinds)
     if isinstance(layer, Prebuilt) and devices != (chosen.here(),):
         raise EngineUnfit(
             f"the package takes one set, and that verified: here it cannot be for {', '.join(devices)}: build into a "
@@ -81,15 +84,19 @@ async def build(
     folder, reused = None, {}
     if isinstance(layer, Built):
         folder = layer.weights_folder
-        reused = {device: await reuse.of_base(model, layer, chosen, device, adapters) for device in devices}
-    work = partial(make, model, weights or model.weights, chosen, devices, say)
+        reused = {device: await reuse.of_base(model, layer, chosen, device, adapters, kinds) for device in devices}
+    work = partial(make, model, weights or model.weights, chosen, devices, say, precisions=kinds)
     sets = await in_daemon(partial(work, folder=folder, adapters=adapters, reused=reused))
+    published = []
     for made in sets:
         if isinstance(layer, Prebuilt):
             layer.publish(made.manifest, made.engines)
+            published.append(made.manifest)
         else:
-            await layer.publish(made.manifest, made.engines)
-    return [made.manifest for made in sets]
+            manifest = replace(made.manifest, papers=blobs.named(made.papers))
+            await layer.publish(manifest, made.engines, made.papers)
+            published.append(manifest)
+    return published
 
 
 def make(
@@ -99,6 +106,7 @@ def make(
     devices: Sequence[str],
     progress: Progress,
     *,
+    precisions: Precisions,
     folder: WeightsFolder | None = None,
     adapters: Sequence[AdapterFile] = (),
     reused: Mapping[str, Mapping[str, Reused]] | None = None,
@@ -123,13 +131,13 @@ def make(
     taken = {device: (reused or {}).get(device, {}) for device in devices}
     exported = [name for name in model.family.components if any(name not in there for there in taken.values())]
     compiled = sum(name not in there for there in taken.values() for name in exported)
-    steps = _Steps(progress, total=len(exported) + compiled + 2 + len(here))
+    steps = Steps(progress, total=len(exported) + compiled + 2 + len(here))
     steps.begin("reading the weights")
     modules = modules_of(model, weights, recorded, adapters=adapters, tell=steps.tell)
     beside = folder if runtime.takes_weights_beside else None
-    parts = _export(modules, exported, steps, beside)
+    parts = _export(modules, exported, precisions, steps, beside)
     for name, part in parts.items():
-        lint.lint(name, part.graph, part.weights)
+        lint.lint(name, part.graph, part.weights, precision=precisions[name])
         for device in devices:
             lint.lint_for(name, part.graph, runtime, device)
     steps.begin("asking the torch reference")
@@ -137,12 +145,12 @@ def make(
     faces |= {name: part.component for name, part in parts.items()}
     with reference_session(model, modules, faces, digest) as reference:
         answers = verify.record(model.family, reference)
-    sets = []
+    papers, sets = {blobs.ANSWERS: verify.packed(answers)}, []
     for device in devices:
-        made = _compile(model, digest, parts, runtime, device, answers, steps, taken[device])
+        made = _compile(model, digest, parts, precisions, runtime, device, answers, papers, steps, taken[device])
         if device in here:
             steps.begin("verifying the engines")
-            made = Made(_verified(model, made, runtime, answers, beside), made.engines)
+            made = _verified(model, made, runtime, answers, beside)
         sets.append(made)
     steps.finish()
     return sets
@@ -201,6 +209,15 @@ def reference_session(
     return Session(model.family, runners, digest=digest)
 
 
+def demand_precisions(runtime: Runtime, devices: Sequence[str], precisions: Precisions) -> None:
+    """Raise `EngineUnfit` for what this runtime cannot compute in on one of these devices."""
+    for name, kind in precisions.items():
+        for device in devices:
+            problem = runtime.no_precision(kind, device)
+            if problem is not None:
+                raise EngineUnfit(f"--precision: {name} in {kind} for {runtime.name}-{device}: {problem}")
+
+
 def missing_packages() -> list[str]:
     """Which of the packages that a build needs are not installed."""
     return [name for name in PACKAGES if importlib.util.find_spec(name) is None]
@@ -213,37 +230,19 @@ def demand_packages() -> None:
         raise EngineNotBuilt(f"building engines needs {', '.join(absent)}: {INSTALL}")
 
 
-class _Steps:
-    """Counts the steps of a build."""
-
-    def __init__(self, progress: Progress, *, total: int) -> None:
-        self._progress = progress
-        self._total = total
-        self._begun = 0
-        self._what = ""
-
-    def begin(self, what: str) -> None:
-        self._progress(what, self._begun, self._total)
-        self._what = what
-        self._begun += 1
-
-    def tell(self, detail: str) -> None:
-        """What a step is at."""
-        self._progress(f"{self._what}: {detail}", self._begun - 1, self._total)
-
-    def finish(self) -> None:
-        self._progress("done", self._total, self._total)
-
-
 def _export(
-    modules: Mapping[str, GraphSpec], names: Sequence[str], steps: _Steps, folder: WeightsFolder | None
+    modules: Mapping[str, GraphSpec],
+    names: Sequence[str],
+    precisions: Precisions,
+    steps: Steps,
+    folder: WeightsFolder | None,
 ) -> dict[str, Exported]:
     from engines.building import export
 
     result = {}
     for name in names:
         steps.begin(f"exporting {name}")
-        result[name] = export.export(name, modules[name], folder)
+        result[name] = export.export(name, modules[name], folder, precision=precisions[name])
     return result
 
 
@@ -251,10 +250,12 @@ def _compile(
     model: models.Model,
     digest: str,
     parts: Mapping[str, Exported],
+    precisions: Precisions,
     runtime: Runtime,
     device: str,
     answers: Answers,
-    steps: _Steps,
+    papers: Mapping[str, bytes],
+    steps: Steps,
     reused: Mapping[str, Reused],
 ) -> Made:
     """All components for a device, compared with nothing yet."""
@@ -271,7 +272,7 @@ def _compile(
             weights_digest=digest,
             component=part.component,
             runtime=runtime.name,
-            precision=PRECISION,
+            precision=precisions[name],
             profile=PROFILE,
             device=device,
         )
@@ -302,13 +303,13 @@ def _compile(
         end_to_end=UNVERIFIED,
         probes=verify.as_probes(answers),
     )
-    return Made(manifest, engines)
+    return Made(manifest, engines, papers)
 
 
 def _verified(
     model: models.Model, made: Made, runtime: Runtime, answers: Answers, folder: WeightsFolder | None
-) -> Manifest:
-    """With its parity. Raises `EngineUnfit` for engines that do not compute what torch does."""
+) -> Made:
+    """With its parity and its report. Raises `EngineUnfit` for engines that do not compute what torch does."""
     runners = {
         entry.component: runtime.runner(
             entry.spec.component,
@@ -319,8 +320,6 @@ def _verified(
         for entry in made.manifest.engines
     }
     with Session(model.family, runners, digest=made.manifest.digest) as session:
-        return verify.certified(made.manifest, verify.compare(model.family, session, answers))
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """Tell nobody."""
+        compared = verify.compare(model.family, session, answers, made.manifest)
+    manifest = verify.certified(made.manifest, compared.parity)
+    return Made(manifest, made.engines, {**made.papers, **report.papers(manifest, compared, "torch")})

@@ -11,9 +11,10 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from engines.building import beside
+from engines.building import beside, half
 from engines.building.lint import MAX_BYTES
 from engines.errors import EngineUnfit
+from engines.precision import FULL
 from engines.spec import OPSET, ComponentSpec, DType, Span, TensorSpec
 from engines.weights import WeightsFile, WeightsFolder
 
@@ -32,14 +33,16 @@ class Exported(NamedTuple):
     """The files beside it."""
 
 
-def export(name: str, graph: GraphSpec, folder: WeightsFolder | None = None) -> Exported:
-    """One component as a graph. Many weights go into files of the folder; without one they are all inside.
+def export(name: str, graph: GraphSpec, folder: WeightsFolder | None = None, *, precision: str = FULL) -> Exported:
+    """One component as a graph, in this precision. Many weights go into files of the folder; without one they are all
+    inside.
 
     The same module with the same weights gives the same bytes with the same versions of torch and onnxscript. Raises
     `EngineUnfit` for more weights than a graph has room for.
     """
     import torch
 
+    graph = half.halved(graph, precision)
     # The exporter tells of every pass through logging; what goes wrong it raises.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with torch.no_grad(), warnings.catch_warnings():
@@ -56,6 +59,8 @@ def export(name: str, graph: GraphSpec, folder: WeightsFolder | None = None) -> 
             verbose=False,
         )
     program = cast("torch.onnx.ONNXProgram", program)
+    if precision != FULL:
+        half.widen(program.model)
     weights = beside.move_out(program.model, folder) if folder else ()
     inside = beside.bytes_inside(program.model)
     if inside > MAX_BYTES:

@@ -16,6 +16,7 @@ from engines.checkpoints.adapters import AdapterFile
 from engines.errors import EngineNotBuilt, EngineUnverified
 from engines.manifest import UNVERIFIED, EngineEntry
 from engines.objects import base_of
+from engines.precision import Precisions, suffix
 from engines.runtimes.base import Runtime
 from engines.store import Built, EngineStore
 from engines.threads import in_daemon
@@ -31,9 +32,14 @@ class Reused:
 
 
 async def of_base(
-    model: models.Model, layer: Built, runtime: Runtime, device: str, adapters: Sequence[AdapterFile]
+    model: models.Model,
+    layer: Built,
+    runtime: Runtime,
+    device: str,
+    adapters: Sequence[AdapterFile],
+    precisions: Precisions,
 ) -> dict[str, Reused]:
-    """By component; none where the model has no adapters, or its base no engines for this device.
+    """By component; none where the model has no adapters, or its base no engines of these precisions for this device.
 
     Raises `CheckpointUnfit` for an adapter that does not fit, `EngineUntrusted`, `EngineCorrupt`.
     """
@@ -42,7 +48,8 @@ async def of_base(
     changed = await in_daemon(lambda: _changed(model, adapters))
     base = models.Recorded(model.recorded.digests).digest
     try:
-        found = await EngineStore(built=layer).find(base_of(model.name), base, f"{runtime.name}-{device}")
+        variant = f"{runtime.name}-{device}{suffix(precisions)}"
+        found = await EngineStore(built=layer).find(base_of(model.name), base, variant)
     except (EngineNotBuilt, EngineUnverified):
         return {}
     reused = {}

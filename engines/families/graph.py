@@ -25,3 +25,5 @@ class GraphSpec:
     output_names: tuple[str, ...]
     dynamic_shapes: tuple[Mapping[int, Any], ...]
     """For each input: dimension → torch.export.Dim."""
+    float32: tuple[str, ...] = ()
+    """Attributes, at any depth of the module, that stay in float32 where the rest is in half (`building/half.py`)."""

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import EngineUnfit
+from engines.precision import FULL
 from engines.spec import ComponentSpec, EngineSpec, TensorSpec
 from engines.weights import Weights
 
@@ -70,6 +71,10 @@ class Runtime(ABC):
         with the shapes of what lies between; it may be large.
         """
         return iter(())
+
+    def no_precision(self, precision: str, device: str) -> str | None:  # noqa: ARG002
+        """Why it cannot compute in this precision on this device; None where it can. Float32 alone is the rule."""
+        return None if precision == FULL else f"{self.name} computes in {FULL} alone"
 
     takes_weights_beside: bool = False
     """Whether large weights may lie in files beside its engines; else all are within the graph, of at most 2 GB."""

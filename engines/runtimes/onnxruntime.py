@@ -33,6 +33,12 @@ class OnnxRuntime(Runtime):
     """It promises to go on running old opsets; `verify` shows it for the one installed."""
     takes_weights_beside = True
 
+    def no_precision(self, precision: str, device: str) -> str | None:  # noqa: ARG002
+        """It has no kernels of bfloat16 here; where it has none of float16, it computes in float32 between casts."""
+        if precision == "bfloat16":
+            return "ONNX Runtime has no kernels of bfloat16 on the CPU: take fp16, or fp32, which is no slower there"
+        return None
+
     def version(self) -> str:
         """`onnxruntime.__version__`."""
         import onnxruntime

@@ -31,8 +31,17 @@ Variant = Annotated[
     str | None,
     typer.Option(
         "--variant",
-        help="Runtime and device, as `ls --all` shows them; default: the setting `engines.variant`.",
+        help="Runtime, device and precision, as `ls --all` shows them; default: the setting `engines.variant`.",
         show_default=False,
+    ),
+]
+
+PrecisionName = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        help="bf16 or fp16, or by component, like dit=bf16,vae=fp32; what is not named is fp32.",
+        show_default="fp32",
     ),
 ]
 
@@ -85,6 +94,23 @@ async def opened(
         model = await model_store.find(name, store)
         layers, digest = EngineStore(built=built_in(store)), model.weights_digest()
         yield model, await layers.find(model.name, digest, variant, unverified=unverified)
+
+
+async def demand_vouched(store: Store, name: str, digest: str | None) -> None:
+    """Raise `EngineNotBuilt` or `EngineUntrusted` unless somebody who is trusted here built engines of these files.
+
+    They may be of any variant. The record of an added model is signed by nobody: such engines say that they are what an
+    operator added, and not what another wrote there to have it signed.
+    """
+    from engines.errors import EngineNotBuilt
+    from engines.manifest import missing_message
+    from engines.objects import read_set_name
+
+    built = built_in(store)
+    for model, part in await built.sets():
+        if (model, read_set_name(part)[0]) == (name, digest) and await built.manifest(model, part) is not None:
+            return
+    raise EngineNotBuilt(missing_message(name, "engines"))
 
 
 def built_in(store: Store, *, key: SigningKey | None = None) -> Built:

@@ -15,10 +15,11 @@ from serving.cli.engine_access import built_in, own_key
 from serving.cli.output import INTERRUPTED
 
 if TYPE_CHECKING:
-    from engines.building.build import Progress
+    from engines.building.steps import Progress
     from engines.claims import Waiting
     from engines.manifest import Manifest
     from engines.models import Model
+    from engines.precision import Precisions
     from engines.store import Built
     from serving.model_store import Sources
     from serving.store.base import Store
@@ -34,25 +35,29 @@ async def build_into_store(
     *,
     runtime_name: str | None = None,
     targets: Sequence[str] = (),
+    precision: str = "",
     quiet: bool,
 ) -> list[tuple[Manifest, bool]]:
     """A manifest for each target, and whether it had to be built. `sources` are where the weights of `model` lie, the
-    runtime by default ONNX Runtime, and the target the device that is here.
+    runtime by default ONNX Runtime, and the target the device that is here. `precision` is what `--precision` says.
 
-    Raises what `building.build` raises.
+    Raises what `building.build` raises, and `ValueError` for the precision.
     """
     from engines.building import build as builder
     from engines.claims import Claims
     from engines.errors import EngineNotBuilt
     from engines.manifest import missing_message
+    from engines.precision import read
     from engines.runtimes.registry import SHIPPED
 
+    kinds = read(precision, model.family.components)
     runtime = SHIPPED.find(runtime_name) if runtime_name else SHIPPED.default()
     digest = model.weights_digest()
     if digest is None:
         raise EngineNotBuilt(missing_message(model.name, "weights"))
     devices = runtime.targets(targets)
-    there = await _there(built_in(store), model, digest, runtime.name, devices)
+    builder.demand_precisions(runtime, devices, kinds)
+    there = await _there(built_in(store), model, digest, runtime.name, devices, kinds)
     if len(there) == len(devices):
         return [(made, False) for made in there.values()]
     builder.demand_packages()
@@ -63,7 +68,8 @@ async def build_into_store(
             show(f"waiting: {other.holder} builds them, {other.doing}", 0, 1)
 
         async with Claims(built.objects).turn(model.name, digest, wait) as claim:
-            there = await _there(built, model, digest, runtime.name, devices)  # also of the builder that was waited for
+            # Also of the builder that was waited for.
+            there = await _there(built, model, digest, runtime.name, devices, kinds)
             missing = [device for device in devices if device not in there]
 
             def tell(what: str, done: int, total: int) -> None:
@@ -79,6 +85,7 @@ async def build_into_store(
                     adapters=sources.adapters,
                     runtime=runtime,
                     targets=missing,
+                    precisions=kinds,
                     progress=tell,
                 )
             return [*((one, False) for one in there.values()), *((one, True) for one in made)]
@@ -152,16 +159,20 @@ def reading(show: Progress) -> Progress:
     return lambda file, done, total: show(f"reading {file}: {amount(done, total)}", done, total)
 
 
-async def _there(built: Built, model: Model, digest: str, runtime: str, devices: Sequence[str]) -> dict[str, Manifest]:
+async def _there(
+    built: Built, model: Model, digest: str, runtime: str, devices: Sequence[str], precisions: Precisions
+) -> dict[str, Manifest]:
     """The engines that are built, by device; those that nobody verified only for devices that are not here."""
     from engines.errors import EngineNotBuilt, EngineUnverified
+    from engines.precision import suffix
     from engines.runtimes.registry import SHIPPED
     from engines.store import EngineStore, Prebuilt
 
     layers, here, there = EngineStore(Prebuilt(model.prebuilt), built), SHIPPED.find(runtime).here(), {}
     for device in devices:
         try:
-            found = await layers.find(model.name, digest, f"{runtime}-{device}", unverified=device != here)
+            variant = f"{runtime}-{device}{suffix(precisions)}"
+            found = await layers.find(model.name, digest, variant, unverified=device != here)
         except (EngineNotBuilt, EngineUnverified):
             continue  # so there is something to build
         there[device] = found.manifest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,21 @@ async def engines_of(name: str, store_url: str | None, variant: str | None) -> d
             except EngineError as error:
                 problem = str(error)
             rows.append(_of_engine(model, entry, problem))
+        compared = await _compared(found)
+        for row in rows:
+            row["compared"] = [one for one in compared if one["component"] == row["component"]]
         return {**_of_set(found.manifest), "layer": found.layer.name, **await _signed(found), "engines": rows}
+
+
+async def _compared(found: Found) -> list[dict[str, Any]]:
+    """By component and batch, of the report beside the engines; nothing without one."""
+    from engines.blobs import REPORT
+    from engines.errors import EngineError
+
+    with contextlib.suppress(EngineError):  # whoever asks for the report itself is told
+        data = await found.paper(REPORT)
+        return [] if data is None else list(json.loads(data)["components"])
+    return []
 
 
 async def all_sets(store_url: str | None) -> list[dict[str, Any]]:

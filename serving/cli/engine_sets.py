@@ -17,7 +17,7 @@ from serving.cli.stores import opened_store
 if TYPE_CHECKING:
     from engines.store import Built
 
-_OF_ENGINES = ("component", "runtime", "MB", "parity", "key", "used by", "digest")
+_OF_ENGINES = ("component", "runtime", "precision", "MB", "parity", "key", "used by", "digest")
 _OF_SETS = ("model", "weights", "layer", "variant", "engines", "MB", "parity", "signer", "state")
 _NUMBERS = {"MB", "parity", "engines"}
 
@@ -186,6 +186,11 @@ def _lines(row: dict[str, Any]) -> dict[str, str]:
         "signed by": row["signer"] or "nobody: trusted as the package is",
         **({"manifest": row["manifest"]} if row["manifest"] else {}),
         "parity": _compared(row),
+        **{
+            f"  {one['batch']} row{'' if one['batch'] == 1 else 's'}": f"{one['largest']:.1e} at most, "
+            f"{one['mean']:.1e} in the mean, cosine 1 - {one['one_minus_cosine']:.1e}"
+            for one in row["compared"]
+        },
         "loads with": f"{row['runtime']} {versions}",
         "used by": row["used by"] or "no stage",
         "state": "intact" if row["intact"] else row["problem"],

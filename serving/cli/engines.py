@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from serving.cli import engine_keys, engine_sets, engine_verify
-from serving.cli.engine_access import ModelName, StoreUrl, built_in, clear_errors
+from serving.cli.engine_access import ModelName, PrecisionName, StoreUrl, clear_errors, demand_vouched
 from serving.cli.engine_build import build_into_store, ends_at_once, progress_bar
 from serving.cli.output import Output
 from serving.cli.stores import opened_store
@@ -59,6 +59,7 @@ def build(
     weights: Weights = None,
     runtime: RuntimeName = None,
     target: Targets = None,
+    precision: PrecisionName = "",
     output: Output = "text",
 ) -> None:
     """Build a model's engines, verify them, and publish them.
@@ -69,12 +70,18 @@ def build(
     pip install 'longtake[build]'.
 
     Examples: longtake engines build --model sprite; longtake engines build --runtime tensorrt_rtx --target sm89
+    --precision dit=bf16
     """
+    if precision and into == "prebuilt":
+        typer.echo("error: --precision goes with --into store: the package has engines in fp32 alone", err=True)
+        raise typer.Exit(2)
     if weights is not None and into == "store":
         typer.echo("error: --weights goes with --into prebuilt: a store serves the package's weights alone", err=True)
         raise typer.Exit(2)
     with clear_errors(), ends_at_once():
-        sets = asyncio.run(_build(model, into, store, weights, runtime, target or [], quiet=output == "json"))
+        sets = asyncio.run(
+            _build(model, into, store, weights, runtime, target or [], precision, quiet=output == "json")
+        )
     for made, new in sets:
         typer.echo(json.dumps(_told(made, new=new)) if output == "json" else _sentence(made, new=new))
 
@@ -83,6 +90,7 @@ app.command("ls")(engine_sets.list_engines)
 app.command()(engine_sets.explain)
 app.command()(build)
 app.command()(engine_verify.verify)
+app.command()(engine_verify.report)
 app.command("rm")(engine_sets.remove)
 app.command()(engine_keys.keygen)
 app.command()(engine_keys.sign)
@@ -118,6 +126,7 @@ async def _build(
     weights: Path | None,
     runtime_name: str | None,
     targets: list[str],
+    precision: str,
     *,
     quiet: bool,
 ) -> list[tuple[Manifest, bool]]:
@@ -126,19 +135,23 @@ async def _build(
     from engines.building import build as builder
     from engines.checkpoints.files import Folder
     from engines.runtimes.registry import SHIPPED
-    from engines.store import EngineStore, Prebuilt
+    from engines.store import Prebuilt
     from serving import model_store
 
     if into == "store":
         async with opened_store(store_url, make=True) as store:
             model = await model_store.find(name, store)
             if not models.ships(model.name):
-                # The record of an added model is signed by nobody. That somebody trusted built engines of these very
-                # files says that they are what he added, and not what another wrote there to have it signed.
-                await EngineStore(built=built_in(store)).find(model.name, model.weights_digest())
+                await demand_vouched(store, model.name, model.weights_digest())
             async with model_store.sources_of(model, store) as sources:
                 return await build_into_store(
-                    store, model, sources, runtime_name=runtime_name, targets=targets, quiet=quiet
+                    store,
+                    model,
+                    sources,
+                    runtime_name=runtime_name,
+                    targets=targets,
+                    precision=precision,
+                    quiet=quiet,
                 )
     model, files = models.find(name), Folder(weights) if weights else None
     runtime = SHIPPED.find(runtime_name) if runtime_name else SHIPPED.default()

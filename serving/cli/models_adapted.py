@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from serving.cli.engine_access import built_in
+from serving.cli.engine_access import demand_vouched
 from serving.cli.engine_build import build_into_store, progress_bar, reading
 from serving.cli.stores import opened_store
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 async def add_adapted(
-    name: str, adapters: Sequence[str], store_url: str | None, *, quiet: bool
+    name: str, adapters: Sequence[str], store_url: str | None, *, precision: str, quiet: bool
 ) -> tuple[Added, Manifest]:
     """Check the adapters, each FILE[=SCALE], build the engines, and register the model. Its record and its engines.
 
@@ -32,7 +32,6 @@ async def add_adapted(
     fit, `EngineNotBuilt` where nobody who is trusted here built engines of the base.
     """
     from engines.objects import base_of, is_model_name
-    from engines.store import EngineStore
     from serving import model_store
     from serving.clock import now_ms
 
@@ -45,14 +44,14 @@ async def add_adapted(
         if ground is None:
             raise ValueError(f"name: {base!r} was not added, and adapters go with models that were: add that first")
         kept = await models.kept(ground)
-        # Its record is signed by nobody. That somebody trusted built engines of these very files says that they are
-        # what an operator added, and not what another wrote there to have it signed.
-        await EngineStore(built=built_in(store)).find(base, ground.digest)
+        await demand_vouched(store, base, ground.digest)
         records = await _checked(ground.opened(kept), [_taken_apart(adapter) for adapter in adapters], quiet=quiet)
         added = replace(ground, name=name, adapters=records, added_ms=now_ms())
         model_store.demand_same(await models.get(name), added)
         async with model_store.opened_sources(added, store) as sources:
-            [(manifest, _)] = await build_into_store(store, added.opened(kept), sources, quiet=quiet)
+            [(manifest, _)] = await build_into_store(
+                store, added.opened(kept), sources, precision=precision, quiet=quiet
+            )
         await model_store.register(store, added, kept)
         return added, manifest
 

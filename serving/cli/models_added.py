@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.cli.engine_access import StoreUrl, built_in, clear_errors
+from serving.cli.engine_access import PrecisionName, StoreUrl, built_in, clear_errors
 from serving.cli.engine_build import reading
 from serving.cli.models_adapted import add_adapted
 from serving.cli.output import Output
@@ -53,12 +53,14 @@ def add(
         ),
     ] = None,
     seconds: Annotated[int, typer.Option(min=0, help="Of a segment.", show_default="as it was trained")] = 0,
+    precision: PrecisionName = "",
     store: StoreUrl = None,
     output: Output = "text",
 ) -> None:
     """Add a model: read a checkpoint, build its engines into the store, and register it there.
 
-    Nothing of the checkpoint is run, and pickles are refused. Serving it takes the store alone, and pip install
+    Nothing of the checkpoint is run, and pickles are refused. --precision is of the engines, as in `longtake engines
+    build`. Serving it takes the store alone, and pip install
     'longtake[wan]'; adding it takes 'longtake[build]' too. Smaller canvases
     and fewer seconds take less memory and time.
 
@@ -69,6 +71,7 @@ def add(
     wan-1.3b+style --lora style.safetensors=0.8
     """
     from engines.families.buildable import Sizes
+    from engines.objects import USUAL
     from serving.cli.engine_build import ends_at_once
 
     quiet = output == "json"
@@ -77,11 +80,11 @@ def add(
         if lora:
             if source or sizes != Sizes():
                 raise ValueError("--lora goes with no --from, --canvas or --seconds: those are the base's")
-            added, manifest = asyncio.run(add_adapted(name, lora, store, quiet=quiet))
+            added, manifest = asyncio.run(add_adapted(name, lora, store, precision=precision, quiet=quiet))
         elif source is None or "+" in name:
             raise ValueError("a model is added --from its checkpoint, or, called like wan-1.3b+style, with --lora")
         else:
-            added, manifest = asyncio.run(_add(name, source, sizes, store, quiet=quiet))
+            added, manifest = asyncio.run(_add(name, source, sizes, store, precision=precision, quiet=quiet))
     size = sum(entry.bytes_in_all for entry in manifest.engines)
     if quiet:
         value = {"model": name, "weights_digest": added.digest, "digest": manifest.digest, "engine_bytes": size}
@@ -91,7 +94,10 @@ def add(
     typer.echo(f"{name}: {len(manifest.engines)} engines, {size / 1e6:.1f} MB, for {manifest.runtime}")
     for adapter in added.adapters:
         typer.echo(f"  with {adapter}")
-    typer.echo(f"`longtake models show {name}` tells what it can do; serve it with LONGTAKE_MODEL={name} longtake up")
+    chosen = "" if manifest.variant == USUAL else f" LONGTAKE_ENGINES__VARIANT={manifest.variant}"
+    typer.echo(
+        f"`longtake models show {name}` tells what it can do; serve it with LONGTAKE_MODEL={name}{chosen} longtake up"
+    )
 
 
 def remove(
@@ -108,7 +114,9 @@ def remove(
     typer.echo(f"removed {name}")
 
 
-async def _add(name: str, source: str, sizes: Sizes, store_url: str | None, *, quiet: bool) -> tuple[Added, Manifest]:
+async def _add(
+    name: str, source: str, sizes: Sizes, store_url: str | None, *, precision: str, quiet: bool
+) -> tuple[Added, Manifest]:
     from engines import adding, models
     from engines.threads import in_daemon
     from serving import model_store
@@ -133,7 +141,7 @@ async def _add(name: str, source: str, sizes: Sizes, store_url: str | None, *, q
                 )
             )
         sources = model_store.Sources(files)
-        [(manifest, _)] = await build_into_store(store, added.opened(kept), sources, quiet=quiet)
+        [(manifest, _)] = await build_into_store(store, added.opened(kept), sources, precision=precision, quiet=quiet)
         await model_store.register(store, added, kept)
         return added, manifest
 

@@ -101,7 +101,8 @@ async def test_an_adapter_in_a_bucket_is_read_from_there(bucket: str, folder: Pa
         )
         adapted = replace(model, recorded=models.Recorded({}, (record,)))
         built = Built(EngineObjects(store), TrustedKeys(tmp_path / "trusted"))
-        assert await reuse.of_base(adapted, built, SHIPPED.default(), "cpu", [file]) == {}  # nobody has built the base
+        nobody_built_it = await reuse.of_base(adapted, built, SHIPPED.default(), "cpu", [file], {})
+        assert nobody_built_it == {}
     await store.close()
     assert (file.name, found.rank, len(found.changes)) == ("style.safetensors", 4, 20)
     for missing in (place.replace("style", "none"), place.replace("loras", "none"), str(tmp_path / "none.safetensors")):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from engines.errors import EngineUnfit
+from engines.precision import WORDS
 from engines.runtimes.tensorrt.compiling import compile_in_child
 from engines.runtimes.tensorrt.request import Compiled, Request
 from engines.spec import ComponentSpec
@@ -25,15 +26,20 @@ TARGETS: Final = (80, 89, 120)
 def main() -> int:
     """The table, as Markdown; in each cell a number for each target."""
     refused = False
-    print(f"TensorRT-RTX {version('tensorrt-rtx')}, float32, for sm{', sm'.join(map(str, TARGETS))}\n")
-    print("| graph | graph, MB | engine, MB | seconds | peak memory, MB |\n|---|---|---|---|---|", flush=True)
+    print(f"TensorRT-RTX {version('tensorrt-rtx')}, for sm{', sm'.join(map(str, TARGETS))}\n")
+    print(
+        "| graph | precision | graph, MB | engine, MB | seconds | peak memory, MB |\n|---|---|---|---|---|---|",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as folder:
-        for name, graph, component in chain(graphs.of_sprite(), graphs.of_wan(Path(folder))):
-            try:
-                print(f"| {name} | {len(graph) / 1e6:.2f} | {_cells(graph, component)} |", flush=True)
-            except EngineUnfit as error:
-                refused = True
-                print(f"| {name} | {len(graph) / 1e6:.2f} | REFUSED: {error} | | |", flush=True)
+        for word, precision in WORDS.items():
+            for name, graph, component in chain(graphs.of_sprite(precision), graphs.of_wan(Path(folder), precision)):
+                begins = f"| {name} | {word} | {len(graph) / 1e6:.2f} |"
+                try:
+                    print(f"{begins} {_cells(graph, component)} |", flush=True)
+                except EngineUnfit as error:
+                    refused = True
+                    print(f"{begins} REFUSED: {error} | | |", flush=True)
     return 1 if refused else 0
 
 

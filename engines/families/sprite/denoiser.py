@@ -52,7 +52,7 @@ def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Rotate the first channels of each head [B, H, T, d] in pairs by angles [B, 1, T, P]; the others stay."""
     pairs = cosine.shape[-1]
     a, b, plain = x.split([pairs, pairs, x.shape[-1] - 2 * pairs], -1)  # type: ignore[no-untyped-call]
-    return torch.cat([a * cosine - b * sine, a * sine + b * cosine, plain], -1)
+    return torch.cat([a * cosine - b * sine, a * sine + b * cosine, plain], -1).to(x.dtype)
 
 
 class Block(nn.Module):

@@ -125,5 +125,6 @@ def components_of(vae: Vae, net: Denoiser) -> dict[str, GraphSpec]:
                 {0: batch, 1: tokens},
                 {0: batch},
             ),
+            ("level",),
         ),
     }

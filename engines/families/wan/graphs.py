@@ -80,7 +80,8 @@ def components(files: Files, architecture: Architecture, digests: Mapping[str, s
 def _text(module: nn.Module) -> GraphSpec:
     ids = torch.ones(2, TEXT_TOKENS, dtype=torch.int64)
     batch = {0: Dim("B", min=1, max=64)}
-    return GraphSpec(module.eval(), (ids, ids.clone()), ("token_ids", "mask"), ("text",), (batch, batch))
+    kept = _kept(module)
+    return GraphSpec(module.eval(), (ids, ids.clone()), ("token_ids", "mask"), ("text",), (batch, batch), kept)
 
 
 def _dit(module: Denoise, architecture: Architecture) -> GraphSpec:
@@ -105,7 +106,14 @@ def _dit(module: Denoise, architecture: Architecture) -> GraphSpec:
         4: wide * Dim("cols", min=1, max=256),
     }
     dims = {name: video if name in ("latents", "condition") else {0: batch} for name in inputs}
-    return GraphSpec(module.eval(), tuple(inputs.values()), tuple(inputs), ("velocity",), tuple(dims.values()))
+    shapes, kept = tuple(dims.values()), _kept(module)
+    return GraphSpec(module.eval(), tuple(inputs.values()), tuple(inputs), ("velocity",), shapes, kept)
+
+
+def _kept(module: nn.Module) -> tuple[str, ...]:
+    """What diffusers and transformers say of their models: these parts are never computed in half."""
+    lists = (getattr(part, "_keep_in_fp32_modules", None) or () for part in module.modules())
+    return tuple(dict.fromkeys(name for names in lists for name in names))
 
 
 def _decoder(first: nn.Module, step: nn.Module, architecture: Architecture) -> dict[str, GraphSpec]:

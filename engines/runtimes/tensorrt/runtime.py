@@ -51,6 +51,12 @@ class _Compiler(Runtime):
         """The first GPU, `sm89` or its like; None without a driver or a GPU."""
         return cuda.target()
 
+    def no_precision(self, precision: str, device: str) -> str | None:
+        """All of them, but that Turing has no bfloat16."""
+        if precision == "bfloat16" and device == "sm75":
+            return "sm75 has no bfloat16: take fp16"
+        return None
+
     def refusals(self, read: Callable[[], Graph], device: str) -> Iterator[str]:
         """See `refusals.py`."""
         return refusals.of(read(), device, rtx=self.name == TensorRtRtx.name)

@@ -229,7 +229,7 @@ def test_engines_are_built_from_the_files_that_were_added_alone(checkpoint: Path
     scheduler = checkpoint / "scheduler/scheduler_config.json"
     scheduler.write_text(json.dumps({**json.loads(scheduler.read_text()), "flow_shift": 5.0}))
     with pytest.raises(EngineUnfit, match="not the files that wan-tiny was added with"):
-        make(made.opened(kept), Folder(checkpoint), SHIPPED.default(), ["cpu"], lambda *_: None)
+        make(made.opened(kept), Folder(checkpoint), SHIPPED.default(), ["cpu"], lambda *_: None, precisions={})
 
 
 def test_a_checkpoint_is_read_once_to_be_recorded_and_once_to_be_built(checkpoint: Path) -> None:
