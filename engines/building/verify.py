@@ -162,17 +162,19 @@ def _batched(face: ComponentSpec) -> list[str]:
 
 
 def _batches(case: Case, face: ComponentSpec, *, first: bool) -> list[int]:
-    """Rows of the calls that are made for a case: its own, and of a component's first one also one and the most."""
+    """Rows of the calls that are made for a case: its own, and of a component's first one also one, two and the most
+    that it takes, in whole cases."""
     named = _batched(face)
     if not named:
         return [1]
     own = len(case.inputs[named[0]])
-    most = face.spans[BATCH].max // own * own
-    return sorted({1, own, most}) if first else [own]
+    span = face.spans[BATCH]
+    asked = {size for size in (1, 2, span.max // own * own) if span.min <= size <= span.max}
+    return sorted({own, *asked}) if first else [own]
 
 
 def _answers(engines: Engines, case: Case, face: ComponentSpec, batch: int) -> Iterator[Outputs]:
-    """Answers to a case by calls of so many rows, each as the case's own would be: rows are asked for one by one, or
+    """Answers to a case by calls of so many rows, each of as many as the case has: these are asked for in parts, or
     again and again."""
     named = _batched(face)
     if not named:
@@ -191,9 +193,9 @@ def _answers(engines: Engines, case: Case, face: ComponentSpec, batch: int) -> I
     parts = [
         engines.infer(
             case.component,
-            {name: values[row : row + 1] if name in named else values for name, values in case.inputs.items()},
+            {name: values[row : row + batch] if name in named else values for name, values in case.inputs.items()},
         )
-        for row in range(own)
+        for row in range(0, own, batch)
     ]
     yield {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
 
