@@ -28,6 +28,10 @@ class Difference(NamedTuple):
     """One minus the cosine between the two: 0 in the same direction."""
 
 
+NOTHING: Final = Difference(float("nan"), float("nan"), float("nan"))
+"""Of what is no number, of another shape, or was not asked for."""
+
+
 class Levels(NamedTuple):
     """Between pixels, in levels of 255."""
 
@@ -85,7 +89,7 @@ class Parity:
 
     rows: tuple[Row, ...]
     run: Difference
-    """The worst of whole runs' latents."""
+    """The worst of whole runs' latents; `NOTHING` where a component gave no numbers, for then there is no run."""
     frames: Levels
     """The worst of their pixels."""
     precisions: Precisions = field(default_factory=dict)
@@ -119,6 +123,8 @@ class Parity:
             kind = self.precision(row.component)
             what = row.component if kind == FULL else f"{row.component} in {kind}"
             found += _beyond(f"{what}, B={row.batch},", row.difference, BANDS[kind].call)
+        if any(np.isnan(row.difference).any() for row in self.rows):
+            return found
         found += _beyond("latents of a whole run", self.run, self.widest.run)
         found += [
             f"pixels of a whole run differ by {value:.2g} levels {how} (at most {most:g})"
@@ -132,7 +138,7 @@ def difference(wanted: Array, found: Array) -> Difference:
     """Of two arrays; NaN for another shape."""
     expected, got = np.asarray(wanted, np.float64).ravel(), np.asarray(found, np.float64).ravel()
     if np.shape(wanted) != np.shape(found) or not np.isfinite(got).all():
-        return Difference(float("nan"), float("nan"), float("nan"))
+        return NOTHING
     apart, sizes = np.abs(expected - got), np.abs(expected)
     largest = float(apart.max() / max(float(sizes.max()), 1e-6))
     mean = float(apart.sum() / max(float(sizes.sum()), 1e-6))

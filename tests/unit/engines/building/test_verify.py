@@ -56,6 +56,17 @@ def test_engines_that_are_wrong_for_large_batches_alone_are_found(shipped: Sessi
     assert {problem.split(",")[0] for problem in problems} == set(FAMILY.components)
 
 
+def test_of_engines_that_give_no_numbers_there_is_no_whole_run(shipped: Session, manifest: Manifest) -> None:
+    compared = verify.check_probes(FAMILY, Skewed(shipped, factor=np.inf), manifest)
+    assert set(compared.parity.problems()) == {
+        f"{component}, B={batch}, gives what is no number, or of another shape"
+        for component in FAMILY.components
+        for batch in (1, 2, 64)
+    }
+    with pytest.raises(EngineUnfit, match="do not compute what the model does: vae_encoder, B=1, gives what is no"):
+        verify.certified(manifest, compared.parity)
+
+
 def test_whole_answers_can_be_put_away_and_are_compared_as_they_were(shipped: Session, manifest: Manifest) -> None:
     answers = verify.record(FAMILY, shipped)
     kept = verify.unpacked(verify.packed(answers))
@@ -75,10 +86,11 @@ def test_answers_to_other_inputs_are_not_compared(shipped: Session, manifest: Ma
 
 
 class Skewed:
-    """Engines that are a percent off, for more than so many rows."""
+    """Engines that are off by a factor, for more than so many rows."""
 
-    def __init__(self, session: Session, *, above: int = 0) -> None:
+    def __init__(self, session: Session, *, above: int = 0, factor: float = 1.01) -> None:
         self._session = session
+        self._factor = np.float32(factor)
         self._above = above
 
     def infer(self, component: str, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
@@ -86,4 +98,4 @@ class Skewed:
         rows = max(len(values) for values in found.values())
         if rows <= self._above:
             return found
-        return {name: np.asarray(values, np.float32) * np.float32(1.01) for name, values in found.items()}
+        return {name: np.asarray(values, np.float32) * self._factor for name, values in found.items()}
