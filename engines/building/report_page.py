@@ -56,7 +56,7 @@ largest to the largest value, the mean to the values' mean. Behind each stands t
 <div class=table><table><tr><th>component<th>precision<th>rows<th>largest<th>mean<th>1 - cosine</tr>
 {"".join(_rows(told))}</table></div>
 <p>Pixels of whole runs: {_level(told, "largest")} at most, {_level(told, "mean")} in the mean.</p>
-{"".join(_runs(compared)) or "<p>There are no pictures: of the reference there were a few values alone, or there was no whole run.</p>"}
+{"".join(_runs(compared)) or "<p>There are no pictures: nothing of a whole run was at hand.</p>"}
 </body></html>
 """
 
