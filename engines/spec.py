@@ -14,6 +14,8 @@ DType = Literal["float32", "int64"]
 """All that a component takes or gives: float32 values, int64 indices."""
 OPSET: Final = 20
 """Of ONNX, for every graph: the newest that all runtimes take without known trouble; see `building/lint.py`."""
+OPSET_OF_BFLOAT16: Final = 22
+"""The first in which convolutions take bfloat16; the operators that our graphs have are the same otherwise."""
 Dim = int | str | None
 """A fixed size, the name of a size that may vary, or None where only the rank is known."""
 

@@ -12,10 +12,10 @@ import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from engines.building import beside, half
-from engines.building.lint import MAX_BYTES
+from engines.building.lint import MAX_BYTES, opset_of
 from engines.errors import EngineUnfit
 from engines.precision import FULL
-from engines.spec import OPSET, ComponentSpec, DType, Span, TensorSpec
+from engines.spec import ComponentSpec, DType, Span, TensorSpec
 from engines.weights import WeightsFile, WeightsFolder
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def export(name: str, graph: GraphSpec, folder: WeightsFolder | None = None, *, 
             graph.module.eval(),
             graph.example_inputs,
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=opset_of(precision),
             input_names=list(graph.input_names),
             output_names=list(graph.output_names),
             dynamic_shapes=_shapes(graph),

@@ -15,7 +15,7 @@ from engines.building.half import ISLANDS
 from engines.errors import EngineUnfit
 from engines.precision import FULL, HALVES
 from engines.runtimes.base import Runtime
-from engines.spec import OPSET
+from engines.spec import OPSET, OPSET_OF_BFLOAT16
 from engines.weights import WeightsFile
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ def lint(name: str, graph: bytes, weights: Sequence[WeightsFile] = (), *, precis
         raise EngineUnfit(f"{name}: " + "; ".join(found))
 
 
+def opset_of(precision: str) -> int:
+    """The opset of graphs in this precision."""
+    return OPSET_OF_BFLOAT16 if precision == "bfloat16" else OPSET
+
+
 def lint_for(name: str, graph: bytes, runtime: Runtime, device: str) -> None:
     """Raise `EngineUnfit` naming all that this runtime refuses of a graph for this device."""
     import onnx
@@ -70,8 +75,8 @@ def problems(model: onnx.ModelProto, size: int, precision: str = FULL) -> Iterat
     if size > MAX_BYTES:
         yield f"{size / 1e6:.1f} MB; at most {MAX_BYTES / 1e6:.1f}"
     opset = {imported.domain or "ai.onnx": imported.version for imported in model.opset_import}.get("ai.onnx")
-    if opset != OPSET:
-        yield f"opset {opset}; {OPSET} is what every runtime takes"
+    if opset != opset_of(precision):
+        yield f"opset {opset}; {opset_of(precision)} is what every runtime takes"
     # The exporter may leave local functions: their nodes count as the graph's own.
     local = {function.domain for function in model.functions} | {"", "ai.onnx"}
     for node in (*model.graph.node, *(node for function in model.functions for node in function.node)):
