@@ -23,7 +23,7 @@ HALVES = {"float16": HALF, "bfloat16": onnx.TensorProto.BFLOAT16}
 
 
 class Layer(torch.nn.Module):
-    """One of each kind: attention whose softmax is in half if nobody minds it, a norm, and how a time is embedded."""
+    """One of each kind: attention whose softmax would be in half, a convolution, a norm, and how a time is embedded."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,6 +31,7 @@ class Layer(torch.nn.Module):
         self.norm = torch.nn.LayerNorm(16)
         self.qkv = torch.nn.Linear(16, 48)
         self.out = torch.nn.Linear(16, 16)
+        self.paint = torch.nn.Conv1d(16, 16, 1)
         self.gain = torch.nn.Parameter(torch.full((16,), 0.5))
 
     def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
@@ -38,7 +39,7 @@ class Layer(torch.nn.Module):
         h = self.norm(x) + self.time(steep.sin())[:, None]
         query, key, value = self.qkv(h)[:, None].chunk(3, -1)
         mixed = torch.nn.functional.scaled_dot_product_attention(query, key, value)[:, 0]
-        result: torch.Tensor = x + self.gain * self.out(mixed)
+        result: torch.Tensor = x + self.gain * self.paint(self.out(mixed).mT).mT
         return result
 
 
@@ -71,9 +72,9 @@ def test_products_are_in_half_and_islands_and_faces_in_float32(precision: str) -
     types = {value.name: value.type.tensor_type.elem_type for value in values}
     types |= {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     inputs = [(node.op_type, types[node.input[0]]) for node in model.graph.node]
-    products = [kind for name, kind in inputs if name in ("MatMul", "Gemm")]
-    # Queries, scores, what is mixed and what goes out; and the time's own.
-    assert sorted(products) == sorted([HALVES[precision]] * 4 + [onnx.TensorProto.FLOAT])
+    products = [kind for name, kind in inputs if name in ("MatMul", "Gemm", "Conv")]
+    # Queries, scores, what is mixed, what goes out and what is painted; and the time's own.
+    assert sorted(products) == sorted([HALVES[precision]] * 5 + [onnx.TensorProto.FLOAT])
     islands = [(name, kind) for name, kind in inputs if name in ISLANDS]
     assert {name for name, _ in islands} >= {"Softmax", "LayerNormalization"}
     assert {kind for _, kind in islands} == {onnx.TensorProto.FLOAT}
