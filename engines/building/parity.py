@@ -41,7 +41,7 @@ class Levels(NamedTuple):
 
 @dataclass(frozen=True)
 class Band:
-    """What is allowed of engines of one precision: twice to four times what half costs in torch (`docs/gpu.md`). Wrong
+    """What is allowed of engines of one precision: two to ten times what half costs in torch (`docs/gpu.md`). Wrong
     weights, or a wrong kernel, differ by about as much as there is."""
 
     call: Difference
