@@ -27,7 +27,7 @@ class Grpc(Frozen):
     grace_s: float = Field(default=5.0, ge=0, le=3600)
     """Seconds that calls which run may take to end when the server is told to stop; what still streams then is cut. In
     a cluster: less than the pod's grace period."""
-    connection_s: int | None = Field(default=None, ge=1, le=86_400)
+    connection_s: int | None = Field(default=None, ge=1, le=86_400, examples=[300])
     """Seconds after which a client is asked to connect anew; calls of the old connection go on to their end. Where
     front doors come and go behind one address, it spreads clients, and nobody is left at one that was taken out so long
     ago, and a tenth more: a call that reaches a server while it stops ends as CANCELLED. None: never."""
