@@ -12,8 +12,9 @@ from torch import Tensor
 from engines.families.sprite import codes, packing, words
 from engines.families.sprite.memory import Rule
 from engines.families.sprite.packing import Part
-from engines.families.sprite.stage import Moment
+from engines.families.sprite.stage import Moment, Scene
 from engines.families.sprite.training.drawing import HOLDS, PANNED, Kind, Sample, draw
+from engines.families.sprite.training.mistakes import misremembered
 from engines.families.sprite.vae import Vae
 from engines.families.sprite.world import FIRST_SKY, I64, LABELS, RING, SUBJECTS_MAX, Grid
 
@@ -141,6 +142,11 @@ def _packed(sample: Sample, columns: int, grid: Grid, rng: np.random.Generator) 
     ]
     told = is_root or rng.random() >= SKY_DROPPED
     with_references = is_root or rng.random() >= REFERENCE_DROPPED
+    told_of = [
+        noun[0] != "it" if number is None else with_references
+        for noun, (_, number) in zip(nouns, sample.nouns, strict=True)
+    ]
+    history = scene if is_root else misremembered(scene, told_of, rng)
     short = sample.past[-1:]
     last = target[1] if is_root else target[0]
     parts = [packing.reference_part(last, grid)]
@@ -149,11 +155,11 @@ def _packed(sample: Sample, columns: int, grid: Grid, rng: np.random.Generator) 
     shown[0] = np.maximum(shown[0], 0)
     if columns:
         parts.append(packing.memory_part(*_padded(memory, columns), grid))
-        shown.append(_columns(sample, memory, columns, grid))
+        shown.append(_columns(sample, history, memory, columns, grid))
         present.append(np.repeat(np.arange(columns) < len(memory), grid.rows))
     if not is_root:
         parts.append(packing.latent_part("short", short, grid))
-        shown.append(_tokens(scene.codes(short[0], grid)))
+        shown.append(_tokens(history.codes(short[0], grid)))
         present.append(np.ones(grid.rows * grid.cols, bool))
     parts.append(packing.latent_part("target", target, grid))
     shown += [_tokens(scene.codes(moment, grid)) for moment in target]
@@ -193,11 +199,11 @@ def _padded(memory: dict[int, Moment], columns: int) -> tuple[tuple[int, ...], t
     return (*memory, *missing), (*(m.pan for m in memory.values()), *missing)
 
 
-def _columns(sample: Sample, memory: dict[int, Moment], columns: int, grid: Grid) -> I64:
+def _columns(sample: Sample, history: Scene, memory: dict[int, Moment], columns: int, grid: Grid) -> I64:
     """Codes of the remembered columns, [columns rows, 2, 2]; those of a root are a panorama's, still."""
     found = np.zeros((columns, 2 * grid.rows, 2), np.int64)
     panorama = sample.scene.panorama(grid)
-    frames = {} if not sample.past else {id(m): sample.scene.codes(m, grid) for m in memory.values()}
+    frames = {} if not sample.past else {id(m): history.codes(m, grid) for m in memory.values()}
     for i, (column, moment) in enumerate(memory.items()):
         if sample.past:
             at = (column - moment.after.offset) % RING
