@@ -58,7 +58,10 @@ def main() -> int:
         registry,
         services,
         None if engine_build.KIND in missing else builds,  # a chart's upgrade brings no new CRD
-        kuberay=cluster.knows("ray.io/v1", "RayService"),
+        unknown={
+            *(() if cluster.knows("ray.io/v1", "RayService") else ("ray.io",)),
+            *(() if cluster.routes else ("gateway.networking.k8s.io",)),
+        },
     )
     kopf.run(
         registry=registry,

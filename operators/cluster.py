@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from kubernetes import client, config
@@ -16,6 +17,7 @@ from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
 from operators.children.names import FIELD_MANAGER
+from operators.children.routes import KINDS as ROUTES
 from operators.metrics import CALLS
 
 Object = dict[str, Any]
@@ -41,6 +43,11 @@ class Cluster:
         except ResourceNotFoundError:
             return False
         return True
+
+    @cached_property
+    def routes(self) -> bool:
+        """Whether the API server has the Gateway API's routes, as it was when somebody asked first."""
+        return all(self.knows(*kind) for kind in ROUTES)
 
     def find(self, api_version: str, kind: str, namespace: str, selector: str) -> list[Object]:
         """Those with these labels. Raises `KindMissing`."""

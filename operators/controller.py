@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import kopf
@@ -33,6 +33,8 @@ WATCHED = (
     ("policy", "v1", "poddisruptionbudgets"),
     ("autoscaling", "v2", "horizontalpodautoscalers"),
     ("networking.k8s.io", "v1", "networkpolicies"),
+    ("gateway.networking.k8s.io", "v1", "grpcroutes"),
+    ("gateway.networking.k8s.io", "v1", "httproutes"),
 )
 
 WATCHED_BUILDS = (("batch", "v1", "jobs"),)
@@ -101,10 +103,10 @@ class Controller:
 
 
 def register(
-    registry: kopf.OperatorRegistry, services: Controller, builds: Controller | None, *, kuberay: bool
+    registry: kopf.OperatorRegistry, services: Controller, builds: Controller | None, *, unknown: Container[str]
 ) -> None:
-    """Have kopf wake the controllers. Kinds that the API server does not know cannot be watched."""
-    watched = tuple(kind for kind in WATCHED if kuberay or kind[0] != "ray.io")
+    """Have kopf wake the controllers. `unknown`: API groups that the server does not know: they cannot be watched."""
+    watched = tuple(kind for kind in WATCHED if kind[0] not in unknown)
     _register(registry, services, video_service.PLURAL, SERVICE, watched)
     if builds is not None:
         _register(registry, builds, engine_build.PLURAL, BUILD, WATCHED_BUILDS)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from operators.children.desired import KINDS
 from operators.children.names import SERVICE, Owner
+from operators.children.routes import KINDS as ROUTES
 from operators.cluster import Cluster, KindMissing, Object
 from operators.policies.world import World
 
@@ -18,7 +19,7 @@ def gather(cluster: Cluster, owner: Owner, generation: int) -> World:
     ours = f"{SERVICE}={owner.name}"
     children: dict[tuple[str, str], Object] = {}
     kuberay = True
-    for api_version, kind in KINDS:
+    for api_version, kind in (*KINDS, *(ROUTES if cluster.routes else ())):
         try:
             found = cluster.find(api_version, kind, owner.namespace, ours)
         except KindMissing:
@@ -31,7 +32,7 @@ def gather(cluster: Cluster, owner: Owner, generation: int) -> World:
         cluster.find("ray.io/v1", "RayCluster", owner.namespace, f"{OF_RAY_SERVICE}={owner.ray}") if kuberay else []
     )
     pods = cluster.find("v1", "Pod", owner.namespace, ours)
-    return World(owner, generation, children, tuple(clusters), tuple(pods), datetime.now(UTC), kuberay)
+    return World(owner, generation, children, tuple(clusters), tuple(pods), datetime.now(UTC), kuberay, cluster.routes)
 
 
 def _owned(child: Object, owner: Owner) -> bool:

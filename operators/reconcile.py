@@ -13,6 +13,7 @@ from operators.api.video_service import KIND, VideoService
 from operators.apply import Known, NameTaken, apply_all
 from operators.children.desired import desired
 from operators.children.names import Owner
+from operators.children.routes import API_VERSION as ROUTES
 from operators.cluster import Cluster, Object
 from operators.gather import gather
 from operators.metrics import READY
@@ -22,6 +23,12 @@ from operators.policies.world import World
 from operators.status import status_of, write
 from serving.errors import SettingsError
 
+_NO_ROUTES = Finding(
+    "GatewayApiMissing",
+    f"spec.frontDoor.gateway: this cluster knows no GRPCRoute and HTTPRoute of {ROUTES}: install the Gateway API's "
+    "CRDs, 1.1 or newer, and restart the operator; or leave the gateway out",
+    failing=True,
+)
 LASTING = (400, 403, 422)
 """Refusals that another try meets again: somebody must act, and then an event comes or the next look."""
 
@@ -53,8 +60,9 @@ def _make(cluster: Cluster, world: World, service: VideoService, known: Known) -
         wanted = desired(world.owner, service.spec, world.active_cluster)
     except SettingsError as error:
         return 0, Finding("SettingsInvalid", error.message, failing=True)
+    makeable = wanted if world.routes else [child for child in wanted if child["apiVersion"] != ROUTES]
     try:
-        writes = apply_all(cluster, world, wanted, known)
+        writes = apply_all(cluster, world, makeable, known)
         _keep_bounds(cluster, world, wanted[0])
     except NameTaken as error:
         return 0, Finding("NameTaken", str(error), failing=True)
@@ -62,7 +70,7 @@ def _make(cluster: Cluster, world: World, service: VideoService, known: Known) -
         if error.status in LASTING:
             return 0, Finding("ApplyRefused", told(error), failing=True)
         raise
-    return writes, None
+    return writes, None if makeable == wanted else _NO_ROUTES
 
 
 def _keep_bounds(cluster: Cluster, world: World, ray: Object) -> None:

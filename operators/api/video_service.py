@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
@@ -79,6 +79,51 @@ class Tls(Part):
     """Its name; its `tls.crt` and `tls.key` are served."""
 
 
+class Parent(Part):
+    """A Gateway, or one listener of it."""
+
+    name: Name
+    """The Gateway's name."""
+    namespace: str = Field(default="", max_length=63)
+    """Its namespace; empty: the service's own."""
+    section_name: str = Field(default="", max_length=253)
+    """The listener's name; empty: every one that takes such a route."""
+
+
+Hostname = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+    ),
+]
+
+
+class Gateway(Part):
+    """How clients outside the cluster come to the front door, by routes of the Gateway API: a GRPCRoute for calls, and
+    an HTTPRoute for media."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(
+                    "self.grpcHostname != self.httpHostname",
+                    "grpcHostname and httpHostname must differ: at a gateway, a hostname is of one kind of route",
+                    ".httpHostname",
+                )
+            ]
+        }
+    )
+
+    parents: list[Parent] = Field(min_length=1, max_length=8)
+    """Gateways that the routes are attached to; each must let this namespace attach some."""
+    grpc_hostname: Hostname
+    """What clients call: `video.example`."""
+    http_hostname: Hostname
+    """Whence they fetch media: `media.example`. `publicUrl` should begin with it."""
+
+
 class FrontDoor(Placement):
     """The processes that clients talk to."""
 
@@ -105,6 +150,8 @@ class FrontDoor(Placement):
         default="", max_length=1024, pattern=r"^(https?://[^ ]+)?$", examples=["https://video.example"]
     )
     """What clients reach; URLs of videos begin with it. Empty: the Service's name, which works inside the cluster."""
+    gateway: Gateway | None = None
+    """Routes from a gateway, which balances calls and may end TLS. It needs the Gateway API, 1.1 or newer."""
     tls: Tls | None = None
     """Serve gRPC with TLS; without it, put a gateway that ends TLS before it."""
     drain_seconds: int = Field(default=25, ge=5, le=3600)

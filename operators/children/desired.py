@@ -10,6 +10,7 @@ from operators.children.frontdoor import front_door
 from operators.children.names import Owner
 from operators.children.network import director_service, policies
 from operators.children.ray import ray_service
+from operators.children.routes import routes
 from operators.children.settings import settings_of
 
 KINDS = (
@@ -20,7 +21,7 @@ KINDS = (
     ("autoscaling/v2", "HorizontalPodAutoscaler"),
     ("networking.k8s.io/v1", "NetworkPolicy"),
 )
-"""Of which children may be; what is there of them and is not wanted any more is removed."""
+"""Of which children may be, beside routes; what is there of them and is not wanted any more is removed."""
 
 
 def desired(owner: Owner, spec: Spec, cluster: str) -> list[dict[str, Any]]:
@@ -32,6 +33,7 @@ def desired(owner: Owner, spec: Spec, cluster: str) -> list[dict[str, Any]]:
     objects = [
         ray_service(owner, spec, settings),
         *front_door(owner, spec, settings),
+        *routes(owner, spec),
         *policies(owner),
     ]
     if cluster:

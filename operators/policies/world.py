@@ -32,6 +32,8 @@ class World:
     """When it was looked at."""
     kuberay: bool = True
     """Whether the cluster knows RayServices."""
+    routes: bool = True
+    """Whether it knows the Gateway API's routes."""
 
     @property
     def ray(self) -> Object:

@@ -19,6 +19,7 @@ from operators.api.base import API_VERSION
 from operators.api.schema import crds
 from operators.apply import Known
 from operators.children.desired import KINDS
+from operators.children.routes import KINDS as ROUTES
 from operators.cluster import Cluster
 from operators.reconcile import reconcile
 from tests import kubernetes
@@ -96,7 +97,7 @@ class Kube(Cluster):
 
     def removed(self) -> None:
         """All that was made, and the service."""
-        for api_version, kind in (*KINDS, (API_VERSION, "VideoService"), ("v1", "Event")):
+        for api_version, kind in (*KINDS, *ROUTES, (API_VERSION, "VideoService"), ("v1", "Event")):
             for child in self.find(api_version, kind, self.namespace, ""):
                 self.delete(child)
 
@@ -120,12 +121,14 @@ class Kube(Cluster):
 
 @contextmanager
 def knowing_our_kinds(folder: Path) -> Iterator[kubernetes.ApiServer]:
-    """A real API server with the chart's CRDs, and stand-ins for KubeRay's."""
+    """A real API server with the chart's CRDs, and stand-ins for KubeRay's and the Gateway API's."""
     with kubernetes.api_server(folder) as running:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             api = client.ApiextensionsV1Api(running.client())
-            for crd in (*crds(), _of_kuberay("RayService"), _of_kuberay("RayCluster")):
+            others = [("ray.io", "RayService"), ("ray.io", "RayCluster")]
+            others += [(version.partition("/")[0], kind) for version, kind in ROUTES]
+            for crd in (*crds(), *(_stand_in(group, kind) for group, kind in others)):
                 api.create_custom_resource_definition(cast(Any, crd))
             _established(api)
         yield running
@@ -160,8 +163,8 @@ def until(true: Callable[[], Any], seconds: float) -> Any:
     raise TimeoutError(f"not within {seconds} s")
 
 
-def _of_kuberay(kind: str) -> dict[str, Any]:
-    """KubeRay's kind by its name, with any content."""
+def _stand_in(group: str, kind: str) -> dict[str, Any]:
+    """Another project's kind by its name, with any content."""
     open_object = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     version = {
         "name": "v1",
@@ -175,8 +178,11 @@ def _of_kuberay(kind: str) -> dict[str, Any]:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.ray.io"},
-        "spec": {"group": "ray.io", "scope": "Namespaced", "names": names, "versions": [version]},
+        "metadata": {
+            "name": f"{plural}.{group}",
+            "annotations": {"api-approved.kubernetes.io": "unapproved, a stand-in for tests"},
+        },
+        "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [version]},
     }
 
 

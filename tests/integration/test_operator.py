@@ -22,6 +22,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Unverified HTTPS request"),
     pytest.mark.xdist_group("kubernetes"),
 ]
+GATEWAY = {
+    "parents": [{"name": "public", "namespace": "gateways"}],
+    "grpcHostname": "video.example",
+    "httpHostname": "media.example",
+}
 
 
 @pytest.fixture(scope="module")
@@ -217,8 +222,12 @@ def test_a_front_doors_setting_leaves_ray_alone(cluster: Kube) -> None:
         ({"image": {"name": "longtake:1", "pullPolicy": "Sometimes"}}, "spec.image.pullPolicy"),
         ({"denoiser": {}}, "denoiser"),
         ({"model": "wan-1.3b"}, "trustedKeys must be given for a model that was added"),
+        (
+            {"frontDoor": {"keysSecret": "keys", "gateway": {**GATEWAY, "httpHostname": "video.example"}}},
+            "grpcHostname and httpHostname must differ",
+        ),
     ],
-    ids=["bounds", "doors", "directory", "pull policy", "unknown field", "nobody trusted"],
+    ids=["bounds", "doors", "directory", "pull policy", "unknown field", "nobody trusted", "one hostname"],
 )
 def test_a_bad_spec_is_refused_with_the_fix(cluster: Kube, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ApiException) as refused:
@@ -245,6 +254,34 @@ def test_without_kuberay_it_says_what_to_install(cluster: Kube, monkeypatch: pyt
     told = cluster.look()
     assert told["Degraded"]["reason"] == "KubeRayMissing"
     assert "install the KubeRay operator" in told["Degraded"]["message"]
+
+
+def test_routes_come_and_go_with_the_gateway_that_is_asked_for(cluster: Kube) -> None:
+    cluster.serve(frontDoor={"keysSecret": "keys", "gateway": GATEWAY})
+    cluster.look()
+    calls, media = (cluster.live("gateway.networking.k8s.io/v1", kind)["spec"] for kind in ("GRPCRoute", "HTTPRoute"))
+    assert (calls["hostnames"], media["hostnames"]) == (["video.example"], ["media.example"])
+    assert calls["parentRefs"] == media["parentRefs"] == [{"name": "public", "namespace": "gateways"}]
+    ports = {port["name"]: port["port"] for port in cluster.live("v1", "Service")["spec"]["ports"]}
+    for route, name in ((calls, "grpc"), (media, "http")):
+        assert route["rules"] == [{"backendRefs": [{"name": "lt", "port": ports[name]}]}]
+
+    cluster.serve()
+    cluster.look()
+    for kind in ("GRPCRoute", "HTTPRoute"):
+        assert cluster.get("gateway.networking.k8s.io/v1", kind, cluster.namespace, "lt") is None
+
+
+def test_without_the_gateway_api_it_says_what_to_install_and_serves(
+    cluster: Kube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Kube, "routes", False)  # as where its CRDs are not installed
+    cluster.serve(frontDoor={"keysSecret": "keys", "gateway": GATEWAY})
+    told = cluster.look()
+    assert told["Degraded"]["reason"] == "GatewayApiMissing"
+    assert "install the Gateway API's CRDs" in told["Degraded"]["message"]
+    cluster.serving()
+    assert cluster.look()["Ready"]["status"] == "True"
 
 
 class Killed(BaseException):

@@ -12,6 +12,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from operators.api.base import Resources
 from operators.children.desired import KINDS, desired
+from operators.children.routes import KINDS as ROUTES
 from operators.children.settings import settings_of, threads
 from serving.errors import SettingsError
 from serving.settings import Settings, load_settings
@@ -105,9 +106,11 @@ def test_no_pod_runs_as_root_writes_beside_tmp_or_keeps_a_capability() -> None:
 
 
 def test_children_are_of_kinds_that_are_looked_for_and_belong_to_the_service() -> None:
-    scaled = spec(frontDoor={"keysSecret": "keys", "maxReplicas": 5})
-    for child in desired(OWNER, scaled, "lt-abcde"):
-        assert (child["apiVersion"], child["kind"]) in KINDS
+    gateway = {"parents": [{"name": "public"}], "grpcHostname": "video.example", "httpHostname": "media.example"}
+    everything = spec(frontDoor={"keysSecret": "keys", "maxReplicas": 5, "gateway": gateway})
+    children = desired(OWNER, everything, "lt-abcde")
+    assert {(child["apiVersion"], child["kind"]) for child in children} == {*KINDS, *ROUTES}
+    for child in children:
         assert child["metadata"]["labels"]["longtake.dev/service"] == "lt"
         assert child["metadata"]["ownerReferences"][0]["uid"] == "uid-1"
 
