@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +52,21 @@ async def test_tenants_see_nothing_of_each_other(tmp_path: Path) -> None:
 
 
 async def test_strangers_keep_nobody_from_asking_how_it_is(client: Client) -> None:
-    """Calls whose message never comes, and streams that stay."""
-    half: list[Any] = [client.channel.stream_unary("/grpc.health.v1.Health/Check")() for _ in range(8)]
-    health = health_pb2_grpc.HealthStub(client.channel)
-    watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(600)]
-    await asyncio.gather(*(watch.read() for watch in watches), return_exceptions=True)
+    """Calls whose message never comes, and streams that stay, on two connections of theirs."""
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            strange = await stack.enter_async_context(grpc.aio.insecure_channel(client.door.grpc_address, options=own))
+            half: list[Any] = [strange.stream_unary("/grpc.health.v1.Health/Check")() for _ in range(4)]
+            stack.callback(lambda calls: [call.cancel() for call in calls], half)
+            watched = health_pb2_grpc.HealthStub(strange)
+            watches = [watched.Watch(health_pb2.HealthCheckRequest()) for _ in range(300)]
+            await asyncio.gather(*(watch.read() for watch in watches), return_exceptions=True)
 
-    answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=20)
+        health = health_pb2_grpc.HealthStub(client.channel)
+        answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=20)
 
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
-    for call in (*half, *watches):
-        call.cancel()
 
 
 async def test_health_and_reflection_know_all_services(client: Client) -> None:
