@@ -60,7 +60,7 @@ async def test_strangers_keep_nobody_from_asking_how_it_is(client: Client) -> No
             half: list[Any] = [strange.stream_unary("/grpc.health.v1.Health/Check")() for _ in range(4)]
             stack.callback(lambda calls: [call.cancel() for call in calls], half)
             watched = health_pb2_grpc.HealthStub(strange)
-            watches = [watched.Watch(health_pb2.HealthCheckRequest()) for _ in range(300)]
+            watches = [watched.Watch(health_pb2.HealthCheckRequest()) for _ in range(280)]
             await asyncio.gather(*(watch.read() for watch in watches), return_exceptions=True)
 
         health = health_pb2_grpc.HealthStub(client.channel)

@@ -22,7 +22,7 @@ MAX_PIECE_BYTES = 8 * 1024 * 1024
 """Of one message of an upload; clients send 1 to 5 MiB."""
 IDLE_CONNECTION_S = 600
 """A connection without a call is closed after so long; clients connect again by themselves."""
-STREAMS_OF_A_CONNECTION = 500
+STREAMS_OF_A_CONNECTION = 300
 """Calls at once; a client's further ones wait in the client. Calls are accepted one after the other, a fifth of a
 millisecond each, so this many that come together are what the call of another connection may find before it.
 """
