@@ -181,7 +181,8 @@ class Denoiser(nn.Module):
         placed = self.rows[places[:, SLOTS:, 1]] + self.roles[role] + self.pans[pan]
         x = torch.cat([text + self.slots, self.embed(tokens) + placed], 1)
         bias = (torch.cat([torch.ones_like(present[:, :1]).expand(-1, SLOTS), present], 1) - 1) * 1e4
-        theta = (places.to(self.turns.dtype) @ self.turns)[:, None]
+        with torch.autocast(x.device.type, enabled=False):  # in bfloat16 angles would be half a radian off
+            theta = (places.to(self.turns.dtype) @ self.turns)[:, None]
         turn = (theta.cos(), theta.sin())
         if torch.is_autocast_enabled(x.device.type):
             x, modulation, bias = x.bfloat16(), modulation.bfloat16(), bias.bfloat16()

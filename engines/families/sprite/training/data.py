@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -65,6 +65,11 @@ class Batch:
     def count(self) -> int:
         """T."""
         return self.labels.shape[1]
+
+    def to(self, device: str) -> Batch:
+        """The same on a device."""
+        tensors: dict[str, Any] = {n: value.to(device) for n, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **tensors)
 
 
 def table(vae: Vae) -> Tensor:

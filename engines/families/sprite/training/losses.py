@@ -61,7 +61,7 @@ def draw_levels(count: int) -> Tensor:
 
 def losses(net: Denoiser, heads: nn.Linear, batch: Batch) -> Losses:
     """Noise the target, predict it, compare."""
-    levels = draw_levels(len(batch.ids))
+    levels = draw_levels(len(batch.ids)).to(batch.tokens.device)
     level = levels[:, batch.segment][..., None]
     noised = (1 - level) * batch.tokens + level * torch.randn_like(batch.tokens)
     with torch.autocast(batch.tokens.device.type, torch.bfloat16):

@@ -17,15 +17,18 @@ from engines.families.sprite import graphs
 class Modules:
     """Implements `base.Engines`, in float32."""
 
-    def __init__(self, weights: Path | Mapping[str, GraphSpec]) -> None:
+    def __init__(self, weights: Path | Mapping[str, GraphSpec], device: str = "cpu") -> None:
         """A folder of denoiser.safetensors and vae.safetensors, or the graphs themselves."""
         self._graphs = graphs.components(Folder(weights)) if isinstance(weights, Path) else weights
+        self._device = device
+        for graph in self._graphs.values():
+            graph.module.to(device)
 
     @torch.inference_mode()
     def infer(self, component: str, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         """Run one component."""
         graph = self._graphs[component]
-        values = [torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in graph.input_names]
+        values = [torch.from_numpy(np.ascontiguousarray(inputs[name])).to(self._device) for name in graph.input_names]
         found = graph.module(*values)
         results = found if isinstance(found, tuple) else (found,)
-        return {name: result.numpy() for name, result in zip(graph.output_names, results, strict=True)}
+        return {name: result.cpu().numpy() for name, result in zip(graph.output_names, results, strict=True)}

@@ -262,6 +262,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=DEFAULT_STEPS)
     parser.add_argument("--seed", type=int, default=77)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda")
     arguments = parser.parse_args()
 
     import torch
@@ -269,7 +270,7 @@ def main() -> None:
     from engines.families.sprite.training.modules import Modules
 
     torch.set_num_threads(arguments.threads)
-    engines = Modules(arguments.weights)
+    engines = Modules(arguments.weights, arguments.device)
     for line in table(engines, ROWS[arguments.rows], cases=arguments.cases, steps=arguments.steps, seed=arguments.seed):
         print(line, flush=True)
 

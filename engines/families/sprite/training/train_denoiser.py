@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -21,9 +22,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from engines.families.sprite import world
 from engines.families.sprite.denoiser import BLOCKS, Denoiser
-from engines.families.sprite.training.data import Batch, Maker, table
+from engines.families.sprite.training.batches import Batches, Drawn
+from engines.families.sprite.training.data import table
 from engines.families.sprite.training.losses import Losses, auxiliary_heads, losses
 from engines.families.sprite.training.measure_vae import load_vae
 from engines.families.sprite.training.optim import Muon
@@ -32,9 +33,6 @@ from engines.families.sprite.vae import Vae
 ADAM_RATE: Final = 3e-3
 LEAST_RATE: Final = 0.02
 FLAT_PART: Final = 0.5
-KINDS: Final = {"root": 0.3, "hold": 0.3, "pan": 0.4}
-CANVAS_SHARES: Final = {"1:1": 0.4, "16:9": 0.35, "9:16": 0.25}
-BATCH: Final = {"1:1": 20, "16:9": 14, "9:16": 14}
 EMA_DECAY: Final = 0.997
 REPORT_EVERY: Final = 50
 SAVE_EVERY_SECONDS: Final = 180.0
@@ -43,15 +41,18 @@ SAVE_EVERY_SECONDS: Final = 180.0
 class Trainer:
     """Net, moving average, optimisers and counters: everything that a stopped run needs to go on."""
 
-    def __init__(self, vae: Vae, seed: int) -> None:
+    def __init__(self, vae: Vae, seed: int, *, device: str = "cpu", times: int = 1, workers: int = 0) -> None:
+        """`times`: how many times as large the batches are as on a CPU; `workers` processes draw them ahead."""
         torch.manual_seed(seed)
-        self.seed = seed
+        self.device = device
         self.step = 0
         self.seconds = 0.0
-        self.maker = Maker(table(vae))
-        self.net, self.average = Denoiser(), Denoiser()
+        self.batches = Batches(table(vae), seed, times)
+        self.workers = workers
+        self.drawn: Iterator[Drawn] | None = None
+        self.net, self.average = Denoiser().to(device), Denoiser().to(device)
         self.average.load_state_dict(self.net.state_dict())
-        self.heads = auxiliary_heads()
+        self.heads = auxiliary_heads().to(device)
         self.muon = Muon()
         matrices = set()
         for name, parameter in self.net.blocks.named_parameters():
@@ -70,15 +71,16 @@ class Trainer:
 
     def train_step(self, progress: float) -> tuple[str, Losses]:
         """One batch at `progress` (0..1) of the whole run; its kind and what it cost."""
-        # Fresh generators for each step make a resumed run see what an unbroken one would have seen.
-        rng = np.random.default_rng((self.seed, self.step))
-        torch.manual_seed(int(rng.integers(2**62)))
+        if self.drawn is None:
+            self.drawn = self.batches.since(self.step, self.workers)
+        kind, seed, batch = next(self.drawn)
+        # A fresh generator for each step makes a resumed run see what an unbroken one would have seen.
+        torch.manual_seed(seed)
         scale = min(1.0, (self.step + 1) / 50)
         scale *= LEAST_RATE + (1 - LEAST_RATE) * min(1.0, (1 - progress) / (1 - FLAT_PART))
         for group in self.adam.param_groups:
             group["lr"] = ADAM_RATE * scale
-        kind, batch = self._draw(rng)
-        result = losses(self.net, self.heads, batch)
+        result = losses(self.net, self.heads, batch.to(self.device))
         self.adam.zero_grad(set_to_none=True)
         self.muon.zero_grad()
         result.total.backward()  # type: ignore[no-untyped-call]
@@ -88,14 +90,6 @@ class Trainer:
         self.step += 1
         self._follow()
         return kind, result
-
-    def _draw(self, rng: np.random.Generator) -> tuple[str, Batch]:
-        aspect = str(rng.choice(list(CANVAS_SHARES), p=list(CANVAS_SHARES.values())))
-        kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
-        grid = world.grid_of(world.CANVASES[aspect])
-        if kind == "root":
-            return kind, self.maker.root(BATCH[aspect], grid, rng)
-        return kind, self.maker.extension(BATCH[aspect], grid, rng, panned=kind == "pan")
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -123,13 +117,13 @@ class Trainer:
 
     def resume(self, state: Path) -> None:
         """Go on from what `save` wrote."""
-        saved = torch.load(state)
+        saved = torch.load(state, map_location=self.device)
         self.net.load_state_dict(saved["net"])
         self.average.load_state_dict(saved["average"])
         self.heads.load_state_dict(saved["heads"])
         self.adam.load_state_dict(saved["adam"])
         self.muon.load_state(saved["muon"])
-        self.step, self.seconds = saved["step"], saved["seconds"]
+        self.step, self.seconds, self.drawn = saved["step"], saved["seconds"], None
 
 
 class Report:
@@ -186,12 +180,21 @@ def main() -> None:
     ending.add_argument("--until", type=datetime.fromisoformat, help="end at this time (ISO, UTC) instead")
     parser.add_argument("--no-compile", action="store_true", help="do without torch.compile")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda")
+    parser.add_argument("--times", type=int, default=1, help="how many times as large the batches are")
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw batches ahead")
     parser.add_argument("--nice", type=int, default=10, help="how far to step back behind other work")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     os.nice(arguments.nice)
     torch.set_num_threads(arguments.threads)
-    trainer = Trainer(load_vae(arguments.vae), arguments.seed)
+    trainer = Trainer(
+        load_vae(arguments.vae),
+        arguments.seed,
+        device=arguments.device,
+        times=arguments.times,
+        workers=arguments.workers,
+    )
     if arguments.state.exists():
         trainer.resume(arguments.state)
     seconds = arguments.seconds

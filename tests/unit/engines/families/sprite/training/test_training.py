@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs longtake[build]")
 
 from engines.families.sprite import packing, words, world  # noqa: E402
-from engines.families.sprite.training import train_denoiser  # noqa: E402
+from engines.families.sprite.denoiser import Denoiser  # noqa: E402
+from engines.families.sprite.training import batches, train_denoiser  # noqa: E402
 from engines.families.sprite.training.data import Batch, Maker, table  # noqa: E402
+from engines.families.sprite.training.losses import auxiliary_heads, losses  # noqa: E402
 from engines.families.sprite.training.train_denoiser import Trainer  # noqa: E402
 from engines.families.sprite.vae import Vae, latent_groups  # noqa: E402
 
@@ -73,8 +76,8 @@ def test_a_root_has_five_latents_and_no_history(maker: Maker) -> None:
 def test_a_resumed_run_takes_the_steps_of_an_unbroken_one(
     vae: Vae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for aspect in train_denoiser.BATCH:
-        monkeypatch.setitem(train_denoiser.BATCH, aspect, 1)
+    for aspect in batches.BATCH:
+        monkeypatch.setitem(batches.BATCH, aspect, 1)
     unbroken = Trainer(vae, seed=3)
     unbroken.train_step(0.0)
     unbroken.save(tmp_path / "state", tmp_path / "weights.safetensors")
@@ -90,10 +93,28 @@ def test_a_resumed_run_takes_the_steps_of_an_unbroken_one(
 
 
 def test_the_stop_file_ends_a_run(vae: Vae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for aspect in train_denoiser.BATCH:
-        monkeypatch.setitem(train_denoiser.BATCH, aspect, 1)
+    for aspect in batches.BATCH:
+        monkeypatch.setitem(batches.BATCH, aspect, 1)
     (tmp_path / "stop").touch()
     trainer = Trainer(vae, seed=0)
     train_denoiser.run(trainer, 1e9, tmp_path / "state", tmp_path / "out", tmp_path / "stop")
     assert trainer.step == 1
     assert (tmp_path / "out").stat().st_size <= 3_000_000
+
+
+def test_workers_draw_the_batches_that_the_run_itself_would_draw(vae: Vae) -> None:
+    drawn = batches.Batches(table(vae), seed=5)
+    for alone, ahead in zip(itertools.islice(drawn.since(3, 0), 3), drawn.since(3, 2), strict=False):
+        assert (alone.kind, alone.seed) == (ahead.kind, ahead.seed)
+        assert torch.equal(alone.batch.tokens, ahead.batch.tokens)
+
+
+def test_angles_are_exact_where_all_else_is_in_half() -> None:
+    turned: list[torch.Tensor] = []
+    net = Denoiser()
+    handle = net.blocks[0].register_forward_pre_hook(lambda _, inputs: turned.append(inputs[3][0]))
+    batch = Maker(torch.randn(4010, 16)).extension(1, GRID, np.random.default_rng(0), panned=True)
+    losses(net, auxiliary_heads(), batch)
+    handle.remove()
+    angles = batch.places.double() @ net.turns.double()
+    assert (turned[0][:, 0].double() - angles.cos()).abs().max() < 2**-8
