@@ -157,8 +157,8 @@ class Manifest:
                 f"the engines of {self.model} are for {runtime.name} >={least},<{below}, and {installed} is installed: "
                 f"pip install '{wanted}'"
             )
-        here = runtime.here()
-        if here != self.device:
+        if not runtime.runs(self.device):
+            here = runtime.here()
             raise EngineDeviceAbsent(
                 f"the engines of {self.model} are for {self.device}, and this machine has "
                 f"{here or 'no device that ' + runtime.name + ' runs on'}: load them where one is, or set "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from engines import blobs, models
 from engines import key as keys
-from engines.building import lint, merge, report, reuse, verify
+from engines.building import half, lint, merge, report, reuse, verify
 from engines.building.reuse import Reused
 from engines.building.steps import Progress, Steps, silent
 from engines.building.verify import Answers
@@ -25,7 +25,7 @@ from engines.errors import EngineNotBuilt, EngineUnfit
 from engines.families.graph import GraphSpec
 from engines.manifest import UNVERIFIED, EngineEntry, Manifest
 from engines.precision import FULL, Precisions
-from engines.runtimes.base import Runtime
+from engines.runtimes.base import Runtime, Source
 from engines.runtimes.registry import SHIPPED
 from engines.session import Session
 from engines.spec import ComponentSpec, EngineSpec
@@ -76,7 +76,7 @@ async def build(
     chosen, say = runtime or SHIPPED.default(), progress or silent
     devices, kinds = chosen.targets(targets), dict.fromkeys(model.family.components, FULL) | dict(precisions or {})
     demand_precisions(chosen, devices, kinds)
-    if isinstance(layer, Prebuilt) and devices != (chosen.here(),):
+    if isinstance(layer, Prebuilt) and not (len(devices) == 1 and chosen.runs(devices[0])):
         raise EngineUnfit(
             f"the package takes one set, and that verified: here it cannot be for {', '.join(devices)}: build into a "
             "store, and run `longtake engines verify` where the device is"
@@ -127,7 +127,7 @@ def make(
     if model.recorded:
         _demand_recorded(model, weights, recorded)
     digest = recorded.digest
-    here = [device for device in devices if device == runtime.here()]
+    here = [device for device in devices if runtime.runs(device)]
     taken = {device: (reused or {}).get(device, {}) for device in devices}
     exported = [name for name in model.family.components if any(name not in there for there in taken.values())]
     compiled = sum(name not in there for there in taken.values() for name in exported)
@@ -147,7 +147,9 @@ def make(
         answers = verify.record(model.family, reference)
     papers, sets = {blobs.ANSWERS: verify.packed(answers)}, []
     for device in devices:
-        made = _compile(model, digest, parts, precisions, runtime, device, answers, papers, steps, taken[device])
+        made = _compile(
+            model, digest, modules, parts, precisions, runtime, device, answers, papers, steps, taken[device]
+        )
         if device in here:
             steps.begin("verifying the engines")
             made = _verified(model, made, runtime, answers, beside)
@@ -249,6 +251,7 @@ def _export(
 def _compile(
     model: models.Model,
     digest: str,
+    modules: Mapping[str, GraphSpec],
     parts: Mapping[str, Exported],
     precisions: Precisions,
     runtime: Runtime,
@@ -276,7 +279,8 @@ def _compile(
             profile=PROFILE,
             device=device,
         )
-        engines[name] = engine = runtime.compile(part.graph, spec, steps.tell)
+        source = Source(part.graph, partial(half.halved, modules[name], precisions[name]))
+        engines[name] = engine = runtime.compile(source, spec, steps.tell)
         graph_digest = keys.digest_of(part.graph)
         entry = EngineEntry(
             key=keys.engine_key(

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import re
 import warnings
@@ -55,7 +54,7 @@ def export(name: str, graph: GraphSpec, folder: WeightsFolder | None = None, *, 
             opset_version=opset_of(precision),
             input_names=list(graph.input_names),
             output_names=list(graph.output_names),
-            dynamic_shapes=_shapes(graph),
+            dynamic_shapes=graph.shapes,
             verbose=False,
         )
     program = cast("torch.onnx.ONNXProgram", program)
@@ -72,14 +71,6 @@ def export(name: str, graph: GraphSpec, folder: WeightsFolder | None = None, *, 
     _strip(model)
     face = _face(name, model, _spans(graph))
     return Exported(model.SerializeToString(deterministic=True), face, weights)
-
-
-def _shapes(graph: GraphSpec) -> tuple[Any, ...]:
-    """The open sizes as torch.export wants them: of the inputs that a `*rest` takes, one tuple."""
-    kinds = [parameter.kind for parameter in inspect.signature(graph.module.forward).parameters.values()]
-    named = len(kinds) - kinds.count(inspect.Parameter.VAR_POSITIONAL)
-    rest = graph.dynamic_shapes[named:]
-    return (*graph.dynamic_shapes[:named], *([rest] if rest else []))
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -5,6 +5,7 @@ A family's `graphs` makes them, `building/export.py` turns them into ONNX.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,3 +28,11 @@ class GraphSpec:
     """For each input: dimension → torch.export.Dim."""
     float32: tuple[str, ...] = ()
     """Attributes, at any depth of the module, that stay in float32 where the rest is in half (`building/half.py`)."""
+
+    @property
+    def shapes(self) -> tuple[Any, ...]:
+        """The open sizes as `torch.export` wants them: of the inputs that a `*rest` takes, one tuple."""
+        kinds = [parameter.kind for parameter in inspect.signature(self.module.forward).parameters.values()]
+        named = len(kinds) - kinds.count(inspect.Parameter.VAR_POSITIONAL)
+        rest = self.dynamic_shapes[named:]
+        return (*self.dynamic_shapes[:named], *([rest] if rest else []))

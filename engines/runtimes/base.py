@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,6 +29,18 @@ Tell = Callable[[str], None]
 """Hears what a compiler begins with, in its own words."""
 Graph = Any
 """An `onnx.ModelProto`; who serves does without the package."""
+Module = Any
+"""A `families.graph.GraphSpec`: a torch module, and what its inputs are."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an engine is compiled from, in its precision: each runtime takes the form that it reads."""
+
+    graph: bytes
+    """In ONNX."""
+    module: Callable[[], Module]
+    """In torch, made when it is asked for."""
 
 
 class Runtime(ABC):
@@ -53,6 +66,10 @@ class Runtime(ABC):
     def here(self) -> str | None:
         """The device of this machine that its engines would run on; None where they cannot."""
         return self.devices[0]
+
+    def runs(self, device: str) -> bool:
+        """Whether engines for this device run on this machine."""
+        return device == self.here()
 
     def targets(self, asked: Sequence[str]) -> tuple[str, ...]:
         """The devices to compile for, each once: those that are asked for, else the one that is here.
@@ -91,8 +108,8 @@ class Runtime(ABC):
         """
 
     @abstractmethod
-    def compile(self, graph: bytes, spec: EngineSpec, tell: Tell) -> bytes:
-        """An engine's bytes from a component's ONNX graph. Raises `EngineUnfit` for what it cannot compile."""
+    def compile(self, source: Source, spec: EngineSpec, tell: Tell) -> bytes:
+        """An engine's bytes. Raises `EngineUnfit` for what it cannot compile."""
 
     @abstractmethod
     def runner(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engines import references
 from engines.errors import EngineCorrupt
-from engines.runtimes.base import Arrays, Runner, Runtime, Tell
+from engines.runtimes.base import Arrays, Runner, Runtime, Source, Tell
 from engines.spec import OPSET, ComponentSpec, EngineSpec
 from engines.weights import Weights
 
@@ -49,9 +49,9 @@ class OnnxRuntime(Runtime):
         """The opset, and no version of the runtime."""
         return f"onnx-opset{OPSET}"
 
-    def compile(self, graph: bytes, spec: EngineSpec, tell: Tell) -> bytes:  # noqa: ARG002
+    def compile(self, source: Source, spec: EngineSpec, tell: Tell) -> bytes:  # noqa: ARG002
         """The graph as it is."""
-        return graph
+        return source.graph
 
     def runner(
         self, component: ComponentSpec, engine: bytes, *, threads: int, weights: Weights | None = None

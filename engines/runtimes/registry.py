@@ -42,6 +42,7 @@ class Runtimes:
 
 PLACES: Final = {
     "onnxruntime": "engines.runtimes.onnxruntime:OnnxRuntime",
+    "aotinductor": "engines.runtimes.aotinductor.runtime:AotInductor",
     "tensorrt": "engines.runtimes.tensorrt.runtime:TensorRt",
     "tensorrt_rtx": "engines.runtimes.tensorrt.runtime:TensorRtRtx",
 }

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
 from engines import models
 from engines.manifest import Manifest
 from engines.models import Model
-from engines.runtimes.base import Runtime
+from engines.runtimes.base import Runtime, Source
 from engines.runtimes.registry import SHIPPED
-from engines.runtimes.tensorrt import cuda
 from engines.session import Session, load_session
 from engines.spec import EngineSpec
 
-RUNTIMES = ("tensorrt_rtx", "tensorrt")
+RUNTIMES = ("tensorrt_rtx", "tensorrt", "aotinductor")
 
 
 @dataclass(frozen=True)
@@ -44,21 +43,32 @@ class Compiled:
 @pytest.fixture(scope="session")
 def compiled() -> Compiled:
     """Compiled once, by a runtime that is installed and has this GPU for a target."""
-    target = cuda.target()
-    if target is None:
-        pytest.skip("no GPU that CUDA can use here, or no cuda-bindings: pip install 'longtake[tensorrt_rtx]'")
-    installed = [SHIPPED.find(name) for name in RUNTIMES if importlib.util.find_spec(name) is not None]
-    runtime = next((one for one in installed if target in one.devices), None)
-    if runtime is None:
-        names = ", ".join(one.name for one in installed) or "none"
-        pytest.skip(f"no runtime for {target} is installed (there is {names}): docs/gpu.md says which card needs which")
+    runtime, target = for_this_gpu()
     model = models.find("sprite")
+    graphs = model.family.graphs(model.weights) if runtime.name == "aotinductor" else {}
     found = asyncio.run(model.package_store().find(model.name, None))
     plans = {}
     for entry in found.manifest.engines:
         spec = EngineSpec.from_json({**entry.spec.to_json(), "runtime": runtime.name, "device": target})
-        plans[entry.component] = runtime.compile(asyncio.run(found.read(entry)), spec, print)
+        source = Source(asyncio.run(found.read(entry)), partial(graphs.__getitem__, entry.component))
+        plans[entry.component] = runtime.compile(source, spec, print)
     return Compiled(model, found.manifest, runtime, target, plans)
+
+
+def for_this_gpu() -> tuple[Runtime, str]:
+    """The first runtime of RUNTIMES that is installed and compiles for the GPU at hand; without one, skip."""
+    absent = []
+    for runtime in map(SHIPPED.find, RUNTIMES):
+        try:
+            runtime.version()
+        except ImportError as error:
+            absent.append(f"{runtime.name}: {error}")
+            continue
+        target = runtime.here()
+        if target is not None and target.startswith("sm") and target in runtime.devices:
+            return runtime, target
+        absent.append(f"{runtime.name} has {target or 'no GPU'} here")
+    pytest.skip(f"no GPU that a runtime compiles for ({'; '.join(absent)}): docs/gpu.md says which card needs which")
 
 
 @pytest.fixture(scope="session")

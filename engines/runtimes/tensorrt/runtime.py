@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from engines.errors import EngineUnfit
-from engines.runtimes.base import Graph, Runner, Runtime, Tell
+from engines.runtimes.base import Graph, Runner, Runtime, Source, Tell
 from engines.runtimes.tensorrt import compiling, cuda, refusals
 from engines.runtimes.tensorrt.request import Request
 from engines.runtimes.tensorrt.runner import TensorRtRunner
@@ -61,10 +61,10 @@ class _Compiler(Runtime):
         """See `refusals.py`."""
         return refusals.of(read(), device, rtx=self.name == TensorRtRtx.name)
 
-    def compile(self, graph: bytes, spec: EngineSpec, tell: Tell) -> bytes:
+    def compile(self, source: Source, spec: EngineSpec, tell: Tell) -> bytes:
         """A plan, from a child process. Raises `EngineUnfit` for what is refused, and for a compiler that dies."""
         request = Request(module=self.name, component=spec.component, target=self.capability(spec.device))
-        return compiling.compile_in_child(request, graph, tell).plan
+        return compiling.compile_in_child(request, source.graph, tell).plan
 
     def runner(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,7 +111,7 @@ def test_workers_draw_the_batches_that_the_run_itself_would_draw(vae: Vae) -> No
 
 
 def test_angles_are_exact_where_all_else_is_in_half() -> None:
-    turned: list[torch.Tensor] = []
+    turned: list[Any] = []
     net = Denoiser()
     handle = net.blocks[0].register_forward_pre_hook(lambda _, inputs: turned.append(inputs[3][0]))
     batch = Maker(torch.randn(4010, 16)).extension(1, GRID, np.random.default_rng(0), panned=True)

@@ -1,0 +1,1 @@
+"""AOTInductor: torch's own compiler, ahead of time, for CPUs and for GPUs."""

@@ -1,0 +1,98 @@
+"""AOTInductor as a runtime of the registry: what it compiles for, and what its engines are bound to.
+
+It compiles the torch module and not its ONNX graph, on the machine at hand: for its CPU, or for its GPU, whatever
+architecture that is. A package is native code, and its weights are within; torch is needed to run it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from engines.errors import EngineUnfit
+from engines.runtimes.aotinductor import compiling
+from engines.runtimes.aotinductor.runner import AotInductorRunner
+from engines.runtimes.base import Runner, Runtime, Source, Tell
+from engines.spec import ComponentSpec, EngineSpec
+from engines.weights import Weights
+
+CPU: Final = "cpu"
+
+
+class AotInductor(Runtime):
+    """Implements `Runtime`."""
+
+    name = "aotinductor"
+    distribution = "torch"
+    suffix = ".pt2"
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The GPU at hand, if there is one, and the CPU."""
+        here = self.here()
+        return (CPU,) if here in (CPU, None) else (str(here), CPU)
+
+    @property
+    def loads(self) -> tuple[str, str]:
+        """The installed version and no other: a package is bound to torch's own libraries."""
+        *front, last = self.version().split(".")
+        return self.version(), ".".join([*front, str(int(last) + 1)])
+
+    def here(self) -> str | None:
+        """The first GPU, `sm90` or its like, else the CPU; None without torch."""
+        try:
+            self.version()
+        except ImportError:
+            return None
+        import torch
+
+        if not torch.cuda.is_available():
+            return CPU
+        return "sm{}{}".format(*torch.cuda.get_device_capability())
+
+    def runs(self, device: str) -> bool:
+        """Packages for the CPU run beside a GPU, too."""
+        return device == CPU or super().runs(device)
+
+    def targets(self, asked: Sequence[str]) -> tuple[str, ...]:
+        """Those that are named, else the GPU at hand, else the CPU. Raises `EngineUnfit` for what is not here."""
+        unknown = [device for device in asked if device not in self.devices]
+        if unknown:
+            raise EngineUnfit(
+                f"aotinductor compiles for the machine at hand, here {', '.join(self.devices)}, not for "
+                f"{', '.join(unknown)}: build there"
+            )
+        return tuple(dict.fromkeys(asked)) or self.devices[:1]
+
+    def no_precision(self, precision: str, device: str) -> str | None:
+        """All of them, but that Turing has no bfloat16."""
+        if precision == "bfloat16" and device == "sm75":
+            return "sm75 has no bfloat16: take fp16"
+        return None
+
+    def version(self) -> str:
+        """Of torch, without its build (`+cpu`)."""
+        try:
+            return version("torch").partition("+")[0]
+        except PackageNotFoundError as error:
+            raise ImportError("torch is not installed") from error
+
+    def bound_to(self) -> str:
+        """Name and exact version."""
+        return f"{self.name}-{self.version()}"
+
+    def compile(self, source: Source, spec: EngineSpec, tell: Tell) -> bytes:
+        """A package. Raises `EngineUnfit` for what torch cannot export or compile."""
+        return compiling.compiled(source.module(), spec, tell, on="cpu" if spec.device == CPU else "cuda")
+
+    def runner(
+        self,
+        component: ComponentSpec,
+        engine: bytes,
+        *,
+        threads: int,
+        weights: Weights | None = None,  # noqa: ARG002 - they are within
+    ) -> Runner:
+        """An `AotInductorRunner`; threads are for a package of the CPU."""
+        return AotInductorRunner(component, engine, threads=threads)
