@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from engines.errors import EngineUnfit
-from engines.families.graph import GraphSpec
-from engines.runtimes.base import Tell
+from engines.runtimes.base import Module, Tell
 from engines.spec import EngineSpec
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ PORTABLE: Final = {"cpp.simdlen": 256, "cpp.march": "x86-64-v3", "cpp.dynamic_th
 """Of a package for CPUs: any x86 of the last ten years runs it, with as many threads as it is told at run time."""
 
 
-def compiled(graph: GraphSpec, spec: EngineSpec, tell: Tell, *, on: str) -> bytes:
+def compiled(graph: Module, spec: EngineSpec, tell: Tell, *, on: str) -> bytes:
     """The component as a package for `cpu` or `cuda`, each named size open within its span.
 
     Raises `EngineUnfit` for what cannot be exported or compiled. What the compiler writes on its way is removed.
