@@ -29,7 +29,7 @@ TORCH = {
     *(f"engines.families.sprite.{name}" for name in ("denoiser", "graphs", "vae")),
     *(
         f"engines.families.sprite.training.{name}"
-        for name in ("data", "losses", "measure_vae", "modules", "optim", "train_decoder", "train_denoiser")
+        for name in ("batches", "data", "losses", "measure_vae", "modules", "optim", "train_decoder", "train_denoiser")
     ),
     *(f"engines.families.wan.{name}" for name in ("graphs", "preview", "vae", "weights")),
 }
