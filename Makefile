@@ -68,7 +68,7 @@ engines-check: $(DEV)/ready ## Install TensorRT-RTX, and compile every graph for
 	$(DEV)/bin/python -m tests.engines_check
 
 test-gpu: $(DEV)/ready ## Where a GPU is: parity, resume and speed of engines compiled for it, in ten minutes at most.
-	timeout 600 $(DEV)/bin/python -m pytest tests/gpu -s -v
+	timeout 600 $(DEV)/bin/python -m pytest tests/gpu -s -v --timeout 600
 
 clean: ## Remove the environments and what the demo made.
 	rm -rf $(BASE) $(DEV) demo-output build
