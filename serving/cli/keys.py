@@ -93,7 +93,7 @@ def remove(
     with _clear_errors():
         path = _existing(file)
         if not remove_key(path, key_id):
-            typer.echo(f"no key {key_id!r} in {path}: `longtake keys ls` shows them", err=True)
+            typer.echo(f"error: no key {key_id!r} in {path}: `longtake keys ls` shows them", err=True)
             raise typer.Exit(3)
     typer.echo(f"removed {key_id}", err=True)
 
@@ -104,7 +104,7 @@ def _clear_errors() -> Iterator[None]:
     try:
         yield
     except LongtakeError as error:
-        typer.echo(error.message, err=True)
+        typer.echo(f"error: {error.message}", err=True)
         raise typer.Exit(2) from error
 
 
