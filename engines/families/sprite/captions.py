@@ -39,6 +39,8 @@ class Mention:
     pointer: bool = False
     """Only `it` was said."""
     everyone: bool = False
+    known: bool = False
+    """It was called `the …`, as what was spoken of before is."""
     action: str | None = None
     """One of `directing.Action`, or `turns`."""
     row: str | None = None
@@ -146,9 +148,9 @@ class _Reader:
         elif word in vocabulary.SKY_NOUNS:
             self._in_noun = False
         elif word in vocabulary.COLOURS:
-            self._name(word, colour=vocabulary.COLOURS[word])
+            self._name(word, known=self._near(i, -1) == "the", colour=vocabulary.COLOURS[word])
         elif word in vocabulary.SHAPES and not (word == "corner" and self._is_place(i)):
-            self._name(word, shape=vocabulary.SHAPES[word])
+            self._name(word, known=self._near(i, -1) == "the", shape=vocabulary.SHAPES[word])
         elif word in vocabulary.POINTERS:
             if not self._in_noun:
                 self._name(word, pointer=True)
@@ -158,11 +160,11 @@ class _Reader:
             return False
         return True
 
-    def _name(self, word: str, **values: str | int | bool) -> None:
-        """Begin a mention, or say more of the one that is being named."""
+    def _name(self, word: str, *, known: bool = False, **values: str | int | bool) -> None:
+        """Begin a mention, or say more of the one that is being named. `known`: the word before is `the`."""
         mention = self._second.mentions[-1] if self._in_noun and self._second.mentions else None
         if mention is None or any(getattr(mention, name) is not getattr(_NOBODY, name) for name in values):
-            mention = Mention()
+            mention = Mention(known=known)
             self._second.mentions.append(mention)
         for name, value in values.items():
             setattr(mention, name, value)

@@ -55,7 +55,7 @@ def cast_of(
         if mention.reference is not None and mention.reference not in references:
             warnings.append(f"not followed: {called(mention)} (no such subject is given)")
             continue
-        noun = _noun_of(mention, len(found), draw)
+        noun = _spoken_of_before(mention, found) or _noun_of(mention, len(found), draw)
         if noun not in found:
             if len(found) == SUBJECTS_MAX:
                 warnings.append(f"not followed: {called(mention)} (this model shows {SUBJECTS_MAX} subjects)")
@@ -75,6 +75,19 @@ def cast_of(
     return [
         (noun, replace(one, action=one.action or everyone)) for noun, one in zip(found, said, strict=True)
     ], warnings
+
+
+def _spoken_of_before(mention: Mention, found: Sequence[Noun]) -> Noun | None:
+    """`the bar` is the red bar that was named just before, and no bar of another colour."""
+    if not mention.known:
+        return None
+    return next((noun for noun in reversed(found) if _fits(mention, noun)), None)
+
+
+def _fits(mention: Mention, noun: Noun) -> bool:
+    """Whether what is said of a name is so of this one."""
+    said = (mention.colour, mention.shape)
+    return mention.reference is None and all(word in (None, own) for word, own in zip(said, noun, strict=True))
 
 
 def _understand_it(mentions: Sequence[Mention], spoken_of: dict[int, Noun], loose: Sequence[int], last: Noun) -> None:
@@ -132,11 +145,7 @@ def meant_by(mention: Mention, nouns: Sequence[Noun], state: State, grid: Grid) 
     if mention.reference is not None:
         return [i for i, noun in enumerate(nouns) if noun[0] == f"<ref{mention.reference + 1}>"]
     if mention.colour or mention.shape:
-        fits = [
-            i
-            for i, (colour, shape) in enumerate(nouns)
-            if mention.colour in (None, colour) and mention.shape in (None, shape)
-        ]
+        fits = [i for i, noun in enumerate(nouns) if _fits(mention, noun)]
         return fits or [i for i, noun in enumerate(nouns) if noun[0] == "it"][:1]
     on_screen = [i for i in everyone if state.column_on_screen(i) < grid.cols]
     if mention.column in ("left", "right") and len(on_screen) > 1:

@@ -150,6 +150,25 @@ def test_what_is_said_of_it_in_the_first_second_is_said_of_the_one_named_before(
     assert not planned.warnings
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a red bar at the top left, the bar moves right",
+        "a red bar at the top left and a blue square, the square stays and the bar moves right",
+        "a red bar at the top left, the red one moves right",
+    ],
+)
+def test_the_bar_is_the_one_that_was_named_before(prompt: str) -> None:
+    (planned,) = film(prompt)
+    assert "a red bar at column 1, row 1 moves right, ends at column 5, row 1" in planned.effective_prompt
+    assert planned.effective_prompt.count(" bar at ") == 1
+
+
+def test_a_bar_beside_a_bar_is_another() -> None:
+    (planned,) = film("a red bar and a bar")
+    assert planned.effective_prompt.count(" bar at ") == 2
+
+
 def test_a_later_mention_that_says_nothing_new_takes_nothing_back() -> None:
     planned = film("a red bar at the top left stays. the red bar goes along, the camera pans left with it")[-1]
     assert "goes along" in planned.effective_prompt
