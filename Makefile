@@ -2,9 +2,11 @@
 PYTHON ?= python3
 BASE = .venv-demo
 DEV = .venv
+TRITON = .venv-triton
+TRITON_PYTHON ?= /usr/bin/python3.11
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint unit protos docs crds dashboards images released score bench kills sim e2e engines-check test-gpu clean
+.PHONY: help demo test lint unit protos docs crds dashboards images released score bench kills sim e2e engines-check triton test-gpu clean
 
 help: ## List the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -67,11 +69,20 @@ engines-check: $(DEV)/ready ## Install TensorRT-RTX, and compile every graph for
 	$(DEV)/bin/python -m pytest tests/unit/engines/runtimes/tensorrt tests/unit/serving/cli/test_engine_variants.py
 	$(DEV)/bin/python -m tests.engines_check
 
+triton: $(TRITON)/ready ## Install a Triton Inference Server, which some tests start; needs a Debian's own Python 3.11 in TRITON_PYTHON.
+
 test-gpu: $(DEV)/ready ## Where a GPU is: parity, resume and speed of engines compiled for it, in ten minutes at most.
 	timeout 600 $(DEV)/bin/python -m pytest tests/gpu -s -v --timeout 600
 
 clean: ## Remove the environments and what the demo made.
-	rm -rf $(BASE) $(DEV) demo-output build
+	rm -rf $(BASE) $(DEV) $(TRITON) demo-output build
+
+$(TRITON)/ready: Makefile .ci/constraints.txt
+	@echo "Setting up $(TRITON) (once) ..."
+	@$(TRITON_PYTHON) -m venv $(TRITON)
+	@$(TRITON)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  nvidia-pytriton==0.7.0 numpy==1.26.4 $$(grep '^onnxruntime==' .ci/constraints.txt)
+	@touch $@
 
 $(BASE)/ready: pyproject.toml .ci/constraints.txt
 	@echo "Setting up $(BASE) (once) ..."

@@ -6,6 +6,8 @@
      ├─ EngineUntrusted    nobody who is trusted here signed it, or a file of keys is open to others
      ├─ EngineUnverified   it was never verified, or not with the runtime that is installed
      ├─ EngineDeviceAbsent it was compiled for a GPU that is not here
+     ├─ EngineAway         the server that is to run it is not reached, or does not have it
+     ├─ EngineSilent       the server answers, and a call to the engine does not come back
      ├─ EngineUnfit        a graph that may not be published: lint or parity refused it
      └─ CheckpointUnfit    a checkpoint that is not whole, or that no family reads
 
@@ -37,6 +39,16 @@ class EngineUnverified(EngineError):
 
 class EngineDeviceAbsent(EngineError):
     """This machine has no GPU that the engine runs on."""
+
+
+class EngineAway(EngineError):
+    """The server that is to run the engine is not reached, or does not have it: no call was at fault, and the same call
+    may be made again when it is there."""
+
+
+class EngineSilent(EngineError):
+    """A call has not come back in its time, and the server that runs it answers others: perhaps by what it was given,
+    perhaps not."""
 
 
 class EngineUnfit(EngineError):

@@ -36,6 +36,14 @@ def engine_key(spec: EngineSpec, *, graph_digest: str, runtime_version: str, wei
     return digest_of(canonical_json({**value, "weights": list(weights)} if weights else value))
 
 
+def name_on_server(component: str, model_digest: str, engine: str) -> str:
+    """What a server that runs engines for us calls this one: `engine` is the sha256 of its bytes.
+
+    One that was built anew, from the same graph too, has another name: nobody calls it for the one of before.
+    """
+    return f"{component}-{model_digest[:12]}-{engine[:12]}"
+
+
 def model_digest(keys: Iterable[str]) -> str:
     """The digest of a model as it is served: over the keys of all its engines."""
     return digest_of(canonical_json({"engines": sorted(keys)}))

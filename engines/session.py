@@ -22,9 +22,10 @@ from engines import models
 from engines.cores import cores
 from engines.errors import EngineUnverified
 from engines.families.base import Family
-from engines.manifest import Manifest, unverified_message
+from engines.key import name_on_server
+from engines.manifest import EngineEntry, Manifest, unverified_message
 from engines.runtimes.base import Arrays, Runner, Runtime
-from engines.runtimes.registry import SHIPPED, Runtimes
+from engines.runtimes.registry import SHIPPED, Runtimes, remote
 from engines.store import EngineStore, Found
 
 
@@ -117,26 +118,32 @@ async def open_found(
     components: Sequence[str] | None = None,
     runtimes: Runtimes = SHIPPED,
     unverified: bool = False,
+    server: str = "",
 ) -> Session:
     """The same, for engines that a store has found already, in the runtime that they were built for.
 
-    `unverified`: also those that nobody compared with their model yet, to compare them. Raises `EngineDeviceAbsent` on
-    a machine without the device that they are for.
+    `unverified`: also those that nobody compared with their model yet, to compare them. `server`: the address of a
+    Triton Inference Server that runs them; then none is loaded here. Raises `EngineDeviceAbsent` on a machine without
+    the device that they are for, and `EngineAway` for a server that is not there or has not these engines.
     """
     manifest = found.manifest
     if not manifest.verified and not unverified:
         raise EngineUnverified(unverified_message(manifest))
-    runtime = check_here(manifest, runtimes)
-    runners = {
-        name: runtime.runner(
-            entry.spec.component,
-            await found.read(entry),
-            threads=threads or cores(),
-            weights=await found.weights(entry),
-        )
-        for name in (family.components if components is None else components)
-        for entry in (manifest.entry(name),)
-    }
+    names = family.components if components is None else components
+    if server:
+        runners = {name: _remote(manifest, manifest.entry(name), server) for name in names}
+    else:
+        runtime = check_here(manifest, runtimes)
+        runners = {
+            name: runtime.runner(
+                entry.spec.component,
+                await found.read(entry),
+                threads=threads or cores(),
+                weights=await found.weights(entry),
+            )
+            for name in names
+            for entry in (manifest.entry(name),)
+        }
     return await asyncio.to_thread(Session, family, runners, digest=manifest.digest)
 
 
@@ -145,3 +152,12 @@ def check_here(manifest: Manifest, runtimes: Runtimes = SHIPPED) -> Runtime:
     runtime = runtimes.find(manifest.runtime)
     manifest.check_runtime(runtime)
     return runtime
+
+
+def _remote(manifest: Manifest, entry: EngineEntry, server: str) -> Runner:
+    return remote(
+        entry.spec.component,
+        name_on_server(entry.component, manifest.digest, entry.sha256),
+        address=server,
+        written_by=f"longtake engines triton-repo --model {manifest.model} --variant {manifest.variant} --out DIR",
+    )

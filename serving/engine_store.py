@@ -38,7 +38,8 @@ async def find(model: models.Model, store: Store, settings: Engines) -> Found:
 
 async def check(name: str, store: Store, settings: Engines, *, fetch: bool = True) -> Found:
     """The same for a model's name or alias, each engine read and its digest checked, where they can be loaded; weights
-    beside them are here then, or, if they shall not be fetched, in the store by their sizes.
+    beside them are here then, or, if they shall not be fetched, in the store by their sizes. Of engines that a server
+    runs, whether it has them.
 
     Raises `SettingsError` for a model that is not known, `EngineMissing`.
     """
@@ -49,6 +50,9 @@ async def check(name: str, store: Store, settings: Engines, *, fetch: bool = Tru
         family = served.family.capabilities.family
         raise EngineMissing(f"{name} needs {', '.join(missing)}, not installed: pip install 'longtake[{family}]'")
     with known_errors():
+        if settings.triton:
+            (await open_found(served.family, found, server=settings.triton)).close()
+            return found
         check_here(found.manifest)
         for component in served.family.components:
             await found.read(found.manifest.entry(component))
@@ -58,7 +62,7 @@ async def check(name: str, store: Store, settings: Engines, *, fetch: bool = Tru
 
 async def load(name: str, store: Store, settings: Engines, *, threads: int, call: EngineCall | None = None) -> Session:
     """Load a model's engines, or only those that this call of its family uses, their digests checked; `threads` 0 is
-    one per core.
+    one per core. Where a server runs them, they are called there.
 
     Raises `SettingsError` for a model that is not known, `EngineMissing`.
     """
@@ -66,4 +70,4 @@ async def load(name: str, store: Store, settings: Engines, *, threads: int, call
     found = await find(served, store, settings)
     components = None if call is None else served.family.uses[call]
     with known_errors():
-        return await open_found(served.family, found, threads=threads, components=components)
+        return await open_found(served.family, found, threads=threads, components=components, server=settings.triton)

@@ -16,6 +16,8 @@ from serving.stage_names import DENOISER, STAGES, StageName
 
 _VARIANT: Final = r"^([a-z0-9_]+-[a-z0-9]+(-[a-z0-9_.]+)*)?$"
 
+_ADDRESS: Final = r"^(([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5})?$"
+
 
 class Engines(Frozen):
     """Which engines are loaded, and whose from a store. The package's own need no key."""
@@ -25,6 +27,10 @@ class Engines(Frozen):
     those of the package, or ONNX Runtime's in the store. All processes of an installation have the same, those without
     a GPU too: it decides the digest that jobs record."""
 
+    triton: str = Field(default="", pattern=_ADDRESS, examples=["127.0.0.1:8001"])
+    """Address (host:port) of the gRPC of a Triton Inference Server that runs the engines, as `longtake engines
+    triton-repo` wrote them for it; default: none, and each stage loads its own. It is asked without TLS: both ends are
+    of one machine or of a network that is yours. On this machine tensors go by shared memory."""
     trusted_keys: Path = Field(
         default_factory=lambda: home() / ".longtake" / "engine-keys" / "trusted",
         examples=["/etc/longtake/trusted-engine-keys"],

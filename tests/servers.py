@@ -127,7 +127,7 @@ def prometheus_server(folder: Path, targets: Sequence[str]) -> Iterator[str]:
 def _running(command: list[str], environment: dict[str, str], health: str) -> Iterator[None]:
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _await_health(process, health)
+        await_health(process, health)
         yield
     finally:
         process.terminate()
@@ -138,8 +138,9 @@ def _running(command: list[str], environment: dict[str, str], health: str) -> It
             process.wait()
 
 
-def _await_health(process: subprocess.Popen[bytes], url: str) -> None:
-    for _ in range(300):
+def await_health(process: subprocess.Popen[bytes], url: str, *, within_s: float = 30.0) -> None:
+    """Wait until a server that was started answers at its page of health."""
+    for _ in range(round(within_s * 10)):
         if process.poll() is not None:
             raise RuntimeError(f"{process.args!r} ended with {process.returncode} before it was ready")
         try:
@@ -147,7 +148,7 @@ def _await_health(process: subprocess.Popen[bytes], url: str) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-    raise RuntimeError(f"{process.args!r} is not ready after 30 s")
+    raise RuntimeError(f"{process.args!r} is not ready after {within_s:.0f} s")
 
 
 class CutAnswers:

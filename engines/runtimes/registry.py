@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from engines.errors import EngineError
-from engines.runtimes.base import Runtime
+from engines.runtimes.base import Runner, Runtime
+from engines.spec import ComponentSpec
 
 
 class Runtimes:
@@ -49,3 +50,14 @@ PLACES: Final = {
 """A new runtime is a line here."""
 SHIPPED: Final = Runtimes(PLACES)
 """Those of this installation."""
+REMOTE: Final = "engines.runtimes.triton.runner:TritonRunner"
+"""What calls an engine that a server runs; the engine itself was compiled by one of the above."""
+
+
+def remote(component: ComponentSpec, name: str, *, address: str, written_by: str) -> Runner:
+    """A runner of the engine that the Triton Inference Server at `address` has under this name, not active yet.
+
+    `written_by`: the command that writes it for a server, for who finds that it is not there.
+    """
+    made: Runner = pkgutil.resolve_name(REMOTE)(component, name, address=address, written_by=written_by)
+    return made

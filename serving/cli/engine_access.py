@@ -1,7 +1,8 @@
 """What the commands of `longtake engines` and `longtake models` share: options, ways out, and the engines they are of.
 
 Exit codes: 0 ok, 1 an engine is corrupt, not signed by anybody trusted, or does not compute what its model does, 2 a
-setting or an installed package is wrong, 3 there are no engines, 4 the store does not answer.
+setting or an installed package is wrong, 3 there are no engines, 4 the store does not answer, or the server that runs
+them.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ PrecisionName = Annotated[
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Turn what is wrong into one line and an exit code."""
-    from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit, EngineUntrusted
+    from engines.errors import EngineAway, EngineCorrupt, EngineNotBuilt, EngineUnfit, EngineUntrusted
     from serving.errors import LongtakeError, Unavailable
 
     try:
@@ -61,7 +62,7 @@ def clear_errors() -> Iterator[None]:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(FAILED) from error
     except (LongtakeError, ValueError, OSError) as error:
-        away = isinstance(error, Unavailable) or isinstance(error.__cause__, Unavailable)
+        away = any(isinstance(one, Unavailable | EngineAway) for one in (error, error.__cause__))
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(UNREACHABLE if away else USAGE) from error
 

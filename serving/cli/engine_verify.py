@@ -49,7 +49,8 @@ def verify(
 
     On random inputs, by component, for one row and many, and end to end. With torch installed they are compared with
     the model's own modules, else with the answers that these gave when the engines were built. Engines that were
-    compiled on a machine without their GPU are published when they pass, with the report beside them.
+    compiled on a machine without their GPU are published when they pass, with the report beside them. Where the setting
+    `engines.triton` names a server, it is asked what it computes.
 
     Examples: longtake engines verify --variant tensorrt_rtx-sm89; longtake engines verify --html compared.html
     """
@@ -108,9 +109,11 @@ async def _verify(name: str, store_url: str | None, variant: str | None) -> tupl
     from engines.building import report as reports
     from engines.building.verify import certified
     from engines.session import open_found
+    from serving.settings import load_settings
 
     async with opened(name, store_url, variant, unverified=True) as (model, found):
-        with await open_found(model.family, found, unverified=True) as session:
+        server = load_settings().engines.triton if found.manifest.verified else ""  # no server is given the others
+        with await open_found(model.family, found, unverified=True, server=server) as session:
             compared, against = await _compare(model, found, session)
         papers, manifest = reports.papers(found.manifest, compared, against), found.manifest
         told = {**reports.as_json(manifest, compared, against), "published": False}

@@ -1,7 +1,8 @@
 """`longtake engines`: list, build, verify and remove the compiled engines of a model. Needs no running server.
 
 What is signed and trusted stands in `engine_keys.py`, what sets there are in `engine_sets.py`, whether they compute
-what they should in `engine_verify.py`; exit codes in `engine_access.py`.
+what they should in `engine_verify.py`, how a server is given them in `engine_triton.py`; exit codes in
+`engine_access.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from serving.cli import engine_keys, engine_sets, engine_verify
+from serving.cli import engine_keys, engine_sets, engine_triton, engine_verify
 from serving.cli.engine_access import ModelName, PrecisionName, StoreUrl, clear_errors, demand_vouched
 from serving.cli.engine_build import build_into_store, ends_at_once, progress_bar
 from serving.cli.output import Output
@@ -91,6 +92,7 @@ app.command()(engine_sets.explain)
 app.command()(build)
 app.command()(engine_verify.verify)
 app.command()(engine_verify.report)
+app.command("triton-repo")(engine_triton.triton_repo)
 app.command("rm")(engine_sets.remove)
 app.command()(engine_keys.keygen)
 app.command()(engine_keys.sign)

@@ -20,7 +20,7 @@ from serving.logs import configure
 from serving.media.sandbox import Decoder
 from serving.metrics import STAGE_FAILURES, STAGE_SECONDS
 from serving.settings import Settings
-from serving.stage_names import CONDITIONER, DENOISER, PROMPT_WRITER, RENDERER, TEXT_ENCODER
+from serving.stage_names import CONDITIONER, DENOISER, PROMPT_WRITER, RENDERER, TEXT_ENCODER, StageName
 from serving.stages.condition import Conditioner
 from serving.stages.contracts import (
     CancelCall,
@@ -54,7 +54,7 @@ T = TypeVar("T")
 class _Replica:
     """What every replica has: logs, metrics, a way to time its calls."""
 
-    stage = ""
+    stage: StageName
 
     def __init__(self) -> None:
         configure(service=self.stage, format="json")
@@ -67,7 +67,7 @@ class _Replica:
     async def _load(self, settings: Settings, call: EngineCall) -> Loaded:
         """With those engines of the model alone that this method of its family calls."""
         store = await open_store(settings.store, probe=False)
-        self._loaded = await load(
+        loaded = await load(
             settings.model,
             store,
             settings.engines,
@@ -75,7 +75,8 @@ class _Replica:
             call=call,
             metrics=self.metrics,
         )
-        self._serves(self._loaded.session.family)
+        self._loaded = loaded.of(self.stage)
+        self._serves(loaded.session.family)
         return self._loaded
 
     def _serves(self, family: Family) -> None:

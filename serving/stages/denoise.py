@@ -23,7 +23,7 @@ from serving.metrics import CHECKPOINT_SECONDS, STEP_SECONDS, STEPS_DONE
 from serving.segments.manifest import LatentRef
 from serving.stages.batching import Batching
 from serving.stages.checkpoint import CheckpointedWork, CheckpointPolicy, Checkpoints
-from serving.stages.contracts import CancelCall, SliceCall, SliceResult, TakeCall
+from serving.stages.contracts import CancelCall, SliceCall, SliceResult, StageAway, TakeCall
 from serving.stages.engine_loop import HELD, EngineLoop, SegmentKey, SliceEnd
 from serving.stages.latents import get_latents, put_latents
 from serving.stages.lease_keeper import LeaseKeeper
@@ -110,6 +110,9 @@ class Denoiser:
         self._leases.begin(call.job, call.attempt, call.epoch, segment=call.segment, step=state.step)
         try:
             end = await asyncio.wrap_future(self._loop.submit(key, state, rank=call.rank, budget_s=call.budget_s))
+        except StageAway:  # whoever has engines again may go on with the attempt
+            self._leases.let_go(call.job)
+            raise
         finally:
             self._leases.end(call.job, call.attempt, call.epoch, step=state.step)
         latents = None

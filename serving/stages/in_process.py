@@ -30,14 +30,14 @@ class InProcessStages(StagesByName):
     def __init__(self, loaded: Loaded, *, replica: str = "the only one") -> None:
         """`replica`: the Denoiser's id."""
         decoder = Decoder()
-        self._denoiser = Denoiser(loaded, replica)
+        self._denoiser = Denoiser(loaded.of(DENOISER), replica)
         self._stages: dict[CountedWork, Any] = {
             PROMPT_WRITER: PromptWriter(loaded.family),
-            TEXT_ENCODER: TextEncoder(loaded),
-            CONDITIONER: Conditioner(loaded, decoder),
-            INGEST: Ingester(loaded, decoder),
+            TEXT_ENCODER: TextEncoder(loaded.of(TEXT_ENCODER)),
+            CONDITIONER: Conditioner(loaded.of(CONDITIONER), decoder),
+            INGEST: Ingester(loaded.of(CONDITIONER), decoder),
             DENOISER: self._denoiser,
-            RENDERER: Renderer(loaded),
+            RENDERER: Renderer(loaded.of(RENDERER)),
         }
 
     def start(self) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.errors import EngineAway, EngineSilent
 from engines.families.base import Array, EngineCall, Family
 from engines.families.base import Engines as Engine
 from engines.session import Session
@@ -17,6 +18,8 @@ from serving import engine_store
 from serving.errors import FailedPrecondition
 from serving.metrics import ENGINE_BUSY_SECONDS, ENGINE_SECONDS, Recorder
 from serving.settings import Engines
+from serving.stage_names import StageName
+from serving.stages.contracts import StageAway, StageLost
 from serving.stages.threads import Stop, stoppable
 from serving.stages.watchdog import Watchdog
 from serving.store.base import Store
@@ -34,6 +37,12 @@ class Loaded:
     """Is told of each call to an engine or a codec."""
     encoding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """A clip's encoding holds gigabytes of the VAE's memory: one at a time."""
+    stage: StageName | None = None
+    """Whose it is, to be named when its engines are away; others may wait for this one's results."""
+
+    def of(self, stage: StageName) -> Loaded:
+        """The same, of this stage."""
+        return replace(self, stage=stage)
 
     def family(self, model: str) -> Family:
         """The family of the model that a call names. Raises `FailedPrecondition` when another one is loaded."""
@@ -45,10 +54,16 @@ class Loaded:
         return self.session.family
 
     def infer(self, component: str, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-        """Run one engine; see `Session.infer`."""
+        """Run one engine; see `Session.infer`. Raises `StageAway` and `StageLost` where a server runs it that is not
+        there, or does not come back: the stage is as little use then as if it were gone itself."""
         began = time.monotonic()
         with self.watchdog.watching(component):
-            outputs = self.session.infer(component, inputs)
+            try:
+                outputs = self.session.infer(component, inputs)
+            except EngineAway as away:
+                raise StageAway(str(away), stage=self.stage) from away
+            except EngineSilent as silent:
+                raise StageLost(str(silent), stage=self.stage) from silent
         took = time.monotonic() - began
         of = {"model": self.session.family.capabilities.model, "component": component}
         self.metrics.observe(ENGINE_SECONDS, took, **of)

@@ -1,0 +1,1 @@
+"""A real Triton Inference Server for tests."""
