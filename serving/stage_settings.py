@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from serving.frozen import Frozen
 from serving.home import home
@@ -16,7 +17,7 @@ from serving.stage_names import DENOISER, STAGES, StageName
 
 _VARIANT: Final = r"^([a-z0-9_]+-[a-z0-9]+(-[a-z0-9_.]+)*)?$"
 
-_ADDRESS: Final = r"^(([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5})?$"
+_ADDRESS: Final = r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}"
 
 
 class Engines(Frozen):
@@ -27,7 +28,7 @@ class Engines(Frozen):
     those of the package, or ONNX Runtime's in the store. All processes of an installation have the same, those without
     a GPU too: it decides the digest that jobs record."""
 
-    triton: str = Field(default="", pattern=_ADDRESS, examples=["127.0.0.1:8001"])
+    triton: str = Field(default="", examples=["127.0.0.1:8001"])
     """Address (host:port) of the gRPC of a Triton Inference Server that runs the engines, as `longtake engines
     triton-repo` wrote them for it; default: none, and each stage loads its own. It is asked without TLS: both ends are
     of one machine or of a network that is yours. On this machine tensors go by shared memory."""
@@ -53,6 +54,13 @@ class Engines(Frozen):
     `~/.longtake/engine-weights`. It takes room for all weights of the model that is served; engines of less than 64 MB
     have theirs inside. Processes share it; only its owner may write it. What nobody loaded for 30 days goes by itself,
     and each file may be removed at any time: it is fetched again."""
+
+    @field_validator("triton")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        if value and not re.fullmatch(_ADDRESS, value):
+            raise ValueError("no address of a server's gRPC: write host:port, for example 127.0.0.1:8001")
+        return value
 
 
 class Scale(Frozen):

@@ -23,8 +23,10 @@ from engines.families.history import Before
 from engines.session import Session, load_session, open_found
 from engines.store import Found
 from loadtests.studio import MODEL, TENANT, studio
+from serving import engine_store
 from serving.jobs.record import JobRecord
 from serving.reproduction.reproduce import reproduce
+from serving.settings import Engines
 from serving.stage_names import DENOISER, RENDERER
 from serving.store.open import open_store
 from tests.triton.server import TritonServer, missing, served_by_python
@@ -88,7 +90,9 @@ async def test_a_video_and_its_extension_are_those_of_the_engines_in_process_to_
         video = await local.make(seconds=1, aspect_ratio="1:1", steps=STEPS)
         longer = await local.make(seconds=1, aspect_ratio="1:1", steps=STEPS, parent=video)
     store = await open_store(str(tmp_path / "store"), probe=False)
-    with await session_of(found, server) as remote:
+    settings = Engines(triton=server.address)
+    assert (await engine_store.check(MODEL, store, settings)).manifest.digest == found.manifest.digest
+    with await engine_store.load(MODEL, store, settings, threads=1) as remote:
         for job in (video, longer):
             digests = await reproduce(store, TENANT, job.id, remote)
             assert {digest.what for digest in digests} == {"latents", "media", "header", "thumbnail", "manifest"}

@@ -20,6 +20,7 @@ from serving.settings import Engines
 from serving.store import sweeping
 from serving.store.base import Store
 from serving.store.open import open_store
+from tests.servers import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -72,6 +73,25 @@ async def test_bytes_that_are_being_collected_while_they_are_published_are_put_a
         await store.delete(key, by_ms=by_ms)
     await kept
     assert (await store.get(key)).data == b"engine"
+
+
+async def test_a_server_that_runs_the_engines_is_asked_by_the_check_and_by_who_loads_them(
+    store: Store, settings: Engines
+) -> None:
+    elsewhere = settings.model_copy(update={"triton": f"127.0.0.1:{free_port()}"})
+    with pytest.raises(EngineMissing, match=r"the Triton server at .* is not there .*or change `engines\.triton`"):
+        await engine_store.check("sprite", store, elsewhere)
+    with pytest.raises(EngineMissing, match="the Triton server at"):
+        await engine_store.load("sprite", store, elsewhere, threads=1)
+    with await engine_store.load("sprite", store, elsewhere, threads=1, call="encode_text") as none_of_it:
+        assert none_of_it.runners == {}
+
+
+@pytest.mark.parametrize("address", ["http://triton:8001", "triton", ":8001", "triton:grpc", "a b:1"])
+def test_what_is_no_address_of_a_server_is_refused_with_one(address: str) -> None:
+    with pytest.raises(ValueError, match=r"write host:port, for example 127\.0\.0\.1:8001"):
+        Engines(triton=address)
+    assert Engines(triton="[::1]:8001").triton == "[::1]:8001"
 
 
 async def test_a_damaged_engine_is_found_by_the_check(
