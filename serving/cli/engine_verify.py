@@ -115,6 +115,7 @@ async def _verify(name: str, store_url: str | None, variant: str | None) -> tupl
         server = load_settings().engines.triton if found.manifest.verified else ""  # no server is given the others
         with await open_found(model.family, found, unverified=True, server=server) as session:
             compared, against = await _compare(model, found, session)
+        against += f", computed by the Triton server at {server}" if server else ""
         papers, manifest = reports.papers(found.manifest, compared, against), found.manifest
         told = {**reports.as_json(manifest, compared, against), "published": False}
         if manifest.verified or told["problems"]:

@@ -103,28 +103,35 @@ class Regions:
     def _made(self, size: int) -> Region:
         size = -(-max(size, 1) // ROUNDED) * ROUNDED
         key = f"longtake-{secrets.token_hex(16)}"
-        path = FOLDER / key
-        opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            os.posix_fallocate(opened, 0, size)  # where there is no room, that is said here, and not by a signal
-            region = Region(key, mmap.mmap(opened, size))
-            try:
-                self._register(key, f"/{key}", size)
-            except BaseException:
-                region.memory.close()
-                raise
+            with _file(FOLDER / key, size) as opened:
+                memory = mmap.mmap(opened, size)
+                try:
+                    self._register(key, f"/{key}", size)
+                except BaseException:
+                    memory.close()
+                    raise
         except EngineAway:
             raise
         except (OSError, ValueError) as error:
             raise Unmapped from error
-        finally:
-            os.close(opened)
-            path.unlink()
-        return region
+        return Region(key, memory)
 
     def _drop(self, region: Region) -> None:
         region.memory.close()
         self._unregister(region.name)
+
+
+@contextmanager
+def _file(path: Path, size: int) -> Iterator[int]:
+    """A new file of so many bytes, which has no name any more after the block. Raises `OSError`."""
+    opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.posix_fallocate(opened, 0, size)  # where there is no room, that is said here, and not by a signal
+        yield opened
+    finally:
+        os.close(opened)
+        path.unlink()
 
 
 def laid_out(sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:

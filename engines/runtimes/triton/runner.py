@@ -43,9 +43,10 @@ class TritonRunner(Runner):
 
     def _run(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
         """Raises as `Connection.infer`."""
-        if self._connection is None:
+        connection = self._connection
+        if connection is None:
             raise RuntimeError(f"{self.component.name}: not loaded")
-        return self._connection.infer(inputs)
+        return connection.infer(inputs)
 
     def _unload(self) -> None:
         connection, self._connection = self._connection, None

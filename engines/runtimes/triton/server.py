@@ -55,11 +55,13 @@ class Server:
         """`address`: of its gRPC, `host:port`. Raises `EngineUnverified` where its client is not installed."""
         try:
             import tritonclient.grpc as library
+            from tritonclient.utils import InferenceServerException
         except ImportError as error:
             raise EngineUnverified(
                 "`engines.triton` names a server, and its client is not installed: pip install 'longtake[triton]'"
             ) from error
         self._library = library
+        self._failure: type[Exception] = InferenceServerException
         self._address = address
         self._name = name
         self._written_by = written_by
@@ -74,7 +76,7 @@ class Server:
 
     def face(self) -> tuple[list[Told], list[Told]]:
         """What the model takes and gives. Raises `EngineAway` for a server or a model that is not there."""
-        with self._told():
+        with self._told(WORD_S):
             said = self._client.get_model_metadata(self._name, client_timeout=WORD_S)
         return [_told_of(tensor) for tensor in said.inputs], [_told_of(tensor) for tensor in said.outputs]
 
@@ -90,28 +92,26 @@ class Server:
         """
         sent = [self._input(name, value) for name, value in inputs.items()]
         wanted = [self._output(name, place) for name, place in outputs.items()]
-        with self._told():
+        with self._told(CALL_S):
             said = self._client.infer(self._name, sent, outputs=wanted, client_timeout=CALL_S).get_response()
         return dict(_answers(said))
 
     def register(self, region: str, key: str, size: int) -> None:
         """Have the server map memory of this machine. Raises `EngineError` where it cannot."""
-        with self._told():
+        with self._told(WORD_S):
             self._client.register_system_shared_memory(region, key, size, client_timeout=WORD_S)
 
     def has_lost(self, region: str) -> bool:
         """Whether the server is there, and has not mapped it: one that was started anew since."""
-        from tritonclient.utils import InferenceServerException
-
         try:
             said = self._client.get_system_shared_memory_status(client_timeout=WORD_S)
-        except (InferenceServerException, ValueError):  # ValueError: our end was closed meanwhile
+        except (self._failure, ValueError):  # ValueError: our end was closed meanwhile
             return False
         return region not in said.regions
 
     def unregister(self, region: str) -> None:
         """Have the server forget a region. Raises `EngineError`."""
-        with self._told():
+        with self._told(WORD_S):
             self._client.unregister_system_shared_memory(region, client_timeout=WORD_S)
 
     def _input(self, name: str, value: NDArray[np.generic] | tuple[Place, TensorSpec, Shape]) -> Any:
@@ -131,15 +131,13 @@ class Server:
         return made
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        from tritonclient.utils import InferenceServerException
-
+    def _told(self, within_s: float) -> Iterator[None]:
         try:
             yield
-        except InferenceServerException as error:
-            raise self._meant(error) from error
+        except self._failure as error:
+            raise self._meant(error, within_s) from error
 
-    def _meant(self, error: Any) -> Exception:
+    def _meant(self, error: Any, within_s: float) -> Exception:
         """What an error of the client is, by its gRPC status."""
         status, said = str(error.status()).removeprefix("StatusCode."), _shown(str(error.message()))
         match status:
@@ -154,7 +152,7 @@ class Server:
                     f"the Triton server at {self._address} is not there ({said}): start it, or change `engines.triton`"
                 )
             case "DEADLINE_EXCEEDED" if self._answers():
-                return EngineSilent(f"{self} has not answered a call in {CALL_S:.0f} s")
+                return EngineSilent(f"{self} has not answered a call in {within_s:.0f} s")
             case "DEADLINE_EXCEEDED":
                 return EngineAway(
                     f"the Triton server at {self._address} does not answer: start it anew, or change `engines.triton`"
@@ -164,11 +162,9 @@ class Server:
 
     def _answers(self) -> bool:
         """Whether the server has a word for anybody."""
-        from tritonclient.utils import InferenceServerException
-
         try:
             return bool(self._client.is_server_live(client_timeout=WORD_S))
-        except InferenceServerException:
+        except self._failure:
             return False
 
 

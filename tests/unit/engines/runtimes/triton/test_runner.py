@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 from engines.errors import EngineAway, EngineError, EngineSilent
-from engines.runtimes.base import Runner
+from engines.runtimes.base import Arrays, Runner
 from engines.runtimes.registry import remote
 from engines.runtimes.triton import connection, server
 from engines.runtimes.triton import runner as runners
@@ -107,6 +109,20 @@ def test_a_server_that_was_started_anew_has_no_region_of_before_and_the_call_goe
         np.testing.assert_array_equal(runner.infer(INPUTS)["y"], ANSWER)
     assert len(service.regions) == 1  # the one that was made anew
     assert [bool(call.raw_input_contents) for call in service.calls] == [False, False, True, False]
+
+
+def test_without_room_for_shared_memory_a_call_goes_by_message(
+    service: Service, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    larger: Arrays = {"x": np.ones((4, 3), np.float32), "i": np.arange(4)}
+    service.regions.clear()
+    for _ in range(2):  # the first finds its region lost, the second makes none
+        np.testing.assert_array_equal(runner.infer(larger)["y"], 2 + np.arange(4)[:, None] * np.ones((1, 3)))
+    assert service.regions == {}
 
 
 def test_the_memory_of_a_call_that_failed_is_not_used_again(service: Service, runner: Runner) -> None:
