@@ -14,13 +14,13 @@ from engines.runtimes.base import Source
 from engines.runtimes.registry import SHIPPED
 
 KEYS = {
-    "vae_encoder": "1e796d18e311e92d9fea3735d1b1d064cc70f6796e21745d05024547597d9b5a",
-    "vae_decoder_first": "ea09909690adf978e09a26eb723d7d0608e28ca8e44609210e84d973049d526d",
-    "vae_decoder_step": "0c8b1ebd0a376a8de3cd57aae548357d2a1bb5caec082d3294ddd6088bad86ac",
-    "dit": "5793abdbf5767e8cf507e514f88cf951d35bcf5cd7b067a1d2f3998f2d8b51f8",
+    "vae_encoder": "e409b90c4d00c0f51fc33cd5da3fdacff96e77b0aef14745a178e5cfe790af4b",
+    "vae_decoder_first": "9d99dacae2ee0f9b5446af0f2bc59a0cc0b0d8cb2dcbc3bceda7901fdf333c69",
+    "vae_decoder_step": "0f08935291daddd45efde2ec2b84254eb7219e7230e854bff71a9111d6dcbde8",
+    "dit": "f7d602d6e908c5baa0ed1cb2e5d0412d188ec101e5d93d2023ca9c52dbc49971",
 }
-MODEL_DIGEST = "e5a624f995c63048d47024423f1708b3f0a91524d58ad855345061763303ebe3"
-MANIFEST_SHA256 = "095ecfbc0d4b86ca4026909ee7e7b4bd410303e4e23b6110c3228c99a25fdd0e"
+MODEL_DIGEST = "392cc30e5b76f6ee1ce86a9842ec89b1bf4b19d34d0c8cdb97d054db9a25f41c"
+MANIFEST_SHA256 = "b53507ce12af6a0a1653026a7d8a346aa4d85b0c9f69dbd51a06b1b09ca7d1d4"
 
 
 @pytest.fixture
