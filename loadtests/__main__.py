@@ -27,6 +27,7 @@ BENCHMARKS = (
     "overhead",
     "stages",
     "dit_flops",
+    "engines",
     "bytes_moved",
     "history",
     "length",
@@ -34,14 +35,16 @@ BENCHMARKS = (
     "director",
     "backlog",
 )
+INTERRUPTED = 130
+"""As a shell says of Ctrl-C."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtests",
-        description="Measure this machine: front door polls, overhead, stages, DiT FLOP/s, bytes moved, history, "
-        "length, the Director alone, with a backlog; and, on a simulated clock, the order of work.",
+        description="Measure this machine: front door polls, overhead, stages, DiT FLOP/s, engines beside torch, bytes "
+        "moved, history, length, the Director alone, with a backlog; and, on a simulated clock, the order of work.",
         epilog="Values read `median (middle half)`; ratios are medians of paired ratios, arms interleaved. "
         "Let nothing else run meanwhile.",
     )
@@ -52,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     # The encoder and the Director tell of every segment otherwise.
     os.environ.setdefault("SVT_LOG", "1")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    rows: list[Row] = []
+    machine, rows = _machine(), list[Row]()
     try:
         for name in asked.only or BENCHMARKS:
             print(f"{name} ...", file=sys.stderr, flush=True)
@@ -60,7 +63,10 @@ def main(arguments: Sequence[str]) -> int:
     except (EngineError, LongtakeError, StartFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    text = f"{_machine()}\n\n{markdown(rows)}\n"
+    except KeyboardInterrupt:
+        print("stopped: nothing was measured to its end", file=sys.stderr)
+        return INTERRUPTED
+    text = f"{machine}\n\n{markdown(rows)}\n"
     print(text)
     if asked.write:
         asked.write.write_text(f"# Benchmarks\n\nBy `python -m loadtests`.\n\n{text}")
@@ -68,9 +74,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _machine() -> str:
+    """What it is, and how busy it is before anything is measured."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.machine())
-    return f"{len(os.sched_getaffinity(0))} cores, {model}, Python {platform.python_version()}"
+    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    return f"{cores} cores, {model}, Python {platform.python_version()}, load {load:.1f}"
 
 
 if __name__ == "__main__":

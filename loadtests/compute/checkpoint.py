@@ -1,0 +1,62 @@
+"""Wan checkpoints with random weights, of any size, made by diffusers as the real ones are.
+
+The benchmark of engines makes one that is large enough to tell how fast it computes, tests make tiny ones. Needs the
+extra `longtake[build]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+_SEED: Final = 7
+_WORDS: Final = ("a", "cat", "dog", "runs", "sits", "red", "blurred", "over", "the", "hill")
+
+
+def pipeline(
+    kind: str,
+    *,
+    transformer: Mapping[str, Any],
+    vae: Mapping[str, Any],
+    text_encoder: Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
+) -> Any:
+    """A pipeline of diffusers (`WanPipeline`, `WanVACEPipeline`, …) with modules of these configurations, in float32.
+
+    The same arguments give the same weights. Its tokenizer knows a dozen words.
+    """
+    import diffusers
+    import torch
+    import transformers
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    diffusers.utils.logging.set_verbosity_error()
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+    denoiser = diffusers.WanVACETransformer3DModel if "VACE" in kind else diffusers.WanTransformer3DModel
+    torch.manual_seed(_SEED)
+    parts = {
+        "tokenizer": _tokenizer(),
+        "text_encoder": UMT5EncoderModel(UMT5Config(**text_encoder)).eval(),
+        "vae": diffusers.AutoencoderKLWan(**vae).eval(),
+        "scheduler": diffusers.UniPCMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+        ),
+        "transformer": denoiser(**transformer).eval(),
+    }
+    made = getattr(diffusers, kind)(**parts, **(options or {}))
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def _tokenizer() -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: number for number, word in enumerate(("<pad>", "</s>", "<unk>", *_WORDS))}
+    raw = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    raw.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
+    )

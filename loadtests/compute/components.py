@@ -1,0 +1,64 @@
+"""A model's components: as engines, as torch modules, and beside the peak of the same cores. `benchmarks/engines.py`
+calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from engines.families.graph import GraphSpec
+from engines.runtimes.torch import TorchRunner
+from engines.session import Session
+from loadtests.compute import flops
+from loadtests.compute.loops import Inputs
+from loadtests.compute.turns import take_turns
+from loadtests.table import Row, paired, spread
+
+OVER_EAGER: Final = ">= 1.3x"
+OF_PEAK: Final = ">= 0.6"
+"""For a denoiser, whose work is nearly all matrix products."""
+_EAGER, _GEMM = "eager torch", "GEMM"
+
+
+def measured(
+    benchmark: str,
+    title: str,
+    sessions: Mapping[str, Session],
+    given: Mapping[str, Inputs],
+    modules: Mapping[str, GraphSpec],
+    rounds: int,
+    tell: Callable[[str], None],
+) -> Iterator[Row]:
+    """Two rows of each component that is given something, for the session of each runtime, by its name."""
+    for name, inputs in given.items():
+        tell(f"{title}, {name}")
+        work, found = _measure(name, sessions, inputs, modules[name], rounds)
+        for runtime in sessions:
+            what = f"{title}, {name}: {work / 1e9:.2f} GFLOP, {runtime}, GFLOP/s"
+            values, eager, peak = found[runtime], found[_EAGER], found[_GEMM]
+            against = f"{_EAGER} {spread(eager, 0)}"
+            aim = OF_PEAK if name == "dit" else ""
+            yield Row(benchmark, what, spread(values, 0), against, paired(values, eager), OVER_EAGER)
+            yield Row(benchmark, what, spread(values, 0), f"{_GEMM} {spread(peak, 0)}", paired(values, peak), aim)
+
+
+def _measure(
+    name: str, sessions: Mapping[str, Session], inputs: Inputs, graph: GraphSpec, rounds: int
+) -> tuple[int, dict[str, list[float]]]:
+    """FLOPs of a call, and GFLOP/s of each arm in each round."""
+    import torch
+
+    face = next(iter(sessions.values())).runners[name].component
+    values = [torch.from_numpy(np.ascontiguousarray(inputs[tensor.name])) for tensor in face.inputs]
+    work = flops.flops(graph.module, values)
+    with TorchRunner(face, graph.module) as eager:
+        arms: dict[str, Callable[[], float]] = {
+            _GEMM: flops.gemm(),
+            _EAGER: partial(flops.rate, work, partial(eager.infer, inputs)),
+        }
+        for runtime, session in sessions.items():
+            arms[runtime] = partial(flops.rate, work, partial(session.infer, name, inputs))
+        return work, take_turns(arms, rounds)
