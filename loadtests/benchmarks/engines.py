@@ -20,7 +20,6 @@ from engines import models
 from engines.building.build import INSTALL, PACKAGES
 from engines.cores import cores
 from engines.families.base import Conditions
-from engines.models import Model
 from engines.session import Session
 from engines.weights import WeightsFolder
 from loadtests.compute import components, flops, loops, mid_wan, runtimes
@@ -45,19 +44,20 @@ def run(scale: Scale) -> list[Row]:
     found = runtimes.for_cpu()
     rows = [Row(NAME, f"{one.name}: not measured: pip install '{one.distribution}'", "") for one in found.absent]
     with tempfile.TemporaryDirectory(prefix="longtake-engines-") as folder, flops.torch_threads(cores()):
-        rows += _sprite(found, scale)
+        rows += _sprite(found, scale, Path(folder))
         rows += _wan(found, scale, Path(folder))
     return rows
 
 
-def _sprite(found: runtimes.Found, scale: Scale) -> Iterator[Row]:
+def _sprite(found: runtimes.Found, scale: Scale, folder: Path) -> Iterator[Row]:
     """Every component, on the first of its own cases."""
     model = models.find(MODEL)
     given: dict[str, Inputs] = {}
     for case in model.family.cases():
         given.setdefault(case.component, case.inputs)
-    with tempfile.TemporaryDirectory() as folder, _opened(model, found, Path(folder)) as sessions:
-        modules = model.family.graphs(model.weights)
+    modules = model.family.graphs(model.weights)
+    built = runtimes.Engines(model, modules, tuple(given), WeightsFolder(folder / "sprite"), _tell)
+    with _opened(built, found) as sessions:
         yield from components.measured(NAME, MODEL, sessions, given, modules, scale.rounds, _tell)
 
 
@@ -65,11 +65,11 @@ def _wan(found: runtimes.Found, scale: Scale, folder: Path) -> Iterator[Row]:
     """Denoiser and decoder as a video calls them, then videos."""
     _tell("making a Wan with random weights")
     pipeline, model = mid_wan.make(folder / "checkpoint", layers=scale.layers)
-    conditions = mid_wan.conditions()
-    with _opened(model, found, folder / "weights") as sessions:
-        modules = model.family.graphs(model.weights)
-        denoiser: Any = modules["dit"].module
-        title = f"Wan of {sum(value.numel() for value in denoiser.parameters()) / 1e6:.0f} M"
+    conditions, modules = mid_wan.conditions(), model.family.graphs(model.weights)
+    denoiser: Any = modules["dit"].module
+    title = f"Wan of {sum(value.numel() for value in denoiser.parameters()) / 1e6:.0f} M"
+    built = runtimes.Engines(model, modules, mid_wan.MEASURED, WeightsFolder(folder / "wan"), _tell)
+    with _opened(built, found) as sessions:
         given = loops.record(next(iter(sessions.values())), conditions)
         yield from components.measured(NAME, title, sessions, given, modules, scale.heavy, _tell)
         pipeline.register_modules(transformer=denoiser.transformer)
@@ -117,30 +117,10 @@ class _Videos:
 
 
 @contextmanager
-def _opened(model: Model, found: runtimes.Found, folder: Path) -> Iterator[dict[str, Session]]:
-    """The model's engines in each runtime, by its name."""
-    weights = WeightsFolder(folder)
+def _opened(built: runtimes.Engines, found: runtimes.Found) -> Iterator[dict[str, Session]]:
+    """In each runtime, by its name."""
     with ExitStack() as stack:
-        yield {
-            runtime.name: stack.enter_context(
-                runtimes.open_engines(model, runtime, weights, _Building(f"{model.name}, {runtime.name}"))
-            )
-            for runtime in found.installed
-        }
-
-
-class _Building:
-    """Tells of each step of a build as it begins, and not what it is at."""
-
-    def __init__(self, title: str) -> None:
-        self._title = title
-        self._done = -1
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """See `Progress`."""
-        if done != self._done:
-            _tell(f"{self._title}: {what} ({done} of {total})")
-        self._done = done
+        yield {runtime.name: stack.enter_context(built.open(runtime)) for runtime in found.installed}
 
 
 def _tell(what: str) -> None:

@@ -9,7 +9,10 @@ from typing import Final
 
 import numpy as np
 
+from engines.building.parity import BANDS, difference
+from engines.errors import EngineUnfit
 from engines.families.graph import GraphSpec
+from engines.precision import FULL
 from engines.runtimes.torch import TorchRunner
 from engines.session import Session
 from loadtests.compute import flops
@@ -59,6 +62,18 @@ def _measure(
             _GEMM: flops.gemm(),
             _EAGER: partial(flops.rate, work, partial(eager.infer, inputs)),
         }
+        wanted = eager.infer(inputs)
         for runtime, session in sessions.items():
+            _compare(f"{name} by {runtime}", wanted, session.infer(name, inputs))
             arms[runtime] = partial(flops.rate, work, partial(session.infer, name, inputs))
         return work, take_turns(arms, rounds)
+
+
+def _compare(what: str, wanted: Inputs, found: Inputs) -> None:
+    """Raise `EngineUnfit` for an engine that does not compute what its module does: how fast it is says nothing."""
+    allowed = BANDS[FULL].call
+    for output, values in wanted.items():
+        apart = difference(values, found[output])
+        # What is no number is within no band.
+        if not all(here <= most for here, most in zip(apart, allowed, strict=True)):
+            raise EngineUnfit(f"{what}: {output} is {apart.largest:.1e} from torch's, and {allowed.largest:.1e} may be")

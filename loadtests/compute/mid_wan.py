@@ -36,6 +36,9 @@ VAE: Final = {"base_dim": 32, "z_dim": 16, "num_res_blocks": 1}
 TEXT: Final = {"vocab_size": 32, "d_model": TEXT_WIDTH, "d_kv": 32, "d_ff": 512, "num_layers": 1, "num_heads": 8}
 """So small that it says nothing, and is not measured."""
 
+MEASURED: Final = ("dit", "vae_decoder_first", "vae_decoder_step")
+"""All that a video takes, its text aside."""
+
 
 def make(folder: Path, *, layers: int) -> tuple[Any, Model]:
     """diffusers' pipeline without its modules, and the model of the checkpoint that it was saved as."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from engines.building import build
-from engines.building.steps import Progress
+from engines.building import export, lint
+from engines.building.build import PROFILE
+from engines.building.export import Exported
 from engines.cores import cores
 from engines.errors import EngineNotBuilt
+from engines.families.graph import GraphSpec
 from engines.models import Model
 from engines.precision import FULL
-from engines.runtimes.base import Runtime
+from engines.runtimes.base import Runner, Runtime
 from engines.runtimes.registry import SHIPPED, Runtimes
 from engines.session import Session, open_found
+from engines.spec import EngineSpec
 from engines.weights import Weights, WeightsFolder
 
 DEVICE: Final = "cpu"
@@ -32,42 +36,74 @@ def for_cpu(runtimes: Runtimes = SHIPPED) -> Found:
     """In the registry's order."""
     known = [runtimes.find(name) for name in runtimes.names]
     able = [runtime for runtime in known if DEVICE in runtime.devices]
-    there = [_is_installed(runtime) for runtime in able]
-    return Found(
-        tuple(runtime for runtime, installed in zip(able, there, strict=True) if installed),
-        tuple(runtime for runtime, installed in zip(able, there, strict=True) if not installed),
-    )
+    installed = tuple(runtime for runtime in able if _is_installed(runtime))
+    return Found(installed, tuple(runtime for runtime in able if runtime not in installed))
 
 
-def open_engines(model: Model, runtime: Runtime, folder: WeightsFolder, progress: Progress) -> Session:
-    """A model's engines, to be closed: those of the package where they are this runtime's, else built and verified
-    here as `longtake engines build` does, large weights into the folder."""
-    shipped = _shipped(model, runtime)
-    if shipped is not None:
-        return shipped
-    precisions = dict.fromkeys(model.family.components, FULL)
-    (made,) = build.make(model, model.weights, runtime, (DEVICE,), progress, precisions=precisions, folder=folder)
-    runners = {
-        entry.component: runtime.runner(
-            entry.spec.component,
-            made.engines[entry.component],
-            threads=cores(),
-            weights=Weights(folder.path, entry.weights) if entry.weights else None,
-        )
-        for entry in made.manifest.engines
-    }
-    return Session(model.family, runners, digest=made.manifest.digest)
+class Engines:
+    """Some components of a model, as engines of any runtime."""
 
+    def __init__(
+        self,
+        model: Model,
+        modules: Mapping[str, GraphSpec],
+        names: Sequence[str],
+        folder: WeightsFolder,
+        tell: Callable[[str], None],
+    ) -> None:
+        """`names` are the components that are wanted, of all the model's `modules`. Large weights go into the folder,
+        for a runtime that takes them there."""
+        self._model = model
+        self._modules = modules
+        self._names = names
+        self._folder = folder
+        self._tell = tell
+        self._exported: dict[tuple[str, bool], Exported] = {}
 
-def _shipped(model: Model, runtime: Runtime) -> Session | None:
-    async def opened() -> Session | None:
+    def open(self, runtime: Runtime) -> Session:
+        """To be closed. Those of the package where they are this runtime's, else exported and compiled here; nobody
+        has compared these with their modules. Raises `EngineUnfit` for what the runtime cannot compile."""
+        shipped = asyncio.run(self._shipped(runtime))
+        if shipped is not None:
+            return shipped
+        digest = self._model.weights_digest() or ""
+        runners = {name: self._runner(runtime, name, digest) for name in self._names}
+        return Session(self._model.family, runners, digest=digest)
+
+    async def _shipped(self, runtime: Runtime) -> Session | None:
         try:
-            found = await model.package_store().find(model.name, model.weights_digest())
+            found = await self._model.package_store().find(self._model.name, self._model.weights_digest())
         except EngineNotBuilt:
             return None
-        return await open_found(model.family, found) if found.manifest.runtime == runtime.name else None
+        if found.manifest.runtime != runtime.name:
+            return None
+        return await open_found(self._model.family, found, components=self._names)
 
-    return asyncio.run(opened())
+    def _runner(self, runtime: Runtime, name: str, digest: str) -> Runner:
+        part = self._export(name, beside=runtime.takes_weights_beside)
+        title = f"{self._model.name}, {name}: compiling for {runtime.name}"
+        self._tell(title)
+        spec = EngineSpec(
+            model=self._model.name,
+            weights_digest=digest,
+            component=part.component,
+            runtime=runtime.name,
+            precision=FULL,
+            profile=PROFILE,
+            device=DEVICE,
+        )
+        engine = runtime.compile(part.graph, spec, lambda detail: self._tell(f"{title}: {detail}"))
+        weights = Weights(self._folder.path, part.weights) if part.weights else None
+        return runtime.runner(part.component, engine, threads=cores(), weights=weights)
+
+    def _export(self, name: str, *, beside: bool) -> Exported:
+        """Once for all runtimes that take weights at the same place."""
+        if (name, beside) not in self._exported:
+            self._tell(f"{self._model.name}, {name}: exporting")
+            part = export.export(name, self._modules[name], self._folder if beside else None)
+            lint.lint(name, part.graph, part.weights)
+            self._exported[name, beside] = part
+        return self._exported[name, beside]
 
 
 def _is_installed(runtime: Runtime) -> bool:
