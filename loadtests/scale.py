@@ -13,8 +13,6 @@ class Scale:
     """Paired rounds of each comparison."""
     heavy: int
     """The same where a call takes a second and more."""
-    layers: int
-    """Of the denoiser whose engines are made anew."""
     polls: int
     """Calls per burst."""
     videos: int
@@ -29,5 +27,5 @@ class Scale:
     """Finished videos in the store of a collection."""
 
 
-FULL = Scale(rounds=10, heavy=4, layers=6, polls=500, videos=6, history=64, jobs=2000, queued=1_000_000, stored=2000)
-QUICK = Scale(rounds=2, heavy=1, layers=1, polls=250, videos=2, history=8, jobs=100, queued=20_000, stored=100)
+FULL = Scale(rounds=10, heavy=4, polls=500, videos=6, history=64, jobs=2000, queued=1_000_000, stored=2000)
+QUICK = Scale(rounds=2, heavy=1, polls=250, videos=2, history=8, jobs=100, queued=20_000, stored=100)

@@ -12,13 +12,14 @@ import importlib.util
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 from engines import models
 from engines.building.build import INSTALL, PACKAGES
 from engines.cores import cores
+from engines.errors import EngineUnfit
 from engines.families.base import Conditions
 from engines.session import Session
 from engines.weights import WeightsFolder
@@ -59,19 +60,23 @@ def _sprite(found: runtimes.Found, scale: Scale, folder: Path) -> Iterator[Row]:
         given.setdefault(case.component, case.inputs)
     modules = model.family.graphs(model.weights)
     built = runtimes.Engines(model, modules, tuple(given), WeightsFolder(folder / "sprite"), _tell)
-    with _opened(built, found) as sessions:
+    with ExitStack() as stack:
+        sessions, refused = _open(built, found, stack)
+        yield from refused
         yield from components.measured(NAME, MODEL, sessions, given, modules, scale.rounds, _tell)
 
 
 def _wan(found: runtimes.Found, scale: Scale, folder: Path) -> Iterator[Row]:
     """Denoiser and decoder as a video calls them, then videos."""
     _tell("making a Wan with random weights")
-    pipeline, model = mid_wan.make(folder / "checkpoint", layers=scale.layers)
+    pipeline, model = mid_wan.make(folder / "checkpoint")
     conditions, modules = mid_wan.conditions(), model.family.graphs(model.weights)
     denoiser: Any = modules["dit"].module
     title = f"Wan of {sum(value.numel() for value in denoiser.parameters()) / 1e6:.0f} M"
     built = runtimes.Engines(model, modules, mid_wan.MEASURED, WeightsFolder(folder / "wan"), _tell)
-    with _opened(built, found) as sessions:
+    with ExitStack() as stack:
+        sessions, refused = _open(built, found, stack)
+        yield from refused
         given = loops.record(next(iter(sessions.values())), conditions)
         yield from components.measured(NAME, title, sessions, given, modules, scale.heavy, _tell)
         pipeline.register_modules(transformer=denoiser.transformer)
@@ -119,11 +124,15 @@ class _Videos:
         return loops.diffusers(self._pipeline, self._session, self._conditions, steps=STEPS).seconds
 
 
-@contextmanager
-def _opened(built: runtimes.Engines, found: runtimes.Found) -> Iterator[dict[str, Session]]:
-    """In each runtime, by its name."""
-    with ExitStack() as stack:
-        yield {runtime.name: stack.enter_context(built.open(runtime)) for runtime in found.installed}
+def _open(built: runtimes.Engines, found: runtimes.Found, stack: ExitStack) -> tuple[dict[str, Session], list[Row]]:
+    """In each runtime, by its name, until the stack ends; and a row for each that refuses this model."""
+    sessions, refused = dict[str, Session](), list[Row]()
+    for runtime in found.installed:
+        try:
+            sessions[runtime.name] = stack.enter_context(built.open(runtime))
+        except EngineUnfit as error:
+            refused.append(Row(NAME, f"{built.title}, {runtime.name}: refused: {error}", ""))
+    return sessions, refused
 
 
 def _tell(what: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from engines.building import export, lint
@@ -15,7 +16,7 @@ from engines.errors import EngineNotBuilt
 from engines.families.graph import GraphSpec
 from engines.models import Model
 from engines.precision import FULL
-from engines.runtimes.base import Runner, Runtime
+from engines.runtimes.base import Runner, Runtime, Source
 from engines.runtimes.registry import SHIPPED, Runtimes
 from engines.session import Session, open_found
 from engines.spec import EngineSpec
@@ -53,6 +54,8 @@ class Engines:
     ) -> None:
         """`names` are the components that are wanted, of all the model's `modules`. Large weights go into the folder,
         for a runtime that takes them there."""
+        self.title = model.name
+        """For people."""
         self._model = model
         self._modules = modules
         self._names = names
@@ -81,7 +84,7 @@ class Engines:
 
     def _runner(self, runtime: Runtime, name: str, digest: str) -> Runner:
         part = self._export(name, beside=runtime.takes_weights_beside)
-        title = f"{self._model.name}, {name}: compiling for {runtime.name}"
+        title = f"{self.title}, {name}: compiling for {runtime.name}"
         self._tell(title)
         spec = EngineSpec(
             model=self._model.name,
@@ -92,14 +95,15 @@ class Engines:
             profile=PROFILE,
             device=DEVICE,
         )
-        engine = runtime.compile(part.graph, spec, lambda detail: self._tell(f"{title}: {detail}"))
+        source = Source(part.graph, partial(self._modules.__getitem__, name))
+        engine = runtime.compile(source, spec, lambda detail: self._tell(f"{title}: {detail}"))
         weights = Weights(self._folder.path, part.weights) if part.weights else None
         return runtime.runner(part.component, engine, threads=cores(), weights=weights)
 
     def _export(self, name: str, *, beside: bool) -> Exported:
         """Once for all runtimes that take weights at the same place."""
         if (name, beside) not in self._exported:
-            self._tell(f"{self._model.name}, {name}: exporting")
+            self._tell(f"{self.title}, {name}: exporting")
             part = export.export(name, self._modules[name], self._folder if beside else None)
             lint.lint(name, part.graph, part.weights)
             self._exported[name, beside] = part
