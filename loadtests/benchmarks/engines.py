@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +36,8 @@ STEPS: Final = 2
 """Of a video: of more each takes as long."""
 LONGEST_S: Final = 45.0
 """Of one runtime's videos, and the round that is under way then."""
+DIT: Final = "dit"
+"""First, where there is time for few."""
 _OWN, _OVER_ENGINE, _EAGER = "own", "diffusers over the engine", "diffusers in eager torch"
 
 
@@ -55,14 +57,14 @@ def run(scale: Scale) -> list[Row]:
 def _sprite(found: runtimes.Found, scale: Scale, folder: Path) -> Iterator[Row]:
     """Every component, on the first of its own cases."""
     model = models.find(MODEL)
-    given: dict[str, Inputs] = {}
+    given: dict[str, Inputs] = {DIT: {}}
     for case in model.family.cases():
-        given.setdefault(case.component, case.inputs)
+        given[case.component] = given.get(case.component) or case.inputs
     modules = model.family.graphs(model.weights)
     built = runtimes.Engines(model, modules, tuple(given), WeightsFolder(folder / "sprite"), _tell)
     with ExitStack() as stack:
-        sessions, refused = _open(built, found, stack)
-        yield from refused
+        sessions, without = _open(built, found, given, stack)
+        yield from without
         yield from components.measured(NAME, MODEL, sessions, given, modules, scale.rounds, _tell)
 
 
@@ -71,16 +73,19 @@ def _wan(found: runtimes.Found, scale: Scale, folder: Path) -> Iterator[Row]:
     _tell("making a Wan with random weights")
     pipeline, model = mid_wan.make(folder / "checkpoint")
     conditions, modules = mid_wan.conditions(), model.family.graphs(model.weights)
-    denoiser: Any = modules["dit"].module
+    denoiser: Any = modules[DIT].module
     title = f"Wan of {sum(value.numel() for value in denoiser.parameters()) / 1e6:.0f} M"
     built = runtimes.Engines(model, modules, mid_wan.MEASURED, WeightsFolder(folder / "wan"), _tell)
     with ExitStack() as stack:
-        sessions, refused = _open(built, found, stack)
-        yield from refused
-        given = loops.record(next(iter(sessions.values())), conditions)
+        sessions, without = _open(built, found, mid_wan.MEASURED, stack)
+        yield from without
+        whole = {name: session for name, session in sessions.items() if len(session.runners) == len(mid_wan.MEASURED)}
+        if not whole:
+            return
+        given = loops.record(next(iter(whole.values())), conditions)
         yield from components.measured(NAME, title, sessions, given, modules, scale.heavy, _tell)
         pipeline.register_modules(transformer=denoiser.transformer)
-        for runtime, session in sessions.items():
+        for runtime, session in whole.items():
             _tell(f"{title}, videos, {runtime}")
             videos = _Videos(pipeline, session, conditions, loops.check_seconds(session, given))
             yield from videos.rows(f"{title}, {runtime}", scale.heavy)
@@ -124,15 +129,22 @@ class _Videos:
         return loops.diffusers(self._pipeline, self._session, self._conditions, steps=STEPS).seconds
 
 
-def _open(built: runtimes.Engines, found: runtimes.Found, stack: ExitStack) -> tuple[dict[str, Session], list[Row]]:
-    """In each runtime, by its name, until the stack ends; and a row for each that refuses this model."""
-    sessions, refused = dict[str, Session](), list[Row]()
+def _open(
+    built: runtimes.Engines, found: runtimes.Found, names: Collection[str], stack: ExitStack
+) -> tuple[dict[str, Session], list[Row]]:
+    """In each runtime, by its name, until the stack ends; and rows for what a runtime refuses or takes too long for."""
+    sessions, without = dict[str, Session](), list[Row]()
     for runtime in found.installed:
+        what = f"{built.title}, {runtime.name}: not measured"
         try:
-            sessions[runtime.name] = stack.enter_context(built.open(runtime))
+            sessions[runtime.name] = session = stack.enter_context(built.open(runtime))
         except EngineUnfit as error:
-            refused.append(Row(NAME, f"{built.title}, {runtime.name}: refused: {error}", ""))
-    return sessions, refused
+            without.append(Row(NAME, f"{what}: {error}", ""))
+            continue
+        absent = [name for name in names if name not in session.runners]
+        if absent:
+            without.append(Row(NAME, f"{what}, for it compiles too long: {', '.join(absent)}", ""))
+    return sessions, without
 
 
 def _tell(what: str) -> None:

@@ -37,11 +37,15 @@ def measured(
     rounds: int,
     tell: Callable[[str], None],
 ) -> Iterator[Row]:
-    """Two rows of each component that is given something, for the session of each runtime, by its name."""
+    """Two rows of each component that is given something, for the session of each runtime that has it, by its
+    name."""
     for name, inputs in given.items():
         tell(f"{title}, {name}")
-        work, found = _measure(name, sessions, inputs, modules[name], rounds)
-        for runtime in sessions:
+        having = {runtime: session for runtime, session in sessions.items() if name in session.runners}
+        if not having:
+            continue
+        work, found = _measure(name, having, inputs, modules[name], rounds)
+        for runtime in having:
             what = f"{title}, {name}: {work / 1e9:.2f} GFLOP, {runtime}, GFLOP/s"
             values, eager, peak = found[runtime], found[_EAGER], found[_GEMM]
             against = f"{_EAGER} {spread(eager, 0)}"

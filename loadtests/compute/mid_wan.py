@@ -1,5 +1,7 @@
-"""A Wan of 240 M parameters with random weights: its denoiser is one layer of a real one with what stands around it, and
-is given so little that a call takes a second or two on two cores."""
+"""A Wan of 240 M parameters with random weights: its denoiser is one layer of a real one with what stands around it.
+
+It is given so little that a call takes a second or two on two cores.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,8 @@ from engines.spec import EngineSpec
 from engines.weights import Weights, WeightsFolder
 
 DEVICE: Final = "cpu"
+COMPILING_S: Final = 20.0
+"""When a runtime has compiled for so long, it begins with no further component."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ class Engines:
         folder: WeightsFolder,
         tell: Callable[[str], None],
     ) -> None:
-        """`names` are the components that are wanted, of all the model's `modules`. Large weights go into the folder,
-        for a runtime that takes them there."""
+        """`names` are the components that are wanted, of all the model's `modules`, the first one first. Large weights
+        go into the folder, for a runtime that takes them there."""
         self.title = model.name
         """For people."""
         self._model = model
@@ -64,13 +67,19 @@ class Engines:
         self._exported: dict[tuple[str, bool], Exported] = {}
 
     def open(self, runtime: Runtime) -> Session:
-        """To be closed. Those of the package where they are this runtime's, else exported and compiled here; nobody
-        has compared these with their modules. Raises `EngineUnfit` for what the runtime cannot compile."""
+        """To be closed. Those of the package where they are this runtime's, else exported and compiled here, as many
+        as there is time for; nobody has compared these with their modules. Raises `EngineUnfit` for what the runtime
+        cannot compile."""
         shipped = asyncio.run(self._shipped(runtime))
         if shipped is not None:
             return shipped
         digest = self._model.weights_digest() or ""
-        runners = {name: self._runner(runtime, name, digest) for name in self._names}
+        runners: dict[str, Runner] = {}
+        spent = 0.0
+        for name in self._names:
+            if spent < COMPILING_S:
+                runners[name], seconds = self._runner(runtime, name, digest)
+                spent += seconds
         return Session(self._model.family, runners, digest=digest)
 
     async def _shipped(self, runtime: Runtime) -> Session | None:
@@ -82,7 +91,8 @@ class Engines:
             return None
         return await open_found(self._model.family, found, components=self._names)
 
-    def _runner(self, runtime: Runtime, name: str, digest: str) -> Runner:
+    def _runner(self, runtime: Runtime, name: str, digest: str) -> tuple[Runner, float]:
+        """And the seconds that compiling took."""
         part = self._export(name, beside=runtime.takes_weights_beside)
         title = f"{self.title}, {name}: compiling for {runtime.name}"
         self._tell(title)
@@ -96,9 +106,11 @@ class Engines:
             device=DEVICE,
         )
         source = Source(part.graph, partial(self._modules.__getitem__, name))
+        begun = time.monotonic()
         engine = runtime.compile(source, spec, lambda detail: self._tell(f"{title}: {detail}"))
+        seconds = time.monotonic() - begun
         weights = Weights(self._folder.path, part.weights) if part.weights else None
-        return runtime.runner(part.component, engine, threads=cores(), weights=weights)
+        return runtime.runner(part.component, engine, threads=cores(), weights=weights), seconds
 
     def _export(self, name: str, *, beside: bool) -> Exported:
         """Once for all runtimes that take weights at the same place."""

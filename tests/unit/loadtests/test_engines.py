@@ -93,6 +93,20 @@ def test_what_does_not_ship_is_exported_once_for_all_runtimes(tmp_path: Path) ->
     ]
 
 
+def test_when_compiling_has_taken_long_no_further_component_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxscript", reason="the export is torch's")
+    monkeypatch.setattr(runtimes, "COMPILING_S", 0.0)
+    model = models.find("sprite")
+    names = ("vae_encoder", "dit")
+    modules = model.family.graphs(model.weights)
+    none = runtimes.Engines(model, modules, names, WeightsFolder(tmp_path), print).open(Another())
+    monkeypatch.setattr(runtimes, "COMPILING_S", 1e-9)
+    with none, runtimes.Engines(model, modules, names, WeightsFolder(tmp_path), print).open(Another()) as first:
+        assert (list(none.runners), list(first.runners)) == ([], ["vae_encoder"])
+
+
 class Another(OnnxRuntime):
     """A runtime whose engines the package does not have."""
 
