@@ -56,6 +56,15 @@ def apply_all(cluster: Cluster, world: World, wanted: list[Object], known: Known
     return writes
 
 
+def applied(world: World, wanted: list[Object]) -> bool:
+    """Whether all of these were applied, be it that others changed them since."""
+    live = [world.children.get((child["kind"], child["metadata"]["name"])) for child in wanted]
+    return all(
+        found is not None and (found["metadata"].get("annotations") or {}).get(APPLIED) == _digest(child)
+        for found, child in zip(live, wanted, strict=True)
+    )
+
+
 def _is_free(cluster: Cluster, child: Object) -> None:
     """Raises `NameTaken` where there is an object of this name that nothing of ours made."""
     metadata = child["metadata"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from math import inf
 
 from kubernetes.client.exceptions import ApiException
 
@@ -18,11 +19,12 @@ from operators.reconcile import LASTING, told
 from operators.status import write
 
 
-def reconcile_build(cluster: Cluster, namespace: str, name: str, known: Known) -> bool:  # noqa: ARG001
-    """Whether there is such a build. Raises `ApiException` for what may be over soon."""
+def reconcile_build(cluster: Cluster, namespace: str, name: str, known: Known) -> float | None:  # noqa: ARG001
+    """As `reconcile` has it: nothing of a build happens without an event. Raises `ApiException` for what may be over
+    soon."""
     live = cluster.get(API_VERSION, KIND, namespace, name)
     if live is None or live["metadata"].get("deletionTimestamp"):
-        return live is not None
+        return None if live is None else inf
     build = EngineBuild.model_validate(live)
     owner, now = Owner(name, namespace, live["metadata"]["uid"]), datetime.now(UTC)
     job, trouble = _job(cluster, owner, build)
@@ -41,7 +43,7 @@ def reconcile_build(cluster: Cluster, namespace: str, name: str, known: Known) -
         ),
     )
     write(cluster, KIND, owner, build.status, after, moment(now))
-    return True
+    return inf
 
 
 def _job(cluster: Cluster, owner: Owner, build: EngineBuild) -> tuple[Object | None, Finding | None]:

@@ -44,11 +44,15 @@ Key = tuple[str, str]
 _log = logging.getLogger("longtake.operator")
 
 
+class _Failed(Exception):
+    """A look came to no end."""
+
+
 class Controller:
     """The queue of one kind, and a worker for each resource of it. `look` is called in a thread with namespace and
-    name, and says whether there is such a one."""
+    name, and says in how many seconds it is to look again though nothing happens; None where there is no such one."""
 
-    def __init__(self, look: Callable[[str, str, Known], bool]) -> None:
+    def __init__(self, look: Callable[[str, str, Known], float | None]) -> None:
         self._look = look
         self._dirty: dict[Key, asyncio.Event] = {}
         self._workers: set[asyncio.Task[None]] = set()
@@ -70,36 +74,38 @@ class Controller:
     async def _work(self, key: Key, dirty: asyncio.Event) -> None:
         """Look at one service for as long as there is one."""
         known: Known = {}
-        pause_s = FIRST_PAUSE_S
-        there: bool | None = True
-        while there is not False or dirty.is_set():
+        pause_s, again_s = FIRST_PAUSE_S, LOOK_ANYWAY_S
+        there = True
+        while there or dirty.is_set():
             try:
-                await asyncio.wait_for(dirty.wait(), LOOK_ANYWAY_S)
+                await asyncio.wait_for(dirty.wait(), min(again_s, LOOK_ANYWAY_S))
                 await asyncio.sleep(SETTLE_S)
             except TimeoutError:
                 pass
             dirty.clear()
-            there = await self._looked(key, known)
-            if there is None:
+            try:
+                found = await self._looked(key, known)
+            except _Failed:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 dirty.set()
             else:
                 pause_s = FIRST_PAUSE_S
+                there, again_s = found is not None, found or LOOK_ANYWAY_S
         del self._dirty[key]
 
-    async def _looked(self, key: Key, known: Known) -> bool | None:
-        """Whether there is such a service; None when the look came to no end."""
+    async def _looked(self, key: Key, known: Known) -> float | None:
+        """What the look says. Raises `_Failed` when it came to no end."""
         began = time.monotonic()
         try:
-            there = await asyncio.to_thread(self._look, *key, known)
-        except Exception as error:  # noqa: BLE001  (whatever it is, it is this service's alone, and tried again)
+            again_s = await asyncio.to_thread(self._look, *key, known)
+        except Exception as error:
             RECONCILIATIONS.labels(outcome="failed").inc()
             _log.exception("%s/%s: tried again (%s)", *key, type(error).__name__)
-            return None
+            raise _Failed from error  # whatever it is, it is this service's alone
         RECONCILIATIONS.labels(outcome="done").inc()
         SECONDS.observe(time.monotonic() - began)
-        return there
+        return again_s
 
 
 def register(

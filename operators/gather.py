@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from operators.api.base import API_VERSION
+from operators.api.engine_build import KIND as BUILD
 from operators.children.desired import KINDS
 from operators.children.names import SERVICE, Owner
 from operators.children.routes import KINDS as ROUTES
@@ -32,7 +34,24 @@ def gather(cluster: Cluster, owner: Owner, generation: int) -> World:
         cluster.find("ray.io/v1", "RayCluster", owner.namespace, f"{OF_RAY_SERVICE}={owner.ray}") if kuberay else []
     )
     pods = cluster.find("v1", "Pod", owner.namespace, ours)
-    return World(owner, generation, children, tuple(clusters), tuple(pods), datetime.now(UTC), kuberay, cluster.routes)
+    return World(
+        owner,
+        generation,
+        children,
+        tuple(clusters),
+        tuple(pods),
+        datetime.now(UTC),
+        kuberay,
+        cluster.routes,
+        tuple(_builds(cluster, owner)),
+    )
+
+
+def _builds(cluster: Cluster, owner: Owner) -> list[Object]:
+    try:
+        return cluster.find(API_VERSION, BUILD, owner.namespace, "")
+    except KindMissing:  # a chart's upgrade brings no new CRD
+        return []
 
 
 def _owned(child: Object, owner: Owner) -> bool:

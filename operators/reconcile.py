@@ -6,19 +6,24 @@ could not find again, so it may be killed at any point.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from math import inf
+
 from kubernetes.client.exceptions import ApiException
 
 from operators.api.base import API_VERSION
 from operators.api.video_service import KIND, VideoService
 from operators.apply import Known, NameTaken, apply_all
-from operators.children.desired import desired
+from operators.change import Change
 from operators.children.names import Owner
 from operators.children.routes import API_VERSION as ROUTES
 from operators.cluster import Cluster, Object
 from operators.gather import gather
 from operators.metrics import READY
 from operators.policies.bounds import corrections
-from operators.policies.state import Finding, conditions, moment
+from operators.policies.rollout import look_again_s
+from operators.policies.state import Finding, moment
 from operators.policies.world import World
 from operators.status import status_of, write
 from serving.errors import SettingsError
@@ -33,33 +38,40 @@ LASTING = (400, 403, 422)
 """Refusals that another try meets again: somebody must act, and then an event comes or the next look."""
 
 
-def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> bool:
-    """Whether there is such a service. Raises `ApiException` for what may be over soon."""
+def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> float | None:
+    """Seconds until it is to be looked at again though nothing happens; None where there is no such service. Raises
+    `ApiException` for what may be over soon."""
     live = cluster.get(API_VERSION, KIND, namespace, name)
     if live is None or live["metadata"].get("deletionTimestamp"):
         # Its children have it for their owner, and go with it.
         READY.remove(namespace, name)
-        return live is not None
+        return None if live is None else inf
     service = VideoService.model_validate(live)
     owner = Owner(name, namespace, live["metadata"]["uid"])
     generation = live["metadata"]["generation"]
     world = gather(cluster, owner, generation)
-    writes, trouble = _make(cluster, world, service, known)
+    change = Change(cluster, world, service, live["spec"])
+    rollout = change.decided()
+    writes, trouble = _make(cluster, world, partial(change.versions.objects, rollout.state), known)
     if writes:  # what is told is to be of what is wanted now, and not of what was there before
         world = gather(cluster, owner, generation)
-    told = conditions(world, trouble, service.status)
+    told = change.conditions(world, trouble, rollout)
     READY.labels(namespace, name).set(told[0].status == "True")
-    after = status_of(world, service.spec, told)
+    after = status_of(world, change.versions.serving(rollout.state), told, rollout)
     write(cluster, KIND, world.owner, service.status, after, moment(world.now))
-    return True
+    return look_again_s(rollout, service.spec.rollout, world.now)
 
 
-def _make(cluster: Cluster, world: World, service: VideoService, known: Known) -> tuple[int, Finding | None]:
+def _make(
+    cluster: Cluster, world: World, objects: Callable[[str], list[Object]], known: Known
+) -> tuple[int, Finding | None]:
     """Make the children as they are wanted: how many writes that took, and what keeps them from it where that stays."""
     try:
-        wanted = desired(world.owner, service.spec, world.active_cluster)
+        wanted = objects(world.active_cluster)
     except SettingsError as error:
         return 0, Finding("SettingsInvalid", error.message, failing=True)
+    if not wanted:
+        return 0, None
     makeable = wanted if world.routes else [child for child in wanted if child["apiVersion"] != ROUTES]
     try:
         writes = apply_all(cluster, world, makeable, known)

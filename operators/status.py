@@ -7,17 +7,19 @@ from typing import Any
 
 from operators.api.base import API_VERSION, Condition
 from operators.api.engine_build import Status as BuildStatus
+from operators.api.rollout import RolloutStatus
 from operators.api.video_service import Endpoints, Spec, Status
 from operators.children.frontdoor import public_url
 from operators.children.names import FIELD_MANAGER, GRPC_PORT, Owner
 from operators.cluster import Cluster
+from operators.policies.rollout import REASON as OVERDUE
 from operators.policies.world import World
 
 Told = Status | BuildStatus
 
 
-def status_of(world: World, spec: Spec, conditions: list[Condition]) -> Status:
-    """What is to be told."""
+def status_of(world: World, spec: Spec, conditions: list[Condition], rollout: RolloutStatus) -> Status:
+    """What is to be told of a service of which `spec` serves."""
     return Status(
         observed_generation=world.generation,
         conditions=conditions,
@@ -29,6 +31,7 @@ def status_of(world: World, spec: Spec, conditions: list[Condition]) -> Status:
             grpc=f"{world.owner.host(world.owner.name)}:{GRPC_PORT}",
             http=public_url(world.owner, spec),
         ),
+        rollout=rollout,
     )
 
 
@@ -48,9 +51,8 @@ def write(cluster: Cluster, kind: str, owner: Owner, before: Told, after: Told, 
     old = {condition.type: condition for condition in before.conditions}
     for condition in after.conditions:
         was = old.get(condition.type)
-        if condition.type == "Ready" and (
-            was is None or (was.status, was.reason) != (condition.status, condition.reason)
-        ):
+        changed = was is None or (was.status, was.reason) != (condition.status, condition.reason)
+        if changed and (condition.type == "Ready" or (condition.type, condition.reason) == ("Progressing", OVERDUE)):
             cluster.create(_event(kind, owner, condition, now))
     return True
 

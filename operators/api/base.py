@@ -15,8 +15,14 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 """Of another object in the same namespace."""
-Quantity = Annotated[int | str, Field()]
-"""Kubernetes' own, such as `500m`, `2Gi` or `1`."""
+Quantity = Annotated[
+    int | str,
+    Field(
+        json_schema_extra={"pattern": r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"}
+    ),
+]
+"""Kubernetes' own, such as `500m`, `2Gi` or `1`. Of another one in a pod, the API server says nothing but that it
+failed, and not where."""
 
 
 class Part(BaseModel):

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from operators.api.base import Condition, Name, Part, Placement, Resources, rule
 from operators.api.common import Grounds, ObjectStore
+from operators.api.rollout import Rollout, RolloutStatus
 
 KIND, PLURAL, SHORT = "VideoService", "videoservices", "vs"
 SHIPPED = ("sprite-2", "sprite")
@@ -194,6 +195,7 @@ class Spec(Grounds):
     light: Light = Field(default_factory=Light)
     head: Head = Field(default_factory=Head)
     scaling: Scaling = Field(default_factory=Scaling)
+    rollout: Rollout = Field(default_factory=Rollout)
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """More of Longtake's settings (docs/settings.md), by group: `admission`, `retention`, `uploads`, `video`,
     `engines`, `stages`, and `models` that are served beside the one above. What this resource has fields for
@@ -230,6 +232,7 @@ class Status(Part):
     active_cluster: str = ""
     """The RayCluster that front doors talk to."""
     endpoints: Endpoints | None = None
+    rollout: RolloutStatus = Field(default_factory=RolloutStatus)
 
 
 class VideoService(Part):
@@ -246,6 +249,7 @@ COLUMNS = (
     ("Doors", "integer", ".status.frontDoors", 0),
     ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 0),
     ("Endpoint", "string", ".status.endpoints.grpc", 1),
+    ("Rollout", "string", ".status.rollout.state", 1),
     ("Age", "date", ".metadata.creationTimestamp", 0),
 )
 """What `kubectl get` shows: title, type, where it stands, and 1 for `-o wide` alone."""

@@ -24,16 +24,17 @@ KINDS = (
 """Of which children may be, beside routes; what is there of them and is not wanted any more is removed."""
 
 
-def desired(owner: Owner, spec: Spec, cluster: str) -> list[dict[str, Any]]:
-    """What is wanted while front doors are to talk to this RayCluster; to none where the name is empty.
+def desired(owner: Owner, spec: Spec, cluster: str, doors: Spec | None = None) -> list[dict[str, Any]]:
+    """What is wanted while front doors are to talk to this RayCluster; to none where the name is empty. `doors` is what
+    front doors are made by, where they are of another version than stages. The RayService is the first.
 
     Raises `SettingsError` for what cannot be made.
     """
-    settings = settings_of(spec)
+    doors = doors or spec
     objects = [
-        ray_service(owner, spec, settings),
-        *front_door(owner, spec, settings),
-        *routes(owner, spec),
+        ray_service(owner, spec, settings_of(spec)),
+        *front_door(owner, doors, settings_of(doors)),
+        *routes(owner, doors),
         *policies(owner),
     ]
     if cluster:

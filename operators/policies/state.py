@@ -11,7 +11,7 @@ what counts is the application, each deployment, and pods.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from operators.api.base import Condition
@@ -48,14 +48,25 @@ class Finding:
 Checks = tuple[Callable[[World], Iterator[Finding]], ...]
 
 
-def conditions(world: World, trouble: Finding | None, before: Status) -> list[Condition]:
-    """All conditions. `trouble` is what kept the children from being applied."""
+def conditions(
+    world: World,
+    trouble: Finding | None,
+    before: Status,
+    *,
+    held: Finding | None = None,
+    going: Finding | None = None,
+    late: Finding | None = None,
+) -> list[Condition]:
+    """All conditions. `trouble` is what kept the children from being applied, `held` what a change waits for before it
+    is made, `going` how far it is since, and `late` what became of one that did not get ready."""
     lacks = next(_found(_SERVING, world), None)
     fails = trouble or next(_found(_HEALTHY, world), None)
-    if lacks is not None and lacks.failing:
-        fails = fails or lacks
+    if fails is None:
+        fails = next((found for found in (held, lacks, late) if found is not None and found.failing), None)
+    if lacks is not None and held is not None and not world.ray:
+        lacks = held
     waits = lacks if lacks is not None and fails is None else None
-    coming = next(_found(_COMING, world), None)
+    coming = held or next(_found(_COMING, world), going)
     told = {
         "Ready": (
             lacks is None,
@@ -63,11 +74,18 @@ def conditions(world: World, trouble: Finding | None, before: Status) -> list[Co
         ),
         "Progressing": (
             fails is None and (waits or coming) is not None,
-            waits or coming or Finding("Settled", ""),
+            late or waits or coming or Finding("Settled", ""),
         ),
         "Degraded": (fails is not None, fails or Finding("AsExpected", "")),
     }
     return conditions_of(told, before.conditions, generation=world.generation, now=world.now)
+
+
+def lacking(world: World, *, doors: bool) -> Finding | None:
+    """What a change under way lacks: stages of all its models, and with `doors` front doors of its own, too."""
+    whole = replace(world, fresh=frozenset())
+    missing = next(_found(_CHANGED_DOORS if doors else _CHANGED_STAGES, whole), None)
+    return missing and (next(_found(_HEALTHY, whole), None) or missing)
 
 
 def conditions_of(
@@ -144,7 +162,7 @@ def why_not(pod: Object, now: datetime) -> str:
 
 
 def _stages(world: World) -> Iterator[Finding]:
-    applications = sorted(world.applications.items())
+    applications = sorted((name, one) for name, one in world.applications.items() if name not in world.fresh)
     for name, application in applications:
         yield from _failing(name, application)
     if not applications and world.replacing:
@@ -163,6 +181,20 @@ def _failing(name: str, application: Object) -> Iterator[Finding]:
             yield Finding("StagesFailing", f"{stage} of {name}: {_last_line(deployment.get('message'))}", True)
     if application.get("status") in ("DEPLOY_FAILED", "UNHEALTHY"):
         yield Finding("StagesFailing", _last_line(application.get("message")), True)
+
+
+def _change(world: World) -> Iterator[Finding]:
+    """Stages that a change brings, and that fail while others serve."""
+    fresh = {name: one for name, one in world.applications.items() if name in world.fresh}
+    for name, application in sorted((fresh | dict(world.pending_applications)).items()):
+        yield from _failing(name, application)
+
+
+def _fresh(world: World) -> Iterator[Finding]:
+    for name in sorted(world.fresh):
+        status = world.applications.get(name, {}).get("status") or "not there yet"
+        if status != "RUNNING":
+            yield Finding("StagesStarting", f"Ray's application {name} is {status}")
 
 
 def _head(world: World) -> Iterator[Finding]:
@@ -197,10 +229,13 @@ def _rolling(world: World) -> Iterator[Finding]:
 
 _SERVING: Checks = (_kuberay, _stages, _head, _doors)
 """Without these, no video is made."""
-_COMING: Checks = (_new_cluster, _unseen, _rolling)
+_COMING: Checks = (_new_cluster, _fresh, _unseen, _rolling)
 """What goes on though all is served."""
-_HEALTHY: Checks = (_ray_refused, _pods)
+_HEALTHY: Checks = (_ray_refused, _pods, _change)
 """What is wrong though videos may be made: a pod too few, a change that cannot be made."""
+_CHANGED_STAGES: Checks = (_kuberay, _stages, _head, _new_cluster, _unseen)
+_CHANGED_DOORS: Checks = (*_CHANGED_STAGES, _doors, _rolling)
+"""Without these, a change has not come so far."""
 
 
 def _short(text: object) -> str:

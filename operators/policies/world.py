@@ -34,6 +34,10 @@ class World:
     """Whether the cluster knows RayServices."""
     routes: bool = True
     """Whether it knows the Gateway API's routes."""
+    builds: tuple[Object, ...] = ()
+    """EngineBuilds of the namespace."""
+    fresh: frozenset[str] = frozenset()
+    """Ray's applications that a change under way brings: what serves is whole without them."""
 
     @property
     def ray(self) -> Object:
@@ -72,6 +76,20 @@ class World:
             return {}
         wanted = yaml.safe_load(self.ray["spec"]["serveConfigV2"])["applications"]
         return {one["name"]: found.get(one["name"], {}) for one in wanted}
+
+    @property
+    def pending_applications(self) -> Mapping[str, Object]:
+        """The same of the cluster that is to take over, of those that it knows."""
+        if not self.replacing:
+            return {}
+        found: Mapping[str, Object] = self.ray["status"]["pendingServiceStatus"].get("applicationStatuses") or {}
+        return found
+
+    @property
+    def given_up(self) -> bool:
+        """Whether Ray tries some application's replicas no more, until its configuration is another one."""
+        found = (self.pending_applications if self.replacing else self.applications).values()
+        return any(application.get("status") == "DEPLOY_FAILED" for application in found)
 
     @property
     def ready_heads(self) -> int:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import yaml
 from kubernetes import client
 
 from operators.api.base import API_VERSION
@@ -31,6 +32,7 @@ SPEC: dict[str, Any] = {
     "frontDoor": {"keysSecret": "keys"},
     "denoisers": {"min": 0, "max": 2},
 }
+OTHERS = ((API_VERSION, "VideoService"), ("apps/v1", "ControllerRevision"), ("v1", "Event"))
 
 
 class Kube(Cluster):
@@ -70,17 +72,21 @@ class Kube(Cluster):
         metadata = {"name": found["metadata"]["name"], "namespace": self.namespace}
         self.apply({**told, "metadata": metadata, "status": status}, subresource="status")
 
-    def serving(self) -> None:
-        """KubeRay, the Deployment's controller and kubelets bring all up."""
+    def serving(self, **statuses: str) -> None:
+        """KubeRay, the Deployment's controller and kubelets bring all up; but for models of another status."""
         ray = self.live("ray.io/v1", "RayService")
-        application = {"status": "RUNNING", "serveDeploymentStatuses": {"denoiser": {"status": "HEALTHY"}}}
+        names = [one["name"] for one in yaml.safe_load(ray["spec"]["serveConfigV2"])["applications"]]
+        applications = {
+            name: {
+                "status": statuses.get(name.removeprefix("longtake-"), "RUNNING"),
+                "serveDeploymentStatuses": {"denoiser": {"status": "HEALTHY"}},
+            }
+            for name in names
+        }
         self.tell(
             ray,
             observedGeneration=ray["metadata"]["generation"],
-            activeServiceStatus={
-                "rayClusterName": "lt-abcde",
-                "applicationStatuses": {"longtake": application, "longtake-sprite-2": application},
-            },
+            activeServiceStatus={"rayClusterName": "lt-abcde", "applicationStatuses": applications},
         )
         self.pod("lt-abcde-head", {"ray.io/cluster": "lt-abcde", "ray.io/node-type": "head"})
         door = self.live("apps/v1", "Deployment", "lt-frontdoor")
@@ -97,7 +103,7 @@ class Kube(Cluster):
 
     def removed(self) -> None:
         """All that was made, and the service."""
-        for api_version, kind in (*KINDS, *ROUTES, (API_VERSION, "VideoService"), ("v1", "Event")):
+        for api_version, kind in (*KINDS, *ROUTES, *OTHERS):
             for child in self.find(api_version, kind, self.namespace, ""):
                 self.delete(child)
 
@@ -115,6 +121,7 @@ class Kube(Cluster):
             (API_VERSION, "VideoService"),
         ]
         kinds += [("policy/v1", "PodDisruptionBudget"), ("networking.k8s.io/v1", "NetworkPolicy"), ("v1", "Event")]
+        kinds += [("apps/v1", "ControllerRevision")]
         found = [(kind, child) for version, kind in kinds for child in self.find(version, kind, self.namespace, "")]
         return {f"{kind}/{child['metadata']['name']}": child["metadata"]["resourceVersion"] for kind, child in found}
 

@@ -84,6 +84,7 @@ def test_the_operator_may_do_what_it_does_and_touch_no_secret() -> None:
     assert ("", "secrets") not in granted
     children = desired(Owner("lt", "video", "uid"), VideoService.model_validate(_service()).spec, "c")
     children.append(build_job(Owner("wan", "video", "uid"), build_spec()))
+    assert ("apps", "controllerrevisions") in granted, "what served last is kept in one"
     for child in children:
         group = child["apiVersion"].rpartition("/")[0]
         plural = child["kind"].lower().removesuffix("y") + ("ies" if child["kind"].endswith("y") else "s")

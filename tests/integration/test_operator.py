@@ -219,6 +219,7 @@ def test_a_front_doors_setting_leaves_ray_alone(cluster: Kube) -> None:
         ({"denoisers": {"min": 3, "max": 2}}, "min must not be more than max: raise max, or lower min"),
         ({"frontDoor": {"keysSecret": "keys", "minReplicas": 3}}, "minReplicas must not be more than maxReplicas"),
         ({"store": {**SPEC["store"], "url": "/data"}}, "spec.store.url"),
+        ({"head": {"resources": {"limits": {"memory": "3 GB"}}}}, "spec.head.resources.limits.memory"),
         ({"image": {"name": "longtake:1", "pullPolicy": "Sometimes"}}, "spec.image.pullPolicy"),
         ({"denoiser": {}}, "denoiser"),
         ({"model": "wan-1.3b"}, "trustedKeys must be given for a model that was added"),
@@ -227,7 +228,7 @@ def test_a_front_doors_setting_leaves_ray_alone(cluster: Kube) -> None:
             "grpcHostname and httpHostname must differ",
         ),
     ],
-    ids=["bounds", "doors", "directory", "pull policy", "unknown field", "nobody trusted", "one hostname"],
+    ids=["bounds", "doors", "directory", "quantity", "pull policy", "unknown field", "nobody trusted", "one hostname"],
 )
 def test_a_bad_spec_is_refused_with_the_fix(cluster: Kube, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ApiException) as refused:

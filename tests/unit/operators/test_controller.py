@@ -22,14 +22,15 @@ class Looks:
         self.known: list[Known] = []
         self.there = True
         self.fails = 0
+        self.again_s = 600.0
 
-    def __call__(self, namespace: str, name: str, known: Known) -> bool:
+    def __call__(self, namespace: str, name: str, known: Known) -> float | None:
         self.seen.append(f"{namespace}/{name}")
         self.known.append(known)
         if self.fails:
             self.fails -= 1
             raise OSError("the API server is away")
-        return self.there
+        return self.again_s if self.there else None
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -91,3 +92,14 @@ async def test_it_is_looked_at_now_and_then_anyway(monkeypatch: pytest.MonkeyPat
     controller = Controller(looks)
     controller.wake("video", "a")
     await until(lambda: len(looks.seen) > 3)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_it_is_looked_at_again_when_the_look_says_so() -> None:
+    looks = Looks()
+    looks.again_s = 0.02
+    controller = Controller(looks)
+    controller.wake("video", "a")
+    await until(lambda: len(looks.seen) > 3)
+    looks.there = False
+    await until(lambda: not controller._dirty)

@@ -12,7 +12,7 @@ from operators.api.base import Condition
 from operators.api.video_service import Status
 from operators.children.desired import desired
 from operators.policies.bounds import corrections
-from operators.policies.state import Finding, conditions
+from operators.policies.state import Finding, conditions, lacking
 from operators.policies.world import World
 from tests.unit.operators.services import OWNER, spec
 
@@ -52,8 +52,8 @@ def pod(name: str, labels: dict[str, str], ready: str = "True") -> dict[str, Any
     }
 
 
-def told(world: World, trouble: Finding | None = None) -> dict[str, Condition]:
-    return {condition.type: condition for condition in conditions(world, trouble, Status())}
+def told(world: World, trouble: Finding | None = None, **change: Finding) -> dict[str, Condition]:
+    return {condition.type: condition for condition in conditions(world, trouble, Status(), **change)}
 
 
 def test_a_service_whose_parts_all_work_is_ready() -> None:
@@ -126,6 +126,70 @@ def test_while_a_new_cluster_starts_the_old_one_serves() -> None:
     found = told(world)
     assert (found["Ready"].status, found["Progressing"].reason) == ("True", "NewClusterStarts")
     assert found["Progressing"].status == "True"
+
+
+def beside(status: str, message: str = "") -> World:
+    """A model that is to take over starts beside the one that serves."""
+    world = serving(ray__spec__serveConfigV2="applications: [{name: longtake}, {name: longtake-wan}]")
+    fails = {"denoiser": {"status": "UNHEALTHY", "message": message}} if message else {}
+    new = {"status": status, "serveDeploymentStatuses": fails}
+    world.ray["status"]["activeServiceStatus"]["applicationStatuses"]["longtake-wan"] = new
+    return replace(world, fresh=frozenset({"longtake-wan"}))
+
+
+def test_stages_that_a_change_brings_keep_nobody_from_being_served() -> None:
+    found = told(beside("DEPLOYING"))
+    assert (found["Ready"].status, found["Progressing"].status) == ("True", "True")
+    assert found["Progressing"].message == "Ray's application longtake-wan is DEPLOYING"
+    lacks = lacking(beside("DEPLOYING"), doors=False)
+    assert lacks is not None
+    assert "longtake-wan is DEPLOYING" in lacks.message
+    assert lacking(beside("RUNNING"), doors=True) is None
+
+
+def test_stages_of_a_change_that_fail_are_told_of_beside_what_serves() -> None:
+    said = "denoiser of longtake-wan: EngineNotBuilt: none"
+    pending = {"rayClusterName": "lt-b", "applicationStatuses": {"longtake-wan": {"serveDeploymentStatuses": {}}}}
+    world = serving(
+        ray__status__pendingServiceStatus=pending, ray__status__activeServiceStatus={"rayClusterName": "lt-a"}
+    )
+    fails = {"status": "DEPLOY_FAILED", "message": "EngineNotBuilt: none"}
+    pending["applicationStatuses"]["longtake-wan"]["serveDeploymentStatuses"]["denoiser"] = fails  # type: ignore[index]
+    for change in (beside("DEPLOYING", "x\nEngineNotBuilt: none"), world):
+        found = told(change)
+        assert (found["Ready"].status, found["Degraded"].status) == ("True", "True")
+        assert found["Degraded"].message == said
+        lacks = lacking(change, doors=False)
+        assert lacks is not None
+        assert lacks.message == said
+
+
+@pytest.mark.parametrize("status", ["DEPLOY_FAILED", "UNHEALTHY"])
+def test_ray_gives_up_what_it_says_has_failed_to_deploy(status: str) -> None:
+    assert beside(status).given_up == (status == "DEPLOY_FAILED")
+
+
+def test_a_change_that_was_taken_back_is_told_of_while_all_serves() -> None:
+    found = told(serving(), late=Finding("ProgressDeadlineExceeded", "taken back", failing=True))
+    assert {name: (condition.status, condition.reason) for name, condition in found.items()} == {
+        "Ready": ("True", "Serving"),
+        "Progressing": ("False", "ProgressDeadlineExceeded"),
+        "Degraded": ("True", "ProgressDeadlineExceeded"),
+    }
+
+
+def test_a_change_that_is_held_says_for_what() -> None:
+    building = Finding("EnginesBuilding", "EngineBuild wan builds wan")
+    found = told(serving(), held=building)
+    assert (found["Ready"].status, found["Progressing"].status) == ("True", "True")
+    assert found["Progressing"].reason == "EnginesBuilding"
+
+    nothing = told(World(OWNER, 1), held=building)
+    assert (nothing["Ready"].status, nothing["Ready"].reason) == ("False", "EnginesBuilding")
+    assert nothing["Degraded"].status == "False"
+
+    failed = told(serving(), held=Finding("EngineBuildFailed", "no", failing=True))
+    assert (failed["Progressing"].status, failed["Degraded"].reason) == ("False", "EngineBuildFailed")
 
 
 def test_a_head_that_is_gone_counts_though_ray_says_running() -> None:

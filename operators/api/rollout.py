@@ -1,0 +1,41 @@
+"""How a change of a VideoService is brought about, as it is asked for and as it goes. `policies/rollout.py` decides."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from operators.api.base import Part
+
+State = Literal["", "Held", "StagesStarting", "FrontDoorsRolling", "Complete", "RolledBack"]
+
+
+class Rollout(Part):
+    """What becomes of a change that does not get ready."""
+
+    strategy: Literal["RollBack", "Wait"] = "RollBack"
+    """`RollBack`: after the deadline, what served before comes back, until the spec is changed again. `Wait`: it is
+    told of, and waited for further."""
+    progress_deadline_seconds: int = Field(default=1800, ge=60, le=604_800)
+    """Seconds that a change may take until it serves: nodes, images and engines come in that time."""
+
+
+class RolloutStatus(Part):
+    """How the newest change goes. Revisions are named after all of the spec but `rollout`."""
+
+    state: State = ""
+    """`Held`: nothing of it is made yet. `StagesStarting`: its stages start, and front doors are as before.
+    `FrontDoorsRolling`: they follow. `Complete`: it serves. `RolledBack`: what served before is back."""
+    from_revision: str = ""
+    """The revision that served before; empty where none ever did."""
+    to_revision: str = ""
+    """The revision that is wanted."""
+    generation: int = 0
+    """The `metadata.generation` that asked for it."""
+    started_at: str = ""
+    """When it was begun, or held last."""
+    ready_since: str = ""
+    """Since when nothing of the step under way has been missing."""
+    message: str = ""
+    """What holds it, what it lacks, or why it was taken back."""

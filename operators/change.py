@@ -1,0 +1,94 @@
+"""A change of a service on its way: which version is to be made at this look. `reconcile.py` asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from operators import revisions
+from operators.api.base import Condition
+from operators.api.rollout import RolloutStatus
+from operators.api.video_service import Spec, VideoService
+from operators.apply import applied
+from operators.children.desired import desired
+from operators.children.routes import API_VERSION as ROUTES
+from operators.children.settings import settings_of
+from operators.cluster import Cluster
+from operators.policies.engines import engines_awaited
+from operators.policies.rollout import Seen, decide, going, late
+from operators.policies.state import Finding, conditions, lacking
+from operators.policies.versions import Versions
+from operators.policies.world import World
+from serving.errors import SettingsError
+
+_FAILS = ("Degraded", "True")
+
+
+class Change:
+    """From what served last to what is wanted. `asked` is the spec as the API server has it."""
+
+    def __init__(self, cluster: Cluster, world: World, service: VideoService, asked: Mapping[str, Any]) -> None:
+        self._cluster, self._world, self._service = cluster, world, service
+        self._wanted = revisions.revision_of(world.owner, asked)
+        self._stable = revisions.last(cluster, world.owner)
+        stable = Spec.model_validate(self._stable.spec) if self._stable else None
+        self.versions = Versions(world.owner, service.spec, stable)
+        self._wrong = self._settings()
+
+    def decided(self) -> RolloutStatus:
+        """How it goes on. A version that has come to serve is kept, to be gone back to."""
+        before = self._service.status.rollout
+        rollout = decide(before, self._seen(before))
+        if rollout.state == "Complete" and (self._stable is None or self._stable.name != self._wanted.name):
+            revisions.keep(self._cluster, self._world.owner, self._wanted)
+        return rollout
+
+    def conditions(self, world: World, trouble: Finding | None, rollout: RolloutStatus) -> list[Condition]:
+        """What is told of the service while it goes so, of what `world` has now."""
+        return conditions(
+            replace(world, fresh=self.versions.fresh(rollout.state)),
+            trouble,
+            self._service.status,
+            held=self._held() if rollout.state == "Held" else None,
+            going=going(rollout, self._stable is not None),
+            late=late(rollout, self._service.spec.rollout, world.now),
+        )
+
+    def _seen(self, before: RolloutStatus) -> Seen:
+        return Seen(
+            generation=self._world.generation,
+            wanted=self._wanted.name,
+            stable=self._stable.name if self._stable else "",
+            asked=self._service.spec.rollout,
+            now=self._world.now,
+            held=self._held(),
+            lacks=self._lacks(before),
+            given_up=self._world.given_up,
+            same_stages=self._wrong is None and self.versions.same_stages,
+        )
+
+    def _settings(self) -> Finding | None:
+        """What is wrong with those that are wanted: nothing is made of them."""
+        try:
+            desired(self._world.owner, self.versions.wanted, "")
+        except SettingsError as error:
+            return Finding("SettingsInvalid", error.message, failing=True)
+        return None
+
+    def _held(self) -> Finding | None:
+        if self._wrong is not None or self.versions.same_stages:
+            return self._wrong
+        spec = self.versions.wanted
+        return engines_awaited(self._world, spec.store.url, settings_of(spec).served)
+
+    def _lacks(self, before: RolloutStatus) -> Finding | None:
+        """What the step lacks that was under way at the last look."""
+        if self._wrong is not None:
+            return self._wrong
+        world = self._world
+        made = self.versions.objects(before.state, world.active_cluster)
+        if applied(world, [child for child in made if world.routes or child["apiVersion"] != ROUTES]):
+            return lacking(world, doors=before.state == "FrontDoorsRolling" or self._stable is None)
+        told = (told.message for told in self._service.status.conditions if (told.type, told.status) == _FAILS)
+        return Finding("ChangeMade", next(told, "it is about to be made"))

@@ -1,0 +1,156 @@
+"""How far a change of a service is, and when it is given up. `reconcile.py` asks at each look, and applies accordingly.
+
+    Held ──► StagesStarting ──► FrontDoorsRolling ──► Complete
+                   └──────────────────┴── deadline ──► RolledBack     until the spec changes again
+
+What served before goes on meanwhile: its front doors stay until the new stages are up, and so do its stages, in a Ray
+cluster or in applications of their own. The first version of all has nothing to go back to, and is waited for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from math import inf
+from typing import Any, Final
+
+from operators.api.rollout import Rollout, RolloutStatus
+from operators.policies.state import MOST_TEXT, Finding, moment
+
+READY_S = 10.0
+"""Seconds that a step must have been ready before it counts: just after a change, Ray's state is told as it was."""
+TERMINAL_S = 60.0
+"""The same for what Ray gave up."""
+LOOK_S = 5.0
+"""Between looks while something is under way: time passes without an event."""
+REASON: Final = "ProgressDeadlineExceeded"
+_UNDER_WAY = ("StagesStarting", "FrontDoorsRolling")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What there is to decide by."""
+
+    generation: int
+    """Of the service."""
+    wanted: str
+    """The revision that its spec asks for."""
+    stable: str
+    """The one that served last; empty where none did."""
+    asked: Rollout
+    now: datetime
+    held: Finding | None = None
+    """What the change waits for before anything of it is made."""
+    lacks: Finding | None = None
+    """What the step under way lacks; None: nothing, it is ready."""
+    given_up: bool = False
+    """Whether Ray does not try again."""
+    same_stages: bool = False
+    """Whether stages stay as they are: front doors alone follow."""
+
+
+def decide(before: RolloutStatus, seen: Seen) -> RolloutStatus:
+    """How it goes on."""
+    if seen.wanted == seen.stable:
+        return _settled(before, seen)
+    rollout = _begun(before, seen)
+    if rollout.state == "RolledBack":
+        return rollout
+    if rollout.state == "Held":
+        rollout = _but(rollout, started_at=moment(seen.now), message=seen.held.message if seen.held else "")
+        step = "FrontDoorsRolling" if seen.same_stages else "StagesStarting"
+        return rollout if seen.held else _but(rollout, state=step)  # what is there now is not of it yet
+    if seen.lacks is None:
+        return _ready(rollout, seen)
+    rollout = _but(rollout, ready_since="", message="")
+    if seen.stable and _over(rollout, seen):
+        return _but(rollout, state="RolledBack", message=_why(rollout, seen, seen.lacks))
+    if _late(rollout, seen.asked, seen.now):
+        return _but(rollout, message=seen.lacks.message[:MOST_TEXT])
+    return rollout
+
+
+def late(rollout: RolloutStatus, asked: Rollout, now: datetime) -> Finding | None:
+    """What is to be told of a change that was given up, or should have been ready by now."""
+    if rollout.state == "RolledBack":
+        return Finding(REASON, rollout.message, failing=True)
+    if _late(rollout, asked, now):
+        said = (
+            f"revision {rollout.to_revision} is not ready after {asked.progress_deadline_seconds} s: {rollout.message}"
+        )
+        return Finding(REASON, said, failing=True)
+    return None
+
+
+def going(rollout: RolloutStatus, stable: bool) -> Finding | None:
+    """That it is not at its end, though nothing else may tell of it; `stable`: whether there is one to come from."""
+    if rollout.state not in _UNDER_WAY or not stable:
+        return None
+    return Finding("ChangeMade", f"revision {rollout.to_revision}: {rollout.state}")
+
+
+def look_again_s(rollout: RolloutStatus, asked: Rollout, now: datetime) -> float:
+    """Seconds until it is to be looked at though nothing happened."""
+    resting = rollout.state in ("Complete", "RolledBack") or (
+        late(rollout, asked, now) is not None and not rollout.ready_since
+    )
+    return inf if resting else LOOK_S
+
+
+def _settled(before: RolloutStatus, seen: Seen) -> RolloutStatus:
+    """The spec is what serves already: so it was at the last look, or the change was taken out of it."""
+    if before.state == "Complete" and before.to_revision == seen.wanted:
+        return _but(before, generation=seen.generation)
+    return RolloutStatus(
+        state="Complete",
+        from_revision=before.from_revision,
+        to_revision=seen.wanted,
+        generation=seen.generation,
+        started_at=before.started_at or moment(seen.now),
+    )
+
+
+def _begun(before: RolloutStatus, seen: Seen) -> RolloutStatus:
+    """The same change at another generation goes on; one that was given up is tried again then."""
+    if before.to_revision == seen.wanted and before.state in ("Held", *_UNDER_WAY):
+        return _but(before, generation=seen.generation)
+    if before.to_revision == seen.wanted and before.state == "RolledBack" and before.generation == seen.generation:
+        return before
+    return RolloutStatus(state="Held", from_revision=seen.stable, to_revision=seen.wanted, generation=seen.generation)
+
+
+def _ready(rollout: RolloutStatus, seen: Seen) -> RolloutStatus:
+    since = rollout.ready_since or moment(seen.now)
+    if _age_s(since, seen.now) < READY_S:
+        return _but(rollout, ready_since=since, message="")
+    if rollout.state == "StagesStarting" and seen.stable:
+        return _but(rollout, state="FrontDoorsRolling", ready_since="", message="")
+    return _but(rollout, state="Complete", ready_since="", message="")
+
+
+def _late(rollout: RolloutStatus, asked: Rollout, now: datetime) -> bool:
+    return rollout.state in _UNDER_WAY and _age_s(rollout.started_at, now) > asked.progress_deadline_seconds
+
+
+def _over(rollout: RolloutStatus, seen: Seen) -> bool:
+    if seen.asked.strategy != "RollBack":
+        return False
+    given_up = seen.given_up and _age_s(rollout.started_at, seen.now) > TERMINAL_S
+    return given_up or _late(rollout, seen.asked, seen.now)
+
+
+def _why(rollout: RolloutStatus, seen: Seen, lacks: Finding) -> str:
+    took = "Ray gave it up" if seen.given_up else f"not ready after {seen.asked.progress_deadline_seconds} s"
+    return (
+        f"revision {rollout.to_revision} was taken back ({took}), and {rollout.from_revision} serves again. It lacked: "
+        f"{lacks.message[:MOST_TEXT]}. Mend that or the spec: any change of the spec tries again, "
+        "of rollout.progressDeadlineSeconds too"
+    )
+
+
+def _age_s(since: str, now: datetime) -> float:
+    return (now - datetime.fromisoformat(since)).total_seconds()
+
+
+def _but(rollout: RolloutStatus, **changes: Any) -> RolloutStatus:
+    return rollout.model_copy(update=changes)

@@ -1,0 +1,95 @@
+"""What is made of a service while it changes: of the version that served last, of the wanted one, or of both."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from operators.api.rollout import State
+from operators.api.video_service import SHIPPED, Spec
+from operators.children.desired import desired
+from operators.children.names import Owner
+from operators.children.ray import ray_service
+from operators.children.settings import settings_of
+from serving.deployments.declared import application_of
+from serving.settings import Settings
+
+Object = dict[str, Any]
+_BOUNDS = ("replicas", "minReplicas", "maxReplicas")
+"""Of a worker group: another number makes no new cluster."""
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Both of a service."""
+
+    owner: Owner
+    wanted: Spec
+    stable: Spec | None
+    """What served last; None where nothing ever did."""
+
+    def objects(self, state: State, cluster: str) -> list[Object]:
+        """All children while a change is in this state; none where none are to be touched. `cluster`: as `desired` has
+        it. Raises `SettingsError`."""
+        if self.stable is None:
+            return [] if state == "Held" else desired(self.owner, self.wanted, cluster)
+        if state in ("Held", "RolledBack"):
+            return desired(self.owner, self.stable, cluster)
+        if state == "Complete":
+            return desired(self.owner, self.wanted, cluster)
+        doors = self.wanted if state == "FrontDoorsRolling" else self.stable
+        return desired(self.owner, self._beside(self.stable), cluster, doors)
+
+    def serving(self, state: State) -> Spec:
+        """By which clients are served in this state."""
+        before = self.stable is not None and state in ("Held", "StagesStarting", "RolledBack")
+        return self.stable if before and self.stable else self.wanted
+
+    def fresh(self, state: State) -> frozenset[str]:
+        """Ray's applications that are of the wanted version alone, while both are there."""
+        if self.stable is None or state not in ("StagesStarting", "FrontDoorsRolling"):
+            return frozenset()
+        old = settings_of(self.stable).served
+        return frozenset(application_of(model) for model in settings_of(self.wanted).served if model not in old)
+
+    @property
+    def same_stages(self) -> bool:
+        """Whether a change is one of front doors alone. Raises `SettingsError`."""
+        if self.stable is None:
+            return False
+        return _ray(self.owner, self.wanted) == _ray(self.owner, self.stable)
+
+    def _beside(self, stable: Spec) -> Spec:
+        """The wanted version, with those models as they are that it takes away: they serve until it does. Where another
+        Ray cluster comes for it, they go on in the old one."""
+        new, old = settings_of(self.wanted), settings_of(stable)
+        shipped = any(model in SHIPPED for model in new.served)
+        leaving = [
+            model for model in old.served if model not in new.served and not (shipped and model in SHIPPED)
+        ]  # of two names of one model, one can be served
+        if not leaving or _template(_ray(self.owner, self.wanted)) != _template(_ray(self.owner, stable)):
+            return self.wanted
+        models = {**self.wanted.settings.get("models", {}), **{model: _as_it_is(old, model) for model in leaving}}
+        return self.wanted.model_copy(update={"settings": {**self.wanted.settings, "models": models}})
+
+
+def _as_it_is(settings: Settings, model: str) -> dict[str, Any]:
+    """A model's settings, with all that it has in common with others."""
+    one = settings.of(model)
+    stages = one.stages.model_dump(mode="json", include={"replicas", "scale", "needs", "engine_threads", "slots"})
+    return {**stages, "variant": one.engines.variant}
+
+
+def _ray(owner: Owner, spec: Spec) -> Object:
+    return ray_service(owner, spec, settings_of(spec))
+
+
+def _template(ray: Object) -> Object:
+    """What KubeRay makes another cluster for."""
+    cluster = copy.deepcopy(ray["spec"]["rayClusterConfig"])
+    for group in cluster["workerGroupSpecs"]:
+        for name in _BOUNDS:
+            group.pop(name)
+    found: Object = cluster
+    return found

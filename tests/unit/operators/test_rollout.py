@@ -1,0 +1,227 @@
+"""How a change of a service goes: begun, ready, held, or given up. And what is made of both versions meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
+from typing import Any
+
+import pytest
+import yaml
+
+from operators.api.rollout import Rollout, RolloutStatus, State
+from operators.policies.engines import engines_awaited
+from operators.policies.rollout import READY_S, REASON, TERMINAL_S, Seen, decide, late, look_again_s
+from operators.policies.state import Finding
+from operators.policies.versions import Versions
+from operators.policies.world import World
+from tests.unit.operators.services import OWNER, build_spec, spec
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LACKS = Finding("StagesFailing", "denoiser of longtake-wan: EngineNotBuilt: no engines")
+KEYS = {"trustedKeys": {"configMap": "keys"}}
+
+
+def seen(seconds: float = 0, **parts: Any) -> Seen:
+    """A change from a to b."""
+    given: dict[str, Any] = {"generation": 2, "wanted": "b", "stable": "a", "asked": Rollout(), "lacks": LACKS}
+    return Seen(**{**given, **parts}, now=NOW + timedelta(seconds=seconds))
+
+
+def walked(*looks: Seen) -> list[RolloutStatus]:
+    return list(accumulate(looks, decide, initial=RolloutStatus()))[1:]
+
+
+def states(*looks: Seen) -> list[str]:
+    return [rollout.state for rollout in walked(*looks)]
+
+
+def test_stages_come_before_front_doors_and_each_is_to_be_ready_for_a_while() -> None:
+    step = READY_S + 1
+    assert states(
+        seen(0),
+        seen(5, lacks=None),
+        seen(5 + step, lacks=None),
+        seen(6 + step, lacks=None),
+        seen(7 + 2 * step, lacks=None),
+    ) == ["StagesStarting", "StagesStarting", "FrontDoorsRolling", "FrontDoorsRolling", "Complete"]
+
+
+def test_what_is_ready_for_a_moment_begins_anew() -> None:
+    almost = READY_S - 1
+    _, ready, lacks, again = walked(seen(0), seen(1, lacks=None), seen(2), seen(2 + almost, lacks=None))
+    assert (ready.ready_since, lacks.ready_since) == ("2026-01-01T00:00:01Z", "")
+    assert again.state == "StagesStarting"
+
+
+def test_a_change_of_front_doors_alone_waits_for_no_stage() -> None:
+    assert states(seen(same_stages=True)) == ["FrontDoorsRolling"]
+
+
+def test_the_first_version_is_made_whole_and_is_never_taken_back() -> None:
+    first = {"stable": "", "generation": 1}
+    assert states(seen(0, **first), seen(90_000, **first)) == ["StagesStarting", "StagesStarting"]
+    ready = [seen(at, **first, lacks=None) for at in (1, 1 + READY_S)]
+    assert states(seen(0, **first), *ready) == ["StagesStarting", "StagesStarting", "Complete"]
+
+
+def test_what_is_there_when_a_change_begins_is_not_of_it_yet() -> None:
+    back = walked(seen(0), seen(1801))[-1]
+    assert decide(back, seen(1900, generation=3, lacks=None)).ready_since == ""
+
+
+def test_what_is_not_ready_in_time_is_taken_back_and_says_why_and_what_to_do() -> None:
+    _, before, after, rest = walked(seen(0), seen(1800), seen(1801), seen(90_000, lacks=None))
+    assert (before.state, after.state) == ("StagesStarting", "RolledBack")
+    assert (after.from_revision, after.to_revision) == ("a", "b")
+    for part in ("revision b was taken back (not ready after 1800 s), and a serves", LACKS.message, "tries again"):
+        assert part in after.message
+    assert rest == after
+    told = late(after, Rollout(), NOW)
+    assert told is not None
+    assert (told.reason, told.failing, told.message) == (REASON, True, after.message)
+
+
+def test_front_doors_that_do_not_come_are_taken_back_too() -> None:
+    doors = {"same_stages": True, "lacks": Finding("FrontDoorsRoll", "1 of 2 pods")}
+    assert states(seen(0, **doors), seen(1801, **doors)) == ["FrontDoorsRolling", "RolledBack"]
+
+
+@pytest.mark.parametrize(("seconds", "state"), [(TERMINAL_S, "StagesStarting"), (TERMINAL_S + 1, "RolledBack")])
+def test_what_ray_gave_up_is_not_waited_for(seconds: float, state: str) -> None:
+    found = walked(seen(0), seen(seconds, given_up=True))[-1]
+    assert found.state == state
+    assert ("Ray gave it up" in found.message) == (state == "RolledBack")
+
+
+def test_who_would_rather_wait_is_told_and_it_goes_on() -> None:
+    asked = Rollout(strategy="Wait", progress_deadline_seconds=60)
+    begun, waiting, ready, done = walked(
+        seen(0, asked=asked),
+        seen(61, asked=asked),
+        seen(500, asked=asked, lacks=None),
+        seen(511, asked=asked, lacks=None),
+    )
+    assert late(begun, asked, NOW + timedelta(seconds=60)) is None
+    told = late(waiting, asked, NOW + timedelta(seconds=61))
+    assert told is not None
+    assert (told.reason, told.message) == (REASON, f"revision b is not ready after 60 s: {LACKS.message}")
+    assert look_again_s(waiting, asked, NOW + timedelta(seconds=61)) == float("inf")
+    assert (ready.state, done.state) == ("StagesStarting", "FrontDoorsRolling")
+
+
+def test_any_other_change_of_the_spec_tries_again() -> None:
+    back = walked(seen(0), seen(1801))[-1]
+    assert decide(back, seen(1900, generation=3)).state == "StagesStarting", "the same version, asked for anew"
+    fixed = decide(back, seen(1900, generation=3, wanted="c"))
+    assert (fixed.state, fixed.from_revision, fixed.to_revision) == ("StagesStarting", "a", "c")
+    assert fixed.started_at == "2026-01-01T00:31:40Z"
+    assert decide(back, seen(1900, generation=3, wanted="a")).state == "Complete", "taken out of the spec"
+
+
+def test_another_deadline_meanwhile_lets_it_go_on() -> None:
+    begun = walked(seen(0))[-1]
+    longer = decide(begun, seen(1801, generation=3, asked=Rollout(progress_deadline_seconds=3600)))
+    assert (longer.state, longer.started_at) == ("StagesStarting", begun.started_at)
+
+
+def test_while_it_is_held_no_time_passes() -> None:
+    held = Finding("EnginesBuilding", "EngineBuild wan builds wan")
+    waits, long_after, begun, over = walked(seen(0, held=held), seen(9_000, held=held), seen(9_001), seen(9_100))
+    assert (waits.state, long_after.state, waits.message) == ("Held", "Held", held.message)
+    assert (begun.state, over.state) == ("StagesStarting", "StagesStarting")
+
+
+def test_it_is_looked_at_while_time_decides_and_not_at_rest() -> None:
+    begun, back = walked(seen(0), seen(1801))
+    assert look_again_s(begun, Rollout(), NOW) < READY_S
+    assert look_again_s(back, Rollout(), NOW) == float("inf")
+    assert look_again_s(RolloutStatus(state="Complete"), Rollout(), NOW) == float("inf")
+
+
+def versions(wanted: dict[str, Any], stable: dict[str, Any]) -> Versions:
+    return Versions(OWNER, spec(**KEYS, **wanted), spec(**KEYS, **stable))
+
+
+def applications(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    return {one["name"]: one for one in yaml.safe_load(objects[0]["spec"]["serveConfigV2"])["applications"]}
+
+
+def door_model(objects: list[dict[str, Any]]) -> str:
+    (door,) = (child for child in objects if child["kind"] == "Deployment")
+    variables = door["spec"]["template"]["spec"]["containers"][0]["env"]
+    return str(next(one["value"] for one in variables if one["name"] == "LONGTAKE_MODEL"))
+
+
+def test_a_new_model_starts_beside_the_old_one_which_is_not_touched_until_it_serves() -> None:
+    scale = {"denoisers": {"min": 1, "max": 2}, "light": {"replicas": 2}}
+    change = versions(
+        {"model": "wan", "denoisers": {"min": 2, "max": 4}},
+        {**scale, "settings": {"models": {"sprite-2": {"engine_threads": 3}}}},
+    )
+    before = applications(change.objects("RolledBack", ""))
+    both = applications(change.objects("StagesStarting", ""))
+
+    assert set(both) == {"longtake", "longtake-sprite-2", "longtake-wan"}
+    assert both["longtake-sprite-2"] == before["longtake-sprite-2"]
+    assert change.fresh("StagesStarting") == {"longtake-wan"}
+    assert not change.fresh("Complete")
+    states: tuple[State, ...] = ("Held", "StagesStarting", "FrontDoorsRolling", "Complete")
+    assert [door_model(change.objects(state, "")) for state in states] == ["sprite-2", "sprite-2", "wan", "wan"]
+    assert set(applications(change.objects("Complete", ""))) == {"longtake", "longtake-wan"}
+    assert change.objects("Held", "") == change.objects("RolledBack", "")
+
+
+def test_what_takes_another_ray_cluster_serves_in_the_old_one() -> None:
+    change = versions({"model": "wan", "image": {"name": "longtake:2"}}, {})
+    assert set(applications(change.objects("StagesStarting", ""))) == {"longtake", "longtake-wan"}
+
+
+def test_two_names_of_one_model_are_not_served_beside_each_other() -> None:
+    change = versions({"model": "sprite"}, {"model": "sprite-2"})
+    assert set(applications(change.objects("StagesStarting", ""))) == {"longtake", "longtake-sprite"}
+
+
+def test_without_a_version_that_served_all_is_made_at_once_or_nothing() -> None:
+    first = Versions(OWNER, spec(), None)
+    assert first.objects("StagesStarting", "") == first.objects("Complete", "")
+    assert first.objects("Held", "") == []
+
+
+def test_a_change_of_front_doors_is_known_as_one() -> None:
+    assert versions({"settings": {"admission": {"max_active_jobs": 7}}}, {}).same_stages
+    assert not versions({"scaling": {"idleSeconds": 7}}, {}).same_stages
+
+
+def build(name: str, told: dict[str, str], **parts: Any) -> dict[str, Any]:
+    conditions = [
+        {"type": type_, "status": "True", "reason": reason, "message": "it said so", "lastTransitionTime": "x"}
+        for type_, reason in told.items()
+    ]
+    return {
+        "metadata": {"name": name},
+        "spec": build_spec(**parts).model_dump(by_alias=True, exclude_none=True),
+        "status": {"conditions": conditions},
+    }
+
+
+@pytest.mark.parametrize(
+    ("builds", "reason"),
+    [
+        ([], None),
+        ([build("wan", {"Progressing": "Building"})], "EnginesBuilding"),
+        ([build("wan", {"Ready": "Built"})], None),
+        ([build("wan", {"Degraded": "InputRefused"})], "EngineBuildFailed"),
+        ([build("wan", {"Degraded": "InputRefused"}), build("wan2", {"Ready": "Built"})], None),
+        ([build("wan", {"Ready": "Built"}), build("wan2", {"Progressing": "Building"})], "EnginesBuilding"),
+        ([build("wan", {}, store={"url": "s3://other/b/p", "credentials": {"existingSecret": "s3"}})], None),
+        ([build("other", {}, model="other")], None),
+    ],
+)
+def test_a_change_waits_for_the_engines_of_its_models(builds: list[dict[str, Any]], reason: str | None) -> None:
+    world = replace(World(OWNER, 1), builds=tuple(builds))
+    found = engines_awaited(world, "s3://minio:9000/longtake/main", ("sprite-2", "wan-1.3b"))
+    assert (found and found.reason) == reason
+    if found is not None and found.failing:
+        assert "it said so" in found.message
