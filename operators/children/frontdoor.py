@@ -69,6 +69,7 @@ def _pod(owner: Owner, spec: Spec, settings: Settings) -> dict[str, Any]:
         **container(FRONT_DOOR, spec, door.resources),
         "command": ["python3", "-m", "serving.frontdoor"],
         "env": environment(spec, **_settings(owner, spec, settings)),
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # why it does not start is its last line
         "ports": [{"name": "grpc", "containerPort": GRPC_PORT}, {"name": "http", "containerPort": HTTP_PORT}],
         "startupProbe": {**live, "periodSeconds": 2, "failureThreshold": 60},
         # Not `/readyz`, which asks the store: while that is away, clients are to hear so and when to come back.

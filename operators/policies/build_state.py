@@ -13,11 +13,10 @@ from typing import Any
 
 from operators.api.base import Condition
 from operators.api.engine_build import Status
-from operators.policies.state import MOST_TEXT, Finding, conditions_of, why_not
+from operators.policies.state import Finding, conditions_of, why_not
+from operators.policies.words import last_words
 
 Object = Mapping[str, Any]
-_KILLED = 128
-"""Beyond it an exit code tells the signal."""
 _REASONS = {
     "PodFailurePolicy": "InputRefused",
     "BackoffLimitExceeded": "BuildFailed",
@@ -52,7 +51,7 @@ def build_conditions(
         waits = trouble
     if failed is not None:
         reason = str(failed.get("reason"))
-        said = _last_words(pods) or str(failed.get("message") or reason)
+        said = _said(pods) or str(failed.get("message") or reason)
         fails = Finding(_REASONS.get(reason, "BuildFailed"), said, failing=True)
     elif fails is None:
         held = next(filter(None, (why_not(pod, now) for pod in pods)), "")
@@ -88,18 +87,12 @@ def _doing(pods: Sequence[Object]) -> str:
     return f"pod {running[-1]} builds: `kubectl logs` tells how far it is" if running else "its pod starts"
 
 
-def _last_words(pods: Sequence[Object]) -> str:
-    """What the newest pod that failed said last, and what ended it where it did not end by itself."""
+def _said(pods: Sequence[Object]) -> str:
+    """What the newest pod that failed said last."""
     ended = [
         container.get("state", {}).get("terminated") or {}
         for pod in pods
         for container in pod.get("status", {}).get("containerStatuses") or ()
     ]
     newest = max(ended, key=lambda one: str(one.get("finishedAt") or ""), default={})
-    lines = str(newest.get("message") or "").strip().splitlines()
-    last = lines[-1].strip()[:MOST_TEXT] if lines else ""
-    if newest.get("reason") == "OOMKilled":
-        return f"OOMKilled: raise resources.limits.memory; it was at: {last}"
-    if int(newest.get("exitCode") or 0) > _KILLED:
-        return f"killed by signal {int(newest['exitCode']) - _KILLED}; it was at: {last}"
-    return last
+    return last_words(newest)

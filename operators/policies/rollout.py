@@ -15,7 +15,8 @@ from math import inf
 from typing import Any, Final
 
 from operators.api.rollout import Rollout, RolloutStatus
-from operators.policies.state import MOST_TEXT, Finding, moment
+from operators.policies.state import Finding, moment
+from operators.policies.words import short
 
 READY_S = 10.0
 """Seconds that a step must have been ready before it counts: just after a change, Ray's state is told as it was."""
@@ -66,7 +67,7 @@ def decide(before: RolloutStatus, seen: Seen) -> RolloutStatus:
     if seen.stable and _over(rollout, seen):
         return _but(rollout, state="RolledBack", message=_why(rollout, seen, seen.lacks))
     if _late(rollout, seen.asked, seen.now):
-        return _but(rollout, message=seen.lacks.message[:MOST_TEXT])
+        return _but(rollout, message=short(seen.lacks.message))
     return rollout
 
 
@@ -143,7 +144,7 @@ def _why(rollout: RolloutStatus, seen: Seen, lacks: Finding) -> str:
     took = "Ray gave it up" if seen.given_up else f"not ready after {seen.asked.progress_deadline_seconds} s"
     return (
         f"revision {rollout.to_revision} was taken back ({took}), and {rollout.from_revision} serves again. It lacked: "
-        f"{lacks.message[:MOST_TEXT]}. Mend that or the spec: any change of the spec tries again, "
+        f"{short(lacks.message)}. Mend that or the spec: any change of the spec tries again, "
         "of rollout.progressDeadlineSeconds too"
     )
 

@@ -16,6 +16,7 @@ from datetime import datetime
 
 from operators.api.base import Condition
 from operators.api.video_service import Status
+from operators.policies.words import last_line, last_words, short
 from operators.policies.world import Object, World, settled
 
 _FAILING = {
@@ -29,8 +30,6 @@ _FAILING = {
     "RunContainerError",
 }
 """Why a container waits for somebody to act."""
-MOST_TEXT = 500
-"""Characters of another program's message."""
 PATIENCE_S = 180
 """Seconds that a node may take to come, and a pod to have its volumes and its image."""
 
@@ -132,7 +131,7 @@ def _kuberay(world: World) -> Iterator[Finding]:
 def _ray_refused(world: World) -> Iterator[Finding]:
     for found in world.ray.get("status", {}).get("conditions") or ():
         if found["type"] == "Ready" and found.get("reason") == "ValidationFailed":
-            yield Finding("RayServiceInvalid", f"KubeRay refuses the RayService: {_short(found.get('message'))}", True)
+            yield Finding("RayServiceInvalid", f"KubeRay refuses the RayService: {short(found.get('message'))}", True)
 
 
 def _pods(world: World) -> Iterator[Finding]:
@@ -153,11 +152,14 @@ def why_not(pod: Object, now: datetime) -> str:
             return (
                 "it waits for its volumes: is there each Secret that the service names? `kubectl describe` tells more"
             )
+        ended = last_words((container.get("lastState") or {}).get("terminated") or {})
+        if waiting.get("reason") == "CrashLoopBackOff" and ended:
+            return f"{container['name']} ends at each start: {ended}"
         if waiting.get("reason") in _FAILING:
-            return f"{container['name']}: {waiting['reason']}: {_short(waiting.get('message'))}"
+            return f"{container['name']}: {waiting['reason']}: {short(waiting.get('message'))}"
     for condition in status.get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable" and old:
-            return f"no node takes it: {_short(condition.get('message'))}"
+            return f"no node takes it: {short(condition.get('message'))}"
     return ""
 
 
@@ -167,20 +169,28 @@ def _stages(world: World) -> Iterator[Finding]:
         yield from _failing(name, application)
     if not applications and world.replacing:
         return  # KubeRay does not ask the cluster that serves while another one is about to take over: pods tell
-    starting = [(name, one.get("status") or "not there yet") for name, one in applications]
-    starting = [(name, status) for name, status in starting if status != "RUNNING"]
+    starting = [_starting(name, one) for name, one in applications if one.get("status") != "RUNNING"]
     if starting:
-        yield Finding("StagesStarting", "; ".join(f"Ray's application {name} is {status}" for name, status in starting))
+        yield Finding("StagesStarting", "; ".join(starting))
     elif not applications:
         yield Finding("StagesStarting", "Ray's applications are not there yet")
+
+
+def _starting(name: str, application: Object) -> str:
+    """What it is at; and the first thing that a stage of it met, though Ray tries again."""
+    said = (application.get("serveDeploymentStatuses") or {}).items()
+    met = next((f" ({stage}: {last_line(one['message'])})" for stage, one in sorted(said) if one.get("message")), "")
+    return f"Ray's application {name} is {application.get('status') or 'not there yet'}{met}"
 
 
 def _failing(name: str, application: Object) -> Iterator[Finding]:
     for stage, deployment in sorted((application.get("serveDeploymentStatuses") or {}).items()):
         if deployment.get("status") in ("UNHEALTHY", "DEPLOY_FAILED"):
-            yield Finding("StagesFailing", f"{stage} of {name}: {_last_line(deployment.get('message'))}", True)
+            said = last_line(deployment.get("message")) or "no reason is told"
+            yield Finding("StagesFailing", f"{stage} of {name}: {said}", True)
     if application.get("status") in ("DEPLOY_FAILED", "UNHEALTHY"):
-        yield Finding("StagesFailing", _last_line(application.get("message")), True)
+        said = last_line(application.get("message")) or "no reason is told"
+        yield Finding("StagesFailing", f"{name}: {said}", True)
 
 
 def _change(world: World) -> Iterator[Finding]:
@@ -192,9 +202,9 @@ def _change(world: World) -> Iterator[Finding]:
 
 def _fresh(world: World) -> Iterator[Finding]:
     for name in sorted(world.fresh):
-        status = world.applications.get(name, {}).get("status") or "not there yet"
-        if status != "RUNNING":
-            yield Finding("StagesStarting", f"Ray's application {name} is {status}")
+        application = world.applications.get(name, {})
+        if application.get("status") != "RUNNING":
+            yield Finding("StagesStarting", _starting(name, application))
 
 
 def _head(world: World) -> Iterator[Finding]:
@@ -236,13 +246,3 @@ _HEALTHY: Checks = (_ray_refused, _pods, _change)
 _CHANGED_STAGES: Checks = (_kuberay, _stages, _head, _new_cluster, _unseen)
 _CHANGED_DOORS: Checks = (*_CHANGED_STAGES, _doors, _rolling)
 """Without these, a change has not come so far."""
-
-
-def _short(text: object) -> str:
-    return str(text or "")[:MOST_TEXT]
-
-
-def _last_line(text: object) -> str:
-    """Of a traceback, the exception."""
-    lines = str(text or "no reason is told").strip().splitlines()
-    return _short(lines[-1].strip())

@@ -236,6 +236,36 @@ def test_a_stages_own_error_is_what_is_told() -> None:
     assert found["Degraded"].message == "renderer of longtake: StoreUnfit: no such bucket"
 
 
+def test_what_a_stage_met_is_told_while_ray_tries_it_again() -> None:
+    met = {"renderer": {"status": "UPDATING", "message": "Retrying 2 more time(s). Error:\n  x\nEngineMissing: none"}}
+    starts = {"application__status": "DEPLOYING", "application__serveDeploymentStatuses": met}
+    found = told(serving(**starts))["Progressing"]
+    assert (found.status, found.reason) == ("True", "StagesStarting")
+    assert found.message == "Ray's application longtake is DEPLOYING (renderer: EngineMissing: none)"
+
+
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        (
+            {"exitCode": 2, "message": "a log line\nlongtake front door: no such model\n"},
+            ": longtake front door: no such",
+        ),
+        ({"exitCode": 137, "reason": "OOMKilled", "message": "x"}, "raise resources.limits.memory; it was at: x"),
+        ({"exitCode": 1}, "CrashLoopBackOff: back-off 40s"),
+        (None, "CrashLoopBackOff: back-off 40s"),
+    ],
+)
+def test_a_container_that_ends_at_each_start_is_told_by_its_own_words(ended: dict[str, Any] | None, said: str) -> None:
+    broken = pod("lt-frontdoor-1", {}, "False")
+    waiting = {"reason": "CrashLoopBackOff", "message": "back-off 40s"}
+    last = {"lastState": {"terminated": ended}} if ended else {}
+    broken["status"]["containerStatuses"] = [{"name": "frontdoor", "state": {"waiting": waiting}, **last}]
+    found = told(replace(serving(), pods=(broken, *serving().pods)))["Degraded"]
+    assert (found.status, found.reason) == ("True", "PodsFailing")
+    assert said in found.message
+
+
 def test_the_moment_of_a_condition_stays_while_its_status_does() -> None:
     before = Status(conditions=conditions(serving(), None, Status()))
     later = NOW + timedelta(days=1)
