@@ -17,6 +17,9 @@ NAME_RULE = rule(
 )
 _BUILDER = Resources.model_validate({"requests": {"cpu": "4", "memory": "16Gi"}, "limits": {"memory": "64Gi"}})
 
+_WORD, _PART = "(fp32|bf16|fp16)", "[a-z][a-z0-9_]*"
+PRECISION = f"^({_WORD}|{_PART}={_WORD}(,{_PART}={_WORD})*)$"
+"""What `longtake engines build --precision` reads."""
 _ADAPTED = "has(self.adapters) && size(self.adapters) > 0"
 
 
@@ -57,6 +60,16 @@ class Spec(Grounds, Placement):
                     ".targets",
                 ),
                 rule(
+                    f"!has(self.precision) || self.precision.matches('{PRECISION}')",
+                    "precision is fp32, bf16 or fp16 for all components, or by component, like dit=bf16,vae=fp32",
+                    ".precision",
+                ),
+                rule(
+                    "!has(self.precision) || has(self.targets) || !self.precision.contains('bf16')",
+                    "bf16 goes with targets: ONNX Runtime has no kernels for it on the CPU; leave it out, or take fp16",
+                    ".precision",
+                ),
+                rule(
                     f"has(self.source) || {_ADAPTED} || has(self.targets)",
                     "nothing to do: give source to add a model, adapters to adapt one, or targets to build one for",
                     ".targets",
@@ -86,6 +99,9 @@ class Spec(Grounds, Placement):
     )
     """Architectures of GPUs, `sm89` and its like, that engines are compiled for, too. That takes no GPU; to verify them
     takes one, and unverified ones are not loaded."""
+    precision: Annotated[str, Field(max_length=256)] | None = None
+    """How the engines for `targets` compute, or those of ONNX Runtime where no target is named: `bf16` or `fp16` for
+    all components, or by component, `dit=bf16,vae=fp32`; float32 is what is not named. It is a variant of its own."""
     trusted_keys: EngineKeys
     """Who may sign engines that lie in the store: the key below among them."""
     signing_key_secret: Name

@@ -51,17 +51,18 @@ def build_job(owner: Owner, spec: Spec) -> dict[str, Any]:
 
 
 def commands(spec: Spec) -> Iterator[list[str]]:
-    """What is run, one after the other."""
+    """What is run, one after the other. A precision is of the engines for targets, and without any of the model's."""
+    precision = ["--precision", spec.precision] if spec.precision else []
     if spec.source or spec.adapters:
         given = ["--from", spec.source] if spec.source else []
         given += [word for canvas in spec.canvases or () for word in ("--canvas", canvas)]
         given += ["--seconds", str(spec.seconds)] if spec.seconds else []
         given += [word for adapter in spec.adapters for word in ("--lora", f"{adapter.uri}={adapter.scale:g}")]
-        yield ["longtake", "models", "add", spec.model, *given]
+        yield ["longtake", "models", "add", spec.model, *given, *(() if spec.targets else precision)]
     if spec.targets:
         runtime = ["--runtime", spec.runtime] if spec.runtime else []
         targets = [word for target in spec.targets for word in ("--target", target)]
-        yield ["longtake", "engines", "build", "--model", spec.model, *runtime, *targets]
+        yield ["longtake", "engines", "build", "--model", spec.model, *runtime, *targets, *precision]
 
 
 def _pod(spec: Spec) -> dict[str, Any]:

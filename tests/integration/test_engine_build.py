@@ -100,6 +100,9 @@ def test_a_job_of_its_name_that_is_anothers_is_left_alone(cluster: Kube) -> None
         ({"source": None}, "nothing to do"),
         ({"targets": ["sm89"]}, "runtime and targets go together"),
         ({"runtime": "tensorrt_rtx"}, "runtime and targets go together"),
+        ({"precision": "int8"}, "precision is fp32, bf16 or fp16 for all components"),
+        ({"precision": "dit=bf16,"}, "or by component, like dit=bf16,vae=fp32"),
+        ({"precision": "dit=bf16"}, "bf16 goes with targets"),
         ({"canvases": ["832x480"]}, "spec.canvases"),
         ({"source": "/data/wan"}, "spec.source"),
         ({"trustedKeys": None}, "spec.trustedKeys"),
@@ -111,6 +114,15 @@ def test_a_bad_one_is_refused_with_the_fix(cluster: Kube, changes: dict[str, Any
     with pytest.raises(ApiException) as refused:
         build(cluster, **changes)
     assert said in str(refused.value.body)
+
+
+def test_engines_in_half_are_built_by_its_job(cluster: Kube) -> None:
+    build(cluster, runtime="tensorrt_rtx", targets=["sm89"], precision="dit=bf16,vae=fp32")
+    look(cluster)
+    (container,) = cluster.live("batch/v1", "Job", "wan-build")["spec"]["template"]["spec"]["containers"]
+    add, made = container["command"][-1].splitlines()[-2:]
+    assert "--precision" not in add
+    assert made.endswith("--target sm89 --precision dit=bf16,vae=fp32")
 
 
 def test_one_with_adapters_waits_for_its_base(cluster: Kube) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from engines.models import all_models
-from operators.api import video_service
+from engines.precision import read
+from operators.api import engine_build, video_service
 from operators.api.engine_build import Status
 from operators.children.build_job import build_job, commands
 from operators.children.names import Owner
@@ -46,6 +48,11 @@ OWNER, NOW = Owner("wan", "video", "uid-1"), datetime(2026, 11, 27, tzinfo=UTC)
             {"source": None, "targets": ["sm90"], "runtime": "tensorrt"},
             ["longtake engines build --model wan-1.3b --runtime tensorrt --target sm90"],
         ),
+        (
+            {"targets": ["sm90"], "runtime": "tensorrt", "precision": "dit=bf16"},
+            [ADD, "longtake engines build --model wan-1.3b --runtime tensorrt --target sm90 --precision dit=bf16"],
+        ),
+        ({"precision": "fp16"}, [f"{ADD} --precision fp16"]),
     ],
 )
 def test_it_runs_the_commands_that_a_person_would(parts: dict[str, Any], runs: list[str]) -> None:
@@ -153,3 +160,11 @@ def test_what_is_compiled_for_a_gpu_is_told_to_be_unverified() -> None:
 def test_the_model_of_the_image_is_called_as_the_package_calls_it() -> None:
     (shipped,) = all_models()
     assert (shipped.name, *shipped.family.capabilities.aliases) == video_service.SHIPPED
+
+
+def test_a_precision_that_the_resource_takes_is_one_that_the_command_reads() -> None:
+    for text in ("bf16", "dit=bf16", "dit=bf16,vae=fp32,text_encoder=fp16"):
+        assert re.fullmatch(engine_build.PRECISION, text)
+        read(text, ("dit", "vae_decoder_step", "text_encoder"))
+    for text in ("", "int8", "dit=", "=bf16", "dit=bf16,", "dit=bf16 vae=fp32", "bf16,vae=fp32", "dit=int8"):
+        assert not re.fullmatch(engine_build.PRECISION, text)
