@@ -116,8 +116,12 @@ JOB_SECONDS = Metric(
     ("state",),
     _LIFE_SECONDS,
 )
-JOB_WAIT_SECONDS = Metric(
-    "longtake_job_wait_seconds", "histogram", "From create to the first claim.", (), _LIFE_SECONDS
+QUEUE_SECONDS = Metric(
+    "longtake_queue_seconds",
+    "histogram",
+    "How long jobs waited in the queue: from create to their first start.",
+    ("model",),
+    _LIFE_SECONDS,
 )
 SEGMENTS_COMMITTED = Metric("longtake_segments_committed_total", "counter", "Segments that became durable.", ("kind",))
 BACKLOG_SECONDS = Metric(
@@ -207,7 +211,7 @@ REPLICAS: tuple[Metric, ...] = (
     JOBS_RUNNING,
     DIRECTOR_STEP_SECONDS,
     JOB_SECONDS,
-    JOB_WAIT_SECONDS,
+    QUEUE_SECONDS,
     SEGMENTS_COMMITTED,
     VIDEO_SECONDS,
     BACKLOG_SECONDS,

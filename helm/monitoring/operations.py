@@ -67,7 +67,12 @@ _JOBS: Final = (
         quantiles("ray_longtake_job_seconds", "", of='state="succeeded"'),
         "Of jobs that succeeded.",
     ),
-    Panel("From create to the first step", "s", quantiles("ray_longtake_job_wait_seconds", ""), "The wait in line."),
+    Panel(
+        "Wait in the queue",
+        "s",
+        quantiles("ray_longtake_queue_seconds", "model"),
+        "From create to the first start, by model. It grows and work ahead does not: look at fair shares and slots.",
+    ),
     Panel(
         "Work ahead",
         "s",

@@ -15,7 +15,7 @@ from serving.jobs.epoch import Epoch
 from serving.jobs.history import Event, EventKind, appended
 from serving.jobs.record import JobRecord, JobState, Phase
 from serving.jobs.repository import Jobs
-from serving.metrics import JOB_SECONDS, JOB_WAIT_SECONDS, JOBS_FINISHED, Recorder
+from serving.metrics import JOB_SECONDS, JOBS_FINISHED, QUEUE_SECONDS, Recorder
 
 
 class Superseded(Exception):
@@ -57,7 +57,8 @@ class Publisher:
             started_ms=record.started_ms or now,
         )
         if record.started_ms is None:
-            self._metrics.observe(JOB_WAIT_SECONDS, (now - record.created_ms) / 1000)
+            waited_s = max(0, now - record.created_ms) / 1000  # of two machines' clocks
+            self._metrics.observe(QUEUE_SECONDS, waited_s, model=record.plan.model)
         return claimed
 
     async def adopt(self, record: JobRecord, replica: str, segment: int, step: int) -> JobRecord:

@@ -128,10 +128,11 @@ async def _value(reference: Ref) -> None:
 
 
 class Gauges:
-    """A `Recorder` that keeps what was set and added."""
+    """A `Recorder` that keeps what was set and added, and all that was observed."""
 
     def __init__(self) -> None:
         self.values: Counter[tuple[str, ...]] = Counter()
+        self.observed: dict[tuple[str, ...], list[float]] = {}
 
     def add(self, metric: Metric, amount: float = 1.0, /, **labels: str) -> None:
         self.values[metric.name, *labels.values()] += amount  # type: ignore[assignment]
@@ -140,7 +141,7 @@ class Gauges:
         self.values[metric.name, *labels.values()] = value  # type: ignore[assignment]
 
     def observe(self, metric: Metric, value: float, /, **labels: str) -> None:
-        """Not kept."""
+        self.observed.setdefault((metric.name, *labels.values()), []).append(value)
 
 
 class Bureau:

@@ -127,3 +127,29 @@ def test_the_backlog_of_each_model_is_told_by_itself() -> None:
         assert bureau.gauges.values["longtake_backlog_seconds", OTHER, DENOISER] > 0
 
     bureau_of_two().run(play)
+
+
+def test_how_long_jobs_wait_in_the_queue_is_told_by_model_and_once_for_each() -> None:
+    """Of one model that is served at once, and of one that is half a minute late and then loses workers."""
+
+    async def play(bureau: Bureau) -> None:
+        assert bureau.director is not None
+        both = bureau.served(slots=4)
+        bureau.director.serve({name: served for name, served in both.items() if name != OTHER})
+        bureau.others[OTHER].trouble = kills(DENOISER)
+        soon = [await bureau.job() for _ in range(3)]
+        late = [await bureau.job(model=OTHER) for _ in range(3)]
+        assert await bureau.all_ended(soon, within_s=20) == {JobState.SUCCEEDED: 3}
+        await asyncio.sleep(30)
+        bureau.director.serve(both)
+        await asyncio.sleep(5)
+        bureau.others[OTHER].trouble = None
+        assert await bureau.all_ended(late, within_s=120) == {JobState.SUCCEEDED: 3}
+        assert max([(await bureau.jobs.get(*job.key)).attempt for job in late]) > 1
+
+        waits = {model: bureau.gauges.observed["longtake_queue_seconds", model] for model in ("sprite-2", OTHER)}
+        assert {model: len(waited) for model, waited in waits.items()} == {"sprite-2": 3, OTHER: 3}
+        assert max(waits["sprite-2"]) < 20
+        assert min(waits[OTHER]) >= 30
+
+    bureau_of_two().run(play)
