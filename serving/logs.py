@@ -30,8 +30,14 @@ def configure(*, service: str, format: Format | None = None, level: int = loggin
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if chosen == "console" else structlog.processors.JSONRenderer()
     )
+
+    def of_service(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        # Not a variable of this context: each call to a replica has a context of its own.
+        return {"service": service, **event}
+
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        of_service,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
@@ -44,7 +50,6 @@ def configure(*, service: str, format: Format | None = None, level: int = loggin
         logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=False,
     )
-    structlog.contextvars.bind_contextvars(service=service)
     logging.basicConfig(stream=stream, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if refused is not None:
         logger("logs").warning("logs go to stderr", wanted=os.environ[STREAM], reason=str(refused))

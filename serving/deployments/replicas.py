@@ -21,6 +21,7 @@ from serving.media.sandbox import Decoder
 from serving.metrics import STAGE_FAILURES, STAGE_SECONDS
 from serving.settings import Settings
 from serving.stage_names import CONDITIONER, DENOISER, PROMPT_WRITER, RENDERER, TEXT_ENCODER, StageName
+from serving.stages.call_log import Call, logged
 from serving.stages.condition import Conditioner
 from serving.stages.contracts import (
     CancelCall,
@@ -87,10 +88,10 @@ class _Replica:
         if self._loaded is not None:
             self._loaded.watchdog.check()
 
-    async def _timed(self, work: Awaitable[T]) -> T:
+    async def _timed(self, call: Call, work: Awaitable[T]) -> T:
         began = time.monotonic()
         try:
-            return await work
+            return await logged(call, work)
         except Exception as error:
             self.metrics.add(STAGE_FAILURES, **self._of, cause=type(error).__name__)
             raise
@@ -120,7 +121,7 @@ class PromptWriterReplica(_Replica):
 
     async def write(self, call: PromptCall) -> PromptResult:
         """See `PromptWriter.write`."""
-        return await self._timed(self._writer.write(call))
+        return await self._timed(call, self._writer.write(call))
 
 
 class TextEncoderReplica(_Replica):
@@ -134,7 +135,7 @@ class TextEncoderReplica(_Replica):
 
     async def embed(self, call: TextCall) -> Array:
         """See `TextEncoder.embed`."""
-        return await self._timed(self._encoder.embed(call))
+        return await self._timed(call, self._encoder.embed(call))
 
 
 class ConditionerReplica(_Replica):
@@ -151,15 +152,15 @@ class ConditionerReplica(_Replica):
 
     async def read_inputs(self, call: InputsCall) -> InputsResult:
         """See `Conditioner.read_inputs`."""
-        return await self._timed(self._conditioner.read_inputs(call))
+        return await self._timed(call, self._conditioner.read_inputs(call))
 
     async def condition(self, call: ConditionCall, text: Array) -> Conditions:
         """See `Conditioner.condition`."""
-        return await self._timed(self._conditioner.condition(call, text))
+        return await self._timed(call, self._conditioner.condition(call, text))
 
     async def ingest(self, call: IngestCall) -> IngestResult:
         """See `Ingester.ingest`."""
-        return await self._timed(self._ingester.ingest(call))
+        return await self._timed(call, self._ingester.ingest(call))
 
 
 class DenoiserReplica(_Replica):
@@ -179,7 +180,7 @@ class DenoiserReplica(_Replica):
 
     async def run_slice(self, call: SliceCall, conditions: Conditions) -> SliceResult:
         """See `Denoiser.run_slice`."""
-        return await self._timed(self._denoiser.run_slice(call, conditions))
+        return await self._timed(call, self._denoiser.run_slice(call, conditions))
 
     async def take(self, call: TakeCall) -> Array:
         """See `Denoiser.take`."""
@@ -207,8 +208,8 @@ class RendererReplica(_Replica):
 
     async def render(self, call: RenderCall, latents: Array) -> RenderResult:
         """See `Renderer.render`."""
-        return await self._timed(self._renderer.render(call, latents))
+        return await self._timed(call, self._renderer.render(call, latents))
 
     async def render_image(self, call: ImageCall, latents: Array) -> ImageResult:
         """See `Renderer.render_image`."""
-        return await self._timed(self._renderer.render_image(call, latents))
+        return await self._timed(call, self._renderer.render_image(call, latents))

@@ -62,6 +62,7 @@ def condition_call(record: JobRecord, inputs: InputsResult, history: History | N
         image=record.request.kind is Kind.IMAGE,
         effective_prompt=script.caption,
         before=script.before if plan.facts else None,
+        job=record.id,
     )
 
 

@@ -26,7 +26,12 @@ class Conditions:
             record = self._attempt.record
             plan = record.plan
             caption = TextCall(
-                record.tenant, plan.model, plan.model_digest, call.effective_prompt, record.request.negative_prompt
+                record.tenant,
+                plan.model,
+                plan.model_digest,
+                call.effective_prompt,
+                record.request.negative_prompt,
+                job=record.id,
             )
             self._text = call.effective_prompt, self._stages.embed_text(caption)
         return self._stages.condition(call, self._text[1])

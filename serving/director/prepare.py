@@ -54,6 +54,7 @@ class Preparation:
             blob=source.blob,
             canvas=chain.canvas_of(self._record),
             track=self._record.plan.track,
+            job=self._record.id,
         )
         result = await self._attempt.surviving((INGEST,), lambda: self._attempt.stages.ingest(call))
         manifest = chain.ingested(self._record, result)
@@ -81,6 +82,7 @@ class Preparation:
                 first_frame=request.first_frame,
                 references=request.references,
                 roles=self._roles,
+                job=self._record.id,
             )
             self._inputs = await self._attempt.surviving((CONDITIONER,), lambda: self._attempt.stages.read_inputs(call))
         if parent is not None and not request.references:
@@ -126,6 +128,8 @@ class Preparation:
             before=before(self._record, self._family, self._inputs, history),
             segments=len(plan.segments) if self._record.request.kind is Kind.VIDEO else 1,
             inherited=(parent.effective_prompt or None) if parent else None,
+            tenant=self._record.tenant,
+            job=self._record.id,
         )
         return await self._attempt.surviving((PROMPT_WRITER,), lambda: self._attempt.stages.write_prompt(call))
 

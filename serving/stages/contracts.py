@@ -103,6 +103,9 @@ class PromptCall:
     """To write captions for; images share one."""
     inherited: str | None = None
     """Effective prompt of the video that is extended."""
+    tenant: str = field(default="", repr=False, compare=False)
+    job: str = field(default="", repr=False, compare=False)
+    """Whose work it is, for the log alone."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,8 @@ class TextCall:
     model_digest: str
     effective_prompt: str
     negative_prompt: str = ""
+    job: str = field(default="", repr=False, compare=False)
+    """Whose work it is, for the log alone."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,8 @@ class InputsCall:
     references: tuple[str, ...] = ()
     roles: tuple[Role, ...] = ()
     """What each reference is taken for; a subject where nothing is said."""
+    job: str = field(default="", repr=False, compare=False)
+    """Whose work it is, for the log alone."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +170,8 @@ class IngestCall:
     blob: str
     canvas: ManifestCanvas
     track: Track
+    job: str = field(default="", repr=False, compare=False)
+    """Whose work it is, for the log alone."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +211,8 @@ class ConditionCall:
     effective_prompt: str = field(default="", repr=False)
     before: Before | None = field(default=None, repr=False)
     """What the plan was made from, for a family that plans by facts of its own."""
+    job: str = field(default="", repr=False, compare=False)
+    """Whose work it is, for the log alone: it decides nothing, and is not in what `fingerprint` reads."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from serving.local.embedded import Embedded
+from serving.logs import STREAM
 from serving.settings import Grpc, Http, Settings, Stages, Uploads
 from tests.integration.house import House
 
@@ -38,7 +39,10 @@ def embedded_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="session")
 def house(embedded_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """A running Longtake."""
-    with Embedded(embedded_settings, logs=tmp_path_factory.mktemp("logs")) as embedded:
-        ready = embedded.ready
-        yield House(ready.grpc, store=embedded_settings.store, metrics=ready.metrics, pid=embedded.pid)
+    """A running Longtake, all of whose processes log to one file, as a cluster's collector has it."""
+    logs = tmp_path_factory.mktemp("logs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(STREAM, str(logs / "all.log"))
+        with Embedded(embedded_settings, logs=logs) as embedded:
+            ready, store = embedded.ready, embedded_settings.store
+            yield House(ready.grpc, store=store, metrics=ready.metrics, pid=embedded.pid, log=logs / "all.log")

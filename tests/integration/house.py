@@ -35,8 +35,9 @@ PROMPT = "a red square at the top left moves right under a white sky"
 class House:
     """One running Longtake."""
 
-    def __init__(self, address: str, *, store: str, metrics: str, pid: int) -> None:
+    def __init__(self, address: str, *, store: str, metrics: str, pid: int, log: Path = Path(os.devnull)) -> None:
         self.address = address
+        self.log = log
         self.store = store
         self.metrics_url = f"http://{metrics}/metrics"
         self.pid = pid
