@@ -16,7 +16,8 @@ from operators.children.routes import API_VERSION as ROUTES
 from operators.children.settings import settings_of
 from operators.cluster import Cluster
 from operators.policies.engines import engines_awaited
-from operators.policies.rollout import Seen, decide, going, late
+from operators.policies.redeploys import redeployed
+from operators.policies.rollout import LOOK_S, Seen, decide, going, late, look_again_s
 from operators.policies.state import Finding, conditions, lacking
 from operators.policies.versions import Versions
 from operators.policies.world import World
@@ -33,7 +34,8 @@ class Change:
         self._wanted = revisions.revision_of(world.owner, asked)
         self._stable = revisions.last(cluster, world.owner)
         stable = Spec.model_validate(self._stable.spec) if self._stable else None
-        self.versions = Versions(world.owner, service.spec, stable)
+        self.redeploys = redeployed(service.status.redeploys, world.given_up, world.now)
+        self.versions = Versions(world.owner, service.spec, stable, self.redeploys.generations)
         self._wrong = self._settings()
 
     def decided(self) -> RolloutStatus:
@@ -55,6 +57,11 @@ class Change:
             late=late(rollout, self._service.spec.rollout, world.now),
         )
 
+    def look_again_s(self, rollout: RolloutStatus) -> float:
+        """Seconds until it is to be looked at though nothing happened."""
+        again_s = look_again_s(rollout, self._service.spec.rollout, self._world.now)
+        return min(again_s, 2 * LOOK_S) if self.redeploys.since else again_s
+
     def _seen(self, before: RolloutStatus) -> Seen:
         return Seen(
             generation=self._world.generation,
@@ -64,7 +71,7 @@ class Change:
             now=self._world.now,
             held=self._held(),
             lacks=self._lacks(before),
-            given_up=self._world.given_up,
+            given_up=bool(self._world.given_up),
             same_stages=self._wrong is None and self.versions.same_stages,
         )
 

@@ -22,7 +22,6 @@ from operators.cluster import Cluster, Object
 from operators.gather import gather
 from operators.metrics import READY
 from operators.policies.bounds import corrections
-from operators.policies.rollout import look_again_s
 from operators.policies.state import Finding, moment
 from operators.policies.world import World
 from operators.status import status_of, write
@@ -57,9 +56,9 @@ def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> floa
         world = gather(cluster, owner, generation)
     told = change.conditions(world, trouble, rollout)
     READY.labels(namespace, name).set(told[0].status == "True")
-    after = status_of(world, change.versions.serving(rollout.state), told, rollout)
+    after = status_of(world, change.versions.serving(rollout.state), told, rollout, change.redeploys)
     write(cluster, KIND, world.owner, service.status, after, moment(world.now))
-    return look_again_s(rollout, service.spec.rollout, world.now)
+    return change.look_again_s(rollout)
 
 
 def _make(

@@ -7,7 +7,7 @@ from typing import Any
 
 from operators.api.base import API_VERSION, Condition
 from operators.api.engine_build import Status as BuildStatus
-from operators.api.rollout import RolloutStatus
+from operators.api.rollout import Redeploys, RolloutStatus
 from operators.api.video_service import Endpoints, Spec, Status
 from operators.children.frontdoor import public_url
 from operators.children.names import FIELD_MANAGER, GRPC_PORT, Owner
@@ -18,7 +18,9 @@ from operators.policies.world import World
 Told = Status | BuildStatus
 
 
-def status_of(world: World, spec: Spec, conditions: list[Condition], rollout: RolloutStatus) -> Status:
+def status_of(
+    world: World, spec: Spec, conditions: list[Condition], rollout: RolloutStatus, redeploys: Redeploys
+) -> Status:
     """What is to be told of a service of which `spec` serves."""
     return Status(
         observed_generation=world.generation,
@@ -32,6 +34,7 @@ def status_of(world: World, spec: Spec, conditions: list[Condition], rollout: Ro
             http=public_url(world.owner, spec),
         ),
         rollout=rollout,
+        redeploys=redeploys,
     )
 
 

@@ -39,3 +39,12 @@ class RolloutStatus(Part):
     """Since when nothing of the step under way has been missing."""
     message: str = ""
     """What holds it, what it lacks, or why it was taken back."""
+
+
+class Redeploys(Part):
+    """Applications that Ray gave up, and is asked to try again."""
+
+    generations: dict[str, int] = Field(default_factory=dict)
+    """How often, by application."""
+    since: str = ""
+    """Since when some are given up, or have been tried again; empty where none is."""

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from operators.api.base import Condition, Name, Part, Placement, Resources, rule
 from operators.api.common import Grounds, ObjectStore
-from operators.api.rollout import Rollout, RolloutStatus
+from operators.api.rollout import Redeploys, Rollout, RolloutStatus
 
 KIND, PLURAL, SHORT = "VideoService", "videoservices", "vs"
 SHIPPED = ("sprite-2", "sprite")
@@ -233,6 +233,7 @@ class Status(Part):
     """The RayCluster that front doors talk to."""
     endpoints: Endpoints | None = None
     rollout: RolloutStatus = Field(default_factory=RolloutStatus)
+    redeploys: Redeploys = Field(default_factory=Redeploys)
 
 
 class VideoService(Part):

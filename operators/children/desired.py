@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from operators.api.base import API_VERSION
@@ -12,6 +13,7 @@ from operators.children.network import director_service, policies
 from operators.children.ray import ray_service
 from operators.children.routes import routes
 from operators.children.settings import settings_of
+from serving.deployments.declared import FIRST
 
 KINDS = (
     ("ray.io/v1", "RayService"),
@@ -24,15 +26,18 @@ KINDS = (
 """Of which children may be, beside routes; what is there of them and is not wanted any more is removed."""
 
 
-def desired(owner: Owner, spec: Spec, cluster: str, doors: Spec | None = None) -> list[dict[str, Any]]:
+def desired(
+    owner: Owner, spec: Spec, cluster: str, doors: Spec | None = None, generations: Mapping[str, int] = FIRST
+) -> list[dict[str, Any]]:
     """What is wanted while front doors are to talk to this RayCluster; to none where the name is empty. `doors` is what
-    front doors are made by, where they are of another version than stages. The RayService is the first.
+    front doors are made by, where they are of another version than stages. The RayService is the first, with these
+    generations of its applications.
 
     Raises `SettingsError` for what cannot be made.
     """
     doors = doors or spec
     objects = [
-        ray_service(owner, spec, settings_of(spec)),
+        ray_service(owner, spec, settings_of(spec), generations),
         *front_door(owner, doors, settings_of(doors)),
         *routes(owner, doors),
         *policies(owner),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -26,7 +27,7 @@ from operators.children.names import (
 )
 from operators.children.pods import container, container_security, environment, placed, trusted_volume
 from operators.children.settings import LIGHT_PLACES, gpus, memory_bytes
-from serving.deployments.declared import declared
+from serving.deployments.declared import FIRST, declared
 from serving.logs import STREAM
 from serving.settings import Settings
 from serving.stage_names import DENOISER
@@ -50,7 +51,7 @@ _OPTIONS = {
 }
 
 
-def ray_service(owner: Owner, spec: Spec, settings: Settings) -> dict[str, Any]:
+def ray_service(owner: Owner, spec: Spec, settings: Settings, generations: Mapping[str, int] = FIRST) -> dict[str, Any]:
     """The whole object. A change of its pods makes KubeRay build a new cluster beside the old one."""
     return {
         "apiVersion": API_VERSION,
@@ -59,19 +60,20 @@ def ray_service(owner: Owner, spec: Spec, settings: Settings) -> dict[str, Any]:
         "spec": {
             "rayClusterDeletionDelaySeconds": _DELETION_DELAY_S,
             "upgradeStrategy": {"type": "NewCluster"},
-            "serveConfigV2": serve_config(settings),
+            "serveConfigV2": serve_config(settings, generations),
             "rayClusterConfig": _cluster(owner, spec, settings),
         },
     }
 
 
-def serve_config(settings: Settings) -> str:
+def serve_config(settings: Settings, generations: Mapping[str, int] = FIRST) -> str:
     """The Serve applications. The text is the same for the same settings: another one is sent to Ray."""
     config: dict[str, Any] = declared(
         settings,
         grpc_port=SERVE_GRPC_PORT,
         http_port=SERVE_HTTP_PORT,
         http_host="0.0.0.0",  # KubeRay asks at the pod's address  # noqa: S104
+        generations=generations,
     )
     # Only the head offers it: elsewhere the Director would end with a pod that is scaled away.
     (director,) = config["applications"][0]["deployments"]

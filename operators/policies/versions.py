@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from operators.api.rollout import State
@@ -28,18 +29,20 @@ class Versions:
     wanted: Spec
     stable: Spec | None
     """What served last; None where nothing ever did."""
+    generations: Mapping[str, int] = field(default_factory=dict)
+    """Of Ray's applications."""
 
     def objects(self, state: State, cluster: str) -> list[Object]:
         """All children while a change is in this state; none where none are to be touched. `cluster`: as `desired` has
         it. Raises `SettingsError`."""
         if self.stable is None:
-            return [] if state == "Held" else desired(self.owner, self.wanted, cluster)
+            return [] if state == "Held" else self._desired(self.wanted, cluster)
         if state in ("Held", "RolledBack"):
-            return desired(self.owner, self.stable, cluster)
+            return self._desired(self.stable, cluster)
         if state == "Complete":
-            return desired(self.owner, self.wanted, cluster)
+            return self._desired(self.wanted, cluster)
         doors = self.wanted if state == "FrontDoorsRolling" else self.stable
-        return desired(self.owner, self._beside(self.stable), cluster, doors)
+        return self._desired(self._beside(self.stable), cluster, doors)
 
     def serving(self, state: State) -> Spec:
         """By which clients are served in this state."""
@@ -59,6 +62,9 @@ class Versions:
         if self.stable is None:
             return False
         return _ray(self.owner, self.wanted) == _ray(self.owner, self.stable)
+
+    def _desired(self, spec: Spec, cluster: str, doors: Spec | None = None) -> list[Object]:
+        return desired(self.owner, spec, cluster, doors, self.generations)
 
     def _beside(self, stable: Spec) -> Spec:
         """The wanted version, with those models as they are that it takes away: they serve until it does. Where another

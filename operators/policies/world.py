@@ -86,10 +86,10 @@ class World:
         return found
 
     @property
-    def given_up(self) -> bool:
-        """Whether Ray tries some application's replicas no more, until its configuration is another one."""
-        found = (self.pending_applications if self.replacing else self.applications).values()
-        return any(application.get("status") == "DEPLOY_FAILED" for application in found)
+    def given_up(self) -> frozenset[str]:
+        """Applications whose replicas Ray tries no more, until their configuration is another one."""
+        found = (self.pending_applications if self.replacing else self.applications).items()
+        return frozenset(name for name, application in found if application.get("status") == "DEPLOY_FAILED")
 
     @property
     def ready_heads(self) -> int:

@@ -18,7 +18,8 @@ from serving.stage_names import DENOISER, RENDERER
 APPLICATION, DIRECTOR = "longtake", "director"
 """The Director's application, and its one deployment."""
 _SERVICER = "serving.gen.longtake.internal.v1.director_pb2_grpc.add_DirectorServicer_to_server"
-_FIRST: Mapping[str, int] = MappingProxyType({})
+FIRST: Mapping[str, int] = MappingProxyType({})
+"""Generations of applications of which nothing was deployed anew."""
 
 
 def application_of(model: str) -> str:
@@ -32,7 +33,7 @@ def declared(
     grpc_port: int,
     http_port: int,
     http_host: str = "127.0.0.1",
-    generations: Mapping[str, int] = _FIRST,
+    generations: Mapping[str, int] = FIRST,
 ) -> dict[str, Any]:
     """In the form of Serve's `ServeDeploySchema`. Deploying another of an application's `generations` replaces every
     replica of it.

@@ -203,6 +203,27 @@ def test_nothing_is_changed_before_the_engines_are_built(cluster: Kube, clock: C
     assert (how(cluster)["state"], models(cluster)) == ("StagesStarting", {"sprite-2", "wan-1.3b"})
 
 
+def test_a_first_version_that_ray_gave_up_is_tried_again(server: kubernetes.ApiServer, clock: Clock) -> None:
+    """As when its model comes into the store later."""
+    cluster = Kube(server, f"r-{secrets.token_hex(4)}")
+    cluster.serve()
+    cluster.look()
+    cluster.serving(**{"sprite-2": "DEPLOY_FAILED"})
+    assert cluster.look()["Ready"]["reason"] == "StagesFailing"
+    before = cluster.live("ray.io/v1", "RayService")["spec"]
+    assert (again := reconcile(cluster, cluster.namespace, "lt", cluster.known)) is not None
+    assert again < 60
+
+    clock.later = timedelta(seconds=301)
+    cluster.look()
+    after = cluster.live("ray.io/v1", "RayService")["spec"]
+    assert (before["rayClusterConfig"], before == after) == (after["rayClusterConfig"], False)
+    cluster.serving()
+    assert cluster.look()["Ready"]["status"] == "True"
+    cluster.look()
+    assert cluster.live("ray.io/v1", "RayService")["spec"] == after, "nothing is deployed once more"
+
+
 def test_a_change_is_under_way_until_its_front_doors_have_followed(
     cluster: Kube, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from operators.api.rollout import Rollout, RolloutStatus, State
+from operators.api.rollout import Redeploys, Rollout, RolloutStatus, State
 from operators.policies.engines import engines_awaited
+from operators.policies.redeploys import PAUSE, redeployed
 from operators.policies.rollout import READY_S, REASON, TERMINAL_S, Seen, decide, late, look_again_s
 from operators.policies.state import Finding
 from operators.policies.versions import Versions
@@ -225,3 +226,24 @@ def test_a_change_waits_for_the_engines_of_its_models(builds: list[dict[str, Any
     assert (found and found.reason) == reason
     if found is not None and found.failing:
         assert "it said so" in found.message
+
+
+def test_what_ray_gave_up_is_deployed_anew_after_a_while_and_again_and_nothing_else_is() -> None:
+    seen_first = redeployed(Redeploys(), {"longtake-wan"}, NOW)
+    assert redeployed(seen_first, {"longtake-wan"}, NOW + PAUSE / 2) == seen_first
+    once = redeployed(seen_first, {"longtake-wan"}, NOW + PAUSE)
+    assert (seen_first.generations, once.generations) == ({}, {"longtake-wan": 1})
+
+    starts = redeployed(once, set(), NOW + PAUSE)
+    assert (starts.generations, starts.since) == ({"longtake-wan": 1}, "")
+    both = {"longtake-wan", "longtake-sprite-2"}
+    again = redeployed(redeployed(starts, both, NOW + 2 * PAUSE), both, NOW + 3 * PAUSE)
+    assert again.generations == {"longtake-wan": 2, "longtake-sprite-2": 1}
+
+
+def test_a_generation_changes_its_own_application_and_no_other_child() -> None:
+    one, two = (Versions(OWNER, spec(), None, generations) for generations in ({}, {"longtake-sprite-2": 1}))
+    before, after = one.objects("Complete", ""), two.objects("Complete", "")
+    assert before[1:] == after[1:]
+    changed = [name for name, one in applications(before).items() if one != applications(after)[name]]
+    assert changed == ["longtake-sprite-2"]
