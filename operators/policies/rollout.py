@@ -22,8 +22,8 @@ READY_S = 10.0
 """Seconds that a step must have been ready before it counts: just after a change, Ray's state is told as it was."""
 TERMINAL_S = 60.0
 """The same for what Ray gave up."""
-LOOK_S = 5.0
-"""Between looks while something is under way: time passes without an event."""
+LOOK_S, LOOK_HELD_S = 5.0, 30.0
+"""Between looks while something is under way, or held: time passes without an event."""
 REASON: Final = "ProgressDeadlineExceeded"
 _UNDER_WAY = ("StagesStarting", "FrontDoorsRolling")
 
@@ -92,6 +92,8 @@ def going(rollout: RolloutStatus, stable: bool) -> Finding | None:
 
 def look_again_s(rollout: RolloutStatus, asked: Rollout, now: datetime) -> float:
     """Seconds until it is to be looked at though nothing happened."""
+    if rollout.state == "Held":
+        return LOOK_HELD_S
     resting = rollout.state in ("Complete", "RolledBack") or (
         late(rollout, asked, now) is not None and not rollout.ready_since
     )

@@ -1,9 +1,10 @@
-"""One local Longtake (Ray, stages, front door) for the whole test run; every integration test shares it."""
+"""One local Longtake (Ray, stages, front door) and one API server for the whole test run, which all tests share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +12,9 @@ from serving.local.embedded import Embedded
 from serving.logs import STREAM
 from serving.settings import Grpc, Http, Settings, Stages, Uploads
 from tests.integration.house import House
+
+if TYPE_CHECKING:
+    from tests.kubernetes import ApiServer
 
 HERE = Path(__file__).parent
 BESIDE = ("test_s3_", "test_store_")
@@ -46,3 +50,12 @@ def house(embedded_settings: Settings, tmp_path_factory: pytest.TempPathFactory)
         with Embedded(embedded_settings, logs=logs) as embedded:
             ready, store = embedded.ready, embedded_settings.store
             yield House(ready.grpc, store=store, metrics=ready.metrics, pid=embedded.pid, log=logs / "all.log")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """A real API server that knows our kinds; each test has a namespace of its own there."""
+    from tests.integration.kube import knowing_our_kinds
+
+    with knowing_our_kinds(tmp_path_factory.mktemp("kubernetes")) as running:
+        yield running

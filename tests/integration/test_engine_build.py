@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from operators.api.base import API_VERSION
 from operators.builds import reconcile_build
 from tests import kubernetes
 from tests.integration.kube import SPEC as SERVICE
-from tests.integration.kube import Kube, knowing_our_kinds, operator, until
+from tests.integration.kube import Kube, operator, until
 
 pytestmark = [
     pytest.mark.skipif(bool(kubernetes.missing()), reason=f"not on the PATH: {', '.join(kubernetes.missing())}"),
@@ -30,12 +29,6 @@ SPEC: dict[str, Any] = {
     "trustedKeys": {"configMap": "engine-keys"},
     "signingKeySecret": "signing",
 }
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kubernetes.ApiServer]:
-    with knowing_our_kinds(tmp_path_factory.mktemp("kubernetes")) as running:
-        yield running
 
 
 @pytest.fixture

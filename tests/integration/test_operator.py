@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from kubernetes.client.exceptions import ApiException
 from operators.metrics import CALLS
 from operators.reconcile import reconcile
 from tests import kubernetes
-from tests.integration.kube import SPEC, Kube, knowing_our_kinds, operator, until
+from tests.integration.kube import SPEC, Kube, operator, until
 
 pytestmark = [
     pytest.mark.skipif(bool(kubernetes.missing()), reason=f"not on the PATH: {', '.join(kubernetes.missing())}"),
@@ -27,12 +26,6 @@ GATEWAY = {
     "grpcHostname": "video.example",
     "httpHostname": "media.example",
 }
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kubernetes.ApiServer]:
-    with knowing_our_kinds(tmp_path_factory.mktemp("kubernetes")) as running:
-        yield running
 
 
 @pytest.fixture

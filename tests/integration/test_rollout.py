@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +15,7 @@ from operators.api.base import API_VERSION
 from operators.policies import rollout
 from operators.reconcile import reconcile
 from tests import kubernetes
-from tests.integration.kube import Kube, knowing_our_kinds
+from tests.integration.kube import Kube
 from tests.integration.test_engine_build import SPEC as BUILD
 
 pytestmark = [
@@ -27,12 +26,6 @@ pytestmark = [
 WAN: dict[str, Any] = {"model": "wan-1.3b", "trustedKeys": {"configMap": "engine-keys"}}
 UNFIT = {"keysSecret": "keys", "nodeSelector": {"pool": "no label!"}}
 OLD: dict[str, Any] = {"trustedKeys": {"configMap": "engine-keys"}}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kubernetes.ApiServer]:
-    with knowing_our_kinds(tmp_path_factory.mktemp("kubernetes")) as running:
-        yield running
 
 
 class Clock:

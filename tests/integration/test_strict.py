@@ -17,7 +17,7 @@ from operators.children.build_job import build_job
 from operators.children.desired import desired
 from operators.children.names import Owner
 from tests import kubernetes
-from tests.integration.kube import SPEC, Kube, knowing_our_kinds
+from tests.integration.kube import SPEC, Kube
 from tests.integration.test_chart import FULL, rendered
 from tests.integration.test_engine_build import SPEC as BUILD
 from tests.integration.test_operator import GATEWAY
@@ -66,13 +66,11 @@ SERVICES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kube]:
-    with knowing_our_kinds(tmp_path_factory.mktemp("kubernetes")) as running:
-        kube = Kube(running, "video")
-        enforced = {"pod-security.kubernetes.io/enforce": "restricted"}
-        api = client.CoreV1Api(running.client())
-        api.patch_namespace("video", {"metadata": {"labels": enforced}})
-        yield kube
+def cluster(server: kubernetes.ApiServer) -> Kube:
+    kube = Kube(server, "video")
+    enforced = {"pod-security.kubernetes.io/enforce": "restricted"}
+    client.CoreV1Api(server.client()).patch_namespace("video", {"metadata": {"labels": enforced}})
+    return kube
 
 
 def tried(cluster: Kube, wanted: dict[str, Any]) -> None:
