@@ -62,9 +62,10 @@ def logger(name: str) -> structlog.typing.FilteringBoundLogger:
 
 
 @contextmanager
-def job_context(tenant: str, job: str) -> Iterator[None]:
-    """All that is logged inside belongs to this job."""
-    with structlog.contextvars.bound_contextvars(tenant=tenant, job=job):
+def job_context(tenant: str, job: str, trace_id: str = "") -> Iterator[None]:
+    """All that is logged inside belongs to this job, and to this trace if there is one."""
+    traced = {"trace_id": trace_id} if trace_id else {}
+    with structlog.contextvars.bound_contextvars(tenant=tenant, job=job, **traced):
         yield
 
 

@@ -97,6 +97,12 @@ WATCH_BREAKS = Metric("longtake_watch_breaks_total", "counter", "Times that the 
 WAKE_FAILURES = Metric("longtake_wake_failures_total", "counter", "Hints that did not reach the Director.", ("cause",))
 MEDIA_BYTES = Metric("longtake_media_bytes_total", "counter", "Bytes of media that were served.", ("route",))
 
+SPANS_DROPPED = Metric(
+    "longtake_spans_dropped_total",
+    "counter",
+    "Spans of traces that were not sent: nothing took them, or too many waited. The Director counts its own.",
+)
+
 # ── Director and stages ─────────────────────────────────────────────────────────────────────────────────────
 
 JOBS_FINISHED = Metric("longtake_jobs_finished_total", "counter", "Jobs that ended, by state.", ("state",))
@@ -202,6 +208,7 @@ FRONT_DOOR: tuple[Metric, ...] = (
     WATCH_BREAKS,
     WAKE_FAILURES,
     MEDIA_BYTES,
+    SPANS_DROPPED,
 )
 """What a front-door process exposes at `/metrics`."""
 
@@ -231,6 +238,7 @@ REPLICAS: tuple[Metric, ...] = (
     COLLECTED_KEYS,
     COLLECTED_BYTES,
     COLLECTIONS,
+    SPANS_DROPPED,
 )
 """What Director and stages expose through Ray."""
 

@@ -7,6 +7,7 @@ waited for by all jobs, and needs no engine and no codec.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, NoReturn
@@ -37,6 +38,7 @@ from serving.settings import Settings
 from serving.store.base import Store
 from serving.store.keys import DIRECTOR_TOKEN
 from serving.store.open import open_store
+from serving.traces.switch import open_traces
 
 
 class DirectorReplica:
@@ -47,12 +49,17 @@ class DirectorReplica:
         loopback.of_replica()
         self._settings = settings
         self._metrics = RayRecorder()
+        self._traces = open_traces("longtake-director", self._metrics, os.environ)
         self._store = await open_store(settings.store, probe=False)
         self._token = await shared_secret(self._store, DIRECTOR_TOKEN)
         self._models = DirectorModels(self._store, self._serve)
         self._served: Mapping[str, Served] = {}
         self._director: Director | None = None
         collect_cycles_rarely()
+
+    async def __del__(self) -> None:
+        """Serve awaits it when the replica has drained: spans that wait are sent."""
+        await asyncio.to_thread(self._traces.close)
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Serve calls it before it sends anything here, and again whenever a model comes or goes."""
@@ -72,6 +79,7 @@ class DirectorReplica:
             weights=settings.admission.weights,
             slice_s=settings.stages.slice_s,
             metrics=self._metrics,
+            traces=self._traces,
             now_ms=PatientClock(now_ms, running_ms),
             incident=lambda: secrets.token_hex(6),
             collect=CollectorProcess(environment_of(settings), self._metrics).keep,

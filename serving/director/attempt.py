@@ -23,6 +23,7 @@ from typing import Never, TypeVar
 from serving.director import chain
 from serving.director.chain import Reached
 from serving.director.context import RunContext
+from serving.director.job_trace import JobTrace
 from serving.director.stage_gate import LOOK_EVERY_S, Caller
 from serving.director.suspects import SUSPECT_FROM
 from serving.jobs.dead import inputs_of
@@ -62,6 +63,7 @@ class Attempt:
 
     def __init__(self, record: JobRecord, context: RunContext) -> None:
         self.record = record
+        self.trace = JobTrace(record, context.traces, context.now_ms)
         self._context = context
         self._writing = asyncio.Lock()
         self._notes: list[Event] = []
@@ -103,11 +105,12 @@ class Attempt:
         work: Callable[[], Awaitable[T]],
         *,
         place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+        segment: int | None = None,
     ) -> T:
         """Do a piece of work, again if it must be, until it is done. Raises `Crashed` in the end."""
         while True:
             try:
-                return await self.call(stages, work, place=place)
+                return await self.call(stages, work, place=place, segment=segment)
             except NotDone:
                 continue
 
@@ -119,12 +122,14 @@ class Attempt:
         place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
         finished: Callable[[T], bool] = lambda _: True,
         at: Reached | None = None,
+        segment: int | None = None,
     ) -> T:
         """Make one call to the last of these stages, which needs the others' results, once all of them work.
 
         Raises what the stage raised, `NotDone` when it was away or its worker died, and `Crashed` when too many did.
         `place`: what is had while the call is made, and may have to be waited for; the stages may go away meanwhile.
         `finished`: whether a result ends a piece of work; `at`: how far the job is, where that is told.
+        `segment`: what the call is for, where it is for one.
         """
         called, caller, alone = stages[-1], Caller(self.record.key, self._suspect(stages[-1])), False
         gates, needed = self._context.gates, tuple(map(self._of_its_model, stages))
@@ -136,7 +141,8 @@ class Attempt:
                     if not gates.passes(needed, caller):
                         gates.left(needed, caller)
                         continue
-                    result = await self._answer(needed, caller, work)
+                    answer = self._answer(needed, caller, work)
+                    result = await self.trace.call(self.record, called, segment, answer)
                     gates.answered(needed, caller, finished=finished(result))
                     self._go_on(called)
                     return result
@@ -244,6 +250,7 @@ class Attempt:
             record, notes = self.record, self._taken()
             changes["attempt"] = record.attempt + 1
             self.record = await self._context.publisher.write(record, *notes, **changes)
+            self.trace.breaks_off(record, f"lost at the stage {stage}")
 
     def _unexplained(self, stages: Sequence[ModelStage], caller: Caller, at: Reached | None) -> int:
         """Workers that it lost in a row; none once it is past the place where it lost the last one, wherever the count

@@ -19,6 +19,7 @@ from serving.metrics import Recorder
 from serving.plan import PlannedSegment
 from serving.stage_names import StageName
 from serving.stages.contracts import Rank
+from serving.traces.spans import Traces
 
 
 class OnWork(Protocol):
@@ -41,6 +42,7 @@ class RunContext:
     dead: DeadLetters
     feed: Feed
     metrics: Recorder
+    traces: Traces
     slice_s: float
     """Longest call to the Denoiser."""
     now_ms: Callable[[], int]

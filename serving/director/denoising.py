@@ -83,6 +83,7 @@ class SegmentDenoising:
                     partial(self._slice, budget_s, conditions),
                     finished=lambda result: result.done,
                     at=chain.Reached(self._planned.index, self._done, self._replica),
+                    segment=self._planned.index,
                 )
             except NotDone:
                 conditions.forget()

@@ -39,6 +39,7 @@ from serving.logs import logger
 from serving.metrics import Recorder
 from serving.stages.contracts import Rank
 from serving.store.base import Store
+from serving.traces.spans import UNTRACED, Traces
 
 WATCH_S = 30.0
 COLLECT_AFTER_S = 10.0
@@ -63,6 +64,7 @@ class Director:
         now_ms: Callable[[], int],
         incident: Callable[[], str],
         collect: Callable[[], Awaitable[None]] | None = None,
+        traces: Traces = UNTRACED,
     ) -> None:
         """`collect` has deleted what nobody needs any more, for as long as this Director works.
 
@@ -82,12 +84,13 @@ class Director:
         leases = Leases(store)
         context = RunContext(
             models=self._models,
-            publisher=Publisher(jobs, epoch, self.feed, metrics, now_ms),
+            publisher=Publisher(jobs, epoch, self.feed, metrics, traces, now_ms),
             epoch=epoch,
             leases=LeaseWatch(leases, lambda: asyncio.get_running_loop().time()),
             dead=DeadLetters(store),
             feed=self.feed,
             metrics=metrics,
+            traces=traces,
             slice_s=slice_s,
             now_ms=now_ms,
             rank=self._rank,

@@ -24,6 +24,7 @@ from serving.director.run import JobRun
 from serving.errors import LongtakeError
 from serving.jobs.epoch import EpochLost
 from serving.jobs.record import JobError, JobRecord, JobState
+from serving.jobs.traced import trace_id_of
 from serving.logs import job_context, logger
 from serving.stages.contracts import StageAway, StageLost
 
@@ -69,7 +70,7 @@ async def carry_out(running: Running, context: RunContext, incident: Callable[[]
 
     Raises only `EpochLost`, and when the Director stops it. `incident` makes a number for the logs.
     """
-    with job_context(running.record.tenant, running.record.id):
+    with job_context(running.record.tenant, running.record.id, trace_id_of(running.record)):
         try:
             return await _ended(running, context, incident)
         except EpochLost:

@@ -15,7 +15,9 @@ from serving.jobs.epoch import Epoch
 from serving.jobs.history import Event, EventKind, appended
 from serving.jobs.record import JobRecord, JobState, Phase
 from serving.jobs.repository import Jobs
+from serving.jobs.traced import tell_moved
 from serving.metrics import JOB_SECONDS, JOBS_FINISHED, QUEUE_SECONDS, Recorder
+from serving.traces.spans import Traces
 
 
 class Superseded(Exception):
@@ -25,11 +27,14 @@ class Superseded(Exception):
 class Publisher:
     """Writes for one Director. Every method raises `EpochLost` once a newer Director has started."""
 
-    def __init__(self, jobs: Jobs, epoch: Epoch, feed: Feed, metrics: Recorder, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, jobs: Jobs, epoch: Epoch, feed: Feed, metrics: Recorder, traces: Traces, now_ms: Callable[[], int]
+    ) -> None:
         self._jobs = jobs
         self._epoch = epoch
         self._feed = feed
         self._metrics = metrics
+        self._traces = traces
         self._now_ms = now_ms
 
     def event(self, kind: EventKind, record: JobRecord, **fields: object) -> Event:
@@ -75,7 +80,7 @@ class Publisher:
             except Conflict:
                 record = await self._again(record)
                 continue
-            self._feed.wrote(stored)
+            self._wrote(record, stored)
             return stored
 
     async def requeue(self, record: JobRecord, why: str, **changes: object) -> JobRecord:
@@ -101,8 +106,12 @@ class Publisher:
             taken = await self._jobs.transition(record, **changes)
         except (Conflict, NotFound) as error:
             raise Superseded(f"{record.id} was changed or deleted before it was claimed") from error
-        self._feed.wrote(taken)
+        self._wrote(record, taken)
         return taken
+
+    def _wrote(self, before: JobRecord, after: JobRecord) -> None:
+        self._feed.wrote(after)
+        tell_moved(self._traces, before, after, self._now_ms())
 
     async def _again(self, ours: JobRecord) -> JobRecord:
         try:

@@ -118,7 +118,8 @@ class JobRun:
         call = chain.render_call(self._record, self._family, parent, made.latents)
         take = chain.take_call(self._record, planned, made.latents, made.replica, last=last)
         rendered, span = await self._at_a_renderer(
-            lambda: self.attempt.stages.render(call, self.attempt.stages.take_latents(take))
+            planned,
+            lambda: self.attempt.stages.render(call, self.attempt.stages.take_latents(take)),
         )
         seconds = sum(rendered.seconds.values())
         if seconds:
@@ -142,13 +143,15 @@ class JobRun:
         call = chain.image_call(self._record, self._family)
         take = chain.take_call(self._record, planned, made.latents, made.replica, last=last)
         return await self._at_a_renderer(
-            lambda: self.attempt.stages.render_image(call, self.attempt.stages.take_latents(take))
+            planned,
+            lambda: self.attempt.stages.render_image(call, self.attempt.stages.take_latents(take)),
         )
 
     # ── both ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _denoise(self, planned: PlannedSegment, history: History | None, script: Script) -> Denoised:
         """The segment's latents, on whichever replicas live."""
+        self.attempt.trace.segment_begins(planned.index)
         reached = self._reached if self._reached and self._reached.segment == planned.index else None
         before = (planned.index - self._record.plan.segments[0].index) * self._record.plan.steps
 
@@ -170,7 +173,7 @@ class JobRun:
         )
         return await denoising.run(self._conditions)
 
-    async def _at_a_renderer(self, call: Callable[[], Awaitable[T]]) -> tuple[T, WorkSpan]:
+    async def _at_a_renderer(self, planned: PlannedSegment, call: Callable[[], Awaitable[T]]) -> tuple[T, WorkSpan]:
         """Call a Renderer when it is this job's turn, and tell how long that took."""
 
         async def work() -> tuple[T, WorkSpan]:
@@ -179,7 +182,7 @@ class JobRun:
 
         renderers = self._context.models.renderers(self._record.plan.model)
         place = partial(renderers.place, lambda: self._context.rank(self._record))
-        return await self.attempt.surviving(_TO_RENDER, work, place=place)
+        return await self.attempt.surviving(_TO_RENDER, work, place=place, segment=planned.index)
 
     async def _commit(
         self, planned: PlannedSegment, spans: tuple[WorkSpan, ...], last: bool, **made: tuple[str, ...]
@@ -191,6 +194,7 @@ class JobRun:
             await self.attempt.finish(JobState.SUCCEEDED, **changes)
         else:
             await self.attempt.write(**changes)
+        self.attempt.trace.segment_ends(self._record, planned.index)
         self._context.metrics.add(SEGMENTS_COMMITTED, kind="generated")
         self._context.metrics.add(VIDEO_SECONDS, planned.frames / self._record.plan.track.fps)
 

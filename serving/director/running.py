@@ -102,6 +102,7 @@ class RunningJobs:
         again = False
         try:
             again = await carry_out(running, self._context, self._incident)
+            running.run.attempt.trace.breaks_off(running.record, "requeued" if again else running.record.state.value)
         except EpochLost:
             _log.warning("attempt stopped: a newer Director has started", job=running.record.id)
         finally:

@@ -115,6 +115,7 @@ class DeadJobs:
             priority=dead.priority,
             created_ms=now,
             requeue_of=job,
+            traceparent=dead.traceparent,
             warnings=dead.warnings,
             events=(Event(kind=EventKind.CREATED, at_ms=now, text=f"in place of {job}"),),
         )

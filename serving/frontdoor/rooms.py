@@ -32,6 +32,7 @@ from serving.metrics import Recorder
 from serving.settings import Settings, split_address
 from serving.stage_names import DENOISER
 from serving.store.base import Store
+from serving.traces.spans import UNTRACED, Traces
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ async def build(
     http_address: str,
     metrics: Recorder,
     now_ms: Callable[[], int],
+    traces: Traces = UNTRACED,
 ) -> Rooms:
     """All of them. `http_address` is the one that is listened on. Raises `SettingsError` where no URL can be told."""
     # How jobs stand
@@ -65,7 +67,7 @@ async def build(
     cache = RecordCache(clock=time.monotonic)
     records = Records(jobs, cache, metrics)
     link = DirectorLink(store, cache, metrics, address=settings.director.address)
-    videos = Videos(store=store, jobs=jobs, cache=cache, records=records, link=link, now_ms=now_ms)
+    videos = Videos(store=store, jobs=jobs, cache=cache, records=records, link=link, traces=traces, now_ms=now_ms)
     dead_jobs = DeadJobs(jobs, DeadLetters(store), link, now_ms)
 
     # Media
@@ -91,7 +93,16 @@ async def build(
     backlog = Backlog(jobs, clock=time.monotonic, model_of=cache.model_of)
     forecast = _forecast(settings, store, backlog, now_ms)
     gate = Gate(settings.admission, backlog=backlog, forecast=forecast, quota=quota)
-    creator = Creator(settler=settler, gate=gate, jobs=jobs, records=records, link=link, metrics=metrics, now_ms=now_ms)
+    creator = Creator(
+        settler=settler,
+        gate=gate,
+        jobs=jobs,
+        records=records,
+        link=link,
+        metrics=metrics,
+        traces=traces,
+        now_ms=now_ms,
+    )
     return Rooms(jobs, link, signer, files, content, backlog, forecast, creator, videos, dead_jobs)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -31,6 +32,8 @@ from serving.logs import logger
 from serving.settings import Settings
 from serving.store.base import Store
 from serving.store.keys import URL_KEY
+from serving.traces.spans import UNTRACED, Traces
+from serving.traces.switch import open_traces
 
 LAME_S = 0.3
 """Before that, the server answers for so long as one that shuts down: creates are UNAVAILABLE, the rest works."""
@@ -48,6 +51,7 @@ class FrontDoor:
         self._catalog = catalog
         self._keys = Keys(settings.auth.keys_file)
         self._metrics = PrometheusRecorder()
+        self._traces: Traces = UNTRACED
         self._health = health.aio.HealthServicer()
         self._log = logger("frontdoor")
         self._grpc: grpc.aio.Server | None = None
@@ -60,11 +64,13 @@ class FrontDoor:
         self.http_address = settings.http.address
 
     async def start(self) -> None:
-        """Listen. Raises `SettingsError` for a taken port or bad TLS files; nothing is left behind then."""
+        """Listen. Raises `SettingsError` for a taken port, bad TLS files or traces that cannot be sent; nothing is left
+        behind then."""
         http = HttpServer(self._settings.http.address)
         self.http_address = http.address
         server = grpc.aio.server(options=server_options(grpc_connections(), self._settings.grpc.connection_s))
         try:
+            self._traces = open_traces("longtake-frontdoor", self._metrics, os.environ)
             self.grpc_address = _bind(server, self._settings)
             rooms = self._rooms = await build(
                 self._settings,
@@ -73,9 +79,11 @@ class FrontDoor:
                 http_address=self.http_address,
                 metrics=self._metrics,
                 now_ms=now_ms,
+                traces=self._traces,
             )
         except BaseException:
             await http.stop()
+            self._traces.close()
             raise
         self._grpc, self._http = server, http
         names = self._register(server, rooms)
@@ -104,6 +112,7 @@ class FrontDoor:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._looking
         await self._rooms.link.close()
+        await asyncio.to_thread(self._traces.close)
         self._log.info("stopped")
 
     def _register(self, server: grpc.aio.Server, rooms: Rooms) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from serving.jobs import history
 from serving.jobs.history import EventKind
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
+from serving.jobs.traced import tell_moved, trace_id_of
 from serving.logs import job_context, logger
 from serving.paging import decode_token, encode_token, position_in
 from serving.segments.lineage import Segments
@@ -30,6 +31,7 @@ from serving.segments.manifest import SegmentManifest
 from serving.segments.path import PathSegment
 from serving.segments.shown import Shown, shown_to
 from serving.store.base import Store
+from serving.traces.spans import Traces
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Videos:
         cache: RecordCache,
         records: Records,
         link: DirectorLink,
+        traces: Traces,
         now_ms: Callable[[], int],
     ) -> None:
         self._store = store
@@ -72,6 +75,7 @@ class Videos:
         self._cache = cache
         self._records = records
         self._link = link
+        self._traces = traces
         self._now_ms = now_ms
         self._log = logger("videos")
 
@@ -139,6 +143,7 @@ class Videos:
                 finished_ms=self._now_ms(),
                 events=history.appended(record.events, ended),
             )
+            tell_moved(self._traces, record, changed, self._now_ms())
             await self._jobs.retire(changed)
         else:
             asked = history.Event(kind=EventKind.CANCEL_REQUESTED, at_ms=self._now_ms(), attempt=record.attempt)
@@ -146,7 +151,7 @@ class Videos:
                 record, cancel_requested=True, events=history.appended(record.events, asked)
             )
         self._link.wake(record.tenant, record.id)
-        with job_context(record.tenant, record.id):
+        with job_context(record.tenant, record.id, trace_id_of(record)):
             self._log.info("cancellation asked for", state=changed.state.value)
         return self._cache.remember(changed, misses)
 
@@ -160,7 +165,7 @@ class Videos:
                 await self._jobs.delete(record)
                 gone = {"state": JobState.DELETED, "version": record.version + 1}
                 self._cache.put(record.model_copy(update=gone))
-                with job_context(record.tenant, record.id):
+                with job_context(record.tenant, record.id, trace_id_of(record)):
                     self._log.info("deleted")
                 return
 

@@ -100,6 +100,9 @@ class JobRecord(Stored):
     """Attempts that ended in an unexpected error."""
     requeue_of: str = ""
     """The dead letter that this job does again."""
+    traceparent: str = ""
+    """The span of its create (`serving/traces/context.py`): whoever works on it goes on with that trace. Empty where
+    nothing was traced."""
     epoch: int = 0
     """Epoch of the Director that wrote it last."""
     priority: int = Field(default=DEFAULT_PRIORITY, ge=URGENT, le=LOWEST_PRIORITY)

@@ -261,6 +261,8 @@ class SliceResult:
     """Compute time of the slice's steps, for estimates and metrics."""
     preview: str = ""
     """The digest of a picture of the unfinished segment, as it was when it was drawn last. Empty: there is none."""
+    together: int = 1
+    """Slices that the steps of this one were done together with, itself included: the most at once."""
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,7 @@ class Denoiser:
             restored=restored,
             step_seconds=end.step_seconds,
             preview=self._previews.of(key),
+            together=end.together,
         )
 
     async def _store(self, call: SliceCall, end: SliceEnd) -> LatentRef:

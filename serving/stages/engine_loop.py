@@ -42,6 +42,8 @@ class SliceEnd:
     interrupted: bool
     step_seconds: float
     """Compute time of its steps; of steps that were done together, its share."""
+    together: int = 1
+    """Slices that a step of it was done with, itself included: the most at once."""
 
 
 @dataclass
@@ -57,11 +59,13 @@ class _Slice:
     cancelled: bool = False
     interrupted: bool = False
     seconds: float = 0.0
+    together: int = 1
 
 
 def _end_of(work: _Slice) -> SliceEnd:
     state = work.state
-    return SliceEnd(state, state.step, state.latents, state.memory, work.cancelled, work.interrupted, work.seconds)
+    ended = (work.cancelled, work.interrupted, work.seconds, work.together)
+    return SliceEnd(state, state.step, state.latents, state.memory, *ended)
 
 
 def _alone(_kind: Hashable, _waiting: int) -> int:
@@ -186,6 +190,7 @@ class EngineLoop:
         for work in works:
             work.seconds += seconds / len(works)
             work.stepped = True
+            work.together = max(work.together, len(works))
 
     def _next(self) -> list[_Slice]:
         """Wait for the most urgent slice, and those that come along; none to stop. Answers those that are over."""

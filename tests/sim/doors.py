@@ -37,6 +37,7 @@ from serving.runtime_keys import director_address
 from serving.settings import Admission
 from serving.stages.contracts import StageLost
 from serving.store.base import Store
+from serving.traces.spans import UNTRACED
 from tests.sim import model
 from tests.sim.directors import Office
 from tests.sim.network import Network
@@ -66,7 +67,9 @@ class Door:
         records = Records(jobs, cache, Unrecorded())
         self.link = _Link(store, cache, process, network, office)
         backlog = Backlog(jobs, clock=clock)
-        self.videos = Videos(store=store, jobs=jobs, cache=cache, records=records, link=self.link, now_ms=now_ms)
+        self.videos = Videos(
+            store=store, jobs=jobs, cache=cache, records=records, link=self.link, traces=UNTRACED, now_ms=now_ms
+        )
         nothing = cast(Any, None)
         intake = Intake(
             store=store,
@@ -86,6 +89,7 @@ class Door:
             records=records,
             link=self.link,
             metrics=Unrecorded(),
+            traces=UNTRACED,
             now_ms=now_ms,
         )
 

@@ -7,10 +7,11 @@ inputs, which the collector takes away.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 from serving.errors import LongtakeError, Unavailable
 from serving.frontdoor.admission.gate import Gate
+from serving.frontdoor.create.create_trace import CreateTrace
 from serving.frontdoor.create.drafts import Draft
 from serving.frontdoor.create.settle import Settled, Settler
 from serving.frontdoor.edge.auth import Caller
@@ -22,9 +23,12 @@ from serving.jobs.history import EventKind
 from serving.jobs.ids import derived_id, new_id
 from serving.jobs.record import DEFAULT_PRIORITY, JobRecord
 from serving.jobs.repository import Jobs, check_same
+from serving.jobs.traced import trace_id_of
 from serving.logs import job_context, logger
 from serving.metrics import CREATES_REPEATED, JOBS_CREATED, JOBS_REFUSED, Recorder
 from serving.requests import VideoRequest
+from serving.traces import spans
+from serving.traces.spans import Traces
 
 RESENT_WITHIN_MS = 60_000
 """How long a create that is marked as a retry is taken for the same one."""
@@ -43,6 +47,7 @@ class Creator:
         records: Records,
         link: DirectorLink,
         metrics: Recorder,
+        traces: Traces,
         now_ms: Callable[[], int],
     ) -> None:
         self._settler = settler
@@ -51,6 +56,7 @@ class Creator:
         self._records = records
         self._link = link
         self._metrics = metrics
+        self._traces = traces
         self._now_ms = now_ms
         self._draining = False
         self._log = logger("create")
@@ -65,13 +71,17 @@ class Creator:
 
         Raises every error that a user can act on; no job was made then.
         """
+        trace = CreateTrace(draft, caller.tenant, self._traces, self._now_ms)
         try:
-            return await self._create(caller, draft, resent=resent)
+            view = await self._create(caller, draft, trace, resent=resent)
         except LongtakeError as error:
             self._metrics.add(JOBS_REFUSED, reason=error.reason)
+            trace.refused(error)
             raise
+        trace.made(view.record)
+        return view
 
-    async def _create(self, caller: Caller, draft: Draft, *, resent: bool) -> View:
+    async def _create(self, caller: Caller, draft: Draft, trace: CreateTrace, *, resent: bool) -> View:
         # 1. Open? A server that shuts down takes nothing in.
         self._check_open()
         misses = self._records.misses
@@ -89,7 +99,8 @@ class Creator:
             self._gate.take_token(caller.tenant)
 
         # 4. Settle: check it, take its media in, fill what was left open.
-        settled = await self._settler.settle(caller.tenant, draft)
+        with trace.part(spans.SETTLE):
+            settled = await self._settler.settle(caller.tenant, draft)
 
         # 5. Resent? Then the same request of the last minute is its job.
         if resent:
@@ -99,10 +110,15 @@ class Creator:
             self._gate.take_token(caller.tenant)
 
         # 6. Admit: may it queue?
-        wanted = await self._wanted(caller, draft, settled, _id_for(caller, draft))
-        async with self._admitted(wanted, draft):
+        async with AsyncExitStack() as admitted:
+            with trace.part(spans.ADMIT):
+                wanted = await self._wanted(caller, draft, settled, _id_for(caller, draft))
+                wanted = wanted.model_copy(update={"traceparent": trace.traceparent})
+                await admitted.enter_async_context(self._admitted(wanted, draft))
+
             # 7. Persist. From here on the job is made, whatever happens to this process.
-            record, new = await self._jobs.create(wanted)
+            with trace.part(spans.STORE):
+                record, new = await self._jobs.create(wanted)
             if not new:  # another create with this key was faster
                 return self._repeated(record, misses, by="request_id")
 
@@ -182,7 +198,7 @@ class Creator:
         self._link.wake(record.tenant, record.id)
         source = "own" if request.extends else "foreign" if request.ingests else "new"
         self._metrics.add(JOBS_CREATED, kind=request.kind.value, source=source)
-        with job_context(record.tenant, record.id):
+        with job_context(record.tenant, record.id, trace_id_of(record)):
             self._log.info("accepted", kind=request.kind.value, segments=len(record.plan.segments))
         return view
 

@@ -75,11 +75,13 @@ class Draft:
     ttl_ms: int | None = None
     request_id: str = ""
     """Makes a resent create return the same job."""
+    traceparent: str = ""
+    """The caller's span, as the header has it: believed no further than its grammar."""
     names: Mapping[str, str] = field(default_factory=lambda: _SAME)
 
     def digest(self) -> str:
         """SHA-256 of what is asked for, as it was asked for: two equal ones ask for the same, whatever became since of
-        the media that they name. When, how urgently and by which key is left out.
+        the media that they name. When, how urgently, by which key and in which trace is left out.
         """
         video = [self.kind.value, self.seconds, self.aspect_ratio, self.resolution, self.codec, self.images]
         work = [self.model, self.prompt, self.seed, self.steps]

@@ -56,6 +56,11 @@ class Call:
         return self.metadata("idempotency-key") or ""
 
     @property
+    def traceparent(self) -> str:
+        """The span that the client calls from, as it says; empty where it says nothing."""
+        return self.metadata("traceparent") or ""
+
+    @property
     def resent(self) -> bool:
         """Whether the client marked this call as a retry: transparent gRPC retries, or an HTTP client's own
         mark.

@@ -11,6 +11,7 @@ from serving.frontdoor.follow.progress import progress_of
 from serving.frontdoor.follow.views import View
 from serving.gen.longtake.v1 import videos_pb2
 from serving.jobs.record import JobRecord, JobState
+from serving.jobs.traced import trace_id_of
 from serving.requests import Kind
 from serving.segments.lineage import Segments
 from serving.store.base import Store
@@ -78,6 +79,7 @@ class VideoMessages:
             version=record.version,
             priority=record.priority,
             attempt=record.attempt,
+            trace_id=trace_id_of(record),
         )
         message.plan.CopyFrom(_plan(record))
         if request.kind is Kind.VIDEO:

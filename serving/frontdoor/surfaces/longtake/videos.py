@@ -50,7 +50,7 @@ class VideosService:
 
     async def CreateVideo(self, request: videos_pb2.CreateVideoRequest, call: Call) -> videos_pb2.Video:
         """Accept a job and return it as it stands."""
-        draft = draft_of(request, idempotency_key=call.idempotency_key)
+        draft = draft_of(request, idempotency_key=call.idempotency_key, traceparent=call.traceparent)
         if request.validate_only:
             return await self.messages.of(await self.creator.planned(call.caller, draft))
         return await self.messages.of(await self.creator.create(call.caller, draft, resent=call.resent))
@@ -111,7 +111,7 @@ class VideosService:
         return lineage_message(found)
 
 
-def draft_of(request: videos_pb2.CreateVideoRequest, *, idempotency_key: str) -> Draft:
+def draft_of(request: videos_pb2.CreateVideoRequest, *, idempotency_key: str, traceparent: str = "") -> Draft:
     """The message as a draft. Raises `InvalidArgument` for what contradicts itself."""
     if request.request_id and idempotency_key and request.request_id != idempotency_key:
         raise InvalidArgument("request_id", "it differs from the `idempotency-key` header: send one of them")
@@ -136,6 +136,7 @@ def draft_of(request: videos_pb2.CreateVideoRequest, *, idempotency_key: str) ->
         priority=request.priority if request.HasField("priority") else None,
         ttl_ms=length_ms(request.ttl, "ttl") if request.HasField("ttl") else None,
         request_id=request.request_id or idempotency_key,
+        traceparent=traceparent,
     )
 
 

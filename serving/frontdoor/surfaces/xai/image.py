@@ -58,6 +58,7 @@ class XaiImage:
             resolution=image_resolution(request),
             references=_references(request),
             request_id=call.idempotency_key,
+            traceparent=call.traceparent,
             names=NAMES,
         )
         form = request.format

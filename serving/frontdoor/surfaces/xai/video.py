@@ -64,6 +64,7 @@ class XaiVideo:
             first_frame=picture("image", request.image) if request.HasField("image") else None,
             references=pictures("reference_images", request.reference_images),
             request_id=call.idempotency_key,
+            traceparent=call.traceparent,
             names=NAMES,
         )
         return await self._start(draft, request, call)
@@ -79,6 +80,7 @@ class XaiVideo:
             seconds=request.duration if request.HasField("duration") else None,
             extends=ExtensionDraft(media=film("video", request.video)),
             request_id=call.idempotency_key,
+            traceparent=call.traceparent,
             names=NAMES,
         )
         return await self._start(draft, request, call)

@@ -301,6 +301,7 @@ class Video(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
     NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     kind: Global___Video.Kind.ValueType
     state: Global___Video.State.ValueType
@@ -334,6 +335,8 @@ class Video(_message.Message):
     """How often the work was given to a worker."""
     negative_prompt: _builtins.str
     """As the client wrote it."""
+    trace_id: _builtins.str
+    """The trace that its create is part of: 32 hex digits. Empty where nothing was traced."""
     @_builtins.property
     def effective_references(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was read from each reference picture."""
@@ -409,10 +412,11 @@ class Video(_message.Message):
         attempt: _builtins.int = ...,
         plan: Global___Plan | None = ...,
         negative_prompt: _builtins.str = ...,
+        trace_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "plan", b"plan", "progress", b"progress", "start_time", b"start_time", "url_expire_time", b"url_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aspect_ratio", b"aspect_ratio", "attempt", b"attempt", "codec", b"codec", "create_time", b"create_time", "deadline", b"deadline", "effective_prompt", b"effective_prompt", "effective_references", b"effective_references", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "fps", b"fps", "frames", b"frames", "height", b"height", "id", b"id", "image_urls", b"image_urls", "kind", b"kind", "model", b"model", "negative_prompt", b"negative_prompt", "parent_video_id", b"parent_video_id", "plan", b"plan", "priority", b"priority", "progress", b"progress", "prompt", b"prompt", "resolution", b"resolution", "seconds", b"seconds", "seed", b"seed", "segments", b"segments", "start_time", b"start_time", "state", b"state", "steps", b"steps", "thumbnail_url", b"thumbnail_url", "url", b"url", "url_expire_time", b"url_expire_time", "version", b"version", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aspect_ratio", b"aspect_ratio", "attempt", b"attempt", "codec", b"codec", "create_time", b"create_time", "deadline", b"deadline", "effective_prompt", b"effective_prompt", "effective_references", b"effective_references", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "fps", b"fps", "frames", b"frames", "height", b"height", "id", b"id", "image_urls", b"image_urls", "kind", b"kind", "model", b"model", "negative_prompt", b"negative_prompt", "parent_video_id", b"parent_video_id", "plan", b"plan", "priority", b"priority", "progress", b"progress", "prompt", b"prompt", "resolution", b"resolution", "seconds", b"seconds", "seed", b"seed", "segments", b"segments", "start_time", b"start_time", "state", b"state", "steps", b"steps", "thumbnail_url", b"thumbnail_url", "trace_id", b"trace_id", "url", b"url", "url_expire_time", b"url_expire_time", "version", b"version", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -20,6 +20,7 @@ from serving.jobs.lease import TTL_S, Leases, LeaseWatch
 from serving.jobs.record import JobRecord, JobState
 from serving.metrics import Unrecorded
 from serving.store import keys
+from serving.traces.spans import UNTRACED
 from tests.unit.serving.director.conftest import TENANT, Office
 from tests.unit.serving.later_version import read, rewrite
 
@@ -47,12 +48,13 @@ async def claims(office: Office, clock: Clock) -> Claims:
     epoch, feed = await take_epoch(office.store), Feed(1)
     context = RunContext(
         models=(served := ServedModels({"sprite-2": office.served()})),
-        publisher=Publisher(office.jobs, epoch, feed, Unrecorded(), lambda: NOW_MS),
+        publisher=Publisher(office.jobs, epoch, feed, Unrecorded(), UNTRACED, lambda: NOW_MS),
         epoch=epoch,
         leases=LeaseWatch(Leases(office.store), clock),
         dead=DeadLetters(office.store),
         feed=feed,
         metrics=Unrecorded(),
+        traces=UNTRACED,
         slice_s=5.0,
         now_ms=lambda: NOW_MS,
         rank=lambda _record: (0.0,),
