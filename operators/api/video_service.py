@@ -200,6 +200,8 @@ class Spec(Grounds):
     """More of Longtake's settings (docs/settings.md), by group: `admission`, `retention`, `uploads`, `video`,
     `engines`, `stages`, and `models` that are served beside the one above. What this resource has fields for
     cannot stand here."""
+    traces: dict[str, str] = Field(default_factory=dict, examples=[{"OTEL_TRACES_EXPORTER": "otlp"}])
+    """OpenTelemetry's own variables, `OTEL_…`, for the front doors and the Director: where traces of jobs go."""
 
 
 class Endpoints(Part):

@@ -68,7 +68,7 @@ def _pod(owner: Owner, spec: Spec, settings: Settings) -> dict[str, Any]:
     process = {
         **container(FRONT_DOOR, spec, door.resources),
         "command": ["python3", "-m", "serving.frontdoor"],
-        "env": environment(spec, **_settings(owner, spec, settings)),
+        "env": environment(spec, **_settings(owner, spec, settings), **spec.traces),
         "terminationMessagePolicy": "FallbackToLogsOnError",  # why it does not start is its last line
         "ports": [{"name": "grpc", "containerPort": GRPC_PORT}, {"name": "http", "containerPort": HTTP_PORT}],
         "startupProbe": {**live, "periodSeconds": 2, "failureThreshold": 60},

@@ -125,7 +125,7 @@ def _head(owner: Owner, spec: Spec) -> dict[str, Any]:
         "serve-grpc": SERVE_GRPC_PORT,
         "metrics": METRICS_PORT,
     }
-    head = _ray_container("ray-head", spec, spec.head.resources, ports)
+    head = _ray_container("ray-head", spec, spec.head.resources, ports, **spec.traces)
     return _template(owner, "ray-head", spec, spec.head.resources, {**placed(spec, spec.head), "containers": [head]})
 
 
@@ -166,10 +166,12 @@ def _gpus(resources: Resources) -> dict[str, str]:
     return {"GPU": str(count)} if count else {}
 
 
-def _ray_container(name: str, spec: Spec, resources: Resources, ports: dict[str, int]) -> dict[str, Any]:
+def _ray_container(
+    name: str, spec: Spec, resources: Resources, ports: dict[str, int], **variables: str
+) -> dict[str, Any]:
     return {
         **container(name, spec, resources),
-        "env": environment(spec, **_OPTIONS),
+        "env": environment(spec, **_OPTIONS, **variables),
         "ports": [{"name": port, "containerPort": number} for port, number in ports.items()],
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108

@@ -31,7 +31,7 @@ _OWN = {
 
 
 def settings_of(spec: Spec) -> Settings:
-    """Raises `SettingsError`, which names what is wrong with `spec.settings`."""
+    """Raises `SettingsError`, which names what is wrong with `spec.settings`, or with `spec.traces`."""
     given = dict(spec.settings)
     for group, names in _OWN.items():
         found = given if not group else given.get(group, {})
@@ -39,6 +39,11 @@ def settings_of(spec: Spec) -> Settings:
             if name in found:
                 where = f"{group}.{name}" if group else name
                 raise SettingsError(f"spec.settings.{where}: what of it can be chosen has fields here; leave it out")
+    for name in spec.traces:
+        if not name.startswith("OTEL_"):
+            raise SettingsError(
+                f"spec.traces.{name}: only OpenTelemetry's variables stand here, OTEL_...; leave it out"
+            )
     slots = {"slots": max(Stages().slots, spec.denoisers.max)}
     stages = {**slots, **given.pop("stages", {}), **_stages(spec)}
     if keys := trusted_keys(spec):

@@ -176,13 +176,17 @@ class JobRun:
     async def _at_a_renderer(self, planned: PlannedSegment, call: Callable[[], Awaitable[T]]) -> tuple[T, WorkSpan]:
         """Call a Renderer when it is this job's turn, and tell how long that took."""
 
-        async def work() -> tuple[T, WorkSpan]:
+        began = 0
+
+        async def work() -> T:
+            nonlocal began
             began = self._context.now_ms()
-            return await call(), self._span("rendering", began)
+            return await call()
 
         renderers = self._context.models.renderers(self._record.plan.model)
         place = partial(renderers.place, lambda: self._context.rank(self._record))
-        return await self.attempt.surviving(_TO_RENDER, work, place=place, segment=planned.index)
+        result = await self.attempt.surviving(_TO_RENDER, work, place=place, segment=planned.index)
+        return result, self._span("rendering", began)
 
     async def _commit(
         self, planned: PlannedSegment, spans: tuple[WorkSpan, ...], last: bool, **made: tuple[str, ...]

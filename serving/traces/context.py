@@ -34,9 +34,9 @@ class TraceContext:
         return f"{_VERSION_0}-{self.trace_id}-{self.span_id}-{int(self.sampled):02x}"
 
     def of(self, *place: str | int) -> TraceContext:
-        """The span of this place in the same trace. Its id follows from the trace and the place alone: processes that
-        never spoke with each other name the same span."""
-        digest = hashlib.sha256("/".join((self.trace_id, *map(str, place))).encode()).hexdigest()
+        """The span of this place below this one. Its id follows from this one and the place alone: processes that never
+        spoke with each other name the same span."""
+        digest = hashlib.sha256("/".join((self.trace_id, self.span_id, *map(str, place))).encode()).hexdigest()
         return TraceContext(self.trace_id, digest[:16], self.sampled)
 
 

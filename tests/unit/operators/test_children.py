@@ -206,6 +206,23 @@ def test_parts_of_a_gpu_count_and_what_is_no_number_is_refused() -> None:
         settings_of(spec(denoisers={"resources": {"limits": {"nvidia.com/gpu": "1k"}}}))
 
 
+def test_variables_for_traces_reach_front_doors_and_the_director_alone() -> None:
+    traces = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+    made = desired(OWNER, spec(traces=traces), "lt-abcde")
+    ray = made[0]["spec"]["rayClusterConfig"]
+    [door] = [child["spec"]["template"] for child in made if child["kind"] == "Deployment"]
+    workers = [group["template"] for group in ray["workerGroupSpecs"]]
+
+    def told(pod: dict[str, Any]) -> dict[str, str]:
+        variables = pod["spec"]["containers"][0]["env"]
+        return {found["name"]: found["value"] for found in variables if found["name"].startswith("OTEL_")}
+
+    assert told(ray["headGroupSpec"]["template"]) == told(door) == traces
+    assert [told(worker) for worker in workers] == [{}, {}]
+    with pytest.raises(SettingsError, match=r"spec\.traces\.PATH"):
+        settings_of(spec(traces={"PATH": "/tmp"}))
+
+
 def test_settings_go_to_whom_they_concern() -> None:
     plain, other = (_ray(settings=settings) for settings in ({}, {"admission": {"max_active_jobs": 7}}))
     assert plain == other

@@ -15,6 +15,8 @@ configure(service="test")
 log = logger("room")
 with job_context("studio", "vid_a"):
     log.info("inside", steps=3)
+with job_context("studio", "vid_b", "0af7"):
+    log.info("traced")
 contextvars.Context().run(log.info, "outside")  # as a call to a replica, which has a context of its own
 log.debug("too small a thing")
 try:
@@ -26,11 +28,14 @@ except ValueError as error:
 
 def test_events_are_json_lines_with_the_job_they_belong_to() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
-    inside, outside, failed = [json.loads(line) for line in done.stderr.splitlines()]
+    inside, traced, outside, failed = [json.loads(line) for line in done.stderr.splitlines()]
 
     assert (inside["event"], inside["service"], inside["room"], inside["level"]) == ("inside", "test", "room", "info")
     assert (inside["tenant"], inside["job"], inside["steps"]) == ("studio", "vid_a", 3)
-    assert (outside["service"], "job" in outside) == ("test", False)
+    assert "trace_id" not in inside
+    assert (traced["job"], traced["trace_id"]) == ("vid_b", "0af7")
+    assert outside["service"] == "test"
+    assert not {"job", "trace_id"} & outside.keys()
     assert "ValueError: broken" in failed["exception"]
     assert done.stdout == ""
 
@@ -44,8 +49,13 @@ def test_they_go_where_the_environment_wants_them_and_if_that_cannot_be_to_stder
 
     there = tmp_path / "all.log"
     assert (run(there), run(there)) == ("", "")
-    assert [json.loads(line)["event"] for line in there.read_text().splitlines()] == ["inside", "outside", "failed"] * 2
+    assert [json.loads(line)["event"] for line in there.read_text().splitlines()] == [
+        "inside",
+        "traced",
+        "outside",
+        "failed",
+    ] * 2
 
     told, *events = [json.loads(line) for line in run(tmp_path / "none" / "all.log").splitlines()]
     assert (told["event"], told["wanted"]) == ("logs go to stderr", str(tmp_path / "none" / "all.log"))
-    assert len(events) == 3
+    assert len(events) == 4

@@ -24,6 +24,7 @@ from serving.requests import VideoRequest
 from serving.stages.loaded import Loaded
 from serving.store.base import Store
 from serving.store.open import open_store
+from serving.traces.spans import UNTRACED, Traces
 from tests.unit.serving.director.plain import PlainStages
 
 TENANT = "studio"
@@ -47,8 +48,17 @@ class Office:
     directors: list[Director] = field(default_factory=list)
     _times: itertools.count[int] = field(default_factory=lambda: itertools.count(1_700_000_000_000))
 
+    def now_ms(self) -> int:
+        """A later moment each time."""
+        return next(self._times)
+
     async def director(
-        self, *, slots: int = 2, renders: int | None = None, metrics: Recorder | None = None
+        self,
+        *,
+        slots: int = 2,
+        renders: int | None = None,
+        metrics: Recorder | None = None,
+        traces: Traces = UNTRACED,
     ) -> Director:
         """Start one more Director; it takes the next epoch. It has as many places at the Renderers as slots."""
         numbers = itertools.count()
@@ -59,7 +69,8 @@ class Office:
             models={"sprite-2": self.served(slots=slots, renders=slots if renders is None else renders)},
             slice_s=5.0,
             metrics=metrics or Unrecorded(),
-            now_ms=lambda: next(self._times),
+            now_ms=self.now_ms,
+            traces=traces,
             incident=lambda: f"incident-{next(numbers)}",
         )
         self.lives.append(asyncio.create_task(director.run()))
@@ -83,7 +94,7 @@ class Office:
             jobs=self.jobs,
             tenant=tenant,
             model_digest=model_digest,
-            created_ms=next(self._times),
+            created_ms=self.now_ms(),
             **record_fields,
         )
         if self.directors:

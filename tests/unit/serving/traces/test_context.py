@@ -58,9 +58,10 @@ def test_what_does_not_keep_to_the_grammar_is_no_context(text: str) -> None:
     assert parse(text) is None
 
 
-def test_a_place_has_the_same_span_for_all_who_work_it_out_and_another_one_in_another_trace() -> None:
+def test_a_place_has_the_same_span_for_all_who_work_it_out_and_another_one_below_another_span() -> None:
     here, there = TraceContext(TRACE, SPAN, sampled=True), TraceContext("1" * 32, SPAN, sampled=True)
-    assert here.of("attempt", "vid_1", 2) == TraceContext(TRACE, "5" * 16, sampled=True).of("attempt", "vid_1", 2)
-    places = [here.of("attempt", "vid_1", 2), here.of("attempt", "vid_1", 3), there.of("attempt", "vid_1", 2)]
-    assert len({place.span_id for place in places}) == 3
+    beside = TraceContext(TRACE, "5" * 16, sampled=True)
+    assert here.of("attempt", "vid_1", 2) == TraceContext(TRACE, SPAN, sampled=True).of("attempt", "vid_1", 2)
+    places = [here.of("attempt", 2), here.of("attempt", 3), there.of("attempt", 2), beside.of("attempt", 2)]
+    assert len({place.span_id for place in places}) == 4
     assert all(parse(place.traceparent) == place for place in places)
