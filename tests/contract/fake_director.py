@@ -46,7 +46,7 @@ class FakeDirector:
     """Finishes jobs while the context is open."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
         self._jobs = Jobs(store)
         self.open = True
         """While it is not, jobs wait."""
@@ -90,10 +90,10 @@ class FakeDirector:
         await self._jobs.retire(record)
 
     async def _image(self, record: JobRecord, segment: PlannedSegment) -> str:
-        return await Blobs(self._store, record.tenant).put(png(frames_of(record, segment)[0]))
+        return await Blobs(self.store, record.tenant).put(png(frames_of(record, segment)[0]))
 
     async def _segment(self, record: JobRecord, segment: PlannedSegment) -> str:
-        segments, blobs = Segments(self._store, record.tenant), Blobs(self._store, record.tenant)
+        segments, blobs = Segments(self.store, record.tenant), Blobs(self.store, record.tenant)
         parent = await segments.get(record.head) if record.head else None
         encoder = SegmentEncoder(
             record.plan.track,
