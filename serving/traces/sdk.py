@@ -41,7 +41,8 @@ def otlp() -> SpanExporter:
 
     # It tells of every batch that is not taken; `_Counted` says so once.
     logging.getLogger("opentelemetry.exporter.otlp").setLevel(logging.CRITICAL)
-    return OTLPSpanExporter()
+    exporter: SpanExporter = OTLPSpanExporter()
+    return exporter
 
 
 class SdkTraces:
