@@ -96,7 +96,7 @@ class SdkTraces:
         if span.error:
             told.set_status(trace.Status(trace.StatusCode.ERROR, span.error))
         if self._counted.takes(self._most):
-            told.end(span.end_ms * 1_000_000)
+            told.end(max(span.start_ms, span.end_ms) * 1_000_000)  # of two machines' clocks
 
     def close(self) -> None:
         """See `Traces`: hardly longer than `CLOSE_S`."""

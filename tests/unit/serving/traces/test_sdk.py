@@ -62,6 +62,15 @@ def test_a_span_is_exported_as_it_was_told() -> None:
     assert told.resource.attributes["service.name"] == "test"
 
 
+def test_no_span_ends_before_it_began_though_clocks_differ() -> None:
+    exporter = InMemorySpanExporter()
+    traces = traces_to(exporter)
+    traces.tell(span(start_ms=3_000, end_ms=1_000))
+    traces.close()
+    [told] = exporter.get_finished_spans()
+    assert told.start_time == told.end_time == 3_000_000_000
+
+
 def test_a_callers_trace_is_gone_on_with_and_its_word_on_sampling_kept() -> None:
     traces = traces_to(InMemorySpanExporter())
     assert CALLER is not None
