@@ -15,6 +15,7 @@ from torch.export import Dim
 
 from engines.checkpoints.files import Files
 from engines.families.graph import GraphSpec
+from engines.families.wan import attention
 from engines.families.wan import vae as steppers
 from engines.families.wan.architecture import MAX_LATENTS, TEXT_TOKENS, Architecture
 from engines.families.wan.preview import fitted
@@ -46,6 +47,7 @@ class Denoise(nn.Module):
 
     def __init__(self, transformer: nn.Module, architecture: Architecture) -> None:
         super().__init__()
+        attention.put_into(transformer)
         self.transformer = transformer
         self.task = architecture.task
         self.sees_picture = architecture.sees_picture
