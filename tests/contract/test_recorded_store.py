@@ -38,7 +38,7 @@ from serving.store.base import Store
 from serving.store.directory import DirectoryStore
 
 RECORDED = Path(__file__).parents[1] / "recorded"
-CHECKPOINT = 19
+CHECKPOINT = 15
 """Steps of its second segment that the interrupted job of `directed` had saved when its process was killed."""
 
 pytestmark = pytest.mark.anyio
