@@ -6,8 +6,8 @@ alone, at the commit that brought this file:
     cp engines/families/sprite/prebuilt/* ../before/engines/families/sprite/prebuilt/
     PYTHONPATH=../before python tests/recorded/directed/record.py tests/recorded/directed
 
-The engines are those that ship now: what other engines began is begun again, and is not what is tested. So when they are
-built anew, the store is recorded anew, by the code of then; `CHECKPOINT` of the test is where the kill struck.
+The engines are those that ship now: what other engines began is begun again, and is not what is tested. So when they
+are built anew, the store is recorded anew, by the code of then; `CHECKPOINT` of the test is where the kill struck.
 
 `tests/contract/test_recorded_store.py` reads the store with the code of today. What it holds, all of it made by the
 real Director and stages on the shipped engines:
