@@ -135,6 +135,15 @@ _TROUBLE: Final = (
         ),
         "1 while a stage does no work, and why.",
     ),
+    Panel(
+        "Spans of traces that were dropped",
+        "ops",
+        (
+            Query(f"{rate('longtake_spans_dropped_total', '')} or vector(0)", "front doors"),
+            Query(f"{rate('ray_longtake_spans_dropped_total', '')} or vector(0)", "Director"),
+        ),
+        "The collector is away, or too slow. Videos do not wait for it.",
+    ),
 )
 BOARD: Final = Board(
     "operations",
