@@ -162,7 +162,7 @@ async def test_an_interrupted_collection_leaves_a_store_that_is_whole(tmp_path: 
     for ending in (signal.SIGINT, signal.SIGKILL):
         before = len(await names(store))
         process = start_gc(folder)
-        while len(await names(store)) == before:
+        while len(await names(store)) >= before:  # it writes a name of its own, too
             assert process.poll() is None
         process.send_signal(ending)
         _, said = process.communicate(timeout=30)

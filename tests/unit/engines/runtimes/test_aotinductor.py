@@ -26,6 +26,8 @@ else:
 if not any(map(which, ("g++", "clang++"))):
     pytest.skip("AOTInductor needs a C++ compiler: g++", allow_module_level=True)
 
+pytestmark = pytest.mark.xdist_group("aotinductor")  # one compiles for all
+
 FACE = ComponentSpec(
     "counter",
     (TensorSpec("x", "float32", ("B", 3)), TensorSpec("i", "int64", ("B",)), TensorSpec("sum_in", "float32", (3,))),
@@ -63,8 +65,16 @@ def graph(module: Any) -> GraphSpec:
     return GraphSpec(module, inputs, ("x", "i", "sum_in"), ("y", "sum"), (batch, batch, {}))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder of temporary things that nobody else uses."""
+    before, tempfile.tempdir = tempfile.tempdir, str(tmp_path_factory.mktemp("temporary"))
+    yield
+    tempfile.tempdir = before
+
+
 def left() -> set[Path]:
-    """What compilers and packages have in the folder of temporary things."""
+    """What compilers and packages have in it."""
     return set(Path(tempfile.gettempdir()).glob("longtake-aotinductor-*"))
 
 
