@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
@@ -25,8 +27,13 @@ STORED = LatentRef(blob="b" * 64, start=0, count=5)
 
 
 async def lines(call: Call, work: Awaitable[object]) -> list[dict[str, Any]]:
-    with capture_logs(processors=[merge_contextvars]) as found:
-        await logged(call, work)
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))  # whoever was here before
+    try:
+        with capture_logs(processors=[merge_contextvars]) as found:
+            await logged(call, work)
+    finally:
+        structlog.configure(**before)
     return [dict(line) for line in found]
 
 
