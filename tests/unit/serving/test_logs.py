@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from serving.logs import STREAM
+
 PROGRAM = """
 import contextvars
 from serving.logs import configure, job_context, logger
@@ -26,8 +28,14 @@ except ValueError as error:
 """
 
 
+def ran(more: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """`PROGRAM` in an environment that says of streams what `more` says: the local Ray's tests name one of theirs."""
+    environment = {name: value for name, value in os.environ.items() if name != STREAM} | more
+    return subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, env=environment)
+
+
 def test_events_are_json_lines_with_the_job_they_belong_to() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    done = ran({})
     inside, traced, outside, failed = [json.loads(line) for line in done.stderr.splitlines()]
 
     assert (inside["event"], inside["service"], inside["room"], inside["level"]) == ("inside", "test", "room", "info")
@@ -42,10 +50,7 @@ def test_events_are_json_lines_with_the_job_they_belong_to() -> None:
 
 def test_they_go_where_the_environment_wants_them_and_if_that_cannot_be_to_stderr(tmp_path: Path) -> None:
     def run(stream: Path) -> str:
-        environment = {**os.environ, "LONGTAKE_LOG_STREAM": str(stream)}
-        return subprocess.run(
-            [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, env=environment
-        ).stderr
+        return ran({STREAM: str(stream)}).stderr
 
     there = tmp_path / "all.log"
     assert (run(there), run(there)) == ("", "")
