@@ -142,9 +142,11 @@ def knowing_our_kinds(folder: Path) -> Iterator[kubernetes.ApiServer]:
 
 
 @contextmanager
-def operator(server: kubernetes.ApiServer, namespace: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The operator's own process, for one namespace."""
-    ports = [f"--metrics-port={free_port()}", f"--health-port={free_port()}"]
+def operator(
+    server: kubernetes.ApiServer, namespace: str, log: Path, metrics: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The operator's own process, for one namespace. `metrics`: the port where they are read."""
+    ports = [f"--metrics-port={metrics or free_port()}", f"--health-port={free_port()}"]
     command = [sys.executable, "-m", "operators", f"--namespace={namespace}", f"--lease-namespace={namespace}", *ports]
     with log.open("wb") as output:
         process = subprocess.Popen(

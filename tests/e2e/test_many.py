@@ -1,0 +1,104 @@
+"""Many resources at one operator: a hundred VideoServices and a thousand EngineBuilds in one namespace of a real API
+server. What it costs to bring them about is bounded, and at rest nothing is written. It needs no nodes, and runs where
+`kube-apiserver` and `etcd` are on the PATH.
+"""
+
+from __future__ import annotations
+
+import copy
+import secrets
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from loadtests.abuse.watching import resident_mb
+from loadtests.table import Row
+from operators.api.base import API_VERSION
+from tests import kubernetes
+from tests.integration.kube import SPEC as SERVICE
+from tests.integration.kube import Kube, knowing_our_kinds, operator, until
+from tests.integration.test_engine_build import SPEC as BUILD
+from tests.servers import free_port
+
+pytestmark = [
+    pytest.mark.skipif(bool(kubernetes.missing()), reason=f"not on the PATH: {', '.join(kubernetes.missing())}"),
+    pytest.mark.filterwarnings("ignore:Unverified HTTPS request"),
+    pytest.mark.timeout(1800),
+]
+SERVICES, BUILDS = 100, 1000
+WRITES = ("apply", "patch", "create", "delete")
+CALM_S = 30.0
+"""Without a call: whatever there was to do is done."""
+AT_A_LOOK = 20
+"""Calls that read what belongs to one service; a build takes fewer."""
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[kubernetes.ApiServer, Kube]]:
+    with knowing_our_kinds(tmp_path) as server:
+        yield server, Kube(server, f"many-{secrets.token_hex(4)}")
+
+
+def test_a_hundred_services_and_a_thousand_builds(
+    cluster: tuple[kubernetes.ApiServer, Kube], report: list[Row], tmp_path: Path
+) -> None:
+    server, kube = cluster
+    for number in range(SERVICES):
+        kube.apply(kube.object(API_VERSION, "VideoService", f"s{number:03}", spec=copy.deepcopy(SERVICE)))
+    for number in range(BUILDS):
+        spec = BUILD | {"model": f"wan-{number:04}"}
+        kube.apply(kube.object(API_VERSION, "EngineBuild", f"b{number:04}", spec=spec))
+
+    port, began = free_port(), time.monotonic()
+    with operator(server, kube.namespace, tmp_path / "first.log", port) as process:
+        made = _calm(lambda: _calls(port), lambda: len(kube.find("batch/v1", "Job", kube.namespace, "")) == BUILDS)
+        took, weighs = time.monotonic() - began - CALM_S, resident_mb(process.pid)
+    doors = kube.find("apps/v1", "Deployment", kube.namespace, "")
+    told = kube.find(API_VERSION, "VideoService", kube.namespace, "")
+    with operator(server, kube.namespace, tmp_path / "second.log", port):
+        again = _calm(lambda: _calls(port), lambda: sum(_calls(port).values()) >= SERVICES + BUILDS)
+
+    what = f"{SERVICES} VideoServices and {BUILDS} EngineBuilds"
+    reads = sum(number for verb, number in made.items() if verb not in WRITES)
+    report.append(Row("operator", f"{what}, until all are told of", f"{took:.0f} s", f"{weighs:.0f} MB"))
+    report.append(Row("operator", "its writes, and its reads", f"{_written(made)}", f"{reads}"))
+    report.append(Row("operator", "after a restart", f"{_written(again)}", f"{sum(again.values())}", aim="no write"))
+    assert len(doors) == SERVICES
+    assert all(service.get("status", {}).get("conditions") for service in told)
+    assert _written(again) == 0, again
+    assert sum(again.values()) <= SERVICES * AT_A_LOOK + BUILDS * 4
+
+
+def _written(calls: Counter[str]) -> int:
+    return sum(calls[verb] for verb in WRITES)
+
+
+def _calm(calls: Callable[[], Counter[str]], there: Callable[[], bool]) -> Counter[str]:
+    """What was called until nothing is any more, once all is there."""
+    until(there, 1200)
+    before, since = calls(), time.monotonic()
+    while time.monotonic() - since < CALM_S:
+        time.sleep(1.0)
+        if (now := calls()) != before:
+            before, since = now, time.monotonic()
+    return before
+
+
+def _calls(port: int) -> Counter[str]:
+    """Of the operator to the API server, by verb, as it counts them itself; none while it starts."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            page = answer.read().decode()
+    except OSError:
+        return Counter()
+    counted: Counter[str] = Counter()
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            if sample.name == "longtake_operator_api_calls_total":
+                counted[sample.labels["verb"]] += int(sample.value)
+    return counted
