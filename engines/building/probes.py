@@ -57,7 +57,7 @@ def end_to_end(family: BuildableFamily, engines: Engines, canvas: Canvas) -> dic
         canvas,
         family.encode_text(engines, prompts[-1]),
         references if plan.of("reference") else (),
-        anchor=root[:1],
+        anchor=root[:1] if plan.of("anchor") else None,
         short=history,
         blank=clips.get("blank"),
         memory=tuple(root[number] for number in plan.of("memory")),
@@ -77,7 +77,7 @@ def _reference(family: BuildableFamily, engines: Engines, canvas: Canvas) -> Arr
 def _clips(family: ClipFamily, engines: Engines, canvas: Canvas) -> dict[str, Array]:
     """With a first frame, where the family takes one."""
     picture = _picture(canvas.height, canvas.width)
-    clips = {"blank": family.encode_clip(engines, picture[None][:0])}
+    clips = {"blank": family.encode_clip(engines, picture[None][:0])} if family.takes_blank else {}
     if family.capabilities.first_frame:
         clips["first"] = family.encode_clip(engines, picture[None])
     return clips

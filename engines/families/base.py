@@ -73,15 +73,15 @@ class Conditions:
     references: tuple[Array, ...] = ()
     """Each [C, h, w] of a picture of `reference_size`; a scene's of the canvas's size."""
     first: Array | None = None
-    """[1, C, h, w]: the given first frame's latent; only for a root segment. A `ClipFamily` is given the clip that
-    begins with that frame, [T, C, h, w]."""
+    """[1, C, h, w]: the given first frame's latent; only for a root segment. A `ClipFamily` is given what its
+    `encode_clip` made of that frame, [n, C, h, w]."""
     anchor: Array | None = None
     """[1, C, h, w]: the video's first latent; None for a root segment."""
     short: Array | None = None
     """[`history_latents`, C, h, w]: the newest latents, oldest first; None for a root segment. A `ClipFamily` is given
-    the clip that goes on after them, [T, C, h, w]."""
+    what its `encode_continued` made of them, [n, C, h, w]."""
     blank: Array | None = None
-    """[T, C, h, w]: a clip of which no frame is known; for a `ClipFamily` alone."""
+    """[n, C, h, w]: a clip of which no frame is known; for a `ClipFamily` that takes one."""
     memory: tuple[Array, ...] = ()
     """Each [C, h, w]: the latents that the plan names as memory, in its order."""
     image: bool = False
@@ -218,17 +218,19 @@ class PreviewingFamily(Family, Protocol):
 
 @runtime_checkable
 class ClipFamily(Family, Protocol):
-    """A family whose denoiser is shown a whole clip: the frames that are known, and grey where it is to make some."""
+    """A family whose denoiser is shown frames where they stand in its clip: the first one, or the last ones of a video
+    that is extended."""
+
+    takes_blank: bool
+    """Whether it is shown, too, a clip of which no frame is known: `encode_clip` of none."""
 
     def encode_clip(self, engines: Engines, known: Frames) -> Array:
-        """A clip's first frames, uint8 [K, H, W, 3], and grey after them → the latents of a root, [T, C, h, w].
-
-        K may be 0: a clip of nothing but grey.
-        """
+        """Of a clip's first frames, uint8 [K, H, W, 3], what the denoiser is shown, [n, C, h, w]: in a form of the
+        family's own, such as the latents of all the clip, grey where it is to make some."""
 
     def encode_continued(self, engines: Engines, tail: Array) -> Array:
         """The clip that goes on after a video's newest latents, [n, C, h, w]: it begins with the last frames that they
-        show. The first of them is one that a video may begin with. Of `encode_clip`'s shape."""
+        show. The first of them is one that a video may begin with. Of `encode_clip`'s form."""
 
     def encode_tail(self, engines: Engines, frames: Frames) -> Array:
         """Of a video from elsewhere, uint8 [F, H, W, 3], what `encode_continued` takes to go on after it."""

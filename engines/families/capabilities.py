@@ -68,6 +68,7 @@ class Capabilities:
     references_max: int
     max_prompt_chars: int
     text: bool = True
+    """Whether it makes a video of text alone; else of a first frame."""
     first_frame: bool = True
     extension: bool = True
     image: bool = True

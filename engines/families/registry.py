@@ -11,8 +11,9 @@ from typing import Final
 PLACES: Final = ("engines.families.sprite.family:SpriteFamily",)
 """Classes that implement `buildable.BuildableFamily`, as `module:class`."""
 CHECKPOINTS: Final[Mapping[str, str]] = {
-    "WanPipeline": "engines.families.wan.family:WanFamily",
-    "WanVACEPipeline": "engines.families.wan.vace:WanVaceFamily",
+    "WanPipeline": "engines.families.wan.opening:opened",
+    "WanImageToVideoPipeline": "engines.families.wan.opening:opened",
+    "WanVACEPipeline": "engines.families.wan.opening:opened",
 }
-"""For checkpoints that an operator brings: the pipeline that they were saved from → the class that opens their folder,
-called with the folder and `name`, what requests call the model."""
+"""For checkpoints that an operator brings: the pipeline that they were saved from → what opens their files as a family,
+called with the files, with `name`, what requests call the model, and with `sizes`."""

@@ -19,11 +19,13 @@ def pipeline(
     transformer: Mapping[str, Any],
     vae: Mapping[str, Any],
     text_encoder: Mapping[str, Any],
+    image_encoder: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Any:
     """A pipeline of diffusers (`WanPipeline`, `WanVACEPipeline`, …) with modules of these configurations, in float32.
 
-    The same arguments give the same weights. Its tokenizer knows a dozen words.
+    The same arguments give the same weights. Its tokenizer knows a dozen words. With a `boundary_ratio` among its
+    options it has two denoisers.
     """
     import diffusers
     import torch
@@ -44,7 +46,16 @@ def pipeline(
         ),
         "transformer": denoiser(**transformer).eval(),
     }
-    made = getattr(diffusers, kind)(**parts, **(options or {}))
+    options = options or {}
+    if "boundary_ratio" in options:
+        parts["transformer_2"] = denoiser(**transformer).eval()
+    if image_encoder is not None:
+        side = image_encoder["image_size"]
+        parts["image_encoder"] = transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**image_encoder)).eval()
+        parts["image_processor"] = transformers.CLIPImageProcessorPil(
+            size={"shortest_edge": side}, crop_size={"height": side, "width": side}
+        )
+    made = getattr(diffusers, kind)(**parts, **options)
     made.set_progress_bar_config(disable=True)
     return made
 

@@ -1,8 +1,8 @@
 """Conditioner: pictures become latents, and a segment's conditions are gathered.
 
 A picture is decoded and encoded once per model, size and content within a tenant; the cache remembers its latent and
-what was read from it. So it is with the clips that a `ClipFamily` takes instead, and with the one of nothing but grey.
-Foreign videos are `ingest.py`'s part.
+what was read from it. So it is with the clips that a `ClipFamily` takes instead, and with the one of nothing but grey,
+where it takes that. Foreign videos are `ingest.py`'s part.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Conditioner:
         family, blobs, canvas = self._loaded.family(call.model), self._loaded.blobs(call.tenant), call.canvas
         if isinstance(family, ClipFamily):
             short = await self._clip(family, blobs, canvas, call.tail) if call.tail else None
-            blank = await self._clip(family, blobs, canvas, None)
+            blank = await self._clip(family, blobs, canvas, None) if family.takes_blank else None
         else:
             short = await get_latents(blobs, call.tail) if call.tail else None
             blank = None

@@ -32,7 +32,6 @@ ARCHITECTURE: Final = Architecture(
     patch=(1, 2, 2),
     text_width=4096,
     condition_channels=0,
-    picture_width=0,
     flow_shift=3.0,
     pad_id=0,
 )

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -14,41 +13,29 @@ from engines.checkpoints import diffusers
 from engines.checkpoints.diffusers import Checkpoint
 from engines.checkpoints.files import Files
 from engines.errors import CheckpointUnfit
+from engines.families.wan import schedule, sight
+from engines.families.wan.sight import Sight
+from engines.families.wan.unipc import TRAINED_TIMES
 
-Task = Literal["text", "image", "vace"]
-"""What a checkpoint was trained for: text alone, text and a first frame, or references and known frames too."""
+Task = Literal["text", "still", "image", "vace"]
+"""What a checkpoint was trained for: text alone; text, with a first frame or without; text and always a first frame;
+or references and known frames too."""
 TEXT_TOKENS: Final = 512
 """Of a prompt, padded: what the models were trained with, and what image-to-video has built in."""
 MAX_LATENTS: Final = 128
 """Of a segment, as far as the graphs go."""
-TASKS: Final[dict[str, Task]] = {"WanPipeline": "text", "WanImageToVideoPipeline": "image", "WanVACEPipeline": "vace"}
+_PIPELINES: Final[dict[str, Task]] = {
+    "WanPipeline": "text",
+    "WanImageToVideoPipeline": "image",
+    "WanVACEPipeline": "vace",
+}
 """By the pipeline that the checkpoint was saved from."""
-_TRANSFORMERS: Final[dict[Task, str]] = {
-    "text": "WanTransformer3DModel",
-    "image": "WanTransformer3DModel",
-    "vace": "WanVACETransformer3DModel",
-}
-_SCHEDULER: Final[dict[str, Any]] = {
-    "prediction_type": "flow_prediction",
-    "use_flow_sigmas": True,
-    "solver_order": 2,
-    "solver_type": "bh2",
-    "predict_x0": True,
-    "lower_order_final": True,
-    "final_sigmas_type": "zero",
-    "thresholding": False,
-    "num_train_timesteps": 1000,
-    "use_karras_sigmas": False,
-    "use_exponential_sigmas": False,
-    "use_beta_sigmas": False,
-    "use_dynamic_shifting": False,
-    "shift_terminal": None,
-    "solver_p": None,
-    "disable_corrector": [],
-}
-"""What `sampler.py` computes; any other value of a checkpoint is refused and not ignored."""
-_UNSAID: Final[dict[str, Any]] = {"prediction_type": "epsilon", "use_flow_sigmas": False}
-"""What a configuration means that leaves these out; of the others the default is what is computed."""
+_EXPANDS: Final = "expand_timesteps"
+"""The option of a pipeline whose denoiser is told a time for each latent: what is known of a video has time 0."""
+_BOUNDARY: Final = "boundary_ratio"
+"""The option of a pipeline with two denoisers: the share of all times below which the second one denoises."""
+_DENOISERS: Final = {"transformer": "dit", "transformer_2": "dit_2"}
+"""By the component of a checkpoint, its engine."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +52,29 @@ class Architecture:
     """Latents of one token, along time, height and width."""
     text_width: int
     condition_channels: int
-    """Channels of what the denoiser is given beside the latents; 0 for text alone."""
-    picture_width: int
-    """Of the picture's features that Wan 2.1's image-to-video takes; 0 where there are none."""
+    """Channels of what the denoiser is given beside the latents; 0 for none."""
     flow_shift: float
     pad_id: int
     """The token that fills up a prompt."""
+    sight: Sight | None = None
+    """How the denoiser sees the first frame besides its latent: Wan 2.1's image-to-video does."""
+    boundary: float = 0.0
+    """The time of 0..1000 below which a second denoiser goes on, `dit_2`; 0 where there is one alone."""
 
     @property
-    def sees_picture(self) -> bool:
-        """Whether the denoiser takes features of a picture besides latents."""
-        return self.picture_width > 0
+    def denoisers(self) -> dict[str, str]:
+        """By their components of the checkpoint, the engines that denoise; the one that begins is first."""
+        return dict(list(_DENOISERS.items())[: 2 if self.boundary else 1])
+
+
+def task_of(index: Mapping[str, Any]) -> Task:
+    """What the `model_index.json` of a checkpoint says it was trained for. Raises `CheckpointUnfit` for no Wan."""
+    pipeline = str(index.get("_class_name"))
+    task = _PIPELINES.get(pipeline)
+    if task is None:
+        raise CheckpointUnfit(f"{diffusers.INDEX}: {pipeline} is no Wan that is read here: {', '.join(_PIPELINES)}")
+    # One checkpoint (Wan 2.2 of 5B) may have been saved from either pipeline.
+    return "still" if task in ("text", "image") and index.get(_EXPANDS) else task
 
 
 def read(files: Files) -> Architecture:
@@ -87,97 +86,86 @@ def read(files: Files) -> Architecture:
         if isinstance(error, CheckpointUnfit):
             raise
         raise CheckpointUnfit(
-            f"config.json of transformer, vae or text_encoder: not the values of a Wan ({error}); copy them again"
+            f"config.json of transformer, vae or an encoder: not the values of a Wan ({error}); copy them again"
         ) from error
 
 
 def _understood(found: Checkpoint) -> Architecture:
-    task = TASKS.get(found.pipeline)
-    if task is None:
-        raise CheckpointUnfit(f"{diffusers.INDEX}: {found.pipeline} is no Wan that is read here: {', '.join(TASKS)}")
-    if "transformer_2" in found.components:
-        raise CheckpointUnfit(
-            "transformer_2: two denoisers in turn (Wan 2.2 of 14B) are not read yet; take Wan 2.1, or Wan 2.2 of 5B"
-        )
-    _demand(found, "transformer", _TRANSFORMERS[task])
+    task = task_of({"_class_name": found.pipeline, **found.options})
+    boundary = _boundary(found, task)
+    _demand(found, "transformer", "WanVACETransformer3DModel" if task == "vace" else "WanTransformer3DModel")
     _demand(found, "vae", "AutoencoderKLWan")
     _demand(found, "text_encoder", "UMT5EncoderModel")
     _demand(found, "scheduler", "UniPCMultistepScheduler")
     transformer, vae = found.component("transformer").config, found.component("vae").config
     channels = int(vae.get("z_dim", 16))
-    temporal = vae.get("temperal_downsample", [False, True, True])
-    shift = _schedule(found.component("scheduler").config)
-    condition = {
-        "text": 0,
-        "image": int(transformer.get("in_channels", 16)) - channels,
-        "vace": int(transformer.get("vace_in_channels", 96)),
-    }[task]
-    out = int(transformer.get("out_channels") or transformer.get("in_channels", 16))
-    if out != channels:
-        raise CheckpointUnfit(
-            f"transformer: latents of {out} channels, where the vae has {channels}; take both from one place"
-        )
+    frames = 2 ** sum(map(bool, vae.get("temperal_downsample", [False, True, True])))
     stride = 2 ** (len(vae.get("dim_mult", [1, 2, 4, 4])) - 1) * int(vae.get("patch_size") or 1)
-    if task == "vace" and condition != 2 * channels + stride**2:
-        raise CheckpointUnfit(
-            f"transformer: vace_in_channels is {condition}, where latents of {channels} channels, twice, and a mask of "
-            f"{stride}x{stride} pixels make {2 * channels + stride**2}; take both from one place"
-        )
     patch = transformer.get("patch_size", [1, 2, 2])
     return Architecture(
         checkpoint=found,
         task=task,
         latent_channels=channels,
         latent_stride=stride,
-        frames_per_latent=2 ** sum(map(bool, temporal)),
+        frames_per_latent=frames,
         patch=(int(patch[0]), int(patch[1]), int(patch[2])),
         text_width=int(transformer.get("text_dim", 4096)),
-        condition_channels=condition,
-        picture_width=int(transformer.get("image_dim") or 0),
-        flow_shift=shift,
+        condition_channels=_condition(task, transformer, channels=channels, stride=stride, frames=frames),
+        flow_shift=schedule.shift_of(found.component("scheduler").config),
         pad_id=int(found.component("text_encoder").config.get("pad_token_id", 0)),
+        sight=sight.read(found) if transformer.get("image_dim") else None,
+        boundary=boundary,
     )
 
 
-def decoder_caches(architecture: Architecture) -> list[tuple[int, int]]:
-    """What the decoder keeps for the next latent, convolution by convolution: channels, and how many times larger than
-    a latent. As `AutoencoderKLWan` is built; each holds two frames."""
-    vae = architecture.checkpoint.component("vae").config
-    residual = bool(vae.get("is_residual", False))
-    factors = [int(factor) for factor in vae.get("dim_mult", [1, 2, 4, 4])]
-    base = int(vae.get("decoder_base_dim") or vae.get("base_dim", 96))
-    widths = [base * factor for factor in (factors[-1], *reversed(factors))]
-    found = [(architecture.latent_channels, 1), *[(widths[0], 1)] * 4]
-    scale = 1
-    for number, doubles in enumerate([*reversed(vae.get("temperal_downsample", [False, True, True])), None]):
-        entering, width = widths[number], widths[number + 1]
-        first = entering if residual or number == 0 else entering // 2
-        blocks = int(vae.get("num_res_blocks", 2)) + 1
-        found += [(first, scale), (width, scale), *[(width, scale)] * (2 * blocks - 2)]
-        if doubles:
-            found.append((width, scale))
-        if doubles is not None:
-            scale *= 2
-    return [*found, (widths[-1], scale)]
+def _boundary(found: Checkpoint, task: Task) -> float:
+    """Where the second denoiser goes on; 0 without one."""
+    said, second = found.options.get(_BOUNDARY), "transformer_2"
+    if second not in found.components:
+        if said is not None:
+            raise CheckpointUnfit(f"{diffusers.INDEX}: {_BOUNDARY} is {said}, and there is no {second}; copy it too")
+        return 0.0
+    if task not in ("text", "image"):
+        raise CheckpointUnfit(f"{second}: a {found.pipeline} of this kind has one denoiser here; take one that has")
+    if not isinstance(said, (int, float)) or not 0 < said < 1:
+        raise CheckpointUnfit(
+            f"{diffusers.INDEX}: {_BOUNDARY} is {said!r}; of two denoisers it says when the second goes on, as 0.9"
+        )
+    _demand(found, second, "WanTransformer3DModel")
+    one, other = (_sizes(found.component(name).config) for name in ("transformer", second))
+    if one != other:
+        raise CheckpointUnfit(f"{second}: its config.json is not the transformer's; take both from one place")
+    return float(said) * TRAINED_TIMES
 
 
-def encoder_caches(architecture: Architecture) -> list[tuple[int, int, int]]:
-    """The same of the encoder, between the frames of one latent and the next: channels, how many times larger than a
-    latent, and frames: a temporal downsampler looks back upon one."""
-    vae = architecture.checkpoint.component("vae").config
-    factors = [int(factor) for factor in vae.get("dim_mult", [1, 2, 4, 4])]
-    base, blocks = int(vae.get("base_dim", 96)), int(vae.get("num_res_blocks", 2))
-    widths = [base, *(base * factor for factor in factors)]
-    scale = 2 ** (len(factors) - 1)
-    found = [(int(vae.get("in_channels", 3)), scale, 2)]
-    for number, halves in enumerate([*vae.get("temperal_downsample", [False, True, True]), None]):
-        entering, width = widths[number], widths[number + 1]
-        found += [(entering, scale, 2), *[(width, scale, 2)] * (2 * blocks - 1)]
-        if halves is not None:
-            scale //= 2
-        if halves:
-            found.append((width, scale, 1))
-    return [*found, *[(widths[-1], scale, 2)] * 5]
+def _sizes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without what it says of who wrote it."""
+    return {name: value for name, value in config.items() if not name.startswith("_")}
+
+
+def _condition(task: Task, transformer: Mapping[str, Any], *, channels: int, stride: int, frames: int) -> int:
+    """Channels that the denoiser takes beside the latents' own, when they are what is made here."""
+    given = int(transformer.get("in_channels", 16))
+    out = int(transformer.get("out_channels") or given)
+    if out != channels:
+        raise CheckpointUnfit(
+            f"transformer: latents of {out} channels, where the vae has {channels}; take both from one place"
+        )
+    known = frames + channels if task == "image" else 0
+    if given != channels + known:
+        raise CheckpointUnfit(
+            f"transformer: in_channels is {given}, where its pipeline gives it {channels + known}; take "
+            "model_index.json and config.json from one place"
+        )
+    if task != "vace":
+        return known
+    control = int(transformer.get("vace_in_channels", 96))
+    if control != 2 * channels + stride**2:
+        raise CheckpointUnfit(
+            f"transformer: vace_in_channels is {control}, where latents of {channels} channels, twice, and a mask of "
+            f"{stride}x{stride} pixels make {2 * channels + stride**2}; take both from one place"
+        )
+    return control
 
 
 def _demand(found: Checkpoint, name: str, architecture: str) -> None:
@@ -186,18 +174,3 @@ def _demand(found: Checkpoint, name: str, architecture: str) -> None:
         raise CheckpointUnfit(
             f"{name}: {component.architecture}, where a {found.pipeline} has {architecture} here; take one that has"
         )
-
-
-def _schedule(config: Mapping[str, Any]) -> float:
-    """`flow_shift`, when all else is as `sampler.py` computes it."""
-    for name, value in _SCHEDULER.items():
-        said = config.get(name, _UNSAID.get(name, value))
-        if said != value:
-            raise CheckpointUnfit(
-                f"scheduler: {name} is {said!r}, and {value!r} is what is computed here; "
-                "change it in scheduler_config.json if the model allows it"
-            )
-    shift = float(config.get("flow_shift", 1.0))
-    if not (math.isfinite(shift) and shift > 0):
-        raise CheckpointUnfit(f"scheduler: flow_shift is {shift}; a number above 0, such as 3 for 480p and 5 for 720p")
-    return shift

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from engines.errors import CheckpointUnfit
@@ -10,17 +11,34 @@ from engines.families.capabilities import Canvas, Capabilities, Range
 from engines.families.wan import history
 from engines.families.wan.architecture import MAX_LATENTS, Architecture, Task
 
-_DESCRIPTIONS: Final[dict[Task, str]] = {
-    "text": "Wan: a video or an image from text alone, from the checkpoint that this installation was given.",
-    "vace": "Wan-VACE: a video from text, a first frame and references, or an image, from the checkpoint that this "
-    "installation was given.",
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a task makes of a checkpoint."""
+
+    makes: str
+    text: bool = True
+    """Whether it makes a video of text alone, and so an image."""
+    first_frame: bool = True
+    references: int = 0
+    """Pictures, at most: each is denoised along, and takes as long as a latent of the video."""
+    beside: int = 0
+    """Latents that are denoised beside a clip, at most."""
+    overlap: int | None = 0
+    """Seconds of a video that the clip of its extension begins with; 0: its last frame. None: it extends nothing."""
+
+
+_KINDS: Final[dict[Task, _Kind]] = {
+    "text": _Kind("Wan: a video or an image from text alone", first_frame=False, overlap=None),
+    "still": _Kind("Wan: a video from text, with a first frame or without, or an image"),
+    "image": _Kind("Wan: a video from a first frame and text", text=False),
+    "vace": _Kind(
+        "Wan-VACE: a video from text, a first frame and references, or an image",
+        references=3,
+        beside=history.BESIDE,
+        overlap=1,
+    ),
 }
-_REFERENCES: Final[dict[Task, int]] = {"text": 0, "vace": 3}
-"""Pictures, at most: each is denoised along, and takes as long as a latent of the video."""
-_BESIDE: Final[dict[Task, int]] = {"text": 0, "vace": history.BESIDE}
-"""Latents that are denoised beside a clip, at most."""
-_OVERLAP: Final = 1
-"""Seconds of a video that the clip of its extension begins with."""
 _SECONDS: Final = 5
 """Of a segment: the length that the models were trained on."""
 _STRIDE_OF_5B: Final = 16
@@ -35,8 +53,9 @@ def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
     """The capabilities of a checkpoint that requests call `name`. Raises `CheckpointUnfit` for sizes that
     the model cannot make."""
     fps, resolution, trained = _trained(architecture)
+    kind = _KINDS[architecture.task]
     seconds = sizes.seconds or _SECONDS
-    longest = (MAX_LATENTS - 1 - _BESIDE[architecture.task]) * architecture.frames_per_latent // fps
+    longest = (MAX_LATENTS - 1 - kind.beside) * architecture.frames_per_latent // fps
     if not 1 <= seconds <= longest:
         raise CheckpointUnfit(f"seconds: {seconds}; a segment of this model has 1 to {longest}")
     canvases = sizes.canvases or trained
@@ -46,12 +65,12 @@ def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
         raise CheckpointUnfit("canvas: two of one aspect ratio, of which a request could only get the first")
     if sizes.canvases:
         resolution = f"{min(canvases[0].height, canvases[0].width)}p"
-    extends = architecture.task == "vace" and seconds > _OVERLAP
-    further = seconds - _OVERLAP if extends else seconds
+    extends = kind.overlap is not None and seconds > kind.overlap
+    further = seconds - (kind.overlap or 0) if extends else seconds
     return Capabilities(
         model=name,
         family="wan",
-        description=_DESCRIPTIONS[architecture.task],
+        description=f"{kind.makes}, from the checkpoint that this installation was given.",
         canvases=canvases,
         resolutions={resolution: 1},
         image_resolutions={"1k": max(max(canvas.height, canvas.width) for canvas in canvases)},
@@ -66,10 +85,12 @@ def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
         extension_seconds=Range(further, further, further),
         steps=Range(1, 100, 50),
         reference_size=None,
-        references_max=_REFERENCES[architecture.task],
+        references_max=kind.references,
         max_prompt_chars=4096,
-        first_frame=architecture.task == "vace",
+        text=kind.text,
+        first_frame=kind.first_frame,
         extension=extends,
+        image=kind.text,
         image_latents=1,
         reference_whole=True,
         negative_prompt=True,

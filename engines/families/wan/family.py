@@ -1,7 +1,7 @@
 """The family of the Wan models, for one checkpoint: what the stages and the builder use.
 
-`families/registry.py` names it for text-to-video checkpoints, `engines/models.py` opens it; `vace.py` builds upon it
-for those that take more. Nothing here needs torch, save `graphs`.
+`opening.py` takes it for text-to-video checkpoints; `clips.py` builds upon it for those that take more. Nothing here
+needs torch, save `graphs`.
 """
 
 from __future__ import annotations
@@ -43,15 +43,10 @@ class WanFamily:
     """Implements `BuildableFamily` and `PreviewingFamily` for the checkpoint in a folder."""
 
     packages: tuple[str, ...] = ("ftfy", "tokenizers")
+    components: tuple[str, ...]
+    uses: Mapping[EngineCall, tuple[str, ...]]
     prebuilt = Path(__file__).parent / "prebuilt"
     probe_prompt = "a cat runs over the hill"
-    components: tuple[str, ...] = ("text_encoder", "dit", "preview", "vae_decoder_first", "vae_decoder_step")
-    uses: Mapping[EngineCall, tuple[str, ...]] = {
-        "encode_text": ("text_encoder",),
-        "encode_video": (),
-        "step": ("dit", "preview"),
-        "decode": ("vae_decoder_first", "vae_decoder_step"),
-    }
     lead_latents = 1
     history_latents = 1
     """Neither counts: this family extends nothing."""
@@ -67,6 +62,8 @@ class WanFamily:
         self.capabilities = capabilities.of(self.architecture, name, sizes)
         self.weights = files
         self.probe_canvases = capabilities.small(self.architecture)
+        self.uses = self._used()
+        self.components = tuple(dict.fromkeys(name for names in self.uses.values() for name in names))
         self._tokens = Tokens(files, pad_id=self.architecture.pad_id)
 
     def roles(self, prompt: str, references: int) -> tuple[Role, ...]:  # noqa: ARG002  (the denoiser finds out itself)
@@ -146,8 +143,8 @@ class WanFamily:
         return blocks
 
     def batch_key(self, state: Denoising) -> Hashable:
-        """The size, and nothing else: every state has its own time and text."""
-        return state.latents.shape
+        """The size and the denoiser, and nothing else: every state has its own time and text."""
+        return state.latents.shape, sampler.denoiser(self.architecture, state)
 
     def decode(self, engines: Engines, latents: Array, *, lead: Array | None) -> Iterator[Frames]:
         """Frame groups, uint8 [1 or 4, H, W, 3], in order; the first latent that is decoded gives one frame."""
@@ -162,9 +159,23 @@ class WanFamily:
         return graphs.components(weights, self.architecture, recorded)
 
     def layers(self) -> Mapping[str, Layer]:
-        """Those of the denoiser."""
+        """Those of the denoiser. Raises `CheckpointUnfit` for a checkpoint with two."""
+        if len(self.architecture.denoisers) > 1:
+            raise CheckpointUnfit(
+                f"{self.capabilities.model} takes no adapters: it has two denoisers, and an adapter is of one; merge "
+                "it into the checkpoint, and add that"
+            )
         return layers(self.architecture)
 
     def cases(self) -> Iterator[Case]:
         """See `probes.py`."""
         return probes.cases(self.architecture)
+
+    def _used(self) -> Mapping[EngineCall, tuple[str, ...]]:
+        """See `Family.uses`."""
+        return {
+            "encode_text": ("text_encoder",),
+            "step": (*self.architecture.denoisers.values(), "preview"),
+            "decode": ("vae_decoder_first", "vae_decoder_step"),
+            "encode_video": (),
+        }

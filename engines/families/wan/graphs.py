@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
+from transformers import CLIPVisionModel
 
 from engines.checkpoints.files import Files
 from engines.families.graph import GraphSpec
@@ -19,10 +20,8 @@ from engines.families.wan import attention
 from engines.families.wan import vae as steppers
 from engines.families.wan.architecture import MAX_LATENTS, TEXT_TOKENS, Architecture
 from engines.families.wan.preview import fitted
+from engines.families.wan.sight import ENCODER, Sight
 from engines.families.wan.weights import Modules
-
-_CLIP_TOKENS = 257
-"""Of one picture, by the encoder that comes with the image-to-video checkpoints of Wan 2.1."""
 
 
 class EncodeText(nn.Module):
@@ -38,11 +37,28 @@ class EncodeText(nn.Module):
         return cast(Tensor, text * mask[:, :, None].to(text.dtype))
 
 
+class EncodePicture(nn.Module):
+    """A picture as `sight.Sight` prepares it, [B, 3, S, S], to features [B, tokens, D], those before the last layer."""
+
+    def __init__(self, encoder: CLIPVisionModel) -> None:
+        super().__init__()
+        self.embeddings, self.norm = encoder.embeddings, encoder.pre_layrnorm
+        self.layers = encoder.encoder.layers[:-1]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Encode."""
+        states = self.norm(self.embeddings(pixels))
+        for layer in self.layers:
+            states = layer(states, None)
+        return cast(Tensor, states)
+
+
 class Denoise(nn.Module):
     """Latents [B, C, T, h, w] at a time [B] of 0..1000 and text [B, 512, D] to velocity [B, C, T, h, w].
 
     `conditions` are what the checkpoint was trained with: for image-to-video the known frames beside their mask
-    [B, 4 + C, T, h, w] and, in Wan 2.1, the picture's features; for VACE the control latents.
+    [B, 4 + C, T, h, w] and, in Wan 2.1, the picture's features; for VACE the control latents. A denoiser of the task
+    "still" takes a time for each latent, [B, T].
     """
 
     def __init__(self, transformer: nn.Module, architecture: Architecture) -> None:
@@ -50,11 +66,16 @@ class Denoise(nn.Module):
         attention.put_into(transformer)
         self.transformer = transformer
         self.task = architecture.task
-        self.sees_picture = architecture.sees_picture
+        self.sees_picture = architecture.sight is not None
 
     def forward(self, latents: Tensor, time: Tensor, text: Tensor, *conditions: Tensor) -> Tensor:
         """One step's prediction."""
         named: dict[str, Tensor] = {}
+        if self.task == "still":
+            # Each token has the time of its latent.
+            _, rows, columns = self.transformer.config.patch_size
+            tokens = latents.shape[3] // rows * (latents.shape[4] // columns)
+            time = time[:, :, None].expand(-1, -1, tokens).flatten(1)
         if self.task == "image":
             latents = torch.cat([latents, conditions[0]], 1)
         if self.sees_picture:
@@ -67,15 +88,20 @@ class Denoise(nn.Module):
 def components(files: Files, architecture: Architecture, digests: Mapping[str, str]) -> dict[str, GraphSpec]:
     """The graphs of all that this checkpoint does, with its weights, each shard's digest checked."""
     modules = Modules(files, architecture.checkpoint, digests)
-    text, transformer, vae = modules.text_encoder(), modules.transformer(), modules.vae()
+    text, vae = modules.text_encoder(), modules.vae()
     found = {
         "text_encoder": _text(EncodeText(text)),
-        "dit": _dit(Denoise(transformer, architecture), architecture),
+        **{
+            engine: _dit(Denoise(modules.transformer(name), architecture), architecture)
+            for name, engine in architecture.denoisers.items()
+        },
         **_decoder(steppers.DecodeFirst(vae), steppers.DecodeStep(vae), architecture),
         "preview": _preview(steppers.EncodeFirst(vae).eval(), architecture),
     }
     if architecture.task != "text":
         found.update(_encoder(steppers.EncodeFirst(vae), steppers.EncodeStep(vae), architecture))
+    if architecture.sight is not None:
+        found[ENCODER] = _picture(EncodePicture(modules.image_encoder()), architecture.sight)
     return found
 
 
@@ -89,15 +115,16 @@ def _text(module: nn.Module) -> GraphSpec:
 def _dit(module: Denoise, architecture: Architecture) -> GraphSpec:
     frames, height, width = 3, 4, 6
     channels = architecture.latent_channels
+    time = torch.tensor([900.0, 400.0])
     inputs = {
         "latents": torch.randn(2, channels, frames, height, width),
-        "time": torch.tensor([900.0, 400.0]),
+        "time": time[:, None].repeat(1, frames) if architecture.task == "still" else time,
         "text": torch.randn(2, TEXT_TOKENS, architecture.text_width),
     }
     if architecture.condition_channels:
         inputs["condition"] = torch.randn(2, architecture.condition_channels, frames, height, width)
-    if architecture.sees_picture:
-        inputs["picture"] = torch.randn(2, _CLIP_TOKENS, architecture.picture_width)
+    if architecture.sight is not None:
+        inputs["picture"] = torch.randn(2, architecture.sight.tokens, architecture.sight.width)
     # Whole patches: a size that is not a multiple of one is no input at all.
     _, tall, wide = architecture.patch
     batch = Dim("B", min=1, max=16)
@@ -108,6 +135,8 @@ def _dit(module: Denoise, architecture: Architecture) -> GraphSpec:
         4: wide * Dim("cols", min=1, max=256),
     }
     dims = {name: video if name in ("latents", "condition") else {0: batch} for name in inputs}
+    if architecture.task == "still":
+        dims["time"] = {0: batch, 1: video[2]}
     shapes, kept = tuple(dims.values()), _kept(module)
     return GraphSpec(module.eval(), tuple(inputs.values()), tuple(inputs), ("velocity",), shapes, kept)
 
@@ -116,6 +145,11 @@ def _kept(module: nn.Module) -> tuple[str, ...]:
     """What diffusers and transformers say of their models: these parts are never computed in half."""
     lists = (getattr(part, "_keep_in_fp32_modules", None) or () for part in module.modules())
     return tuple(dict.fromkeys(name for names in lists for name in names))
+
+
+def _picture(module: nn.Module, sight: Sight) -> GraphSpec:
+    pixels = torch.randn(2, 3, sight.side, sight.side)
+    return GraphSpec(module.eval(), (pixels,), ("pixels",), ("picture",), ({0: Dim("B", min=1, max=16)},))
 
 
 def _decoder(first: nn.Module, step: nn.Module, architecture: Architecture) -> dict[str, GraphSpec]:

@@ -12,7 +12,9 @@ import numpy as np
 
 from engines.families.base import Array
 from engines.families.buildable import PROBE_SEED, Case
-from engines.families.wan.architecture import TEXT_TOKENS, Architecture, decoder_caches, encoder_caches
+from engines.families.wan.architecture import TEXT_TOKENS, Architecture
+from engines.families.wan.caches import decoder_caches, encoder_caches
+from engines.families.wan.sight import ENCODER
 
 SIZES: Final = ((1, 1, 4, 4), (2, 3, 4, 6))
 """Batch, latents, height and width in latents."""
@@ -36,14 +38,8 @@ def cases(architecture: Architecture) -> Iterator[Case]:
         mask[:, :_TOKENS] = 1
         ids = random.integers(1, 30, (batch, TEXT_TOKENS)).astype(np.int64) * mask
         yield Case("text_encoder", name, {"token_ids": ids, "mask": mask})
-        inputs = {
-            "latents": draw(batch, channels, frames, height, width),
-            "time": np.linspace(900, 100, batch, dtype=np.float32).round(),
-            "text": draw(batch, TEXT_TOKENS, architecture.text_width),
-        }
-        if architecture.condition_channels:
-            inputs["condition"] = draw(batch, architecture.condition_channels, frames, height, width)
-        yield Case("dit", name, inputs)
+        for engine in architecture.denoisers.values():
+            yield Case(engine, name, _denoiser(architecture, draw, (batch, frames, height, width)))
         latent = {"latent": draw(batch, channels, height, width)}
         yield Case("vae_decoder_first", name, latent)
         yield Case("preview", name, latent)
@@ -54,6 +50,27 @@ def cases(architecture: Architecture) -> Iterator[Case]:
         yield Case("vae_decoder_step", name, {**latent, **caches})
         if architecture.task != "text":
             yield from _encoder(architecture, name, draw, (batch, height, width))
+        if architecture.sight is not None:
+            side = architecture.sight.side
+            yield Case(ENCODER, name, {"pixels": draw(batch, 3, side, side)})
+
+
+def _denoiser(architecture: Architecture, draw: _Draw, size: tuple[int, int, int, int]) -> dict[str, Array]:
+    batch, frames, *_ = size
+    time = np.linspace(900, 100, batch, dtype=np.float32).round()
+    if architecture.task == "still":
+        time = np.repeat(time[:, None], frames, 1)
+        time[:, 0] = 0
+    inputs = {
+        "latents": draw(batch, architecture.latent_channels, *size[1:]),
+        "time": time,
+        "text": draw(batch, TEXT_TOKENS, architecture.text_width),
+    }
+    if architecture.condition_channels:
+        inputs["condition"] = draw(batch, architecture.condition_channels, *size[1:])
+    if architecture.sight is not None:
+        inputs["picture"] = draw(batch, architecture.sight.tokens, architecture.sight.width)
+    return inputs
 
 
 def _encoder(architecture: Architecture, name: str, draw: _Draw, size: tuple[int, int, int]) -> Iterator[Case]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 
 from engines.families.base import Array, Conditions, Denoising, Engines
 from engines.families.wan import unipc
-from engines.families.wan.architecture import TEXT_TOKENS, Architecture
+from engines.families.wan.architecture import TEXT_TOKENS, Architecture, Task
 
 GUIDANCE: Final = np.float32(5.0)
 """How much further than the prompt's own prediction to go, away from the negative prompt's: what Wan was tuned for."""
+_OF_TWO: Final[Mapping[Task, tuple[float, float]]] = {"text": (4.0, 3.0), "image": (3.5, 3.5)}
+"""The same of Wan 2.2's two denoisers, the one that begins first."""
 
 
 def start(
@@ -47,15 +50,36 @@ def start(
     return Denoising(noise, 0, grid, {"text": text, **packed}, beside=beside, lead=lead)
 
 
+def denoiser(architecture: Architecture, state: Denoising) -> str:
+    """The engine of the state's next step."""
+    *before, last = architecture.denoisers.values()
+    at = unipc.times(state.steps, architecture.flow_shift)[min(state.step, state.steps - 1)]
+    return before[0] if before and at >= architecture.boundary else last
+
+
+def guidance(architecture: Architecture, engine: str) -> np.float32:
+    """How strongly a denoiser is led."""
+    engines = [*architecture.denoisers.values()]
+    return np.float32(_OF_TWO[architecture.task][engines.index(engine)]) if len(engines) > 1 else GUIDANCE
+
+
 def step(
-    architecture: Architecture, engines: Engines, states: Sequence[Denoising], *, condition: Array | None = None
+    architecture: Architecture,
+    engines: Engines,
+    states: Sequence[Denoising],
+    *,
+    known: Array | None = None,
+    beside: Mapping[str, Array] = MappingProxyType({}),
 ) -> None:
-    """One step of each, in place. `condition` [states, channels, T, h, w] is what the denoiser takes beside latents.
+    """One step of each, in place. `beside`: what the denoiser takes beside the latents, by input, [states, ...].
+    `known` [states, T], for one that takes a time for each latent: 1 for latents that are given, and have time 0.
 
     Raises `ValueError` for states that do not belong together or are done.
     """
-    if any(state.done for state in states) or len({state.latents.shape for state in states}) != 1:
+    kinds = {(state.latents.shape, denoiser(architecture, state)) for state in states}
+    if any(state.done for state in states) or len(kinds) != 1:
         raise ValueError("step: states of one batch_key, none of them done")
+    ((_, engine),) = kinds
     remembered = [_memory(state) for state in states]
     times = [unipc.times(state.steps, architecture.flow_shift)[state.step] for state in states]
     latents = np.moveaxis(np.stack([state.latents for state in states]), 1, 2)  # channels before frames
@@ -64,12 +88,14 @@ def step(
         "time": np.array([*times, *times], np.float32),
         "text": np.stack([state.packed["text"][half] for half in (0, 1) for state in states]),
     }
-    if condition is not None:
-        inputs["condition"] = np.concatenate([condition, condition])
-    velocity = np.asarray(engines.infer("dit", inputs)["velocity"], np.float32)
+    if known is not None:
+        inputs["time"] = inputs["time"][:, None] * (1 - np.concatenate([known, known]))
+    inputs |= {name: np.concatenate([values, values]) for name, values in beside.items()}
+    velocity = np.asarray(engines.infer(engine, inputs)["velocity"], np.float32)
+    led_by = guidance(architecture, engine)
     led, unled = np.moveaxis(velocity, 2, 1).reshape(2, len(states), *states[0].latents.shape)
     for state, past, towards, away in zip(states, remembered, led, unled, strict=True):
-        guided = away + GUIDANCE * (towards - away)
+        guided = away + led_by * (towards - away)
         state.latents, memory = unipc.step(state.latents, guided, past, state.step, state.times)
         state.memory = _kept(memory)
         state.step += 1

@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel, WanVACETransformer3DModel
 from torch import Tensor, nn
-from transformers import UMT5Config, UMT5EncoderModel
+from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
 from engines.checkpoints import diffusers
 from engines.checkpoints.diffusers import Checkpoint
@@ -20,8 +20,10 @@ from engines.checkpoints.files import Files
 from engines.errors import CheckpointUnfit
 
 _TYPES: Final = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-_UNUSED: Final = "norm_added_q"
-"""In the names of tensors that image-to-video checkpoints have and no module of diffusers."""
+_UNUSED: Final = ("norm_added_q", "position_ids")
+"""In the names of tensors that image-to-video checkpoints have and no module of diffusers or transformers."""
+_WITHIN: Final = "vision_model."
+"""What the names of an image encoder's tensors begin with where it was saved as a part of CLIP."""
 
 
 class Modules:
@@ -33,12 +35,12 @@ class Modules:
         self._checkpoint = checkpoint
         self._digests = digests
 
-    def transformer(self) -> nn.Module:
-        """`WanTransformer3DModel` or `WanVACETransformer3DModel`."""
+    def transformer(self, name: str = "transformer") -> nn.Module:
+        """`WanTransformer3DModel` or `WanVACETransformer3DModel`: the component of this name."""
         kinds = {kind.__name__: kind for kind in (WanTransformer3DModel, WanVACETransformer3DModel)}
-        component = self._checkpoint.component("transformer")
+        component = self._checkpoint.component(name)
         module: nn.Module = kinds[component.architecture].from_config(dict(component.config))
-        return self._filled("transformer", module)
+        return self._filled(name, module)
 
     def vae(self) -> AutoencoderKLWan:
         """`AutoencoderKLWan`."""
@@ -55,13 +57,21 @@ class Modules:
         module: nn.Module = UMT5EncoderModel(config)
         return self._filled("text_encoder", module)
 
+    def image_encoder(self) -> CLIPVisionModel:
+        """`CLIPVisionModel`."""
+        config = CLIPVisionConfig(**self._checkpoint.component("image_encoder").config)
+        config._attn_implementation = "eager"  # noqa: SLF001  (as above)
+        module = CLIPVisionModel(config)
+        self._filled("image_encoder", module)
+        return module
+
     def _filled(self, name: str, module: nn.Module) -> nn.Module:
         """The module with the component's weights, ready to infer."""
         places: dict[str, Tensor] = module.state_dict(keep_vars=True)
         filled: set[int] = set()
         for tensor, data in diffusers.stream(self._files, self._checkpoint.component(name), self._digests):
-            place = places.get(tensor.name)
-            if place is None and _UNUSED in tensor.name:
+            place = places.get(tensor.name, places.get(tensor.name.removeprefix(_WITHIN)))
+            if place is None and any(part in tensor.name for part in _UNUSED):
                 continue
             if place is None or place.shape != tensor.shape:
                 wanted = "no such tensor" if place is None else f"one of {list(place.shape)}"

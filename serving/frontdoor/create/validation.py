@@ -83,6 +83,9 @@ def _check_inputs(draft: Draft, model: Capabilities) -> None:
         if not model.first_frame:
             reason = f"{model.model} takes no first frame: leave it out, or choose a model that takes one"
             raise InvalidArgument(draft.name("first_frame"), reason)
+    elif draft.extends is None and not model.text:
+        reason = f"{model.model} makes no video without one: give a picture, or choose a model that takes text alone"
+        raise InvalidArgument(draft.name("first_frame"), reason)
     _check_references(draft, model)
 
 

@@ -1,4 +1,4 @@
-"""A Wan-VACE through the Director and the real stages, without Ray; a tiny checkpoint's modules are its engines."""
+"""A Wan through the Director and the real stages, without Ray; a tiny checkpoint's modules are its engines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engines import models
 from engines.checkpoints.files import Folder
 from engines.families.buildable import Sizes
 from engines.families.capabilities import Canvas
-from engines.families.wan.vace import WanVaceFamily
+from engines.families.wan.clips import WanClipFamily
 from engines.session import Session
 from loadtests.accept import source
 from serving.director.director import Director
@@ -38,22 +38,29 @@ from serving.store.open import open_store
 from tests.unit.serving.director.plain import PlainStages
 
 pytestmark = pytest.mark.anyio
-TENANT, NAME = "studio", "vace-tiny"
+TENANT, NAME = "studio", "wan-tiny"
 LEAD = 5
 """Latents of the second with which an extension's clip begins."""
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    """Of a tiny checkpoint, two seconds of 32x32."""
+def task() -> str:
+    """The checkpoint that a test is of, if it does not name another."""
+    return "vace"
+
+
+@pytest.fixture(scope="module")
+def session(task: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """Of a tiny checkpoint, two seconds of two by two tokens."""
     for package in ("torch", "diffusers", "transformers", "tokenizers"):
         pytest.importorskip(package, reason="a Wan is made with longtake[build]")
     from tests.unit.engines.families.wan import checkpoints, modules
 
-    folder = tmp_path_factory.mktemp("vace")
-    checkpoints.save("vace", folder)
-    family = models.opened(Folder(folder), name=NAME, sizes=Sizes((Canvas("1:1", 32, 32),), seconds=2)).family
-    assert isinstance(family, WanVaceFamily)
+    folder = tmp_path_factory.mktemp("wan")
+    checkpoints.save(task, folder)
+    side = 64 if task == "5b" else 32
+    family = models.opened(Folder(folder), name=NAME, sizes=Sizes((Canvas("1:1", side, side),), seconds=2)).family
+    assert isinstance(family, WanClipFamily)
     with modules.session_of(family) as session:
         yield session
 
@@ -67,7 +74,9 @@ class House:
         self.director: Director
 
     async def job(self, prompt: str, parent: JobRecord | None = None, **fields: Any) -> JobRecord:
-        asked = {"seconds": 1 if parent else 2, "steps": 2, "resolution": "32p", **fields}
+        can = self.family.capabilities
+        lengths, resolution = can.extension_seconds if parent else can.seconds, next(iter(can.resolutions))
+        asked = {"seconds": lengths.default, "steps": 2, "resolution": resolution, **fields}
         request = VideoRequest(model=NAME, aspect_ratio="1:1", prompt=prompt, seed=3, extends=source(parent), **asked)
         extended = await Segments(self.store, TENANT).get(request.extends.segment) if request.extends else None
         planned = plan(
@@ -94,6 +103,12 @@ class House:
                 if holds(found):
                     return found
                 await asyncio.sleep(0.01)
+
+    async def picture(self, colour: tuple[int, int, int]) -> str:
+        """A blob of one colour."""
+        data = io.BytesIO()
+        Image.new("RGB", (32, 32), colour).save(data, "PNG")
+        return await Blobs(self.store, TENANT).put(data.getvalue())
 
     async def manifest(self, record: JobRecord) -> SegmentManifest:
         """Of its newest segment."""
@@ -164,9 +179,7 @@ async def test_a_killed_denoiser_is_followed_to_the_same_latents_with_keyframes(
 
 
 async def test_images_are_of_one_latent_and_references_are_seen(house: House) -> None:
-    picture = io.BytesIO()
-    Image.new("RGB", (32, 32), (230, 20, 20)).save(picture, "PNG")
-    digest = await Blobs(house.store, TENANT).put(picture.getvalue())
+    digest = await house.picture((230, 20, 20))
     asked: dict[str, Any] = {"kind": Kind.IMAGE, "seconds": 0, "resolution": "1k"}
     plain, again, shown = [
         await house.made("a cat", **asked, **fields)
@@ -194,3 +207,35 @@ async def test_a_draft_of_the_segment_under_way_is_told_with_its_progress(
     await house.until(record, lambda found: found.state.terminal)
     drawn = Image.open(io.BytesIO(await Blobs(house.store, TENANT).get(draft)))
     assert (drawn.format, drawn.size) == ("PNG", (32, 32))
+
+
+@pytest.mark.parametrize("task", ["image", "5b"], scope="module")
+async def test_a_video_of_a_first_frame_is_extended_from_its_last(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is seen of a frame goes with its clip; and a killed denoiser is followed to the same latents."""
+    monkeypatch.setattr(CheckpointPolicy, "due", lambda policy, computed_s: True)
+    red, blue = [await house.picture(colour) for colour in ((230, 20, 20), (20, 20, 230))]
+    path = [await house.made("a cat", first_frame=red)]
+    other = await house.manifest(await house.made("a cat", first_frame=blue))
+    for _ in range(2):
+        path.append(await house.made("a cat", path[-1]))
+    root, first, second = [await house.manifest(record) for record in path]
+
+    can = house.family.capabilities
+    assert root.latents.count == can.root_latents
+    assert root.latents != other.latents
+    for manifest in (first, second):
+        assert (manifest.latents.start, manifest.latents.count) == (1, can.segment_latents)
+        assert [source.kind for source in manifest.history] == ["newest"]
+        assert manifest.frames == can.fps * 2
+    assert house.stages.calls["condition"][-1].anchor is None
+
+    whole = await house.manifest(await house.made("a cat", path[-1], steps=40))
+    record = await house.job("a cat", path[-1], steps=40)
+    slices = house.stages.calls["run_slice"]
+    await house.until(record, lambda _: any(call.job == record.id and call.resume for call in slices))
+    await house.stages.kill_denoiser()
+    done = await house.until(record, lambda found: found.state.terminal)
+    manifest = await house.manifest(done)
+    assert (manifest.latents, manifest.parts) == (whole.latents, whole.parts)

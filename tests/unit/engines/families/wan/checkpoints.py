@@ -8,8 +8,31 @@ from typing import Any
 from loadtests.compute import checkpoint
 
 MEAN, DEVIATION = [0.1, -0.2, 0.3, 0.0], [1.5, 0.7, 2.0, 1.1]
-KINDS = {"vace": "WanVACEPipeline", "image": "WanImageToVideoPipeline"}
-"""By task, where it is not `WanPipeline`."""
+KINDS = {
+    "vace": "WanVACEPipeline",
+    "image": "WanImageToVideoPipeline",
+    "two of image": "WanImageToVideoPipeline",
+    "5b of image": "WanImageToVideoPipeline",
+}
+"""By checkpoint, where it is not `WanPipeline`."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "text": {"expand_timesteps": False},
+    # Wan 2.2 of 5B tells each token its time.
+    "5b": {"expand_timesteps": True},
+    "5b of image": {"expand_timesteps": True},
+    "two of text": {"boundary_ratio": 0.875},
+    "two of image": {"boundary_ratio": 0.9},
+}
+IMAGE = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+    "hidden_act": "gelu",
+}
+"""What sees the picture beside Wan 2.1's image-to-video: five tokens."""
 TEXT = {
     "vocab_size": 32,
     "d_model": 24,
@@ -44,19 +67,21 @@ TRANSFORMER = {
 BESIDE: dict[str, dict[str, Any]] = {
     "vace": {"vace_layers": [0, 1], "vace_in_channels": 72},
     "image": {"in_channels": 12, "image_dim": 16, "added_kv_proj_dim": 24},
+    "two of image": {"in_channels": 12},
 }
-"""By task, what else a transformer has."""
+"""By checkpoint, what else a transformer has."""
 
 
 def pipeline(task: str) -> Any:
-    """The pipeline of a task ("text", "image", "vace"), or "5b", a text's of Wan 2.2; always with the same weights."""
+    """The pipeline of a task ("text", "image", "vace"), or of Wan 2.2: "5b", which may be saved from two pipelines ("5b
+    of image"), and with two denoisers "two of text", "two of image". Always with the same weights."""
     return checkpoint.pipeline(
         KINDS.get(task, "WanPipeline"),
         transformer=TRANSFORMER | BESIDE.get(task, {}),
-        vae={**VAE, **(VAE_OF_5B if task == "5b" else {}), "latents_mean": MEAN, "latents_std": DEVIATION},
+        vae={**VAE, **(VAE_OF_5B if "5b" in task else {}), "latents_mean": MEAN, "latents_std": DEVIATION},
         text_encoder=TEXT,
-        # Wan 2.2 of 5B tells each token its time, and of a video from text it is the same for all.
-        options={} if task in KINDS else {"expand_timesteps": task == "5b"},
+        image_encoder=IMAGE if task == "image" else None,
+        options=OPTIONS.get(task),
     )
 
 

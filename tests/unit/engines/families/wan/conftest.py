@@ -24,7 +24,7 @@ def torch() -> Any:
 
 @pytest.fixture(scope="session")
 def make_pipeline(torch: Any) -> Callable[[str], Any]:
-    """Makes the pipeline of a task ("text", "image", "vace", "5b") with random weights, always the same."""
+    """Makes the pipeline of a checkpoint (see `checkpoints.pipeline`) with random weights, always the same."""
     return pipeline
 
 

@@ -16,14 +16,28 @@ from engines.families.wan import architecture
 
 
 @pytest.mark.parametrize(
-    ("task", "condition", "picture"), [("text", 0, 0), ("image", 8, 16), ("vace", 72, 0)], ids=["text", "image", "vace"]
+    ("checkpoint", "task", "condition"),
+    [
+        ("text", "text", 0),
+        ("image", "image", 8),
+        ("vace", "vace", 72),
+        ("5b", "still", 0),
+        ("5b of image", "still", 0),
+        ("two of text", "text", 0),
+        ("two of image", "image", 8),
+    ],
 )
 def test_each_task_is_told_with_its_sizes(
-    make_checkpoint: Callable[[str], Path], task: str, condition: int, picture: int
+    make_checkpoint: Callable[[str], Path], checkpoint: str, task: str, condition: int
 ) -> None:
-    found = architecture.read(Folder(make_checkpoint(task)))
-    assert (found.task, found.condition_channels, found.picture_width) == (task, condition, picture)
-    assert (found.latent_channels, found.latent_stride, found.frames_per_latent) == (4, 8, 4)
+    found = architecture.read(Folder(make_checkpoint(checkpoint)))
+    assert (found.task, found.condition_channels) == (task, condition)
+    assert found.boundary == {"two of text": 875.0, "two of image": 900.0}.get(checkpoint, 0)
+    assert [*found.denoisers.values()] == (["dit", "dit_2"] if "two" in checkpoint else ["dit"])
+    sight = found.sight and (found.sight.side, found.sight.tokens, found.sight.width)
+    assert sight == ((28, 5, 16) if checkpoint == "image" else None)
+    stride = 16 if "5b" in checkpoint else 8
+    assert (found.latent_channels, found.latent_stride, found.frames_per_latent) == (4, stride, 4)
     assert (found.patch, found.text_width, found.flow_shift, found.pad_id) == ((1, 2, 2), 24, 3.0, 0)
     assert len(found.checkpoint.component("transformer").shards) > 1
 
@@ -43,9 +57,23 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
         "WanAnimateTransformer3DModel, where a WanPipeline has WanTransformer3DModel",
     ),
     "no denoiser": (_changed("model_index.json", transformer=[None, None]), "no transformer"),
-    "two denoisers": (
+    "two denoisers and no word of when": (
         _changed("model_index.json", transformer_2=["diffusers", "WanTransformer3DModel"]),
-        "two denoisers",
+        "boundary_ratio is None; of two denoisers it says when",
+    ),
+    "one denoiser of two": (_changed("model_index.json", boundary_ratio=0.9), "there is no transformer_2; copy it too"),
+    "two denoisers, told the time of each latent": (
+        _changed(
+            "model_index.json",
+            transformer_2=["diffusers", "WanTransformer3DModel"],
+            boundary_ratio=0.9,
+            expand_timesteps=True,
+        ),
+        "transformer_2: a WanPipeline of this kind has one",
+    ),
+    "another pipeline's denoiser": (
+        _changed("model_index.json", _class_name="WanImageToVideoPipeline"),
+        "in_channels is 4, where its pipeline gives it 12",
     ),
     "another scheduler": (
         _changed("model_index.json", scheduler=["diffusers", "EulerDiscreteScheduler"]),
@@ -71,7 +99,7 @@ def test_what_is_not_read_is_refused_in_one_line(
 ) -> None:
     root = tmp_path / "checkpoint"
     shutil.copytree(make_checkpoint("text"), root)
-    if "two denoisers" in told:
+    if "denoisers" in told or told.startswith("transformer_2"):
         shutil.copytree(root / "transformer", root / "transformer_2")
     damage(root)
     with pytest.raises(CheckpointUnfit, match=told) as error:
@@ -83,6 +111,37 @@ def test_a_vace_whose_mask_is_another_is_refused(make_checkpoint: Callable[[str]
     root = Path(shutil.copytree(make_checkpoint("vace"), tmp_path / "checkpoint"))
     _changed("transformer/config.json", vace_in_channels=96)(root)
     with pytest.raises(CheckpointUnfit, match="vace_in_channels is 96, where"):
+        architecture.read(Folder(root))
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "told"),
+    [
+        ("image_processor/preprocessor_config.json", {"do_center_crop": False}, "do_center_crop is False, and True"),
+        ("image_processor/preprocessor_config.json", {"size": {"height": 28, "width": 28}}, "size is"),
+        ("image_encoder/config.json", {"hidden_size": 24}, "image_dim is 16, where the image_encoder gives 24"),
+        ("transformer/config.json", {"pos_embed_seq_len": 514}, "a first and a last frame"),
+        ("transformer/config.json", {"in_channels": 16}, "in_channels is 16, where its pipeline gives it 12"),
+        ("model_index.json", {"image_encoder": ["transformers", "SiglipVisionModel"]}, "where CLIPVisionModel is read"),
+        ("model_index.json", {"image_processor": ["transformers", "ViTImageProcessor"]}, "where CLIPImageProcessor"),
+        ("model_index.json", {"image_processor": [None, None]}, "no image_processor"),
+    ],
+)
+def test_a_picture_that_is_seen_otherwise_is_refused(
+    make_checkpoint: Callable[[str], Path], tmp_path: Path, file: str, values: dict[str, Any], told: str
+) -> None:
+    root = Path(shutil.copytree(make_checkpoint("image"), tmp_path / "checkpoint"))
+    _changed(file, **values)(root)
+    with pytest.raises(CheckpointUnfit, match=told):
+        architecture.read(Folder(root))
+
+
+def test_two_denoisers_of_other_sizes_are_refused(make_checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    root = Path(shutil.copytree(make_checkpoint("two of text"), tmp_path / "checkpoint"))
+    _changed("transformer_2/config.json", _diffusers_version="0.1")(root)
+    assert architecture.read(Folder(root)).boundary == 875
+    _changed("transformer_2/config.json", ffn_dim=64)(root)
+    with pytest.raises(CheckpointUnfit, match=r"its config\.json is not the transformer's"):
         architecture.read(Folder(root))
 
 

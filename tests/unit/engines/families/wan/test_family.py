@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,11 @@ from tests.unit.engines.families.wan.modules import session_of
 BEFORE = Before(Canvas("16:9", 64, 112))
 
 CANVASES = (Canvas("1:1", 32, 32), Canvas("16:9", 32, 64))
-CANVASES_OF = {"text": CANVASES, "5b": (Canvas("1:1", 64, 64), Canvas("3:2", 64, 96))}
-FRAMES_OF = {"text": 17, "5b": 25}
+CANVASES_OF = {"text": CANVASES, "5b": (Canvas("1:1", 64, 64), Canvas("3:2", 64, 96)), "two of text": CANVASES}
+FRAMES_OF = {"text": 17, "5b": 25, "two of text": 17}
 """Of a second."""
+GUIDED = {"two of text": {"guidance_scale": 4.0, "guidance_scale_2": 3.0}}
+"""Where it is not by 5: what the model's own code has for each denoiser."""
 PROMPTS = ("a red cat runs over the hill", "dog sits")
 STEPS = 4
 
@@ -73,7 +75,7 @@ def begin(
 
 
 def shown_by(
-    torch: Any, pipeline: Any, canvas: Canvas, states: Sequence[Denoising], frames: int
+    torch: Any, pipeline: Any, canvas: Canvas, states: Sequence[Denoising], frames: int, guided: Mapping[str, float]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What the pipeline makes of the noise of these states, one for each prompt: latents [B, C, T, h, w], and frames
     [B, F, H, W, 3] in 0..1."""
@@ -86,6 +88,7 @@ def shown_by(
         "num_frames": frames,
         "num_inference_steps": STEPS,
         "guidance_scale": 5.0,
+        **guided,
         "latents": torch.from_numpy(np.stack([np.moveaxis(state.latents, 1, 0) for state in states])),
     }
     return pipeline(**asked, output_type="latent").frames.numpy(), pipeline(**asked, output_type="np").frames
@@ -107,7 +110,7 @@ def test_what_it_makes_is_what_the_pipeline_makes(
     (family, session), canvas = opened(task), CANVASES_OF[task][size]
     frames = 1 if image else FRAMES_OF[task]
     states = [begin(family, session, canvas, prompt, seed=3, image=image) for prompt in PROMPTS[:together]]
-    wanted, shown = shown_by(torch, make_pipeline(task), canvas, states, frames)
+    wanted, shown = shown_by(torch, make_pipeline(task), canvas, states, frames, GUIDED.get(task, {}))
     while not states[0].done:
         family.step(session, states)
     before = session.usage["vae_decoder_step"].calls
@@ -119,6 +122,24 @@ def test_what_it_makes_is_what_the_pipeline_makes(
         assert pixels.shape == shown[number].shape == (frames, canvas.height, canvas.width, 3)
         assert np.abs(pixels - shown[number] * 255).max() < 1
     assert (session.usage["vae_decoder_step"].calls == before) is image
+
+
+def test_of_two_denoisers_the_first_begins_and_the_second_goes_on(opened: Callable[[str], Opened]) -> None:
+    """States on either side of the boundary are not stepped together: each step is one call of one of them."""
+    family, session = opened("two of text")
+    early, late = (begin(family, session, CANVASES[0], PROMPTS[0], seed=3) for _ in range(2))
+    before = {name: session.usage[name].calls for name in ("dit", "dit_2")}
+    family.step(session, [late])
+    assert family.batch_key(early) == family.batch_key(late)
+    while not late.done:
+        family.step(session, [late])
+    assert {name: session.usage[name].calls - calls for name, calls in before.items()} == {"dit": 2, "dit_2": 2}
+    assert family.batch_key(early) != family.batch_key(late)
+    late.step = STEPS - 1
+    with pytest.raises(ValueError, match="of one batch_key"):
+        family.step(session, [early, late])
+    with pytest.raises(CheckpointUnfit, match="takes no adapters: it has two denoisers"):
+        family.layers()
 
 
 def test_states_of_other_prompts_and_steps_go_together(family: WanFamily, session: Session) -> None:
@@ -192,8 +213,12 @@ def test_what_the_checkpoint_lacks_is_refused(family: WanFamily, session: Sessio
 
 
 def test_a_checkpoint_that_no_family_serves_is_refused(make_checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
-    with pytest.raises(CheckpointUnfit, match="is read by no family here; there is WanPipeline, WanVACEPipeline"):
-        models.opened(Folder(make_checkpoint("image")), name="wan")
+    there = "FluxPipeline is read by no family here; there is WanPipeline, WanImageToVideoPipeline, WanVACEPipeline"
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    with pytest.raises(CheckpointUnfit, match=there):
+        models.opened(Folder(other), name="wan")
     root = tmp_path / "checkpoint"
     shutil.copytree(make_checkpoint("text"), root)
     (root / "tokenizer/tokenizer.json").unlink()
@@ -210,7 +235,9 @@ def test_the_weights_digest_covers_every_file(make_checkpoint: Callable[[str], P
     assert models.digest_of_weights(Folder(root)) != digest
 
 
-def test_random_inputs_fit_every_component(family: WanFamily, session: Session) -> None:
+@pytest.mark.parametrize("task", CANVASES_OF)
+def test_random_inputs_fit_every_component(opened: Callable[[str], Opened], task: str) -> None:
+    family, session = opened(task)
     cases = list(family.cases())
     assert {case.component for case in cases} == set(family.components)
     for case in cases:

@@ -18,6 +18,7 @@ from engines.checkpoints.files import Folder
 from engines.errors import CheckpointUnfit
 from engines.families.graph import GraphSpec
 from engines.families.wan import architecture
+from engines.families.wan import caches as kept
 from engines.spec import ComponentSpec
 
 Make = Callable[[str], Any]
@@ -56,7 +57,7 @@ def near(found: Any, wanted: Any, *, atol: float = 2e-6) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("task", ["text", "image", "vace"])
+@pytest.mark.parametrize("task", ["text", "image", "vace", "5b", "two of text"])
 def test_the_denoiser_is_the_one_of_diffusers(
     torch: Any, graphs: Make, make_pipeline: Make, task: str, size: tuple[int, int, int, int]
 ) -> None:
@@ -64,8 +65,12 @@ def test_the_denoiser_is_the_one_of_diffusers(
     latents, text = torch.randn(batch, 4, frames, height, width), torch.randn(batch, 512, 24)
     time = torch.linspace(10, 990, batch).round()
     control, known = torch.randn(batch, 72, frames, height, width), torch.randn(batch, 8, frames, height, width)
-    picture = torch.randn(batch, 257, 16)
-    transformer = make_pipeline(task).transformer
+    picture = torch.randn(batch, 5, 16)
+    pipeline = make_pipeline(task)
+    if task == "5b":
+        # Of each latent a time of its own, the first one's 0 as of a given frame; its tokens have it each.
+        time = time[:, None].repeat(1, frames)
+        time[:, 0] = 0
     named, conditions = {
         "text": ({"hidden_states": latents}, ()),
         "image": (
@@ -73,9 +78,41 @@ def test_the_denoiser_is_the_one_of_diffusers(
             (known, picture),
         ),
         "vace": ({"hidden_states": latents, "control_hidden_states": control}, (control,)),
-    }[task]
-    wanted = transformer(timestep=time.long(), encoder_hidden_states=text, **named).sample
-    near(graphs(task)["dit"].module(latents, time, text, *conditions), wanted)
+    }.get(task, ({"hidden_states": latents}, ()))
+    told = time.repeat_interleave(height // 2 * (width // 2), 1) if task == "5b" else time.long()
+    parts = {"dit": pipeline.transformer, "dit_2": pipeline.components.get("transformer_2")}
+    for engine, transformer in parts.items():
+        if transformer is not None:
+            wanted = transformer(timestep=told, encoder_hidden_states=text, **named).sample
+            near(graphs(task)[engine].module(latents, time, text, *conditions), wanted)
+
+
+def test_a_picture_is_seen_as_by_the_layer_before_the_last(torch: Any, graphs: Make, make_pipeline: Make) -> None:
+    pixels = torch.randn(3, 3, 28, 28)
+    wanted = make_pipeline("image").image_encoder(pixels, output_hidden_states=True).hidden_states[-2]
+    near(graphs("image")["image_encoder"].module(pixels), wanted)
+
+
+def test_an_encoder_that_was_saved_as_a_part_of_clip_is_read(
+    torch: Any, make_checkpoint: Make, make_pipeline: Make, tmp_path: Path
+) -> None:
+    """Its tensors' names begin otherwise, and there is one more of them."""
+    from safetensors.torch import save_file
+
+    from engines.families.wan.weights import Modules
+
+    root = Path(shutil.copytree(make_checkpoint("image"), tmp_path / "checkpoint"))
+    for file in (root / "image_encoder").glob("*safetensors*"):
+        file.unlink()
+    encoder = make_pipeline("image").image_encoder
+    tensors = {f"vision_model.{name}": value.contiguous() for name, value in encoder.state_dict().items()}
+    tensors["vision_model.embeddings.position_ids"] = torch.arange(5.0)
+    save_file(tensors, root / "image_encoder/model.safetensors")
+    files = Folder(root)
+    found = diffusers.inspect(files)
+    module = Modules(files, found, diffusers.record(files, found)).image_encoder()
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(module.state_dict()[name], value)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -115,14 +152,14 @@ def test_encoding_latent_by_latent_is_encoding_the_video(
 def test_the_decoders_caches_are_told_without_its_modules(graphs: Make, make_checkpoint: Make) -> None:
     found = architecture.read(Folder(make_checkpoint("text")))
     caches = graphs("text")["vae_decoder_step"].example_inputs[1:]
-    wanted = [(2, channels, 2, 4 * scale, 6 * scale) for channels, scale in architecture.decoder_caches(found)]
+    wanted = [(2, channels, 2, 4 * scale, 6 * scale) for channels, scale in kept.decoder_caches(found)]
     assert [tuple(cache.shape) for cache in caches] == wanted
 
 
 def test_the_encoders_caches_are_told_without_its_modules(graphs: Make, make_checkpoint: Make) -> None:
     found = architecture.read(Folder(make_checkpoint("vace")))
     caches = graphs("vace")["vae_encoder_step"].example_inputs[1:]
-    told = architecture.encoder_caches(found)
+    told = kept.encoder_caches(found)
     wanted = [(2, channels, frames, 4 * scale, 6 * scale) for channels, scale, frames in told]
     assert [tuple(cache.shape) for cache in caches] == wanted
 
@@ -191,13 +228,14 @@ def test_weights_that_do_not_fit_their_configuration_are_told(make_checkpoint: M
 
 
 @pytest.mark.timeout(1200)  # an export takes seconds, and minutes on a busy machine
-def test_the_exported_graph_takes_every_size_and_batch(torch: Any, graphs: Make) -> None:
+@pytest.mark.parametrize("task", ["vace", "5b"])
+def test_the_exported_graph_takes_every_size_and_batch(torch: Any, graphs: Make, task: str) -> None:
     pytest.importorskip("onnxscript", reason="a build needs longtake[build]")
     from engines.building import export, lint
     from engines.runtimes.onnxruntime import OnnxRuntimeRunner
     from engines.runtimes.torch import TorchRunner
 
-    graph = graphs("vace")["dit"]
+    graph = graphs(task)["dit"]
     engine, face, _ = export.export("dit", graph)
     lint.lint("dit", engine)
     with ExitStack() as stack:

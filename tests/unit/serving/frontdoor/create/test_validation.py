@@ -95,6 +95,16 @@ def test_taken(draft: Draft) -> None:
     check_draft(draft, CAPABILITIES)
 
 
+@pytest.mark.parametrize("draft", [Draft(prompt="x"), Draft(prompt="x", names={"first_frame": "image"})])
+def test_a_model_that_begins_with_a_picture_is_given_one_or_a_video(draft: Draft) -> None:
+    begins = replace(CAPABILITIES, text=False)
+    check_draft(replace(draft, first_frame=PICTURE), begins)
+    check_draft(replace(draft, extends=PARENT), begins)
+    with pytest.raises(InvalidArgument, match=r"makes no video without one: give a picture, or choose") as caught:
+        check_draft(draft, begins)
+    assert caught.value.field == draft.name("first_frame")
+
+
 def test_what_the_model_lacks_is_refused_with_the_field_and_what_to_do() -> None:
     plain = replace(CAPABILITIES, first_frame=False, extension=False, image=False, references_max=0)
     for field, draft in (
