@@ -2,7 +2,8 @@
 
 The checkpoint is tiny and random, and goes the way of a real one: shards, tokenizer, export, parity, signature, Ray. It
 is of VACE, which does all that a text-to-video checkpoint does, and whose engines take minutes to be made: one will do.
-It is served with an adapter, whose engines are its own where the adapter changes nothing.
+It is served with an adapter, whose engines are its own where the adapter changes nothing. For one test there is another
+beside it, of a video that must begin with a frame.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from tests.integration.command import Command
 from tests.integration.house import House, Video, fetch, foreign_mp4, frames_of, red_square, scene
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600)]  # an export takes a minute, and many on a busy machine
-BASE, NAME = "wan-tiny", "wan-tiny+style"
+BASE, NAME, IMAGE = "wan-tiny", "wan-tiny+style", "wan-image"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -47,6 +48,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
     folder = tmp_path_factory.mktemp("wan")
     checkpoints.save("vace", folder / "checkpoint")
+    checkpoints.save("image", folder / "image")
     style = adapters.save(folder / "style.safetensors", adapters.tensors("kohya", alpha=2.0))
     keys = {"signing_key": folder / "keys" / "key.pem", "trusted_keys": folder / "keys" / "trusted"}
     sizes = ("--canvas", "16:9=256x144", "--canvas", "1:1=32x32", "--seconds", "2")
@@ -58,6 +60,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     for command in (
         ["add", BASE, "--from", str(folder / "checkpoint"), *sizes],
         ["add", NAME, "--lora", f"{style}=0.5"],
+        ["add", IMAGE, "--from", str(folder / "image"), "--canvas", "1:1=32x32", "--seconds", "1"],
         ["ls"],
     ):
         done = subprocess.run(
@@ -98,7 +101,7 @@ def _toml(settings: Settings, *beside: str) -> str:
 def test_an_adapter_has_all_engines_of_its_base_but_the_one_that_it_changes(settings: Settings) -> None:
     sets = asyncio.run(_engines_of(settings.store))
 
-    assert set(sets) == {BASE, NAME}
+    assert set(sets) == {BASE, NAME, IMAGE}
     changed = {name for name, digest in sets[NAME].items() if sets[BASE][name] != digest}
     assert (len(sets[NAME]), changed) == (7, {"dit"})
 
@@ -232,6 +235,27 @@ def test_what_the_checkpoint_cannot_do_is_refused_by_name(house: House) -> None:
     ):
         with pytest.raises(Exception, match=named):
             house.create("a cat", **fields)
+
+
+def test_a_video_that_must_begin_with_a_frame_goes_on_from_its_last(
+    house: House, command: Command, settings: Settings, tmp_path: Path
+) -> None:
+    command.change(_toml(settings, IMAGE))
+    _until(lambda: len(_offered(house)) == 2, "it is offered")
+    with pytest.raises(Exception, match="first_frame: wan-image makes no video without one"):
+        house.create("a cat", model=IMAGE)
+    pictures = [scene(red_square), scene(lambda _: None)]
+    frames = [Media(file_id=house.upload(picture, "start.png")) for picture in pictures]
+    made, again, other = (
+        _made(house, house.create("a cat", model=IMAGE, seed=3, steps=4, first_frame=frame))
+        for frame in (frames[0], *frames)
+    )
+    assert _media(made) == _media(again) != _media(other)
+    longer = house.made(house.extend(made, seed=4, steps=4))
+    assert (longer.model, frames_of(fetch(longer.url), tmp_path).shape) == (IMAGE, (17 + 16, 32, 32, 3))
+    assert [source.kind for source in _history(house, longer)[-1].history] == [ShownSource.NEWEST]
+    command.change(_toml(settings))
+    _until(lambda: not house.pids("denoiser", IMAGE), "its processes go")
 
 
 def test_a_model_comes_and_goes_and_no_process_of_another_one_is_touched(
