@@ -44,19 +44,13 @@ LEAD = 5
 
 
 @pytest.fixture(scope="module")
-def task() -> str:
-    """The checkpoint that a test is of, if it does not name another."""
-    return "vace"
-
-
-@pytest.fixture(scope="module")
-def session(task: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    """Of a tiny checkpoint, two seconds of two by two tokens."""
+def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """Of a tiny checkpoint, a VACE's if the test names no other: two seconds of two by two tokens."""
     for package in ("torch", "diffusers", "transformers", "tokenizers"):
         pytest.importorskip(package, reason="a Wan is made with longtake[build]")
     from tests.unit.engines.families.wan import checkpoints, modules
 
-    folder = tmp_path_factory.mktemp("wan")
+    task, folder = getattr(request, "param", "vace"), tmp_path_factory.mktemp("wan")
     checkpoints.save(task, folder)
     side = 64 if task == "5b" else 32
     family = models.opened(Folder(folder), name=NAME, sizes=Sizes((Canvas("1:1", side, side),), seconds=2)).family
@@ -209,7 +203,7 @@ async def test_a_draft_of_the_segment_under_way_is_told_with_its_progress(
     assert (drawn.format, drawn.size) == ("PNG", (32, 32))
 
 
-@pytest.mark.parametrize("task", ["image", "5b"], scope="module")
+@pytest.mark.parametrize("session", ["image", "5b"], indirect=True)
 async def test_a_video_of_a_first_frame_is_extended_from_its_last(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,8 +225,8 @@ async def test_a_video_of_a_first_frame_is_extended_from_its_last(
         assert manifest.frames == can.fps * 2
     assert house.stages.calls["condition"][-1].anchor is None
 
-    whole = await house.manifest(await house.made("a cat", path[-1], steps=40))
-    record = await house.job("a cat", path[-1], steps=40)
+    whole = await house.manifest(await house.made("a cat", path[-1], steps=12))
+    record = await house.job("a cat", path[-1], steps=12)
     slices = house.stages.calls["run_slice"]
     await house.until(record, lambda _: any(call.job == record.id and call.resume for call in slices))
     await house.stages.kill_denoiser()
