@@ -18,7 +18,7 @@ from typing import Any, cast
 import kopf
 from prometheus_client import start_http_server
 
-from operators.api import engine_build, video_service
+from operators.api import engine_build, video_model, video_service
 from operators.api.base import API_VERSION
 from operators.builds import reconcile_build
 from operators.children.names import BUILD, SERVICE
@@ -26,6 +26,7 @@ from operators.cluster import connect
 from operators.controller import WATCHED, WATCHED_BUILDS, Controller, register
 from operators.leader import lead
 from operators.metrics import WAITING
+from operators.models import reconcile_model
 from operators.reconcile import reconcile
 
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -38,7 +39,8 @@ def main() -> int:
     for chatty in ("kopf.objects", "leaderelection"):  # a line for each event, and each time the Lease is renewed
         logging.getLogger(chatty).setLevel(logging.WARNING)
     cluster = connect()
-    missing = [kind for kind in (video_service.KIND, engine_build.KIND) if not cluster.knows(API_VERSION, kind)]
+    kinds = (video_service.KIND, engine_build.KIND, video_model.KIND)
+    missing = [kind for kind in kinds if not cluster.knows(API_VERSION, kind)]
     if missing:
         print(  # noqa: T201
             f"this cluster does not know {', '.join(missing)}: install the CRDs, "
@@ -52,12 +54,14 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while it waits to lead; then kopf has its own
     lead(arguments.lease, arguments.lease_namespace, identity)
     registry = kopf.get_default_registry()
-    services, builds = Controller(partial(reconcile, cluster)), Controller(partial(reconcile_build, cluster))
-    WAITING.set_function(lambda: services.waiting() + builds.waiting())
+    looks = (reconcile, reconcile_build, reconcile_model)
+    services, builds, models = (Controller(partial(look, cluster)) for look in looks)
+    WAITING.set_function(lambda: services.waiting() + builds.waiting() + models.waiting())
     register(
         registry,
         services,
         None if engine_build.KIND in missing else builds,  # a chart's upgrade brings no new CRD
+        None if {engine_build.KIND, video_model.KIND} & set(missing) else models,
         unknown={
             *(() if cluster.knows("ray.io/v1", "RayService") else ("ray.io",)),
             *(() if cluster.routes else ("gateway.networking.k8s.io",)),

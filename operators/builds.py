@@ -13,6 +13,7 @@ from operators.apply import Known
 from operators.children.build_job import build_job
 from operators.children.names import BUILD, Owner
 from operators.cluster import Cluster, Object
+from operators.policies.build_report import reported
 from operators.policies.build_state import build_conditions, finished
 from operators.policies.state import Finding, moment
 from operators.reconcile import LASTING, told
@@ -26,7 +27,7 @@ def reconcile_build(cluster: Cluster, namespace: str, name: str, known: Known) -
     if live is None or live["metadata"].get("deletionTimestamp"):
         return None if live is None else inf
     build = EngineBuild.model_validate(live)
-    owner, now = Owner(name, namespace, live["metadata"]["uid"]), datetime.now(UTC)
+    owner, now = Owner.of(live), datetime.now(UTC)
     job, trouble = _job(cluster, owner, build)
     pods = cluster.find("v1", "Pod", namespace, f"{BUILD}={name}")
     generation = live["metadata"]["generation"]
@@ -41,6 +42,7 @@ def reconcile_build(cluster: Cluster, namespace: str, name: str, known: Known) -
             now=now,
             trouble=trouble,
         ),
+        report=build.status.report or reported(pods),
     )
     write(cluster, KIND, owner, build.status, after, moment(now))
     return inf

@@ -101,8 +101,8 @@ class Cluster:
             serialize=False,
         )
 
-    def delete(self, found: Object) -> None:
-        """Remove an object, what belongs to it afterwards. It may be gone already."""
+    def delete(self, found: Object, propagation: str = "Background") -> None:
+        """Remove an object, what belongs to it afterwards, or with `Foreground` before. It may be gone already."""
         try:
             self._call(
                 "delete",
@@ -111,7 +111,7 @@ class Cluster:
                 "delete",
                 name=found["metadata"]["name"],
                 namespace=found["metadata"]["namespace"],
-                body={"propagationPolicy": "Background", "preconditions": {"uid": found["metadata"]["uid"]}},
+                body={"propagationPolicy": propagation, "preconditions": {"uid": found["metadata"]["uid"]}},
                 serialize=False,
             )
         except ApiException as error:

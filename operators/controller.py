@@ -14,10 +14,10 @@ from typing import Any
 
 import kopf
 
-from operators.api import engine_build, video_service
+from operators.api import engine_build, video_model, video_service
 from operators.api.base import GROUP, VERSION
 from operators.apply import Known
-from operators.children.names import BUILD, SERVICE
+from operators.children.names import BUILD, MODEL, SERVICE
 from operators.metrics import RECONCILIATIONS, SECONDS
 
 SETTLE_S = 0.5
@@ -39,6 +39,9 @@ WATCHED = (
 
 WATCHED_BUILDS = (("batch", "v1", "jobs"),)
 """The same for builds. Their pods tell through the Job, and now and then."""
+
+_OF_MODELS = ((GROUP, VERSION, engine_build.PLURAL),)
+"""And for models. Those are watched as a whole, for themselves: no selector is set for them."""
 
 Key = tuple[str, str]
 _log = logging.getLogger("longtake.operator")
@@ -109,13 +112,21 @@ class Controller:
 
 
 def register(
-    registry: kopf.OperatorRegistry, services: Controller, builds: Controller | None, *, unknown: Container[str]
+    registry: kopf.OperatorRegistry,
+    services: Controller,
+    builds: Controller | None,
+    models: Controller | None,
+    *,
+    unknown: Container[str],
 ) -> None:
-    """Have kopf wake the controllers. `unknown`: API groups that the server does not know: they cannot be watched."""
+    """Have kopf wake the controllers. `unknown`: API groups that the server does not know: they cannot be watched.
+    Without a CRD there is no controller of its kind."""
     watched = tuple(kind for kind in WATCHED if kind[0] not in unknown)
     _register(registry, services, video_service.PLURAL, SERVICE, watched)
     if builds is not None:
         _register(registry, builds, engine_build.PLURAL, BUILD, WATCHED_BUILDS)
+    if models is not None:
+        _register(registry, models, video_model.PLURAL, MODEL, _OF_MODELS)
 
 
 def _register(

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from operators.api.base import API_VERSION
 from operators.api.engine_build import KIND as BUILD
+from operators.api.video_model import KIND as MODEL
 from operators.children.desired import KINDS
 from operators.children.names import SERVICE, Owner
 from operators.children.routes import KINDS as ROUTES
@@ -43,13 +44,15 @@ def gather(cluster: Cluster, owner: Owner, generation: int) -> World:
         datetime.now(UTC),
         kuberay,
         cluster.routes,
-        tuple(_builds(cluster, owner)),
+        tuple(_all(cluster, owner, BUILD)),
+        tuple(_all(cluster, owner, MODEL)),
     )
 
 
-def _builds(cluster: Cluster, owner: Owner) -> list[Object]:
+def _all(cluster: Cluster, owner: Owner, kind: str) -> list[Object]:
+    """Of a kind of ours, in the namespace."""
     try:
-        return cluster.find(API_VERSION, BUILD, owner.namespace, "")
+        return cluster.find(API_VERSION, kind, owner.namespace, "")
     except KindMissing:  # a chart's upgrade brings no new CRD
         return []
 

@@ -46,7 +46,7 @@ def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> floa
         READY.remove(namespace, name)
         return None if live is None else inf
     service = VideoService.model_validate(live)
-    owner = Owner(name, namespace, live["metadata"]["uid"])
+    owner = Owner.of(live)
     generation = live["metadata"]["generation"]
     world = gather(cluster, owner, generation)
     change = Change(cluster, world, service, live["spec"])

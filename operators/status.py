@@ -8,14 +8,18 @@ from typing import Any
 from operators.api.base import API_VERSION, Condition
 from operators.api.engine_build import Status as BuildStatus
 from operators.api.rollout import Redeploys, RolloutStatus
+from operators.api.video_model import Status as ModelStatus
 from operators.api.video_service import Endpoints, Spec, Status
 from operators.children.frontdoor import public_url
 from operators.children.names import FIELD_MANAGER, GRPC_PORT, Owner
 from operators.cluster import Cluster
+from operators.policies.model_state import ENGINES_READY
 from operators.policies.rollout import REASON as OVERDUE
 from operators.policies.world import World
 
-Told = Status | BuildStatus
+Told = Status | BuildStatus | ModelStatus
+TOLD = ("Ready", ENGINES_READY)
+"""Conditions whose changes are Events."""
 
 
 def status_of(
@@ -55,7 +59,7 @@ def write(cluster: Cluster, kind: str, owner: Owner, before: Told, after: Told, 
     for condition in after.conditions:
         was = old.get(condition.type)
         changed = was is None or (was.status, was.reason) != (condition.status, condition.reason)
-        if changed and (condition.type == "Ready" or (condition.type, condition.reason) == ("Progressing", OVERDUE)):
+        if changed and (condition.type in TOLD or (condition.type, condition.reason) == ("Progressing", OVERDUE)):
             cluster.create(_event(kind, owner, condition, now))
     return True
 

@@ -33,6 +33,15 @@ class Part(BaseModel):
     )
 
 
+class Claim(Part):
+    """Devices that the pod claims (dynamic resource allocation, in Kubernetes 1.34 and newer)."""
+
+    template: Name
+    """A ResourceClaimTemplate: each pod has a claim of its own made of it."""
+    gpus: int = Field(default=1, ge=0, le=64)
+    """How many GPUs that brings: of a claim nobody else can tell Ray before there is one."""
+
+
 class Resources(Part):
     """Compute resources of one pod."""
 
@@ -40,6 +49,8 @@ class Resources(Part):
     """What the scheduler keeps free for it, by resource: `cpu`, `memory`, `nvidia.com/gpu`."""
     limits: dict[str, Quantity] = Field(default_factory=dict)
     """What it may take at most. Extended resources such as `nvidia.com/gpu` must stand here."""
+    claims: list[Claim] = Field(default_factory=list, max_length=8)
+    """Devices that it claims, instead of extended resources or beside them."""
 
 
 class Placement(Part):

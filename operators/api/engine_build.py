@@ -7,19 +7,23 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from operators.api.base import Condition, Name, Part, Placement, Resources, rule
+from operators.api.checkpoint import WEIGHTS, Report, Weights
 from operators.api.common import EngineKeys, Grounds
 
 KIND, PLURAL, SHORT = "EngineBuild", "enginebuilds", "eb"
 LONGEST_NAME = 50
-NAME_RULE = rule(
-    f"size(self.metadata.name) <= {LONGEST_NAME}",
-    f"metadata.name: at most {LONGEST_NAME} characters: its Job and pods are named after it",
+ROOT_RULES = (
+    rule(
+        f"size(self.metadata.name) <= {LONGEST_NAME}",
+        f"metadata.name: at most {LONGEST_NAME} characters: its Job and pods are named after it",
+    ),
 )
-_BUILDER = Resources.model_validate({"requests": {"cpu": "4", "memory": "16Gi"}, "limits": {"memory": "64Gi"}})
+BUILDER = Resources.model_validate({"requests": {"cpu": "4", "memory": "16Gi"}, "limits": {"memory": "64Gi"}})
 
 _WORD, _PART = "(fp32|bf16|fp16)", "[a-z][a-z0-9_]*"
 PRECISION = f"^({_WORD}|{_PART}={_WORD}(,{_PART}={_WORD})*)$"
 """What `longtake engines build --precision` reads."""
+_FOR_GPUS = "has(self.targets) && !has(self.source)"
 _ADAPTED = "has(self.adapters) && size(self.adapters) > 0"
 
 
@@ -40,13 +44,18 @@ class Spec(Grounds, Placement):
             "x-kubernetes-validations": [
                 rule("self == oldSelf", "spec cannot change: make another EngineBuild"),
                 rule(
-                    f"self.model.contains('+') == ({_ADAPTED})",
+                    f"self.model.contains('+') ? ({_ADAPTED} || ({_FOR_GPUS})) : !({_ADAPTED})",
                     "a model with adapters is called after its base, like wan-1.3b+style, and no other is",
                     ".model",
                 ),
                 rule(
                     f"!(has(self.source) && {_ADAPTED})",
                     "source is the base's: build that first, and leave source out here",
+                    ".source",
+                ),
+                rule(
+                    f"!has(self.source) || has(self.weights) || !self.source.startsWith('{WEIGHTS}')",
+                    f"a source in {WEIGHTS} goes with weights: name the claim or the image that has it",
                     ".source",
                 ),
                 rule(
@@ -80,8 +89,11 @@ class Spec(Grounds, Placement):
 
     model: Annotated[str, Field(max_length=127, pattern=r"^[a-z0-9][a-z0-9._-]{0,62}(\+[a-z0-9][a-z0-9._-]{0,62})?$")]
     """What requests call it."""
-    source: Annotated[str, Field(max_length=1024, pattern=r"^s3://[^/]+/.+$")] | None = None
-    """A checkpoint in diffusers' form, `s3://host:port/bucket/prefix`, with the store's keys: the model is added."""
+    source: Annotated[str, Field(max_length=1024, pattern=rf"^(s3://[^/]+/.+|{WEIGHTS}(/.*)?)$")] | None = None
+    """A checkpoint in diffusers' form: the model is added. `s3://host:port/bucket/prefix`, with the store's keys, or
+    `/weights/folder` of the volume below."""
+    weights: Weights | None = None
+    """A volume at `/weights`. It is given to every build of a model whose checkpoint lies there."""
     adapters: list[Adapter] = Field(default_factory=list, max_length=8)
     """Merged into the weights of a model that was added before, in this order."""
     canvases: (
@@ -106,7 +118,7 @@ class Spec(Grounds, Placement):
     """Who may sign engines that lie in the store: the key below among them."""
     signing_key_secret: Name
     """Secret with the key `key.pem` that signs what is built: `longtake engines keygen` makes one."""
-    resources: Resources = Field(default=_BUILDER)
+    resources: Resources = Field(default=BUILDER)
     """What the pod takes. All weights are held at once, in float32."""
     deadline_seconds: int = Field(default=86_400, ge=60, le=604_800)
     """How long it may take."""
@@ -124,6 +136,8 @@ class Status(Part):
     )
     """`Ready`: the engines are in the store. `Progressing`: they are being built. `Degraded`: the build failed, or
     waits for what does not come by itself."""
+    report: Report | None = None
+    """What it told at its end: what the model is, what it can do, and which engines of it there are."""
 
 
 class EngineBuild(Part):

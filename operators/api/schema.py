@@ -7,6 +7,7 @@ are the docstrings, so `kubectl explain` says what the code says.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,13 +17,14 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from operators.api import engine_build, video_service
+from operators.api import engine_build, video_model, video_service
 from operators.api.base import GROUP, VERSION
 
 CRDS = Path(__file__).parents[2] / "helm" / "longtake" / "crds"
 _HEADER = "# Made by `python -m operators.api.schema` from operators/api: change it there.\n"
 
 Schema = dict[str, Any]
+_NOTHING: tuple[Any, ...] = (None, [], {}, "")
 
 
 def main() -> int:
@@ -46,8 +48,9 @@ def main() -> int:
 
 def files() -> dict[str, str]:
     """Text by file name."""
+    plain = [json.loads(json.dumps(crd)) for crd in crds()]  # YAML would name what two places have in common
     return {
-        f"{crd['metadata']['name']}.yaml": _HEADER + yaml.safe_dump(crd, sort_keys=False, width=120) for crd in crds()
+        f"{crd['metadata']['name']}.yaml": _HEADER + yaml.safe_dump(crd, sort_keys=False, width=120) for crd in plain
     }
 
 
@@ -56,14 +59,15 @@ def crds() -> list[Schema]:
     return [
         _crd(video_service, video_service.VideoService),
         _crd(engine_build, engine_build.EngineBuild),
+        _crd(video_model, video_model.VideoModel),
     ]
 
 
 def _crd(module: ModuleType, root: type[BaseModel]) -> Schema:
-    """Of a module that says what the kind is called, what its name may be, and what `kubectl get` shows."""
+    """Of a module that says what the kind is called, which rules hold for all of it, and what `kubectl get` shows."""
     schema = structural(root.model_json_schema(by_alias=True))
     schema["required"] = ["spec"]
-    schema["x-kubernetes-validations"] = [module.NAME_RULE]
+    schema["x-kubernetes-validations"] = list(module.ROOT_RULES)
     schema["properties"] |= {
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
@@ -129,8 +133,13 @@ def _keyword(name: str, value: Any, parts: Mapping[str, Any]) -> Schema:
         case "anyOf":
             return _one_of([_flat(part, parts) for part in value])
         case "default":
-            return {} if value in (None, [], {}, "") else {name: value}
+            return {} if value in _NOTHING else {name: _said(value)}
     return {name: value}
+
+
+def _said(value: Any) -> Any:
+    """Of a default, without what says nothing: it would be told of as a change of resources that are there."""
+    return {name: part for name, part in value.items() if part not in _NOTHING} if isinstance(value, dict) else value
 
 
 def _others(value: Any, parts: Mapping[str, Any]) -> Schema:

@@ -15,9 +15,12 @@ SHIPPED = ("sprite-2", "sprite")
 """What the model is called whose engines are in the image: two names of one."""
 LONGEST_NAME = 40
 """KubeRay takes 47 characters, and the children's names are longer by a word."""
-NAME_RULE = rule(
-    f"size(self.metadata.name) <= {LONGEST_NAME} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-    f"metadata.name: at most {LONGEST_NAME} letters, digits and dashes, a letter first: Services are named after it",
+ROOT_RULES = (
+    rule(
+        f"size(self.metadata.name) <= {LONGEST_NAME} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        f"metadata.name: at most {LONGEST_NAME} letters, digits and dashes, a letter first: Services are named after "
+        "it",
+    ),
 )
 
 _HEAD = Resources.model_validate({"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "3Gi"}})

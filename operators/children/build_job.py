@@ -12,11 +12,14 @@ from typing import Any
 
 from operators.api.base import API_VERSION
 from operators.api.engine_build import KIND, Spec
+from operators.children.checkpoint import copied, weights_volume
 from operators.children.names import APP, BUILD, COMPONENT, FIELD_MANAGER, MANAGER, NAME, Owner
 from operators.children.pods import container, environment, placed, trusted_keys, trusted_volume
 
 COMPONENT_NAME = "engine-build"
 _SIGNING, _KEY = "/etc/longtake/signing", "/tmp/key.pem"  # noqa: S108
+_TOLD = "/dev/termination-log"
+"""What is written there is in the pod's status."""
 _REFUSED = (1, 2, 3)
 """Longtake's exit codes for what another try meets again (`serving/cli/output.py`): it failed, the input is wrong, and
 something is missing. 4 says that the store does not answer."""
@@ -33,19 +36,26 @@ def build_job(owner: Owner, spec: Spec) -> dict[str, Any]:
         "metadata": {
             "name": owner.job,
             "namespace": owner.namespace,
-            "labels": labels,
+            "labels": labels | owner.queued,
             "ownerReferences": [{**reference, "controller": True, "blockOwnerDeletion": True}],
         },
         "spec": {
-            "backoffLimit": _TRIES,
+            **tries(),
             "activeDeadlineSeconds": spec.deadline_seconds,
-            "podFailurePolicy": {
-                "rules": [
-                    {"action": "FailJob", "onExitCodes": {"operator": "In", "values": list(_REFUSED)}},
-                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-                ]
-            },
             "template": {"metadata": {"labels": labels}, "spec": _pod(spec)},
+        },
+    }
+
+
+def tries() -> dict[str, Any]:
+    """The part of a Job's spec that says what is tried again."""
+    return {
+        "backoffLimit": _TRIES,
+        "podFailurePolicy": {
+            "rules": [
+                {"action": "FailJob", "onExitCodes": {"operator": "In", "values": list(_REFUSED)}},
+                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+            ]
         },
     }
 
@@ -67,6 +77,7 @@ def commands(spec: Spec) -> Iterator[list[str]]:
 
 def _pod(spec: Spec) -> dict[str, Any]:
     volumes, mounts = trusted_volume(spec)
+    there, seen = weights_volume(spec.weights)
     variables = {
         "LONGTAKE_STORE": spec.store.url,
         "LONGTAKE_ENGINES__TRUSTED_KEYS": trusted_keys(spec),
@@ -74,6 +85,7 @@ def _pod(spec: Spec) -> dict[str, Any]:
     }
     # A key that others may read is refused, and a Secret's files are the group's, too.
     script = ["set -e", "umask 077", f"cp {_SIGNING}/key.pem {_KEY}", *map(shlex.join, commands(spec))]
+    script.append(f"longtake models show {spec.model} --output json > {_TOLD}")
     build = {
         **container(COMPONENT_NAME, spec, spec.resources),
         "command": ["sh", "-c", "\n".join(script)],
@@ -83,16 +95,20 @@ def _pod(spec: Spec) -> dict[str, Any]:
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
             {"name": "signing", "mountPath": _SIGNING, "readOnly": True},
             *mounts,
+            *seen,
         ],
     }
+    first = copied(spec.weights, spec)
     return {
-        **placed(spec, spec),
+        **placed(spec, spec, spec.resources),
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
+        **({"initContainers": first} if first else {}),
         "containers": [build],
         "volumes": [
             {"name": "tmp", "emptyDir": {}},
             {"name": "signing", "secret": {"secretName": spec.signing_key_secret, "defaultMode": 0o440}},
             *volumes,
+            *there,
         ],
     }

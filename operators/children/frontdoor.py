@@ -85,7 +85,7 @@ def _pod(owner: Owner, spec: Spec, settings: Settings) -> dict[str, Any]:
         "labelSelector": {"matchLabels": owner.selector(FRONT_DOOR)},
     }
     return {
-        **placed(spec, door),
+        **placed(spec, door, door.resources),
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": _PRE_STOP_S + door.drain_seconds + _SPARE_S,
         "topologySpreadConstraints": [spread],

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 SERVICE = "longtake.dev/service"
 """Label of all children: the service's name. The controller wakes by it, and removes by it."""
 BUILD = "longtake.dev/engine-build"
 """The same of what is made for an EngineBuild."""
+MODEL = "longtake.dev/video-model"
+"""And for a VideoModel."""
+QUEUE = "kueue.x-k8s.io/queue-name"
+"""Kueue's label. Of a resource of ours it is handed on to what Kueue admits: Jobs, and the RayService."""
 NAME, COMPONENT, MANAGER = "app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/managed-by"
 APP, FIELD_MANAGER = "longtake", "longtake-operator"
 
@@ -20,11 +26,25 @@ METRICS_PORT, DASHBOARD_PORT = 8080, 8265
 
 @dataclass(frozen=True)
 class Owner:
-    """The service, or the build, that children are made for."""
+    """The service, the model or the build that children are made for."""
 
     name: str
     namespace: str
     uid: str
+    queue: str = ""
+    """Of Kueue, that admits its pods; empty where it has none."""
+
+    @classmethod
+    def of(cls, live: Mapping[str, Any]) -> Self:
+        """As the API server has it."""
+        metadata = live["metadata"]
+        queue = (metadata.get("labels") or {}).get(QUEUE, "")
+        return cls(metadata["name"], metadata["namespace"], metadata["uid"], queue)
+
+    @property
+    def queued(self) -> dict[str, str]:
+        """The label by which Kueue admits its pods; empty without a queue."""
+        return {QUEUE: self.queue} if self.queue else {}
 
     @property
     def ray(self) -> str:
@@ -45,6 +65,11 @@ class Owner:
     def job(self) -> str:
         """The Job of a build."""
         return f"{self.name}-build"
+
+    @property
+    def removal(self) -> str:
+        """The Job that takes a model out of its store."""
+        return f"{self.name}-remove"
 
     def host(self, service: str) -> str:
         """A Service's name in the cluster's DNS."""

@@ -38,8 +38,22 @@ def container(name: str, spec: Grounds, resources: Resources) -> dict[str, Any]:
         "image": spec.image.name,
         "imagePullPolicy": spec.image.pull_policy,
         "securityContext": container_security(),
-        "resources": {kind: amounts for kind, amounts in resources.model_dump().items() if amounts},
+        "resources": _amounts(resources),
     }
+
+
+def _amounts(resources: Resources) -> dict[str, Any]:
+    found = resources.model_dump(include={"requests", "limits"})
+    found["claims"] = [{"name": claim["name"]} for claim in _claims(resources)]
+    return {kind: amounts for kind, amounts in found.items() if amounts}
+
+
+def _claims(resources: Resources) -> list[dict[str, str]]:
+    """As the pod has them: named by their place, for a template's name may be longer than a claim's."""
+    return [
+        {"name": f"devices-{place}", "resourceClaimTemplateName": claim.template}
+        for place, claim in enumerate(resources.claims)
+    ]
 
 
 def environment(spec: Grounds, **more: str) -> list[dict[str, Any]]:
@@ -59,13 +73,15 @@ def environment(spec: Grounds, **more: str) -> list[dict[str, Any]]:
     ]
 
 
-def placed(spec: Grounds, placement: Placement) -> dict[str, Any]:
-    """The part of a pod's spec that says where it may run, and with whose pull secrets."""
+def placed(spec: Grounds, placement: Placement, resources: Resources) -> dict[str, Any]:
+    """The part of a pod's spec that says where it may run, with which devices and with whose pull secrets."""
     where: dict[str, Any] = {"securityContext": pod_security()}
     if placement.node_selector:
         where["nodeSelector"] = placement.node_selector
     if placement.tolerations:
         where["tolerations"] = placement.tolerations
+    if resources.claims:
+        where["resourceClaims"] = _claims(resources)
     if spec.image.pull_secrets:
         where["imagePullSecrets"] = [{"name": name} for name in spec.image.pull_secrets]
     return where

@@ -56,7 +56,7 @@ def ray_service(owner: Owner, spec: Spec, settings: Settings, generations: Mappi
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
-        "metadata": {"name": owner.ray, "namespace": owner.namespace, "labels": owner.labels("ray")},
+        "metadata": {"name": owner.ray, "namespace": owner.namespace, "labels": owner.labels("ray") | owner.queued},
         "spec": {
             "rayClusterDeletionDelaySeconds": _DELETION_DELAY_S,
             "upgradeStrategy": {"type": "NewCluster"},
@@ -126,7 +126,8 @@ def _head(owner: Owner, spec: Spec) -> dict[str, Any]:
         "metrics": METRICS_PORT,
     }
     head = _ray_container("ray-head", spec, spec.head.resources, ports, **spec.traces)
-    return _template(owner, "ray-head", spec, spec.head.resources, {**placed(spec, spec.head), "containers": [head]})
+    pod = {**placed(spec, spec.head, spec.head.resources), "containers": [head]}
+    return _template(owner, "ray-head", spec, spec.head.resources, pod)
 
 
 def _group(owner: Owner, spec: Spec, name: str, least: int, most: int, offers: dict[str, int]) -> dict[str, Any]:
@@ -143,7 +144,8 @@ def _group(owner: Owner, spec: Spec, name: str, least: int, most: int, offers: d
             "failureThreshold": 10,
         },
     }
-    pod = {**placed(spec, workers), "automountServiceAccountToken": False, "containers": [worker]}
+    where = placed(spec, workers, workers.resources)
+    pod = {**where, "automountServiceAccountToken": False, "containers": [worker]}
     return {
         "groupName": name,
         "replicas": least,

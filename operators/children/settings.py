@@ -81,8 +81,9 @@ def _stages(spec: Spec) -> dict[str, Any]:
 
 
 def gpus(resources: Resources) -> int:
-    """How many devices a pod has, parts of one (MIG) too. Raises `SettingsError` for what is no number of them."""
-    count = 0
+    """How many devices a pod has, parts of one (MIG) and claimed ones too. Raises `SettingsError` for what is no number
+    of them."""
+    count = sum(claim.gpus for claim in resources.claims)
     for name, amount in resources.limits.items():
         if name.endswith("gpu") or re.fullmatch(r"nvidia\.com/mig-\d+g\.\d+gb", name):
             if not str(amount).isdigit():

@@ -29,7 +29,12 @@ def finished(before: Status) -> bool:
     """Whether it came to its end before: nothing is built again, should its Job be gone."""
     told = {condition.type: condition for condition in before.conditions}
     failed = "Degraded" in told and told["Degraded"].reason in _REASONS.values()
-    return failed or ("Ready" in told and told["Ready"].status == "True")
+    return failed or ready(before)
+
+
+def ready(before: Status) -> bool:
+    """Whether it came to a good one."""
+    return any((condition.type, condition.status) == ("Ready", "True") for condition in before.conditions)
 
 
 def build_conditions(
@@ -45,28 +50,28 @@ def build_conditions(
     """All conditions. `targets`: of the build. `trouble` is what keeps the Job from being made."""
     if finished(before):
         return before.conditions
-    done, failed, waits = _ended(job, "Complete"), _ended(job, "Failed"), Finding("Building", _doing(pods))
+    done, failed, waits = ended(job, "Complete"), ended(job, "Failed"), Finding("Building", _doing(pods))
     fails = trouble if trouble is not None and trouble.failing else None
     if trouble is not None and fails is None:
         waits = trouble
     if failed is not None:
         reason = str(failed.get("reason"))
-        said = _said(pods) or str(failed.get("message") or reason)
+        said = said_last(pods) or str(failed.get("message") or reason)
         fails = Finding(_REASONS.get(reason, "BuildFailed"), said, failing=True)
     elif fails is None:
         held = next(filter(None, (why_not(pod, now) for pod in pods)), "")
         fails = Finding("PodsFailing", held, failing=True) if held else None
     built = _built(targets)
-    ended = built if done is not None else fails if failed is not None or trouble is fails else None
+    end = built if done is not None else fails if failed is not None or trouble is fails else None
     told = {
         "Ready": (done is not None, built if done is not None else fails or waits),
-        "Progressing": (ended is None, ended or waits),
+        "Progressing": (end is None, end or waits),
         "Degraded": (fails is not None, fails or Finding("AsExpected", "")),
     }
     return conditions_of(told, before.conditions, generation=generation, now=now)
 
 
-def _ended(job: Object | None, how: str) -> Object | None:
+def ended(job: Object | None, how: str) -> Object | None:
     """The Job's condition of this type, where it is true."""
     told = (job or {}).get("status", {}).get("conditions") or ()
     return next((one for one in told if one["type"] == how and one.get("status") == "True"), None)
@@ -87,12 +92,13 @@ def _doing(pods: Sequence[Object]) -> str:
     return f"pod {running[-1]} builds: `kubectl logs` tells how far it is" if running else "its pod starts"
 
 
-def _said(pods: Sequence[Object]) -> str:
+def said_last(pods: Sequence[Object]) -> str:
     """What the newest pod that failed said last."""
-    ended = [
+    states = [
         container.get("state", {}).get("terminated") or {}
         for pod in pods
-        for container in pod.get("status", {}).get("containerStatuses") or ()
+        for which in ("initContainerStatuses", "containerStatuses")
+        for container in pod.get("status", {}).get(which) or ()
     ]
-    newest = max(ended, key=lambda one: str(one.get("finishedAt") or ""), default={})
+    newest = max(states, key=lambda one: str(one.get("finishedAt") or ""), default={})
     return last_words(newest)

@@ -1,19 +1,25 @@
-"""Whether the engines of a change are there: a change waits for the EngineBuilds of its models, before it is made."""
+"""Whether the engines of a change are there: a change waits for the EngineBuilds and VideoModels of its models, before
+it is made."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from operators.api.engine_build import EngineBuild
-from operators.policies.build_state import finished
+from operators.api.video_model import VideoModel
+from operators.children.model_builds import called
+from operators.policies.build_state import finished, ready
+from operators.policies.model_state import ENGINES_READY
 from operators.policies.state import Finding
 from operators.policies.world import World
 
 
 def engines_awaited(world: World, store: str, models: Iterable[str]) -> Finding | None:
-    """What is to be waited for before these models of this store are served; of one that no EngineBuild is for,
-    nothing."""
+    """What is to be waited for before these models of this store are served; of one that no EngineBuild and
+    no VideoModel is for, nothing."""
     for model in models:
+        if lacks := _lacking(world, store, model):
+            return lacks
         found = [(str(raw["metadata"]["name"]), EngineBuild.model_validate(raw)) for raw in world.builds]
         builds = [(name, one) for name, one in found if (one.spec.model, one.spec.store.url) == (model, store)]
         for name, one in builds:
@@ -21,7 +27,7 @@ def engines_awaited(world: World, store: str, models: Iterable[str]) -> Finding 
                 return Finding(
                     "EnginesBuilding", f"EngineBuild {name} builds {model}: nothing is changed before its end"
                 )
-        if builds and not any(_ready(one) for _, one in builds):
+        if builds and not any(ready(one.status) for _, one in builds):
             name, one = builds[-1]
             said = next((told.message for told in one.status.conditions if told.type == "Degraded"), "")
             return Finding(
@@ -33,5 +39,18 @@ def engines_awaited(world: World, store: str, models: Iterable[str]) -> Finding 
     return None
 
 
-def _ready(build: EngineBuild) -> bool:
-    return any((told.type, told.status) == ("Ready", "True") for told in build.status.conditions)
+def _lacking(world: World, store: str, model: str) -> Finding | None:
+    """What a VideoModel lacks that this model is of."""
+    for raw in world.models:
+        name, one = str(raw["metadata"]["name"]), VideoModel.model_validate(raw)
+        if (called(name, one.spec), one.spec.store.url) != (model, store):
+            continue
+        told = {condition.type: condition for condition in one.status.conditions}
+        current = one.status.observed_generation == raw["metadata"]["generation"]
+        if not current or ENGINES_READY not in told:
+            return Finding("EnginesBuilding", f"VideoModel {name} is looked at: nothing is changed before its end")
+        if told[ENGINES_READY].status != "True":
+            failing = told["Degraded"].status == "True"
+            said = f"VideoModel {name}, which {model} waits for: {told[ENGINES_READY].message}"
+            return Finding("ModelFailed" if failing else "EnginesBuilding", said, failing=failing)
+    return None

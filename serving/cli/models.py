@@ -6,6 +6,7 @@ Exit codes: those of `longtake engines`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import time
@@ -77,6 +78,9 @@ def show(
         "prompt": f"at most {row['max_prompt_chars']} characters"
         + (", and a negative prompt" if row["negative_prompt"] else ""),
         "digest": row["digest"] or "engines not built: `longtake engines build`",
+        "engines": ", ".join(
+            one["variant"] + ("" if one["verified"] else " (not verified)") for one in row["variants"]
+        ),
     }
     for name, value in lines.items():
         typer.echo(f"{name:<16} {value}")
@@ -157,7 +161,28 @@ async def _row(name: str, store_url: str | None) -> dict[str, Any]:
     from serving import model_store
 
     async with opened_store(store_url) as store:
-        return await _description(await model_store.find(name, store), store)
+        model = await model_store.find(name, store)
+        row = await _description(model, store)
+        return {**row, "weights_digest": model.weights_digest(), "variants": await _variants(model, store)}
+
+
+async def _variants(model: Model, store: Store) -> list[dict[str, Any]]:
+    """The sets of engines that there are of its weights, of package and store. Those that are damaged, or that nobody
+    signed who is trusted here, `engines ls --all` tells of."""
+    from engines.errors import EngineError
+    from engines.objects import read_set_name
+    from engines.store import Prebuilt
+
+    built, digest = built_in(store), model.weights_digest()
+    found = [Prebuilt(model.prebuilt).manifest(model.name, digest)]
+    for name, part in await built.sets():
+        if (name, read_set_name(part)[0]) == (model.name, digest):
+            with contextlib.suppress(EngineError):
+                verified = await built.manifest(name, part)
+                found.append(verified or await built.manifest(name, part, verified=False))
+    return [
+        {"variant": one.variant, "digest": one.digest, "verified": one.verified} for one in found if one is not None
+    ]
 
 
 async def _description(model: Model, store: Store) -> dict[str, Any]:

@@ -103,15 +103,17 @@ def add(
 def remove(
     name: Name,
     store: StoreUrl = None,
-    force: Annotated[bool, typer.Option("--force", help="Also one that the settings name.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also one that the settings name; and none is no error.")
+    ] = False,
 ) -> None:
     """Remove a model that was added, and its engines. What serves it now runs on until it is started again.
 
     Videos that it made stay, and can be watched; none of them can be extended any more.
     """
     with clear_errors():
-        asyncio.run(_remove(name, store, force=force))
-    typer.echo(f"removed {name}")
+        removed = asyncio.run(_remove(name, store, force=force))
+    typer.echo(f"removed {name}" if removed else f"there is no {name}")
 
 
 async def _add(
@@ -146,14 +148,14 @@ async def _add(
         return added, manifest
 
 
-async def _remove(name: str, store_url: str | None, *, force: bool) -> None:
+async def _remove(name: str, store_url: str | None, *, force: bool) -> bool:
     from serving import model_store
     from serving.errors import FailedPrecondition
     from serving.settings import load_settings
 
     async with opened_store(store_url) as store:
         names = await model_store.added(store).names()
-        if name not in names:
+        if name not in names and not force:
             raise ValueError(f"name: {name!r} was not added; there is {', '.join(names) or 'none'}")
         if name in load_settings().served and not force:
             raise FailedPrecondition(
@@ -170,6 +172,7 @@ async def _remove(name: str, store_url: str | None, *, force: bool) -> None:
         for model, weights in await built.sets():
             if model == name:
                 await built.remove(model, weights)
+        return name in names
 
 
 def _sizes(there: Added | None, asked: Sizes) -> Sizes:

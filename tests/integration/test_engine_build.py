@@ -98,6 +98,9 @@ def test_a_job_of_its_name_that_is_anothers_is_left_alone(cluster: Kube) -> None
         ({"precision": "dit=bf16"}, "bf16 goes with targets"),
         ({"canvases": ["832x480"]}, "spec.canvases"),
         ({"source": "/data/wan"}, "spec.source"),
+        ({"source": "/weights/wan"}, "a source in /weights goes with weights"),
+        ({"weights": {}}, "weights are of a claim or of an image"),
+        ({"weights": {"image": "wan:1"}}, "image must be pinned by digest"),
         ({"trustedKeys": None}, "spec.trustedKeys"),
         ({"model": "Wan"}, "spec.model"),
     ],
@@ -113,7 +116,7 @@ def test_engines_in_half_are_built_by_its_job(cluster: Kube) -> None:
     build(cluster, runtime="tensorrt_rtx", targets=["sm89"], precision="dit=bf16,vae=fp32")
     look(cluster)
     (container,) = cluster.live("batch/v1", "Job", "wan-build")["spec"]["template"]["spec"]["containers"]
-    add, made = container["command"][-1].splitlines()[-2:]
+    add, made, _ = container["command"][-1].splitlines()[-3:]
     assert "--precision" not in add
     assert made.endswith("--target sm89 --precision dit=bf16,vae=fp32")
 

@@ -11,16 +11,19 @@ import pytest
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from operators.api import engine_build
+from operators.api import engine_build, video_model
 from operators.api.video_service import Spec
 from operators.children.build_job import build_job
 from operators.children.desired import desired
 from operators.children.names import Owner
+from operators.children.removal_job import removal_job
 from tests import kubernetes
 from tests.integration.kube import SPEC, Kube
 from tests.integration.test_chart import FULL, rendered
 from tests.integration.test_engine_build import SPEC as BUILD
 from tests.integration.test_operator import GATEWAY
+from tests.integration.test_video_model import PINNED
+from tests.integration.test_video_model import SPEC as MODEL
 from tests.servers import program
 
 pytestmark = [
@@ -58,11 +61,17 @@ SERVICES: dict[str, dict[str, Any]] = {
         "trustedKeys": {"configMap": "engine-keys"},
         "denoisers": {
             "max": 2,
-            "resources": {"limits": {"nvidia.com/gpu": 1, "memory": "24Gi"}},
+            "resources": {"limits": {"nvidia.com/gpu": 1, "memory": "24Gi"}, "claims": [{"template": "h100"}]},
             "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
         },
     },
 }
+
+BUILDS: tuple[dict[str, Any], ...] = (
+    {},
+    {"source": "/weights/wan", "weights": {"claim": "models"}},
+    {"source": "/weights", "weights": {"image": PINNED}, "resources": {"claims": [{"template": "h100"}]}},
+)
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +133,10 @@ def test_the_api_server_takes_all_that_the_chart_renders(cluster: Kube, values: 
 def test_the_api_server_takes_all_that_the_operator_makes(cluster: Kube, changes: dict[str, Any]) -> None:
     owner = Owner("lt", "video", "00000000-0000-4000-8000-000000000000")
     children = desired(owner, Spec.model_validate(SPEC | changes), "lt-abcde")
-    children.append(build_job(owner, engine_build.Spec.model_validate(BUILD)))
+    children += [build_job(owner, engine_build.Spec.model_validate(BUILD | parts)) for parts in BUILDS]
+    children.append(removal_job(owner, video_model.Spec.model_validate(MODEL)))
     found = [template for child in children for template in templates(child)]
-    assert len(found) == 1 + 3 + 1, "front doors, three kinds of Ray's pods, and the build's"
+    assert len(found) == 1 + 3 + len(BUILDS) + 1, "front doors, three kinds of Ray's pods, builds', and a removal's"
     for child in children:
         tried(cluster, child)
     for template in found:

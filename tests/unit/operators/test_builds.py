@@ -63,7 +63,9 @@ def test_it_runs_the_commands_that_a_person_would(parts: dict[str, Any], runs: l
         for word in command:
             assert not word.startswith("--") or word in told
     (container,) = build_job(OWNER, spec(**parts))["spec"]["template"]["spec"]["containers"]
-    assert container["command"][-1].splitlines()[-len(runs) :] == runs
+    script = container["command"][-1].splitlines()
+    assert script[-len(runs) - 1 : -1] == runs
+    assert script[-1] == f"longtake models show {spec(**parts).model} --output json > /dev/termination-log"
 
 
 def test_its_pod_is_restricted_and_signs_with_a_key_that_nobody_else_reads() -> None:

@@ -12,6 +12,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from operators.api.base import Resources
 from operators.children.desired import KINDS, desired
+from operators.children.names import QUEUE, Owner
 from operators.children.routes import KINDS as ROUTES
 from operators.children.settings import settings_of, threads
 from serving.errors import SettingsError
@@ -204,6 +205,25 @@ def test_parts_of_a_gpu_count_and_what_is_no_number_is_refused() -> None:
     assert settings_of(spec(denoisers={"resources": part})).stages.needs["denoiser"].num_gpus == 1
     with pytest.raises(SettingsError, match="write a whole number of devices"):
         settings_of(spec(denoisers={"resources": {"limits": {"nvidia.com/gpu": "1k"}}}))
+
+
+def test_claims_stand_beside_extended_resources_and_ray_is_told_of_their_gpus() -> None:
+    resources = {"limits": {"nvidia.com/gpu": 1}, "claims": [{"template": "h100.80gb", "gpus": 2}]}
+    ray = desired(OWNER, spec(denoisers={"resources": resources}), "")[0]["spec"]["rayClusterConfig"]
+    denoise = next(group for group in ray["workerGroupSpecs"] if group["groupName"] == "denoise")
+    pod = denoise["template"]["spec"]
+    assert pod["resourceClaims"] == [{"name": "devices-0", "resourceClaimTemplateName": "h100.80gb"}]
+    assert pod["containers"][0]["resources"] == {"limits": {"nvidia.com/gpu": 1}, "claims": [{"name": "devices-0"}]}
+    assert denoise["resources"]["GPU"] == "3"
+    others = [pod for child in desired(OWNER, spec(), "") for pod in (json.dumps(child),) if "laims" in pod]
+    assert not others
+
+
+def test_a_queue_of_kueues_is_the_ray_services_alone() -> None:
+    live = {"metadata": {"name": "lt", "namespace": "video", "uid": "uid-1", "labels": {QUEUE: "gpus"}}}
+    objects = desired(Owner.of(live), spec(), "lt-abcde")
+    assert [child["kind"] for child in objects if QUEUE in json.dumps(child)] == ["RayService"]
+    assert objects[0]["metadata"]["labels"][QUEUE] == "gpus"
 
 
 def test_variables_for_traces_reach_front_doors_and_the_director_alone() -> None:

@@ -17,7 +17,7 @@ from operators.policies.rollout import READY_S, REASON, TERMINAL_S, Seen, decide
 from operators.policies.state import Finding
 from operators.policies.versions import Versions
 from operators.policies.world import World
-from tests.unit.operators.services import OWNER, build_spec, spec
+from tests.unit.operators.services import OWNER, build_spec, model_spec, spec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LACKS = Finding("StagesFailing", "denoiser of longtake-wan: EngineNotBuilt: no engines")
@@ -226,6 +226,39 @@ def test_a_change_waits_for_the_engines_of_its_models(builds: list[dict[str, Any
     assert (found and found.reason) == reason
     if found is not None and found.failing:
         assert "it said so" in found.message
+
+
+def model(told: dict[str, str], generation: int = 1, **parts: Any) -> dict[str, Any]:
+    conditions = [
+        {"type": type_, "status": status, "reason": "x", "message": "it said so", "lastTransitionTime": "x"}
+        for type_, status in told.items()
+    ]
+    return {
+        "metadata": {"name": "wan-1.3b", "generation": generation},
+        "spec": model_spec(**parts).model_dump(by_alias=True, exclude_none=True),
+        "status": {"observedGeneration": 1, "conditions": conditions},
+    }
+
+
+DONE = {"EnginesReady": "True", "Degraded": "False"}
+
+
+@pytest.mark.parametrize(
+    ("models", "reason"),
+    [
+        ([model(DONE)], None),
+        ([model({})], "EnginesBuilding"),
+        ([model(DONE, generation=2)], "EnginesBuilding"),
+        ([model({"Ready": "True", "EnginesReady": "False", "Degraded": "False"})], "EnginesBuilding"),
+        ([model({"Ready": "True", "EnginesReady": "False", "Degraded": "True"})], "ModelFailed"),
+        ([model({}, model="wan-2")], None),
+        ([model({}, store={"url": "s3://other/b/p", "credentials": {"existingSecret": "s3"}})], None),
+    ],
+)
+def test_a_change_waits_for_all_engines_of_a_video_model(models: list[dict[str, Any]], reason: str | None) -> None:
+    world = replace(World(OWNER, 1), models=tuple(models))
+    found = engines_awaited(world, "s3://minio:9000/longtake/main", ("sprite-2", "wan-1.3b"))
+    assert (found and found.reason, bool(found and found.failing)) == (reason, reason == "ModelFailed")
 
 
 def test_what_ray_gave_up_is_deployed_anew_after_a_while_and_again_and_nothing_else_is() -> None:

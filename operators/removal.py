@@ -1,0 +1,95 @@
+"""A VideoModel with `deletionPolicy: Delete` goes: first what it builds, then the model from its store, then itself.
+
+Each look does the next step that is due, so it may be killed between any two. `models.py` calls it while a finalizer
+of ours is there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+
+from kubernetes.client.exceptions import ApiException
+
+from operators.api.base import API_VERSION
+from operators.api.video_model import FINALIZER, KIND, Spec
+from operators.api.video_service import KIND as SERVICE
+from operators.api.video_service import VideoService
+from operators.children.model_builds import called
+from operators.children.names import BUILD, MODEL, Owner
+from operators.children.removal_job import removal_job
+from operators.children.settings import settings_of
+from operators.cluster import Cluster, Object
+from operators.policies.build_state import ended, said_last
+from operators.policies.model_plan import owned
+from operators.policies.state import Finding
+from operators.reconcile import LASTING, told
+from serving.errors import SettingsError
+
+LOOK_S = 5.0
+"""Between two looks at one that goes."""
+_STAY = "or leave the model in the store: set spec.deletionPolicy to Retain"
+_log = logging.getLogger("longtake.operator")
+
+
+def finalize(cluster: Cluster, owner: Owner, *, keep: bool) -> None:
+    """Have it stay until it was taken out of its store, or let it go. Raises `ApiException`."""
+    metadata: Object = {"name": owner.name, "namespace": owner.namespace, "uid": owner.uid}
+    if keep:
+        metadata["finalizers"] = [FINALIZER]
+    cluster.apply({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata})
+
+
+def removed(cluster: Cluster, owner: Owner, spec: Spec, builds: Mapping[str, Object]) -> Finding | None:
+    """What it waits for; None when it was let go. Raises `ApiException` for what may be over soon."""
+    if spec.deletion_policy == "Delete" and (waits := _waits(cluster, owner, spec, builds)):
+        return waits
+    finalize(cluster, owner, keep=False)
+    return None
+
+
+def _waits(cluster: Cluster, owner: Owner, spec: Spec, builds: Mapping[str, Object]) -> Finding | None:
+    if service := _serves(cluster, owner, spec):
+        said = f"VideoService {service} serves it: have it serve another model first, {_STAY}"
+        return Finding("InUse", said, failing=True)
+    ours = [one for one in builds.values() if owned(one, owner.uid)]
+    for one in ours:
+        if not one["metadata"].get("deletionTimestamp"):
+            cluster.delete(one, propagation="Foreground")  # it stays until its pods have gone, who write into the store
+    if ours:
+        return Finding("BuildsEnd", f"EngineBuild {ours[0]['metadata']['name']} and its pods end first")
+    try:
+        job = cluster.get("batch/v1", "Job", owner.namespace, owner.removal) or cluster.apply(removal_job(owner, spec))
+    except ApiException as error:
+        if error.status not in LASTING:
+            raise
+        if _namespace_goes(error):
+            _log.warning("%s/%s: its namespace goes, and the model stays in the store", owner.namespace, owner.name)
+            return None
+        return Finding("ApplyRefused", f"{told(error)}; mend that, {_STAY}", failing=True)
+    if ended(job, "Complete"):
+        return None
+    if ended(job, "Failed"):
+        said = said_last(cluster.find("v1", "Pod", owner.namespace, f"{MODEL}={owner.name},!{BUILD}"))
+        what = f"Job {owner.removal} failed: {said or 'it told nothing'}. Delete it to have it tried again, {_STAY}"
+        return Finding("RemovalFailed", what, failing=True)
+    return Finding("Removing", f"Job {owner.removal} takes it out of the store")
+
+
+def _serves(cluster: Cluster, owner: Owner, spec: Spec) -> str:
+    """A VideoService of this namespace and store that names the model; empty where there is none."""
+    for found in cluster.find(API_VERSION, SERVICE, owner.namespace, ""):
+        service = VideoService.model_validate(found).spec
+        try:
+            served = settings_of(service).served
+        except SettingsError:  # told of at the service, which serves what it did before
+            served = (service.model,)
+        if service.store.url == spec.store.url and called(owner.name, spec) in served:
+            return str(found["metadata"]["name"])
+    return ""
+
+
+def _namespace_goes(error: ApiException) -> bool:
+    causes = json.loads(error.body or "{}").get("details", {}).get("causes") or ()
+    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
