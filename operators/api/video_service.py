@@ -181,8 +181,8 @@ class Spec(Grounds):
     )
 
     model: str = Field(default=SHIPPED[0], min_length=1, max_length=128)
-    """Name of the model that is served: `sprite-2`, whose engines are in the image, or one that `longtake models add`
-    put into the store."""
+    """Name of the model that is served: `sprite-2`, whose engines are in the image, or one that a VideoModel or
+    `longtake models add` put into the store. A VideoModel of this name and store is waited for."""
     store: ObjectStore = Field(
         json_schema_extra={
             "x-kubernetes-validations": [

@@ -1,8 +1,8 @@
 """How a checkpoint in a volume comes into a pod that builds. `build_job.py` asks.
 
 One in an image is copied out of it by an init container of that image. A volume of the kind `image` would need no
-copy, but an API server without that feature, as 1.34's is unless it is switched on, drops the field and then refuses
-the pod.
+copy, but an API server without that feature, as 1.34's is unless it is switched on, drops the volume and its mount
+without a word.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from operators.api.base import API_VERSION
@@ -358,6 +359,17 @@ def test_one_that_is_to_go_is_let_go_when_the_model_may_stay(cluster: Kube) -> N
     cluster.delete(cluster.live(API_VERSION, "VideoModel", "wan-1.3b"))
     look(cluster)
     ask(cluster, deletionPolicy="Retain")
+    reconcile_model(cluster, cluster.namespace, "wan-1.3b", {})
+    assert gone(cluster)
+
+
+def test_a_namespace_that_goes_takes_it_along(server: kubernetes.ApiServer, cluster: Kube) -> None:
+    """No Job can be made there any more: the model stays in the store."""
+    ask(cluster, deletionPolicy="Delete")
+    look(cluster)
+    client.CoreV1Api(server.client()).delete_namespace(cluster.namespace)
+    cluster.delete(cluster.live(API_VERSION, "EngineBuild", "wan-1.3b-add"))
+    cluster.delete(cluster.live(API_VERSION, "VideoModel", "wan-1.3b"))
     reconcile_model(cluster, cluster.namespace, "wan-1.3b", {})
     assert gone(cluster)
 

@@ -72,6 +72,11 @@ def test_a_record_that_is_damaged_hides_no_other_model(store: Path) -> None:
     assert "models/odd/record.json" in result.stdout
 
 
+def test_one_that_is_not_there_may_be_removed_by_force() -> None:
+    result = RUN.invoke(app, ["rm", "wan", "--force"])
+    assert (result.exit_code, result.stdout) == (0, "there is no wan\n"), result.output
+
+
 def test_engines_of_an_added_model_are_built_again_only_where_somebody_trusted_built_some(
     store: Path, make_checkpoint: Callable[[str], Path]
 ) -> None:
