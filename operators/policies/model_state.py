@@ -17,6 +17,7 @@ from operators.policies.model_plan import Plan, Seen
 from operators.policies.state import Finding, conditions_of
 
 ENGINES_READY = "EnginesReady"
+_IN_STORE = Finding("Built", "the model is in the store with engines that a CPU runs, signed")
 
 
 def model_status(
@@ -40,7 +41,7 @@ def model_status(
     told = {
         "Ready": (
             not basic and wrong is None,
-            (wrong or fails or lacks) if basic or wrong else None,
+            (wrong or fails or lacks) if basic or wrong else _IN_STORE,
         ),
         ENGINES_READY: (not missing and wrong is None, (fails or lacks) if missing or wrong else None),
         "Progressing": (
