@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.kubernetes import ApiServer
 
 HERE = Path(__file__).parent
-BESIDE = ("test_s3_", "test_store_")
+BESIDE = ("test_s3_", "test_store_", "test_other_")
 """How the files begin that start servers of their own, and no Ray."""
 
 
