@@ -20,7 +20,7 @@ from operators.children.names import Owner
 from operators.children.routes import API_VERSION as ROUTES
 from operators.cluster import Cluster, Object
 from operators.gather import gather
-from operators.metrics import READY
+from operators.metrics import READY, TAKEN_BACK
 from operators.policies.bounds import corrections
 from operators.policies.state import Finding, moment
 from operators.policies.world import World
@@ -44,6 +44,7 @@ def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> floa
     if live is None or live["metadata"].get("deletionTimestamp"):
         # Its children have it for their owner, and go with it.
         READY.remove(namespace, name)
+        TAKEN_BACK.remove(namespace, name)
         return None if live is None else inf
     service = VideoService.model_validate(live)
     owner = Owner.of(live)
@@ -56,6 +57,7 @@ def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> floa
         world = gather(cluster, owner, generation)
     told = change.conditions(world, trouble, rollout)
     READY.labels(namespace, name).set(told[0].status == "True")
+    TAKEN_BACK.labels(namespace, name).set(rollout.state == "RolledBack")
     after = status_of(world, change.versions.serving(rollout.state), told, rollout, change.redeploys)
     write(cluster, KIND, world.owner, service.status, after, moment(world.now))
     return change.look_again_s(rollout)

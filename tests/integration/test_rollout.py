@@ -12,6 +12,7 @@ from kubernetes.client.exceptions import ApiException
 
 from operators import gather
 from operators.api.base import API_VERSION
+from operators.metrics import TAKEN_BACK
 from operators.policies import rollout
 from operators.reconcile import reconcile
 from tests import kubernetes
@@ -76,6 +77,12 @@ def offered(cluster: Kube) -> str:
     return str(next(one["value"] for one in pod["env"] if one["name"] == "LONGTAKE_MODEL"))
 
 
+def counted_as_taken_back(cluster: Kube) -> float:
+    (metric,) = TAKEN_BACK.collect()
+    (found,) = [sample.value for sample in metric.samples if sample.labels["namespace"] == cluster.namespace]
+    return found
+
+
 def revisions(cluster: Kube) -> list[str]:
     return [one["metadata"]["name"] for one in cluster.find("apps/v1", "ControllerRevision", cluster.namespace, "")]
 
@@ -130,6 +137,7 @@ def test_a_version_that_does_not_get_ready_is_taken_back_and_a_mended_one_begins
     for part in ("not ready after 1800 s", "Ray's application longtake-wan-1.3b is DEPLOYING", "tries again"):
         assert part in told["Degraded"]["message"]
     assert (how(cluster)["state"], how(cluster)["fromRevision"]) == ("RolledBack", first)
+    assert counted_as_taken_back(cluster) == 1
     assert cluster.live(API_VERSION, "VideoService")["status"]["model"] == "sprite-2"
     events = [event["reason"] for event in cluster.find("v1", "Event", cluster.namespace, "")]
     assert events.count("ProgressDeadlineExceeded") == 1
@@ -143,6 +151,7 @@ def test_a_version_that_does_not_get_ready_is_taken_back_and_a_mended_one_begins
     cluster.serve(**WAN, rollout={"progressDeadlineSeconds": 3600})
     cluster.look()
     assert how(cluster)["state"] == "StagesStarting"
+    assert counted_as_taken_back(cluster) == 0
     cluster.serve(**OLD)
     told = cluster.look()
     assert (how(cluster)["state"], told["Degraded"]["status"]) == ("Complete", "False")
