@@ -1,6 +1,6 @@
 """What the chart and the operator make of others' kinds (KubeRay's, the Gateway API's, the Prometheus operator's), held
-against those projects' own CRDs by kubeconform: every field is one that there is. The tests' API server knows these kinds
-by name alone.
+against those projects' own CRDs by kubeconform: every field is one that there is. The tests' API server knows these
+kinds by name alone.
 
 `CRDS` names a folder with the CRDs, as those projects publish them.
 """
