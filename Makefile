@@ -43,7 +43,7 @@ crds: $(DEV)/ready ## Generate the chart's CRDs from operators/api again.
 dashboards: $(DEV)/ready ## Generate the chart's dashboards from helm/monitoring again.
 	$(DEV)/bin/python -m helm.monitoring
 
-images: ## Write the container image as an OCI archive; needs root, debootstrap and umoci, and no engine for containers.
+images: ## Write both container images as OCI archives; needs root, debootstrap and umoci, and no engine for containers.
 	PYTHON=$(PYTHON) helm/images/build
 
 released: $(DEV)/ready ## At a release, keep its protos: `make lint` refuses later ones that would break its clients.

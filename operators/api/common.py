@@ -40,7 +40,7 @@ class Images(Part):
     """The container image."""
 
     name: Annotated[str, Field(min_length=1, max_length=1024, examples=["longtake@sha256:…"])]
-    """Image of all pods; pin it by digest where you can."""
+    """Image of all pods, but of those that have a field of their own for theirs; pin it by digest where you can."""
     pull_policy: Annotated[str, Field(pattern="^(Always|IfNotPresent|Never)$")] = "IfNotPresent"
     """When nodes pull it."""
     pull_secrets: list[Name] = Field(default_factory=list, max_length=8)

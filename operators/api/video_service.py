@@ -193,6 +193,8 @@ class Spec(Grounds):
             ]
         }
     )
+    ray_image: Annotated[str, Field(min_length=1, max_length=1024, examples=["longtake-ray@sha256:…"])] | None = None
+    """Image of Ray's pods, pulled as `image` is. Where none is said, `image` is theirs too, and must have Ray in it."""
     front_door: FrontDoor
     denoisers: Workers = Field(default_factory=Workers)
     light: Light = Field(default_factory=Light)

@@ -104,7 +104,7 @@ def _cluster(owner: Owner, spec: Spec, settings: Settings) -> dict[str, Any]:
             "version": "v2",
             "idleTimeoutSeconds": 30,
             "imagePullPolicy": spec.image.pull_policy,
-            "image": spec.image.name,
+            "image": _image(spec),
             "securityContext": container_security(),
         }
     return cluster
@@ -173,6 +173,7 @@ def _ray_container(
 ) -> dict[str, Any]:
     return {
         **container(name, spec, resources),
+        "image": _image(spec),
         "env": environment(spec, **_OPTIONS, **variables),
         "ports": [{"name": port, "containerPort": number} for port, number in ports.items()],
         "volumeMounts": [
@@ -181,6 +182,10 @@ def _ray_container(
             *trusted_volume(spec)[1],
         ],
     }
+
+
+def _image(spec: Spec) -> str:
+    return spec.ray_image or spec.image.name
 
 
 def _template(owner: Owner, component: str, spec: Spec, resources: Resources, pod: dict[str, Any]) -> dict[str, Any]:

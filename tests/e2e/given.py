@@ -1,7 +1,8 @@
 """What the tests of a real cluster are given, by the environment; and in words, what of it is missing.
 
 KUBECONFIG              an administrator of a cluster with KubeRay; this machine reaches its Services by their addresses
-E2E_IMAGE               the image that `make images` makes, by the name under which nodes have it
+E2E_IMAGE               the image `longtake` that `make images` makes, by the name under which nodes have it
+E2E_RAY_IMAGE           the same of `longtake-ray`
 E2E_BUILD_IMAGE         one with torch, for EngineBuilds; where it is empty, none is tried
 E2E_STORE               s3://host:port/bucket/prefix, as pods and this machine reach it
 LONGTAKE_S3_ACCESS_KEY, LONGTAKE_S3_SECRET_KEY    the store's keys
@@ -18,7 +19,7 @@ from typing import Any
 from operators.cluster import Cluster, connect
 from tests.servers import program
 
-_NEEDED = ("KUBECONFIG", "E2E_IMAGE", "E2E_STORE", "LONGTAKE_S3_ACCESS_KEY", "LONGTAKE_S3_SECRET_KEY")
+_NEEDED = ("KUBECONFIG", "E2E_IMAGE", "E2E_RAY_IMAGE", "E2E_STORE", "LONGTAKE_S3_ACCESS_KEY", "LONGTAKE_S3_SECRET_KEY")
 _PROGRAMS = ("helm", "kubectl")
 
 
@@ -28,6 +29,7 @@ class Given:
 
     cluster: Cluster
     image: str
+    ray_image: str
     build_image: str
     store: str
     access_key: str
@@ -57,6 +59,7 @@ def given() -> Given:
     return Given(
         connect(),
         environment["E2E_IMAGE"],
+        environment["E2E_RAY_IMAGE"],
         environment.get("E2E_BUILD_IMAGE", ""),
         environment["E2E_STORE"],
         environment["LONGTAKE_S3_ACCESS_KEY"],

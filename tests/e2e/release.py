@@ -48,9 +48,9 @@ class Release:
         """Of tenants."""
         self.before: set[str] = set()
         """What was in the namespace before the chart."""
-        repository, _, tag = given.image.rpartition(":")
         self.values: dict[str, Any] = {
-            "image": {"repository": repository, "tag": tag},
+            "image": _image(given.image),
+            "rayImage": _image(given.ray_image),
             "operator": {"namespaces": [namespace]},
             "service": {
                 "enabled": True,
@@ -183,6 +183,11 @@ class Release:
         """By somebody whose home, and whose folder, is that of the test."""
         environment = {**os.environ, "HOME": str(self.folder)}
         return _run(sys.executable, "-m", "serving.cli.main", *words, cwd=self.folder, env=environment)
+
+
+def _image(name: str) -> dict[str, str]:
+    repository, _, tag = name.rpartition(":")
+    return {"repository": repository, "tag": tag}
 
 
 def _run(*command: str, **options: Any) -> str:

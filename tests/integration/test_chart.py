@@ -76,6 +76,20 @@ def test_a_digest_goes_before_the_tag() -> None:
     assert container["image"] == f"longtake@{digest}"
 
 
+@pytest.mark.parametrize(
+    ("values", "image"),
+    [
+        ((), "longtake-ray:0.1.0"),
+        (("image.repository=registry.example/video", "image.tag=v7"), "registry.example/video-ray:v7"),
+        (("rayImage.repository=cuda", "rayImage.tag=v8"), "cuda:v8"),
+        ((f"image.digest=sha256:{'a' * 64}", f"rayImage.digest=sha256:{'b' * 64}"), f"longtake-ray@sha256:{'b' * 64}"),
+    ],
+)
+def test_rays_pods_have_the_other_image(values: tuple[str, ...], image: str) -> None:
+    (service,) = [found for found in rendered(*FULL, *values) if found["kind"] == "VideoService"]
+    assert VideoService.model_validate(service).spec.ray_image == image
+
+
 def test_the_operator_may_do_what_it_does_and_touch_no_secret() -> None:
     (role,) = [found for found in rendered() if found["kind"] == "ClusterRole"]
     granted = {
@@ -119,6 +133,7 @@ def test_in_some_namespaces_alone_it_has_rights_there_alone() -> None:
         (("service.store.url=/data",), "does not match pattern"),
         (("servise.enabled=true",), "'servise' not allowed"),
         (("image.digest=latest",), "does not match pattern"),
+        (("rayImage.digest=latest",), "does not match pattern"),
     ],
 )
 def test_what_is_missing_or_wrong_is_named(values: tuple[str, ...], said: str) -> None:

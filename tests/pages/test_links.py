@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 
 from operators import metrics as operator
 from serving.gen.longtake.internal.v1 import director_pb2
@@ -90,7 +91,7 @@ def test_settings_that_are_named_exist(page: Page) -> None:
 @every_page
 def test_metrics_that_are_named_exist(page: Page) -> None:
     known = {metric.name for metric in FRONT_DOOR} | {f"ray_{metric.name}" for metric in REPLICAS}
-    for metric in (operator.CALLS, operator.RECONCILIATIONS, operator.SECONDS, operator.WAITING, operator.READY):
+    for metric in (value for value in vars(operator).values() if isinstance(value, MetricWrapperBase)):
         (told,) = metric.describe()
         known.add(f"{told.name}_total" if told.type == "counter" else told.name)
     named = {name for span in page.spans for name in re.findall(r"^(?:ray_)?longtake_\w+", span)}

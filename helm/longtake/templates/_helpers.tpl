@@ -2,6 +2,10 @@
 {{ .Values.image.repository }}{{ if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
 {{- end }}
 
+{{- define "longtake.rayImage" -}}
+{{ .Values.rayImage.repository | default (printf "%s-ray" .Values.image.repository) }}{{ if .Values.rayImage.digest }}@{{ .Values.rayImage.digest }}{{ else }}:{{ .Values.rayImage.tag | default .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{- end }}
+
 {{- define "longtake.operator" -}}
 {{ printf "%s-operator" .Release.Name | trunc 63 | trimSuffix "-" }}
 {{- end }}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,16 @@ def test_no_pod_runs_as_root_writes_beside_tmp_or_keeps_a_capability() -> None:
             assert not security["allowPrivilegeEscalation"]
             assert security["capabilities"] == {"drop": ["ALL"]}
             assert "memory" in container["resources"]["limits"]
+
+
+def test_rays_pods_have_an_image_of_their_own_where_one_is_said() -> None:
+    def images(**parts: Any) -> tuple[set[str], set[str]]:
+        ray, *others = desired(OWNER, spec(denoisers={"max": 2}, **parts), "lt-abcde")
+        found = [set(re.findall(r'"image": "([^"]+)"', json.dumps(objects))) for objects in (ray, others)]
+        return found[0], found[1]
+
+    assert images() == ({"longtake:1"}, {"longtake:1"})
+    assert images(rayImage="longtake-ray:1") == ({"longtake-ray:1"}, {"longtake:1"})
 
 
 def test_children_are_of_kinds_that_are_looked_for_and_belong_to_the_service() -> None:

@@ -193,6 +193,9 @@ def test_without_a_version_that_served_all_is_made_at_once_or_nothing() -> None:
 def test_a_change_of_front_doors_is_known_as_one() -> None:
     assert versions({"settings": {"admission": {"max_active_jobs": 7}}}, {}).same_stages
     assert not versions({"scaling": {"idleSeconds": 7}}, {}).same_stages
+    image, ray = {"image": {"name": "longtake:2"}}, {"rayImage": "longtake-ray:1"}
+    assert versions({**ray, **image}, ray).same_stages
+    assert not versions(image, {}).same_stages, "it is the image of Ray's pods, too"
 
 
 def build(name: str, told: dict[str, str], **parts: Any) -> dict[str, Any]:
