@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from helm.monitoring import frontdoors, operations, stages
 from helm.monitoring.board import encoded
+from helm.monitoring.boards import BOARDS
 
 FOLDER = Path(__file__).parents[1] / "longtake" / "files" / "dashboards"
 """The chart makes a ConfigMap of each file."""
@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[1] / "longtake" / "files" / "dashboards"
 
 def dashboards() -> dict[str, str]:
     """JSON by the name of its file."""
-    return {f"{board.name}.json": encoded(board) for board in (operations.BOARD, stages.BOARD, frontdoors.BOARD)}
+    return {f"{name}.json": encoded(board) for name, board in BOARDS.items()}
 
 
 def main() -> None:

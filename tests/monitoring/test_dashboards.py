@@ -13,13 +13,11 @@ import pytest
 
 from helm.monitoring.__main__ import FOLDER
 from helm.monitoring.board import Board
-from helm.monitoring.frontdoors import BOARD as FRONTDOORS
-from helm.monitoring.operations import BOARD as OPERATIONS
-from helm.monitoring.stages import BOARD as STAGES
+from helm.monitoring.boards import BOARDS
 from serving.metrics import FRONT_DOOR, REPLICAS
 
 ROOT = Path(__file__).parents[2]
-BOARDS = pytest.mark.parametrize("board", [OPERATIONS, STAGES, FRONTDOORS], ids=lambda board: str(board.name))
+every_board = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 
 
 def test_the_committed_files_are_current(tmp_path: Path) -> None:
@@ -29,7 +27,7 @@ def test_the_committed_files_are_current(tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stderr
 
 
-@BOARDS
+@every_board
 def test_it_shows_what_is_counted(board: Board) -> None:
     known = {metric.name for metric in FRONT_DOOR} | {f"ray_{metric.name}" for metric in REPLICAS}
     for title, expr in board.queries():
@@ -41,7 +39,7 @@ def test_it_shows_what_is_counted(board: Board) -> None:
 
 def test_every_metric_is_shown_somewhere() -> None:
     """But for those that only say how much was deleted."""
-    shown = "\n".join(expr for board in (OPERATIONS, STAGES, FRONTDOORS) for _, expr in board.queries())
+    shown = "\n".join(expr for board in BOARDS.values() for _, expr in board.queries())
     every = {metric.name for metric in FRONT_DOOR} | {f"ray_{metric.name}" for metric in REPLICAS}
     assert {name for name in every if name not in shown} == {
         "ray_longtake_collected_keys_total",
@@ -49,7 +47,7 @@ def test_every_metric_is_shown_somewhere() -> None:
     }
 
 
-@BOARDS
+@every_board
 def test_grafana_finds_its_way(board: Board) -> None:
     value: dict[str, Any] = json.loads((FOLDER / f"{board.name}.json").read_text())
     panels = value["panels"]
