@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BASE = .venv-demo
 DEV = .venv
+CHECKOV = .venv-checkov
 TRITON = .venv-triton
 TRITON_PYTHON ?= /usr/bin/python3.11
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint unit protos docs crds dashboards images released score bench kills sim e2e engines-check triton test-gpu clean
+.PHONY: help demo test lint unit protos docs crds dashboards images released score bench kills sim e2e checkov engines-check triton test-gpu clean
 
 help: ## List the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -64,6 +65,9 @@ sim: $(DEV)/ready ## Simulate 8,000 jobs whose processes, clocks and store fail 
 e2e: $(DEV)/ready ## On a Kubernetes cluster with KubeRay: install, make, kill, upgrade, scale, remove; docs/kubernetes.md.
 	$(DEV)/bin/python -m pytest tests/e2e -x -v
 
+checkov: $(DEV)/ready $(CHECKOV)/ready ## Put all that the chart renders and the operator makes to checkov; needs helm.
+	$(DEV)/bin/python -m tests.checkov $(CHECKOV)/bin/checkov
+
 engines-check: $(DEV)/ready ## Install TensorRT-RTX, and compile every graph for GPUs; none is needed.
 	$(DEV)/bin/python $(PIP_INSTALL) -e '.[tensorrt_rtx]' tensorrt-cu13-bindings
 	$(DEV)/bin/python -m pytest tests/unit/engines/runtimes/tensorrt tests/unit/serving/cli/test_engine_variants.py
@@ -75,13 +79,19 @@ test-gpu: $(DEV)/ready ## Where a GPU is: parity, resume and speed of engines co
 	timeout 600 $(DEV)/bin/python -m pytest tests/gpu -s -v --timeout 600
 
 clean: ## Remove the environments and what the demo made.
-	rm -rf $(BASE) $(DEV) $(TRITON) demo-output build
+	rm -rf $(BASE) $(DEV) $(CHECKOV) $(TRITON) demo-output build
 
 $(TRITON)/ready: Makefile .ci/constraints.txt
 	@echo "Setting up $(TRITON) (once) ..."
 	@$(TRITON_PYTHON) -m venv $(TRITON)
 	@$(TRITON)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  nvidia-pytriton==0.7.0 numpy==1.26.4 $$(grep '^onnxruntime==' .ci/constraints.txt)
+	@touch $@
+
+$(CHECKOV)/ready: Makefile
+	@echo "Setting up $(CHECKOV) (once) ..."
+	@$(PYTHON) -m venv $(CHECKOV)
+	@$(CHECKOV)/bin/python -m pip install --quiet --disable-pip-version-check checkov==3.3.30
 	@touch $@
 
 $(BASE)/ready: pyproject.toml .ci/constraints.txt

@@ -90,7 +90,7 @@ def _cluster(owner: Owner, spec: Spec, settings: Settings) -> dict[str, Any]:
             # No CPU: Ray places nothing there of its own accord.
             "rayStartParams": {"object-store-memory": str(_object_store_bytes(spec.head.resources))},
             "resources": {"CPU": "0", HEAD: "2"},  # one, and its successor while it is replaced
-            "template": _head(owner, spec),
+            "template": _head(owner, spec, autoscaled=least != most),
         },
         # Appended to, never reordered: KubeRay would build a new cluster.
         "workerGroupSpecs": [
@@ -116,7 +116,7 @@ def _denoisers(settings: Settings) -> tuple[int, int]:
     return sum(scale.min for scale in scales), sum(scale.max for scale in scales)
 
 
-def _head(owner: Owner, spec: Spec) -> dict[str, Any]:
+def _head(owner: Owner, spec: Spec, *, autoscaled: bool) -> dict[str, Any]:
     ports = {
         "gcs-server": 6379,
         "dashboard": DASHBOARD_PORT,
@@ -126,7 +126,9 @@ def _head(owner: Owner, spec: Spec) -> dict[str, Any]:
         "metrics": METRICS_PORT,
     }
     head = _ray_container("ray-head", spec, spec.head.resources, ports, **spec.traces)
-    pod = {**placed(spec, spec.head, spec.head.resources), "containers": [head]}
+    # Of the API server it needs nothing, but for the autoscaler that KubeRay adds to it.
+    account = {} if autoscaled else {"automountServiceAccountToken": False}
+    pod = {**placed(spec, spec.head, spec.head.resources), **account, "containers": [head]}
     return _template(owner, "ray-head", spec, spec.head.resources, pod)
 
 

@@ -157,6 +157,15 @@ def test_a_front_door_knows_how_many_denoisers_there_may_be(monkeypatch: pytest.
     assert read.scale_of("renderer").max == 2
 
 
+def test_only_a_pod_that_asks_the_api_server_has_a_token_for_it() -> None:
+    def mounted(**denoisers: int) -> list[bool]:
+        pods = _pods(desired(OWNER, spec(denoisers=denoisers), "lt-abcde"))
+        return [pod.get("automountServiceAccountToken", True) for pod in pods]
+
+    assert mounted(min=2, max=2) == [False] * 4
+    assert sorted(mounted(min=0, max=2)) == [False] * 3 + [True], "the head, where KubeRay adds its autoscaler"
+
+
 def test_the_director_stays_on_the_head() -> None:
     ray = _ray()
     (director,) = _config(ray)["applications"][0]["deployments"]
