@@ -22,6 +22,7 @@ from engines import objects as layout
 from engines.checkpoints.deltas import AdapterRecord
 from engines.checkpoints.files import Held
 from engines.errors import EngineCorrupt
+from engines.families import step_cache
 from engines.families.buildable import Sizes
 from engines.families.capabilities import Canvas
 from engines.objects import Objects
@@ -59,6 +60,8 @@ class Added:
     added_ms: int
     adapters: tuple[AdapterRecord, ...] = ()
     """Merged into the weights, in this order."""
+    step_cache: float = 0.0
+    """`Capabilities.step_cache`: what was chosen for these weights."""
 
     @property
     def digest(self) -> str:
@@ -86,7 +89,7 @@ class Added:
                 raise EngineCorrupt(f"{key}: {file.name} has another digest: {_again(self.name)}")
             parts[file.name], at = part, file.end
         held = Held(parts, sizes={file.name: file.size for file in self.files})
-        return models.opened(held, name=self.name, sizes=self.sizes, recorded=self.recorded)
+        return models.opened(held, name=self.name, sizes=self.sizes, recorded=self.recorded, step_cache=self.step_cache)
 
     def to_json(self) -> bytes:
         """The record's bytes."""
@@ -101,6 +104,7 @@ class Added:
             "seconds": self.sizes.seconds,
             "added_ms": self.added_ms,
             **({"adapters": [adapter.to_json() for adapter in self.adapters]} if self.adapters else {}),
+            **({"step_cache": self.step_cache} if self.step_cache else {}),
         }
         return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
@@ -120,6 +124,7 @@ class Added:
                 sizes=Sizes(tuple(_canvas(*canvas) for canvas in value["canvases"]), int(value["seconds"])),
                 added_ms=int(value["added_ms"]),
                 adapters=tuple(AdapterRecord.from_json(adapter) for adapter in value.get("adapters", ())),
+                step_cache=_threshold(value.get("step_cache", 0.0)),
             )
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
             if isinstance(error, EngineCorrupt):
@@ -170,19 +175,28 @@ class AddedModels:
 
     async def move(self, added: Added) -> None:
         """Its files lie now where this record says. Nothing happens where it was removed."""
-        key, new = layout.model_key(added.name), json.loads(added.to_json())
-        places = {name: new[name] for name in ("source", "adapters") if name in new}
-        while (there := await self._objects.get(key, limit=RECORD_BYTES)) is not None:
-            if tombstones.is_one(there.data):
-                return
-            # What a later version says in the record stays there.
-            moved = json.dumps({**json.loads(there.data), **places}, indent=1, sort_keys=True) + "\n"
-            if await self._objects.replace(key, moved.encode(), there.version):
-                return
+        new = json.loads(added.to_json())
+        await self._change(added.name, {name: new[name] for name in ("source", "adapters") if name in new})
+
+    async def cache_steps(self, name: str, threshold: float) -> bool:
+        """Videos that are asked for from now on reuse predictions that far, 0 to compute every step. False where there
+        is no such model. Raises `ValueError` for what is no threshold."""
+        return await self._change(name, {"step_cache": _threshold(threshold)})
 
     async def remove(self, name: str) -> bool:
         """Remove one; False where there is none. Its engines stay; the collector takes its files."""
         return await tombstones.remove(self._objects, layout.model_key(name), limit=RECORD_BYTES) is not None
+
+    async def _change(self, name: str, fields: Mapping[str, Any]) -> bool:
+        """Fields of a record, whatever else a later version says there; False where there is none."""
+        key = layout.model_key(name)
+        while (there := await self._objects.get(key, limit=RECORD_BYTES)) is not None:
+            if tombstones.is_one(there.data):
+                return False
+            changed = json.dumps({**json.loads(there.data), **fields}, indent=1, sort_keys=True) + "\n"
+            if await self._objects.replace(key, changed.encode(), there.version):
+                return True
+        return False
 
     async def _is_there(self, name: str) -> bool:
         try:
@@ -198,6 +212,13 @@ class AddedModels:
 
 def _canvas(aspect_ratio: str, height: int, width: int) -> Canvas:
     return Canvas(str(aspect_ratio), int(height), int(width))
+
+
+def _threshold(value: float) -> float:
+    least, most = step_cache.BOUNDS
+    if value and not least < value < most:
+        raise ValueError(f"step_cache: {value}; above {least:g} and below {most:g}, or 0 to compute every step")
+    return float(value)
 
 
 def _kept(value: Mapping[str, Any]) -> Kept:

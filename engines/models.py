@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -130,11 +130,19 @@ def all_models() -> tuple[Model, ...]:
     return _SHIPPED.all()
 
 
-def opened(files: Files, *, name: str, sizes: Sizes | None = None, recorded: Recorded | None = None) -> Model:
+def opened(
+    files: Files,
+    *,
+    name: str,
+    sizes: Sizes | None = None,
+    recorded: Recorded | None = None,
+    step_cache: float = 0.0,
+) -> Model:
     """The model of a checkpoint in diffusers' form that requests call `name`.
 
     `recorded` is what it was when it was added: then its small files are enough. Raises `CheckpointUnfit` for what is
-    none, or of a pipeline that no family here reads, or is not made in these sizes.
+    none, or of a pipeline that no family here reads, or is not made in these sizes, or computes every step and is given
+    a `step_cache`.
     """
     pipeline = str(diffusers.read_json(files, diffusers.INDEX).get("_class_name"))
     if pipeline not in CHECKPOINTS:
@@ -142,6 +150,10 @@ def opened(files: Files, *, name: str, sizes: Sizes | None = None, recorded: Rec
             f"{diffusers.INDEX}: {pipeline} is read by no family here; there is {', '.join(CHECKPOINTS)}"
         )
     family: BuildableFamily = pkgutil.resolve_name(CHECKPOINTS[pipeline])(files, name=name, sizes=sizes or Sizes())
+    if step_cache:
+        if family.capabilities.step_cache is None:
+            raise CheckpointUnfit(f"step_cache: {name} computes every step: `longtake models step-cache {name} 0`")
+        family.capabilities = replace(family.capabilities, step_cache=step_cache)
     return Model(family, family.prebuilt, family.weights, recorded)
 
 

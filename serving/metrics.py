@@ -144,7 +144,12 @@ STAGE_FAILURES = Metric(
     "longtake_stage_failures_total", "counter", "Stage calls that failed.", ("model", "stage", "cause")
 )
 STEPS_DONE = Metric("longtake_steps_total", "counter", "Denoising steps that were done.")
-STEP_SECONDS = Metric("longtake_step_seconds", "histogram", "Time of one denoising step.", (), _WORK_SECONDS)
+STEPS_REUSED = Metric(
+    "longtake_steps_reused_total", "counter", "Of these steps, those whose prediction was reused and not computed."
+)
+STEP_SECONDS = Metric(
+    "longtake_step_seconds", "histogram", "Time of one denoising step that was computed.", (), _WORK_SECONDS
+)
 CHECKPOINT_SECONDS = Metric(
     "longtake_checkpoint_seconds", "histogram", "Time to write one checkpoint, beside the work.", (), _WORK_SECONDS
 )
@@ -225,6 +230,7 @@ REPLICAS: tuple[Metric, ...] = (
     STAGE_SECONDS,
     STAGE_FAILURES,
     STEPS_DONE,
+    STEPS_REUSED,
     STEP_SECONDS,
     CHECKPOINT_SECONDS,
     WORKERS_LOST,

@@ -35,6 +35,8 @@ class Plan(Stored):
     segments: tuple[PlannedSegment, ...] = Field(min_length=1)
     steps: int = Field(ge=1)
     """Per segment."""
+    step_cache: float = Field(default=0.0, ge=0, lt=1)
+    """How far predictions that are reused may be off, as the model was set when this was planned; 0: none is."""
     seed: int
     start_frame: int
     """Frames of the video that is extended (0 for a new one; an ingested one is counted when it is decoded)."""
@@ -79,6 +81,7 @@ def plan(
         track=track,
         segments=_segments(request, capabilities, parent),
         steps=request.steps,
+        step_cache=capabilities.step_cache or 0.0,
         seed=seed,
         start_frame=parent.total_frames if parent else 0,
         model=capabilities.model,

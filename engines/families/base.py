@@ -117,6 +117,9 @@ class Denoising:
     lead: int = 0
     """Latents behind those that show frames from before the segment. They are stored in front of its own, which are
     decoded after them; 0 where the parent's last ones are what the decoder begins with."""
+    step_cache: float = 0.0
+    """How far predictions that are reused may be off in sum, relative (`step_cache.py`); 0: every step is computed. It
+    is set where the segment is begun, and is none of what a checkpoint keeps."""
 
     @property
     def steps(self) -> int:

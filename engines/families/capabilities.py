@@ -80,6 +80,9 @@ class Capabilities:
     """Whether it is led away from a second prompt, too."""
     extension_references: bool = True
     """Whether an extension may bring references of its own; else it keeps those of its video."""
+    step_cache: float | None = None
+    """How far predictions that its sampler reuses may be off (`step_cache.py`), as its operator chose: 0 where every
+    step is computed. None for a sampler that cannot."""
     aliases: tuple[str, ...] = ()
 
     def canvas(self, aspect_ratio: str) -> Canvas | None:

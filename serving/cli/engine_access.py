@@ -17,6 +17,7 @@ from serving.cli.output import FAILED, NOT_FOUND, UNREACHABLE, USAGE
 from serving.cli.stores import opened_store
 
 if TYPE_CHECKING:
+    from engines.families.capabilities import Range
     from engines.models import Model
     from engines.signing import SigningKey
     from engines.store import Built, Found
@@ -112,6 +113,14 @@ async def demand_vouched(store: Store, name: str, digest: str | None) -> None:
         if (model, read_set_name(part)[0]) == (name, digest) and await built.manifest(model, part) is not None:
             return
     raise EngineNotBuilt(missing_message(name, "engines"))
+
+
+def steps_of(asked: int | None, bounds: Range) -> int:
+    """Denoising steps: the model's own where none are asked for. Raises `ValueError`."""
+    steps = bounds.default if asked is None else asked
+    if not bounds.min <= steps <= bounds.max:
+        raise ValueError(f"steps: {steps}; this model takes {bounds.min} to {bounds.max}")
+    return steps
 
 
 def built_in(store: Store, *, key: SigningKey | None = None) -> Built:

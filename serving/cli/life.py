@@ -101,7 +101,7 @@ def _sentence(event: JobHappening) -> str:
             return f"attempt {event.attempt} lost its worker{step}{where}{on}{why}"
         case "committed" | "ingested":
             took = ", ".join(f"{span.stage} {_seconds(span):.2f} s" for span in event.spans)
-            return f"segment {event.segment} {event.kind} ({took})"
+            return f"segment {event.segment} {event.kind} ({took}){why}"
         case "requeued":
             return f"waits for another attempt{why}"
         case "cancel_requested":

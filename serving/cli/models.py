@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serving.cli import models_added
-from serving.cli.engine_access import ModelName, StoreUrl, built_in, clear_errors, opened
+from serving.cli import models_added, models_step_cache
+from serving.cli.engine_access import ModelName, StoreUrl, built_in, clear_errors, opened, steps_of
 from serving.cli.output import Output
 from serving.cli.stores import opened_store
 
 if TYPE_CHECKING:
-    from engines.families.capabilities import Range
     from engines.models import Model
     from serving.store.base import Store
 
 app = typer.Typer(name="models", help="Add models, show what they can do, and how well.", no_args_is_help=True)
 app.command()(models_added.add)
 app.command("rm")(models_added.remove)
+app.command("step-cache")(models_step_cache.step_cache)
 
 
 @app.command("ls")
@@ -74,6 +74,7 @@ def show(
         "seconds": _range(row["seconds"]),
         "extended by": _range(row["extension_seconds"]) if row["extension"] else "nothing: it extends no video",
         "steps": _range(row["steps"]),
+        **({"step cache": f"{row['step_cache']:g}"} if row["step_cache"] else {}),
         "references": f"at most {row['references_max']}",
         "prompt": f"at most {row['max_prompt_chars']} characters"
         + (", and a negative prompt" if row["negative_prompt"] else ""),
@@ -113,7 +114,7 @@ def score(
                 raise FailedPrecondition(
                     f"the videos of {entry.name} cannot be scored: its family has no judge of them"
                 )
-            count = _steps(steps, entry.family.capabilities.steps)
+            count = steps_of(steps, entry.family.capabilities.steps)
             tables = table or [entry.family.scores[0]]
             if unknown := [name for name in tables if name not in entry.family.scores]:
                 raise ValueError(f"table: {unknown[0]!r}; {entry.name} has {', '.join(entry.family.scores)}")
@@ -131,13 +132,6 @@ def score(
         digest, count = asyncio.run(run())
     seconds = time.monotonic() - began
     typer.echo(f"Engines {digest[:12]}, {count} steps, seed {seed}, measured in {seconds:.0f} s.")
-
-
-def _steps(asked: int | None, bounds: Range) -> int:
-    steps = bounds.default if asked is None else asked
-    if not bounds.min <= steps <= bounds.max:
-        raise ValueError(f"steps: {steps}; this model takes {bounds.min} to {bounds.max}")
-    return steps
 
 
 async def _rows(store_url: str | None) -> list[dict[str, Any]]:

@@ -46,7 +46,7 @@ async def add_adapted(
         kept = await models.kept(ground)
         await demand_vouched(store, base, ground.digest)
         records = await _checked(ground.opened(kept), [_taken_apart(adapter) for adapter in adapters], quiet=quiet)
-        added = replace(ground, name=name, adapters=records, added_ms=now_ms())
+        added = replace(ground, name=name, adapters=records, added_ms=now_ms(), step_cache=0.0)
         model_store.demand_same(await models.get(name), added)
         async with model_store.opened_sources(added, store) as sources:
             [(manifest, _)] = await build_into_store(

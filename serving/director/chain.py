@@ -74,6 +74,8 @@ def fingerprint(record: JobRecord, call: ConditionCall, planned: PlannedSegment)
         decides = (*decides, call.before, call.memory)
     if record.request.negative_prompt:  # without one, checkpoints are found where they always were
         decides = (*decides, record.request.negative_prompt)
+    if plan.step_cache:
+        decides = (*decides, plan.step_cache)
     return hashlib.sha256(repr(decides).encode()).hexdigest()
 
 

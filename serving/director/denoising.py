@@ -37,6 +37,7 @@ class Denoised:
     latents: LatentRef
     replica: str
     span: WorkSpan
+    steps_reused: int = 0
 
 
 class SegmentDenoising:
@@ -99,7 +100,7 @@ class SegmentDenoising:
                 span = WorkSpan(
                     stage="denoising", start_ms=began, end_ms=self._context.now_ms(), replica=result.replica
                 )
-                return Denoised(result.latents, result.replica, span)
+                return Denoised(result.latents, result.replica, span, result.steps_reused)
 
     def _call(self, budget_s: float) -> SliceCall:
         record = self._attempt.record
@@ -113,6 +114,7 @@ class SegmentDenoising:
             segment=self._planned.index,
             seed=plan.seed,
             steps=plan.steps,
+            step_cache=plan.step_cache,
             fingerprint=self._fingerprint,
             resume=self._resume,
             rank=self._context.rank(record),

@@ -108,8 +108,8 @@ class JobRun:
             rendered=rendered,
         )
         digest = await self._segments.commit(manifest)
-        spans = (made.span, rendering, self._span("committing", began))
-        await self._commit(planned, spans, last, segments=(*self._record.segments, digest))
+        spans = (rendering, self._span("committing", began))
+        await self._commit(planned, made, spans, last, segments=(*self._record.segments, digest))
         return manifest
 
     async def _render(
@@ -137,7 +137,7 @@ class JobRun:
             self._tell(Phase.RENDERING, planned.index)
             last = planned is left[-1]
             drawn, drawing = await self._draw(planned, made, last=last)
-            await self._commit(planned, (made.span, drawing), last, images=(*self._record.images, drawn.image))
+            await self._commit(planned, made, (drawing,), last, images=(*self._record.images, drawn.image))
 
     async def _draw(self, planned: PlannedSegment, made: Denoised, *, last: bool) -> tuple[ImageResult, WorkSpan]:
         call = chain.image_call(self._record, self._family)
@@ -189,11 +189,19 @@ class JobRun:
         return result, self._span("rendering", began)
 
     async def _commit(
-        self, planned: PlannedSegment, spans: tuple[WorkSpan, ...], last: bool, **made: tuple[str, ...]
+        self,
+        planned: PlannedSegment,
+        denoised: Denoised,
+        spans: tuple[WorkSpan, ...],
+        last: bool,
+        **made: tuple[str, ...],
     ) -> None:
-        """Name what was made in the record; with the last of it the job ends."""
-        self.attempt.note(EventKind.COMMITTED, segment=planned.index, spans=spans)
-        changes = {"steps_done": self._record.steps_done + self._record.plan.steps, "crashes": 0, **made}
+        """Name what was made in the record; with the last of it the job ends. `spans` came after the denoising."""
+        record, reused = self._record, denoised.steps_reused
+        told = f"{reused} of {record.plan.steps} steps reused" if reused else ""
+        self.attempt.note(EventKind.COMMITTED, segment=planned.index, spans=(denoised.span, *spans), text=told)
+        steps = {"steps_done": record.steps_done + record.plan.steps, "steps_reused": record.steps_reused + reused}
+        changes = {**steps, "crashes": 0, **made}
         if last:
             await self.attempt.finish(JobState.SUCCEEDED, **changes)
         else:

@@ -123,6 +123,8 @@ class JobRecord(Stored):
     """PNG blobs of an image job."""
     steps_done: int = Field(default=0, ge=0)
     """Denoising steps of the committed segments."""
+    steps_reused: int = Field(default=0, ge=0)
+    """Of these, those whose prediction was reused and not computed."""
     effective_prompt: str = ""
     """What the model sees, in all."""
     captions: tuple[str, ...] = ()

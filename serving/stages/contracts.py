@@ -238,6 +238,8 @@ class SliceCall:
     budget_s: float = 5.0
     replica: str | None = None
     """Unique id of the replica that holds this segment's latents; None for the first slice."""
+    step_cache: float = 0.0
+    """As the plan has it."""
 
 
 @dataclass(frozen=True)
@@ -263,6 +265,8 @@ class SliceResult:
     """The digest of a picture of the unfinished segment, as it was when it was drawn last. Empty: there is none."""
     together: int = 1
     """Slices that the steps of this one were done together with, itself included: the most at once."""
+    steps_reused: int = 0
+    """Of all steps so far, those whose prediction was not computed."""
 
 
 @dataclass(frozen=True)

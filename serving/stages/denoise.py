@@ -15,11 +15,13 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from engines.families import step_cache
 from engines.families.base import Array, Conditions, Denoising
 from serving.errors import LongtakeError
 from serving.logs import logger
-from serving.metrics import CHECKPOINT_SECONDS, STEP_SECONDS, STEPS_DONE
+from serving.metrics import CHECKPOINT_SECONDS, STEP_SECONDS, STEPS_DONE, STEPS_REUSED
 from serving.segments.manifest import LatentRef
 from serving.stages.batching import Batching
 from serving.stages.checkpoint import CheckpointedWork, CheckpointPolicy, Checkpoints
@@ -35,6 +37,15 @@ KEPT = 32
 """Finished segments whose latents are still here."""
 
 _log = logger("denoiser")
+
+
+class _Finished(NamedTuple):
+    """A segment that is done."""
+
+    latents: Array
+    ref: LatentRef
+    """The same in the store."""
+    steps_reused: int
 
 
 class Denoiser:
@@ -59,7 +70,7 @@ class Denoiser:
         self._replica = replica
         self._clock = clock
         self._kept = kept
-        self._finished: OrderedDict[SegmentKey, tuple[Array, LatentRef]] = OrderedDict()
+        self._finished: OrderedDict[SegmentKey, _Finished] = OrderedDict()
         batching = Batching()
         self._loop = loop(
             self._step,
@@ -101,8 +112,15 @@ class Denoiser:
             return SliceResult(0, done=False, replica=self._replica, stale=True)
         key = _key(call)
         if key in self._finished:
-            ref = self._finished[key][1]
-            return SliceResult(call.steps, done=True, replica=self._replica, latents=ref, from_step=call.steps)
+            made = self._finished[key]
+            return SliceResult(
+                call.steps,
+                done=True,
+                replica=self._replica,
+                latents=made.ref,
+                from_step=call.steps,
+                steps_reused=made.steps_reused,
+            )
         state, restored = await self._state(call, conditions)
         if (call.epoch, call.attempt) <= self._cancelled.get(call.job, (0, 0)):
             return SliceResult(0, done=False, replica=self._replica, cancelled=True)
@@ -120,7 +138,8 @@ class Denoiser:
             self._checkpoint(call, end)
         if end.step >= state.steps and not end.cancelled:
             latents = await self._store(call, end)
-            self._keep(key, end.latents[end.state.beside + end.state.lead :], latents)
+            own = end.latents[end.state.beside + end.state.lead :]
+            self._keep(key, _Finished(own, latents, step_cache.skipped(end.memory)))
             self._unsaved.pop(key, None)
             self._previews.forget(key)
         return SliceResult(
@@ -135,6 +154,7 @@ class Denoiser:
             step_seconds=end.step_seconds,
             preview=self._previews.of(key),
             together=end.together,
+            steps_reused=step_cache.skipped(end.memory),
         )
 
     async def _store(self, call: SliceCall, end: SliceEnd) -> LatentRef:
@@ -150,9 +170,9 @@ class Denoiser:
         """A finished segment's latents [T, C, h, w]; from the store when they are not here."""
         if call.last:
             self._leases.let_go(call.job)
-        for latents, ref in self._finished.values():
-            if ref == call.stored:
-                return latents
+        for made in self._finished.values():
+            if made.ref == call.stored:
+                return made.latents
         return await get_latents(self._loaded.blobs(call.tenant), call.stored)
 
     async def cancel(self, call: CancelCall) -> None:
@@ -180,6 +200,7 @@ class Denoiser:
         fresh = self._loaded.family(call.model).start(
             conditions, seed=call.seed, segment=call.segment, steps=call.steps
         )
+        fresh.step_cache = call.step_cache
         if call.resume:
             saved = await self._checkpoints.newest(self._work(call))
             # While it was read, another slice of the segment may have come.
@@ -230,13 +251,16 @@ class Denoiser:
         return CheckpointedWork(call.tenant, call.job, call.segment, call.attempt, fingerprint)
 
     def _step(self, states: Sequence[Denoising]) -> None:
-        began = self._clock()
+        began, reused = self._clock(), step_cache.skips(states[0])  # and so do all of one kind
         self._loaded.session.family.step(self._loaded, states)
         self._loaded.metrics.add(STEPS_DONE, len(states))
-        self._loaded.metrics.observe(STEP_SECONDS, self._clock() - began)
+        if reused:
+            self._loaded.metrics.add(STEPS_REUSED, len(states))
+        else:
+            self._loaded.metrics.observe(STEP_SECONDS, self._clock() - began)
 
-    def _keep(self, key: SegmentKey, latents: Array, ref: LatentRef) -> None:
-        self._finished[key] = (latents, ref)
+    def _keep(self, key: SegmentKey, made: _Finished) -> None:
+        self._finished[key] = made
         while len(self._finished) > self._kept:
             self._finished.popitem(last=False)
 

@@ -94,6 +94,7 @@ def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
         image_latents=1,
         reference_whole=True,
         negative_prompt=True,
+        step_cache=0.0,
     )
 
 

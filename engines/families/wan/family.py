@@ -16,6 +16,7 @@ from engines.checkpoints import diffusers
 from engines.checkpoints.adapters import Layer
 from engines.checkpoints.files import Files
 from engines.errors import CheckpointUnfit
+from engines.families import step_cache
 from engines.families.base import (
     Array,
     Conditions,
@@ -143,8 +144,8 @@ class WanFamily:
         return blocks
 
     def batch_key(self, state: Denoising) -> Hashable:
-        """The size and the denoiser, and nothing else: every state has its own time and text."""
-        return state.latents.shape, sampler.denoiser(self.architecture, state)
+        """The size, the denoiser and whether the step is computed: every state has its own time and text."""
+        return state.latents.shape, sampler.denoiser(self.architecture, state), step_cache.skips(state)
 
     def decode(self, engines: Engines, latents: Array, *, lead: Array | None) -> Iterator[Frames]:
         """Frame groups, uint8 [1 or 4, H, W, 3], in order; the first latent that is decoded gives one frame."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from engines.families import step_cache
 from engines.families.base import Array, Conditions, Denoising, EngineCall, Engines, Frames
 from engines.families.wan import sampler
 from engines.families.wan.clips import WanClipFamily
@@ -56,6 +57,9 @@ class WanImageFamily(WanClipFamily):
 
     def step(self, engines: Engines, states: Sequence[Denoising]) -> None:
         """One step of UniPC of each, in place."""
+        if step_cache.skips(states[0]):
+            sampler.step(self.architecture, engines, states)
+            return
         beside = {"condition": np.stack([self._condition(state) for state in states])}
         if self.architecture.sight is not None:
             beside["picture"] = np.stack([np.asarray(state.packed["picture"], np.float32) for state in states])

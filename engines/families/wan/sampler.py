@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.families import step_cache
 from engines.families.base import Array, Conditions, Denoising, Engines
 from engines.families.wan import unipc
 from engines.families.wan.architecture import TEXT_TOKENS, Architecture, Task
@@ -52,9 +53,7 @@ def start(
 
 def denoiser(architecture: Architecture, state: Denoising) -> str:
     """The engine of the state's next step."""
-    *before, last = architecture.denoisers.values()
-    at = unipc.times(state.steps, architecture.flow_shift)[min(state.step, state.steps - 1)]
-    return before[0] if before and at >= architecture.boundary else last
+    return _denoiser(architecture, state.steps, state.step)
 
 
 def guidance(architecture: Architecture, engine: str) -> np.float32:
@@ -71,16 +70,39 @@ def step(
     known: Array | None = None,
     beside: Mapping[str, Array] = MappingProxyType({}),
 ) -> None:
-    """One step of each, in place. `beside`: what the denoiser takes beside the latents, by input, [states, ...].
-    `known` [states, T], for one that takes a time for each latent: 1 for latents that are given, and have time 0.
+    """One step of each, in place. `beside`: what the denoiser takes beside the latents, by input, [states, ...]; not
+    needed for states that skip it. `known` [states, T], for one that takes a time for each latent: 1 for latents that
+    are given, and have time 0.
 
     Raises `ValueError` for states that do not belong together or are done.
     """
-    kinds = {(state.latents.shape, denoiser(architecture, state)) for state in states}
+    kinds = {(state.latents.shape, denoiser(architecture, state), step_cache.skips(state)) for state in states}
     if any(state.done for state in states) or len(kinds) != 1:
         raise ValueError("step: states of one batch_key, none of them done")
-    ((_, engine),) = kinds
+    ((_, engine, skipped),) = kinds
     remembered = [_memory(state) for state in states]
+    if skipped:
+        guided = [step_cache.again(state) for state in states]
+    else:
+        guided = _guided(architecture, engines, engine, states, known, beside)
+    for state, past, velocity in zip(states, remembered, guided, strict=True):
+        latents, memory = unipc.step(state.latents, velocity, past, state.step, state.times)
+        another = _denoiser(architecture, state.steps, state.step + 1) != engine
+        state.memory = {**_kept(memory), **step_cache.after(state, velocity, latents, another=another)}
+        state.latents = latents
+        state.step += 1
+
+
+def _guided(
+    architecture: Architecture,
+    engines: Engines,
+    engine: str,
+    states: Sequence[Denoising],
+    known: Array | None,
+    beside: Mapping[str, Array],
+) -> list[Array]:
+    """The velocity of each, [T, C, h, w]: what the denoiser says with the prompt, and further away from what it says
+    with the negative prompt. One call for all of it."""
     times = [unipc.times(state.steps, architecture.flow_shift)[state.step] for state in states]
     latents = np.moveaxis(np.stack([state.latents for state in states]), 1, 2)  # channels before frames
     inputs = {
@@ -94,11 +116,14 @@ def step(
     velocity = np.asarray(engines.infer(engine, inputs)["velocity"], np.float32)
     led_by = guidance(architecture, engine)
     led, unled = np.moveaxis(velocity, 2, 1).reshape(2, len(states), *states[0].latents.shape)
-    for state, past, towards, away in zip(states, remembered, led, unled, strict=True):
-        guided = away + led_by * (towards - away)
-        state.latents, memory = unipc.step(state.latents, guided, past, state.step, state.times)
-        state.memory = _kept(memory)
-        state.step += 1
+    return [away + led_by * (towards - away) for towards, away in zip(led, unled, strict=True)]
+
+
+def _denoiser(architecture: Architecture, steps: int, step: int) -> str:
+    """The engine of one of so many steps; after the last one, of that."""
+    *before, last = architecture.denoisers.values()
+    at = unipc.times(steps, architecture.flow_shift)[min(step, steps - 1)]
+    return before[0] if before and at >= architecture.boundary else last
 
 
 def clean(latents: Array, memory: Mapping[str, Array]) -> Array:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from engines.families import step_cache
 from engines.families.base import Array, Conditions, Denoising, Engines, Frames, ReferenceReading
 from engines.families.capabilities import Role
 from engines.families.history import Before, HistoryPlan
@@ -55,6 +56,9 @@ class WanVaceFamily(WanClipFamily):
 
     def step(self, engines: Engines, states: Sequence[Denoising]) -> None:
         """One step of UniPC of each, in place."""
+        if step_cache.skips(states[0]):
+            sampler.step(self.architecture, engines, states)
+            return
         # Assembled anew for each step: held for every unfinished segment, it would be six times the parts.
         shown = [control.assembled(state.packed, self.architecture.condition_channels) for state in states]
         sampler.step(self.architecture, engines, states, beside={"condition": np.stack(shown)})

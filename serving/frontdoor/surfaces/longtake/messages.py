@@ -80,6 +80,7 @@ class VideoMessages:
             priority=record.priority,
             attempt=record.attempt,
             trace_id=trace_id_of(record),
+            steps_reused=record.steps_reused,
         )
         message.plan.CopyFrom(_plan(record))
         if request.kind is Kind.VIDEO:
@@ -129,6 +130,7 @@ def _plan(record: JobRecord) -> videos_pb2.Plan:
         native_width=plan.width,
         native_height=plan.height,
         steps=plan.total_steps,
+        step_cache=plan.step_cache,
     )
     if record.predicted is not None:
         message.engine_seconds.update(record.predicted.seconds)

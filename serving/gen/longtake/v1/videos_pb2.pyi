@@ -302,6 +302,7 @@ class Video(_message.Message):
     PLAN_FIELD_NUMBER: _builtins.int
     NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
+    STEPS_REUSED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     kind: Global___Video.Kind.ValueType
     state: Global___Video.State.ValueType
@@ -337,6 +338,8 @@ class Video(_message.Message):
     """As the client wrote it."""
     trace_id: _builtins.str
     """The trace that its create is part of: 32 hex digits. Empty where nothing was traced."""
+    steps_reused: _builtins.int
+    """Of the denoising steps of its finished segments, those whose prediction was reused and not computed."""
     @_builtins.property
     def effective_references(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was read from each reference picture."""
@@ -413,10 +416,11 @@ class Video(_message.Message):
         plan: Global___Plan | None = ...,
         negative_prompt: _builtins.str = ...,
         trace_id: _builtins.str = ...,
+        steps_reused: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "plan", b"plan", "progress", b"progress", "start_time", b"start_time", "url_expire_time", b"url_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aspect_ratio", b"aspect_ratio", "attempt", b"attempt", "codec", b"codec", "create_time", b"create_time", "deadline", b"deadline", "effective_prompt", b"effective_prompt", "effective_references", b"effective_references", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "fps", b"fps", "frames", b"frames", "height", b"height", "id", b"id", "image_urls", b"image_urls", "kind", b"kind", "model", b"model", "negative_prompt", b"negative_prompt", "parent_video_id", b"parent_video_id", "plan", b"plan", "priority", b"priority", "progress", b"progress", "prompt", b"prompt", "resolution", b"resolution", "seconds", b"seconds", "seed", b"seed", "segments", b"segments", "start_time", b"start_time", "state", b"state", "steps", b"steps", "thumbnail_url", b"thumbnail_url", "trace_id", b"trace_id", "url", b"url", "url_expire_time", b"url_expire_time", "version", b"version", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aspect_ratio", b"aspect_ratio", "attempt", b"attempt", "codec", b"codec", "create_time", b"create_time", "deadline", b"deadline", "effective_prompt", b"effective_prompt", "effective_references", b"effective_references", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "fps", b"fps", "frames", b"frames", "height", b"height", "id", b"id", "image_urls", b"image_urls", "kind", b"kind", "model", b"model", "negative_prompt", b"negative_prompt", "parent_video_id", b"parent_video_id", "plan", b"plan", "priority", b"priority", "progress", b"progress", "prompt", b"prompt", "resolution", b"resolution", "seconds", b"seconds", "seed", b"seed", "segments", b"segments", "start_time", b"start_time", "state", b"state", "steps", b"steps", "steps_reused", b"steps_reused", "thumbnail_url", b"thumbnail_url", "trace_id", b"trace_id", "url", b"url", "url_expire_time", b"url_expire_time", "version", b"version", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -456,6 +460,7 @@ class Plan(_message.Message):
     ENGINE_SECONDS_FIELD_NUMBER: _builtins.int
     PREDICTED_START_TIME_FIELD_NUMBER: _builtins.int
     PREDICTED_END_TIME_FIELD_NUMBER: _builtins.int
+    STEP_CACHE_FIELD_NUMBER: _builtins.int
     segments: _builtins.int
     frames: _builtins.int
     """Frames that are made."""
@@ -464,6 +469,8 @@ class Plan(_message.Message):
     native_height: _builtins.int
     steps: _builtins.int
     """Denoising steps in all."""
+    step_cache: _builtins.float
+    """How far predictions that are reused may be off, as the model was set at the create; 0: every step is computed."""
     @_builtins.property
     def engine_seconds(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Predicted engine seconds by stage, learnt from earlier work."""
@@ -483,10 +490,11 @@ class Plan(_message.Message):
         engine_seconds: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         predicted_start_time: _timestamp_pb2.Timestamp | None = ...,
         predicted_end_time: _timestamp_pb2.Timestamp | None = ...,
+        step_cache: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["predicted_end_time", b"predicted_end_time", "predicted_start_time", b"predicted_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine_seconds", b"engine_seconds", "frames", b"frames", "native_height", b"native_height", "native_width", b"native_width", "predicted_end_time", b"predicted_end_time", "predicted_start_time", b"predicted_start_time", "segments", b"segments", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine_seconds", b"engine_seconds", "frames", b"frames", "native_height", b"native_height", "native_width", b"native_width", "predicted_end_time", b"predicted_end_time", "predicted_start_time", b"predicted_start_time", "segments", b"segments", "step_cache", b"step_cache", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

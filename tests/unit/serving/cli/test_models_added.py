@@ -48,6 +48,9 @@ def make_checkpoint(tmp_path: Path) -> Callable[[str], Path]:
         (["add", "wan", "--from", ".", "--canvas", "wide"], "like 16:9=832x480"),
         (["rm", "wan"], "'wan' was not added; there is none"),
         (["show", "wan"], "'wan' is not known; there is sprite-2"),
+        (["step-cache", "sprite", "0.05"], "'sprite' computes every step"),
+        (["step-cache", "wan", "1"], "threshold: 1; below 1"),
+        (["step-cache", "wan", "0"], "'wan' was not added; there is none"),
     ],
 )
 def test_what_is_wrong_is_told_in_a_line(

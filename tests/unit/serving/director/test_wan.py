@@ -6,6 +6,7 @@ import asyncio
 import io
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.metrics import Unrecorded
 from serving.plan import plan
+from serving.reproduction.reproduce import reproduce
 from serving.requests import Kind, VideoRequest
 from serving.segments.lineage import Segments, shape_of
 from serving.segments.manifest import LatentRef, SegmentManifest
@@ -65,6 +67,7 @@ class House:
     def __init__(self, loaded: Loaded) -> None:
         self.store, self.family = loaded.store, loaded.session.family
         self.jobs, self.stages = Jobs(loaded.store), PlainStages(loaded)
+        self.digest = loaded.session.digest
         self.director: Director
 
     async def job(self, prompt: str, parent: JobRecord | None = None, **fields: Any) -> JobRecord:
@@ -76,7 +79,7 @@ class House:
         planned = plan(
             request,
             self.family.capabilities,
-            model_digest="0" * 64,
+            model_digest=self.digest,
             seed=3,
             parent=shape_of(extended) if extended else None,
         )
@@ -233,3 +236,31 @@ async def test_a_video_of_a_first_frame_is_extended_from_its_last(
     done = await house.until(record, lambda found: found.state.terminal)
     manifest = await house.manifest(done)
     assert (manifest.latents, manifest.parts) == (whole.latents, whole.parts)
+
+
+async def test_a_job_reuses_predictions_as_it_was_planned_to_and_so_does_who_makes_it_again(
+    house: House, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sets the model otherwise meanwhile changes none of that: not after a loss, and not in a reproduction."""
+    monkeypatch.setattr(CheckpointPolicy, "due", lambda policy, computed_s: True)
+    exact = await house.made("a cat", steps=40)
+    monkeypatch.setattr(house.family, "capabilities", replace(house.family.capabilities, step_cache=0.9))
+    whole = await house.made("a cat", steps=40)
+    record = await house.job("a cat", steps=40)
+    monkeypatch.undo()
+    monkeypatch.setattr(CheckpointPolicy, "due", lambda policy, computed_s: True)
+    slices = house.stages.calls["run_slice"]
+    await house.until(record, lambda _: sum(call.job == record.id for call in slices) > 15)
+    await house.stages.kill_denoiser()
+    done = await house.until(record, lambda found: found.state.terminal)
+
+    assert (exact.plan.step_cache, exact.steps_reused) == (0, 0)
+    assert (done.plan.step_cache, done.steps_done) == (0.9, 40)
+    assert 0 < done.steps_reused == whole.steps_reused < 32
+    assert any(event.kind is EventKind.RESUMED and event.step for event in done.events)
+    assert f"{done.steps_reused} of 40 steps reused" in [event.text for event in done.events]
+    made = [(await house.manifest(one)).latents for one in (exact, whole, done)]
+    assert made[0] != made[1] == made[2]
+    again = await reproduce(house.store, TENANT, done.id, session)
+    assert again
+    assert all(compared.equal for compared in again)

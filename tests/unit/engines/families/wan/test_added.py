@@ -297,3 +297,31 @@ def test_a_model_with_adapters_shares_the_files_of_its_base(checkpoint: Path) ->
     assert found.model == "wan+style"
     for name in ("wan+", "+style", "wan+a+b", "wan+Style", "wan.WITH.style"):
         assert not layout.is_model_name(name)
+
+
+async def test_how_far_predictions_are_reused_stands_in_the_record_of_these_weights_alone(
+    added: AddedModels, checkpoint: Path
+) -> None:
+    base, kept = recorded(checkpoint)
+    await added.put(base, kept)
+    assert not await added.cache_steps("none", 0.05)
+    assert await added.cache_steps(base.name, 0.05)
+    await added.move(replace(base, source="s3://elsewhere"))
+    found, model = await added.get(base.name), await added.open(base.name)
+    assert found == replace(base, source="s3://elsewhere", step_cache=0.05)
+    assert model is not None
+    assert model.family.capabilities.step_cache == 0.05
+    assert Added.from_json(base.to_json(), name=base.name).step_cache == 0
+    assert await added.cache_steps(base.name, 0)
+    assert (await added.get(base.name)) == replace(base, source="s3://elsewhere")
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.0, float("nan"), float("inf")])
+async def test_a_threshold_that_is_none_is_refused(added: AddedModels, checkpoint: Path, threshold: float) -> None:
+    base, kept = recorded(checkpoint)
+    await added.put(base, kept)
+    with pytest.raises(ValueError, match="step_cache: "):
+        await added.cache_steps(base.name, threshold)
+    said = replace(base, step_cache=threshold).to_json()
+    with pytest.raises(EngineCorrupt):
+        Added.from_json(said, name=base.name)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from engines import models
 from engines.checkpoints.files import Folder
 from engines.errors import CheckpointUnfit
+from engines.families import step_cache
 from engines.families.base import Conditions, Denoising
 from engines.families.buildable import Sizes
 from engines.families.capabilities import Canvas
@@ -68,10 +69,17 @@ def session(opened: Callable[[str], Opened]) -> Session:
 
 
 def begin(
-    family: WanFamily, session: Session, canvas: Canvas, prompt: str, *, seed: int, image: bool = False
+    family: WanFamily,
+    session: Session,
+    canvas: Canvas,
+    prompt: str,
+    *,
+    seed: int,
+    image: bool = False,
+    steps: int = STEPS,
 ) -> Denoising:
     text = family.encode_text(session, family.read_prompt(prompt, before=BEFORE, seed=seed).effective_prompts[0])
-    return family.start(Conditions(canvas, text, image=image), seed=seed, segment=0, steps=STEPS)
+    return family.start(Conditions(canvas, text, image=image), seed=seed, segment=0, steps=steps)
 
 
 def shown_by(
@@ -155,6 +163,29 @@ def test_states_of_other_prompts_and_steps_go_together(family: WanFamily, sessio
             family.step(session, [state])
     for wanted, found in zip(alone, together, strict=True):
         np.testing.assert_allclose(found.latents, wanted.latents, rtol=0, atol=1e-4)
+
+
+def test_steps_that_reuse_a_prediction_ask_the_denoiser_nothing(family: WanFamily, session: Session) -> None:
+    calls, latents = dict[float, int](), dict[float, NDArray[np.float32]]()
+    for threshold in (0.0, 0.5):
+        state = begin(family, session, CANVASES[0], PROMPTS[0], seed=5, steps=20)
+        state.step_cache, before = threshold, session.usage["dit"].calls
+        while not state.done:
+            family.step(session, [state])
+        calls[threshold], latents[threshold] = session.usage["dit"].calls - before, state.latents
+        assert calls[threshold] == 20 - step_cache.skipped(state.memory)
+    assert calls[0.5] < calls[0.0] == 20
+    assert np.abs(latents[0.5] - latents[0.0]).max() > 0
+
+
+def test_states_that_are_computed_and_such_as_are_not_are_no_batch(family: WanFamily, session: Session) -> None:
+    one, other = (begin(family, session, CANVASES[0], prompt, seed=5, steps=20) for prompt in PROMPTS)
+    one.step_cache = 0.5
+    while not step_cache.skips(one):
+        family.step(session, [one])
+    assert family.batch_key(one) != family.batch_key(other)
+    with pytest.raises(ValueError, match="states of one batch_key"):
+        family.step(session, [one, other])
 
 
 def test_a_state_goes_on_from_latents_step_and_memory_to_the_same_bytes(family: WanFamily, session: Session) -> None:
