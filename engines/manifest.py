@@ -161,8 +161,7 @@ class Manifest:
             here = runtime.here()
             raise EngineDeviceAbsent(
                 f"the engines of {self.model} are for {self.device}, and this machine has "
-                f"{here or 'no device that ' + runtime.name + ' runs on'}: load them where one is, or set "
-                "`engines.variant` to engines for this one"
+                f"{here or 'no device that ' + runtime.name + ' runs on'}: {runtime.remedy(self.device)}"
             )
 
     def to_json(self) -> bytes:

@@ -79,6 +79,11 @@ def platform_of(manifest: Manifest) -> Platform:
             f"a Triton Inference Server runs no engines of {manifest.runtime}: take a variant of "
             f"{' or '.join(PLATFORMS)}; `longtake engines ls --all` lists them"
         )
+    if manifest.device == "cuda":
+        raise EngineUnfit(
+            f"a Triton Inference Server would run {manifest.variant} with roundings of its own: take a variant for the "
+            "CPU, or of tensorrt"
+        )
     return PLATFORMS[manifest.runtime]
 
 

@@ -140,6 +140,7 @@ async def open_found(
                 await found.read(entry),
                 threads=threads or cores(),
                 weights=await found.weights(entry),
+                device=manifest.device,
             )
             for name in names
             for entry in (manifest.entry(name),)

@@ -320,6 +320,7 @@ def _verified(
             made.engines[entry.component],
             threads=cores(),
             weights=Weights(folder.path, entry.weights) if folder and entry.weights else None,
+            device=made.manifest.device,
         )
         for entry in made.manifest.engines
     }

@@ -71,6 +71,10 @@ class Runtime(ABC):
         """Whether engines for this device run on this machine."""
         return device == self.here()
 
+    def remedy(self, device: str) -> str:  # noqa: ARG002
+        """What to do where it does not run engines for this device, behind a colon."""
+        return "load them where one is, or set `engines.variant` to engines for this one"
+
     def targets(self, asked: Sequence[str]) -> tuple[str, ...]:
         """The devices to compile for, each once: those that are asked for, else the one that is here.
 
@@ -113,9 +117,16 @@ class Runtime(ABC):
 
     @abstractmethod
     def runner(
-        self, component: ComponentSpec, engine: bytes, *, threads: int, weights: Weights | None = None
+        self,
+        component: ComponentSpec,
+        engine: bytes,
+        *,
+        threads: int,
+        weights: Weights | None = None,
+        device: str | None = None,
     ) -> Runner:
-        """A runner of an engine's bytes, not active yet. `threads` (at least 1) compute one call together.
+        """A runner of an engine's bytes, not active yet. `threads` (at least 1) compute one call together. `device` is
+        the one that the engine was compiled for, for a runtime whose engines do not say it; None: its default.
 
         `weights` are the files beside it, their bytes checked, for a runtime that takes such. Raises `EngineCorrupt`
         for an engine that names other files, before the runtime sees it.

@@ -93,6 +93,7 @@ class AotInductor(Runtime):
         *,
         threads: int,
         weights: Weights | None = None,  # noqa: ARG002 - they are within
+        device: str | None = None,  # noqa: ARG002 - a package knows its own
     ) -> Runner:
         """An `AotInductorRunner`; threads are for a package of the CPU."""
         return AotInductorRunner(component, engine, threads=threads)

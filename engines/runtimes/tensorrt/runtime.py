@@ -73,6 +73,7 @@ class _Compiler(Runtime):
         *,
         threads: int,  # noqa: ARG002
         weights: Weights | None = None,  # noqa: ARG002
+        device: str | None = None,  # noqa: ARG002
     ) -> Runner:
         """A `TensorRtRunner`; threads of the CPU do nothing for it, and a plan has its weights inside."""
         return TensorRtRunner(component, engine, self.library)

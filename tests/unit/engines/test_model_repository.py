@@ -179,12 +179,20 @@ def test_engines_that_were_never_verified_are_given_to_no_server(found: Found, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_engines_that_no_server_runs_are_refused(found: Found, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("runtime", "device", "told"),
+    [
+        ("tensorrt_rtx", "sm89", "no engines of tensorrt_rtx: take a variant of onnxruntime or tensorrt"),
+        ("onnxruntime", "cuda", "would run onnxruntime-cuda with roundings of its own: take a variant for the CPU"),
+    ],
+)
+def test_engines_that_no_server_runs_are_refused(
+    found: Found, tmp_path: Path, runtime: str, device: str, told: str
+) -> None:
     others = tuple(
-        replace(entry, spec=replace(entry.spec, runtime="tensorrt_rtx", device="sm89"))
-        for entry in found.manifest.engines
+        replace(entry, spec=replace(entry.spec, runtime=runtime, device=device)) for entry in found.manifest.engines
     )
-    with pytest.raises(EngineUnfit, match="no engines of tensorrt_rtx: take a variant of onnxruntime or tensorrt"):
+    with pytest.raises(EngineUnfit, match=told):
         write(Found(replace(found.manifest, engines=others), found.layer), tmp_path / "models")
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
-from engines.runtimes.onnxruntime import OnnxRuntimeRunner
+from engines.errors import EngineDeviceAbsent, EngineUnfit
+from engines.runtimes.onnxruntime import OnnxRuntime, OnnxRuntimeRunner
 from engines.spec import ComponentSpec, TensorSpec
 
 Graph = Callable[..., bytes]
@@ -39,3 +42,61 @@ def test_a_graph_that_is_not_what_its_spec_says_is_refused(doubler: ComponentSpe
 def test_a_runner_without_threads_is_refused(doubler: ComponentSpec, make_graph: Graph) -> None:
     with pytest.raises(ValueError, match="threads: 0"):
         OnnxRuntimeRunner(doubler, make_graph(), threads=0)
+
+
+class Sessions:
+    """Stands where ONNX Runtime makes sessions: what was asked for, and one that says that it runs on `runs_on`."""
+
+    def __init__(self, runs_on: str) -> None:
+        self._runs_on = runs_on
+        self.asked: list[Any] = []
+        self.real = onnxruntime.InferenceSession
+
+    def __call__(self, graph: bytes, options: Any, *, providers: list[Any]) -> Any:
+        self.asked += providers
+        session = self.real(graph, options, providers=["CPUExecutionProvider"])
+        session.get_providers = lambda: [self._runs_on, "CPUExecutionProvider"]
+        return session
+
+
+def test_without_its_provider_no_engine_for_a_gpu_is_run_at_all(doubler: ComponentSpec, make_graph: Graph) -> None:
+    """Really: ONNX Runtime itself goes on without a provider that it does not have, and warns."""
+    assert not OnnxRuntime().runs("cuda")
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(
+            EngineDeviceAbsent, match="doubler: its engine is for cuda, and ONNX Runtime would run it by CPU"
+        ),
+    ):
+        OnnxRuntime().runner(doubler, make_graph(), threads=1, device="cuda").activate()
+    assert "onnxruntime-gpu" in OnnxRuntime().remedy("cuda")
+
+
+@pytest.mark.parametrize(("runs_on", "fits"), [("CUDAExecutionProvider", True), ("CPUExecutionProvider", False)])
+def test_what_a_session_really_runs_on_decides(
+    doubler: ComponentSpec, make_graph: Graph, monkeypatch: pytest.MonkeyPatch, runs_on: str, fits: bool
+) -> None:
+    """A package with the provider, on a machine where it starts, and on one where it does not."""
+    sessions = Sessions(runs_on)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", sessions)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    runtime, inputs = OnnxRuntime(), {"x": np.ones((1, 3), np.float32), "i": np.array([1])}
+    assert runtime.runs("cuda")
+    runner = runtime.runner(doubler, make_graph(), threads=1, device="cuda")
+    if fits:
+        with runner:
+            np.testing.assert_array_equal(runner.infer(inputs)["y"], [[3, 3, 3]])
+    else:
+        with pytest.raises(EngineDeviceAbsent, match="pip uninstall onnxruntime"):
+            runner.activate()
+    [(provider, choices)] = sessions.asked
+    assert (provider, choices["use_tf32"]) == ("CUDAExecutionProvider", "0")
+
+
+def test_it_compiles_for_the_cpu_unless_a_gpu_is_named_and_for_nothing_else() -> None:
+    runtime = OnnxRuntime()
+    assert (runtime.targets(()), runtime.targets(("cuda",))) == (("cpu",), ("cuda",))
+    with pytest.raises(EngineUnfit, match="compiles for cpu, cuda, not for sm90"):
+        runtime.targets(("sm90",))
+    assert runtime.no_precision("bfloat16", "cuda")
+    assert runtime.no_precision("float16", "cuda") is None

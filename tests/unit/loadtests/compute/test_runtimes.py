@@ -11,7 +11,7 @@ class Another(OnnxRuntime):
     """Installed, and not for the CPU alone."""
 
     name = "another"
-    devices = ("sm89", "cpu")  # type: ignore[assignment]
+    devices = ("sm89", "cpu")
 
 
 class ForGpus(OnnxRuntime):

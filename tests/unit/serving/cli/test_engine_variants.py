@@ -70,7 +70,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeDevice]]:
     """A machine with an sm89, which is a stand-in where native calls begin; its plans are the graphs themselves."""
     devices: list[FakeDevice] = []
 
-    def runner(_: object, component: ComponentSpec, engine: bytes, *, threads: int, weights: object = None) -> Runner:
+    def runner(_: object, component: ComponentSpec, engine: bytes, **_more: object) -> Runner:
         devices.append(FakeDevice())
         package = FakePackage(devices[-1])
         return TensorRtRunner(component, engine, lambda: package, device=lambda: package.device)
