@@ -5,7 +5,7 @@
      ├─ EngineCorrupt      bytes that do not match their digest, or a manifest that cannot be read
      ├─ EngineUntrusted    nobody who is trusted here signed it, or a file of keys is open to others
      ├─ EngineUnverified   it was never verified, or not with the runtime that is installed
-     ├─ EngineDeviceAbsent it was compiled for a GPU that is not here
+     ├─ EngineDeviceAbsent it was compiled for a GPU that is not here, or is larger than its free memory
      ├─ EngineAway         the server that is to run it is not reached, or does not have it
      ├─ EngineSilent       the server answers, and a call to the engine does not come back
      ├─ EngineUnfit        a graph that may not be published: lint or parity refused it
@@ -38,7 +38,7 @@ class EngineUnverified(EngineError):
 
 
 class EngineDeviceAbsent(EngineError):
-    """This machine has no GPU that the engine runs on."""
+    """This machine has no GPU that the engine runs on, or none with room for it."""
 
 
 class EngineAway(EngineError):

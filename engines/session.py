@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -20,11 +21,11 @@ from numpy.typing import NDArray
 
 from engines import models
 from engines.cores import cores
-from engines.errors import EngineUnverified
+from engines.errors import EngineDeviceAbsent, EngineUnverified
 from engines.families.base import Family
 from engines.key import name_on_server
 from engines.manifest import EngineEntry, Manifest, unverified_message
-from engines.runtimes.base import Arrays, Runner, Runtime
+from engines.runtimes.base import Arrays, DeviceMemory, Runner, Runtime
 from engines.runtimes.registry import SHIPPED, Runtimes, remote
 from engines.store import EngineStore, Found
 
@@ -38,12 +39,25 @@ class Usage:
     """Wall-clock time within the engine, summed over threads."""
 
 
+def _of_no_device() -> DeviceMemory | None:
+    """Engines lie in the host's memory, or a server's."""
+    return None
+
+
 class Session:
     """Active runners of one model, by component. Implements `families.base.Engines`; safe from several
     threads."""
 
-    def __init__(self, family: Family, runners: Mapping[str, Runner], *, digest: str) -> None:
-        """Activates the runners; `digest` names model and engines (`Manifest.digest`).
+    def __init__(
+        self,
+        family: Family,
+        runners: Mapping[str, Runner],
+        *,
+        digest: str,
+        memory: Callable[[], DeviceMemory | None] = _of_no_device,
+    ) -> None:
+        """Activates the runners; `digest` names model and engines (`Manifest.digest`). `memory` tells how that of the
+        device stands, None where there is no other than the host's.
 
         Raises `ValueError` for a runner of no component of the family.
         """
@@ -52,6 +66,7 @@ class Session:
             raise ValueError(f"runners: {family.capabilities.model} has no {', '.join(unknown)}")
         self.family = family
         self.digest = digest
+        self.memory = memory
         self.runners = dict(runners)
         self._usage = dict.fromkeys(self.runners, Usage(0, 0.0))
         self._lock = threading.Lock()
@@ -124,16 +139,20 @@ async def open_found(
 
     `unverified`: also those that nobody compared with their model yet, to compare them. `server`: the address of a
     Triton Inference Server that runs them; then none is loaded here. Raises `EngineDeviceAbsent` on a machine without
-    the device that they are for, and `EngineAway` for a server that is not there or has not these engines.
+    the device that they are for, or without room for them on it, and `EngineAway` for a server that is not there or
+    has not these engines.
     """
     manifest = found.manifest
     if not manifest.verified and not unverified:
         raise EngineUnverified(unverified_message(manifest))
     names = family.components if components is None else components
+    memory: Callable[[], DeviceMemory | None] = _of_no_device
     if server:
         runners = {name: _remote(manifest, manifest.entry(name), server) for name in names}
     else:
         runtime = check_here(manifest, runtimes)
+        memory = partial(runtime.memory, manifest.device)
+        _demand_room(manifest, names, memory())
         runners = {
             name: runtime.runner(
                 entry.spec.component,
@@ -145,7 +164,7 @@ async def open_found(
             for name in names
             for entry in (manifest.entry(name),)
         }
-    return await asyncio.to_thread(Session, family, runners, digest=manifest.digest)
+    return await asyncio.to_thread(Session, family, runners, digest=manifest.digest, memory=memory)
 
 
 def check_here(manifest: Manifest, runtimes: Runtimes = SHIPPED) -> Runtime:
@@ -153,6 +172,21 @@ def check_here(manifest: Manifest, runtimes: Runtimes = SHIPPED) -> Runtime:
     runtime = runtimes.find(manifest.runtime)
     manifest.check_runtime(runtime)
     return runtime
+
+
+def _demand_room(manifest: Manifest, names: Sequence[str], memory: DeviceMemory | None) -> None:
+    """Raise `EngineDeviceAbsent` for engines that are larger than what of the device is free. What fits may still lack
+    room to compute in: how much that takes, nobody knows before."""
+    sizes = {name: manifest.entry(name).bytes_in_all for name in names}
+    needed = sum(sizes.values())
+    if memory is None or needed <= memory.free:
+        return
+    told = " + ".join(f"{name} {size / 1e9:.1f}" for name, size in sizes.items())
+    raise EngineDeviceAbsent(
+        f"the engines of {manifest.model} for {manifest.variant} do not fit the device: {told} = {needed / 1e9:.1f} "
+        f"GB, and {memory.free / 1e9:.1f} of its {memory.total / 1e9:.1f} GB are free: end what else uses it, take a "
+        "larger one, or build them in half (`--precision bf16`)"
+    )
 
 
 def _remote(manifest: Manifest, entry: EngineEntry, server: str) -> Runner:

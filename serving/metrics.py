@@ -190,6 +190,12 @@ ENGINE_BUSY_SECONDS = Metric(
     "The same, summed: of a histogram Ray tells the sum in buckets' middles alone.",
     ("model", "component"),
 )
+DEVICE_MEMORY = Metric(
+    "longtake_device_memory_bytes",
+    "gauge",
+    "Memory of a stage's GPU after its last call of an engine, by part: used (by whoever), total. None without a GPU.",
+    ("model", "part"),
+)
 COLLECTED_KEYS = Metric(
     "longtake_collected_keys_total", "counter", "Keys that the collector deleted, by what they were.", ("kind",)
 )
@@ -241,6 +247,7 @@ REPLICAS: tuple[Metric, ...] = (
     CACHE_LOOKUPS,
     ENGINE_SECONDS,
     ENGINE_BUSY_SECONDS,
+    DEVICE_MEMORY,
     COLLECTED_KEYS,
     COLLECTED_BYTES,
     COLLECTIONS,

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,13 @@ Graph = Any
 """An `onnx.ModelProto`; who serves does without the package."""
 Module = Any
 """A `families.graph.GraphSpec`: a torch module, and what its inputs are."""
+
+
+class DeviceMemory(NamedTuple):
+    """Of an accelerator, in bytes, whoever uses it."""
+
+    free: int
+    total: int
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,10 @@ class Runtime(ABC):
     def remedy(self, device: str) -> str:  # noqa: ARG002
         """What to do where it does not run engines for this device, behind a colon."""
         return "load them where one is, or set `engines.variant` to engines for this one"
+
+    def memory(self, device: str) -> DeviceMemory | None:  # noqa: ARG002
+        """Of the device here that runs engines for `device`; None where they lie in the host's, or nobody tells."""
+        return None
 
     def targets(self, asked: Sequence[str]) -> tuple[str, ...]:
         """The devices to compile for, each once: those that are asked for, else the one that is here.

@@ -16,7 +16,7 @@ from engines.families.base import Engines as Engine
 from engines.session import Session
 from serving import engine_store
 from serving.errors import FailedPrecondition
-from serving.metrics import ENGINE_BUSY_SECONDS, ENGINE_SECONDS, Recorder
+from serving.metrics import DEVICE_MEMORY, ENGINE_BUSY_SECONDS, ENGINE_SECONDS, Recorder
 from serving.settings import Engines
 from serving.stage_names import StageName
 from serving.stages.contracts import StageAway, StageLost
@@ -65,9 +65,12 @@ class Loaded:
             except EngineSilent as silent:
                 raise StageLost(str(silent), stage=self.stage) from silent
         took = time.monotonic() - began
-        of = {"model": self.session.family.capabilities.model, "component": component}
-        self.metrics.observe(ENGINE_SECONDS, took, **of)
-        self.metrics.add(ENGINE_BUSY_SECONDS, took, **of)
+        model = self.session.family.capabilities.model
+        self.metrics.observe(ENGINE_SECONDS, took, model=model, component=component)
+        self.metrics.add(ENGINE_BUSY_SECONDS, took, model=model, component=component)
+        if (memory := self.session.memory()) is not None:
+            self.metrics.set(DEVICE_MEMORY, memory.total - memory.free, model=model, part="used")
+            self.metrics.set(DEVICE_MEMORY, memory.total, model=model, part="total")
         return outputs
 
     async def encode(self, work: Callable[[Engine], Array]) -> Array:

@@ -13,7 +13,7 @@ from typing import Final
 from engines.errors import EngineUnfit
 from engines.runtimes.aotinductor import compiling
 from engines.runtimes.aotinductor.runner import AotInductorRunner
-from engines.runtimes.base import Runner, Runtime, Source, Tell
+from engines.runtimes.base import DeviceMemory, Runner, Runtime, Source, Tell
 from engines.spec import ComponentSpec, EngineSpec
 from engines.weights import Weights
 
@@ -64,6 +64,14 @@ class AotInductor(Runtime):
                 f"{', '.join(unknown)}: build there"
             )
         return tuple(dict.fromkeys(asked)) or self.devices[:1]
+
+    def memory(self, device: str) -> DeviceMemory | None:
+        """The GPU's, as torch tells it; None for the CPU."""
+        if device == CPU or not self.runs(device):
+            return None
+        import torch
+
+        return DeviceMemory(*torch.cuda.mem_get_info())
 
     def no_precision(self, precision: str, device: str) -> str | None:
         """All of them, but that Turing has no bfloat16."""

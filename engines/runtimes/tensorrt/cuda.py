@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import EngineDeviceAbsent, EngineError
+from engines.runtimes.base import DeviceMemory
 
 INSTALL: Final = "pip install cuda-bindings"
 
@@ -32,6 +33,14 @@ def target() -> str | None:
         for attribute in (attributes.cudaDevAttrComputeCapabilityMajor, attributes.cudaDevAttrComputeCapabilityMinor)
     )
     return f"sm{major}{minor}"
+
+
+def memory() -> DeviceMemory:
+    """Of the first GPU. Raises `EngineError`, as `target` does not."""
+    cudart = _cudart()
+    status, free, total = cudart.cudaMemGetInfo()
+    _answer(cudart, (status,))
+    return DeviceMemory(free, total)
 
 
 class Device(Protocol):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from engines.errors import EngineUnfit
-from engines.runtimes.base import Graph, Runner, Runtime, Source, Tell
+from engines.runtimes.base import DeviceMemory, Graph, Runner, Runtime, Source, Tell
 from engines.runtimes.tensorrt import compiling, cuda, refusals
 from engines.runtimes.tensorrt.request import Request
 from engines.runtimes.tensorrt.runner import TensorRtRunner
@@ -50,6 +50,10 @@ class _Compiler(Runtime):
     def here(self) -> str | None:
         """The first GPU, `sm89` or its like; None without a driver or a GPU."""
         return cuda.target()
+
+    def memory(self, device: str) -> DeviceMemory | None:
+        """The GPU's, where it is such a one."""
+        return cuda.memory() if self.runs(device) else None
 
     def no_precision(self, precision: str, device: str) -> str | None:
         """All of them, but that Turing has no bfloat16."""

@@ -11,11 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 from engines import models
-from engines.errors import EngineCorrupt, EngineNotBuilt
+from engines.errors import EngineCorrupt, EngineDeviceAbsent, EngineNotBuilt
 from engines.families.base import Conditions
 from engines.families.history import Before
 from engines.key import digest_of
-from engines.runtimes.base import Arrays, Runner
+from engines.runtimes.base import Arrays, DeviceMemory, Runner
+from engines.runtimes.onnxruntime import OnnxRuntime
 from engines.session import Session, load_session
 from engines.spec import ComponentSpec
 from engines.store import EngineStore, Prebuilt
@@ -48,6 +49,24 @@ def test_an_unknown_component_is_named(shipped: Session) -> None:
 def test_a_stage_may_load_only_what_it_runs() -> None:
     with asyncio.run(load_session("sprite", threads=1, components=["vae_encoder"])) as session:
         assert list(session.runners) == ["vae_encoder"]
+
+
+def test_engines_that_are_larger_than_what_is_free_of_a_device_are_refused_with_the_sum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names, free = ["dit", "vae_encoder"], 0
+    monkeypatch.setattr(OnnxRuntime, "memory", lambda *_: DeviceMemory(free, 24_000_000_000))
+    with pytest.raises(
+        EngineDeviceAbsent, match=r"dit 0\.0 \+ vae_encoder 0\.0 = 0\.0 GB, and 0\.0 of its 24\.0 GB are free"
+    ):
+        asyncio.run(load_session("sprite", threads=1, components=names))
+    free = 23_000_000_000
+    with asyncio.run(load_session("sprite", threads=1, components=names)) as session:
+        assert session.memory() == (free, 24_000_000_000)
+
+
+def test_engines_on_the_cpu_tell_of_no_device(shipped: Session) -> None:
+    assert shipped.memory() is None
 
 
 def test_the_same_seed_gives_the_same_bytes_in_another_session(shipped: Session) -> None:

@@ -76,6 +76,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeDevice]]:
         return TensorRtRunner(component, engine, lambda: package, device=lambda: package.device)
 
     monkeypatch.setattr(RTX, "here", lambda _: "sm89")
+    monkeypatch.setattr(RTX, "memory", lambda *_: None)
     monkeypatch.setattr(RTX, "version", lambda _: VERSION)
     monkeypatch.setattr(RTX, "runner", runner)
     yield devices

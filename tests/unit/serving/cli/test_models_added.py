@@ -9,9 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from engines import objects as layout
+from engines.added import Added
 from engines.adding import record
+from engines.building.parity import Levels
+from engines.building.step_cost import Cost
 from engines.checkpoints.files import Folder
 from engines.families.buildable import Sizes
+from serving.cli import models_step_cache
 from serving.cli.engines import app as engines
 from serving.cli.models import app
 from tests.unit.engines.families.wan.checkpoints import save
@@ -95,3 +99,44 @@ def test_engines_of_an_added_model_are_built_again_only_where_somebody_trusted_b
     result = RUN.invoke(engines, ["build", "--model", "wan-tiny"])
     assert result.exit_code == 3, result.output
     assert "no engines of model wan-tiny" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("decibels", "options", "rc", "threshold"),
+    [
+        (24.0, [], 1, 0.0),
+        (24.0, ["--force"], 0, 0.05),
+        (26.0, [], 0, 0.05),
+        (26.0, ["--measure"], 0, 0.0),
+    ],
+    ids=["too far", "forced", "near", "measured alone"],
+)
+def test_a_step_cache_is_set_where_videos_stay_near_and_the_command_says_how_near(
+    store: Path,
+    make_checkpoint: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    decibels: float,
+    options: list[str],
+    rc: int,
+    threshold: float,
+) -> None:
+    """The two runs are a stand-in's; `building/test_step_cost.py` has real ones."""
+
+    async def measured(*_: object, **__: object) -> list[Cost]:
+        return [Cost("a cat", 50, 21, (300.0, 180.0), decibels, Levels(90.0, 4.5))]
+
+    monkeypatch.setattr(models_step_cache, "_measured", measured)
+    folder = make_checkpoint("text")
+    made, kept = record(
+        Folder(folder), name="wan-tiny", source=str(folder), sizes=Sizes(), added_ms=1, progress=lambda *_: None
+    )
+    place = store / "objects" / "models" / "wan-tiny"
+    place.mkdir(parents=True)
+    (place / "record.json").write_bytes(made.to_json())
+    (place / f"files-{made.kept}").write_bytes(kept)
+    result = RUN.invoke(app, ["step-cache", "wan-tiny", "0.05", *options])
+    assert result.exit_code == rc, result.output
+    assert f"a cat: 21 of 50 steps reused; 300.0 s of denoising became 180.0 s; {decibels:.1f} dB" in result.stdout
+    assert ("error: 'a cat': 24.0 dB" in result.stderr) is (decibels < 25)
+    there = Added.from_json((place / "record.json").read_bytes(), name="wan-tiny")
+    assert there.step_cache == threshold
