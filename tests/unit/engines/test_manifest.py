@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnverified
+from engines.errors import EngineCorrupt, EngineDeviceAbsent, EngineNotBuilt, EngineUnverified
 from engines.manifest import Manifest
 from engines.runtimes.onnxruntime import OnnxRuntime
 
@@ -61,6 +62,14 @@ def test_an_older_or_next_major_runtime_is_refused_with_the_command(manifest: Ma
 def test_a_runtime_that_is_not_installed_is_named_with_the_command(manifest: Manifest) -> None:
     with pytest.raises(EngineUnverified, match=r"is not installed: pip install 'onnxruntime>=1\.31,<2'"):
         manifest.check_runtime(Installed(None))
+
+
+def test_engines_for_a_gpu_name_the_package_that_this_machine_lacks(manifest: Manifest) -> None:
+    [entry] = manifest.engines
+    for_gpu = replace(manifest, engines=(replace(entry, spec=replace(entry.spec, device="cuda")),))
+    assert for_gpu.variant == "onnxruntime-cuda"
+    with pytest.raises(EngineDeviceAbsent, match="for cuda, and this machine has cpu: `pip uninstall onnxruntime`"):
+        for_gpu.check_runtime(OnnxRuntime())
 
 
 def test_engines_of_two_runtimes_are_no_set(manifest: Manifest) -> None:
