@@ -6,6 +6,7 @@ hides what one kind of fault alone would show. `calm` ends them all.
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -236,11 +237,13 @@ class Chance:
         return wrong
 
     def flip(self, key: str, data: bytes) -> bytes:
-        """With one wrong bit: of a checkpoint in its tensors, else rather near the end. Headers are looked at."""
+        """With one wrong bit: of a checkpoint in its latents, for all else of it is compared with what it must be; of
+        anything else rather near the end.
+        """
         drawn = self.random.random()
         if "/checkpoints/" in key:
-            begin = min(8 + int.from_bytes(data[:8], "little"), len(data) - 1)  # safetensors: the header's length first
-            at = begin + int((len(data) - begin) * drawn)
+            begin, end = _latents(data)
+            at = begin + int((end - begin) * drawn)
         else:
             at = len(data) - 1 - int(len(data) * drawn**2)
         return data[:at] + bytes([data[at] ^ 1 << self.random.randrange(8)]) + data[at + 1 :]
@@ -252,3 +255,10 @@ class Chance:
     def pause_s(self, low: float, high: float) -> float:
         """Some time, more often a short one."""
         return float(low * (high / low) ** self.random.random())
+
+
+def _latents(checkpoint: bytes) -> tuple[int, int]:
+    """Where they begin and end: in safetensors the header's length comes first, and then where each tensor lies."""
+    header = 8 + int.from_bytes(checkpoint[:8], "little")
+    begin, end = json.loads(checkpoint[8:header])["latents"]["data_offsets"]
+    return header + begin, header + end

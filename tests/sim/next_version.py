@@ -34,9 +34,14 @@ class Rolling:
         self.rolls = self.draw.random() < ROLLS
         self.newer: set[str] = set()
         """Kinds of processes that are started in the next version."""
+        self.last = ""
+        """A kind that stays what it is until the trouble ends."""
 
     def steps(self, kind: str, troubled_s: float) -> Iterator[tuple[float, str, bool]]:
         """At which second the kind is of the next version from then on (True), or of this one again."""
+        if kind == self.last:
+            yield troubled_s, kind, True
+            return
         there = self.draw.uniform(0.0, 0.6) * troubled_s
         yield there, kind, True
         if self.draw.random() < 0.3:

@@ -71,6 +71,7 @@ def play(seed: str, *, traced: bool = False) -> Played:
     plot = themed(seed, Plot(faults, shape, rolls=False))
     world = World(seed, plot.shape, plot.faults)
     world.rolling.rolls = plot.rolls or world.rolling.rolls
+    world.rolling.last = plot.last
     if traced:
         world.trace = deque(maxlen=TRACED)
         world.disk.note = world.note

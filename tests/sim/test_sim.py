@@ -13,7 +13,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import load, save
 
 from serving.errors import Unavailable
 from tests.sim.chance import Chance, Faults
@@ -126,6 +128,19 @@ def test_a_disturbance_lasts_as_long_as_what_goes_wrong() -> None:
 
     assert chance.disturbed_until == 8.0
     assert chance.lost_since(5.0) == 1
+
+
+def test_a_wrong_bit_of_a_checkpoint_is_one_of_its_latents() -> None:
+    latents = np.arange(6, dtype=np.float32)
+    good = save({"latents": latents, "step": np.array([3], np.int64), "fingerprint": np.zeros(16, np.uint8)})
+    chance = Chance(Random(1), lambda: 0.0)
+
+    for _ in range(50):
+        read = load(chance.flip("t/tenant/checkpoints/job/00000/work/3-1-digest", good))
+
+        assert (read["latents"].view(np.uint32) != latents.view(np.uint32)).sum() == 1
+        assert read["step"] == 3
+        assert not read["fingerprint"].any()
 
 
 def test_the_same_seed_goes_the_same_way() -> None:

@@ -12,10 +12,13 @@ from random import Random
 from typing import NamedTuple
 
 from tests.sim.chance import Faults
+from tests.sim.invariants import COLLECTOR
 from tests.sim.shape import Shape
 
 THEMED = 0.4
-"""Share of worlds that have a theme."""
+"""Share of worlds that have one of `THEMES`."""
+THEMED_SINCE = 0.1
+"""Share of worlds that have one of `SINCE`: apart, so that all other seeds lead to the worlds that they led to before."""
 
 
 class Plot(NamedTuple):
@@ -25,6 +28,8 @@ class Plot(NamedTuple):
     shape: Shape
     rolls: bool
     """Whether its processes are replaced by those of the next version."""
+    last: str = ""
+    """The kind of which they are replaced only when the trouble ends; none: as it comes."""
 
 
 def rot(draw: Random, plot: Plot) -> Plot:
@@ -61,10 +66,23 @@ def rolled_over_a_past(draw: Random, plot: Plot) -> Plot:
     return plot._replace(faults=faults, rolls=True, shape=shape)
 
 
+def old_collector(draw: Random, plot: Plot) -> Plot:
+    """As before, and only the collector stays what it was; what it meets first is of both versions."""
+    faults = Faults(collections=draw.uniform(0.2, 0.5))
+    shape = replace(plot.shape, usual=0.5, clients=6, tenants=2, troubled_s=16.0)
+    return plot._replace(faults=faults, rolls=True, last=COLLECTOR, shape=shape)
+
+
 def harm(draw: Random, plot: Plot) -> Plot:
     """Half of one client's videos end their workers, and the others' work is beside them on the one Denoiser."""
     shape = replace(plot.shape, deadly=0.5, denoisers=1, slots=6, clients=8, step_s=(0.05, 0.5), troubled_s=16.0)
     return plot._replace(faults=Faults(), shape=shape)
+
+
+def away(draw: Random, plot: Plot) -> Plot:
+    """Stages are away for everybody, one after the other, and nobody dies."""
+    shape = replace(plot.shape, deadly=0.0, clients=4, troubled_s=draw.uniform(4, 12))
+    return plot._replace(faults=Faults(aways=draw.uniform(0.2, 1.0)), shape=shape)
 
 
 def broken_doors(draw: Random, plot: Plot) -> Plot:
@@ -83,11 +101,13 @@ THEMES: tuple[Callable[[Random, Plot], Plot], ...] = (
     harm,
     broken_doors,
 )
+SINCE: tuple[Callable[[Random, Plot], Plot], ...] = (old_collector, away)
 
 
 def themed(seed: str, plot: Plot) -> Plot:
     """The same, or with a theme."""
     draw = Random(f"{seed}/theme")
-    if plot.shape.slow or draw.random() >= THEMED:
+    drawn = draw.random()
+    if plot.shape.slow or drawn >= THEMED + THEMED_SINCE:
         return plot
-    return draw.choice(THEMES)(draw, plot)
+    return draw.choice(THEMES if drawn < THEMED else SINCE)(draw, plot)
