@@ -18,7 +18,7 @@ from tests.sim.shape import Shape
 THEMED = 0.4
 """Share of worlds that have one of `THEMES`."""
 THEMED_SINCE = 0.1
-"""Share of worlds that have one of `SINCE`: apart, so that all other seeds lead to the worlds that they led to before."""
+"""Share of worlds that have one of `SINCE`: apart, so that other seeds lead to the worlds that they led to before."""
 
 
 class Plot(NamedTuple):
