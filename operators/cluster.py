@@ -86,13 +86,14 @@ class Cluster:
             serialize=False,
         )
 
-    def patch(self, found: Object, operations: list[dict[str, Any]]) -> None:
+    def patch(self, found: Object, operations: list[dict[str, Any]], subresource: str = "") -> None:
         """Change an object by a JSON patch."""
         self._call(
             "patch",
             found["apiVersion"],
             found["kind"],
             "patch",
+            subresource=subresource,
             body=operations,
             name=found["metadata"]["name"],
             namespace=found["metadata"]["namespace"],
@@ -101,8 +102,9 @@ class Cluster:
             serialize=False,
         )
 
-    def delete(self, found: Object, propagation: str = "Background") -> None:
-        """Remove an object, what belongs to it afterwards, or with `Foreground` before. It may be gone already."""
+    def delete(self, found: Object, **options: Any) -> None:
+        """Remove an object, what belongs to it afterwards. It may be gone already. `options`: Kubernetes' own, such as
+        `gracePeriodSeconds` and another `propagationPolicy`."""
         try:
             self._call(
                 "delete",
@@ -111,7 +113,11 @@ class Cluster:
                 "delete",
                 name=found["metadata"]["name"],
                 namespace=found["metadata"]["namespace"],
-                body={"propagationPolicy": propagation, "preconditions": {"uid": found["metadata"]["uid"]}},
+                body={
+                    "propagationPolicy": "Background",
+                    "preconditions": {"uid": found["metadata"]["uid"]},
+                    **options,
+                },
                 serialize=False,
             )
         except ApiException as error:

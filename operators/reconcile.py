@@ -6,6 +6,7 @@ could not find again, so it may be killed at any point.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from math import inf
@@ -21,6 +22,7 @@ from operators.children.routes import API_VERSION as ROUTES
 from operators.cluster import Cluster, Object
 from operators.gather import gather
 from operators.metrics import READY, TAKEN_BACK
+from operators.policies import leftovers
 from operators.policies.bounds import corrections
 from operators.policies.state import Finding, moment
 from operators.policies.world import World
@@ -33,6 +35,7 @@ _NO_ROUTES = Finding(
     "CRDs, 1.1 or newer, and restart the operator; or leave the gateway out",
     failing=True,
 )
+_log = logging.getLogger("longtake.operator")
 LASTING = (400, 403, 422)
 """Refusals that another try meets again: somebody must act, and then an event comes or the next look."""
 
@@ -53,6 +56,7 @@ def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> floa
     change = Change(cluster, world, service, live["spec"])
     rollout = change.decided()
     writes, trouble = _make(cluster, world, partial(change.versions.objects, rollout.state), known)
+    _clear(cluster, world)
     if writes:  # what is told is to be of what is wanted now, and not of what was there before
         world = gather(cluster, owner, generation)
     told = change.conditions(world, trouble, rollout)
@@ -60,7 +64,7 @@ def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> floa
     TAKEN_BACK.labels(namespace, name).set(rollout.state == "RolledBack")
     after = status_of(world, change.versions.serving(rollout.state), told, rollout, change.redeploys)
     write(cluster, KIND, world.owner, service.status, after, moment(world.now))
-    return change.look_again_s(rollout)
+    return min(change.look_again_s(rollout), leftovers.look_again_s(world))
 
 
 def _make(
@@ -84,6 +88,16 @@ def _make(
             return 0, Finding("ApplyRefused", told(error), failing=True)
         raise
     return writes, None if makeable == wanted else _NO_ROUTES
+
+
+def _clear(cluster: Cluster, world: World) -> None:
+    """Of what KubeRay made, remove what it holds on to."""
+    for pod in leftovers.overdue(world):
+        _log.warning("%s: its node does not end it: it is removed", pod["metadata"]["name"])
+        cluster.delete(dict(pod), gracePeriodSeconds=0)
+    if patch := leftovers.needless_cluster(world):
+        _log.info("%s is as %s, which serves: it is not needed", world.pending_cluster, world.active_cluster)
+        cluster.patch(dict(world.ray), patch, subresource="status")
 
 
 def _keep_bounds(cluster: Cluster, world: World, ray: Object) -> None:

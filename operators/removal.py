@@ -56,7 +56,9 @@ def _waits(cluster: Cluster, owner: Owner, spec: Spec, builds: Mapping[str, Obje
     ours = [one for one in builds.values() if owned(one, owner.uid)]
     for one in ours:
         if not one["metadata"].get("deletionTimestamp"):
-            cluster.delete(one, propagation="Foreground")  # it stays until its pods have gone, who write into the store
+            cluster.delete(
+                one, propagationPolicy="Foreground"
+            )  # it stays until its pods have gone, who write into the store
     if ours:
         return Finding("BuildsEnd", f"EngineBuild {ours[0]['metadata']['name']} and its pods end first")
     try:

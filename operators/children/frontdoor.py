@@ -7,7 +7,7 @@ from typing import Any
 
 from operators.api.video_service import Spec
 from operators.children.names import FRONT_DOOR, GRPC_PORT, HTTP_PORT, SERVE_GRPC_PORT, Owner
-from operators.children.pods import container, environment, placed, trusted_volume
+from operators.children.pods import container, environment, serving, spread, trusted_volume
 from serving.settings import Settings
 
 _KEYS, _TLS = "/etc/longtake/keys", "/etc/longtake/tls"
@@ -78,17 +78,11 @@ def _pod(owner: Owner, spec: Spec, settings: Settings) -> dict[str, Any]:
         "lifecycle": {"preStop": {"sleep": {"seconds": _PRE_STOP_S}}},
         "volumeMounts": [*mounts, *more_mounts],
     }
-    spread = {
-        "maxSkew": 1,
-        "topologyKey": "kubernetes.io/hostname",
-        "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": owner.selector(FRONT_DOOR)},
-    }
     return {
-        **placed(spec, door, door.resources),
+        **serving(spec, door, door.resources),
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": _PRE_STOP_S + door.drain_seconds + _SPARE_S,
-        "topologySpreadConstraints": [spread],
+        "topologySpreadConstraints": spread(owner, FRONT_DOOR),
         "containers": [process],
         "volumes": [*volumes, *more_volumes],
     }

@@ -6,9 +6,14 @@ from typing import Any
 
 from operators.api.base import Placement, Resources
 from operators.api.common import Grounds
+from operators.children.names import Owner
 
 _USER = 10_001
 _TRUSTED = "/etc/longtake/engines"
+_AWAY = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+_AWAY_S = 30
+"""Seconds that a node may be away before its pods are replaced; Kubernetes' own default is 300. The work of such a pod
+goes on elsewhere by then, and one that comes back later is of no use to Ray."""
 
 
 def pod_security() -> dict[str, Any]:
@@ -85,6 +90,30 @@ def placed(spec: Grounds, placement: Placement, resources: Resources) -> dict[st
     if spec.image.pull_secrets:
         where["imagePullSecrets"] = [{"name": name} for name in spec.image.pull_secrets]
     return where
+
+
+def serving(spec: Grounds, placement: Placement, resources: Resources) -> dict[str, Any]:
+    """The same of a pod that serves: others take its place soon where its node goes away, but for what the user
+    tolerates for another time."""
+    own = placement.tolerations
+    soon = [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _AWAY_S}
+        for key in _AWAY
+        if not any((one.get("key") or key, one.get("effect") or "NoExecute") == (key, "NoExecute") for one in own)
+    ]
+    return {**placed(spec, placement, resources), "tolerations": [*own, *soon]}
+
+
+def spread(owner: Owner, component: str) -> list[dict[str, Any]]:
+    """Over nodes, as far as that can be: one that goes away is not to take all."""
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": owner.selector(component)},
+        }
+    ]
 
 
 def trusted_keys(spec: Grounds) -> str:

@@ -25,7 +25,7 @@ from operators.children.names import (
     SERVE_HTTP_PORT,
     Owner,
 )
-from operators.children.pods import container, container_security, environment, placed, trusted_volume
+from operators.children.pods import container, container_security, environment, serving, spread, trusted_volume
 from operators.children.settings import LIGHT_PLACES, gpus, memory_bytes
 from serving.deployments.declared import FIRST, declared
 from serving.logs import STREAM
@@ -128,7 +128,7 @@ def _head(owner: Owner, spec: Spec, *, autoscaled: bool) -> dict[str, Any]:
     head = _ray_container("ray-head", spec, spec.head.resources, ports, **spec.traces)
     # Of the API server it needs nothing, but for the autoscaler that KubeRay adds to it.
     account = {} if autoscaled else {"automountServiceAccountToken": False}
-    pod = {**placed(spec, spec.head, spec.head.resources), **account, "containers": [head]}
+    pod = {**serving(spec, spec.head, spec.head.resources), **account, "containers": [head]}
     return _template(owner, "ray-head", spec, spec.head.resources, pod)
 
 
@@ -146,8 +146,10 @@ def _group(owner: Owner, spec: Spec, name: str, least: int, most: int, offers: d
             "failureThreshold": 10,
         },
     }
-    where = placed(spec, workers, workers.resources)
+    where = serving(spec, workers, workers.resources)
     pod = {**where, "automountServiceAccountToken": False, "containers": [worker]}
+    if name == LIGHT:  # a Denoiser takes a whole node where it is large, and of small ones nodes are to be left free
+        pod["topologySpreadConstraints"] = spread(owner, name)
     return {
         "groupName": name,
         "replicas": least,
@@ -197,9 +199,8 @@ def _template(owner: Owner, component: str, spec: Spec, resources: Resources, po
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": str(shared)}},
         *trusted_volume(spec)[0],
     ]
-    metadata: dict[str, Any] = {"labels": owner.labels(component)}
-    if "tolerations" in pod:
-        # KubeRay does not see a change of tolerations, and annotations it does.
-        text = json.dumps(pod["tolerations"], sort_keys=True)
-        metadata["annotations"] = {"longtake.dev/tolerations": hashlib.sha256(text.encode()).hexdigest()[:16]}
+    # KubeRay does not see a change of tolerations, and annotations it does.
+    text = json.dumps(pod["tolerations"], sort_keys=True)
+    annotations = {"longtake.dev/tolerations": hashlib.sha256(text.encode()).hexdigest()[:16]}
+    metadata = {"labels": owner.labels(component), "annotations": annotations}
     return {"metadata": metadata, "spec": {**pod, "volumes": volumes}}

@@ -12,6 +12,7 @@ import pytest
 from kubernetes.client.exceptions import ApiException
 
 from operators.metrics import CALLS
+from operators.policies import leftovers
 from operators.reconcile import reconcile
 from tests import kubernetes
 from tests.integration.kube import SPEC, Kube, operator, until
@@ -160,6 +161,26 @@ def test_a_pod_that_waits_for_somebody_is_told_of(cluster: Kube) -> None:
 
     assert (told["Ready"]["status"], told["Degraded"]["status"]) == ("True", "True"), "all else serves"
     assert told["Degraded"]["message"] == 'pod broken: ray-head: CreateContainerConfigError: secret "s3" not found'
+
+
+def test_a_pod_that_its_node_does_not_end_is_removed(cluster: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no kubelet here: so it is with a node that was cut off."""
+    cluster.serve()
+    cluster.look()
+    cluster.serving()
+    head = {"containers": [{"name": "ray-head", "image": "longtake:1"}], "nodeName": "away"}
+    labels = {"longtake.dev/service": "lt", "ray.io/cluster": "lt-abcde", "ray.io/node-type": "head"}
+    cluster.apply(cluster.object("v1", "Pod", "lost", labels=labels, spec=head))
+    cluster.delete(cluster.live("v1", "Pod", "lost"), gracePeriodSeconds=30)
+
+    again_s = reconcile(cluster, cluster.namespace, "lt", cluster.known)
+
+    assert cluster.live("v1", "Pod", "lost")["metadata"]["deletionTimestamp"], "it may still end by itself"
+    assert again_s is not None
+    assert again_s <= 30 + leftovers.OVERDUE_S
+    monkeypatch.setattr(leftovers, "OVERDUE_S", -31.0)
+    cluster.look()
+    assert cluster.get("v1", "Pod", cluster.namespace, "lost") is None
 
 
 def test_what_is_somebody_elses_is_left_alone(cluster: Kube) -> None:

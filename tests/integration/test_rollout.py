@@ -177,8 +177,20 @@ def test_an_image_that_is_not_found_is_named_and_taken_back(cluster: Kube, clock
     clock.later = timedelta(seconds=1900)
     cluster.look()
     assert "pod lt-fghij-head: ray-head: ImagePullBackOff: longtake:oops: not found" in how(cluster)["message"]
-    head = cluster.live("ray.io/v1", "RayService")["spec"]["rayClusterConfig"]["headGroupSpec"]
+    ray = cluster.live("ray.io/v1", "RayService")
+    head = ray["spec"]["rayClusterConfig"]["headGroupSpec"]
     assert head["template"]["spec"]["containers"][0]["image"] == "longtake:1"
+
+    labels = {"ray.io/originated-from-cr-name": "lt"}
+    for name in ("lt-abcde", "lt-klmno"):  # KubeRay builds another one of the old version
+        made = cluster.object("ray.io/v1", "RayCluster", name, labels=labels)
+        made["metadata"]["annotations"] = {"ray.io/hash-without-replicas-and-workers-to-delete": "old"}
+        cluster.apply(made)
+    served = ray["status"]["activeServiceStatus"]
+    cluster.tell(ray, activeServiceStatus=served, pendingServiceStatus={"rayClusterName": "lt-klmno"})
+    cluster.look()
+    status = cluster.live("ray.io/v1", "RayService")["status"]
+    assert (status["activeServiceStatus"], status["pendingServiceStatus"]) == (served, {})
 
 
 def test_nothing_is_changed_before_the_engines_are_built(cluster: Kube, clock: Clock) -> None:

@@ -185,6 +185,48 @@ def test_a_change_of_tolerations_is_one_that_kuberay_sees() -> None:
     assert plain != tolerant
 
 
+def _tolerated(**parts: Any) -> list[list[tuple[Any, ...]]]:
+    """Of front doors and of Ray's pods: what each tolerates, and for how long."""
+    children = desired(OWNER, spec(**parts), "")
+    door = next(child for child in children if child["kind"] == "Deployment")
+    cluster = children[0]["spec"]["rayClusterConfig"]
+    made = (door["spec"], cluster["headGroupSpec"], *cluster["workerGroupSpecs"])
+    return [
+        [(one.get("key"), one.get("tolerationSeconds")) for one in pod["template"]["spec"]["tolerations"]]
+        for pod in made
+    ]
+
+
+def test_no_pod_that_serves_is_bound_to_a_node_that_went_away() -> None:
+    soon = [("node.kubernetes.io/not-ready", 30), ("node.kubernetes.io/unreachable", 30)]
+    assert _tolerated() == [soon] * 4
+
+
+@pytest.mark.parametrize(
+    ("own", "others"),
+    [
+        ({"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 5}, 1),
+        ({"operator": "Exists"}, 0),  # whatever it is
+        ({"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoSchedule"}, 2),
+        ({"key": "nvidia.com/gpu", "operator": "Exists"}, 2),
+    ],
+)
+def test_who_tolerates_another_time_has_it(own: dict[str, Any], others: int) -> None:
+    *_, found = _tolerated(denoisers={"tolerations": [own]})
+    assert found[0] == (own.get("key"), own.get("tolerationSeconds"))
+    assert len(found) == 1 + others
+
+
+def test_front_doors_and_light_stages_are_spread_over_nodes_where_they_can_be() -> None:
+    door = next(child for child in desired(OWNER, spec(), "") if child["kind"] == "Deployment")
+    light = _groups(_ray())["light"]
+    for made in (door["spec"], light):
+        template = made["template"]
+        (one,) = template["spec"]["topologySpreadConstraints"]
+        assert (one["topologyKey"], one["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
+        assert one["labelSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+
+
 def test_every_pod_that_loads_engines_reads_whose_it_trusts() -> None:
     wanted = spec(model="wan-1.3b", trustedKeys={"configMap": "engine-keys"})
     children = desired(OWNER, wanted, "")
