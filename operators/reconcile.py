@@ -55,7 +55,8 @@ def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> floa
     world = gather(cluster, owner, generation)
     change = Change(cluster, world, service, live["spec"])
     rollout = change.decided()
-    writes, trouble = _make(cluster, world, partial(change.versions.objects, rollout.state), known)
+    wanted = partial(change.versions.objects, rollout.state)
+    writes, trouble = _make(cluster, world, wanted, known, oldest=change.versions.replaced(rollout.state))
     _clear(cluster, world)
     if writes:  # what is told is to be of what is wanted now, and not of what was there before
         world = gather(cluster, owner, generation)
@@ -68,9 +69,10 @@ def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> floa
 
 
 def _make(
-    cluster: Cluster, world: World, objects: Callable[[str], list[Object]], known: Known
+    cluster: Cluster, world: World, objects: Callable[[str], list[Object]], known: Known, *, oldest: bool
 ) -> tuple[int, Finding | None]:
-    """Make the children as they are wanted: how many writes that took, and what keeps them from it where that stays."""
+    """Make the children as they are wanted: how many writes that took, and what keeps them from it where that stays.
+    `oldest`: whether of pods that are too many the oldest go."""
     try:
         wanted = objects(world.active_cluster)
     except SettingsError as error:
@@ -80,7 +82,7 @@ def _make(
     makeable = wanted if world.routes else [child for child in wanted if child["apiVersion"] != ROUTES]
     try:
         writes = apply_all(cluster, world, makeable, known)
-        _keep_bounds(cluster, world, wanted[0])
+        _keep_bounds(cluster, world, wanted[0], oldest=oldest)
     except NameTaken as error:
         return 0, Finding("NameTaken", str(error), failing=True)
     except ApiException as error:
@@ -100,9 +102,9 @@ def _clear(cluster: Cluster, world: World) -> None:
         cluster.patch(dict(world.ray), patch, subresource="status")
 
 
-def _keep_bounds(cluster: Cluster, world: World, ray: Object) -> None:
+def _keep_bounds(cluster: Cluster, world: World, ray: Object, *, oldest: bool) -> None:
     for ray_cluster in world.clusters:
-        patch = corrections(ray, ray_cluster)
+        patch = corrections(ray, ray_cluster, world.pods, oldest=oldest)
         if patch and not ray_cluster["metadata"].get("deletionTimestamp"):
             cluster.patch(dict(ray_cluster), patch)
 

@@ -58,7 +58,8 @@ def conditions(
 ) -> list[Condition]:
     """All conditions. `trouble` is what kept the children from being applied, `held` what a change waits for before it
     is made, `going` how far it is since, and `late` what became of one that did not get ready."""
-    lacks = next(_found(_SERVING, world), None)
+    served = any((found.type, found.status) == ("Ready", "True") for found in before.conditions)
+    lacks = next(_found(_SERVING, replace(world, served=served)), None)
     fails = trouble or next(_found(_HEALTHY, world), None)
     if fails is None:
         fails = next((found for found in (held, lacks, late) if found is not None and found.failing), None)
@@ -167,8 +168,10 @@ def _stages(world: World) -> Iterator[Finding]:
     applications = sorted((name, one) for name, one in world.applications.items() if name not in world.fresh)
     for name, application in applications:
         yield from _failing(name, application)
-    if not applications and world.replacing:
-        return  # KubeRay does not ask the cluster that serves while another one is about to take over: pods tell
+    if not applications and (world.replacing or world.served):
+        # KubeRay does not ask the cluster that serves while another one is about to take over, and when that is not
+        # needed any more it does only after a while: pods tell.
+        return
     starting = [_starting(name, one) for name, one in applications if one.get("status") != "RUNNING"]
     if starting:
         yield Finding("StagesStarting", "; ".join(starting))

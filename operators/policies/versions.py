@@ -56,6 +56,12 @@ class Versions:
         old = settings_of(self.stable).served
         return frozenset(application_of(model) for model in settings_of(self.wanted).served if model not in old)
 
+    def replaced(self, state: State) -> bool:
+        """Whether pods of the version before are to go now, for which younger ones have come."""
+        if self.stable is None or state != "Complete":
+            return False
+        return not set(settings_of(self.wanted).served) <= set(settings_of(self.stable).served)
+
     @property
     def same_stages(self) -> bool:
         """Whether a change is one of front doors alone. Raises `SettingsError`."""

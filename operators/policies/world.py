@@ -41,6 +41,9 @@ class World:
     fresh: frozenset[str] = frozenset()
     """Ray's applications that a change under way brings: what serves is whole without them."""
 
+    served: bool = False
+    """Whether all was served at the last look: while KubeRay says nothing of Ray's applications, what was still is."""
+
     @property
     def ray(self) -> Object:
         """The RayService; empty where there is none yet."""

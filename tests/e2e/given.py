@@ -4,6 +4,8 @@ KUBECONFIG              an administrator of a cluster with KubeRay; this machine
 E2E_IMAGE               the image `longtake` that `make images` makes, by the name under which nodes have it
 E2E_RAY_IMAGE           the same of `longtake-ray`
 E2E_BUILD_IMAGE         one with torch, for EngineBuilds; where it is empty, none is tried
+E2E_NODE                a node that E2E_NODE_DOWN, a shell command, cuts off the network, and E2E_NODE_UP brings back;
+                        not the one by which this machine reaches the cluster. Where it is empty, none is
 E2E_STORE               s3://host:port/bucket/prefix, as pods and this machine reach it
 LONGTAKE_S3_ACCESS_KEY, LONGTAKE_S3_SECRET_KEY    the store's keys
 """
@@ -31,6 +33,9 @@ class Given:
     image: str
     ray_image: str
     build_image: str
+    node: str
+    node_down: str
+    node_up: str
     store: str
     access_key: str
     secret_key: str
@@ -61,6 +66,9 @@ def given() -> Given:
         environment["E2E_IMAGE"],
         environment["E2E_RAY_IMAGE"],
         environment.get("E2E_BUILD_IMAGE", ""),
+        environment.get("E2E_NODE", ""),
+        environment.get("E2E_NODE_DOWN", ""),
+        environment.get("E2E_NODE_UP", ""),
         environment["E2E_STORE"],
         environment["LONGTAKE_S3_ACCESS_KEY"],
         environment["LONGTAKE_S3_SECRET_KEY"],

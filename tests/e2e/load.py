@@ -21,6 +21,7 @@ from loadtests.kills.parts import Part
 from loadtests.kills.specs import Base, Spec
 from loadtests.kills.verify import verify
 from serving.client import AsyncClient
+from serving.jobs.epoch import newest_epoch
 from serving.jobs.record import JobRecord
 from serving.jobs.repository import Jobs
 from serving.store.open import open_store
@@ -51,6 +52,7 @@ class Load:
 
     def begin(self) -> None:
         """Both make videos from now on."""
+        (self._folder / "cat.png").write_bytes(CAT)
         output = self._lines.open("wb"), self._errors.open("wb")
         self._script = subprocess.Popen(
             [sys.executable, str(SCRIPT), MODEL],
@@ -105,6 +107,10 @@ class Load:
         """Seconds that a video takes."""
         return median([ended - asked for waits in self.waits() for asked, ended in waits])
 
+    def epoch(self) -> int:
+        """Of the Director that works."""
+        return asyncio.run(self._epoch())
+
     def verified(self) -> Part:
         """Afterwards: what was lost, differs, failed, or was made without being asked for."""
         return asyncio.run(self._verify())
@@ -115,6 +121,13 @@ class Load:
             async with AsyncClient(self._server, api_key=self._ours[1]) as client:
                 base = await make_base(client)
                 return base, await undisturbed(client, store, self._ours[0], base)
+        finally:
+            await store.close()
+
+    async def _epoch(self) -> int:
+        store = await open_store(self._store, probe=False)
+        try:
+            return await newest_epoch(store)
         finally:
             await store.close()
 

@@ -119,6 +119,24 @@ class Release:
         new = status.get("observedGeneration") == service["metadata"]["generation"]
         return bool(new and (told.get("Ready"), told.get("Progressing")) == ("True", "False"))
 
+    def whole(self, told: int) -> bool:
+        """Whether it serves, and a change that was taken back was told of so often, and left nothing behind."""
+        status = self.service()["status"]
+        ready = any((one["type"], one["status"]) == ("Ready", "True") for one in status["conditions"])
+        clusters = self.cluster.find("ray.io/v1", "RayCluster", self.namespace, "")
+        return ready and len(clusters) == 1 and len(self.events("ProgressDeadlineExceeded")) == told
+
+    def rollout(self) -> Object:
+        """How the newest change goes."""
+        found: Object = self.service()["status"]["rollout"]
+        return found
+
+    def events(self, reason: str) -> list[str]:
+        """What was told of the service for this reason."""
+        found = self.cluster.find("v1", "Event", self.namespace, "")
+        ours = [one for one in found if one["involvedObject"]["kind"] == "VideoService"]
+        return [one["message"] for one in ours if one["reason"] == reason]
+
     def active_cluster(self) -> str:
         """The RayCluster that serves."""
         return str(self.service()["status"]["activeCluster"])

@@ -4,6 +4,8 @@ changed while clients work, scales, and goes. `make e2e` runs it; each test stan
 
 from __future__ import annotations
 
+import copy
+import re
 import time
 
 import pytest
@@ -17,11 +19,14 @@ from serving.deployments.declared import APPLICATION, application_of
 from tests.e2e.checkpoint import in_bucket
 from tests.e2e.given import Given
 from tests.e2e.load import MODEL, Load, one_round
+from tests.e2e.node import Node
 from tests.e2e.release import NAME, PARTS, TENANTS, Release
 
 pytestmark = pytest.mark.timeout(3600)
 ADDED = "wan-tiny"
 """What the build makes."""
+BAD = {"a model that the store lacks": "'wan-gone' is not known", "an image that is not there": "ImagePull"}
+"""Versions that do not get ready, and what is said of them."""
 Report = list[Row]
 
 
@@ -139,6 +144,79 @@ def test_a_pod_is_killed_under_load(release: Release, load: Load, report: Report
     report.append(Row("cluster", f"{part} killed", f"{ready:.0f} s until ready", ratio=_waits(load, struck, struck)))
 
 
+@pytest.mark.parametrize(("what", "said"), BAD.items())
+def test_a_version_that_does_not_get_ready_is_taken_back_under_load(
+    release: Release, load: Load, report: Report, what: str, said: str
+) -> None:
+    good, cluster, began = copy.deepcopy(release.values), release.active_cluster(), time.monotonic()
+    told = len(release.events("ProgressDeadlineExceeded"))
+
+    release.values["service"]["rollout"] = {"progressDeadlineSeconds": 60}
+    if what == "a model that the store lacks":
+        release.values["service"]["model"] = "wan-gone"
+    else:
+        release.values["image"]["tag"] = "gone"
+    release.apply()
+    back = release.until("it is taken back", lambda: release.rollout()["state"] == "RolledBack")
+
+    message = release.rollout()["message"]
+    assert re.search(said, message), message
+    settled = release.until("what served before is whole", lambda: release.whole(told + 1))
+    assert message in release.events("ProgressDeadlineExceeded")
+    assert release.active_cluster() == cluster
+    meanwhile = load.ended_between(began, time.monotonic())
+    waits = (
+        f"whole {settled:.0f} s later; {meanwhile} videos meanwhile, {load.longest_since(began):.0f} s the longest wait"
+    )
+    report.append(Row("cluster", f"{what}, until it is taken back", f"{back:.0f} s", ratio=waits))
+    assert meanwhile > 0
+
+    release.values = good
+    release.apply()
+    release.until("the mended one serves", lambda: release.settled() and release.rollout()["state"] == "Complete")
+    assert release.active_cluster() == cluster
+
+
+def test_two_pods_of_each_part_are_on_two_nodes(release: Release, what_is_given: Given, load: Load) -> None:
+    node = _node(release, what_is_given)
+    release.values["service"]["denoisers"] |= {"min": 2, "max": 2}
+    release.values["service"]["light"]["replicas"] = 2
+    release.apply()
+    release.until("there are two", lambda: release.settled() and _count(release) == (2, 2, 2))
+
+    for part in ("a Denoiser", "the light stages", "a front door"):
+        node.have(part, 1)
+
+
+@pytest.mark.parametrize("head", [False, True], ids=["without Ray's head", "with Ray's head"])
+def test_a_node_is_cut_off_under_load_and_comes_back(
+    release: Release, what_is_given: Given, load: Load, report: Report, head: bool
+) -> None:
+    node = _node(release, what_is_given)
+    node.have("Ray's head", int(head))
+    lost = {pod for part in PARTS for pod in node.pods(part)}
+    epoch, struck = load.epoch(), time.monotonic()
+
+    node.down()
+    try:
+        release.until("videos come", lambda: load.back_since(struck) is not None)
+        waits = _waits(load, struck, struck)
+        release.until("the API server misses it", lambda: not node.ready())
+        release.until("all is made elsewhere", lambda: release.settled() and _count(release) == (2, 2, 2))
+        whole = time.monotonic() - struck
+    finally:
+        node.up()
+    name = "a node cut off, with Ray's head" if head else "a node cut off"
+    report.append(Row("cluster", name, f"{whole:.0f} s until all is elsewhere", ratio=waits))
+
+    back, now = time.monotonic(), load.epoch()
+    release.until("it is back", lambda: node.ready() and not lost & {pod for part in PARTS for pod in node.pods(part)})
+    release.until("videos come", lambda: load.back_since(back) is not None)
+    report.append(Row("cluster", "and it is back", "", ratio=_waits(load, back, back)))
+    assert (now > epoch) == head, "a new head has a new Director, and nothing else has"
+    assert load.epoch() == now, "the Director that was cut off takes nothing back"
+
+
 def test_an_upgrade_takes_over_from_a_cluster_that_works(release: Release, load: Load, report: Report) -> None:
     before, began = release.active_cluster(), time.monotonic()
 
@@ -190,6 +268,19 @@ def test_nothing_is_left_of_it(release: Release, report: Report) -> None:
 
 def _row(what: str, seconds: float) -> Row:
     return Row("cluster", what, _seconds(seconds))
+
+
+def _node(release: Release, given: Given) -> Node:
+    """The one that is cut off."""
+    if not given.node:
+        pytest.skip("E2E_NODE, E2E_NODE_DOWN and E2E_NODE_UP name no node that is cut off")
+    return Node(release, given)
+
+
+def _count(release: Release) -> tuple[int, ...]:
+    """Denoisers, light stages and front doors that are ready."""
+    parts = ("a Denoiser", "the light stages", "a front door")
+    return tuple(sum(release.pods(PARTS[part]).values()) for part in parts)
 
 
 def _needs_torch(given: Given) -> None:

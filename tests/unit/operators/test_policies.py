@@ -137,6 +137,20 @@ def beside(status: str, message: str = "") -> World:
     return replace(world, fresh=frozenset({"longtake-wan"}))
 
 
+def test_what_served_does_so_until_kuberay_says_anything_else() -> None:
+    """It says nothing at first when a cluster that was to take over is not needed any more."""
+    silent = serving(ray__status__activeServiceStatus={"rayClusterName": "lt-a"})
+    assert told(silent)["Ready"].status == "False", "it has never served"
+    before = Status(conditions=conditions(serving(), None, Status()))
+
+    def ready(world: World) -> str:
+        return conditions(world, None, before)[0].status
+
+    assert ready(silent) == "True"
+    assert ready(replace(silent, pods=())) == "False", "its head is gone"
+    assert ready(serving(application__status="DEPLOYING")) == "False"
+
+
 def test_stages_that_a_change_brings_keep_nobody_from_being_served() -> None:
     found = told(beside("DEPLOYING"))
     assert (found["Ready"].status, found["Progressing"].status) == ("True", "True")
@@ -282,7 +296,8 @@ def test_bounds_are_corrected_and_the_autoscalers_number_is_kept_within_them() -
     ray = desired(OWNER, spec(denoisers={"min": 1, "max": 3}), "")[0]
     group = {"groupName": "denoise", "minReplicas": 0, "maxReplicas": 9, "replicas": 5}
 
-    patch = corrections(ray, {"spec": {"workerGroupSpecs": [{"groupName": "other"}, group]}})
+    autoscaled = {"enableInTreeAutoscaling": True, "workerGroupSpecs": [{"groupName": "other"}, group]}
+    patch = corrections(ray, {"spec": autoscaled})
 
     assert patch == [
         {"op": "test", "path": "/spec/workerGroupSpecs/1/groupName", "value": "denoise"},
@@ -292,3 +307,22 @@ def test_bounds_are_corrected_and_the_autoscalers_number_is_kept_within_them() -
     ]
     settled = {"groupName": "denoise", "minReplicas": 1, "maxReplicas": 3, "replicas": 2}
     assert corrections(ray, {"spec": {"workerGroupSpecs": [settled]}}) == []
+
+
+@pytest.mark.parametrize(("oldest", "goes"), [(False, "c"), (True, "a")])
+def test_of_pods_that_are_too_many_it_is_said_which_go(oldest: bool, goes: str) -> None:
+    """Of a version that is taken back the newest, of one that was replaced the oldest, and first who is not ready."""
+    ray = desired(OWNER, spec(denoisers={"min": 2, "max": 2}), "")[0]
+    named = {"ray.io/cluster": "lt-a", "ray.io/group": "denoise"}
+    pods = [pod(name, named) for name in "bca"]
+    pods += [pod("starts", named, ready="False"), pod("ends", named), pod("light", {**named, "ray.io/group": "light"})]
+    for age, one in enumerate(sorted(pods, key=lambda one: str(one["metadata"]["name"]))):
+        one["metadata"]["creationTimestamp"] = f"2026-01-01T00:0{age}:00Z"
+    pods[4]["metadata"]["deletionTimestamp"] = "2026-01-01T01:00:00Z"
+    group = {"groupName": "denoise", "minReplicas": 4, "maxReplicas": 4, "replicas": 4}
+    cluster = {"metadata": {"name": "lt-a"}, "spec": {"workerGroupSpecs": [group]}}
+
+    *_, last = corrections(ray, cluster, pods, oldest=oldest)
+
+    assert last["path"] == "/spec/workerGroupSpecs/0/scaleStrategy"
+    assert last["value"] == {"workersToDelete": ["starts", goes]}

@@ -174,6 +174,14 @@ def test_a_new_model_starts_beside_the_old_one_which_is_not_touched_until_it_ser
     assert change.objects("Held", "") == change.objects("RolledBack", "")
 
 
+@pytest.mark.parametrize(
+    ("wanted", "state", "replaced"),
+    [("wan", "Complete", True), ("wan", "RolledBack", False), ("sprite-2", "Complete", False)],
+)
+def test_pods_of_a_model_that_was_replaced_are_those_that_go(wanted: str, state: State, replaced: bool) -> None:
+    assert versions({"model": wanted}, {"model": "sprite-2"}).replaced(state) == replaced
+
+
 def test_what_takes_another_ray_cluster_serves_in_the_old_one() -> None:
     change = versions({"model": "wan", "image": {"name": "longtake:2"}}, {})
     assert set(applications(change.objects("StagesStarting", ""))) == {"longtake", "longtake-wan"}
