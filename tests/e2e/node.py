@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
+from operators.cluster import Object
 from operators.policies.world import is_ready
 from tests.e2e.given import Given
 from tests.e2e.release import PARTS, Release
@@ -18,8 +19,15 @@ class Node:
 
     def pods(self, part: str) -> set[str]:
         """Of this part, here: also such as are about to end, or were cut off with it."""
+        return {pod["metadata"]["name"] for pod in self._found(part)}
+
+    def left(self) -> bool:
+        """Whether no pod is wanted here any more."""
+        return all(pod["metadata"].get("deletionTimestamp") for part in PARTS for pod in self._found(part))
+
+    def _found(self, part: str) -> list[Object]:
         found = self._release.cluster.find("v1", "Pod", self._release.namespace, PARTS[part])
-        return {pod["metadata"]["name"] for pod in found if pod["spec"].get("nodeName") == self.name}
+        return [pod for pod in found if pod["spec"].get("nodeName") == self.name]
 
     def have(self, part: str, count: int) -> None:
         """See to it that so many of this part's pods run here."""

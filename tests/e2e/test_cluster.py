@@ -202,6 +202,7 @@ def test_a_node_is_cut_off_under_load_and_comes_back(
         release.until("videos come", lambda: load.back_since(struck) is not None)
         waits = _waits(load, struck, struck)
         release.until("the API server misses it", lambda: not node.ready())
+        release.until("its pods are given up", node.left)
         release.until("all is made elsewhere", lambda: release.settled() and _count(release) == (2, 2, 2))
         whole = time.monotonic() - struck
     finally:
