@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from engines.errors import EngineCorrupt, EngineDeviceAbsent, EngineError
 from engines.runtimes.aotinductor.compiling import FACE, quiet
 from engines.runtimes.base import Arrays, Runner
+from engines.runtimes.native import OnDevice
 from engines.spec import ComponentSpec
 
 if TYPE_CHECKING:
@@ -84,13 +85,13 @@ class AotInductorRunner(Runner):
     def _placed(self, value: object) -> Tensor:
         import torch
 
-        if isinstance(value, OnDevice):
+        if isinstance(value, KeptTensor):
             return value.tensor
         return torch.from_numpy(np.ascontiguousarray(cast(NDArray[np.generic], value))).to(self._device)
 
     def _fetched(self, name: str, result: Tensor) -> NDArray[np.generic] | OnDevice:
         if self._device != "cpu" and name in self.component.carried:
-            return OnDevice(result)
+            return KeptTensor(result)
         return cast(NDArray[np.generic], result.cpu().numpy())
 
     def _unload(self) -> None:
@@ -98,17 +99,14 @@ class AotInductorRunner(Runner):
             self._model, self._device = None, ""
 
 
-class OnDevice:
-    """An output that stayed on the GPU: an array to who looks into it, a tensor to the engine that made it."""
+class KeptTensor(OnDevice):
+    """An output that stayed on the GPU, where it is a tensor to any package."""
 
     def __init__(self, tensor: Tensor) -> None:
+        super().__init__(tuple(tensor.shape), np.dtype(str(tensor.dtype).removeprefix("torch.")))
         self.tensor = tensor
-        self.shape = tuple(tensor.shape)
-        self.ndim = tensor.ndim
-        self.dtype = np.dtype(str(tensor.dtype).removeprefix("torch."))
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.generic]:
-        if copy is False:
-            raise ValueError("it lies on the GPU: without a copy nobody sees it")
+    def fetch(self) -> NDArray[np.generic]:
+        """A copy of it."""
         values: NDArray[np.generic] = self.tensor.cpu().numpy()
-        return values if dtype is None else values.astype(dtype, copy=False)
+        return values

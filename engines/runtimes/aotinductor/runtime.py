@@ -13,15 +13,16 @@ from typing import Final
 from engines.errors import EngineUnfit
 from engines.runtimes.aotinductor import compiling
 from engines.runtimes.aotinductor.runner import AotInductorRunner
-from engines.runtimes.base import DeviceMemory, Runner, Runtime, Source, Tell
+from engines.runtimes.base import DeviceMemory, Runner, Source, Tell
+from engines.runtimes.native import NativeRuntime
 from engines.spec import ComponentSpec, EngineSpec
 from engines.weights import Weights
 
 CPU: Final = "cpu"
 
 
-class AotInductor(Runtime):
-    """Implements `Runtime`."""
+class AotInductor(NativeRuntime):
+    """Implements `Runtime`; a package is bound to torch's own libraries."""
 
     name = "aotinductor"
     distribution = "torch"
@@ -32,12 +33,6 @@ class AotInductor(Runtime):
         """The GPU at hand, if there is one, and the CPU."""
         here = self.here()
         return (CPU,) if here in (CPU, None) else (str(here), CPU)
-
-    @property
-    def loads(self) -> tuple[str, str]:
-        """The installed version and no other: a package is bound to torch's own libraries."""
-        *front, last = self.version().split(".")
-        return self.version(), ".".join([*front, str(int(last) + 1)])
 
     def here(self) -> str | None:
         """The first GPU, `sm90` or its like, else the CPU; None without torch."""
@@ -73,22 +68,12 @@ class AotInductor(Runtime):
 
         return DeviceMemory(*torch.cuda.mem_get_info())
 
-    def no_precision(self, precision: str, device: str) -> str | None:
-        """All of them, but that Turing has no bfloat16."""
-        if precision == "bfloat16" and device == "sm75":
-            return "sm75 has no bfloat16: take fp16"
-        return None
-
     def version(self) -> str:
         """Of torch, without its build (`+cpu`)."""
         try:
             return version("torch").partition("+")[0]
         except PackageNotFoundError as error:
             raise ImportError("torch is not installed") from error
-
-    def bound_to(self) -> str:
-        """Name and exact version."""
-        return f"{self.name}-{self.version()}"
 
     def compile(self, source: Source, spec: EngineSpec, tell: Tell) -> bytes:
         """A package. Raises `EngineUnfit` for what torch cannot export or compile."""

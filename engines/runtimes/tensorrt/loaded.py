@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engines.errors import EngineCorrupt, EngineDeviceAbsent, EngineError
 from engines.runtimes.base import Arrays
+from engines.runtimes.native import OnDevice
 from engines.runtimes.tensorrt.cuda import Device
 from engines.runtimes.tensorrt.log import logger
 from engines.spec import ComponentSpec, TensorSpec
@@ -45,7 +46,7 @@ class Loaded:
         self._buffers: dict[str, tuple[int, int]] = {}
         """By tensor: address and bytes; they grow to the largest shape that came."""
         self._carried: dict[int, None] = {}
-        """Addresses that an `OnDevice` stands for."""
+        """Addresses that a `KeptOutput` stands for."""
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
         """One call. Raises `ValueError` for shapes that the engine does not take, `EngineError` if the GPU fails."""
@@ -66,7 +67,7 @@ class Loaded:
 
     def _bind_input(self, name: str, value: object) -> object:
         """Place an input; what is returned must live until the GPU has read it."""
-        if isinstance(value, OnDevice) and value.of(self):
+        if isinstance(value, KeptOutput) and value.of(self):
             self._shape_input(name, value.shape)
             self._context.set_tensor_address(name, value.address)
             return value
@@ -92,7 +93,7 @@ class Loaded:
             address = self._device.take(size)
             self._carried[address] = None
             self._context.set_tensor_address(tensor.name, address)
-            return OnDevice(self, address, shape, dtype)
+            return KeptOutput(self, address, shape, dtype)
         self._context.set_tensor_address(tensor.name, self._buffer(tensor.name, size))
         return np.empty(shape, dtype)
 
@@ -107,7 +108,7 @@ class Loaded:
         return address
 
     def fetch(self, values: NDArray[np.generic], address: int) -> None:
-        """Copy what an `OnDevice` stands for. Raises `EngineError` when the engine was let go of."""
+        """Copy what a `KeptOutput` stands for. Raises `EngineError` when the engine was let go of."""
         with self._lock:
             if address not in self._carried:
                 raise EngineError(f"{self._component.name}: its engine was let go of, and the values with it")
@@ -115,7 +116,7 @@ class Loaded:
             self._device.wait()
 
     def forget(self, address: int) -> None:
-        """Nobody holds the `OnDevice` any more. Takes no lock: the collector of garbage calls in any thread."""
+        """Nobody holds the `KeptOutput` any more. Takes no lock: the collector of garbage calls in any thread."""
         try:
             del self._carried[address]
         except KeyError:
@@ -135,30 +136,23 @@ class Loaded:
             self._device.wait()
 
 
-class OnDevice:
-    """An output that stayed on the GPU: an array to who looks into it, an address to the engine that made it."""
+class KeptOutput(OnDevice):
+    """An output that stayed on the GPU, where it is an address to the engine that made it."""
 
     def __init__(self, owner: Loaded, address: int, shape: Shape, dtype: np.dtype[Any]) -> None:
+        super().__init__(shape, dtype)
         self._owner = owner
         self.address = address
-        self.shape = shape
-        self.dtype = dtype
-
-    @property
-    def ndim(self) -> int:
-        """As of an array."""
-        return len(self.shape)
 
     def of(self, loaded: Loaded) -> bool:
         """Whether it lies in the memory of this engine."""
         return self._owner is loaded
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.generic]:
-        if copy is False:
-            raise ValueError("it lies on the GPU: without a copy nobody sees it")
+    def fetch(self) -> NDArray[np.generic]:
+        """A copy of it. Raises `EngineError` when the engine was let go of."""
         values = np.empty(self.shape, self.dtype)
         self._owner.fetch(values, self.address)
-        return values if dtype is None else values.astype(dtype, copy=False)
+        return values
 
     def __del__(self) -> None:
         self._owner.forget(self.address)

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from engines.errors import EngineUnfit
-from engines.runtimes.base import DeviceMemory, Graph, Runner, Runtime, Source, Tell
+from engines.runtimes.base import DeviceMemory, Graph, Runner, Source, Tell
+from engines.runtimes.native import NativeRuntime
 from engines.runtimes.tensorrt import compiling, cuda, refusals
 from engines.runtimes.tensorrt.request import Request
 from engines.runtimes.tensorrt.runner import TensorRtRunner
@@ -24,24 +25,14 @@ RTX_TARGETS: Final = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 """What TensorRT-RTX has a compute capability for; Hopper (sm90) is not among them."""
 
 
-class _Compiler(Runtime):
-    """What both have in common. A plan is read by the very version that made it."""
+class _Compiler(NativeRuntime):
+    """What both have in common."""
 
     suffix = ".plan"
-
-    @property
-    def loads(self) -> tuple[str, str]:
-        """The installed version and no other."""
-        *front, last = self.version().split(".")
-        return self.version(), ".".join([*front, str(int(last) + 1)])
 
     def version(self) -> str:
         """`__version__` of the package."""
         return str(self.library().__version__)
-
-    def bound_to(self) -> str:
-        """Name and exact version."""
-        return f"{self.name}-{self.version()}"
 
     def library(self) -> Any:
         """The package's module. Raises `ImportError`."""
@@ -54,12 +45,6 @@ class _Compiler(Runtime):
     def memory(self, device: str) -> DeviceMemory | None:
         """The GPU's, where it is such a one."""
         return cuda.memory() if self.runs(device) else None
-
-    def no_precision(self, precision: str, device: str) -> str | None:
-        """All of them, but that Turing has no bfloat16."""
-        if precision == "bfloat16" and device == "sm75":
-            return "sm75 has no bfloat16: take fp16"
-        return None
 
     def refusals(self, read: Callable[[], Graph], device: str) -> Iterator[str]:
         """See `refusals.py`."""
