@@ -15,7 +15,8 @@ from serving.frozen import Frozen
 from serving.home import home
 from serving.stage_names import DENOISER, STAGES, StageName
 
-_VARIANT: Final = r"^([a-z0-9_]+-[a-z0-9]+(-[a-z0-9_.]+)*)?$"
+VARIANT: Final = r"^([a-z0-9_]+-[a-z0-9]+(-[a-z0-9_.]+)*)?$"
+"""What a variant is called; the commands that take one read it too."""
 
 _ADDRESS: Final = r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}"
 
@@ -23,7 +24,7 @@ _ADDRESS: Final = r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}"
 class Engines(Frozen):
     """Which engines are loaded, and whose from a store. The package's own need no key."""
 
-    variant: str = Field(default="", pattern=_VARIANT, examples=["tensorrt_rtx-sm89"])
+    variant: str = Field(default="", pattern=VARIANT, examples=["tensorrt_rtx-sm89"])
     """Runtime, device and precision of the engines that are served, as `longtake engines ls --all` lists them; default:
     those of the package, or ONNX Runtime's in the store. All processes of an installation have the same, those without
     a GPU too: it decides the digest that jobs record."""
@@ -173,7 +174,7 @@ class ModelSettings(Frozen):
     """As `stages.engine_threads`. None: as there."""
     slots: int | None = Field(default=None, ge=1, examples=[8])
     """As `stages.slots`. None: as there."""
-    variant: str | None = Field(default=None, pattern=_VARIANT, examples=["tensorrt_rtx-sm89"])
+    variant: str | None = Field(default=None, pattern=VARIANT, examples=["tensorrt_rtx-sm89"])
     """As `engines.variant`. None: as there."""
 
 

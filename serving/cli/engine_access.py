@@ -7,13 +7,14 @@ them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.cli.output import FAILED, NOT_FOUND, UNREACHABLE, USAGE
+from serving.cli.output import FAILED, NOT_FOUND, UNREACHABLE, USAGE, fail
 from serving.cli.stores import opened_store
 
 if TYPE_CHECKING:
@@ -29,10 +30,26 @@ StoreUrl = Annotated[
     str | None,
     typer.Option("--store", help="A store with engines built there; default: the setting `store`.", show_default=False),
 ]
+
+
+def _variant(text: str | None) -> str | None:
+    """What `--variant` says. Ends the command for what is the name of none."""
+    from serving.stage_settings import VARIANT
+
+    if text and not re.fullmatch(VARIANT, text):
+        fail(
+            f"--variant {text}: a runtime, a device, and a precision if it is not fp32, like tensorrt_rtx-sm89-bf16; "
+            "`longtake engines ls --all` lists what is there",
+            USAGE,
+        )
+    return text
+
+
 Variant = Annotated[
     str | None,
     typer.Option(
         "--variant",
+        callback=_variant,
         help="Runtime, device and precision, as `ls --all` shows them; default: the setting `engines.variant`.",
         show_default=False,
     ),

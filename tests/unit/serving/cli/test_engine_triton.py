@@ -47,6 +47,15 @@ def test_a_variant_that_is_not_there_names_the_command_that_builds_it(bare: Path
     assert "longtake engines build --model sprite-2 --runtime tensorrt --target sm90" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["triton-repo --out new", "ls", "explain dit", "verify", "report", "rm"])
+@pytest.mark.parametrize("variant", ["nope", "a/../b-c", "ONNX-cpu", "-"])
+def test_what_is_no_variant_is_one_line_for_every_command(bare: Path, command: str, variant: str) -> None:
+    result = RUN.invoke(app, [*command.split(), f"--variant={variant}"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: --variant {variant}: a runtime, a device, and a precision")
+    assert result.stderr.count("\n") == 1
+
+
 def test_verify_asks_the_server_that_the_setting_names(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LONGTAKE_ENGINES__TRITON", f"127.0.0.1:{free_port()}")
     result = RUN.invoke(app, ["verify"])
