@@ -53,7 +53,7 @@ class Part:
         extra: Mapping[str, str] | None = None,
     ) -> None:
         self.ready_with: Mapping[str, str] = {}
-        self._name = name
+        self.name = name
         self._command = [*command, "--reports"]
         self.log = log
         self._tree = tree
@@ -82,7 +82,7 @@ class Part:
             transport.close()
         code = await self._child.wait()
         raise StartFailed(
-            f"{self._name} did not start: {_last_line(self.log)} (all of it: {self.log})", 2 if code == 2 else 1
+            f"{self.name} did not start: {_last_line(self.log)} (all of it: {self.log})", 2 if code == 2 else 1
         )
 
     def reload(self) -> None:
@@ -100,9 +100,9 @@ class Part:
             await self._child.wait()
             now = time.monotonic()
             if len(ends) == MOST_RESTARTS and now - ends[0] < WITHIN_S:
-                raise StartFailed(f"{self._name} ended {MOST_RESTARTS + 1} times in a row: see {self.log}", 1)
+                raise StartFailed(f"{self.name} ended {MOST_RESTARTS + 1} times in a row: see {self.log}", 1)
             ends.append(now)
-            say(f"{self._name} ended unexpectedly (see {self.log}): starting it again")
+            say(f"{self.name} ended unexpectedly (see {self.log}): starting it again")
             await asyncio.sleep(_FIRST_PAUSE_S * 2 ** (len(ends) - 1))
             await self._tree.end_orphans()
             try:
@@ -110,7 +110,7 @@ class Part:
             except StartFailed as error:  # counted as one more end
                 say(str(error))
             else:
-                say(f"{self._name} is back")
+                say(f"{self.name} is back")
 
     def _heard(self, report: Report, say: Say) -> bool:
         """One line of the child; True when it is ready."""

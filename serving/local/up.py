@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,8 +97,7 @@ async def _life(
     await check(settings)
     logs.mkdir(parents=True, exist_ok=True)
     stages, door = stages_part(logs, temp, tree), front_door_part(logs, temp, tree)
-    async with asyncio.timeout(START_TIMEOUT_S * len(settings.served)):
-        await asyncio.gather(stages.start(environment_of(settings), say), door.start(environment_of(settings), say))
+    await _start((stages, door), environment_of(settings), say, within_s=START_TIMEOUT_S * len(settings.served))
     where = Ready(**stages.ready_with, **door.ready_with)
     ready(where)
     now = _Reloaded(_fixed(settings, where))
@@ -110,6 +109,22 @@ async def _life(
     finally:
         for task in keeping:
             task.cancel()
+
+
+async def _start(parts: tuple[Part, ...], env: Mapping[str, str], say: Say, *, within_s: float) -> None:
+    """All at once. Raises `StartFailed`, naming those that did not come up in time."""
+    try:
+        async with asyncio.timeout(within_s) as limit:
+            await asyncio.gather(*(part.start(env, say) for part in parts))
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        late = [part for part in parts if not part.ready_with]
+        raise StartFailed(
+            f"{' and '.join(part.name for part in late)}: not ready after {within_s:g} s (log: "
+            f"{', '.join(str(part.log) for part in late)}). If this machine is busy, start again when it is less so",
+            1,
+        ) from error
 
 
 def _fixed(settings: Settings, where: Ready) -> Settings:
