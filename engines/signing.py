@@ -8,7 +8,6 @@ here before it reads a manifest, `trust.py` keeps the keys in files. The one pla
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
@@ -53,7 +52,7 @@ class PublicKey:
         encoded, _, name = rest.strip().partition(" ")
         try:
             raw = base64.b64decode(encoded, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:  # `binascii.Error` is one; letters beyond ASCII raise the plain one
             raise ValueError(f"{text!r}: no base64; a key is `{SCHEME} <base64> <name>`") from error
         if scheme != SCHEME or len(raw) != _PUBLIC_BYTES:
             raise ValueError(f"{text!r} is no public key: `{SCHEME} <base64 of {_PUBLIC_BYTES} bytes> <name>`")

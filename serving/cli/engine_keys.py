@@ -144,11 +144,15 @@ def add(
 
     with clear_errors():
         trusted, file = trusted_keys(), Path(key).expanduser()
-        lines = file.read_text().splitlines() if not key.startswith("ed25519 ") and file.is_file() else [key]
-        for line in filter(None, (line.partition("#")[0].strip() for line in lines)):
-            found = PublicKey.parse(line)
-            new = trusted.add(found)
-            typer.echo(f"{found.id}  {found.name or '-'}  {'trusted now' if new else 'was trusted'} ({trusted.path})")
+        inline = key.startswith("ed25519 ") or not file.is_file()
+        text = key if inline else file.read_text(encoding="utf-8", errors="replace")
+        lines = filter(None, (line.partition("#")[0].strip() for line in text.splitlines()))
+        found = [PublicKey.parse(line) for line in lines]  # all of them, before the first is trusted
+        if not found:
+            raise ValueError(f"{key!r}: no key is in it, a line like `ed25519 <base64> <name>`")
+        for one in found:
+            new = trusted.add(one)
+            typer.echo(f"{one.id}  {one.name or '-'}  {'trusted now' if new else 'was trusted'} ({trusted.path})")
 
 
 @trust.command()

@@ -79,8 +79,21 @@ def test_another_machine_trusts_a_line_or_a_file_of_them(home: Path, monkeypatch
     assert did("trust", "add", str(home / "keys")).count("\n") == 2
     assert f"{other.id} is not trusted any more" in did("trust", "rm", other.id[:5])
     assert "names 0 lines" in refused("trust", "rm", other.id, code=1)
-    for wrong in ("ed25519 AAAA", "nonsense", "rsa " + line.partition(" ")[2]):
+    for wrong in ("ed25519 AAAA", "nonsense", "rsa " + line.partition(" ")[2], "ed25519 \xc4\xd6\xdc=", "", "# none"):
         assert "ed25519 <base64" in refused("trust", "add", wrong, code=2)
+
+
+@pytest.mark.parametrize("wrong", [b"ed25519 AAAA", b"\xff\xfe"])
+def test_of_a_file_with_a_wrong_line_no_key_is_trusted(home: Path, wrong: bytes) -> None:
+    (home / "keys").write_bytes(f"{SigningKey.generate('first').public}\n".encode() + wrong)
+    assert "ed25519 <base64" in refused("trust", "add", str(home / "keys"), code=2)
+    assert "trusts nobody" in run("trust", "ls").stderr
+
+
+def test_keys_that_are_pasted_together_are_all_told_of(home: Path) -> None:
+    keys = [SigningKey.generate(name).public for name in ("first", "second")]
+    told = did("trust", "add", "\n".join(map(str, keys)))
+    assert [line.split()[0] for line in told.splitlines()] == [key.id for key in keys]
 
 
 def test_a_key_that_others_may_read_is_refused_with_the_command(home: Path, stored: Manifest) -> None:
