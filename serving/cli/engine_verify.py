@@ -56,10 +56,11 @@ def verify(
     """
     from serving.cli.save import make_ready
 
+    if html is not None:
+        make_ready(str(html))  # before anything is compared
     with clear_errors():
         told, page, where = asyncio.run(_verify(model, store, variant))
         if html is not None:
-            make_ready(str(html))
             html.write_bytes(page)
     _tell(told, where, output)
     if told["problems"]:
@@ -81,10 +82,11 @@ def report(
     """
     from serving.cli.save import make_ready
 
+    if html is not None:
+        make_ready(str(html))
     with clear_errors():
         told, page, where = asyncio.run(_stored(model, store, variant))
         if html is not None:
-            make_ready(str(html))
             html.write_bytes(page)
     _tell(told, where, output)
 

@@ -102,6 +102,10 @@ class Videos:
         """Why a job has its place in the queue, as the Director says; empty if it does not."""
         return self._cache.why(record.key)
 
+    def silence(self) -> str:
+        """That no Director answers, in words; empty where one did of late."""
+        return self._cache.silence()
+
     def held_up(self, record: JobRecord) -> bool:
         """Whether a job waits for a stage that is away, as the Director says: nobody knows for how long."""
         return self._cache.held_up(record.key, record.plan.model)

@@ -26,6 +26,8 @@ from serving.jobs.repository import Jobs
 from serving.metrics import RECORD_READS, Recorder
 
 VOUCHED_S = 1.0
+SILENT_S = 5.0
+"""A Director that vouches for nothing for so long is away; a stream that ends is opened again in less."""
 TERMINAL_RECHECK_S = 30.0
 MOST_BYTES = 64 * 1024 * 1024
 """Of records and answers: about 20,000 jobs that wait, or 6,000 videos of 15 segments."""
@@ -39,6 +41,8 @@ class RecordCache:
         self._clock = clock
         self._kept: Recent[JobKey, Kept] = Recent(most_bytes)
         self._vouched_at = float("-inf")
+        self._heard_at = clock()
+        """When the Director last vouched, whatever was forgotten since; first, when this was made."""
         self._whys: Mapping[JobKey, str] = {}
         self._held: Collection[JobKey] = ()
         self._away: Collection[str] = ()
@@ -53,7 +57,7 @@ class RecordCache:
 
     def vouch(self) -> None:
         """Nothing was missed until now."""
-        self._vouched_at = self._clock()
+        self._vouched_at = self._heard_at = self._clock()
 
     def ranked(self, whys: Mapping[JobKey, str], held: Collection[JobKey] = (), away: Collection[str] = ()) -> None:
         """Why jobs have their places in the queue; of all others it is not known any more.
@@ -66,6 +70,11 @@ class RecordCache:
     def why(self, key: JobKey) -> str:
         """Why a job has its place in the queue; empty if the Director does not say."""
         return self._whys.get(key, "") if self.vouched else ""
+
+    def silence(self) -> str:
+        """That no Director answers, in words; empty where one did of late."""
+        silent = self._clock() - self._heard_at > SILENT_S
+        return "no Director answers: it goes on when one does" if silent else ""
 
     def held_up(self, key: JobKey, model: str) -> bool:
         """Whether the Director says that a job of this model waits for a stage that is away."""

@@ -92,9 +92,10 @@ class JobsService:
         return job
 
     def _why(self, record: JobRecord) -> str:
-        """As the Director says; where it has said nothing so far, that the model is not among those offered here."""
-        told = self.videos.why(record)
-        return told if told or self._served(record) else f"its model {record.plan.model} is not served here"
+        """As the Director says; else that the model is not among those offered here, or that no Director answers."""
+        if told := self.videos.why(record):
+            return told
+        return self.videos.silence() if self._served(record) else f"its model {record.plan.model} is not served here"
 
     def _served(self, record: JobRecord) -> bool:
         return record.plan.model in self.catalog.models

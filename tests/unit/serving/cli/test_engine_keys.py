@@ -84,9 +84,9 @@ def test_another_machine_trusts_a_line_or_a_file_of_them(home: Path, monkeypatch
 
 
 @pytest.mark.parametrize("wrong", [b"ed25519 AAAA", b"\xff\xfe"])
-def test_of_a_file_with_a_wrong_line_no_key_is_trusted(home: Path, wrong: bytes) -> None:
-    (home / "keys").write_bytes(f"{SigningKey.generate('first').public}\n".encode() + wrong)
-    assert "ed25519 <base64" in refused("trust", "add", str(home / "keys"), code=2)
+def test_of_a_file_with_a_wrong_line_no_key_is_trusted(home: Path, tmp_path: Path, wrong: bytes) -> None:
+    (tmp_path / "keys").write_bytes(f"{SigningKey.generate('first').public}\n".encode() + wrong)
+    assert "ed25519 <base64" in refused("trust", "add", str(tmp_path / "keys"), code=2)
     assert "trusts nobody" in run("trust", "ls").stderr
 
 

@@ -114,3 +114,11 @@ def test_a_runtime_that_is_not_known_names_those_that_are(bare: Path) -> None:
     result = RUN.invoke(engines_app, ["build", "--runtime", "abacus"])
     assert result.exit_code == 2
     assert "there is onnxruntime" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["verify", "report"])
+def test_a_page_that_cannot_be_written_is_known_before_anything_is_compared(command: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = RUN.invoke(engines_app, [command, "--model", "nope", "--html", str(tmp_path / "file/page.html")])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: nothing can be saved in {tmp_path}/file: ")

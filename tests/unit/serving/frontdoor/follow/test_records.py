@@ -10,7 +10,7 @@ import pytest
 from serving.errors import NotFound
 from serving.frontdoor.follow.progress import progress_of
 from serving.frontdoor.follow.recent import ENTRY_BYTES, Recent
-from serving.frontdoor.follow.records import RecordCache, Records
+from serving.frontdoor.follow.records import SILENT_S, RecordCache, Records
 from serving.frontdoor.follow.views import LiveProgress, kept
 from serving.jobs.history import Event, EventKind, WorkSpan
 from serving.jobs.record import JobRecord, JobState, Phase
@@ -109,6 +109,16 @@ def test_a_break_in_the_stream_forgets_all_that_is_not_final(cache: RecordCache)
     assert cache.lookup(key(running)) is None
     assert cache.lookup(key(done)) is not None
     assert cache.why(key(running)) == "", "an earlier Director said so, and this one may not say at all"
+
+
+def test_a_director_that_vouches_for_nothing_for_a_while_is_said_to_be_away(cache: RecordCache, clock: Clock) -> None:
+    assert cache.silence() == "", "it may be starting, too"
+    clock.pass_s(SILENT_S + 0.1)
+    assert cache.silence() == "no Director answers: it goes on when one does"
+    cache.vouch()
+    cache.forget_running()
+    clock.pass_s(SILENT_S - 0.1)
+    assert cache.silence() == "", "a stream that breaks is opened again"
 
 
 def test_while_a_stage_is_away_all_wait_for_it_but_those_of_whom_the_director_says_otherwise(
