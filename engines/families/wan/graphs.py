@@ -67,13 +67,14 @@ class Denoise(nn.Module):
         self.transformer = transformer
         self.task = architecture.task
         self.sees_picture = architecture.sight is not None
+        self.patch = architecture.patch
 
     def forward(self, latents: Tensor, time: Tensor, text: Tensor, *conditions: Tensor) -> Tensor:
         """One step's prediction."""
         named: dict[str, Tensor] = {}
         if self.task == "still":
             # Each token has the time of its latent.
-            _, rows, columns = self.transformer.config.patch_size
+            _, rows, columns = self.patch
             tokens = latents.shape[3] // rows * (latents.shape[4] // columns)
             time = time[:, :, None].expand(-1, -1, tokens).flatten(1)
         if self.task == "image":
