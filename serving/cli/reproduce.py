@@ -1,20 +1,22 @@
-"""`longtake reproduce`: make a finished video again from what is stored, and compare every digest."""
+"""`longtake reproduce`: make finished videos again from what is stored, and compare every digest."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serving.cli.output import FAILED, NOT_FOUND, USAGE, Output, fail, print_json
+from serving.cli.output import FAILED, NOT_FOUND, UNREACHABLE, USAGE, Output, fail, print_json
 from serving.cli.stores import opened_store
 
 if TYPE_CHECKING:
     from engines.session import Session
     from serving.jobs.record import JobRecord
+    from serving.reproduction.newest import Replayed
     from serving.reproduction.reproduce import Compared
     from serving.store.base import Store
 
@@ -29,37 +31,103 @@ _MEANINGS = {
 
 
 def reproduce(
-    video: Annotated[str, typer.Argument(help="A finished video's id.")],
+    video: Annotated[str | None, typer.Argument(help="A finished video's id.", show_default=False)] = None,
+    newest: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="So many of the newest finished ones instead.", show_default=False),
+    ] = None,
     store: Annotated[str | None, typer.Option(help="This store instead of the setting's.", show_default=False)] = None,
-    tenant: Annotated[str, typer.Option(help="Whose video it is.")] = "default",
+    tenant: Annotated[
+        str | None, typer.Option(help="Whose; `default`, and with --newest everybody's.", show_default=False)
+    ] = None,
     output: Output = "text",
 ) -> None:
     """Make a finished video again from its prompt, pictures and parent, and compare every digest with the stored ones.
 
     Works on the store itself, beside a running server or without one, and writes nothing to it. Exit code 1 when a
-    digest differs; the first one that does is named.
+    digest differs, or a video cannot be made again; the first one that does is named. With --newest, videos of engines
+    that are not here are passed over, and it is no failure when nothing is left to compare. 4 when the store is away.
     """
-    from serving.errors import FailedPrecondition, LongtakeError, NotFound
+    from serving.errors import FailedPrecondition, LongtakeError, NotFound, StoreMissing, StoreUnfit, Unavailable
 
+    if (video is None) == (newest is None):
+        fail("name a video, or say --newest and how many: one of the two", USAGE)
     try:
-        found = asyncio.run(_found(video, store, tenant))
+        if newest is not None:
+            asyncio.run(_newest(newest, store, tenant, output))
+        elif video is not None:
+            _tell(asyncio.run(_found(video, store, tenant or "default")), output)
     except NotFound as error:
         fail(error.message, NOT_FOUND)
     except FailedPrecondition as error:
         fail(error.message, FAILED)
+    except StoreMissing as error:
+        fail(error.message, USAGE)
+    except (StoreUnfit, Unavailable) as error:
+        fail(error.message, UNREACHABLE)
     except LongtakeError as error:
         fail(error.message, USAGE)
-    first = next((digest for digest in found if not digest.equal), None)
+
+
+def _tell(found: list[Compared], output: str) -> None:
     if output == "json":
-        print_json([{**vars(digest), "equal": digest.equal} for digest in found])
+        print_json(_plain(found))
     else:
         for digest in found:
             same = "equal" if digest.equal else f"differs: stored {digest.stored[:16]}, made {digest.made[:16]}"
             typer.echo(f"segment {digest.segment:<4} {digest.what:<10} {same}")
-        if first is None:
+        if all(digest.equal for digest in found):
             typer.echo(f"all {len(found)} digests are equal")
-    if first is not None:
-        fail(f"segment {first.segment}: {first.what} differs first; {_MEANINGS[first.what]}", FAILED)
+    if said := _differs(found):
+        fail(said, FAILED)
+
+
+def _plain(found: Iterable[Compared]) -> list[dict[str, Any]]:
+    return [{**vars(digest), "equal": digest.equal} for digest in found]
+
+
+def _differs(found: Iterable[Compared]) -> str:
+    """What the first digest that is another one means; empty where all are equal."""
+    first = next((digest for digest in found if not digest.equal), None)
+    return f"segment {first.segment}: {first.what} differs first; {_MEANINGS[first.what]}" if first else ""
+
+
+async def _newest(count: int, url: str | None, tenant: str | None, output: str) -> None:
+    """A line for each as it is done, and one for all at the end; with JSON all at the end."""
+    from serving.reproduction.newest import newest, replay
+
+    os.environ.setdefault("SVT_LOG", "1")
+    done: list[Replayed] = []
+    async with opened_store(url) as store:
+        async for one in replay(store, await newest(store, count, tenant), engines_of):
+            done.append(one)
+            if output == "text":
+                said = one.passed_over or _differs(one.compared) or f"all {len(one.compared)} digests are equal"
+                typer.echo(f"{one.tenant} {one.video}: {said}")
+    if output == "json":
+        print_json(
+            [
+                {"tenant": o.tenant, "video": o.video, "passed_over": o.passed_over, "digests": _plain(o.compared)}
+                for o in done
+            ]
+        )
+    wrong = [f"{one.video}: {said}" for one in done if (said := _differs(one.compared))]
+    if wrong:
+        fail(f"{len(wrong)} of {len(done)} videos came out otherwise; {wrong[0]}", FAILED)
+    if output == "text":
+        typer.echo(_summary(done))
+
+
+def _summary(done: list[Replayed]) -> str:
+    over = [one.passed_over for one in done if one.passed_over]
+    compared = [one for one in done if not one.passed_over]
+    if not done:
+        return "nothing to replay: the store has no finished video"
+    if not compared:
+        return f"nothing to replay: {len(over)} passed over; {over[0]}"
+    digests = sum(len(one.compared) for one in compared)
+    passed = f"; {len(over)} passed over: {over[0]}" if over else ""
+    return f"{len(compared)} replayed, all {digests} digests are equal{passed}"
 
 
 async def _found(video: str, url: str | None, tenant: str) -> list[Compared]:

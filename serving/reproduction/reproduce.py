@@ -6,7 +6,7 @@
 
 The stored results, caches, checkpoints and leases are hidden, so that everything is computed anew from the caption and
 the pictures that the user gave; only the video that is extended is read. Nothing is written to the real store.
-`serving/cli/reproduce.py` calls it.
+`serving/cli/reproduce.py` and `newest.py` call it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from serving.stages.loaded import Loaded
 from serving.store import keys
 from serving.store.base import Store
 
+OTHER_ENGINES = "OTHER_ENGINES"
+"""The reason of a refusal: a video's engines are not those that are here."""
 _LOOK_EVERY_S = 0.05
 _SLICE_S = 5.0
 
@@ -68,7 +70,7 @@ async def reproduce(
             f"{job} was made by the engines {stored.plan.model_digest[:12]} of {stored.plan.model}, and those here are "
             f"{session.digest[:12]}: only the same ones give the same bytes; `longtake engines ls --all` shows what "
             "there is",
-            reason="OTHER_ENGINES",
+            reason=OTHER_ENGINES,
         )
     overlay = Overlay(store, lambda key: _hidden(key, stored))
     made = await _made(overlay, stored, session, on_progress)

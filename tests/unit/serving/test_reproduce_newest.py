@@ -1,0 +1,75 @@
+"""`longtake reproduce --newest`: which videos are made again, and what is said of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from engines.session import Session
+from serving.cli.main import build
+from serving.jobs.record import JobRecord, JobState
+from serving.reproduction.newest import newest
+from serving.segments.lineage import Segments
+from tests.unit.serving.director.conftest import TENANT, Office, office, session
+
+pytestmark = pytest.mark.anyio
+__all__ = ["office", "session"]
+
+
+async def _job(office: Office, digest: str, **fields: Any) -> JobRecord:
+    if not office.directors:
+        await office.director()
+    done = await office.ended(await office.job(model_digest=digest, **fields))
+    assert done.state is JobState.SUCCEEDED, done.error
+    return done
+
+
+async def _said(office: Office, *words: str, code: int = 0) -> str:
+    """What the command says last, to people or to scripts; it runs beside the server."""
+    command = ["reproduce", "--newest", *words, "--store", office.store.url]
+    done = await asyncio.to_thread(CliRunner().invoke, build(), command)
+    assert done.exit_code == code, done.output
+    return done.output.strip().splitlines()[-1] if "json" not in words else done.stdout
+
+
+async def test_the_newest_are_replayed_and_those_of_other_engines_are_passed_over(
+    office: Office, session: Session
+) -> None:
+    assert await _said(office, "3") == "nothing to replay: the store has no finished video"
+    foreign = await _job(office, "e" * 64)
+    assert "nothing to replay: 1 passed over; " in await _said(office, "3")
+    own = await _job(office, session.digest)
+
+    assert [job.id for job in await newest(office.store, 1, None)] == [own.id]
+    assert [job.id for job in await newest(office.store, 5, TENANT)] == [own.id, foreign.id]
+    assert await newest(office.store, 5, "nobody") == []
+
+    said = await _said(office, "5")
+    assert said.startswith("1 replayed, all 5 digests are equal; 1 passed over: ")
+    assert f"{foreign.id} was made by the engines eeeeeeeeeeee of sprite-2" in said
+    told = {one["video"]: one for one in json.loads(await _said(office, "5", "-o", "json"))}
+    assert [digest["equal"] for digest in told[own.id]["digests"]] == [True] * 5
+    assert (told[foreign.id]["digests"], told[own.id]["passed_over"]) == ([], "")
+
+
+async def test_a_video_that_comes_out_otherwise_is_named_with_what_that_means(office: Office, session: Session) -> None:
+    job = await _job(office, session.digest, seconds=2)
+    segments = Segments(office.store, TENANT)
+    second = await segments.get(job.segments[1])
+    forged = await segments.commit(second.model_copy(update={"latents": (await segments.get(job.segments[0])).latents}))
+    key = f"t/{TENANT}/jobs/{job.id}"
+    stored = await office.store.get(key)
+    await office.store.swap(key, stored.data.replace(job.segments[1].encode(), forged.encode()), stored.version)
+
+    said = await _said(office, "1", code=1)
+    assert said.startswith(f"error: 1 of 1 videos came out otherwise; {job.id}: segment 1: latents differs first; ")
+
+
+def test_one_video_or_the_newest_and_not_both() -> None:
+    for words in (["reproduce"], ["reproduce", "vid_a", "--newest", "2"]):
+        done = CliRunner().invoke(build(), words)
+        assert (done.exit_code, "name a video, or say --newest" in done.output) == (2, True)
