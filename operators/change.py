@@ -8,15 +8,16 @@ from typing import Any
 
 from operators import revisions
 from operators.api.base import Condition
-from operators.api.rollout import RolloutStatus
+from operators.api.rollout import RolloutStatus, State
 from operators.api.video_service import Spec, VideoService
 from operators.apply import applied
 from operators.children.desired import desired
 from operators.children.routes import API_VERSION as ROUTES
 from operators.children.settings import settings_of
-from operators.cluster import Cluster
+from operators.cluster import Cluster, Object
 from operators.policies.engines import engines_awaited
 from operators.policies.redeploys import redeployed
+from operators.policies.replay import Replay, replayed
 from operators.policies.rollout import LOOK_S, Seen, decide, going, late, look_again_s
 from operators.policies.state import Finding, conditions, lacking
 from operators.policies.versions import Versions
@@ -46,6 +47,13 @@ class Change:
             revisions.keep(self._cluster, self._world.owner, self._wanted)
         return rollout
 
+    def objects(self, state: State, cluster: str) -> list[Object]:
+        """All children while it is in this state. A replay stays until its outcome is in the status: it is nowhere
+        else. Raises `SettingsError`."""
+        made = self.versions.objects(state, cluster)
+        ended = self._service.status.rollout.state == "Analysing" != state
+        return [*made, *(job for job in self.versions.replay if self._live(job))] if ended else made
+
     def conditions(self, world: World, trouble: Finding | None, rollout: RolloutStatus) -> list[Condition]:
         """What is told of the service while it goes so, of what `world` has now."""
         return conditions(
@@ -63,6 +71,7 @@ class Change:
         return min(again_s, 2 * LOOK_S) if self.redeploys.since else again_s
 
     def _seen(self, before: RolloutStatus) -> Seen:
+        replay = self._replay(before)
         return Seen(
             generation=self._world.generation,
             wanted=self._wanted.name,
@@ -70,8 +79,10 @@ class Change:
             asked=self._service.spec.rollout,
             now=self._world.now,
             held=self._held(),
-            lacks=self._lacks(before),
+            lacks=replay.lacks if replay else self._lacks(before),
             given_up=bool(self._world.given_up),
+            differs=replay is not None and replay.differs,
+            analysis=replay.words if replay else "",
             same_stages=self._wrong is None and self.versions.same_stages,
         )
 
@@ -89,6 +100,24 @@ class Change:
         spec = self.versions.wanted
         return engines_awaited(self._world, spec.store.url, settings_of(spec).served)
 
+    def _replay(self, before: RolloutStatus) -> Replay | None:
+        """How it stands; None where the step under way is another one, or the replay was taken out of it."""
+        if before.state != "Analysing" or before.to_revision != self._wanted.name or self._wrong is not None:
+            return None
+        if not (jobs := self.versions.replay):
+            return Replay(None)
+        live = self._live(jobs[0])
+        if live is None and (trouble := self._told_failing()):
+            return Replay(Finding("ReplayWaits", trouble))
+        return replayed(live, self._world.pods, self._world.now)
+
+    def _live(self, job: Object) -> Mapping[str, Any] | None:
+        return self._world.children.get(("Job", job["metadata"]["name"]))
+
+    def _told_failing(self) -> str:
+        told = (told.message for told in self._service.status.conditions if (told.type, told.status) == _FAILS)
+        return next(told, "")
+
     def _lacks(self, before: RolloutStatus) -> Finding | None:
         """What the step lacks that was under way at the last look."""
         if self._wrong is not None:
@@ -97,5 +126,4 @@ class Change:
         made = self.versions.objects(before.state, world.active_cluster)
         if applied(world, [child for child in made if world.routes or child["apiVersion"] != ROUTES]):
             return lacking(world, doors=before.state == "FrontDoorsRolling" or self._stable is None)
-        told = (told.message for told in self._service.status.conditions if (told.type, told.status) == _FAILS)
-        return Finding("ChangeMade", next(told, "it is about to be made"))
+        return Finding("ChangeMade", self._told_failing() or "it is about to be made")

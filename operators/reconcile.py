@@ -55,7 +55,7 @@ def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> floa
     world = gather(cluster, owner, generation)
     change = Change(cluster, world, service, live["spec"])
     rollout = change.decided()
-    wanted = partial(change.versions.objects, rollout.state)
+    wanted = partial(change.objects, rollout.state)
     writes, trouble = _make(cluster, world, wanted, known, oldest=change.versions.replaced(rollout.state))
     _clear(cluster, world)
     if writes:  # what is told is to be of what is wanted now, and not of what was there before

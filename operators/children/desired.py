@@ -22,6 +22,7 @@ KINDS = (
     ("policy/v1", "PodDisruptionBudget"),
     ("autoscaling/v2", "HorizontalPodAutoscaler"),
     ("networking.k8s.io/v1", "NetworkPolicy"),
+    ("batch/v1", "Job"),
 )
 """Of which children may be, beside routes; what is there of them and is not wanted any more is removed."""
 

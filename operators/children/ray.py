@@ -104,7 +104,7 @@ def _cluster(owner: Owner, spec: Spec, settings: Settings) -> dict[str, Any]:
             "version": "v2",
             "idleTimeoutSeconds": 30,
             "imagePullPolicy": spec.image.pull_policy,
-            "image": _image(spec),
+            "image": ray_image(spec),
             "securityContext": container_security(),
         }
     return cluster
@@ -177,7 +177,7 @@ def _ray_container(
 ) -> dict[str, Any]:
     return {
         **container(name, spec, resources),
-        "image": _image(spec),
+        "image": ray_image(spec),
         "env": environment(spec, **_OPTIONS, **variables),
         "ports": [{"name": port, "containerPort": number} for port, number in ports.items()],
         "volumeMounts": [
@@ -188,7 +188,7 @@ def _ray_container(
     }
 
 
-def _image(spec: Spec) -> str:
+def ray_image(spec: Spec) -> str:
     return spec.ray_image or spec.image.name
 
 

@@ -1,7 +1,10 @@
 """How far a change of a service is, and when it is given up. `reconcile.py` asks at each look, and applies accordingly.
 
-    Held ──► StagesStarting ──► FrontDoorsRolling ──► Complete
-                   └──────────────────┴── deadline ──► RolledBack     until the spec changes again
+    Held ──► Analysing ──► StagesStarting ──► FrontDoorsRolling ──► Complete
+                 └──────────────┴──────────────────┴── deadline ──► RolledBack     until the spec changes again
+
+`Analysing`, where it is asked for, comes before anything of the new version serves: finished videos are made again, and
+one that comes out otherwise ends the change at once.
 
 What served before goes on meanwhile: its front doors stay until the new stages are up, and so do its stages, in a Ray
 cluster or in applications of their own. The first version of all has nothing to go back to, and is waited for.
@@ -25,7 +28,7 @@ TERMINAL_S = 60.0
 LOOK_S, LOOK_HELD_S = 5.0, 30.0
 """Between looks while something is under way, or held: time passes without an event."""
 REASON: Final = "ProgressDeadlineExceeded"
-_UNDER_WAY = ("StagesStarting", "FrontDoorsRolling")
+_UNDER_WAY = ("Analysing", "StagesStarting", "FrontDoorsRolling")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,10 @@ class Seen:
     """What the step under way lacks; None: nothing, it is ready."""
     given_up: bool = False
     """Whether Ray does not try again."""
+    differs: bool = False
+    """Whether a finished video came out otherwise."""
+    analysis: str = ""
+    """What the replay said that found nothing otherwise."""
     same_stages: bool = False
     """Whether stages stay as they are: front doors alone follow."""
 
@@ -59,14 +66,13 @@ def decide(before: RolloutStatus, seen: Seen) -> RolloutStatus:
         return rollout
     if rollout.state == "Held":
         rollout = _but(rollout, started_at=moment(seen.now), message=seen.held.message if seen.held else "")
-        step = "FrontDoorsRolling" if seen.same_stages else "StagesStarting"
-        return rollout if seen.held else _but(rollout, state=step)  # what is there now is not of it yet
+        return rollout if seen.held else _but(rollout, state=_first_step(seen))  # what is there now is not of it yet
     if seen.lacks is None:
         return _ready(rollout, seen)
     rollout = _but(rollout, ready_since="", message="")
     if seen.stable and _over(rollout, seen):
         return _but(rollout, state="RolledBack", message=_why(rollout, seen, seen.lacks))
-    if _late(rollout, seen.asked, seen.now):
+    if rollout.state == "Analysing" or _late(rollout, seen.asked, seen.now):
         return _but(rollout, message=short(seen.lacks.message))
     return rollout
 
@@ -87,7 +93,8 @@ def going(rollout: RolloutStatus, stable: bool) -> Finding | None:
     """That it is not at its end, though nothing else may tell of it; `stable`: whether there is one to come from."""
     if rollout.state not in _UNDER_WAY or not stable:
         return None
-    return Finding("ChangeMade", f"revision {rollout.to_revision}: {rollout.state}")
+    said = f": {rollout.message}" if rollout.state == "Analysing" and rollout.message else ""
+    return Finding("ChangeMade", f"revision {rollout.to_revision}: {rollout.state}{said}")
 
 
 def look_again_s(rollout: RolloutStatus, asked: Rollout, now: datetime) -> float:
@@ -122,7 +129,15 @@ def _begun(before: RolloutStatus, seen: Seen) -> RolloutStatus:
     return RolloutStatus(state="Held", from_revision=seen.stable, to_revision=seen.wanted, generation=seen.generation)
 
 
+def _first_step(seen: Seen) -> str:
+    if seen.same_stages:
+        return "FrontDoorsRolling"
+    return "Analysing" if seen.stable and seen.asked.analysis.videos else "StagesStarting"
+
+
 def _ready(rollout: RolloutStatus, seen: Seen) -> RolloutStatus:
+    if rollout.state == "Analysing":
+        return _but(rollout, state="StagesStarting", analysis=seen.analysis, message="")
     since = rollout.ready_since or moment(seen.now)
     if _age_s(since, seen.now) < READY_S:
         return _but(rollout, ready_since=since, message="")
@@ -138,14 +153,21 @@ def _late(rollout: RolloutStatus, asked: Rollout, now: datetime) -> bool:
 def _over(rollout: RolloutStatus, seen: Seen) -> bool:
     if seen.asked.strategy != "RollBack":
         return False
+    if rollout.state == "Analysing":
+        return seen.differs or _late(rollout, seen.asked, seen.now)
     given_up = seen.given_up and _age_s(rollout.started_at, seen.now) > TERMINAL_S
     return given_up or _late(rollout, seen.asked, seen.now)
 
 
 def _why(rollout: RolloutStatus, seen: Seen, lacks: Finding) -> str:
-    took = "Ray gave it up" if seen.given_up else f"not ready after {seen.asked.progress_deadline_seconds} s"
+    took = f"not ready after {seen.asked.progress_deadline_seconds} s"
+    if rollout.state == "Analysing":
+        took = "a finished video came out otherwise" if seen.differs else took
+    elif seen.given_up:
+        took = "Ray gave it up"
+    found = "The replay said" if seen.differs else "It lacked"
     return (
-        f"revision {rollout.to_revision} was taken back ({took}), and {rollout.from_revision} serves again. It lacked: "
+        f"revision {rollout.to_revision} was taken back ({took}), and {rollout.from_revision} serves again. {found}: "
         f"{short(lacks.message)}. Mend that or the spec: any change of the spec tries again, "
         "of rollout.progressDeadlineSeconds too"
     )

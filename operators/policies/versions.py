@@ -12,6 +12,7 @@ from operators.api.video_service import SHIPPED, Spec
 from operators.children.desired import desired
 from operators.children.names import Owner
 from operators.children.ray import ray_service
+from operators.children.replay_job import replay_job
 from operators.children.settings import settings_of
 from serving.deployments.declared import application_of
 from serving.settings import Settings
@@ -39,6 +40,8 @@ class Versions:
             return [] if state == "Held" else self._desired(self.wanted, cluster)
         if state in ("Held", "RolledBack"):
             return self._desired(self.stable, cluster)
+        if state == "Analysing":
+            return [*self._desired(self.stable, cluster), *self.replay]
         if state == "Complete":
             return self._desired(self.wanted, cluster)
         doors = self.wanted if state == "FrontDoorsRolling" else self.stable
@@ -46,7 +49,7 @@ class Versions:
 
     def serving(self, state: State) -> Spec:
         """By which clients are served in this state."""
-        before = self.stable is not None and state in ("Held", "StagesStarting", "RolledBack")
+        before = self.stable is not None and state in ("Held", "Analysing", "StagesStarting", "RolledBack")
         return self.stable if before and self.stable else self.wanted
 
     def fresh(self, state: State) -> frozenset[str]:
@@ -61,6 +64,11 @@ class Versions:
         if self.stable is None or state != "Complete":
             return False
         return not set(settings_of(self.wanted).served) <= set(settings_of(self.stable).served)
+
+    @property
+    def replay(self) -> list[Object]:
+        """The Job that makes finished videos again; none where none is asked for."""
+        return [replay_job(self.owner, self.wanted)] if self.wanted.rollout.analysis.videos else []
 
     @property
     def same_stages(self) -> bool:

@@ -121,7 +121,7 @@ class Kube(Cluster):
             (API_VERSION, "VideoService"),
         ]
         kinds += [("policy/v1", "PodDisruptionBudget"), ("networking.k8s.io/v1", "NetworkPolicy"), ("v1", "Event")]
-        kinds += [("apps/v1", "ControllerRevision")]
+        kinds += [("apps/v1", "ControllerRevision"), ("batch/v1", "Job")]
         found = [(kind, child) for version, kind in kinds for child in self.find(version, kind, self.namespace, "")]
         return {f"{kind}/{child['metadata']['name']}": child["metadata"]["resourceVersion"] for kind, child in found}
 

@@ -258,14 +258,9 @@ def test_what_the_api_server_refuses_is_taken_back_with_its_words(cluster: Kube,
     assert (how(cluster)["state"], "the API server answered 4" in how(cluster)["message"]) == ("RolledBack", True)
 
 
-def test_killed_at_any_call_of_a_change_it_ends_as_undisturbed(
-    cluster: Kube, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Before a call of the look that takes it back reaches the API server, one after the other."""
+def look_killed_at_each_call(cluster: Kube, monkeypatch: pytest.MonkeyPatch) -> int:
+    """One look, killed before a call of it reaches the API server, one after the other; how many there are."""
     whole, calls, survived = cluster._call, 0, False
-    cluster.serve(**WAN)
-    cluster.look()
-    clock.later = timedelta(seconds=1900)
     while not survived:
         calls, made = calls + 1, 0
 
@@ -283,14 +278,112 @@ def test_killed_at_any_call_of_a_change_it_ends_as_undisturbed(
         except InterruptedError:
             pass
     monkeypatch.setattr(cluster, "_call", whole)
+    return calls
+
+
+def test_killed_at_any_call_of_a_change_it_ends_as_undisturbed(
+    cluster: Kube, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.serve(**WAN)
+    cluster.look()
+    clock.later = timedelta(seconds=1900)
+    assert look_killed_at_each_call(cluster, monkeypatch) > 15
     cluster.look()
     assert (how(cluster)["state"], models(cluster), len(revisions(cluster))) == ("RolledBack", {"sprite-2"}, 1)
-    assert calls > 15
+
+
+ANALYSED: dict[str, Any] = {**OLD, "image": {"name": "longtake:2"}, "rollout": {"analysis": {"videos": 3}}}
+
+
+def replay(cluster: Kube) -> dict[str, Any]:
+    """The Job that is there."""
+    (found,) = cluster.find("batch/v1", "Job", cluster.namespace, "")
+    return found
+
+
+def ends(cluster: Kube, last: str, code: int) -> None:
+    """A kubelet brings the replay's pod to its end, and the Job's controller the Job, unless that tries again."""
+    ended = {"exitCode": code, "message": last, "finishedAt": "2026-01-01T00:00:00Z"}
+    state = {"name": "replay", "state": {"terminated": ended}, "ready": False, "restartCount": 0}
+    state |= {"image": "longtake:2", "imageID": "longtake:2"}
+    label = {"app.kubernetes.io/component": "replay"}
+    cluster.pod(f"lt-replay-{code}", label, phase="Failed" if code else "Succeeded", containerStatuses=[state])
+    if code not in (0, 1):
+        return
+    at = "2026-01-01T00:00:00Z"
+    types = ("FailureTarget", "Failed") if code else ("SuccessCriteriaMet", "Complete")
+    reason = "PodFailurePolicy" if code else "CompletionsReached"
+    told = [{"type": one, "status": "True", "reason": reason, "lastTransitionTime": at} for one in types]
+    done = {} if code else {"completionTime": at}
+    cluster.tell(replay(cluster), startTime=at, conditions=told, **done)
+
+
+def test_a_version_makes_videos_again_before_anything_of_it_serves(cluster: Kube) -> None:
+    before = cluster.live("ray.io/v1", "RayService")["spec"]
+    cluster.serve(**ANALYSED)
+    cluster.look()
+    assert how(cluster)["state"] == "Analysing"
+    assert cluster.live("ray.io/v1", "RayService")["spec"] == before
+    assert replay(cluster)["spec"]["template"]["spec"]["containers"][0]["image"] == "longtake:2"
+    cluster.look()
+
+    at_rest = cluster.versions()
+    cluster.look()
+    assert cluster.versions() == at_rest
+    ends(cluster, "3 replayed, all 15 digests are equal", 0)
+    cluster.look()
+    found = how(cluster)
+    assert (found["state"], found["analysis"]) == ("StagesStarting", "3 replayed, all 15 digests are equal")
+    assert cluster.live("ray.io/v1", "RayService")["spec"] != before
+    cluster.look()
+    assert cluster.find("batch/v1", "Job", cluster.namespace, "") == []
+
+
+def test_a_replay_that_cannot_run_is_waited_for_until_the_deadline(cluster: Kube, clock: Clock) -> None:
+    cluster.serve(**ANALYSED)
+    cluster.look()
+    ends(cluster, "error: the store does not answer", 4)
+    told = cluster.look()
+    assert (how(cluster)["state"], told["Degraded"]["status"]) == ("Analysing", "False")
+    assert "the store does not answer" in told["Progressing"]["message"]
+
+    clock.later = timedelta(seconds=1900)
+    cluster.look()
+    assert (how(cluster)["state"], "the store does not answer" in how(cluster)["message"]) == ("RolledBack", True)
+    events = [event["message"] for event in cluster.find("v1", "Event", cluster.namespace, "")]
+    assert how(cluster)["message"] in events
+
+
+def test_a_version_that_makes_a_video_otherwise_is_taken_back_in_the_replays_words(
+    cluster: Kube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And so it is where the operator is killed before any call of that look."""
+    before = cluster.live("ray.io/v1", "RayService")["spec"]
+    cluster.serve(**ANALYSED)
+    cluster.look()
+    ends(cluster, "error: 1 of 3 videos came out otherwise; vid_a: segment 0: latents differs first", 1)
+    assert look_killed_at_each_call(cluster, monkeypatch) > 10
+    told = cluster.look()
+
+    said = "The replay said: 1 of 3 videos came out otherwise; vid_a: segment 0: latents differs first"
+    assert how(cluster)["state"] == "RolledBack"
+    assert said in how(cluster)["message"]
+    assert said in told["Degraded"]["message"]
+    assert cluster.live("ray.io/v1", "RayService")["spec"] == before
+    assert (cluster.find("batch/v1", "Job", cluster.namespace, ""), told["Ready"]["status"]) == ([], "True")
+
+    at_rest = cluster.versions()
+    cluster.look()
+    assert cluster.versions() == at_rest, "it is not tried again by itself"
+    cluster.serve(**{**ANALYSED, "rollout": {"analysis": {"videos": 0}}})
+    cluster.look()
+    assert how(cluster)["state"] == "StagesStarting"
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
+        ({"analysis": {"videos": 101}}, "spec.rollout.analysis.videos"),
         ({"strategy": "Recreate"}, "spec.rollout.strategy"),
         ({"progressDeadlineSeconds": 5}, "spec.rollout.progressDeadlineSeconds"),
     ],

@@ -14,6 +14,7 @@ from ray.serve.schema import ServeDeploySchema
 from operators.api.base import Resources
 from operators.children.desired import KINDS, desired
 from operators.children.names import QUEUE, Owner
+from operators.children.replay_job import replay_job
 from operators.children.routes import KINDS as ROUTES
 from operators.children.settings import settings_of, threads
 from serving.errors import SettingsError
@@ -120,7 +121,7 @@ def test_rays_pods_have_an_image_of_their_own_where_one_is_said() -> None:
 def test_children_are_of_kinds_that_are_looked_for_and_belong_to_the_service() -> None:
     gateway = {"parents": [{"name": "public"}], "grpcHostname": "video.example", "httpHostname": "media.example"}
     everything = spec(frontDoor={"keysSecret": "keys", "maxReplicas": 5, "gateway": gateway})
-    children = desired(OWNER, everything, "lt-abcde")
+    children = [*desired(OWNER, everything, "lt-abcde"), replay_job(OWNER, everything)]
     assert {(child["apiVersion"], child["kind"]) for child in children} == {*KINDS, *ROUTES}
     for child in children:
         assert child["metadata"]["labels"]["longtake.dev/service"] == "lt"

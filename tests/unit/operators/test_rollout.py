@@ -13,7 +13,7 @@ import yaml
 from operators.api.rollout import Redeploys, Rollout, RolloutStatus, State
 from operators.policies.engines import engines_awaited
 from operators.policies.redeploys import PAUSE, redeployed
-from operators.policies.rollout import READY_S, REASON, TERMINAL_S, Seen, decide, late, look_again_s
+from operators.policies.rollout import READY_S, REASON, TERMINAL_S, Seen, decide, going, late, look_again_s
 from operators.policies.state import Finding
 from operators.policies.versions import Versions
 from operators.policies.world import World
@@ -132,6 +132,63 @@ def test_while_it_is_held_no_time_passes() -> None:
     waits, long_after, begun, over = walked(seen(0, held=held), seen(9_000, held=held), seen(9_001), seen(9_100))
     assert (waits.state, long_after.state, waits.message) == ("Held", "Held", held.message)
     assert (begun.state, over.state) == ("StagesStarting", "StagesStarting")
+
+
+ANALYSED = Rollout.model_validate({"analysis": {"videos": 3}})
+DIFFERS = Finding("ReplayDiffers", "1 of 3 videos came out otherwise; vid_a: segment 0: latents differs first", True)
+
+
+def test_where_it_is_asked_for_videos_are_replayed_before_anything_of_it_serves() -> None:
+    begun, waits, passed, _ = walked(
+        seen(0, asked=ANALYSED),
+        seen(1, asked=ANALYSED, lacks=Finding("ReplayWaits", "the store is away"), given_up=True),
+        seen(2, asked=ANALYSED, lacks=None, analysis="3 replayed"),
+        seen(3, asked=ANALYSED),
+    )
+    assert (begun.state, waits.state, waits.message) == ("Analysing", "Analysing", "the store is away")
+    assert (passed.state, passed.analysis, passed.message) == ("StagesStarting", "3 replayed", "")
+    told = going(waits, stable=True)
+    assert told is not None
+    assert "the store is away" in told.message
+    assert look_again_s(waits, ANALYSED, NOW) < READY_S
+
+
+def test_a_video_that_comes_out_otherwise_takes_it_back_at_once_with_the_commands_words() -> None:
+    _, back = walked(seen(0, asked=ANALYSED), seen(1, asked=ANALYSED, lacks=DIFFERS, differs=True))
+    assert back.state == "RolledBack"
+    for part in ("(a finished video came out otherwise), and a serves", f"The replay said: {DIFFERS.message}"):
+        assert part in back.message
+
+
+def test_a_replay_that_cannot_run_is_tried_until_the_deadline() -> None:
+    away = {"asked": ANALYSED, "lacks": Finding("ReplayWaits", "the store is away"), "given_up": True}
+    _, waits, back = walked(seen(0, **away), seen(1800, **away), seen(1801, **away))
+    assert (waits.state, back.state) == ("Analysing", "RolledBack")
+    assert "not ready after 1800 s" in back.message
+    assert "the store is away" in back.message
+
+
+def test_who_would_rather_wait_keeps_what_serves_and_is_told_what_differs() -> None:
+    asked = ANALYSED.model_copy(update={"strategy": "Wait"})
+    waits = walked(seen(0, asked=asked), seen(1, asked=asked, lacks=DIFFERS, differs=True))[-1]
+    assert (waits.state, waits.message) == ("Analysing", DIFFERS.message)
+
+
+def test_the_first_version_and_a_change_of_front_doors_replay_nothing() -> None:
+    assert states(seen(0, asked=ANALYSED, stable="", generation=1)) == ["StagesStarting"]
+    assert states(seen(0, asked=ANALYSED, same_stages=True)) == ["FrontDoorsRolling"]
+
+
+def test_while_videos_are_replayed_what_serves_is_as_before_beside_one_job() -> None:
+    found = versions({"rollout": {"analysis": {"videos": 3}}, "image": {"name": "longtake:2"}}, {})
+    *others, job = found.objects("Analysing", "c")
+    assert job["kind"] == "Job"
+    assert others == found.objects("Held", "c")
+    assert "Job" not in {child["kind"] for state in AFTER for child in found.objects(state, "c")}
+    assert found.serving("Analysing").image.name == "longtake:1"
+
+
+AFTER: tuple[State, ...] = ("Held", "StagesStarting", "FrontDoorsRolling", "Complete", "RolledBack")
 
 
 def test_it_is_looked_at_while_time_decides_and_not_at_rest() -> None:
