@@ -189,6 +189,7 @@ def _ray_container(
 
 
 def ray_image(spec: Spec) -> str:
+    """Of pods that run engines."""
     return spec.ray_image or spec.image.name
 
 
