@@ -16,7 +16,8 @@ import numpy as np
 from engines.building import parity
 from engines.building.parity import Levels
 from engines.families import step_cache
-from engines.families.base import Array, ClipFamily, Conditions, Engines, Family, Frames
+from engines.families.base import ClipFamily, Conditions, Engines, Family, Frames
+from engines.families.capabilities import Canvas
 from engines.families.history import Before
 
 LEAST_DB: Final = 25.0
@@ -82,10 +83,15 @@ def _conditions(family: Family, engines: Engines, prompt: str, seed: int) -> Con
     canvas = family.capabilities.canvases[0]
     before = Before(canvas)
     [caption, *_] = family.read_prompt(prompt, seed=seed, before=before).effective_prompts
-    clips: dict[str, Any] = {}
-    if isinstance(family, ClipFamily):
-        nothing = np.zeros((0, canvas.height, canvas.width, 3), np.uint8)
-        blank: Array = family.encode_clip(engines, nothing)
-        clips = {"blank": blank}
+    clips = _clips(family, engines, canvas) if isinstance(family, ClipFamily) else {}
     text = family.encode_text(engines, caption)
     return Conditions(canvas, text, effective_prompt=caption, before=before, **clips)
+
+
+def _clips(family: ClipFamily, engines: Engines, canvas: Canvas) -> dict[str, Any]:
+    """A clip of which nothing is known; for families that need a first frame one from black to white."""
+    if family.takes_blank:
+        return {"blank": family.encode_clip(engines, np.zeros((0, canvas.height, canvas.width, 3), np.uint8))}
+    ramp = np.linspace(0, 255, canvas.width).astype(np.uint8)
+    picture = np.broadcast_to(ramp[None, None, :, None], (1, canvas.height, canvas.width, 3))
+    return {"first": family.encode_clip(engines, picture)}

@@ -19,7 +19,7 @@ from engines.session import Session
 from tests.unit.engines.families.wan import checkpoints
 
 
-@pytest.fixture(scope="module", params=["text", "vace"])
+@pytest.fixture(scope="module", params=["text", "vace", "image", "two of text"])
 def opened(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[WanFamily, Session]]:
