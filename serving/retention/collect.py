@@ -49,6 +49,7 @@ left alone and told of.
 not read again; `mark.py` says why that is the same as reading it. Memory holds 64 bits for each living key of one
 tenant, and some 140 bytes of each of its manifests, pages and old records: what is remembered of them. For a tenant of
 a million videos of one segment that is 0.3 GB, and not much more in the collection that reads them for the first time.
+A directory's listing holds the names of a folder beside that, some 130 bytes each: of their blobs 0.4 GB.
 """
 
 from __future__ import annotations
