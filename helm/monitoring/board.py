@@ -37,7 +37,7 @@ class Panel:
 
     title: str
     unit: str
-    """Of Grafana's: s, reqps, percentunit, short."""
+    """Of Grafana's: s, reqps, percentunit, bytes, short."""
     queries: tuple[Query, ...]
     help: str
     """What it tells, and what to make of it."""

@@ -16,7 +16,7 @@ from helm.monitoring.board import Panel
 COLOURS: Final = ("#2f6fb5", "#d9822b", "#3f9c5a", "#b5403a", "#7a5cb0", "#8a6d4b", "#c9629b", "#6b7280")
 _WIDTH, _HEIGHT = 420, 150
 _LEFT, _BOTTOM, _TOP = 52, 18, 6
-_SUFFIX: Final = {"s": "s", "reqps": "/s", "ops": "/s", "Bps": "B/s", "percentunit": "%", "short": ""}
+_SUFFIX: Final = {"s": "s", "reqps": "/s", "ops": "/s", "Bps": "B/s", "percentunit": "%", "bytes": "B", "short": ""}
 """Of Grafana's units."""
 _MOST_SHOWN: Final = 8
 """Lines in a legend."""

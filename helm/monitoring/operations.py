@@ -106,6 +106,16 @@ _COST: Final = (
         ),
         "Work that was lost with its worker. Some per cent while machines are killed all the time.",
     ),
+    Panel(
+        "Steps reused",
+        "percentunit",
+        (
+            Query(
+                f"({rate('ray_longtake_steps_reused_total', '')} or vector(0)) / {rate('ray_longtake_steps_total', '')}"
+            ),
+        ),
+        "Not computed, for the prediction hardly changed: of models with a step cache.",
+    ),
 )
 _TROUBLE: Final = (
     Panel(

@@ -42,6 +42,12 @@ _ENGINES: Final = (
         stacked=True,
     ),
     Panel(
+        "GPU memory",
+        "bytes",
+        (Query(f"max by (model, part) (ray_longtake_device_memory_bytes{{{HERE}}})", "{{model}} {{part}}"),),
+        "Of the fullest GPU that runs the model, all that is in use there, and all that there is.",
+    ),
+    Panel(
         "Found in the cache",
         "percentunit",
         (

@@ -30,8 +30,9 @@ SILENT = {
     "Away",
     "A checkpoint",
     "Collections",
+    "GPU memory",
 }
-"""Nothing to tell of where nothing went wrong, or for so short a time."""
+"""Nothing to tell of where nothing went wrong, for so short a time, or without a GPU."""
 
 
 def test_every_query_gives_data(house: House, tmp_path: Path) -> None:
