@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,11 +46,12 @@ def embedded_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def house(embedded_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A running Longtake, all of whose processes log to one file, as a cluster's collector has it."""
     logs = tmp_path_factory.mktemp("logs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(STREAM, str(logs / "all.log"))
-        with Embedded(embedded_settings, logs=logs) as embedded:
-            ready, store = embedded.ready, embedded_settings.store
-            yield House(ready.grpc, store=store, metrics=ready.metrics, pid=embedded.pid, log=logs / "all.log")
+    with ExitStack() as running:
+        with pytest.MonkeyPatch.context() as patch:  # for its processes, and not for the tests that come by meanwhile
+            patch.setenv(STREAM, str(logs / "all.log"))
+            embedded = running.enter_context(Embedded(embedded_settings, logs=logs))
+        ready, store = embedded.ready, embedded_settings.store
+        yield House(ready.grpc, store=store, metrics=ready.metrics, pid=embedded.pid, log=logs / "all.log")
 
 
 @pytest.fixture(scope="session")
