@@ -85,7 +85,7 @@ def _written(calls: Counter[str]) -> int:
 
 
 def _calm(calls: Callable[[], Counter[str]], there: Callable[[], bool]) -> Counter[str]:
-    """What was called until nothing is any more, once all is there."""
+    """What was called until nothing is written any more, once all is there."""
     until(there, 1200)
     before, since = calls(), time.monotonic()
     while time.monotonic() - since < CALM_S:
