@@ -16,6 +16,7 @@ one after the other.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Never, TypeVar
@@ -75,6 +76,8 @@ class Attempt:
         """Crashes that are no loss of this row: what remains when the stage is at fault."""
         self._excused: dict[CountedWork, int] = {}
         """Where a loss was not counted, and how often the stage was found sound until then."""
+        self._doubted: dict[ModelStage, int] = {}
+        """The same, where it lost the worker alone: if the stage is found sound later, it was this job after all."""
         self._waits = False
         """The record says that it waits for a stage."""
 
@@ -144,7 +147,7 @@ class Attempt:
                     answer = self._answer(needed, caller, work)
                     result = await self.trace.call(self.record, called, segment, answer)
                     gates.answered(needed, caller, finished=finished(result))
-                    self._go_on(called)
+                    self._go_on(called, needed, finished=finished(result))
                     return result
         except StageAway as away:
             stage = _at_fault(called, away.stage)
@@ -222,6 +225,8 @@ class Attempt:
             self._dead.add(gone.died)
         reached = chain.stands_at(self.record) if at is None else (at.segment, at.step)
         reached = max(reached, gone.silent_at or reached)
+        if reached > self._reached:
+            self._doubted.clear()
         if reached > self._reached and gone.silent_at is not None:
             self._reached, self._before = reached, 0
             await self._next(stage, gone.message, at, crashes=0)
@@ -234,6 +239,8 @@ class Attempt:
         self._before += self._excused.get(stage, acquittals) < acquittals
         if not self._context.gates.lost(at_fault, caller, alone=alone, died=gone.died):
             self._excused[stage] = acquittals
+            if self._context.gates.suspects((at_fault,), caller):
+                self._doubted.setdefault(at_fault, acquittals)
             await self._next(stage, gone.message, at, crashes=self._before)
             return
         self._excused.pop(stage, None)
@@ -255,13 +262,18 @@ class Attempt:
     def _unexplained(self, stages: Sequence[ModelStage], caller: Caller, at: Reached | None) -> int:
         """Workers that it lost in a row; none once it is past the place where it lost the last one, wherever the count
         in its record begins anew. Of one that a stage suspects the record may not tell: it was excused, or is the
-        second life of a dead one.
+        second life of a dead one. One that was excused, at a stage that is sound after all, is suspected again.
         """
         if at is not None and (at.segment, at.step) > self._reached:
             return 0
-        return max(self.record.crashes, SUSPECT_FROM * self._context.gates.suspects(stages, caller))
+        gates = self._context.gates
+        doubted = any(gates.acquittals(stage) > self._doubted.get(stage, math.inf) for stage in stages)
+        return max(self.record.crashes, SUSPECT_FROM * (doubted or gates.suspects(stages, caller)))
 
-    def _go_on(self, stage: CountedWork) -> None:
+    def _go_on(self, stage: CountedWork, needed: Sequence[ModelStage], *, finished: bool) -> None:
+        if finished:
+            for done in needed:
+                self._doubted.pop(done, None)
         if self._waits:
             self._waits = False
             self.note(EventKind.RESUMED, text=f"now that the stage {stage} answers")
