@@ -111,3 +111,23 @@ def test_who_is_past_the_step_where_it_lost_its_workers_is_kept_apart_no_more() 
         assert ends == {JobState.SUCCEEDED: len(jobs) - 1, JobState.FAILED: 1}
 
     Bureau().run(play, slots=JOBS)
+
+
+@pytest.mark.parametrize("count", [4, 6])
+def test_a_harmful_job_that_was_excused_is_kept_apart_where_the_stage_is_sound_after_all(count: int) -> None:
+    """Nobody has seen the stage work when it ends a worker alone, and then another one's call is done."""
+
+    async def play(bureau: Bureau) -> None:
+        harmful: set[str] = set()
+        bureau.stages.trouble = Replicas(DENOISER, 1, JOBS, harmful.__contains__, told_s=1.0)
+        dead, *jobs = [await bureau.job(tenant=f"t{number}") for number in range(count)]
+        harmful.add(dead.id)
+        lost = 0
+        while not (await bureau.now_of(dead)).state.terminal:
+            await asyncio.sleep(0.1)
+            lost = max(lost, *[(await bureau.now_of(job)).crashes for job in jobs])
+
+        assert lost <= SUSPECT_FROM + 1
+        assert await bureau.all_ended(jobs, within_s=60) == {JobState.SUCCEEDED: len(jobs)}
+
+    Bureau().run(play, slots=JOBS)
