@@ -3,30 +3,24 @@
 `prepare.py`, `run.py` and `outcome.py` write through it. Denoising ahead and rendering behind write the same record,
 one after the other.
 
-    the stage is away   → the call waits at `stage_gate.py`, and nothing is counted
-    a worker died       → the next attempt begins, and that is counted since the job last got further: so a long video
-                          may outlive many workers, and a job that ends its workers without getting anywhere comes to an
-                          end; `suspects.py` sees that it takes no other with it; a death that several of its
-                          calls are told of is counted once
-    a replica is silent → the next attempt begins, and only where the job got no further since its last loss is that
-                          counted: nobody saw it die, but a job that hangs its workers comes to an end too
-    the stage keeps ending everybody's workers → it counts as away, and what was counted for it is taken back
+    the stage is away → the call waits at `stage_gate.py`, and nothing is counted
+    a worker died, or a replica is silent → the next attempt begins; `blame.py` tells whether that is counted, and
+                          `suspects.py` sees that a job that ends its workers takes no other with it
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Never, TypeVar
 
 from serving.director import chain
+from serving.director.blame import Blame
 from serving.director.chain import Reached
 from serving.director.context import RunContext
 from serving.director.job_trace import JobTrace
 from serving.director.stage_gate import LOOK_EVERY_S, Caller
-from serving.director.suspects import SUSPECT_FROM
 from serving.jobs.dead import inputs_of
 from serving.jobs.history import Event, EventKind
 from serving.jobs.record import JobRecord, JobState
@@ -68,16 +62,7 @@ class Attempt:
         self._context = context
         self._writing = asyncio.Lock()
         self._notes: list[Event] = []
-        self._reached = chain.stands_at(record)
-        """Segment and step at the losses so far, the furthest."""
-        self._dead: set[str] = set()
-        """Replicas whose death is dealt with: a slice and a render call that takes latents there both hear of it."""
-        self._before = record.crashes
-        """Crashes that are no loss of this row: what remains when the stage is at fault."""
-        self._excused: dict[CountedWork, int] = {}
-        """Where a loss was not counted, and how often the stage was found sound until then."""
-        self._doubted: dict[ModelStage, int] = {}
-        """The same, where it lost the worker alone: if the stage is found sound later, it was this job after all."""
+        self._blame = Blame(context.gates, chain.stands_at(record), record.crashes)
         self._waits = False
         """The record says that it waits for a stage."""
 
@@ -139,15 +124,15 @@ class Attempt:
         try:
             while True:
                 await self._enter(needed, caller)
-                losses = self._unexplained(needed, caller, at)
+                losses = self._blame.in_a_row(needed, caller, at.place if at else None, self.record.crashes)
                 async with self._context.suspects.apart(needed, losses) as alone, place():
                     if not gates.passes(needed, caller):
                         gates.left(needed, caller)
                         continue
                     answer = self._answer(needed, caller, work)
                     result = await self.trace.call(self.record, called, segment, answer)
-                    gates.answered(needed, caller, finished=finished(result))
-                    self._go_on(called, needed, finished=finished(result))
+                    self._answered(needed, caller, finished=finished(result))
+                    self._go_on(called)
                     return result
         except StageAway as away:
             stage = _at_fault(called, away.stage)
@@ -218,36 +203,17 @@ class Attempt:
         """
         at_fault = self._of_its_model(stage)
         self._context.metrics.add(WORKERS_LOST, **at_fault._asdict())
-        if gone.died in self._dead:
+        if self._blame.knows(gone.died):
             await asyncio.sleep(_PAUSE_S)
             return
-        if gone.died:
-            self._dead.add(gone.died)
-        reached = chain.stands_at(self.record) if at is None else (at.segment, at.step)
-        reached = max(reached, gone.silent_at or reached)
-        if reached > self._reached:
-            self._doubted.clear()
-        if reached > self._reached and gone.silent_at is not None:
-            self._reached, self._before = reached, 0
-            await self._next(stage, gone.message, at, crashes=0)
+        reached = at.place if at else chain.stands_at(self.record)
+        held = self._blame.of(at_fault, caller, gone, reached, self.record.crashes, alone=alone)
+        await self._next(stage, gone.message, at, crashes=held.crashes)
+        if not held.is_its_own:
             return
-        if reached > self._reached:
-            self._reached, self._before, counted = reached, 0, 1
-        else:
-            self._before, counted = min(self._before, self.record.crashes), self.record.crashes + 1
-        acquittals = self._context.gates.acquittals(at_fault)
-        self._before += self._excused.get(stage, acquittals) < acquittals
-        if not self._context.gates.lost(at_fault, caller, alone=alone, died=gone.died):
-            self._excused[stage] = acquittals
-            if self._context.gates.suspects((at_fault,), caller):
-                self._doubted.setdefault(at_fault, acquittals)
-            await self._next(stage, gone.message, at, crashes=self._before)
-            return
-        self._excused.pop(stage, None)
-        await self._next(stage, gone.message, at, crashes=counted)
-        if counted >= MAX_CRASHES:
+        if held.crashes >= MAX_CRASHES:
             raise Crashed(stage, gone.message, read_inputs=called in _READS_INPUTS)
-        await asyncio.sleep(_PAUSE_S * counted)
+        await asyncio.sleep(_PAUSE_S * held.crashes)
 
     async def _next(self, stage: CountedWork, why: str, at: Reached | None, **changes: object) -> None:
         """The attempt is over, and the next one begins here and now."""
@@ -259,21 +225,12 @@ class Attempt:
             self.record = await self._context.publisher.write(record, *notes, **changes)
             self.trace.breaks_off(record, f"lost at the stage {stage}")
 
-    def _unexplained(self, stages: Sequence[ModelStage], caller: Caller, at: Reached | None) -> int:
-        """Workers that it lost in a row; none once it is past the place where it lost the last one, wherever the count
-        in its record begins anew. Of one that a stage suspects the record may not tell: it was excused, or is the
-        second life of a dead one. One that was excused, at a stage that is sound after all, is suspected again.
-        """
-        if at is not None and (at.segment, at.step) > self._reached:
-            return 0
-        gates = self._context.gates
-        doubted = any(gates.acquittals(stage) > self._doubted.get(stage, math.inf) for stage in stages)
-        return max(self.record.crashes, SUSPECT_FROM * (doubted or gates.suspects(stages, caller)))
-
-    def _go_on(self, stage: CountedWork, needed: Sequence[ModelStage], *, finished: bool) -> None:
+    def _answered(self, needed: Sequence[ModelStage], caller: Caller, *, finished: bool) -> None:
+        self._context.gates.answered(needed, caller, finished=finished)
         if finished:
-            for done in needed:
-                self._doubted.pop(done, None)
+            self._blame.finished(needed)
+
+    def _go_on(self, stage: CountedWork) -> None:
         if self._waits:
             self._waits = False
             self.note(EventKind.RESUMED, text=f"now that the stage {stage} answers")

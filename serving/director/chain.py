@@ -36,6 +36,11 @@ class Reached:
     replica: str | None = None
     """Where its latents are, if that is known."""
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Segment and step."""
+        return self.segment, self.step
+
 
 def reached(record: JobRecord) -> Reached | None:
     """What the job's history says of the segment that its last attempt did not finish."""

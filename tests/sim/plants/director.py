@@ -10,6 +10,7 @@ from typing import Any
 
 from serving.director import attempt, chain, claims
 from serving.director.attempt import Attempt
+from serving.director.blame import Blame
 from serving.director.claims import Claims
 from serving.director.denoising import SegmentDenoising
 from serving.director.lookout import Lookout
@@ -129,6 +130,11 @@ def counts_away(stack: ExitStack) -> None:
     put(stack, Attempt, "_answer", lost)
 
 
+def excuses_for_good(stack: ExitStack) -> None:
+    """A job that was excused is never suspected again, though the stage turned out to be sound."""
+    put(stack, Blame, "_is_doubted", lambda self, stage: False)
+
+
 BUGS: dict[str, Plant] = {
     "ignores-cancel": ignores_cancel,
     "ignores-deadline": ignores_deadline,
@@ -142,4 +148,5 @@ BUGS: dict[str, Plant] = {
     "takes-over-unlooked": takes_over_unlooked,
     "revokes-nothing": revokes_nothing,
     "counts-away": counts_away,
+    "excuses-for-good": excuses_for_good,
 }
