@@ -136,6 +136,9 @@ class Claims:
         if verdict is Verdict.EXPIRED and lease is not None:
             await self._context.leases.revoke(record.id, record.attempt)
             why = f"its replica {lease.holder} was not heard of for {TTL_S:.0f} s"
+        # What that Director sent may reach a replica only now: it must not begin beside the next attempt.
+        if not await self._context.leases.close(record.id, record.attempt, epoch=self._context.epoch.number):
+            return Later(BEAT_EVERY_S / 2)
         reached = Reached(lease.segment, lease.step) if lease is not None else None
         crashes = record.crashes
         # Without a lease no worker can have died: the job waited, or was in a short stage, when its Director went.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -106,6 +107,21 @@ class Leases:
             except LeaseLost:  # it was beaten or taken meanwhile
                 continue
 
+    async def close(self, job: str, attempt: int, *, epoch: int) -> bool:
+        """See that no replica takes it any more for a Director before this epoch, whose work may be on its way still;
+        False when somebody holds it."""
+        key, nonce = keys.lease(job, attempt), self._nonce()
+        nobodys = Lease(job=job, attempt=attempt, epoch=epoch, holder="", term=nonce, nonce=nonce, released=True)
+        while not await self._store.put_if_absent(key, _encode(nobodys)):
+            with suppress(Conflict, NotFound):  # it was taken meanwhile, or collected
+                stored = await self._store.get(key)
+                found = Lease.model_validate_json(stored.data)
+                if found.released and found.epoch < epoch:
+                    closed = found.model_copy(update={"epoch": epoch, "nonce": nonce})
+                    await self._store.swap(key, _encode(closed), stored.version)
+                return found.released
+        return True
+
     async def _change(self, lease: Lease, changes: dict[str, object]) -> Lease:
         key = keys.lease(lease.job, lease.attempt)
         changed = lease.model_copy(update={**changes, "nonce": self._nonce()})
@@ -172,6 +188,10 @@ class LeaseWatch:
     async def revoke(self, job: str, attempt: int) -> None:
         """See `Leases.revoke`."""
         await self._leases.revoke(job, attempt)
+
+    async def close(self, job: str, attempt: int, *, epoch: int) -> bool:
+        """See `Leases.close`."""
+        return await self._leases.close(job, attempt, epoch=epoch)
 
     def forget(self, job: str) -> None:
         """The job is settled, or its run has ended."""

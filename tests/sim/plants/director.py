@@ -117,6 +117,15 @@ def revokes_nothing(stack: ExitStack) -> None:
     put(stack, LeaseWatch, "revoke", nothing)
 
 
+def closes_nothing(stack: ExitStack) -> None:
+    """What a Director before this one sent may begin beside the next attempt."""
+
+    async def close(self: LeaseWatch, job: str, attempt: int, *, epoch: int) -> bool:
+        return True
+
+    put(stack, LeaseWatch, "close", close)
+
+
 def counts_away(stack: ExitStack) -> None:
     """That a stage is away counts as a crash of every job that calls it."""
     answer = Attempt._answer
@@ -147,6 +156,7 @@ BUGS: dict[str, Plant] = {
     "renders-twice": renders_twice,
     "takes-over-unlooked": takes_over_unlooked,
     "revokes-nothing": revokes_nothing,
+    "closes-nothing": closes_nothing,
     "counts-away": counts_away,
     "excuses-for-good": excuses_for_good,
 }

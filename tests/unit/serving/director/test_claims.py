@@ -16,7 +16,7 @@ from serving.director.served import ServedModels
 from serving.director.stage_gate import StageGates
 from serving.jobs.dead import DeadLetters
 from serving.jobs.epoch import take_epoch
-from serving.jobs.lease import TTL_S, Leases, LeaseWatch
+from serving.jobs.lease import TTL_S, LeaseLost, Leases, LeaseWatch
 from serving.jobs.record import JobRecord, JobState
 from serving.metrics import Unrecorded
 from serving.store import keys
@@ -111,6 +111,16 @@ async def test_one_that_cost_too_many_workers_is_buried(office: Office, claims: 
 
     assert await claims.claim(*job.key, model="sprite-2") == Ended("buried")
     assert [dead async for dead in DeadLetters(office.store).of(TENANT)] == [job.id]
+
+
+async def test_what_the_director_before_sent_begins_nothing_any_more(office: Office, claims: Claims) -> None:
+    """It is on its way to a replica still, and nobody has the lease."""
+    job = await office.job(state=JobState.RUNNING, attempt=1)
+
+    assert await claims.claim(*job.key, model="sprite-2") == Claimed(ANY)
+
+    with pytest.raises(LeaseLost):
+        await Leases(office.store).take(job.id, 1, epoch=0, holder="replica-late")
 
 
 async def test_a_machine_that_goes_away_again_and_again_counts_for_no_job_that_gets_further(

@@ -70,6 +70,22 @@ async def test_a_revoked_holder_learns_of_it(store: Store) -> None:
         await leases.beat(lease, segment=0, step=1)
 
 
+async def test_what_an_earlier_director_sent_takes_no_lease_that_was_closed(store: Store) -> None:
+    leases = Leases(store)
+    assert await leases.close("vid_a", 1, epoch=2)
+    with pytest.raises(LeaseLost, match="belongs to epoch 2"):
+        await leases.take("vid_a", 1, epoch=1, holder="one")
+
+    await leases.release(await leases.take("vid_b", 1, epoch=1, holder="one"))
+    assert await leases.close("vid_b", 1, epoch=2)
+    with pytest.raises(LeaseLost, match="belongs to epoch 2"):
+        await leases.take("vid_b", 1, epoch=1, holder="one")
+
+    held = await leases.take("vid_c", 1, epoch=1, holder="one")
+    assert not await leases.close("vid_c", 1, epoch=2)
+    assert (await leases.beat(held, segment=0, step=1)).holder == "one"
+
+
 async def test_an_observer_needs_its_own_time_to_call_a_lease_dead(store: Store) -> None:
     leases, clock = Leases(store), Clock()
     watch = LeaseWatch(leases, clock)
@@ -96,6 +112,7 @@ async def test_a_lease_of_a_later_version_is_read_and_revoked_whole(store: Store
 
     assert await LeaseWatch(leases, Clock()).look("vid_a", 1) == (Verdict.UNSURE, await leases.read("vid_a", 1))
     await leases.revoke("vid_a", 1)
+    await leases.close("vid_a", 1, epoch=2)
 
     after = await read(store, keys.lease("vid_a", 1))
     assert (after["released"], after["term"], after["mood"]) == (True, lease.term, "calm")
