@@ -65,7 +65,8 @@ def end_to_end(family: BuildableFamily, engines: Engines, canvas: Canvas) -> dic
         before=before,
     )
     brought, further = _denoise(family, engines, conditions, segment=1)
-    lead = brought if len(brought) else root[-family.lead_latents :]
+    before_it = root[-family.lead_latents :] if family.lead_latents else None
+    lead = brought if len(brought) else before_it
     return {"root": root, "extension": further, "frames": _frames(family, engines, further, lead=lead)}
 
 

@@ -149,7 +149,7 @@ class Family(Protocol):
     """Which of them each method calls, so that a stage loads no others."""
     lead_latents: int
     """Latents before a segment that the decoder must see again to rebuild its state, where `Denoising.lead` brings
-    none."""
+    none; 0 where each segment is decoded for itself."""
     history_latents: int
     """How many of the newest latents `Conditions.short` holds."""
 
@@ -220,7 +220,17 @@ class PreviewingFamily(Family, Protocol):
 
 
 @runtime_checkable
-class ClipFamily(Family, Protocol):
+class TailFamily(Family, Protocol):
+    """A family that goes on from a video's first frame and its newest ones: no more of one from elsewhere is
+    encoded."""
+
+    def encode_tail(self, engines: Engines, frames: Frames) -> Array:
+        """Of a video from elsewhere its newest frames, uint8 [F, H, W, 3], as many as `history_latents` has, or all →
+        the latents that an extension is shown as the newest ones, [T, C, h, w]."""
+
+
+@runtime_checkable
+class ClipFamily(TailFamily, Protocol):
     """A family whose denoiser is shown frames where they stand in its clip: the first one, or the last ones of a video
     that is extended."""
 
@@ -233,7 +243,5 @@ class ClipFamily(Family, Protocol):
 
     def encode_continued(self, engines: Engines, tail: Array) -> Array:
         """The clip that goes on after a video's newest latents, [n, C, h, w]: it begins with the last frames that they
-        show. The first of them is one that a video may begin with. Of `encode_clip`'s form."""
-
-    def encode_tail(self, engines: Engines, frames: Frames) -> Array:
-        """Of a video from elsewhere, uint8 [F, H, W, 3], what `encode_continued` takes to go on after it."""
+        show, or that `encode_tail` made. The first of them is one that a video may begin with. Of `encode_clip`'s
+        form."""

@@ -67,6 +67,9 @@ class Capabilities:
     """Height and width of a reference picture as the model sees it; None: those of the video."""
     references_max: int
     max_prompt_chars: int
+    segments_apart: bool = False
+    """Whether each segment is decoded for itself: then its first latent has as many frames as a video's first one, and
+    root and further segments are equally long."""
     text: bool = True
     """Whether it makes a video of text alone; else of a first frame."""
     first_frame: bool = True
@@ -90,10 +93,21 @@ class Capabilities:
         return next((c for c in self.canvases if c.aspect_ratio == aspect_ratio), None)
 
     def frames_of(self, latents: int, *, root: bool) -> int:
-        """Frames of a segment of so many latents (at least 1); a root holds the video's first one."""
-        frames = latents * self.frames_per_latent
-        return frames + self.first_latent_frames - self.frames_per_latent if root else frames
+        """Frames of a segment of so many latents (at least 1), or of a whole video; a root holds the video's first
+        one."""
+        if self.segments_apart:
+            whole, rest = divmod(latents, self.segment_latents)
+            return whole * self._apart(self.segment_latents) + (self._apart(rest) if rest else 0)
+        return self._apart(latents) if root else latents * self.frames_per_latent
 
     def latents_of(self, frames: int) -> int:
         """Whole latents among a video's first so many frames."""
-        return 1 + (frames - self.first_latent_frames) // self.frames_per_latent
+        whole, rest = divmod(frames, self._apart(self.segment_latents)) if self.segments_apart else (0, frames)
+        if whole and rest < self.first_latent_frames:
+            return whole * self.segment_latents
+        begun = 1 + (rest - self.first_latent_frames) // self.frames_per_latent
+        return whole * self.segment_latents + begun
+
+    def _apart(self, latents: int) -> int:
+        """Frames of so many that begin as a video does."""
+        return self.first_latent_frames + (latents - 1) * self.frames_per_latent

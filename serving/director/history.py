@@ -34,9 +34,9 @@ class History:
     kept: Mapping[int, LatentRef] = field(default_factory=dict)
     """Those that a plan may ask for, by number."""
 
-    def lead(self, family: Family) -> LatentRef:
-        """The latents from which the decoder's state is rebuilt, where a segment brings none itself."""
-        return _last(self.tail, family.lead_latents)
+    def lead(self, family: Family) -> LatentRef | None:
+        """The latents from which the decoder's state is rebuilt, where it has one and a segment brings none itself."""
+        return _last(self.tail, family.lead_latents) if family.lead_latents else None
 
 
 @dataclass(frozen=True)

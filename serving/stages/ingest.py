@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.families.base import ClipFamily, Family, Frames
+from engines.families.base import Family, Frames, TailFamily
 from engines.families.capabilities import Capabilities
 from serving.errors import Corrupt, InvalidArgument
 from serving.media.encode import Fragment, SegmentEncoder
@@ -86,9 +86,9 @@ class Ingester:
     async def _latents(
         self, family: Family, blobs: Blobs, first: Frames, newest: Frames
     ) -> tuple[LatentRef, LatentRef, LatentRef]:
-        """Those of the video, its first one, and its newest ones. A `ClipFamily` goes on from the last two alone, and
+        """Those of the video, its first one, and its newest ones. A `TailFamily` goes on from the last two alone, and
         so no more is encoded for it: a long film would take it hours."""
-        if isinstance(family, ClipFamily):  # what is decoded before it goes on has to begin as a video does
+        if isinstance(family, TailFamily):  # what is decoded before it goes on has to begin as a video does
             tail = await put_latents(blobs, await self._loaded.encode(partial(family.encode_tail, frames=newest)))
             still = await self._loaded.encode(partial(family.encode_video, frames=first[None]))
             return tail, await put_latents(blobs, still), tail
@@ -136,7 +136,8 @@ async def _encode(
     watched = partial(watchdog.watched, "video encoder")
     encoder = await in_thread(watched, partial(SegmentEncoder, call.track, start_frame=0, sequence_start=0))
     fragments: list[Fragment] = []
-    small = deque[Frames](maxlen=can.frames_of(can.root_latents, root=True) if isinstance(family, ClipFamily) else None)
+    kept = can.frames_of(family.history_latents, root=True) if isinstance(family, TailFamily) else None
+    small = deque[Frames](maxlen=kept)
     first: Frames | None = None
     pending: list[Frames] = []
     async for picture in pictures:
@@ -147,6 +148,8 @@ async def _encode(
             first = small[0] if first is None else first
             fragments += await in_thread(watched, encoder.push, np.stack(pending))
             pending = []
+    if pending:
+        fragments += await in_thread(watched, encoder.push, np.stack(pending))
     fragments += await in_thread(watched, encoder.finish)
     assert first is not None, "`fit` takes no video that is shorter"
     return Encoded(encoder.init, tuple(fragments), small[-1], {}), first, np.stack(small)

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from engines.checkpoints import diffusers
 from engines.checkpoints.diffusers import Checkpoint
@@ -37,13 +37,15 @@ _BOUNDARY: Final = "boundary_ratio"
 _DENOISERS: Final = {"transformer": "dit", "transformer_2": "dit_2"}
 """By the component of a checkpoint, its engine."""
 
+Understood = TypeVar("Understood", bound="Parts")
+"""What becomes of a checkpoint."""
+
 
 @dataclass(frozen=True)
-class Architecture:
-    """One checkpoint, understood."""
+class Parts:
+    """A checkpoint of Wan's VAE and text encoder, and of whatever denoises between them, understood."""
 
     checkpoint: Checkpoint
-    task: Task
     latent_channels: int
     latent_stride: int
     """Pixels of a latent, along height and along width."""
@@ -51,11 +53,18 @@ class Architecture:
     patch: tuple[int, int, int]
     """Latents of one token, along time, height and width."""
     text_width: int
+    pad_id: int
+    """The token that fills up a prompt."""
+
+
+@dataclass(frozen=True)
+class Architecture(Parts):
+    """One checkpoint of a Wan, understood."""
+
+    task: Task
     condition_channels: int
     """Channels of what the denoiser is given beside the latents; 0 for none."""
     flow_shift: float
-    pad_id: int
-    """The token that fills up a prompt."""
     sight: Sight | None = None
     """How the denoiser sees the first frame besides its latent: Wan 2.1's image-to-video does."""
     boundary: float = 0.0
@@ -79,40 +88,58 @@ def task_of(index: Mapping[str, Any]) -> Task:
 
 def read(files: Files) -> Architecture:
     """Understand a checkpoint. Raises `CheckpointUnfit`, which says what is taken instead."""
+    return understood(files, _understood)
+
+
+def understood(files: Files, how: Callable[[Checkpoint], Understood]) -> Understood:
+    """What `how` makes of a checkpoint. Raises `CheckpointUnfit`, also for values that it stumbles over."""
     found = diffusers.inspect(files)
     try:
-        return _understood(found)
+        return how(found)
     except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
         if isinstance(error, CheckpointUnfit):
             raise
         raise CheckpointUnfit(
-            f"config.json of transformer, vae or an encoder: not the values of a Wan ({error}); copy them again"
+            f"config.json of transformer, vae or an encoder: not the values of a {found.pipeline} ({error}); "
+            "copy them again"
         ) from error
+
+
+def parts_of(found: Checkpoint) -> Parts:
+    """What is told of VAE, text encoder and patches. Raises `CheckpointUnfit` for others than Wan's."""
+    demand(found, "vae", "AutoencoderKLWan")
+    demand(found, "text_encoder", "UMT5EncoderModel")
+    transformer, vae = found.component("transformer").config, found.component("vae").config
+    patch = transformer.get("patch_size", [1, 2, 2])
+    return Parts(
+        checkpoint=found,
+        latent_channels=int(vae.get("z_dim", 16)),
+        latent_stride=2 ** (len(vae.get("dim_mult", [1, 2, 4, 4])) - 1) * int(vae.get("patch_size") or 1),
+        frames_per_latent=2 ** sum(map(bool, vae.get("temperal_downsample", [False, True, True]))),
+        patch=(int(patch[0]), int(patch[1]), int(patch[2])),
+        text_width=int(transformer.get("text_dim", 4096)),
+        pad_id=int(found.component("text_encoder").config.get("pad_token_id", 0)),
+    )
 
 
 def _understood(found: Checkpoint) -> Architecture:
     task = task_of({"_class_name": found.pipeline, **found.options})
     boundary = _boundary(found, task)
-    _demand(found, "transformer", "WanVACETransformer3DModel" if task == "vace" else "WanTransformer3DModel")
-    _demand(found, "vae", "AutoencoderKLWan")
-    _demand(found, "text_encoder", "UMT5EncoderModel")
-    _demand(found, "scheduler", "UniPCMultistepScheduler")
-    transformer, vae = found.component("transformer").config, found.component("vae").config
-    channels = int(vae.get("z_dim", 16))
-    frames = 2 ** sum(map(bool, vae.get("temperal_downsample", [False, True, True])))
-    stride = 2 ** (len(vae.get("dim_mult", [1, 2, 4, 4])) - 1) * int(vae.get("patch_size") or 1)
-    patch = transformer.get("patch_size", [1, 2, 2])
+    demand(found, "transformer", "WanVACETransformer3DModel" if task == "vace" else "WanTransformer3DModel")
+    parts = parts_of(found)
+    demand(found, "scheduler", "UniPCMultistepScheduler")
+    transformer = found.component("transformer").config
     return Architecture(
-        checkpoint=found,
+        **vars(parts),
         task=task,
-        latent_channels=channels,
-        latent_stride=stride,
-        frames_per_latent=frames,
-        patch=(int(patch[0]), int(patch[1]), int(patch[2])),
-        text_width=int(transformer.get("text_dim", 4096)),
-        condition_channels=_condition(task, transformer, channels=channels, stride=stride, frames=frames),
+        condition_channels=_condition(
+            task,
+            transformer,
+            channels=parts.latent_channels,
+            stride=parts.latent_stride,
+            frames=parts.frames_per_latent,
+        ),
         flow_shift=schedule.shift_of(found.component("scheduler").config),
-        pad_id=int(found.component("text_encoder").config.get("pad_token_id", 0)),
         sight=sight.read(found) if transformer.get("image_dim") else None,
         boundary=boundary,
     )
@@ -131,7 +158,7 @@ def _boundary(found: Checkpoint, task: Task) -> float:
         raise CheckpointUnfit(
             f"{diffusers.INDEX}: {_BOUNDARY} is {said!r}; of two denoisers it says when the second goes on, as 0.9"
         )
-    _demand(found, second, "WanTransformer3DModel")
+    demand(found, second, "WanTransformer3DModel")
     one, other = (_sizes(found.component(name).config) for name in ("transformer", second))
     if one != other:
         raise CheckpointUnfit(f"{second}: its config.json is not the transformer's; take both from one place")
@@ -168,7 +195,8 @@ def _condition(task: Task, transformer: Mapping[str, Any], *, channels: int, str
     return control
 
 
-def _demand(found: Checkpoint, name: str, architecture: str) -> None:
+def demand(found: Checkpoint, name: str, architecture: str) -> None:
+    """Raises `CheckpointUnfit` for a component of another class."""
     component = found.component(name)
     if component.architecture != architecture:
         raise CheckpointUnfit(

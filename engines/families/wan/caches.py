@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from engines.families.wan.architecture import Architecture
+from engines.families.wan.architecture import Parts
 
 
-def decoder_caches(architecture: Architecture) -> list[tuple[int, int]]:
+def decoder_caches(architecture: Parts) -> list[tuple[int, int]]:
     """What the decoder keeps for the next latent, convolution by convolution: channels, and how many times larger than
     a latent. Each holds two frames."""
     vae = architecture.checkpoint.component("vae").config
@@ -30,7 +30,7 @@ def decoder_caches(architecture: Architecture) -> list[tuple[int, int]]:
     return [*found, (widths[-1], scale)]
 
 
-def encoder_caches(architecture: Architecture) -> list[tuple[int, int, int]]:
+def encoder_caches(architecture: Parts) -> list[tuple[int, int, int]]:
     """The same of the encoder, between the frames of one latent and the next: channels, how many times larger than a
     latent, and frames: a temporal downsampler looks back upon one."""
     vae = architecture.checkpoint.component("vae").config

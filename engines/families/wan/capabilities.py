@@ -58,11 +58,10 @@ def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
     longest = (MAX_LATENTS - 1 - kind.beside) * architecture.frames_per_latent // fps
     if not 1 <= seconds <= longest:
         raise CheckpointUnfit(f"seconds: {seconds}; a segment of this model has 1 to {longest}")
-    canvases = sizes.canvases or trained
+    canvases, unit = sizes.canvases or trained, _pixels_of_a_token(architecture)
     for canvas in sizes.canvases:
-        _check(architecture, canvas)
-    if len({canvas.aspect_ratio for canvas in canvases}) != len(canvases):
-        raise CheckpointUnfit("canvas: two of one aspect ratio, of which a request could only get the first")
+        check(canvas, unit, least=2, stride=architecture.latent_stride)
+    distinct(canvases)
     if sizes.canvases:
         resolution = f"{min(canvases[0].height, canvases[0].width)}p"
     extends = kind.overlap is not None and seconds > kind.overlap
@@ -98,6 +97,12 @@ def of(architecture: Architecture, name: str, sizes: Sizes) -> Capabilities:
     )
 
 
+def distinct(canvases: tuple[Canvas, ...]) -> None:
+    """Raises `CheckpointUnfit` for two of one aspect ratio."""
+    if len({canvas.aspect_ratio for canvas in canvases}) != len(canvases):
+        raise CheckpointUnfit("canvas: two of one aspect ratio, of which a request could only get the first")
+
+
 def small(architecture: Architecture) -> tuple[Canvas, ...]:
     """Two sizes that any machine can check its engines on, of a few tokens."""
     rows, columns = _pixels_of_a_token(architecture)
@@ -111,20 +116,21 @@ def _trained(architecture: Architecture) -> tuple[int, str, tuple[Canvas, ...]]:
     return 16, "480p", (Canvas("16:9", 480, 832), Canvas("9:16", 832, 480), Canvas("1:1", 624, 624))
 
 
-def _check(architecture: Architecture, canvas: Canvas) -> None:
-    rows, columns = _pixels_of_a_token(architecture)
+def check(canvas: Canvas, unit: tuple[int, int], *, least: int, stride: int) -> None:
+    """Raises `CheckpointUnfit` for a canvas that is not so many times, `least` or more, a unit's height and width."""
+    rows, columns = unit
     wide, tall = (int(part) for part in canvas.aspect_ratio.split(":"))
     off = canvas.width * tall / (canvas.height * wide)
     if not 1 / _ASPECT_SLACK <= off <= _ASPECT_SLACK:
         raise CheckpointUnfit(
             f"canvas {canvas.aspect_ratio}: {canvas.width}x{canvas.height} is not that, width by height"
         )
-    most = _MAX_SIDE * architecture.latent_stride
+    most = _MAX_SIDE * stride
     size = f"canvas {canvas.aspect_ratio}: {canvas.width}x{canvas.height}"
     if canvas.height % rows or canvas.width % columns:
         raise CheckpointUnfit(f"{size}; width is a multiple of {columns} and height of {rows} for this model")
-    if not (2 * rows <= canvas.height <= most and 2 * columns <= canvas.width <= most):
-        raise CheckpointUnfit(f"{size}; each side has {2 * max(rows, columns)} to {most} pixels")
+    if not (least * rows <= canvas.height <= most and least * columns <= canvas.width <= most):
+        raise CheckpointUnfit(f"{size}; each side has {least * max(rows, columns)} to {most} pixels")
 
 
 def _pixels_of_a_token(architecture: Architecture) -> tuple[int, int]:

@@ -17,37 +17,22 @@ from engines.checkpoints.adapters import Layer
 from engines.checkpoints.files import Files
 from engines.errors import CheckpointUnfit
 from engines.families import step_cache
-from engines.families.base import (
-    Array,
-    Conditions,
-    Denoising,
-    EngineCall,
-    Engines,
-    FrameReading,
-    Frames,
-    PromptReading,
-    ReferenceReading,
-    Subject,
-)
+from engines.families.base import Array, Conditions, Denoising, EngineCall, Engines, Frames
 from engines.families.buildable import Case, Sizes
-from engines.families.capabilities import Role
 from engines.families.graph import GraphSpec
 from engines.families.history import Before, HistoryPlan
 from engines.families.wan import architecture as architectures
 from engines.families.wan import capabilities, probes, sampler, video
-from engines.families.wan.architecture import TEXT_TOKENS
+from engines.families.wan.architecture import Architecture
+from engines.families.wan.around import Around
 from engines.families.wan.layers import layers
-from engines.families.wan.tokens import FILE, Tokens, clean
 
 
-class WanFamily:
+class WanFamily(Around):
     """Implements `BuildableFamily` and `PreviewingFamily` for the checkpoint in a folder."""
 
-    packages: tuple[str, ...] = ("ftfy", "tokenizers")
-    components: tuple[str, ...]
-    uses: Mapping[EngineCall, tuple[str, ...]]
+    architecture: Architecture
     prebuilt = Path(__file__).parent / "prebuilt"
-    probe_prompt = "a cat runs over the hill"
     lead_latents = 1
     history_latents = 1
     """Neither counts: this family extends nothing."""
@@ -57,57 +42,13 @@ class WanFamily:
 
         Raises `CheckpointUnfit` for a checkpoint that is not served, or not in these sizes.
         """
-        self.architecture = architectures.read(files)
-        if FILE not in self.architecture.checkpoint.files:
-            raise CheckpointUnfit(f"{FILE}: not there; save the tokenizer again as a fast one, with transformers")
-        self.capabilities = capabilities.of(self.architecture, name, sizes)
-        self.weights = files
-        self.probe_canvases = capabilities.small(self.architecture)
-        self.uses = self._used()
-        self.components = tuple(dict.fromkeys(name for names in self.uses.values() for name in names))
-        self._tokens = Tokens(files, pad_id=self.architecture.pad_id)
-
-    def roles(self, prompt: str, references: int) -> tuple[Role, ...]:  # noqa: ARG002  (the denoiser finds out itself)
-        """Each is a subject."""
-        return tuple("subject" for _ in range(references))
-
-    def read_prompt(
-        self,
-        prompt: str,
-        *,
-        seed: int,  # noqa: ARG002  (nothing is drawn for what the prompt leaves open)
-        before: Before,  # noqa: ARG002  (this model reads free text)
-        segments: int = 1,  # noqa: ARG002  (and one caption for all)
-        subject: Subject = "named",  # noqa: ARG002  (it is told no subject)
-        inherited: str | None = None,
-    ) -> PromptReading:
-        """The prompt, cleaned as the model's own pipeline does."""
-        cleaned = clean(prompt) or inherited or ""
-        beyond = self._tokens.beyond(cleaned)
-        told = (f"not read: the last {beyond} tokens of the prompt; this model reads {TEXT_TOKENS}",) if beyond else ()
-        return PromptReading((cleaned,), understood=tuple(cleaned.split()), warnings=told)
+        found = architectures.read(files)
+        super().__init__(files, found, capabilities.of(found, name, sizes))
+        self.probe_canvases = capabilities.small(found)
 
     def plan_history(self, effective_prompt: str, before: Before) -> HistoryPlan:  # noqa: ARG002
         """Nothing: this checkpoint is shown its caption alone."""
         return HistoryPlan()
-
-    def read_frame(self, frame: Frames) -> FrameReading:  # noqa: ARG002  (the clip that is made of it says all)
-        """Nothing."""
-        return FrameReading()
-
-    def read_reference(self, picture: Frames, role: Role = "subject") -> ReferenceReading:  # noqa: ARG002
-        """Refused: raises `ValueError`."""
-        raise ValueError("references: this checkpoint takes none")
-
-    def encode_text(self, engines: Engines, effective_prompt: str, negative_prompt: str = "") -> Array:
-        """[1024, width]: the prompt's tokens, and after them the negative prompt's."""
-        halves = [self._tokens.of(text) for text in (effective_prompt, clean(negative_prompt))]
-        inputs = {
-            "token_ids": np.concatenate([ids for ids, _ in halves]),
-            "mask": np.concatenate([mask for _, mask in halves]),
-        }
-        text = np.asarray(engines.infer("text_encoder", inputs)["text"], np.float32)
-        return text.reshape(-1, text.shape[-1])
 
     def encode_still(self, engines: Engines, picture: Frames) -> Array:  # noqa: ARG002
         """Refused: raises `ValueError`."""
@@ -134,14 +75,6 @@ class WanFamily:
     def step(self, engines: Engines, states: Sequence[Denoising]) -> None:
         """One step of UniPC of each, in place."""
         sampler.step(self.architecture, engines, states)
-
-    def preview(self, engines: Engines, latents: Array, memory: Mapping[str, Array]) -> Frames:
-        """The last latent as it would be without any noise, in blocks of one colour."""
-        latent = np.ascontiguousarray(sampler.clean(latents, memory)[-1:])
-        (picture,) = video.pixels(np.asarray(engines.infer("preview", {"latent": latent})["picture"], np.float32))
-        stride = self.architecture.latent_stride
-        blocks: Frames = picture.repeat(stride, 0).repeat(stride, 1)
-        return blocks
 
     def batch_key(self, state: Denoising) -> Hashable:
         """The size, the denoiser and whether the step is computed: every state has its own time and text."""

@@ -18,7 +18,7 @@ from engines.checkpoints.files import Files
 from engines.families.graph import GraphSpec
 from engines.families.wan import attention
 from engines.families.wan import vae as steppers
-from engines.families.wan.architecture import MAX_LATENTS, TEXT_TOKENS, Architecture
+from engines.families.wan.architecture import MAX_LATENTS, TEXT_TOKENS, Architecture, Parts
 from engines.families.wan.preview import fitted
 from engines.families.wan.sight import ENCODER, Sight
 from engines.families.wan.weights import Modules
@@ -89,27 +89,35 @@ class Denoise(nn.Module):
 def components(files: Files, architecture: Architecture, digests: Mapping[str, str]) -> dict[str, GraphSpec]:
     """The graphs of all that this checkpoint does, with its weights, each shard's digest checked."""
     modules = Modules(files, architecture.checkpoint, digests)
-    text, vae = modules.text_encoder(), modules.vae()
-    found = {
-        "text_encoder": _text(EncodeText(text)),
-        **{
-            engine: _dit(Denoise(modules.transformer(name), architecture), architecture)
-            for name, engine in architecture.denoisers.items()
-        },
-        **_decoder(steppers.DecodeFirst(vae), steppers.DecodeStep(vae), architecture),
-        "preview": _preview(steppers.EncodeFirst(vae).eval(), architecture),
+    denoisers = {
+        engine: _dit(Denoise(modules.transformer(name), architecture), architecture)
+        for name, engine in architecture.denoisers.items()
     }
-    if architecture.task != "text":
-        found.update(_encoder(steppers.EncodeFirst(vae), steppers.EncodeStep(vae), architecture))
+    found = around(modules, architecture, denoisers, encodes=architecture.task != "text")
     if architecture.sight is not None:
         found[ENCODER] = _picture(EncodePicture(modules.image_encoder()), architecture.sight)
     return found
 
 
+def around(
+    modules: Modules, architecture: Parts, denoisers: Mapping[str, GraphSpec], *, encodes: bool
+) -> dict[str, GraphSpec]:
+    """The denoisers, and what is the same whatever denoises: text encoder, decoder, preview, and an encoder of frames
+    where it `encodes` any."""
+    text, vae = modules.text_encoder(), modules.vae()
+    return {
+        "text_encoder": _text(EncodeText(text)),
+        **denoisers,
+        **_decoder(steppers.DecodeFirst(vae), steppers.DecodeStep(vae), architecture),
+        "preview": _preview(steppers.EncodeFirst(vae).eval(), architecture),
+        **(_encoder(steppers.EncodeFirst(vae), steppers.EncodeStep(vae), architecture) if encodes else {}),
+    }
+
+
 def _text(module: nn.Module) -> GraphSpec:
     ids = torch.ones(2, TEXT_TOKENS, dtype=torch.int64)
     batch = {0: Dim("B", min=1, max=64)}
-    kept = _kept(module)
+    kept = float32_of(module)
     return GraphSpec(module.eval(), (ids, ids.clone()), ("token_ids", "mask"), ("text",), (batch, batch), kept)
 
 
@@ -138,11 +146,11 @@ def _dit(module: Denoise, architecture: Architecture) -> GraphSpec:
     dims = {name: video if name in ("latents", "condition") else {0: batch} for name in inputs}
     if architecture.task == "still":
         dims["time"] = {0: batch, 1: video[2]}
-    shapes, kept = tuple(dims.values()), _kept(module)
+    shapes, kept = tuple(dims.values()), float32_of(module)
     return GraphSpec(module.eval(), tuple(inputs.values()), tuple(inputs), ("velocity",), shapes, kept)
 
 
-def _kept(module: nn.Module) -> tuple[str, ...]:
+def float32_of(module: nn.Module) -> tuple[str, ...]:
     """What diffusers and transformers say of their models: these parts are never computed in half."""
     lists = (getattr(part, "_keep_in_fp32_modules", None) or () for part in module.modules())
     return tuple(dict.fromkeys(name for names in lists for name in names))
@@ -153,7 +161,7 @@ def _picture(module: nn.Module, sight: Sight) -> GraphSpec:
     return GraphSpec(module.eval(), (pixels,), ("pixels",), ("picture",), ({0: Dim("B", min=1, max=16)},))
 
 
-def _decoder(first: nn.Module, step: nn.Module, architecture: Architecture) -> dict[str, GraphSpec]:
+def _decoder(first: nn.Module, step: nn.Module, architecture: Parts) -> dict[str, GraphSpec]:
     latent = torch.randn(2, architecture.latent_channels, 4, 6)
     return {
         "vae_decoder_first": _begin(first, "latent", latent, "frames"),
@@ -161,7 +169,7 @@ def _decoder(first: nn.Module, step: nn.Module, architecture: Architecture) -> d
     }
 
 
-def _encoder(first: nn.Module, step: nn.Module, architecture: Architecture) -> dict[str, GraphSpec]:
+def _encoder(first: nn.Module, step: nn.Module, architecture: Parts) -> dict[str, GraphSpec]:
     stride = architecture.latent_stride
     frames = torch.rand(2, architecture.frames_per_latent, 3, 4 * stride, 6 * stride) * 2 - 1
     opening = frames[:, :1]
@@ -171,7 +179,7 @@ def _encoder(first: nn.Module, step: nn.Module, architecture: Architecture) -> d
     }
 
 
-def _preview(encoder: nn.Module, architecture: Architecture) -> GraphSpec:
+def _preview(encoder: nn.Module, architecture: Parts) -> GraphSpec:
     module = fitted(lambda pictures: cast(Tensor, encoder(pictures[:, None])[0]), architecture.latent_stride)
     latent = torch.randn(2, architecture.latent_channels, 4, 6)
     return GraphSpec(module.eval(), (latent,), ("latent",), ("picture",), (_sizes([latent])[0],))

@@ -80,7 +80,7 @@ def step(
     if any(state.done for state in states) or len(kinds) != 1:
         raise ValueError("step: states of one batch_key, none of them done")
     ((_, engine, skipped),) = kinds
-    remembered = [_memory(state) for state in states]
+    remembered = [unipc.remembered(state) for state in states]
     if skipped:
         guided = [step_cache.again(state) for state in states]
     else:
@@ -88,7 +88,7 @@ def step(
     for state, past, velocity in zip(states, remembered, guided, strict=True):
         latents, memory = unipc.step(state.latents, velocity, past, state.step, state.times)
         another = _denoiser(architecture, state.steps, state.step + 1) != engine
-        state.memory = {**_kept(memory), **step_cache.after(state, velocity, latents, another=another)}
+        state.memory = {**unipc.kept(memory), **step_cache.after(state, velocity, latents, another=another)}
         state.latents = latents
         state.step += 1
 
@@ -124,25 +124,3 @@ def _denoiser(architecture: Architecture, steps: int, step: int) -> str:
     *before, last = architecture.denoisers.values()
     at = unipc.times(steps, architecture.flow_shift)[min(step, steps - 1)]
     return before[0] if before and at >= architecture.boundary else last
-
-
-def clean(latents: Array, memory: Mapping[str, Array]) -> Array:
-    """What the denoiser last took a state for, without its noise; before its first step the state itself."""
-    return memory.get("clean_0", latents)
-
-
-def _memory(state: Denoising) -> unipc.Memory | None:
-    """What the state remembers. Raises `ValueError` for a state that was begun and remembers nothing."""
-    if state.step == 0:
-        return None
-    kept = state.memory
-    if "before" not in kept:
-        raise ValueError(f"step: a state after {state.step} steps without memory of them")
-    clean: tuple[Array, ...] = tuple(kept[name] for name in ("clean_1", "clean_0") if name in kept)
-    return unipc.Memory(kept["before"], clean)
-
-
-def _kept(memory: unipc.Memory) -> dict[str, Array]:
-    """The inverse: `clean_0` is the newest prediction."""
-    newest_first = reversed(memory.clean)
-    return {"before": memory.before, **{f"clean_{age}": clean for age, clean in enumerate(newest_first)}}

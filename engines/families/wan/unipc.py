@@ -7,13 +7,14 @@ of that, so whoever keeps it with the latents can go on to the same bytes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.families.base import Array
+from engines.families.base import Array, Denoising
 
 TRAINED_TIMES: Final = 1000
 """The denoiser takes whole times of 0 to 1000."""
@@ -55,6 +56,28 @@ def step(latents: Array, velocity: Array, memory: Memory | None, at: int, grid: 
     known = (*past, clean)[-_ORDER:]
     order = min(_ORDER, len(grid) - 1 - at, at + 1)
     return _predicted(latents, known, at, grid, order), Memory(latents, known)
+
+
+def clean(latents: Array, memory: Mapping[str, Array]) -> Array:
+    """What the denoiser last took a state for, without its noise; before its first step the state itself."""
+    return memory.get("clean_0", latents)
+
+
+def remembered(state: Denoising) -> Memory | None:
+    """What a state remembers. Raises `ValueError` for one that was begun and remembers nothing."""
+    if state.step == 0:
+        return None
+    known = state.memory
+    if "before" not in known:
+        raise ValueError(f"step: a state after {state.step} steps without memory of them")
+    clean: tuple[Array, ...] = tuple(known[name] for name in ("clean_1", "clean_0") if name in known)
+    return Memory(known["before"], clean)
+
+
+def kept(memory: Memory) -> dict[str, Array]:
+    """The inverse: `clean_0` is the newest prediction."""
+    newest_first = reversed(memory.clean)
+    return {"before": memory.before, **{f"clean_{age}": clean for age, clean in enumerate(newest_first)}}
 
 
 def _shifted(steps: int, shift: float) -> NDArray[np.float64]:

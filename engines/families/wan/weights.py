@@ -6,8 +6,8 @@ and transformers could read; each shard's digest is checked as it goes by. Modul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel, WanVACETransformer3DModel
@@ -19,6 +19,7 @@ from engines.checkpoints.diffusers import Checkpoint
 from engines.checkpoints.files import Files
 from engines.errors import CheckpointUnfit
 
+DENOISERS: Final = (WanTransformer3DModel, WanVACETransformer3DModel)
 _TYPES: Final = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _UNUSED: Final = ("norm_added_q", "position_ids")
 """In the names of tensors that image-to-video checkpoints have and no module of diffusers or transformers."""
@@ -35,11 +36,11 @@ class Modules:
         self._checkpoint = checkpoint
         self._digests = digests
 
-    def transformer(self, name: str = "transformer") -> nn.Module:
-        """`WanTransformer3DModel` or `WanVACETransformer3DModel`: the component of this name."""
-        kinds = {kind.__name__: kind for kind in (WanTransformer3DModel, WanVACETransformer3DModel)}
+    def transformer(self, name: str = "transformer", kinds: Sequence[Any] = DENOISERS) -> nn.Module:
+        """The component of this name, which is of one of these classes of diffusers."""
         component = self._checkpoint.component(name)
-        module: nn.Module = kinds[component.architecture].from_config(dict(component.config))
+        (kind,) = (kind for kind in kinds if kind.__name__ == component.architecture)
+        module: nn.Module = kind.from_config(dict(component.config))
         return self._filled(name, module)
 
     def vae(self) -> AutoencoderKLWan:
