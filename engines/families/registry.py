@@ -14,6 +14,7 @@ CHECKPOINTS: Final[Mapping[str, str]] = {
     "WanPipeline": "engines.families.wan.opening:opened",
     "WanImageToVideoPipeline": "engines.families.wan.opening:opened",
     "WanVACEPipeline": "engines.families.wan.opening:opened",
+    "HeliosPipeline": "engines.families.helios.opening:opened",
 }
 """For checkpoints that an operator brings: the pipeline that they were saved from → what opens their files as a family,
 called with the files, with `name`, what requests call the model, and with `sizes`."""

@@ -1,4 +1,4 @@
-"""Wan checkpoints with random weights, of any size, made by diffusers as the real ones are.
+"""Wan and Helios checkpoints with random weights, of any size, made by diffusers as the real ones are.
 
 The benchmark of engines makes one that is large enough to tell how fast it computes, tests make tiny ones. Needs the
 extra `longtake[build]`.
@@ -6,6 +6,7 @@ extra `longtake[build]`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -20,9 +21,10 @@ def pipeline(
     vae: Mapping[str, Any],
     text_encoder: Mapping[str, Any],
     image_encoder: Mapping[str, Any] | None = None,
+    scheduler: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Any:
-    """A pipeline of diffusers (`WanPipeline`, `WanVACEPipeline`, …) with modules of these configurations, in float32.
+    """A pipeline of diffusers (`WanPipeline`, `HeliosPipeline`, …) with modules of these configurations, in float32.
 
     The same arguments give the same weights. Its tokenizer knows a dozen words. With a `boundary_ratio` among its
     options it has two denoisers.
@@ -35,15 +37,17 @@ def pipeline(
     diffusers.utils.logging.set_verbosity_error()
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()
-    denoiser = diffusers.WanVACETransformer3DModel if "VACE" in kind else diffusers.WanTransformer3DModel
+    helios = kind.startswith("Helios")
+    wan = diffusers.WanVACETransformer3DModel if "VACE" in kind else diffusers.WanTransformer3DModel
+    denoiser = diffusers.HeliosTransformer3DModel if helios else wan
     torch.manual_seed(_SEED)
     parts = {
         "tokenizer": _tokenizer(),
         "text_encoder": UMT5EncoderModel(UMT5Config(**text_encoder)).eval(),
         "vae": diffusers.AutoencoderKLWan(**vae).eval(),
-        "scheduler": diffusers.UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
-        ),
+        "scheduler": of_helios(scheduler or {})
+        if helios
+        else diffusers.UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
         "transformer": denoiser(**transformer).eval(),
     }
     options = options or {}
@@ -58,6 +62,14 @@ def pipeline(
     made = getattr(diffusers, kind)(**parts, **options)
     made.set_progress_bar_config(disable=True)
     return made
+
+
+def of_helios(options: Mapping[str, Any]) -> Any:
+    import diffusers
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array_wrap__", DeprecationWarning)  # it asks numpy what torch answers
+        return diffusers.HeliosScheduler(stages=1, stage_range=[0, 1], **options)
 
 
 def _tokenizer() -> Any:

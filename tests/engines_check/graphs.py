@@ -1,5 +1,5 @@
-"""The graphs that are compiled: those that ship, and those of a tiny Wan checkpoint with random weights; each exported
-in one precision."""
+"""The graphs that are compiled: those that ship, and those of a tiny Wan checkpoint with random weights and of a
+tiny Helios, whose own is its denoiser; each exported in one precision."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from engines.building import export, lint
 from engines.checkpoints.files import Folder
 from engines.models import Model
 from engines.spec import ComponentSpec
+from tests.unit.engines.families.helios.checkpoints import save as save_helios
 from tests.unit.engines.families.wan.checkpoints import save
 
 Named = tuple[str, bytes, ComponentSpec]
@@ -28,8 +29,17 @@ def of_wan(folder: Path, precision: str) -> Iterator[Named]:
     yield from _of("tiny Wan", models.opened(Folder(folder / "checkpoint"), name="wan-tiny"), precision)
 
 
-def _of(title: str, model: Model, precision: str) -> Iterator[Named]:
+def of_helios(folder: Path, precision: str) -> Iterator[Named]:
+    """The denoiser alone: all else is exported of the Wan."""
+    if not (folder / "helios").exists():
+        save_helios(folder / "helios", "loud")
+    yield from _of("tiny Helios", models.opened(Folder(folder / "helios"), name="helios-tiny"), precision, ("dit",))
+
+
+def _of(title: str, model: Model, precision: str, names: tuple[str, ...] = ()) -> Iterator[Named]:
     for name, graph in model.family.graphs(model.weights).items():
+        if names and name not in names:
+            continue
         exported, component, _ = export.export(name, graph, precision=precision)
         lint.lint(name, exported, precision=precision)
         yield f"{title} {name}", exported, component

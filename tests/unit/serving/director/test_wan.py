@@ -1,4 +1,4 @@
-"""A Wan through the Director and the real stages, without Ray; a tiny checkpoint's modules are its engines."""
+"""A Wan, or a Helios, through the Director and the real stages, without Ray; a tiny one's modules are its engines."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from engines import models
 from engines.checkpoints.files import Folder
 from engines.families.buildable import Sizes
 from engines.families.capabilities import Canvas
+from engines.families.helios.family import HeliosFamily
 from engines.families.wan.clips import WanClipFamily
 from engines.session import Session
 from loadtests.accept import source
@@ -50,13 +51,19 @@ def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """Of a tiny checkpoint, a VACE's if the test names no other: two seconds of two by two tokens."""
     for package in ("torch", "diffusers", "transformers", "tokenizers"):
         pytest.importorskip(package, reason="a Wan is made with longtake[build]")
+    from tests.unit.engines.families.helios import checkpoints as of_helios
     from tests.unit.engines.families.wan import checkpoints, modules
 
     task, folder = getattr(request, "param", "vace"), tmp_path_factory.mktemp("wan")
-    checkpoints.save(task, folder)
-    side = 64 if task == "5b" else 32
-    family = models.opened(Folder(folder), name=NAME, sizes=Sizes((Canvas("1:1", side, side),), seconds=2)).family
-    assert isinstance(family, WanClipFamily)
+    helios = task == "helios"
+    if helios:
+        of_helios.save(folder)
+    else:
+        checkpoints.save(task, folder)
+    side = 64 if helios or task == "5b" else 32
+    sizes = Sizes((Canvas("1:1", side, side),), seconds=0 if helios else 2)
+    family = models.opened(Folder(folder), name=NAME, sizes=sizes).family
+    assert isinstance(family, (WanClipFamily, HeliosFamily))
     with modules.session_of(family) as session:
         yield session
 
@@ -236,6 +243,36 @@ async def test_a_video_of_a_first_frame_is_extended_from_its_last(
     done = await house.until(record, lambda found: found.state.terminal)
     manifest = await house.manifest(done)
     assert (manifest.latents, manifest.parts) == (whole.latents, whole.parts)
+
+
+@pytest.mark.parametrize("session", ["helios"], indirect=True)
+async def test_helios_is_shown_its_newest_latents_across_segments_and_resumes_to_the_same(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each segment is decoded for itself; an extension goes on from latents that lie in the segments before."""
+    monkeypatch.setattr(CheckpointPolicy, "due", lambda policy, computed_s: True)
+    root = await house.made("a cat", seconds=3)
+    first = await house.made("a dog", root, seconds=3)
+    found = [await Segments(house.store, TENANT).get(segment) for segment in (*root.segments, *first.segments[-2:])]
+    assert [(manifest.frames, manifest.total_frames) for manifest in found] == [(33, 33 * n) for n in (1, 2, 3, 4)]
+    assert [[(source.kind, source.numbers) for source in manifest.history] for manifest in found] == [
+        [],
+        [("anchor", (0,)), ("newest", tuple(range(9)))],
+        [("memory", tuple(range(9))), ("anchor", (0,)), ("newest", tuple(range(9, 18)))],
+        [("memory", tuple(range(8, 18))), ("anchor", (0,)), ("newest", tuple(range(18, 27)))],
+    ]
+    assert [len(manifest.memory) for manifest in found] == [0, 9, 10, 10]
+    assert {call.lead for call in house.stages.calls["render"]} == {None}
+
+    whole = await house.manifest(await house.made("a dog", first, seconds=3, steps=12))
+    record = await house.job("a dog", first, seconds=3, steps=12)
+    slices = house.stages.calls["run_slice"]
+    await house.until(record, lambda _: any(call.job == record.id and call.resume for call in slices))
+    await house.stages.kill_denoiser()
+    done = await house.until(record, lambda found: found.state.terminal)
+    manifest = await house.manifest(done)
+    assert (manifest.latents, manifest.parts) == (whole.latents, whole.parts)
+    assert {EventKind.LOST, EventKind.RESUMED} & {event.kind for event in done.events}
 
 
 async def test_a_job_reuses_predictions_as_it_was_planned_to_and_so_does_who_makes_it_again(

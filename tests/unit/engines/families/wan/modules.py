@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from engines.families.buildable import BuildableFamily
 from engines.families.graph import GraphSpec
-from engines.families.wan.family import WanFamily
 from engines.session import Session
 from engines.spec import ComponentSpec, TensorSpec
 
 
-def session_of(family: WanFamily) -> Session:
+def session_of(family: BuildableFamily) -> Session:
     """To be closed."""
     from engines.runtimes.torch import TorchRunner
 
