@@ -23,7 +23,7 @@ from operators.api.base import API_VERSION
 from operators.builds import reconcile_build
 from operators.children.names import BUILD, SERVICE
 from operators.cluster import connect
-from operators.controller import WATCHED, WATCHED_BUILDS, Controller, register
+from operators.controller import SETTLE_S, WATCHED, WATCHED_BUILDS, Controller, register
 from operators.leader import lead
 from operators.metrics import WAITING
 from operators.models import reconcile_model
@@ -38,7 +38,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stdout)
     for chatty in ("kopf.objects", "leaderelection"):  # a line for each event, and each time the Lease is renewed
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    cluster = connect()
+    cluster = connect(shared_s=SETTLE_S)
     kinds = (video_service.KIND, engine_build.KIND, video_model.KIND)
     missing = [kind for kind in kinds if not cluster.knows(API_VERSION, kind)]
     if missing:

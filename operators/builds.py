@@ -75,7 +75,7 @@ def _base_in_work(cluster: Cluster, owner: Owner, build: EngineBuild) -> str:
     if not build.spec.adapters:
         return ""
     base = build.spec.model.partition("+")[0]
-    for found in cluster.find(API_VERSION, KIND, owner.namespace, ""):
+    for found in cluster.of_model(KIND, owner.namespace, base):
         other = EngineBuild.model_validate(found)
         same = (other.spec.model, other.spec.store.url) == (base, build.spec.store.url)
         if same and other.spec.source and not finished(other.status):

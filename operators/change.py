@@ -8,17 +8,19 @@ from typing import Any
 
 from operators import revisions
 from operators.api.base import Condition
+from operators.api.engine_build import KIND as BUILD
 from operators.api.rollout import RolloutStatus, State
+from operators.api.video_model import KIND as MODEL
 from operators.api.video_service import Spec, VideoService
 from operators.apply import applied
 from operators.children.desired import desired
 from operators.children.routes import API_VERSION as ROUTES
 from operators.children.settings import settings_of
 from operators.cluster import Cluster, Object
-from operators.policies.engines import engines_awaited
-from operators.policies.redeploys import redeployed
+from operators.policies import redeploys
+from operators.policies.engines import Making, engines_awaited
 from operators.policies.replay import Replay, replayed
-from operators.policies.rollout import LOOK_S, Seen, decide, going, late, look_again_s
+from operators.policies.rollout import Seen, begins, decide, going, late, look_again_s
 from operators.policies.state import Finding, conditions, lacking
 from operators.policies.versions import Versions
 from operators.policies.world import World
@@ -35,14 +37,18 @@ class Change:
         self._wanted = revisions.revision_of(world.owner, asked)
         self._stable = revisions.last(cluster, world.owner)
         stable = Spec.model_validate(self._stable.spec) if self._stable else None
-        self.redeploys = redeployed(service.status.redeploys, world.given_up, world.now)
+        self.redeploys = redeploys.redeployed(service.status.redeploys, world.given_up, world.now)
         self.versions = Versions(world.owner, service.spec, stable, self.redeploys.generations)
         self._wrong = self._settings()
+        self._held: Finding | None = None
 
     def decided(self) -> RolloutStatus:
         """How it goes on. A version that has come to serve is kept, to be gone back to."""
         before = self._service.status.rollout
-        rollout = decide(before, self._seen(before))
+        seen = self._seen(before)
+        if begins(before, seen):
+            self._held = self._waits_for()
+        rollout = decide(before, replace(seen, held=self._held))
         if rollout.state == "Complete" and (self._stable is None or self._stable.name != self._wanted.name):
             revisions.keep(self._cluster, self._world.owner, self._wanted)
         return rollout
@@ -60,7 +66,7 @@ class Change:
             replace(world, fresh=self.versions.fresh(rollout.state)),
             trouble,
             self._service.status,
-            held=self._held() if rollout.state == "Held" else None,
+            held=self._held if rollout.state == "Held" else None,
             going=going(rollout, self._stable is not None),
             late=late(rollout, self._service.spec.rollout, world.now),
         )
@@ -68,7 +74,7 @@ class Change:
     def look_again_s(self, rollout: RolloutStatus) -> float:
         """Seconds until it is to be looked at though nothing happened."""
         again_s = look_again_s(rollout, self._service.spec.rollout, self._world.now)
-        return min(again_s, 2 * LOOK_S) if self.redeploys.since else again_s
+        return min(again_s, redeploys.look_again_s(self.redeploys, self._world.now))
 
     def _seen(self, before: RolloutStatus) -> Seen:
         replay = self._replay(before)
@@ -78,7 +84,6 @@ class Change:
             stable=self._stable.name if self._stable else "",
             asked=self._service.spec.rollout,
             now=self._world.now,
-            held=self._held(),
             lacks=replay.lacks if replay else self._lacks(before),
             given_up=bool(self._world.given_up),
             differs=replay is not None and replay.differs,
@@ -94,11 +99,17 @@ class Change:
             return Finding("SettingsInvalid", error.message, failing=True)
         return None
 
-    def _held(self) -> Finding | None:
+    def _waits_for(self) -> Finding | None:
+        """What keeps it from being begun."""
         if self._wrong is not None or self.versions.same_stages:
             return self._wrong
         spec = self.versions.wanted
-        return engines_awaited(self._world, spec.store.url, settings_of(spec).served)
+        making = (self._making(model) for model in settings_of(spec).served)
+        return engines_awaited(spec.store.url, making)
+
+    def _making(self, model: str) -> Making:
+        of_model, namespace = self._cluster.of_model, self._world.owner.namespace
+        return Making(model, of_model(BUILD, namespace, model), of_model(MODEL, namespace, model))
 
     def _replay(self, before: RolloutStatus) -> Replay | None:
         """How it stands; None where the step under way is another one, or the replay was taken out of it."""

@@ -16,9 +16,11 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
+from operators.api.base import API_VERSION
 from operators.children.names import FIELD_MANAGER
 from operators.children.routes import KINDS as ROUTES
 from operators.metrics import CALLS
+from operators.of_models import OfModels
 
 Object = dict[str, Any]
 TIMEOUT_S = 30
@@ -33,8 +35,10 @@ class KindMissing(Exception):
 class Cluster:
     """Calls by API version and kind. What the API server refuses is an `ApiException` with its status."""
 
-    def __init__(self, api: client.ApiClient) -> None:
+    def __init__(self, api: client.ApiClient, *, shared_s: float = 0.0) -> None:
+        """`shared_s`: as `of_model` has it."""
         self._dynamic = DynamicClient(api)
+        self._of_models = OfModels(self._every, shared_s)
 
     def knows(self, api_version: str, kind: str) -> bool:
         """Whether the API server has this kind. Everybody may ask that."""
@@ -59,6 +63,10 @@ class Cluster:
             item.setdefault("apiVersion", api_version)
             item.setdefault("kind", kind)
         return list(items)
+
+    def of_model(self, kind: str, namespace: str, model: str) -> list[Object]:
+        """EngineBuilds or VideoModels for this model, as they were at most `shared_s` ago."""
+        return self._of_models.find(kind, namespace, model)
 
     def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:
         """One of them; None where there is none."""
@@ -137,6 +145,13 @@ class Cluster:
             serialize=False,
         )
 
+    def _every(self, kind: str, namespace: str) -> list[Object]:
+        """Of a kind of ours; none where its CRD is not installed: a chart's upgrade brings no new one."""
+        try:
+            return self.find(API_VERSION, kind, namespace, "")
+        except KindMissing:
+            return []
+
     def _call(
         self, verb: str, api_version: str, kind: str, method: str, subresource: str = "", **arguments: Any
     ) -> Object:
@@ -152,10 +167,10 @@ class Cluster:
         return found
 
 
-def connect() -> Cluster:
+def connect(*, shared_s: float = 0.0) -> Cluster:
     """With the pod's service account, or with KUBECONFIG where there is none."""
     try:
         config.load_incluster_config()
     except config.ConfigException:
         config.load_kube_config()
-    return Cluster(client.ApiClient())
+    return Cluster(client.ApiClient(), shared_s=shared_s)

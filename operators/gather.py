@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from operators.api.base import API_VERSION
-from operators.api.engine_build import KIND as BUILD
-from operators.api.video_model import KIND as MODEL
 from operators.children.desired import KINDS
 from operators.children.names import SERVICE, Owner
 from operators.children.routes import KINDS as ROUTES
@@ -44,17 +41,7 @@ def gather(cluster: Cluster, owner: Owner, generation: int) -> World:
         datetime.now(UTC),
         kuberay,
         cluster.routes,
-        tuple(_all(cluster, owner, BUILD)),
-        tuple(_all(cluster, owner, MODEL)),
     )
-
-
-def _all(cluster: Cluster, owner: Owner, kind: str) -> list[Object]:
-    """Of a kind of ours, in the namespace."""
-    try:
-        return cluster.find(API_VERSION, kind, owner.namespace, "")
-    except KindMissing:  # a chart's upgrade brings no new CRD
-        return []
 
 
 def _owned(child: Object, owner: Owner) -> bool:

@@ -16,7 +16,7 @@ from operators.api.engine_build import KIND as BUILD
 from operators.api.video_model import FINALIZER, KIND, Status, VideoModel
 from operators.apply import Known
 from operators.children.model_builds import called, engine_build_of, stages
-from operators.children.names import Owner
+from operators.children.names import MODEL, Owner
 from operators.cluster import Cluster, Object
 from operators.policies.model_plan import Plan, planned
 from operators.policies.model_state import going_status, model_status
@@ -32,7 +32,7 @@ def reconcile_model(cluster: Cluster, namespace: str, name: str, known: Known) -
     if live is None:
         return None
     model, owner, now = VideoModel.model_validate(live), Owner.of(live), datetime.now(UTC)
-    builds = {one["metadata"]["name"]: one for one in cluster.find(API_VERSION, BUILD, namespace, "")}
+    builds = _builds(cluster, owner, model)
     generation = live["metadata"]["generation"]
     owns = FINALIZER in (live["metadata"].get("finalizers") or ())
     if live["metadata"].get("deletionTimestamp"):
@@ -46,6 +46,15 @@ def reconcile_model(cluster: Cluster, namespace: str, name: str, known: Known) -
         after, again_s = _brought_about(cluster, owner, model, builds, generation, now), inf
     write(cluster, KIND, owner, model.status, after, moment(now))
     return again_s
+
+
+def _builds(cluster: Cluster, owner: Owner, model: VideoModel) -> Mapping[str, Object]:
+    """EngineBuilds by name: those with its label, and whosever has the name of one that is wanted."""
+    labelled = cluster.find(API_VERSION, BUILD, owner.namespace, f"{MODEL}={owner.name}")
+    found = {one["metadata"]["name"]: one for one in labelled}
+    names = {name for stage in stages(owner, model.spec) for name in stage}
+    others = (cluster.get(API_VERSION, BUILD, owner.namespace, name) for name in sorted(names - set(found)))
+    return found | {one["metadata"]["name"]: one for one in others if one is not None}
 
 
 def _brought_about(

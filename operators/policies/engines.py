@@ -4,6 +4,7 @@ it is made."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from operators.api.engine_build import EngineBuild
 from operators.api.video_model import VideoModel
@@ -11,37 +12,53 @@ from operators.children.model_builds import called
 from operators.policies.build_state import finished, ready
 from operators.policies.model_state import ENGINES_READY
 from operators.policies.state import Finding
-from operators.policies.world import World
+from operators.policies.world import Object
 
 
-def engines_awaited(world: World, store: str, models: Iterable[str]) -> Finding | None:
+@dataclass(frozen=True)
+class Making:
+    """What makes one model, as the API server has it."""
+
+    model: str
+    builds: Iterable[Object] = ()
+    """EngineBuilds that may be for it."""
+    models: Iterable[Object] = ()
+    """VideoModels that may be."""
+
+
+def engines_awaited(store: str, making: Iterable[Making]) -> Finding | None:
     """What is to be waited for before these models of this store are served; of one that no EngineBuild and
     no VideoModel is for, nothing."""
-    for model in models:
-        if lacks := _lacking(world, store, model):
+    for one in making:
+        if lacks := _lacking(one, store) or _building(one, store):
             return lacks
-        found = [(str(raw["metadata"]["name"]), EngineBuild.model_validate(raw)) for raw in world.builds]
-        builds = [(name, one) for name, one in found if (one.spec.model, one.spec.store.url) == (model, store)]
-        for name, one in builds:
-            if not finished(one.status):
-                return Finding(
-                    "EnginesBuilding", f"EngineBuild {name} builds {model}: nothing is changed before its end"
-                )
-        if builds and not any(ready(one.status) for _, one in builds):
-            name, one = builds[-1]
-            said = next((told.message for told in one.status.conditions if told.type == "Degraded"), "")
-            return Finding(
-                "EngineBuildFailed",
-                f"EngineBuild {name}, which {model} waits for: {said}. Make another one, or remove it where the model "
-                "came into the store without it",
-                failing=True,
-            )
     return None
 
 
-def _lacking(world: World, store: str, model: str) -> Finding | None:
+def _building(making: Making, store: str) -> Finding | None:
+    """What the EngineBuilds lack."""
+    model = making.model
+    found = [(str(raw["metadata"]["name"]), EngineBuild.model_validate(raw)) for raw in making.builds]
+    builds = [(name, one) for name, one in found if (one.spec.model, one.spec.store.url) == (model, store)]
+    for name, one in builds:
+        if not finished(one.status):
+            return Finding("EnginesBuilding", f"EngineBuild {name} builds {model}: nothing is changed before its end")
+    if builds and not any(ready(one.status) for _, one in builds):
+        name, one = builds[-1]
+        said = next((told.message for told in one.status.conditions if told.type == "Degraded"), "")
+        return Finding(
+            "EngineBuildFailed",
+            f"EngineBuild {name}, which {model} waits for: {said}. Make another one, or remove it where the model "
+            "came into the store without it",
+            failing=True,
+        )
+    return None
+
+
+def _lacking(making: Making, store: str) -> Finding | None:
     """What a VideoModel lacks that this model is of."""
-    for raw in world.models:
+    model = making.model
+    for raw in making.models:
         name, one = str(raw["metadata"]["name"]), VideoModel.model_validate(raw)
         if (called(name, one.spec), one.spec.store.url) != (model, store):
             continue

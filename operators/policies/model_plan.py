@@ -54,7 +54,7 @@ class Plan:
 
 
 def planned(stages: Stages, live: Mapping[str, Object], uid: str) -> Plan:
-    """`live`: EngineBuilds of the namespace by name; `uid`: the VideoModel's."""
+    """`live`: EngineBuilds by name, its own and those that have a wanted one's name; `uid`: the VideoModel's."""
     plan, ahead = Plan(), True
     for stage in stages:
         before = ahead

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
+from math import inf
 
 from operators.api.rollout import Redeploys
 from operators.policies.state import moment
 
 PAUSE = timedelta(seconds=300)
 """Before each time. A change that can be taken back is, before that."""
+LEAST_S = 10.0
+"""Between looks: of what is over by then."""
+
+
+def look_again_s(redeploys: Redeploys, now: datetime) -> float:
+    """Seconds until something is deployed anew, if it stays given up."""
+    if not redeploys.since:
+        return inf
+    return max((datetime.fromisoformat(redeploys.since) + PAUSE - now).total_seconds(), LEAST_S)
 
 
 def redeployed(before: Redeploys, given_up: AbstractSet[str], now: datetime) -> Redeploys:

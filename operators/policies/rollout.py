@@ -25,8 +25,9 @@ READY_S = 10.0
 """Seconds that a step must have been ready before it counts: just after a change, Ray's state is told as it was."""
 TERMINAL_S = 60.0
 """The same for what Ray gave up."""
-LOOK_S, LOOK_HELD_S = 5.0, 30.0
-"""Between looks while something is under way, or held: time passes without an event."""
+LOOK_S, LOOK_RARELY_S = 5.0, 30.0
+"""Between looks while something is under way, and while it is held, or has been under way for a minute: time passes
+without an event."""
 REASON: Final = "ProgressDeadlineExceeded"
 _UNDER_WAY = ("Analysing", "StagesStarting", "FrontDoorsRolling")
 
@@ -77,6 +78,11 @@ def decide(before: RolloutStatus, seen: Seen) -> RolloutStatus:
     return rollout
 
 
+def begins(before: RolloutStatus, seen: Seen) -> bool:
+    """Whether nothing of a change is made yet, so that it is to be asked what it waits for."""
+    return seen.wanted != seen.stable and _begun(before, seen).state == "Held"
+
+
 def late(rollout: RolloutStatus, asked: Rollout, now: datetime) -> Finding | None:
     """What is to be told of a change that was given up, or should have been ready by now."""
     if rollout.state == "RolledBack":
@@ -100,11 +106,16 @@ def going(rollout: RolloutStatus, stable: bool) -> Finding | None:
 def look_again_s(rollout: RolloutStatus, asked: Rollout, now: datetime) -> float:
     """Seconds until it is to be looked at though nothing happened."""
     if rollout.state == "Held":
-        return LOOK_HELD_S
+        return LOOK_RARELY_S
     resting = rollout.state in ("Complete", "RolledBack") or (
         late(rollout, asked, now) is not None and not rollout.ready_since
     )
-    return inf if resting else LOOK_S
+    if resting:
+        return inf
+    age_s = _age_s(rollout.started_at, now)
+    if rollout.ready_since or rollout.state == "Analysing" or age_s < TERMINAL_S:
+        return LOOK_S
+    return min(max(LOOK_S, asked.progress_deadline_seconds - age_s), LOOK_RARELY_S)
 
 
 def _settled(before: RolloutStatus, seen: Seen) -> RolloutStatus:

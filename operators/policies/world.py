@@ -34,10 +34,6 @@ class World:
     """Whether the cluster knows RayServices."""
     routes: bool = True
     """Whether it knows the Gateway API's routes."""
-    builds: tuple[Object, ...] = ()
-    """EngineBuilds of the namespace."""
-    models: tuple[Object, ...] = ()
-    """VideoModels of the namespace."""
     fresh: frozenset[str] = frozenset()
     """Ray's applications that a change under way brings: what serves is whole without them."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import Any
@@ -11,12 +10,11 @@ import pytest
 import yaml
 
 from operators.api.rollout import Redeploys, Rollout, RolloutStatus, State
-from operators.policies.engines import engines_awaited
+from operators.policies.engines import Making, engines_awaited
 from operators.policies.redeploys import PAUSE, redeployed
 from operators.policies.rollout import READY_S, REASON, TERMINAL_S, Seen, decide, going, late, look_again_s
 from operators.policies.state import Finding
 from operators.policies.versions import Versions
-from operators.policies.world import World
 from tests.unit.operators.services import OWNER, build_spec, model_spec, spec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -289,8 +287,7 @@ def build(name: str, told: dict[str, str], **parts: Any) -> dict[str, Any]:
     ],
 )
 def test_a_change_waits_for_the_engines_of_its_models(builds: list[dict[str, Any]], reason: str | None) -> None:
-    world = replace(World(OWNER, 1), builds=tuple(builds))
-    found = engines_awaited(world, "s3://minio:9000/longtake/main", ("sprite-2", "wan-1.3b"))
+    found = engines_awaited("s3://minio:9000/longtake/main", (Making("sprite-2"), Making("wan-1.3b", builds)))
     assert (found and found.reason) == reason
     if found is not None and found.failing:
         assert "it said so" in found.message
@@ -324,8 +321,8 @@ DONE = {"EnginesReady": "True", "Degraded": "False"}
     ],
 )
 def test_a_change_waits_for_all_engines_of_a_video_model(models: list[dict[str, Any]], reason: str | None) -> None:
-    world = replace(World(OWNER, 1), models=tuple(models))
-    found = engines_awaited(world, "s3://minio:9000/longtake/main", ("sprite-2", "wan-1.3b"))
+    making = (Making("sprite-2"), Making("wan-1.3b", models=models))
+    found = engines_awaited("s3://minio:9000/longtake/main", making)
     assert (found and found.reason, bool(found and found.failing)) == (reason, reason == "ModelFailed")
 
 
