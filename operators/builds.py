@@ -44,7 +44,7 @@ def reconcile_build(cluster: Cluster, namespace: str, name: str, known: Known) -
         ),
         report=build.status.report or reported(pods),
     )
-    write(cluster, KIND, owner, build.status, after, moment(now))
+    write(cluster, owner, live, build.status, after, moment(now))
     return inf
 
 

@@ -44,7 +44,7 @@ def reconcile_model(cluster: Cluster, namespace: str, name: str, known: Known) -
         if owns != (model.spec.deletion_policy == "Delete"):
             finalize(cluster, owner, keep=not owns)
         after, again_s = _brought_about(cluster, owner, model, builds, generation, now), inf
-    write(cluster, KIND, owner, model.status, after, moment(now))
+    write(cluster, owner, live, model.status, after, moment(now))
     return again_s
 
 

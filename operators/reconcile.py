@@ -64,7 +64,7 @@ def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> floa
     READY.labels(namespace, name).set(told[0].status == "True")
     TAKEN_BACK.labels(namespace, name).set(rollout.state == "RolledBack")
     after = status_of(world, change.versions.serving(rollout.state), told, rollout, change.redeploys)
-    write(cluster, KIND, world.owner, service.status, after, moment(world.now))
+    write(cluster, owner, live, service.status, after, moment(world.now))
     return min(change.look_again_s(rollout), leftovers.look_again_s(world))
 
 

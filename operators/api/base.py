@@ -79,6 +79,19 @@ class Condition(Part):
     """When `status` changed."""
 
 
+class Told(Part):
+    """What the operator says of any resource: the beginning of its status."""
+
+    observed_generation: int = 0
+    """The `metadata.generation` that the operator acted on."""
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    """One of each type; what each means is said at the status."""
+
+
 def rule(expression: str, message: str, field: str = "") -> dict[str, JsonValue]:
     """A validation rule in CEL, as the API server reads it."""
     return {"rule": expression, "message": message, **({"fieldPath": field} if field else {})}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from operators.api.base import Condition, Name, Part, Placement, Resources, rule
+from operators.api.base import Name, Part, Placement, Resources, Told, rule
 from operators.api.checkpoint import WEIGHTS, Report, Weights
 from operators.api.common import EngineKeys, Grounds
 
@@ -124,18 +124,12 @@ class Spec(Grounds, Placement):
     """How long it may take."""
 
 
-class Status(Part):
-    """What is so. Written by the operator alone."""
+class Status(Told):
+    """What is so. Written by the operator alone.
 
-    observed_generation: int = 0
-    """The `metadata.generation` that the operator acted on."""
-    conditions: list[Condition] = Field(
-        default_factory=list,
-        max_length=8,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-    )
-    """`Ready`: the engines are in the store. `Progressing`: they are being built. `Degraded`: the build failed, or
-    waits for what does not come by itself."""
+    Conditions: `Ready`: the engines are in the store. `Progressing`: they are being built. `Degraded`: the build
+    failed, or waits for what does not come by itself."""
+
     report: Report | None = None
     """What it told at its end: what the model is, what it can do, and which engines of it there are."""
 

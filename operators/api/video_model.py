@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from operators.api.base import Condition, Name, Part, Placement, Resources, rule
+from operators.api.base import Name, Part, Placement, Resources, Told, rule
 from operators.api.checkpoint import Folder, Image, Report, pinned
 from operators.api.common import EngineKeys, Grounds, ObjectStore
 from operators.api.engine_build import BUILDER, PRECISION, Adapter
@@ -178,18 +178,12 @@ class Build(Part):
     """`Waits`, `Building`, `Ready` or `Failed`."""
 
 
-class Status(Part):
-    """What is so. Written by the operator alone."""
+class Status(Told):
+    """What is so. Written by the operator alone.
 
-    observed_generation: int = 0
-    """The `metadata.generation` that the operator acted on."""
-    conditions: list[Condition] = Field(
-        default_factory=list,
-        max_length=8,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-    )
-    """`Ready`: it is in the store with engines that a CPU runs, and may be served. `EnginesReady`: so are those of all
-    builds. `Progressing`: something is being built. `Degraded`: waiting does not mend what is missing."""
+    Conditions: `Ready`: it is in the store with engines that a CPU runs, and may be served. `EnginesReady`: so are
+    those of all builds. `Progressing`: something is being built. `Degraded`: waiting does not mend what is missing."""
+
     model: str = ""
     """What requests call it."""
     family: str = ""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from operators.api.base import Condition, Name, Part, Placement, Resources, rule
+from operators.api.base import Name, Part, Placement, Resources, Told, rule
 from operators.api.common import Grounds, ObjectStore
 from operators.api.rollout import Redeploys, Rollout, RolloutStatus
 
@@ -218,18 +218,12 @@ class Endpoints(Part):
     """URL of media, health and metrics."""
 
 
-class Status(Part):
-    """What is so. Written by the operator alone."""
+class Status(Told):
+    """What is so. Written by the operator alone.
 
-    observed_generation: int = 0
-    """The `metadata.generation` that the operator acted on."""
-    conditions: list[Condition] = Field(
-        default_factory=list,
-        max_length=16,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-    )
-    """`Ready`: it takes and makes videos. `Progressing`: something is being brought about. `Degraded`: something that
-    worked does not."""
+    Conditions: `Ready`: it takes and makes videos. `Progressing`: something is being brought about. `Degraded`:
+    something that worked does not."""
+
     model: str = ""
     """The model that is served."""
     denoisers: int = 0

@@ -332,6 +332,8 @@ def test_killed_at_any_call_it_converges(cluster: Kube, monkeypatch: pytest.Monk
             monkeypatch.setattr(cluster, "_call", whole)
             cluster.known.clear()
             assert cluster.look()["Ready"]["reason"] == "StagesStarting"
+            told = [event["reason"] for event in cluster.find("v1", "Event", cluster.namespace, "")]
+            assert told == ["StagesStarting"], "neither lost nor told twice"
             at_rest = cluster.versions()
             cluster.look()
             assert cluster.versions() == at_rest

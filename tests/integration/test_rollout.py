@@ -364,6 +364,8 @@ def test_a_version_that_makes_a_video_otherwise_is_taken_back_in_the_replays_wor
     ends(cluster, "error: 1 of 3 videos came out otherwise; vid_a: segment 0: latents differs first", 1)
     assert look_killed_at_each_call(cluster, monkeypatch) > 10
     told = cluster.look()
+    events = [event["message"] for event in cluster.find("v1", "Event", cluster.namespace, "")]
+    assert events.count(how(cluster)["message"]) == 1, "neither lost nor told twice"
 
     said = "The replay said: 1 of 3 videos came out otherwise; vid_a: segment 0: latents differs first"
     assert how(cluster)["state"] == "RolledBack"

@@ -2,99 +2,33 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import secrets
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from operators.api.base import API_VERSION
-from operators.api.video_model import FINALIZER
 from operators.builds import reconcile_build
 from operators.metrics import CALLS
 from operators.models import reconcile_model
 from tests import kubernetes
 from tests.integration.kube import Kube, operator, until
 from tests.integration.test_engine_build import SPEC as BUILD
+from tests.integration.video_models import GPU, PINNED, SPEC, STYLE, ask, builds, built, finish, look, status
 
 pytestmark = [
     pytest.mark.skipif(bool(kubernetes.missing()), reason=f"not on the PATH: {', '.join(kubernetes.missing())}"),
     pytest.mark.filterwarnings("ignore:Unverified HTTPS request"),
     pytest.mark.xdist_group("kubernetes"),
 ]
-SPEC: dict[str, Any] = {name: BUILD[name] for name in ("image", "store", "trustedKeys", "signingKeySecret")} | {
-    "source": {"uri": BUILD["source"]}
-}
-PINNED = f"registry.example/wan@sha256:{'a' * 64}"
-GPU = {"name": "ada", "runtime": "tensorrt_rtx", "targets": ["sm89"]}
-STYLE = {"uri": "s3://h/b/style.safetensors", "scale": 0.5}
-BEGUN = "2026-11-27T00:00:00Z"
 
 
 @pytest.fixture
 def cluster(server: kubernetes.ApiServer) -> Kube:
     return Kube(server, f"m-{secrets.token_hex(4)}")
-
-
-def ask(cluster: Kube, *, named: str = "wan-1.3b", **changes: Any) -> None:
-    spec = {name: value for name, value in (copy.deepcopy(SPEC) | changes).items() if value is not None}
-    cluster.apply(cluster.object(API_VERSION, "VideoModel", named, spec=spec), manager="test")
-
-
-def look(cluster: Kube, named: str = "wan-1.3b") -> dict[str, Any]:
-    """Conditions by type, after one look."""
-    assert reconcile_model(cluster, cluster.namespace, named, {})
-    return {one["type"]: one for one in status(cluster, named)["conditions"]}
-
-
-def status(cluster: Kube, named: str = "wan-1.3b") -> dict[str, Any]:
-    found: dict[str, Any] = cluster.live(API_VERSION, "VideoModel", named)["status"]
-    return found
-
-
-def builds(cluster: Kube) -> list[str]:
-    return [one["metadata"]["name"] for one in cluster.find(API_VERSION, "EngineBuild", cluster.namespace, "")]
-
-
-def built(cluster: Kube, name: str, *, variants: tuple[str, ...] = ("onnxruntime-cpu",)) -> None:
-    """What the Job's controller and the kubelet tell of one that came to its end."""
-    assert reconcile_build(cluster, cluster.namespace, name, {})
-    shown = {
-        "family": "wan",
-        "weights_digest": "d" * 64,
-        "variants": [{"variant": one, "digest": "e" * 64, "verified": True} for one in variants],
-        "canvases": [{"aspect_ratio": "16:9", "width": 832, "height": 480}],
-        "fps": 16,
-        "seconds": {"min": 1, "max": 60, "default": 5},
-        "extension": True,
-        "references_max": 0,
-        "first_frame": True,
-        "image": False,
-        "negative_prompt": True,
-    }
-    container = {"name": "engine-build", "image": "a", "imageID": "", "ready": False, "restartCount": 0}
-    ended = {"exitCode": 0, "message": json.dumps(shown), "startedAt": BEGUN, "finishedAt": BEGUN}
-    spec = {"containers": [{"name": "engine-build", "image": "a"}]}
-    labels = {"longtake.dev/engine-build": name}
-    cluster.apply(cluster.object("v1", "Pod", f"{name}-pod", labels=labels, spec=spec))
-    pod = cluster.live("v1", "Pod", f"{name}-pod")
-    cluster.tell(pod, phase="Succeeded", containerStatuses=[{**container, "state": {"terminated": ended}}])
-    finish(cluster, f"{name}-build")
-    assert reconcile_build(cluster, cluster.namespace, name, {})
-
-
-def finish(cluster: Kube, job: str, reason: str = "") -> None:
-    """A Job comes to its end."""
-    told = {"type": "Failed" if reason else "Complete", "status": "True", "reason": reason or "CompletionsReached"}
-    told |= {"lastTransitionTime": BEGUN, "lastProbeTime": BEGUN}
-    first = {**told, "type": "FailureTarget" if reason else "SuccessCriteriaMet"}
-    ends = {} if reason else {"completionTime": BEGUN, "succeeded": 1}
-    live = cluster.live("batch/v1", "Job", job)
-    cluster.tell(live, conditions=[first, told], startTime=BEGUN, uncountedTerminatedPods={}, **ends)
 
 
 def test_from_nothing_to_all_engines_and_what_it_can_do(cluster: Kube) -> None:
@@ -303,75 +237,6 @@ def test_what_a_model_is_cannot_change(cluster: Kube, changes: dict[str, Any], s
     with pytest.raises(ApiException) as refused:
         ask(cluster, **changes)
     assert said in json.loads(str(refused.value.body))["message"]
-
-
-def gone(cluster: Kube) -> bool:
-    return cluster.get(API_VERSION, "VideoModel", cluster.namespace, "wan-1.3b") is None
-
-
-def collected(cluster: Kube, name: str) -> None:
-    """The garbage collector lets an EngineBuild go when its Job's pods have gone."""
-    live = cluster.live(API_VERSION, "EngineBuild", name)
-    assert live["metadata"]["finalizers"] == ["foregroundDeletion"]
-    cluster.patch(live, [{"op": "remove", "path": "/metadata/finalizers"}])
-
-
-def test_it_goes_and_leaves_the_model_in_the_store(cluster: Kube) -> None:
-    ask(cluster)
-    look(cluster)
-    cluster.delete(cluster.live(API_VERSION, "VideoModel", "wan-1.3b"))
-    assert gone(cluster)
-
-
-def test_it_goes_when_its_builds_have_ended_and_the_store_has_it_no_more(cluster: Kube) -> None:
-    ask(cluster, deletionPolicy="Delete")
-    look(cluster)
-    assert cluster.live(API_VERSION, "VideoModel", "wan-1.3b")["metadata"]["finalizers"] == [FINALIZER]
-    cluster.serve(model="wan-1.3b", trustedKeys=SPEC["trustedKeys"])
-    cluster.delete(cluster.live(API_VERSION, "VideoModel", "wan-1.3b"))
-
-    told = look(cluster)
-    assert (told["Degraded"]["reason"], told["Ready"]["status"]) == ("InUse", "False")
-    assert "VideoService lt serves it" in told["Degraded"]["message"]
-    cluster.serve()
-    assert look(cluster)["Progressing"]["reason"] == "BuildsEnd"
-    assert cluster.get("batch/v1", "Job", cluster.namespace, "wan-1.3b-remove") is None
-    collected(cluster, "wan-1.3b-add")
-
-    assert look(cluster)["Progressing"]["reason"] == "Removing"
-    finish(cluster, "wan-1.3b-remove", "BackoffLimitExceeded")
-    told = look(cluster)
-    assert told["Degraded"]["reason"] == "RemovalFailed"
-    assert "deletionPolicy to Retain" in told["Degraded"]["message"]
-
-    cluster.delete(cluster.live("batch/v1", "Job", "wan-1.3b-remove"))
-    look(cluster)
-    job = cluster.live("batch/v1", "Job", "wan-1.3b-remove")["spec"]["template"]["spec"]["containers"][0]
-    assert job["command"] == ["longtake", "models", "rm", "wan-1.3b", "--force"]
-    finish(cluster, "wan-1.3b-remove")
-    reconcile_model(cluster, cluster.namespace, "wan-1.3b", {})
-    assert gone(cluster)
-
-
-def test_one_that_is_to_go_is_let_go_when_the_model_may_stay(cluster: Kube) -> None:
-    ask(cluster, deletionPolicy="Delete")
-    look(cluster)
-    cluster.delete(cluster.live(API_VERSION, "VideoModel", "wan-1.3b"))
-    look(cluster)
-    ask(cluster, deletionPolicy="Retain")
-    reconcile_model(cluster, cluster.namespace, "wan-1.3b", {})
-    assert gone(cluster)
-
-
-def test_a_namespace_that_goes_takes_it_along(server: kubernetes.ApiServer, cluster: Kube) -> None:
-    """No Job can be made there any more: the model stays in the store."""
-    ask(cluster, deletionPolicy="Delete")
-    look(cluster)
-    client.CoreV1Api(server.client()).delete_namespace(cluster.namespace)
-    cluster.delete(cluster.live(API_VERSION, "EngineBuild", "wan-1.3b-add"))
-    cluster.delete(cluster.live(API_VERSION, "VideoModel", "wan-1.3b"))
-    reconcile_model(cluster, cluster.namespace, "wan-1.3b", {})
-    assert gone(cluster)
 
 
 def test_a_service_waits_for_all_engines_of_its_model(cluster: Kube) -> None:
