@@ -87,6 +87,7 @@ class Change:
             lacks=replay.lacks if replay else self._lacks(before),
             given_up=bool(self._world.given_up),
             differs=replay is not None and replay.differs,
+            unfit=replay is not None and replay.unfit,
             analysis=replay.words if replay else "",
             same_stages=self._wrong is None and self.versions.same_stages,
         )

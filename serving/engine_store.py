@@ -6,10 +6,13 @@ load them. Which models there are, `model_store.py` knows.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 
 from engines import models
+from engines.errors import EngineError
 from engines.families.base import EngineCall
+from engines.manifest import Manifest
 from engines.session import Session, check_here, open_found
 from engines.signing import SigningKey
 from engines.store import Built, EngineStore, Found, Prebuilt
@@ -34,6 +37,28 @@ async def find(model: models.Model, store: Store, settings: Engines) -> Found:
     with known_errors():
         layers = EngineStore(Prebuilt(model.prebuilt), built(store, settings))
         return await layers.find(model.name, model.weights_digest(), settings.variant)
+
+
+async def made_by(digest: str, name: str, store: Store, settings: Engines) -> Manifest | None:
+    """What is known of a model's engines by their digest, whatever they are for: of the package, or of this store and
+    signed by a trusted key. None where they are not there any more. Raises `SettingsError` for a model that is not
+    known."""
+    model = await model_store.find(name, store)
+    with known_errors():
+        manifest = await asyncio.to_thread(Prebuilt(model.prebuilt).manifest, model.name, None)
+    if manifest is not None and manifest.digest == digest:
+        return manifest
+    layer = built(store, settings)
+    for whose, set_name in await layer.sets():
+        if whose != model.name:
+            continue
+        try:
+            manifest = await layer.manifest(whose, set_name)
+        except EngineError:  # damaged, or somebody else's: it says nothing
+            continue
+        if manifest is not None and manifest.digest == digest:
+            return manifest
+    return None
 
 
 async def check(name: str, store: Store, settings: Engines, *, fetch: bool = True) -> Found:

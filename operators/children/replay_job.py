@@ -19,9 +19,11 @@ from operators.children.settings import settings_of
 
 REPLAY = "replay"
 """The component."""
-_DIFFERS = (1,)
-"""Longtake's exit code for a video that came out otherwise, or could not be made again. Any other one says that it
-could not be tried, and is tried again."""
+DIFFERS, AWAY, UNJUDGED = 1, 4, 5
+"""Longtake's exit codes for a video that came out otherwise, for a store that is away, and for what could not be found
+out (`serving/cli/output.py`). All but the first are tried again."""
+_SAID = "videos came out otherwise; "
+"""In the command's last words, where it ends with the first: so does a Python that cannot begin."""
 _TRIES = 100
 """More than there is time for: Kubernetes waits longer between them each time."""
 _LENGTH = 10
@@ -48,7 +50,7 @@ def replay_job(owner: Owner, spec: Spec) -> dict[str, Any]:
             "activeDeadlineSeconds": spec.rollout.progress_deadline_seconds,
             "podFailurePolicy": {
                 "rules": [
-                    {"action": "FailJob", "onExitCodes": {"operator": "In", "values": list(_DIFFERS)}},
+                    {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [DIFFERS]}},
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
                 ]
             },
@@ -64,6 +66,8 @@ def _script(videos: int) -> str:
         [
             f"{{ {run} 2>&1; echo $? >/tmp/code; }} | tee /tmp/said",
             "tail -n 1 /tmp/said >/dev/termination-log",
+            f"if [ \"$(cat /tmp/code)\" = {DIFFERS} ] && ! tail -n 1 /tmp/said | grep -q '{_SAID}'",
+            f"then echo {UNJUDGED} >/tmp/code; fi",
             'exit "$(cat /tmp/code)"',
         ]
     )

@@ -3,8 +3,8 @@
     Held ──► Analysing ──► StagesStarting ──► FrontDoorsRolling ──► Complete
                  └──────────────┴──────────────────┴── deadline ──► RolledBack     until the spec changes again
 
-`Analysing`, where it is asked for, comes before anything of the new version serves: finished videos are made again, and
-one that comes out otherwise ends the change at once.
+`Analysing`, where it is asked for, comes before anything of the new version serves: finished videos are made again. One
+that comes out otherwise ends the change at once, and so does what cannot be judged, after some tries.
 
 What served before goes on meanwhile: its front doors stay until the new stages are up, and so do its stages, in a Ray
 cluster or in applications of their own. The first version of all has nothing to go back to, and is waited for.
@@ -52,6 +52,8 @@ class Seen:
     """Whether Ray does not try again."""
     differs: bool = False
     """Whether a finished video came out otherwise."""
+    unfit: bool = False
+    """Whether none of them could be judged."""
     analysis: str = ""
     """What the replay said that found nothing otherwise."""
     same_stages: bool = False
@@ -165,7 +167,7 @@ def _over(rollout: RolloutStatus, seen: Seen) -> bool:
     if seen.asked.strategy != "RollBack":
         return False
     if rollout.state == "Analysing":
-        return seen.differs or _late(rollout, seen.asked, seen.now)
+        return seen.differs or seen.unfit or _late(rollout, seen.asked, seen.now)
     given_up = seen.given_up and _age_s(rollout.started_at, seen.now) > TERMINAL_S
     return given_up or _late(rollout, seen.asked, seen.now)
 
@@ -174,6 +176,7 @@ def _why(rollout: RolloutStatus, seen: Seen, lacks: Finding) -> str:
     took = f"not ready after {seen.asked.progress_deadline_seconds} s"
     if rollout.state == "Analysing":
         took = "a finished video came out otherwise" if seen.differs else took
+        took = "finished videos could not be judged" if seen.unfit else took
     elif seen.given_up:
         took = "Ray gave it up"
     found = "The replay said" if seen.differs else "It lacked"

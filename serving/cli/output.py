@@ -1,7 +1,7 @@
 """What all commands share: the connection, the ways out, and how a video prints.
 
 Exit codes: 0 done, 1 the job failed, 2 wrong usage or settings, 3 not found, 4 the server cannot be reached,
-130 interrupted.
+5 nothing could be found out, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from serving.client import Client
     from serving.gen.longtake.v1.videos_pb2 import Video
 
-FAILED, USAGE, NOT_FOUND, UNREACHABLE, INTERRUPTED = 1, 2, 3, 4, 130
+FAILED, USAGE, NOT_FOUND, UNREACHABLE, UNJUDGED, INTERRUPTED = 1, 2, 3, 4, 5, 130
 
 Server = Annotated[
     str, typer.Option("--server", "-s", envvar="LONGTAKE_SERVER", help="host:port of the gRPC front door.")

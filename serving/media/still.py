@@ -29,6 +29,12 @@ def png(frame: Frames, *, scale: int = 1) -> bytes:
     return out.getvalue()
 
 
+def pixels(picture: bytes) -> Frames:
+    """The inverse: uint8 [h, w, 3]."""
+    with Image.open(io.BytesIO(picture)) as opened:
+        return np.asarray(opened.convert("RGB"))
+
+
 def scale_to(frame: Frames, longest_side: int) -> int:
     """The largest whole enlargement whose longest side does not exceed `longest_side`."""
     height, width, _ = frame.shape

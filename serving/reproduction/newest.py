@@ -1,20 +1,20 @@
 """The newest finished videos made again, one after the other: does this version make what was made before it?
 
-`longtake reproduce --newest` asks, and so does the operator before a new version takes traffic. A video of other
-engines says nothing about this version, for only the same ones give the same bytes: it is passed over, with the reason.
+`longtake reproduce --newest` asks, and so does the operator before a new version takes traffic. A video of a model that
+this version does not serve says nothing about it, and is passed over with the reason. What cannot be made again though
+it is served says nothing either, and is no good sign: it could not be judged.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Container
 from dataclasses import dataclass
 
-from engines.session import Session
 from serving.errors import FailedPrecondition, NotFound
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
-from serving.reproduction.reproduce import OTHER_ENGINES, Compared, reproduce
+from serving.reproduction.judge import OTHER_WEIGHTS, Engines, Judged, judged
 from serving.retention.collect import tenants
 from serving.store.base import Store
 
@@ -28,10 +28,12 @@ class Replayed:
 
     tenant: str
     video: str
-    compared: tuple[Compared, ...] = ()
-    """All its digests; none where it was passed over."""
+    judged: Judged | None = None
+    """What came of it; None where nothing did."""
     passed_over: str = ""
-    """Why."""
+    """Why it says nothing of this version."""
+    unjudged: str = ""
+    """Why it could not be made again, though this version is to make such videos."""
 
 
 async def newest(store: Store, count: int, tenant: str | None) -> list[JobRecord]:
@@ -43,23 +45,24 @@ async def newest(store: Store, count: int, tenant: str | None) -> list[JobRecord
 
 
 async def replay(
-    store: Store, records: list[JobRecord], engines_of: Callable[[JobRecord, Store], Awaitable[Session]]
+    store: Store,
+    records: list[JobRecord],
+    engines_of: Callable[[JobRecord, Store], Awaitable[Engines]],
+    served: Container[str],
 ) -> AsyncIterator[Replayed]:
-    """All of them, model by model, so that one model's engines are loaded at a time, and once.
-
-    Raises `FailedPrecondition` where one cannot be made again by the very engines that made it.
-    """
+    """All of them, model by model, so that one model's engines are loaded at a time, and once. Of models that are not
+    `served`, those whose engines happen to be here."""
     for _, same in itertools.groupby(sorted(records, key=lambda one: one.plan.model), lambda one: one.plan.model):
         ours = list(same)
         try:
-            session = await engines_of(ours[0], store)
+            engines = await engines_of(ours[0], store)
         except FailedPrecondition as error:
             for record in ours:
-                yield Replayed(record.tenant, record.id, passed_over=error.message)
+                yield _not_judged(record, error, over=record.plan.model not in served)
             continue
-        with session:
+        with engines.session:
             for record in ours:
-                yield await _replayed(store, record, session)
+                yield await _replayed(store, record, engines)
 
 
 async def _newest_of(jobs: Jobs, tenant: str, count: int) -> list[JobRecord]:
@@ -74,13 +77,17 @@ async def _newest_of(jobs: Jobs, tenant: str, count: int) -> list[JobRecord]:
     return found[:count]
 
 
-async def _replayed(store: Store, record: JobRecord, session: Session) -> Replayed:
+async def _replayed(store: Store, record: JobRecord, engines: Engines) -> Replayed:
     try:
-        compared = await reproduce(store, record.tenant, record.id, session)
+        return Replayed(record.tenant, record.id, await judged(store, record, engines))
     except NotFound:
         return Replayed(record.tenant, record.id, passed_over=f"{record.id} was deleted meanwhile")
     except FailedPrecondition as error:
-        if error.reason != OTHER_ENGINES:
-            raise
+        return _not_judged(record, error, over=error.reason == OTHER_WEIGHTS)
+
+
+def _not_judged(record: JobRecord, error: FailedPrecondition, *, over: bool) -> Replayed:
+    """One that did not come out at all; `over`: which is as good, for it says nothing of this version."""
+    if over:
         return Replayed(record.tenant, record.id, passed_over=error.message)
-    return Replayed(record.tenant, record.id, tuple(compared))
+    return Replayed(record.tenant, record.id, unjudged=error.message)

@@ -1,12 +1,12 @@
 """Make a finished video again, and compare every digest with what is stored.
 
     1. the job's record, reset to QUEUED, goes into a store in memory that lies over the real one
-    2. a Director and the stages, in this process and on the same engines, run it: the very code that made it
-    3. manifest by manifest, what came out is compared with what is stored
+    2. a Director and the stages, in this process and on engines that are here, run it: the very code that made it
+    3. manifest by manifest, what came out is compared with what is stored: digests here, arrays in `bands.py`
 
 The stored results, caches, checkpoints and leases are hidden, so that everything is computed anew from the caption and
 the pictures that the user gave; only the video that is extended is read. Nothing is written to the real store.
-`serving/cli/reproduce.py` and `newest.py` call it.
+`judge.py` decides which of the two it is to be.
 """
 
 from __future__ import annotations
@@ -55,6 +55,22 @@ class Compared:
         """Whether it was reproduced."""
         return self.stored == self.made
 
+    @property
+    def good(self) -> bool:
+        """The same: of digests, nothing else will do."""
+        return self.equal
+
+
+@dataclass(frozen=True)
+class Remade:
+    """A video, as it is stored and as it was made again."""
+
+    store: Store
+    overlay: Overlay
+    """Where what was made lies."""
+    stored: JobRecord
+    made: JobRecord
+
 
 async def reproduce(
     store: Store, tenant: str, job: str, session: Session, *, on_progress: Callable[[JobRecord], None] = lambda _: None
@@ -72,12 +88,23 @@ async def reproduce(
             "there is",
             reason=OTHER_ENGINES,
         )
+    return await compared(await remade(store, stored, session, on_progress))
+
+
+async def remade(store: Store, stored: JobRecord, session: Session, on_progress: Callable[[JobRecord], None]) -> Remade:
+    """A finished video made again by these engines, whichever made it. Raises `FailedPrecondition` where that fails."""
     overlay = Overlay(store, lambda key: _hidden(key, stored))
     made = await _made(overlay, stored, session, on_progress)
     if made.state is not JobState.SUCCEEDED:
         reason = f"{made.error.code}: {made.error.message}" if made.error else made.state.value
-        raise FailedPrecondition(f"{job} could not be made again: {reason}")
-    return [*await _segments(store, overlay, stored, made), *_images(stored, made)]
+        raise FailedPrecondition(f"{stored.id} could not be made again: {reason}")
+    return Remade(store, overlay, stored, made)
+
+
+async def compared(again: Remade) -> list[Compared]:
+    """All digests of a video, in the order in which they came to be."""
+    segments = await _segments(again.store, again.overlay, again.stored, again.made)
+    return [*segments, *_images(again.stored, again.made)]
 
 
 async def finished(store: Store, tenant: str, job: str) -> JobRecord:

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from operators.children.replay_job import replay_job
-from operators.policies.replay import replayed
+from operators.policies.replay import TRIES, replayed
 from serving.cli.main import build
 from tests.unit.operators.services import OWNER, spec
 
@@ -58,19 +58,32 @@ def test_another_pod_is_another_job_and_another_deadline_is_not() -> None:
     assert len(replay_job(OWNER.__class__("l" * 40, "video", "u"), spec(**ASKED))["metadata"]["name"]) <= 63
 
 
-@pytest.mark.parametrize("code", [0, 1, 4])
-def test_its_exit_code_and_last_words_are_the_commands(tmp_path: Path, code: int) -> None:
+OTHERWISE = "error: 1 of 3 videos came out otherwise; vid_a: segment 0: latents differs first"
+
+
+@pytest.mark.parametrize(
+    ("code", "last", "ends"),
+    [
+        (0, "3 replayed, all 15 digests are equal", 0),
+        (1, OTHERWISE, 1),
+        (1, "ModuleNotFoundError: No module named 'typer'", 5),  # as any Python ends that cannot begin
+        (4, "error: the store does not answer", 4),
+        (5, "error: could not be judged: ZeroDivisionError: oh", 5),
+        (137, "error: last words", 137),
+    ],
+)
+def test_its_exit_code_and_last_words_are_the_commands(tmp_path: Path, code: int, last: str, ends: int) -> None:
     (container,) = replay_job(OWNER, spec(**ASKED))["spec"]["template"]["spec"]["containers"]
     script = container["command"][-1].replace("/tmp/", f"{tmp_path}/").replace("/dev/", f"{tmp_path}/")
     command = tmp_path / "longtake"
-    command.write_text(f'#!/bin/sh\necho "$@"\necho "error: last words" >&2\nexit {code}\n')
+    command.write_text(f'#!/bin/sh\necho "$@"\necho "{last}" >&2\nexit {code}\n')
     command.chmod(0o755)
     done = subprocess.run(
         ["sh", "-c", script], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, check=False, text=True
     )
-    assert done.returncode == code
-    assert done.stdout.splitlines() == ["reproduce --newest 3", "error: last words"]
-    assert (tmp_path / "termination-log").read_text() == "error: last words\n"
+    assert done.returncode == ends
+    assert done.stdout.splitlines() == ["reproduce --newest 3", last]
+    assert (tmp_path / "termination-log").read_text() == f"{last}\n"
 
 
 def test_what_is_told_of_how_it_ended() -> None:
@@ -88,6 +101,28 @@ def test_what_could_not_be_tried_is_no_difference(ended: dict[str, Any]) -> None
     assert away.lacks is not None
     assert (away.differs, away.lacks.reason) == (False, "ReplayWaits")
     assert away.lacks.message.endswith("the store does not answer")
+
+
+@pytest.mark.parametrize("code", [2, 3, 5, 137])
+def test_what_cannot_be_judged_is_tried_three_times_and_is_then_unfit_and_no_difference(code: int) -> None:
+    tries = [pod("error: could not be judged: ZeroDivisionError: oh", code)] * TRIES
+    twice = replayed(job(), tries[1:], NOW)
+    assert twice.lacks is not None
+    assert (twice.unfit, twice.lacks.reason) == (False, "ReplayWaits")
+
+    found = replayed(job(), tries, NOW)
+    assert found.lacks is not None
+    assert (found.unfit, found.differs, found.lacks.reason) == (True, False, "ReplayUnfit")
+    assert found.lacks.message.startswith("finished videos could not be judged, 3 times: ")
+
+
+def test_what_may_be_over_soon_counts_as_no_try() -> None:
+    evicted = pod("", 143)
+    evicted["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True"}]
+    for one in (evicted, pod("error: the store does not answer", 4)):
+        found = replayed(job(), [one] * 9, NOW)
+        assert found.lacks is not None
+        assert (found.unfit, found.differs, found.lacks.reason) == (False, False, "ReplayWaits")
 
 
 def test_other_pods_of_the_service_say_nothing_of_it() -> None:

@@ -136,6 +136,16 @@ ANALYSED = Rollout.model_validate({"analysis": {"videos": 3}})
 DIFFERS = Finding("ReplayDiffers", "1 of 3 videos came out otherwise; vid_a: segment 0: latents differs first", True)
 
 
+def test_what_cannot_be_judged_is_taken_back_and_nothing_is_said_of_its_videos() -> None:
+    unfit = Finding("ReplayUnfit", "finished videos could not be judged, 3 times: oh", True)
+    *_, back = walked(seen(0, asked=ANALYSED), seen(1, asked=ANALYSED, lacks=unfit, unfit=True))
+    assert back.state == "RolledBack"
+    assert "was taken back (finished videos could not be judged), and a serves again. It lacked: " in back.message
+    waits = Rollout.model_validate({"analysis": {"videos": 3}, "strategy": "Wait"})
+    *_, waiting = walked(seen(0, asked=waits), seen(1, asked=waits, lacks=unfit, unfit=True))
+    assert (waiting.state, waiting.message) == ("Analysing", unfit.message), "and never passed"
+
+
 def test_where_it_is_asked_for_videos_are_replayed_before_anything_of_it_serves() -> None:
     begun, waits, passed, _ = walked(
         seen(0, asked=ANALYSED),

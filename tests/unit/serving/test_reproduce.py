@@ -106,5 +106,5 @@ async def test_a_video_of_a_model_that_is_gone_is_refused_with_its_name(
     with pytest.raises(FailedPrecondition, match=f"{job.id} was made by sprite-1, a model that is not installed here"):
         await command.engines_of(gone, office.store)
     monkeypatch.setenv("LONGTAKE_ENGINES__VARIANT", "onnxruntime-gpu")
-    with pytest.raises(FailedPrecondition, match=f"{job.id} was made by sprite-2, and only its engines give"):
+    with pytest.raises(FailedPrecondition, match=f"{job.id} was made by sprite-2, and engines of it are needed"):
         await command.engines_of(job, office.store)

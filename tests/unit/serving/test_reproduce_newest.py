@@ -36,12 +36,12 @@ async def _said(office: Office, *words: str, code: int = 0) -> str:
     return done.output.strip().splitlines()[-1] if "json" not in words else done.stdout
 
 
-async def test_the_newest_are_replayed_and_those_of_other_engines_are_passed_over(
+async def test_the_newest_are_replayed_and_those_of_other_engines_are_judged_in_a_band(
     office: Office, session: Session
 ) -> None:
     assert await _said(office, "3") == "nothing to replay: the store has no finished video"
     foreign = await _job(office, "e" * 64)
-    assert "nothing to replay: 1 passed over; " in await _said(office, "3")
+    assert await _said(office, "3") == "1 replayed, 1 of other engines in the band of bfloat16, at most 0% of it taken"
     own = await _job(office, session.digest)
 
     assert [job.id for job in await newest(office.store, 1, None)] == [own.id]
@@ -49,11 +49,12 @@ async def test_the_newest_are_replayed_and_those_of_other_engines_are_passed_ove
     assert await newest(office.store, 5, "nobody") == []
 
     said = await _said(office, "5")
-    assert said.startswith("1 replayed, all 5 digests are equal; 1 passed over: ")
-    assert f"{foreign.id} was made by the engines eeeeeeeeeeee of sprite-2" in said
+    assert said.startswith("2 replayed, all 5 digests are equal, 1 of other engines in the band of bfloat16")
     told = {one["video"]: one for one in json.loads(await _said(office, "5", "-o", "json"))}
     assert [digest["equal"] for digest in told[own.id]["digests"]] == [True] * 5
-    assert (told[foreign.id]["digests"], told[own.id]["passed_over"]) == ([], "")
+    assert (told[foreign.id]["digests"], told[foreign.id]["band"]) == ([], "bfloat16")
+    assert [one["in_band"] for one in told[foreign.id]["measured"]] == [True] * 2
+    assert (told[own.id]["band"], told[own.id]["passed_over"]) == ("", "")
 
 
 async def test_a_video_that_comes_out_otherwise_is_named_with_what_that_means(office: Office, session: Session) -> None:
