@@ -13,6 +13,7 @@ from operators.apply import Known
 from operators.children.build_job import build_job
 from operators.children.names import BUILD, Owner
 from operators.cluster import Cluster, Object
+from operators.of_models import OfModel
 from operators.policies.build_report import reported
 from operators.policies.build_state import build_conditions, finished
 from operators.policies.state import Finding, moment
@@ -74,10 +75,14 @@ def _base_in_work(cluster: Cluster, owner: Owner, build: EngineBuild) -> str:
     """The name of the build that this one's base comes from, while it is at work; empty where there is none."""
     if not build.spec.adapters:
         return ""
-    base = build.spec.model.partition("+")[0]
-    for found in cluster.of_model(KIND, owner.namespace, base):
-        other = EngineBuild.model_validate(found)
-        same = (other.spec.model, other.spec.store.url) == (base, build.spec.store.url)
-        if same and other.spec.source and not finished(other.status):
-            return str(found["metadata"]["name"])
-    return ""
+    base, store = build.spec.model.partition("+")[0], build.spec.store.url
+
+    def seek(of_model: OfModel) -> str:
+        for found in of_model(KIND, owner.namespace, base):
+            other = EngineBuild.model_validate(found)
+            same = (other.spec.model, other.spec.store.url) == (base, store)
+            if same and other.spec.source and not finished(other.status):
+                return str(found["metadata"]["name"])
+        return ""
+
+    return cluster.of_models.awaited(seek)

@@ -17,6 +17,7 @@ from operators.children.desired import desired
 from operators.children.routes import API_VERSION as ROUTES
 from operators.children.settings import settings_of
 from operators.cluster import Cluster, Object
+from operators.of_models import OfModel
 from operators.policies import redeploys
 from operators.policies.engines import Making, engines_awaited
 from operators.policies.replay import Replay, replayed
@@ -105,12 +106,13 @@ class Change:
         if self._wrong is not None or self.versions.same_stages:
             return self._wrong
         spec = self.versions.wanted
-        making = (self._making(model) for model in settings_of(spec).served)
-        return engines_awaited(spec.store.url, making)
+        models, namespace = settings_of(spec).served, self._world.owner.namespace
 
-    def _making(self, model: str) -> Making:
-        of_model, namespace = self._cluster.of_model, self._world.owner.namespace
-        return Making(model, of_model(BUILD, namespace, model), of_model(MODEL, namespace, model))
+        def seek(of_model: OfModel) -> Finding | None:
+            kinds = ((model, *(of_model(kind, namespace, model) for kind in (BUILD, MODEL))) for model in models)
+            return engines_awaited(spec.store.url, (Making(*one) for one in kinds))
+
+        return self._cluster.of_models.awaited(seek)
 
     def _replay(self, before: RolloutStatus) -> Replay | None:
         """How it stands; None where the step under way is another one, or the replay was taken out of it."""

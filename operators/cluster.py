@@ -36,9 +36,9 @@ class Cluster:
     """Calls by API version and kind. What the API server refuses is an `ApiException` with its status."""
 
     def __init__(self, api: client.ApiClient, *, shared_s: float = 0.0) -> None:
-        """`shared_s`: as `of_model` has it."""
+        """`shared_s`: as `OfModels` has it."""
         self._dynamic = DynamicClient(api)
-        self._of_models = OfModels(self._every, shared_s)
+        self.of_models = OfModels(self._every, shared_s)
 
     def knows(self, api_version: str, kind: str) -> bool:
         """Whether the API server has this kind. Everybody may ask that."""
@@ -63,10 +63,6 @@ class Cluster:
             item.setdefault("apiVersion", api_version)
             item.setdefault("kind", kind)
         return list(items)
-
-    def of_model(self, kind: str, namespace: str, model: str) -> list[Object]:
-        """EngineBuilds or VideoModels for this model, as they were at most `shared_s` ago."""
-        return self._of_models.find(kind, namespace, model)
 
     def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:
         """One of them; None where there is none."""

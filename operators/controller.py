@@ -21,7 +21,7 @@ from operators.children.names import BUILD, MODEL, SERVICE
 from operators.metrics import RECONCILIATIONS, SECONDS
 
 SETTLE_S = 0.5
-"""Between an event and the look: what comes in a burst is seen at once. A list that looks share is no older."""
+"""Between an event and the look: what comes in a burst is seen at once. A list that looks share may be so old."""
 LOOK_ANYWAY_S = 600.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Before a look that failed is tried again; twice as long each time."""

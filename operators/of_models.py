@@ -1,21 +1,25 @@
-"""EngineBuilds and VideoModels by the model that they are for, out of one list that all looks share.
+"""EngineBuilds and VideoModels by the model that they are for, out of lists that looks share.
 
 A change waits for the engines of its models, whoever asked for them. No label chooses those: users write them, and
 `base+style` is no label's value; by a field of such a kind, servers choose from Kubernetes 1.31 on alone. A watch is
 behind, nobody knows how far, and a service that was applied a moment after its build must not start without it. So all
-of a kind is listed, when somebody asks, at most twice a second. `cluster.py` has one of this.
+of a kind is listed: to go on waiting, a list of a moment ago will do, whoever made it; to begin, one is made. However
+many wait, that is two lists a second at most, and one for what begins. `cluster.py` has one of this.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 Object = dict[str, Any]
+OfModel = Callable[[str, str, str], list[Object]]
+"""By kind, namespace and model."""
+Found = TypeVar("Found")
 
 
 @dataclass
@@ -37,18 +41,23 @@ class OfModels:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`every` lists a kind in a namespace, for all that ask within `shared_s` of its beginning. As a look comes at
-        least that long after its event, what was there at the event is in the list."""
+        """`every` lists a kind in a namespace; `shared_s`: for so long a list will do for who waits."""
         self._every, self._shared_s, self._clock = every, shared_s, clock
-        self._lists: defaultdict[tuple[str, str], _List] = defaultdict(_List)
+        self._lists: dict[tuple[str, str], _List] = {}
 
-    def find(self, kind: str, namespace: str, model: str) -> list[Object]:
-        """Those that are for this model. Raises what `every` does."""
-        kept = self._lists[kind, namespace]
+    def awaited(self, seek: Callable[[OfModel], Found]) -> Found:
+        """What it finds to be waited for; when it finds nothing, it has sought in lists that were made since. Raises
+        what `every` does."""
+        now = self._clock()
+        return seek(partial(self._find, now - self._shared_s)) or seek(partial(self._find, now))
+
+    def _find(self, since: float, kind: str, namespace: str, model: str) -> list[Object]:
+        """As they were then, or later."""
+        kept = self._lists.setdefault((kind, namespace), _List())
         with kept.lock:
-            now = self._clock()
-            if now - kept.began > self._shared_s:
-                kept.found, kept.began = _by_model(self._every(kind, namespace)), now
+            if kept.began < since:
+                began = self._clock()
+                kept.found, kept.began = _by_model(self._every(kind, namespace)), began
             return kept.found.get(model, [])
 
 

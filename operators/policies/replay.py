@@ -41,7 +41,7 @@ class Replay:
 def replayed(job: Object | None, pods: Sequence[Object], now: datetime) -> Replay:
     """`pods`: of the service."""
     ours = [pod for pod in pods if labels(pod).get(COMPONENT) == REPLAY]
-    words = said_last(ours).removeprefix("error: ")
+    words = said_last(ours).removeprefix("error: ").removeprefix("could not be judged: ")
     if ended(job, "Complete") is not None:
         return Replay(None, words=words or "finished videos were replayed")
     failed = ended(job, "Failed")

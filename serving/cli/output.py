@@ -1,7 +1,7 @@
 """What all commands share: the connection, the ways out, and how a video prints.
 
 Exit codes: 0 done, 1 the job failed, 2 wrong usage or settings, 3 not found, 4 the server cannot be reached,
-5 nothing could be found out, 130 interrupted.
+5 it could not be found out, 130 interrupted.
 """
 
 from __future__ import annotations

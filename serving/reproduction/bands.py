@@ -3,7 +3,9 @@
 Other engines give other bytes, so arrays are compared: a segment's latents, and the pictures that are stored without
 loss, which are the thumbnail of its last frame and whatever an image job drew. Media are not: a codec adds to each
 difference what it likes. What is allowed is what engines of that precision may be from their model when they are
-published (`engines/building/parity.py`). `judge.py` calls it.
+published (`engines/building/parity.py`). That is said of one segment; a later one goes on from what was made of those
+before it, and may be as many times as far off as it has of them and one more: what is wrong shows in the first.
+`judge.py` calls it.
 """
 
 from __future__ import annotations
@@ -55,14 +57,15 @@ async def measured(remade: Remade, band: Band) -> list[Measured]:
 async def _segments(remade: Remade, band: Band) -> AsyncIterator[Measured]:
     tenant = remade.stored.tenant
     old, new = Blobs(remade.store, tenant), Blobs(remade.overlay, tenant)
-    for before, after in zip(remade.stored.segments, remade.made.segments, strict=True):
+    pairs = zip(remade.stored.segments, remade.made.segments, strict=True)
+    for number, (before, after) in enumerate(pairs, start=1):
         wanted = await Segments(remade.store, tenant).get(before)
         found = await Segments(remade.overlay, tenant).get(after)
         latents = await get_latents(old, wanted.latents), await get_latents(new, found.latents)
         apart = await asyncio.to_thread(parity.difference, *latents)
-        yield Measured(wanted.depth, "latents", tuple(apart), tuple(band.run))
+        yield Measured(wanted.depth, "latents", tuple(apart), _times(number, band.run))
         levels = await _levels(old, new, wanted.thumbnail, found.thumbnail)
-        yield Measured(wanted.depth, "thumbnail", levels, tuple(band.frames))
+        yield Measured(wanted.depth, "thumbnail", levels, _times(number, band.frames))
 
 
 async def _images(remade: Remade, band: Band) -> AsyncIterator[Measured]:
@@ -70,6 +73,10 @@ async def _images(remade: Remade, band: Band) -> AsyncIterator[Measured]:
     old, new = Blobs(remade.store, tenant), Blobs(remade.overlay, tenant)
     for number, pair in enumerate(zip(remade.stored.images, remade.made.images, strict=True)):
         yield Measured(number, "image", await _levels(old, new, *pair), tuple(band.frames))
+
+
+def _times(number: int, allowed: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(number * most for most in allowed)
 
 
 async def _levels(old: Blobs, new: Blobs, before: str, after: str) -> tuple[float, ...]:

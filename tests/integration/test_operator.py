@@ -82,8 +82,10 @@ def test_at_rest_nothing_is_written_and_after_a_restart_nothing_changes(cluster:
     at_rest = cluster.versions()
     written = _writes()
 
+    listed = _lists("EngineBuild"), _lists("VideoModel")
     cluster.look()
     assert (cluster.versions(), _writes()) == (at_rest, written)
+    assert (_lists("EngineBuild"), _lists("VideoModel")) == listed, "they are nothing to one that serves"
 
     cluster.known.clear()  # as after a restart
     cluster.look()
@@ -360,6 +362,13 @@ def test_one_of_two_operators_works_and_the_other_follows_it(
         cluster.delete(cluster.live("apps/v1", "Deployment", "lt-frontdoor"))
         until(lambda: cluster.get("apps/v1", "Deployment", cluster.namespace, "lt-frontdoor"), 90)
         assert cluster.holder() != first
+
+
+def _lists(kind: str) -> float:
+    """Of all of a kind, so far."""
+    wanted = {"verb": "list", "kind": kind}
+    (metric,) = CALLS.collect()
+    return sum(sample.value for sample in metric.samples if sample.labels == wanted and sample.name.endswith("_total"))
 
 
 def _writes() -> float:

@@ -301,13 +301,14 @@ def replay(cluster: Kube) -> dict[str, Any]:
     return found
 
 
-def ends(cluster: Kube, last: str, code: int) -> None:
-    """A kubelet brings the replay's pod to its end, and the Job's controller the Job, unless that tries again."""
+def ends(cluster: Kube, last: str, code: int, *, tried: int = 1) -> None:
+    """A kubelet brings the replay's pod to its end, and the Job's controller the Job, unless that tries again; `tried`:
+    which try it was."""
     ended = {"exitCode": code, "message": last, "finishedAt": "2026-01-01T00:00:00Z"}
     state = {"name": "replay", "state": {"terminated": ended}, "ready": False, "restartCount": 0}
     state |= {"image": "longtake:2", "imageID": "longtake:2"}
     label = {"app.kubernetes.io/component": "replay"}
-    cluster.pod(f"lt-replay-{code}", label, phase="Failed" if code else "Succeeded", containerStatuses=[state])
+    cluster.pod(f"lt-replay-{code}-{tried}", label, phase="Failed" if code else "Succeeded", containerStatuses=[state])
     if code not in (0, 1):
         return
     at = "2026-01-01T00:00:00Z"
@@ -352,6 +353,28 @@ def test_a_replay_that_cannot_run_is_waited_for_until_the_deadline(cluster: Kube
     assert (how(cluster)["state"], "the store does not answer" in how(cluster)["message"]) == ("RolledBack", True)
     events = [event["message"] for event in cluster.find("v1", "Event", cluster.namespace, "")]
     assert how(cluster)["message"] in events
+
+
+def test_a_replay_that_cannot_be_judged_is_tried_again_and_then_taken_back_and_not_as_a_difference(
+    cluster: Kube,
+) -> None:
+    before = cluster.live("ray.io/v1", "RayService")["spec"]
+    cluster.serve(**ANALYSED)
+    cluster.look()
+    for tried in (1, 2):
+        ends(cluster, "error: could not be judged: ZeroDivisionError: oh", 5, tried=tried)
+        told = cluster.look()
+        assert (how(cluster)["state"], told["Degraded"]["status"]) == ("Analysing", "False")
+        assert "could not be replayed yet: ZeroDivisionError: oh" in told["Progressing"]["message"]
+
+    ends(cluster, "error: could not be judged: ZeroDivisionError: oh", 5, tried=3)
+    told = cluster.look()
+    assert how(cluster)["state"] == "RolledBack"
+    for said in (how(cluster)["message"], told["Degraded"]["message"]):
+        assert "taken back (finished videos could not be judged)" in said
+        assert "could not be judged, 3 times: ZeroDivisionError: oh" in said
+        assert "otherwise" not in said
+    assert cluster.live("ray.io/v1", "RayService")["spec"] == before
 
 
 def test_a_version_that_makes_a_video_otherwise_is_taken_back_in_the_replays_words(

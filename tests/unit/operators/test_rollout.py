@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
+from math import inf
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import yaml
 from operators.api.rollout import Redeploys, Rollout, RolloutStatus, State
 from operators.policies.engines import Making, engines_awaited
 from operators.policies.redeploys import PAUSE, redeployed
+from operators.policies.redeploys import look_again_s as redeploys_again_s
 from operators.policies.rollout import READY_S, REASON, TERMINAL_S, Seen, decide, going, late, look_again_s
 from operators.policies.state import Finding
 from operators.policies.versions import Versions
@@ -123,6 +125,18 @@ def test_another_deadline_meanwhile_lets_it_go_on() -> None:
     begun = walked(seen(0))[-1]
     longer = decide(begun, seen(1801, generation=3, asked=Rollout(progress_deadline_seconds=3600)))
     assert (longer.state, longer.started_at) == ("StagesStarting", begun.started_at)
+
+
+def test_the_longer_it_takes_the_less_often_it_is_looked_at_and_its_deadline_is_not_missed() -> None:
+    begun, asked = walked(seen(0))[-1], Rollout()
+
+    def again_s(seconds: float, **changes: Any) -> float:
+        return look_again_s(begun.model_copy(update=changes), asked, NOW + timedelta(seconds=seconds))
+
+    assert [again_s(seconds) for seconds in (0, 59, 61, 1700)] == [5, 5, 30, 30]
+    assert [again_s(1780), again_s(1799), again_s(1801)] == [20, 5, inf]
+    assert again_s(600, ready_since=begun.started_at) == 5, "ten seconds of it count"
+    assert again_s(600, state="Analysing") == 5, "nothing tells of a Job's end"
 
 
 def test_while_it_is_held_no_time_passes() -> None:
@@ -340,6 +354,8 @@ def test_what_ray_gave_up_is_deployed_anew_after_a_while_and_again_and_nothing_e
     seen_first = redeployed(Redeploys(), {"longtake-wan"}, NOW)
     assert redeployed(seen_first, {"longtake-wan"}, NOW + PAUSE / 2) == seen_first
     once = redeployed(seen_first, {"longtake-wan"}, NOW + PAUSE)
+    looks = [redeploys_again_s(seen_first, NOW + late) for late in (PAUSE / 2, PAUSE)]
+    assert (looks, redeploys_again_s(Redeploys(), NOW)) == ([150, 10], inf)
     assert (seen_first.generations, once.generations) == ({}, {"longtake-wan": 1})
 
     starts = redeployed(once, set(), NOW + PAUSE)

@@ -121,6 +121,7 @@ async def test_engines_in_half_are_judged_in_the_band_of_half(
     told = json.loads(await said(office, job.id, "-o", "json"))
     assert [(one["segment"], one["what"]) for one in told[:3]] == [(0, "latents"), (0, "thumbnail"), (1, "latents")]
     assert [tuple(one["allowed"]) for one in told[:2]] == [BANDS["float16"].run, BANDS["float16"].frames]
+    assert tuple(told[6]["allowed"]) == tuple(4 * most for most in BANDS["float16"].run), "it goes on from three"
     assert all(one["in_band"] for one in told)
     assert told[0]["found"][0] > 1e-5, "these are other engines"
 
