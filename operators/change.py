@@ -109,8 +109,10 @@ class Change:
         models, namespace = settings_of(spec).served, self._world.owner.namespace
 
         def seek(of_model: OfModel) -> Finding | None:
-            kinds = ((model, *(of_model(kind, namespace, model) for kind in (BUILD, MODEL))) for model in models)
-            return engines_awaited(spec.store.url, (Making(*one) for one in kinds))
+            made_by = (
+                Making(model, of_model(BUILD, namespace, model), of_model(MODEL, namespace, model)) for model in models
+            )
+            return engines_awaited(spec.store.url, made_by)
 
         return self._cluster.of_models.awaited(seek)
 

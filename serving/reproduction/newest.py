@@ -80,10 +80,20 @@ async def _newest_of(jobs: Jobs, tenant: str, count: int) -> list[JobRecord]:
 async def _replayed(store: Store, record: JobRecord, engines: Engines) -> Replayed:
     try:
         return Replayed(record.tenant, record.id, await judged(store, record, engines))
-    except NotFound:
+    except NotFound as error:
+        if await _is_there(store, record):
+            return Replayed(record.tenant, record.id, unjudged=error.message)
         return Replayed(record.tenant, record.id, passed_over=f"{record.id} was deleted meanwhile")
     except FailedPrecondition as error:
         return _not_judged(record, error, over=error.reason == OTHER_WEIGHTS)
+
+
+async def _is_there(store: Store, record: JobRecord) -> bool:
+    try:
+        await Jobs(store).get(record.tenant, record.id)
+    except NotFound:
+        return False
+    return True
 
 
 def _not_judged(record: JobRecord, error: FailedPrecondition, *, over: bool) -> Replayed:

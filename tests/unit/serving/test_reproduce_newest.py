@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ from typer.testing import CliRunner
 
 from engines.session import Session
 from serving.cli.main import build
+from serving.errors import NotFound
 from serving.jobs.record import JobRecord, JobState
+from serving.reproduction import newest as replays
+from serving.reproduction.judge import Judged
 from serving.reproduction.newest import newest
 from serving.segments.lineage import Segments
 from tests.unit.serving.director.conftest import TENANT, Office, office, session
@@ -68,6 +72,27 @@ async def test_a_video_that_comes_out_otherwise_is_named_with_what_that_means(of
 
     said = await _said(office, "1", code=1)
     assert said.startswith(f"error: 1 of 1 videos came out otherwise; {job.id}: segment 1: latents differs first; ")
+
+
+async def test_what_was_deleted_meanwhile_says_nothing_and_what_is_damaged_is_no_good_sign(
+    office: Office, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await _job(office, session.digest)
+    manifest = await Segments(office.store, TENANT).get(job.segments[0])
+    monkeypatch.setattr(replays, "judged", judged_without(office, f"t/{TENANT}/blobs/{manifest.thumbnail}"))
+    assert "could not be judged" in await _said(office, "1", code=5)
+    monkeypatch.setattr(replays, "judged", judged_without(office, f"t/{TENANT}/jobs/{job.id}"))
+    assert f"1 passed over; {job.id} was deleted meanwhile" in await _said(office, "1")
+
+
+def judged_without(office: Office, key: str) -> Callable[..., Awaitable[Judged]]:
+    """As it goes when an object is gone by then."""
+
+    async def do(*_: Any) -> Judged:
+        await office.store.delete(key)
+        raise NotFound(f"no object {key}")
+
+    return do
 
 
 def test_one_video_or_the_newest_and_not_both() -> None:
