@@ -23,8 +23,8 @@ from tests.integration.kube import SPEC, Kube
 from tests.integration.test_chart import FULL, rendered
 from tests.integration.test_engine_build import SPEC as BUILD
 from tests.integration.test_operator import GATEWAY
-from tests.integration.test_video_model import PINNED
-from tests.integration.test_video_model import SPEC as MODEL
+from tests.integration.video_models import PINNED
+from tests.integration.video_models import SPEC as MODEL
 from tests.servers import program
 
 pytestmark = [
