@@ -157,7 +157,7 @@ def operator(
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)  # of a thousand resources it ends a task each, maybe on a busy machine
         finally:
             process.kill()
 
