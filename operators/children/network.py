@@ -17,6 +17,8 @@ from operators.children.names import (
 
 RAY_CLUSTER, RAY_NODE_TYPE = "ray.io/cluster", "ray.io/node-type"
 """Labels that KubeRay gives pods."""
+RAY_SERVES = "ray.io/serve"
+"""And one that says `true` of a head whose Serve answers KubeRay: never yet of one that has just come."""
 _KUBERAY_PORTS = (8000, 8265, 52365)
 """At which KubeRay asks a cluster how it is."""
 

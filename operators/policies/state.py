@@ -211,9 +211,11 @@ def _fresh(world: World) -> Iterator[Finding]:
 
 
 def _head(world: World) -> Iterator[Finding]:
-    """The application's status stays as it was when the head has gone."""
+    """The applications' status stays as it was when the head has gone, and until KubeRay hears of the next one."""
     if not world.ready_heads:
         yield Finding("HeadAway", "no head of the active RayCluster is ready: KubeRay starts another one")
+    elif not world.serving_heads:
+        yield Finding("StagesStarting", "Ray's head is a new one, and its applications are not there yet")
 
 
 def _doors(world: World) -> Iterator[Finding]:

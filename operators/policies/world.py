@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from operators.children.names import COMPONENT, DENOISE, Owner
-from operators.children.network import RAY_CLUSTER, RAY_NODE_TYPE
+from operators.children.network import RAY_CLUSTER, RAY_NODE_TYPE, RAY_SERVES
 from serving.deployments.declared import APPLICATION
 
 Object = Mapping[str, Any]
@@ -95,11 +95,17 @@ class World:
     @property
     def ready_heads(self) -> int:
         """Heads of the active cluster that are ready."""
-        return sum(
-            is_ready(pod)
-            for pod in self.pods
-            if labels(pod).get(RAY_CLUSTER) == self.active_cluster and labels(pod).get(RAY_NODE_TYPE) == "head"
-        )
+        return len(self._heads)
+
+    @property
+    def serving_heads(self) -> int:
+        """Those of them whose Serve KubeRay has spoken to: what it tells of applications is of theirs."""
+        return sum(labels(pod).get(RAY_SERVES) == "true" for pod in self._heads)
+
+    @property
+    def _heads(self) -> list[Object]:
+        named = {RAY_CLUSTER: self.active_cluster, RAY_NODE_TYPE: "head"}
+        return [pod for pod in self.pods if named.items() <= labels(pod).items() and is_ready(pod)]
 
     @property
     def denoisers(self) -> int:

@@ -88,7 +88,8 @@ class Kube(Cluster):
             observedGeneration=ray["metadata"]["generation"],
             activeServiceStatus={"rayClusterName": "lt-abcde", "applicationStatuses": applications},
         )
-        self.pod("lt-abcde-head", {"ray.io/cluster": "lt-abcde", "ray.io/node-type": "head"})
+        head = {"ray.io/cluster": "lt-abcde", "ray.io/node-type": "head", "ray.io/serve": "true"}
+        self.pod("lt-abcde-head", head)
         door = self.live("apps/v1", "Deployment", "lt-frontdoor")
         self.tell(
             door, observedGeneration=door["metadata"]["generation"], replicas=2, updatedReplicas=2, readyReplicas=2

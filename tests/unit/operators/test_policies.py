@@ -41,7 +41,7 @@ def serving(**changes: Any) -> World:
         for name in inner:
             where = where[name]
         where[last] = value
-    head = pod("lt-a-head", {"ray.io/cluster": "lt-a", "ray.io/node-type": "head"})
+    head = pod("lt-a-head", {"ray.io/cluster": "lt-a", "ray.io/node-type": "head", "ray.io/serve": "true"})
     return World(OWNER, 3, {("RayService", "lt"): ray, ("Deployment", "lt-frontdoor"): door}, (), (head,), NOW)
 
 
@@ -209,6 +209,14 @@ def test_a_change_that_is_held_says_for_what() -> None:
 def test_a_head_that_is_gone_counts_though_ray_says_running() -> None:
     world = serving()
     assert told(replace(world, pods=()))["Ready"].reason == "HeadAway"
+
+
+def test_a_head_that_has_just_come_serves_nothing_though_kuberay_says_what_it_heard_of_the_last_one() -> None:
+    world = serving()
+    new = pod("lt-a-head-2", {"ray.io/cluster": "lt-a", "ray.io/node-type": "head", "ray.io/serve": "false"})
+    found = told(replace(world, pods=(new,)))
+    assert (found["Ready"].status, found["Ready"].reason) == ("False", "StagesStarting")
+    assert found["Degraded"].status == "False"
 
 
 def test_what_serves_is_ready_though_a_change_cannot_be_made() -> None:
