@@ -18,11 +18,12 @@ from operators.apply import Known
 from operators.children.model_builds import called, engine_build_of, stages
 from operators.children.names import MODEL, Owner
 from operators.cluster import Cluster, Object
+from operators.finalizers import finalize
 from operators.policies.model_plan import Plan, planned
 from operators.policies.model_state import going_status, model_status
 from operators.policies.state import Finding, moment
 from operators.reconcile import LASTING, told
-from operators.removal import LOOK_S, finalize, removed
+from operators.removal import LOOK_S, removed
 from operators.status import write
 
 
@@ -42,7 +43,7 @@ def reconcile_model(cluster: Cluster, namespace: str, name: str, known: Known) -
         after, again_s = going_status(waits, model.status, generation=generation, now=now), LOOK_S
     else:
         if owns != (model.spec.deletion_policy == "Delete"):
-            finalize(cluster, owner, keep=not owns)
+            finalize(cluster, KIND, owner, *(() if owns else (FINALIZER,)))
         after, again_s = _brought_about(cluster, owner, model, builds, generation, now), inf
     write(cluster, owner, live, model.status, after, moment(now))
     return again_s

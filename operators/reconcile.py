@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from math import inf
 
 from kubernetes.client.exceptions import ApiException
 
 from operators.api.base import API_VERSION
-from operators.api.video_service import KIND, VideoService
+from operators.api.video_service import FINALIZER, KIND, VideoService
 from operators.apply import Known, NameTaken, apply_all
 from operators.change import Change
 from operators.children.names import Owner
 from operators.children.routes import API_VERSION as ROUTES
 from operators.cluster import Cluster, Object
+from operators.draining import LOOK_S, drained
+from operators.finalizers import finalize
 from operators.gather import gather
 from operators.metrics import READY, TAKEN_BACK
 from operators.policies import leftovers
 from operators.policies.bounds import corrections
-from operators.policies.state import Finding, moment
+from operators.policies.state import Finding, conditions_of, moment
 from operators.policies.world import World
 from operators.status import status_of, write
 from serving.errors import SettingsError
@@ -45,12 +48,17 @@ def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> floa
     `ApiException` for what may be over soon."""
     live = cluster.get(API_VERSION, KIND, namespace, name)
     if live is None or live["metadata"].get("deletionTimestamp"):
-        # Its children have it for their owner, and go with it.
         READY.remove(namespace, name)
         TAKEN_BACK.remove(namespace, name)
-        return None if live is None else inf
+    if live is None:
+        return None
     service = VideoService.model_validate(live)
     owner = Owner.of(live)
+    owns = FINALIZER in (live["metadata"].get("finalizers") or ())
+    if deleted_at := live["metadata"].get("deletionTimestamp"):
+        return _goes(cluster, owner, service, deleted_at) if owns else inf
+    if owns != bool(service.spec.drain.timeout_seconds):
+        finalize(cluster, KIND, owner, *(() if owns else (FINALIZER,)))
     generation = live["metadata"]["generation"]
     world = gather(cluster, owner, generation)
     change = Change(cluster, world, service, live["spec"])
@@ -66,6 +74,29 @@ def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> floa
     after = status_of(world, change.versions.serving(rollout.state), told, rollout, change.redeploys)
     write(cluster, owner, live, service.status, after, moment(world.now))
     return min(change.look_again_s(rollout), leftovers.look_again_s(world))
+
+
+def _goes(cluster: Cluster, owner: Owner, service: VideoService, deleted_at: str) -> float:
+    """One look at one that was deleted. Its children have it for their owner, and go with it."""
+    now = datetime.now(UTC)
+    try:
+        waits = drained(cluster, owner, service.spec, deleted_at, now)
+    except ApiException as error:  # of a namespace that goes, too: nothing is made in it any more
+        if error.status not in LASTING:
+            raise
+        _log.warning("%s/%s goes at once: %s", owner.namespace, owner.name, told(error))
+        waits = None
+    if waits is None:
+        finalize(cluster, KIND, owner)
+        return inf
+    before = service.status
+    others = [one for one in before.conditions if one.type != "Progressing"]
+    progressing = conditions_of(
+        {"Progressing": (True, waits)}, before.conditions, generation=before.observed_generation, now=now
+    )
+    after = before.model_copy(update={"conditions": [*others, *progressing]})
+    write(cluster, KIND, owner, before, after, moment(now))
+    return LOOK_S
 
 
 def _make(

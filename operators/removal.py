@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from kubernetes.client.exceptions import ApiException
 
 from operators.api.base import API_VERSION
-from operators.api.video_model import FINALIZER, KIND, Spec
+from operators.api.video_model import KIND, Spec
 from operators.api.video_service import KIND as SERVICE
 from operators.api.video_service import VideoService
 from operators.children.model_builds import called
@@ -21,6 +21,7 @@ from operators.children.names import BUILD, MODEL, Owner
 from operators.children.removal_job import removal_job
 from operators.children.settings import settings_of
 from operators.cluster import Cluster, Object
+from operators.finalizers import finalize
 from operators.policies.build_state import ended, said_last
 from operators.policies.model_plan import owned
 from operators.policies.state import Finding
@@ -33,19 +34,11 @@ _STAY = "or leave the model in the store: set spec.deletionPolicy to Retain"
 _log = logging.getLogger("longtake.operator")
 
 
-def finalize(cluster: Cluster, owner: Owner, *, keep: bool) -> None:
-    """Have it stay until it was taken out of its store, or let it go. Raises `ApiException`."""
-    metadata: Object = {"name": owner.name, "namespace": owner.namespace, "uid": owner.uid}
-    if keep:
-        metadata["finalizers"] = [FINALIZER]
-    cluster.apply({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata})
-
-
 def removed(cluster: Cluster, owner: Owner, spec: Spec, builds: Mapping[str, Object]) -> Finding | None:
     """What it waits for; None when it was let go. Raises `ApiException` for what may be over soon."""
     if spec.deletion_policy == "Delete" and (waits := _waits(cluster, owner, spec, builds)):
         return waits
-    finalize(cluster, owner, keep=False)
+    finalize(cluster, KIND, owner)
     return None
 
 

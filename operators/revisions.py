@@ -17,6 +17,8 @@ from operators.children.names import SERVICE, Owner
 from operators.cluster import Cluster, Object
 
 _API, _KIND = "apps/v1", "ControllerRevision"
+_OF_NO_POD = ("rollout", "drain")
+"""Nothing that serves is made by them."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +27,14 @@ class Revision:
 
     name: str
     spec: Mapping[str, Any]
-    """As it was asked for, without `rollout`."""
+    """As it was asked for, without `rollout` and `drain`."""
     number: int = 0
     """Greater than that of the one before it."""
 
 
 def revision_of(owner: Owner, spec: Mapping[str, Any]) -> Revision:
     """Of a spec as the API server has it."""
-    asked = {name: value for name, value in spec.items() if name != "rollout"}
+    asked = {name: value for name, value in spec.items() if name not in _OF_NO_POD}
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     return Revision(f"{owner.name}-{digest[:10]}", asked)
 

@@ -32,7 +32,7 @@ class Rollout(Part):
 
 
 class RolloutStatus(Part):
-    """How the newest change goes. Revisions are named after all of the spec but `rollout`."""
+    """How the newest change goes. Revisions are named after all of the spec but `rollout` and `drain`."""
 
     state: State = ""
     """`Held`: nothing of it is made yet. `Analysing`: finished videos are made again by it, and nothing of it serves.

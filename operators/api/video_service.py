@@ -13,6 +13,8 @@ from operators.api.rollout import Redeploys, Rollout, RolloutStatus
 KIND, PLURAL, SHORT = "VideoService", "videoservices", "vs"
 SHIPPED = ("sprite-2", "sprite")
 """What the model is called whose engines are in the image: two names of one."""
+FINALIZER = "longtake.dev/drain"
+"""Of one whose running jobs are to end before it goes."""
 LONGEST_NAME = 40
 """KubeRay takes 47 characters, and the children's names are longer by a word."""
 ROOT_RULES = (
@@ -164,6 +166,14 @@ class FrontDoor(Placement):
     """What each pod takes."""
 
 
+class Drain(Part):
+    """What becomes of work that runs when the service is deleted."""
+
+    timeout_seconds: int = Field(default=0, ge=0, le=86_400)
+    """Seconds that jobs which run then may take to end, before Ray goes. What has not ended by then, and what waits,
+    goes on where a service is made on the store again. 0: it all stops at once."""
+
+
 class Spec(Grounds):
     """What is wanted."""
 
@@ -201,6 +211,7 @@ class Spec(Grounds):
     head: Head = Field(default_factory=Head)
     scaling: Scaling = Field(default_factory=Scaling)
     rollout: Rollout = Field(default_factory=Rollout)
+    drain: Drain = Field(default_factory=Drain)
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """More of Longtake's settings (docs/settings.md), by group: `admission`, `retention`, `uploads`, `video`,
     `engines`, `stages`, and `models` that are served beside the one above. What this resource has fields for

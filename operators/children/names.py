@@ -71,6 +71,11 @@ class Owner:
         """The Job that takes a model out of its store."""
         return f"{self.name}-remove"
 
+    @property
+    def drain(self) -> str:
+        """The Job that waits for what runs, before the service goes."""
+        return f"{self.name}-drain"
+
     def host(self, service: str) -> str:
         """A Service's name in the cluster's DNS."""
         return f"{service}.{self.namespace}.svc"

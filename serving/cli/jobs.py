@@ -1,7 +1,8 @@
-"""`longtake jobs ls`, `explain`, `requeue`: the work behind videos, for those who wonder what it does."""
+"""`longtake jobs ls`, `explain`, `requeue`, `drain`: the work behind videos, for those who wonder what it does."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serving.cli.output import (
+    FAILED,
     SERVER,
+    UNREACHABLE,
     USAGE,
     ApiKey,
     Output,
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from serving.gen.longtake.v1.jobs_pb2 import Job, RequeuedJob, RequeueJobsRequest
+    from serving.jobs.drain import Drained
 
 app = typer.Typer(name="jobs", help="The queue, the life of a job, dead letters.", no_args_is_help=True)
 JobId = Annotated[str, typer.Argument(help="A video's id; its job has the same one.")]
@@ -119,6 +123,39 @@ def requeue(
     typer.echo(
         f"{len(done)} dead letters {would}" + (f"; stopped at --limit {limit}" if len(done) == limit else ""), err=True
     )
+
+
+@app.command()
+def drain(
+    within: Annotated[str, typer.Option(help="Wait so long at most, like 90s or 10m.")] = "60s",
+    store: Annotated[str | None, typer.Option(help="This store instead of the setting's.", show_default=False)] = None,
+) -> None:
+    """Wait until the jobs that run now have ended, of all tenants: before you take the stages away.
+
+    Works on the store itself, and writes nothing to it. Jobs that are taken meanwhile are not waited for. Exit code 1
+    when some still run at the end: they go on, from what is stored, where stages are started on the store again.
+    """
+    from serving.errors import StoreMissing, StoreUnfit, Unavailable
+
+    try:
+        found = asyncio.run(_drained(store, seconds_of("within", within) or 0.0))
+    except StoreMissing as error:
+        fail(error.message, USAGE)
+    except (StoreUnfit, Unavailable) as error:
+        fail(error.message, UNREACHABLE)
+    if found.left:
+        of = found.ended + len(found.left)
+        fail(f"{len(found.left)} of {of} jobs still run after {within}, {found.left[0][1]} among them", FAILED)
+    typer.echo(f"{found.ended} jobs ended" if found.ended else "nothing runs")
+
+
+async def _drained(url: str | None, within_s: float) -> Drained:
+    from serving.cli.stores import opened_store
+    from serving.jobs.drain import drain
+    from serving.jobs.repository import Jobs
+
+    async with opened_store(url) as store:
+        return await drain(Jobs(store), within_s)
 
 
 def _wanted(code: str, stage: str, since_s: float | None, *, dry_run: bool) -> RequeueJobsRequest:

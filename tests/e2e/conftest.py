@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,19 +42,28 @@ def report(pytestconfig: pytest.Config) -> list[Row]:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if kept := os.environ.get("E2E_FOLDER"):
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        return Path(kept)
     return tmp_path_factory.mktemp("release")
 
 
 @pytest.fixture(scope="session")
 def release(what_is_given: Given, folder: Path) -> Iterator[Release]:
-    """Of the chart in this checkout, which the first test installs and the last one takes away."""
-    made = Release(what_is_given, f"longtake-e2e-{secrets.token_hex(3)}", folder)
+    """Of the chart in this checkout, which the first test installs and the last one takes away; or one that stands."""
+    made = Release.kept(what_is_given, folder)
+    stands = made is not None
+    if made is None:
+        made = Release(what_is_given, f"longtake-e2e-{secrets.token_hex(3)}", folder)
     try:
-        made.prepare(what_is_given)
+        if not stands:
+            made.prepare(what_is_given)
         yield made
     finally:
-        made.helm("uninstall", NAME, "--ignore-not-found", "--wait")
-        made.kubectl("delete", "namespace", made.namespace, "--wait=false")
+        if not (os.environ.get("E2E_FOLDER") and made.stands()):
+            made.forget()
+            made.helm("uninstall", NAME, "--ignore-not-found", "--wait")
+            made.kubectl("delete", "namespace", made.namespace, "--wait=false")
 
 
 @pytest.fixture(scope="session")

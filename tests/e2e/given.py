@@ -6,6 +6,10 @@ E2E_RAY_IMAGE           the same of `longtake-ray`
 E2E_BUILD_IMAGE         one with torch, for EngineBuilds; where it is empty, none is tried
 E2E_NODE                a node that E2E_NODE_DOWN, a shell command, cuts off the network, and E2E_NODE_UP brings back;
                         not the one by which this machine reaches the cluster. Where it is empty, none is
+E2E_OTHER_RAY_IMAGE     one whose engines compute otherwise (tests/e2e/otherwise makes it), which a replay is to find;
+                        where it is empty, none is tried
+E2E_FOLDER              where a release is kept that still stands when the tests end: the next call goes on with it, and
+                        may choose tests (`-k`). Where it is empty, none is left standing
 E2E_STORE               s3://host:port/bucket/prefix, as pods and this machine reach it
 LONGTAKE_S3_ACCESS_KEY, LONGTAKE_S3_SECRET_KEY    the store's keys
 """
@@ -33,6 +37,7 @@ class Given:
     image: str
     ray_image: str
     build_image: str
+    other_ray_image: str
     node: str
     node_down: str
     node_up: str
@@ -66,6 +71,7 @@ def given() -> Given:
         environment["E2E_IMAGE"],
         environment["E2E_RAY_IMAGE"],
         environment.get("E2E_BUILD_IMAGE", ""),
+        environment.get("E2E_OTHER_RAY_IMAGE", ""),
         environment.get("E2E_NODE", ""),
         environment.get("E2E_NODE_DOWN", ""),
         environment.get("E2E_NODE_UP", ""),

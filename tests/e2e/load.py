@@ -169,6 +169,19 @@ class Load:
             await store.close()
 
 
+def load_record(url: str, tenant: str, job: str) -> JobRecord:
+    """Of a job, as the store has it."""
+    return asyncio.run(_record(url, tenant, job))
+
+
+async def _record(url: str, tenant: str, job: str) -> JobRecord:
+    store = await open_store(url, probe=False)
+    try:
+        return await Jobs(store).get(tenant, job)
+    finally:
+        await store.close()
+
+
 def environment(server: str, key: str) -> dict[str, str]:
     """Of a process of the stock client."""
     return {"PATH": os.environ["PATH"], "PYTHONPATH": str(CLIENTS), "XAI_API_KEY": key, "LONGTAKE_HOST": server}

@@ -21,6 +21,10 @@ class Node:
         """Of this part, here: also such as are about to end, or were cut off with it."""
         return {pod["metadata"]["name"] for pod in self._found(part)}
 
+    def _wanted(self, part: str) -> set[str]:
+        """The same, but for such as are about to end."""
+        return {pod["metadata"]["name"] for pod in self._found(part) if not pod["metadata"].get("deletionTimestamp")}
+
     def left(self) -> bool:
         """Whether no pod is wanted here any more."""
         return all(pod["metadata"].get("deletionTimestamp") for part in PARTS for pod in self._found(part))
@@ -31,18 +35,18 @@ class Node:
 
     def have(self, part: str, count: int) -> None:
         """See to it that so many of this part's pods run here."""
-        while len(here := self.pods(part)) != count:
+        while len(here := self._wanted(part)) != count:
             self._move(part, here, to_here=len(here) < count)
 
     def _move(self, part: str, here: set[str], *, to_here: bool) -> None:
         """One pod, by its death while the nodes where it is not wanted take none."""
-        pods = set(self._release.pods(PARTS[part]))
+        pods = {pod for pod, ready in self._release.pods(PARTS[part]).items() if ready}
         nodes = self._release.kubectl("get", "node", "-o=name").split()
         closed = [node for node in nodes if (node != f"node/{self.name}") == to_here]
 
         def moved() -> bool:
             ready = sum(self._release.pods(PARTS[part]).values()) == len(pods)
-            return ready and self.pods(part) != here and self._release.settled()
+            return ready and self._wanted(part) != here and self._release.settled()
 
         try:
             self._release.kubectl("cordon", *closed)

@@ -30,6 +30,7 @@ PARTS = {
 }
 """Pods, by their labels."""
 LONGEST_S = 900.0
+_KEPT = "release.json"
 _SMALL = {"requests": {"cpu": "100m", "memory": "1Gi"}, "limits": {"memory": "3Gi"}}
 _REPLICA = re.compile(r"^\s*(\d+) ray::ServeReplica:([^:]+):(\w+)", re.MULTILINE)
 
@@ -49,8 +50,8 @@ class Release:
         self.before: set[str] = set()
         """What was in the namespace before the chart."""
         self.values: dict[str, Any] = {
-            "image": _image(given.image),
-            "rayImage": _image(given.ray_image),
+            "image": image(given.image),
+            "rayImage": image(given.ray_image),
             "operator": {"namespaces": [namespace]},
             "service": {
                 "enabled": True,
@@ -65,6 +66,25 @@ class Release:
             },
             "test": {"existingSecret": "client"},
         }
+
+    @classmethod
+    def kept(cls, given: Given, folder: Path) -> Release | None:
+        """The one that stands since an earlier call, by what that wrote into the folder."""
+        file = folder / _KEPT
+        if not file.is_file():
+            return None
+        told = json.loads(file.read_text())
+        found = cls(given, told["namespace"], folder)
+        found.keys, found.values, found.before = told["keys"], told["values"], set(told["before"])
+        return found if found.stands() else None
+
+    def stands(self) -> bool:
+        """Whether it is installed."""
+        return self.has(API_VERSION, "VideoService", NAME)
+
+    def forget(self) -> None:
+        """No later call is to find it."""
+        (self.folder / _KEPT).unlink(missing_ok=True)
 
     def prepare(self, given: Given) -> None:
         """The namespace, and what is to be there before the chart."""
@@ -83,8 +103,16 @@ class Release:
         self._create("configmap", "engine-keys", f"--from-file=trusted={engines / 'trusted'}")
         self.before = self.left()
 
+    def make(self, kind: str, name: str, **spec: Any) -> None:
+        """Ask for a resource of ours, on the service's store and with its keys."""
+        grounds = {"store": self.values["service"]["store"], "trustedKeys": {"configMap": "engine-keys"}}
+        metadata = {"name": name, "namespace": self.namespace}
+        self.cluster.apply({"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": {**grounds, **spec}})
+
     def apply(self) -> None:
         """Install it, or have it as `values` now say."""
+        told = {"namespace": self.namespace, "keys": self.keys, "values": self.values, "before": sorted(self.before)}
+        (self.folder / _KEPT).write_text(json.dumps(told))
         file = self.folder / "values.json"
         file.write_text(json.dumps(self.values))  # YAML, too
         self.helm("upgrade", "--install", NAME, str(CHART), "--values", str(file))
@@ -203,7 +231,8 @@ class Release:
         return _run(sys.executable, "-m", "serving.cli.main", *words, cwd=self.folder, env=environment)
 
 
-def _image(name: str) -> dict[str, str]:
+def image(name: str) -> dict[str, str]:
+    """As the chart's values have it."""
     repository, _, tag = name.rpartition(":")
     return {"repository": repository, "tag": tag}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import re
 import time
+from typing import Any
 
 import pytest
 
@@ -16,15 +17,18 @@ from operators.api.base import API_VERSION
 from operators.children.names import FRONT_DOOR
 from serving.client import CallFailed, Client, Video, create_request
 from serving.deployments.declared import APPLICATION, application_of
+from serving.jobs.record import JobState
 from tests.e2e.checkpoint import in_bucket
 from tests.e2e.given import Given
-from tests.e2e.load import MODEL, Load, one_round
+from tests.e2e.load import MODEL, Load, load_record, one_round
 from tests.e2e.node import Node
-from tests.e2e.release import NAME, PARTS, TENANTS, Release
+from tests.e2e.release import NAME, PARTS, TENANTS, Release, image
 
 pytestmark = pytest.mark.timeout(3600)
-ADDED = "wan-tiny"
-"""What the build makes."""
+HALF, ADDED = "wan-half", "wan-tiny"
+"""What a build alone makes, and what a VideoModel brings."""
+DRAIN_S = 120
+"""What runs may take to end, when the release goes."""
 BAD = {"a model that the store lacks": "'wan-gone' is not known", "an image that is not there": "ImagePull"}
 """Versions that do not get ready, and what is said of them."""
 Report = list[Row]
@@ -79,26 +83,19 @@ def test_the_public_client_makes_extends_and_shows_pictures(release: Release, re
         report.append(_row(f"xai-sdk: {video['kind']}, {video['duration']} s", video["ended"] - video["asked"]))
 
 
-def test_an_engine_build_runs_to_its_end(release: Release, what_is_given: Given, report: Report) -> None:
+def test_an_engine_build_of_half_precision_runs_to_its_end(
+    release: Release, what_is_given: Given, report: Report
+) -> None:
     _needs_torch(what_is_given)
-    build = {
-        "model": ADDED,
-        "source": in_bucket(release.store, release.folder),
-        "canvases": ["1:1=32x32"],
-        "seconds": 1,
-        "image": {"name": what_is_given.build_image},
-        "store": release.values["service"]["store"],
-        "trustedKeys": {"configMap": "engine-keys"},
-        "signingKeySecret": "engine-signing",
-        "resources": {"requests": {"cpu": "100m", "memory": "1Gi"}, "limits": {"memory": "6Gi"}},
-    }
-    metadata = {"name": "wan", "namespace": release.namespace}
-    release.cluster.apply({"apiVersion": API_VERSION, "kind": "EngineBuild", "metadata": metadata, "spec": build})
+    source = in_bucket(release.store, release.folder)
+    release.make("EngineBuild", HALF, model=HALF, source=source, precision="dit=fp16", **_built_with(what_is_given))
 
-    took = release.until("it is built", lambda: _built(release))
+    took = release.until("it is built", lambda: _told(release, "EngineBuild", HALF, "Ready"))
 
-    report.append(_row("EngineBuild of a tiny Wan checkpoint, to its end", took))
-    release.kubectl("delete", "enginebuild", "wan")
+    report.append(_row("EngineBuild of a tiny Wan checkpoint with `precision: dit=fp16`, to its end", took))
+    variants = release.found(API_VERSION, "EngineBuild", HALF)["status"]["report"]["variants"]
+    assert any("fp16" in variant["name"] and variant["verified"] for variant in variants), variants
+    release.kubectl("delete", "enginebuild", HALF)
 
 
 def test_two_clients_work(release: Release, load: Load, report: Report) -> None:
@@ -114,9 +111,15 @@ def test_a_second_model_comes_and_goes_beside_the_first_ones_work(
     first, cluster = _untouched(release), release.active_cluster()
     began = time.monotonic()
 
-    report.append(_row("a second model, until it is served", _serve(release, ADDED)))
+    source = {"uri": in_bucket(release.store, release.folder)}
+    release.make("VideoModel", ADDED, source=source, deletionPolicy="Delete", **_built_with(what_is_given))
+    report.append(_row("a VideoModel, until its engines are built and it is served", _serve(release, ADDED)))
+    assert _told(release, "VideoModel", ADDED, "EnginesReady")
     assert _make(release, ADDED).state == Video.SUCCEEDED
-    report.append(_row("the same, until it is gone", _serve(release)))
+    report.append(_row("the same, until it is served no more", _serve(release)))
+    gone = time.monotonic()
+    release.kubectl("delete", "videomodel", ADDED)
+    report.append(_row("and until it is out of the store", time.monotonic() - gone))
 
     report.append(_row("the longest that a client waited meanwhile", load.longest_since(began)))
     with pytest.raises(CallFailed, match=ADDED):
@@ -142,6 +145,48 @@ def test_a_pod_is_killed_under_load(release: Release, load: Load, report: Report
     ready = release.until(f"{part} is back", whole)
     release.until("videos come", lambda: load.back_since(struck) is not None)
     report.append(Row("cluster", f"{part} killed", f"{ready:.0f} s until ready", ratio=_waits(load, struck, struck)))
+
+
+def test_a_version_that_makes_videos_otherwise_never_serves(
+    release: Release, what_is_given: Given, load: Load, report: Report
+) -> None:
+    if not what_is_given.other_ray_image:
+        pytest.skip("E2E_OTHER_RAY_IMAGE names no image whose engines compute otherwise: tests/e2e/otherwise makes one")
+    good, began = copy.deepcopy(release.values), time.monotonic()
+    first, generation = _untouched(release), release.found("ray.io/v1", "RayService")["metadata"]["generation"]
+
+    release.values["service"]["rollout"] = {"analysis": {"videos": 2}}
+    release.values["rayImage"] = image(what_is_given.other_ray_image)
+    release.apply()
+    back = release.until("it is taken back", lambda: release.rollout()["state"] == "RolledBack")
+
+    message = release.rollout()["message"]
+    assert "a finished video came out otherwise" in message, message
+    release.until("it is told of", lambda: message in release.events("ProgressDeadlineExceeded"))
+    assert (_untouched(release), release.found("ray.io/v1", "RayService")["metadata"]["generation"]) == (
+        first,
+        generation,
+    )
+    waits = (
+        f"{load.ended_between(began, time.monotonic())} videos meanwhile, {load.longest_since(began):.0f} s the longest"
+    )
+    report.append(
+        Row("cluster", "an image whose engines compute otherwise, until it is taken back", f"{back:.0f} s", ratio=waits)
+    )
+
+    release.values = good
+    release.values["service"]["rollout"] = {"analysis": {"videos": 2}}
+    release.values["service"]["scaling"]["downDelaySeconds"] += 1
+    release.apply()
+    took = release.until(
+        "the mended one serves", lambda: release.settled() and release.rollout()["state"] == "Complete"
+    )
+
+    told = release.rollout()["analysis"]
+    assert "2 replayed" in told, told
+    report.append(_row("a change whose replay comes out as it should, until it serves", took))
+    release.values["service"].pop("rollout")
+    release.apply()
 
 
 @pytest.mark.parametrize(("what", "said"), BAD.items())
@@ -258,9 +303,16 @@ def test_denoisers_go_to_none_and_come_for_the_next_job(release: Release, report
 
 
 def test_nothing_is_left_of_it(release: Release, report: Report) -> None:
+    release.values["service"]["drain"] = {"timeoutSeconds": DRAIN_S}
+    release.apply()
+    release.until("it would drain", lambda: release.service()["metadata"].get("finalizers"))
+    with Client(release.address(), api_key=release.keys[TENANTS[2]]) as client:
+        made = client.create(create_request("a red cat runs far", seconds=10, aspect_ratio="1:1", model=MODEL))
+        release.until("it runs", lambda: client.get(made.id).state == Video.RUNNING)
     began = time.monotonic()
 
-    release.helm("uninstall", NAME, "--wait")
+    release.helm("uninstall", NAME, "--wait", "--timeout", "10m")
+    assert load_record(release.store, TENANTS[2], made.id).state is JobState.SUCCEEDED, "it was let end"
     release.until("it is gone", lambda: release.left() <= release.before)
 
     report.append(_row("`helm uninstall`, until nothing is left", time.monotonic() - began))
@@ -318,12 +370,23 @@ def _make(release: Release, model: str) -> Video:
         return client.wait(made.id, timeout_s=1800)
 
 
-def _built(release: Release) -> bool:
-    """Whether the engines are there. Fails where the build has failed."""
-    status = release.found(API_VERSION, "EngineBuild", "wan").get("status", {})
+def _built_with(given: Given) -> dict[str, Any]:
+    """What a build and a VideoModel of the tiny checkpoint have in common, beside what the service has, too."""
+    return {
+        "canvases": ["1:1=32x32"],
+        "seconds": 1,
+        "image": {"name": given.build_image},
+        "signingKeySecret": "engine-signing",
+        "resources": {"requests": {"cpu": "100m", "memory": "1Gi"}, "limits": {"memory": "6Gi"}},
+    }
+
+
+def _told(release: Release, kind: str, name: str, condition: str) -> bool:
+    """Whether this condition of it is true. Fails where what was asked for has failed."""
+    status = release.found(API_VERSION, kind, name).get("status", {})
     told = {one["type"]: one for one in status.get("conditions", ())}
     assert told.get("Degraded", {}).get("status") != "True", told
-    return bool(told.get("Ready", {}).get("status") == "True")
+    return bool(told.get(condition, {}).get("status") == "True")
 
 
 def _untouched(release: Release) -> set[tuple[str, str, str]]:

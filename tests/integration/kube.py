@@ -47,7 +47,7 @@ class Kube(Cluster):
     def serve(self, **changes: Any) -> None:
         """Ask for a service."""
         spec = copy.deepcopy(SPEC) | changes
-        self.apply(self.object(API_VERSION, "VideoService", "lt", spec=spec))
+        self.apply(self.object(API_VERSION, "VideoService", "lt", spec=spec), manager="test")
 
     def object(self, api_version: str, kind: str, name: str, **parts: Any) -> dict[str, Any]:
         labels = parts.pop("labels", {})

@@ -105,6 +105,24 @@ def test_the_operator_may_do_what_it_does_and_touch_no_secret() -> None:
         assert (group, plural) in granted, f"{child['kind']} is made, and the ClusterRole does not have it"
 
 
+def test_a_service_that_drains_goes_before_its_operator() -> None:
+    assert not [found for found in rendered(*FULL) if found["kind"] == "Job"]
+    objects = rendered(*FULL, "service.drain.timeoutSeconds=60")
+    (job,) = [found for found in objects if found["kind"] == "Job"]
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-delete"
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["python3", "-m", "operators.farewell", "video", "lt"]
+    (service,) = [found for found in objects if found["kind"] == "VideoService"]
+    assert VideoService.model_validate(service).spec.drain.timeout_seconds == 60
+    named = job["spec"]["template"]["spec"]["serviceAccountName"]
+    assert named in [found["metadata"]["name"] for found in objects if found["kind"] == "ServiceAccount"]
+    assert not [
+        one
+        for one in rendered(*FULL, "service.drain.timeoutSeconds=60", "operator.enabled=false")
+        if one["kind"] == "Job"
+    ], "another release's operator stays"
+
+
 def test_the_lease_that_the_operator_asks_for_goes_with_the_release() -> None:
     objects = rendered("operator.namespaces={a}")
     (lease,) = [found["metadata"] for found in objects if found["kind"] == "Lease"]

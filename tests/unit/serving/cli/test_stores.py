@@ -27,6 +27,7 @@ COMMANDS = [
     "gc --dry-run",
     "scrub",
     "reproduce vid_a",
+    "jobs drain",
 ]
 
 
