@@ -107,7 +107,8 @@ class Release:
         """Ask for a resource of ours, on the service's store and with its keys."""
         grounds = {"store": self.values["service"]["store"], "trustedKeys": {"configMap": "engine-keys"}}
         metadata = {"name": name, "namespace": self.namespace}
-        self.cluster.apply({"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": {**grounds, **spec}})
+        asked = {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": {**grounds, **spec}}
+        self.cluster.apply(asked, manager="somebody")  # what the operator applies of it itself would take the rest away
 
     def apply(self) -> None:
         """Install it, or have it as `values` now say."""
