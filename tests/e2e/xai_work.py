@@ -26,6 +26,21 @@ from xai_sdk import Client
 from xai_sdk.video import VideoGenerationError
 
 PATIENT = {"interval": timedelta(seconds=0.5), "timeout": timedelta(minutes=15)}
+RETRIES = {
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "4s",
+                "maxBackoff": "20s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+"""As docs/clients.md has it: the SDK's own tries end within two seconds, and a cluster misses a node after forty."""
 _ID = re.compile(r"vid_[a-z0-9]+")
 PROMPT = "a red square moves right under a white sky"
 
@@ -33,7 +48,12 @@ PROMPT = "a red square moves right under a white sky"
 def main() -> None:
     """Work."""
     model, rounds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else sys.maxsize
-    client = Client(api_key=os.environ["XAI_API_KEY"], api_host=os.environ["LONGTAKE_HOST"], use_insecure_channel=True)
+    client = Client(
+        api_key=os.environ["XAI_API_KEY"],
+        api_host=os.environ["LONGTAKE_HOST"],
+        channel_options=[("grpc.service_config", json.dumps(RETRIES))],
+        use_insecure_channel=True,
+    )
     closing = threading.Event()
     if rounds == sys.maxsize:
         threading.Thread(target=_await_the_end, args=(closing,), daemon=True).start()
