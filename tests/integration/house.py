@@ -117,7 +117,7 @@ def media_of(data: bytes) -> bytes:
     return data[data.index(b"moof") - 4 :]
 
 
-def frames_of(data: bytes, tmp_path: Path) -> Frames:
+def frames_of(data: bytes, tmp_path: Path, fps: int = world.FPS) -> Frames:
     """All frames of an MP4, and a check that its times are right."""
     path = tmp_path / "video.mp4"
     path.write_bytes(data)
@@ -126,7 +126,7 @@ def frames_of(data: bytes, tmp_path: Path) -> Frames:
         for frame in container.decode(video=0):
             frames.append(frame.to_ndarray(format="rgb24"))
             times.append(float(frame.time or 0.0))
-    np.testing.assert_allclose(times, np.arange(len(times)) / world.FPS, atol=1e-3)
+    np.testing.assert_allclose(times, np.arange(len(times)) / fps, atol=1e-3)
     return np.stack(frames)
 
 

@@ -146,6 +146,18 @@ async def own_length(client: Any) -> dict[str, Any]:
     }
 
 
+async def text_and_on(client: Any) -> dict[str, Any]:
+    """From text alone, and on once, so long as is asked for; it may be a slow one."""
+    patient = {**FAST, "timeout": timedelta(minutes=5)}
+    made = await settle(client.video.generate("a red cat runs over the hill", "", duration=3, **patient))
+    longer = await settle(client.video.extend("it sits", "", video_url=made.url, duration=3, **patient))
+    return {
+        "model": made.model,
+        "paths": [save(one.url, f"on{number}.mp4") for number, one in enumerate((made, longer))],
+        "durations": [made.duration, longer.duration],
+    }
+
+
 async def foreign(client: Any) -> dict[str, Any]:
     """Videos from elsewhere: by file, by data URL, and some that are none."""
     video, files = client.video, client.files
