@@ -55,8 +55,8 @@ def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> floa
     service = VideoService.model_validate(live)
     owner = Owner.of(live)
     owns = FINALIZER in (live["metadata"].get("finalizers") or ())
-    if deleted_at := live["metadata"].get("deletionTimestamp"):
-        return _goes(cluster, owner, service, deleted_at) if owns else inf
+    if live["metadata"].get("deletionTimestamp"):
+        return _goes(cluster, owner, service, live) if owns else inf
     if owns != bool(service.spec.drain.timeout_seconds):
         finalize(cluster, KIND, owner, *(() if owns else (FINALIZER,)))
     generation = live["metadata"]["generation"]
@@ -76,11 +76,11 @@ def reconcile(cluster: Cluster, namespace: str, name: str, known: Known) -> floa
     return min(change.look_again_s(rollout), leftovers.look_again_s(world))
 
 
-def _goes(cluster: Cluster, owner: Owner, service: VideoService, deleted_at: str) -> float:
+def _goes(cluster: Cluster, owner: Owner, service: VideoService, live: Object) -> float:
     """One look at one that was deleted. Its children have it for their owner, and go with it."""
     now = datetime.now(UTC)
     try:
-        waits = drained(cluster, owner, service.spec, deleted_at, now)
+        waits = drained(cluster, owner, service.spec, live["metadata"]["deletionTimestamp"], now)
     except ApiException as error:  # of a namespace that goes, too: nothing is made in it any more
         if error.status not in LASTING:
             raise
@@ -95,7 +95,7 @@ def _goes(cluster: Cluster, owner: Owner, service: VideoService, deleted_at: str
         {"Progressing": (True, waits)}, before.conditions, generation=before.observed_generation, now=now
     )
     after = before.model_copy(update={"conditions": [*others, *progressing]})
-    write(cluster, KIND, owner, before, after, moment(now))
+    write(cluster, owner, live, before, after, moment(now))
     return LOOK_S
 
 

@@ -142,13 +142,13 @@ def red_square(frame: Frames) -> None:
     frame[16:48, 32:64] = (230, 20, 20)
 
 
-def foreign_mp4(path: Path, seconds: float = 3.0, fps: int = 24) -> bytes:
-    """An H.264 file such as a phone writes, not made by us."""
+def foreign_mp4(path: Path, seconds: float = 3.0, fps: int = 24, *, width: int = 640) -> bytes:
+    """An H.264 file such as a phone writes, not made by us; 360 pixels high."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps)
-        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, 360, "yuv420p"
         for number in range(round(seconds * fps)):
-            picture = np.full((360, 640, 3), 255, np.uint8)
+            picture = np.full((360, width, 3), 255, np.uint8)
             left = 40 + 6 * number
             picture[120:240, left : left + 120] = (20, 20, 230)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))

@@ -16,7 +16,7 @@ from operators.farewell import depart
 from operators.reconcile import reconcile
 from tests import kubernetes
 from tests.integration.kube import Kube
-from tests.integration.test_video_model import finish
+from tests.integration.video_models import finish
 
 pytestmark = [
     pytest.mark.skipif(bool(kubernetes.missing()), reason=f"not on the PATH: {', '.join(kubernetes.missing())}"),

@@ -79,7 +79,9 @@ def test_a_denoiser_that_is_killed_is_followed_to_the_same_bytes(house: House) -
 
 
 def test_a_video_from_elsewhere_goes_on_and_what_it_lacks_is_refused(house: House, tmp_path: Path) -> None:
-    source = Extension(media=Media(file_id=house.upload(foreign_mp4(tmp_path / "foreign.mp4"), "foreign.mp4")))
+    source = Extension(
+        media=Media(file_id=house.upload(foreign_mp4(tmp_path / "foreign.mp4", width=720), "foreign.mp4"))
+    )
     made = house.made(house.create("a cat", extends=source, seconds=1, steps=4))
     assert frames_of(fetch(made.url), tmp_path, FPS).shape == (71 + 33, 64, 128, 3)
     picture = house.made(house.create("a cat", kind=Video.KIND_IMAGE, steps=4))

@@ -213,4 +213,4 @@ async def refusals(client: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(text, bare, start_and_poll, pictures, chain, own_length, foreign, grown, refusals)
+    main(text, bare, start_and_poll, pictures, chain, own_length, text_and_on, foreign, grown, refusals)
