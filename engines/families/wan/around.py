@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
@@ -28,7 +29,7 @@ from engines.families.wan.architecture import TEXT_TOKENS, Parts
 from engines.families.wan.tokens import FILE, Tokens, clean
 
 
-class Around:
+class Around(ABC):
     """The part of a `BuildableFamily` and `PreviewingFamily` that is the same; `_used` says which engines it has."""
 
     packages: tuple[str, ...] = ("ftfy", "tokenizers")
@@ -93,6 +94,6 @@ class Around:
         blocks: Frames = picture.repeat(stride, 0).repeat(stride, 1)
         return blocks
 
+    @abstractmethod
     def _used(self) -> Mapping[EngineCall, tuple[str, ...]]:
         """See `Family.uses`."""
-        raise NotImplementedError
