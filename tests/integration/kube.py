@@ -20,6 +20,7 @@ from operators.api.base import API_VERSION
 from operators.api.schema import crds
 from operators.apply import Known
 from operators.children.desired import KINDS
+from operators.children.names import FIELD_MANAGER
 from operators.children.routes import KINDS as ROUTES
 from operators.cluster import Cluster
 from operators.reconcile import reconcile
@@ -113,6 +114,11 @@ class Kube(Cluster):
         lease = self.get("coordination.k8s.io/v1", "Lease", self.namespace, "longtake-operator")
         return str(lease["spec"]["holderIdentity"]) if lease else ""
 
+    def told(self) -> list[dict[str, Any]]:
+        """The operator's Events: an API server that is short of time tells of its own, too."""
+        events = self.find("v1", "Event", self.namespace, "")
+        return [event for event in events if event["source"].get("component") == FIELD_MANAGER]
+
     def versions(self) -> dict[str, str]:
         """Of everything in the namespace that a write would change."""
         kinds = [
@@ -121,9 +127,10 @@ class Kube(Cluster):
             ("v1", "Service"),
             (API_VERSION, "VideoService"),
         ]
-        kinds += [("policy/v1", "PodDisruptionBudget"), ("networking.k8s.io/v1", "NetworkPolicy"), ("v1", "Event")]
+        kinds += [("policy/v1", "PodDisruptionBudget"), ("networking.k8s.io/v1", "NetworkPolicy")]
         kinds += [("apps/v1", "ControllerRevision"), ("batch/v1", "Job")]
         found = [(kind, child) for version, kind in kinds for child in self.find(version, kind, self.namespace, "")]
+        found += [("Event", event) for event in self.told()]
         return {f"{kind}/{child['metadata']['name']}": child["metadata"]["resourceVersion"] for kind, child in found}
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from kubernetes.client.exceptions import ApiException
 
-from operators.children.names import FIELD_MANAGER
 from operators.metrics import CALLS
 from operators.policies import leftovers
 from operators.reconcile import reconcile
@@ -56,8 +55,7 @@ def test_a_service_is_made_and_told_of_until_it_serves(cluster: Kube) -> None:
     cluster.look()  # the cluster has a name now
     director = cluster.live("v1", "Service", "lt-director")
     assert director["spec"]["selector"] == {"ray.io/cluster": "lt-abcde", "ray.io/node-type": "head"}
-    reasons = [event["reason"] for event in cluster.find("v1", "Event", cluster.namespace, "")]
-    assert sorted(reasons) == ["Serving", "StagesStarting"]
+    assert sorted(event["reason"] for event in cluster.told()) == ["Serving", "StagesStarting"]
 
 
 def test_a_change_is_told_of_as_soon_as_it_was_acted_on(cluster: Kube) -> None:
@@ -335,9 +333,7 @@ def test_killed_at_any_call_it_converges(cluster: Kube, monkeypatch: pytest.Monk
             monkeypatch.setattr(cluster, "_call", whole)
             cluster.known.clear()
             assert cluster.look()["Ready"]["reason"] == "StagesStarting"
-            events = cluster.find("v1", "Event", cluster.namespace, "")  # the API server tells of its own, too
-            told = [event["reason"] for event in events if event["source"].get("component") == FIELD_MANAGER]
-            assert told == ["StagesStarting"], "neither lost nor told twice"
+            assert [event["reason"] for event in cluster.told()] == ["StagesStarting"], "neither lost nor told twice"
             at_rest = cluster.versions()
             cluster.look()
             assert cluster.versions() == at_rest

@@ -139,7 +139,7 @@ def test_a_version_that_does_not_get_ready_is_taken_back_and_a_mended_one_begins
     assert (how(cluster)["state"], how(cluster)["fromRevision"]) == ("RolledBack", first)
     assert counted_as_taken_back(cluster) == 1
     assert cluster.live(API_VERSION, "VideoService")["status"]["model"] == "sprite-2"
-    events = [event["reason"] for event in cluster.find("v1", "Event", cluster.namespace, "")]
+    events = [event["reason"] for event in cluster.told()]
     assert events.count("ProgressDeadlineExceeded") == 1
 
     clock.later += timedelta(days=1)
@@ -351,7 +351,7 @@ def test_a_replay_that_cannot_run_is_waited_for_until_the_deadline(cluster: Kube
     clock.later = timedelta(seconds=1900)
     cluster.look()
     assert (how(cluster)["state"], "the store does not answer" in how(cluster)["message"]) == ("RolledBack", True)
-    events = [event["message"] for event in cluster.find("v1", "Event", cluster.namespace, "")]
+    events = [event["message"] for event in cluster.told()]
     assert how(cluster)["message"] in events
 
 
@@ -387,7 +387,7 @@ def test_a_version_that_makes_a_video_otherwise_is_taken_back_in_the_replays_wor
     ends(cluster, "error: 1 of 3 videos came out otherwise; vid_a: segment 0: latents differs first", 1)
     assert look_killed_at_each_call(cluster, monkeypatch) > 10
     told = cluster.look()
-    events = [event["message"] for event in cluster.find("v1", "Event", cluster.namespace, "")]
+    events = [event["message"] for event in cluster.told()]
     assert events.count(how(cluster)["message"]) == 1, "neither lost nor told twice"
 
     said = "The replay said: 1 of 3 videos came out otherwise; vid_a: segment 0: latents differs first"

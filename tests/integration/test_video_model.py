@@ -61,7 +61,7 @@ def test_from_nothing_to_all_engines_and_what_it_can_do(cluster: Kube) -> None:
     assert found["report"]["weightsDigest"] == "d" * 64
     assert [one["name"] for one in found["report"]["variants"]] == ["onnxruntime-cpu", "tensorrt_rtx-sm89-bf16"]
     assert found["report"]["capabilities"]["canvases"] == ["16:9=832x480"]
-    events = [event["reason"] for event in cluster.find("v1", "Event", cluster.namespace, "")]
+    events = [event["reason"] for event in cluster.told()]
     assert events.count("EnginesBuilding") >= 2
 
 
