@@ -49,7 +49,7 @@ async def write(found: Found, out: Path) -> list[str]:
     """Write all engines of a set, each checked against its digest, and return their names on a server.
 
     The folder appears when it is whole. One that holds exactly these engines stays as it is. Raises `EngineUnfit` for a
-    runtime that no server has and for a folder of something else, `EngineUnverified`, and as `Found.read`.
+    runtime that no server has, `EngineError` for a folder of something else, `EngineUnverified`, and as `Found.read`.
     """
     manifest, out = found.manifest, out.absolute()
     if not manifest.verified:
@@ -125,7 +125,7 @@ def name_of(manifest: Manifest, entry: EngineEntry) -> str:
 def _is_written(
     out: Path, manifest: Manifest, platform: Platform, engines: dict[str, bytes], configs: dict[str, str]
 ) -> bool:
-    """Whether the folder holds these engines. Raises `EngineUnfit` for one that holds anything else."""
+    """Whether the folder holds these engines. Raises `EngineError` for one that holds anything else."""
     if not os.path.lexists(out) or (out.is_dir() and not any(out.iterdir())):
         return False
     wanted: dict[Path, bytes | int] = {}
@@ -135,7 +135,7 @@ def _is_written(
         wanted[folder / VERSION / platform.file] = engines[entry.component]
         wanted |= {folder / VERSION / file.sha256: file.size for file in entry.weights}
     if not _are_all(out, set(wanted)) or not all(_holds(path, content) for path, content in wanted.items()):
-        raise EngineUnfit(f"--out {out}: there is something else: name a folder that is not there yet, or remove it")
+        raise EngineError(f"--out {out}: there is something else: name a folder that is not there yet, or remove it")
     return True
 
 

@@ -20,10 +20,14 @@ from operators.policies.state import Finding, moment
 from operators.reconcile import LASTING, told
 from operators.status import write
 
+BASE_IN_WORK = "BaseInWork"
+BASE_LOOK_S = 10.0
+"""Between looks at one that waits for another: that takes minutes, and its events wake itself alone."""
+
 
 def reconcile_build(cluster: Cluster, namespace: str, name: str, known: Known) -> float | None:  # noqa: ARG001
-    """As `reconcile` has it: nothing of a build happens without an event. Raises `ApiException` for what may be over
-    soon."""
+    """As `reconcile` has it: nothing happens to a build without an event, unless it waits for another one. Raises
+    `ApiException` for what may be over soon."""
     live = cluster.get(API_VERSION, KIND, namespace, name)
     if live is None or live["metadata"].get("deletionTimestamp"):
         return None if live is None else inf
@@ -46,7 +50,7 @@ def reconcile_build(cluster: Cluster, namespace: str, name: str, known: Known) -
         report=build.status.report or reported(pods),
     )
     write(cluster, owner, live, build.status, after, moment(now))
-    return inf
+    return BASE_LOOK_S if trouble is not None and trouble.reason == BASE_IN_WORK else inf
 
 
 def _job(cluster: Cluster, owner: Owner, build: EngineBuild) -> tuple[Object | None, Finding | None]:
@@ -62,7 +66,7 @@ def _job(cluster: Cluster, owner: Owner, build: EngineBuild) -> tuple[Object | N
     if finished(build.status):
         return None, None
     if base := _base_in_work(cluster, owner, build):
-        return None, Finding("BaseInWork", f"EngineBuild {base} builds what the adapters are merged into")
+        return None, Finding(BASE_IN_WORK, f"EngineBuild {base} builds what the adapters are merged into")
     try:
         return cluster.apply(build_job(owner, build.spec)), None
     except ApiException as error:

@@ -18,15 +18,19 @@ from typing import Any
 
 import yaml
 
-from operators.api import engine_build
+from operators.api import engine_build, video_model
 from operators.api.video_service import Spec
 from operators.children.build_job import build_job
 from operators.children.desired import desired
+from operators.children.drain_job import drain_job
 from operators.children.names import Owner
+from operators.children.removal_job import removal_job
+from operators.children.replay_job import replay_job
 from tests.integration.kube import SPEC
 from tests.integration.test_chart import FULL, rendered
 from tests.integration.test_engine_build import SPEC as BUILD
 from tests.integration.test_strict import SERVICES
+from tests.integration.video_models import SPEC as MODEL
 
 WAIVED = Path(__file__).parents[1] / "helm" / "checkov.yaml"
 DIGEST = f"sha256:{'0' * 64}"
@@ -35,11 +39,16 @@ Object = dict[str, Any]
 
 
 def objects() -> Iterator[Object]:
-    """The chart's, with everything on, and those of each kind of service and of a build."""
-    yield from rendered(*FULL, f"image.digest={DIGEST}", f"rayImage.digest={DIGEST}")
+    """The chart's, with everything on, those of each kind of service, and each kind of Job that the operator makes."""
+    drain = "service.drain.timeoutSeconds=600"
+    yield from rendered(*FULL, drain, f"image.digest={DIGEST}", f"rayImage.digest={DIGEST}")
     owner = Owner("lt", "video", "00000000-0000-4000-8000-000000000000")
     image = {"image": {"name": f"longtake@{DIGEST}"}}
+    service = Spec.model_validate(SPEC | image)
     yield build_job(owner, engine_build.Spec.model_validate(BUILD | image))
+    yield drain_job(owner, service)
+    yield replay_job(owner, service)
+    yield removal_job(owner, video_model.Spec.model_validate(MODEL | image))
     fixed = {"denoisers": {"min": 1, "max": 1}}
     for changes in ({}, fixed, *SERVICES.values()):
         for child in desired(owner, Spec.model_validate(SPEC | image | changes), "lt-abcde"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import secrets
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from kubernetes.client.exceptions import ApiException
 
 from operators.api.base import API_VERSION
-from operators.builds import reconcile_build
+from operators.builds import BASE_LOOK_S, reconcile_build
 from tests import kubernetes
 from tests.integration.kube import SPEC as SERVICE
 from tests.integration.kube import Kube, operator, until
@@ -127,13 +128,14 @@ def test_one_with_adapters_waits_for_its_base(cluster: Kube) -> None:
     adapted.pop("source")
     cluster.apply(cluster.object(API_VERSION, "EngineBuild", "style", spec=adapted))
 
-    assert reconcile_build(cluster, cluster.namespace, "style", {})
+    again_s = reconcile_build(cluster, cluster.namespace, "style", {})
+    assert again_s == BASE_LOOK_S, "no event of its own tells that the base is there"
     told = cluster.live(API_VERSION, "EngineBuild", "style")["status"]["conditions"]
     assert [(one["status"], one["reason"]) for one in told if one["type"] == "Progressing"] == [("True", "BaseInWork")]
     assert cluster.get("batch/v1", "Job", cluster.namespace, "style-build") is None
 
     cluster.delete(cluster.live(API_VERSION, "EngineBuild", "wan"))
-    assert reconcile_build(cluster, cluster.namespace, "style", {})
+    assert reconcile_build(cluster, cluster.namespace, "style", {}) == inf
     assert cluster.get("batch/v1", "Job", cluster.namespace, "style-build") is not None
 
 

@@ -15,6 +15,7 @@ from operators.api import engine_build, video_model
 from operators.api.video_service import Spec
 from operators.children.build_job import build_job
 from operators.children.desired import desired
+from operators.children.drain_job import drain_job
 from operators.children.names import Owner
 from operators.children.removal_job import removal_job
 from operators.children.replay_job import replay_job
@@ -136,10 +137,11 @@ def test_the_api_server_takes_all_that_the_operator_makes(cluster: Kube, changes
     children = desired(owner, Spec.model_validate(SPEC | changes), "lt-abcde")
     children += [build_job(owner, engine_build.Spec.model_validate(BUILD | parts)) for parts in BUILDS]
     children.append(removal_job(owner, video_model.Spec.model_validate(MODEL)))
+    children.append(drain_job(owner, Spec.model_validate(SPEC | changes)))
     analysed = {"rollout": {"analysis": {"videos": 3}}}
     children.append(replay_job(owner, Spec.model_validate(SPEC | changes | analysed)))
     found = [template for child in children for template in templates(child)]
-    assert len(found) == 1 + 3 + len(BUILDS) + 2, "front doors, three kinds of Ray's pods, builds', removal's, replay's"
+    assert len(found) == 1 + 3 + len(BUILDS) + 3, "front doors, three of Ray, builds', removal, drain, replay"
     for child in children:
         tried(cluster, child)
     for template in found:

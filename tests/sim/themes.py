@@ -19,6 +19,8 @@ THEMED = 0.4
 """Share of worlds that have one of `THEMES`."""
 THEMED_SINCE = 0.1
 """Share of worlds that have one of `SINCE`: apart, so that other seeds lead to the worlds that they led to before."""
+THEMED_LATELY = 0.15
+"""Share of worlds that have one of `LATELY`, apart from both."""
 
 
 class Plot(NamedTuple):
@@ -85,6 +87,15 @@ def away(draw: Random, plot: Plot) -> Plot:
     return plot._replace(faults=Faults(aways=draw.uniform(0.2, 1.0)), shape=shape)
 
 
+def late_starts(draw: Random, plot: Plot) -> Plot:
+    """Directors die one after the other, and what they have sent to the one Denoiser begins late: it is stopped, or the
+    store slow."""
+    kills, stops = {"director": draw.uniform(0.5, 2.0)}, {"denoiser": draw.uniform(0.5, 2.0)}
+    faults = Faults(kills=kills, stops=stops, stalled=draw.uniform(0.03, 0.2))
+    shape = replace(plot.shape, deadly=0.0, denoisers=1, slots=6, clients=8, step_s=(0.01, 0.05), troubled_s=16.0)
+    return plot._replace(faults=faults, shape=shape)
+
+
 def broken_doors(draw: Random, plot: Plot) -> Plot:
     """Front doors die in the middle of creates, and what they leave behind is collected in the end."""
     faults = Faults(kills={"door": draw.uniform(3.0, 6.0)}, unanswered=draw.choice((0.0, 0.1)), collections=0.5)
@@ -102,12 +113,15 @@ THEMES: tuple[Callable[[Random, Plot], Plot], ...] = (
     broken_doors,
 )
 SINCE: tuple[Callable[[Random, Plot], Plot], ...] = (old_collector, away)
+LATELY: tuple[Callable[[Random, Plot], Plot], ...] = (late_starts, late_starts, old_collector)
 
 
 def themed(seed: str, plot: Plot) -> Plot:
     """The same, or with a theme."""
     draw = Random(f"{seed}/theme")
     drawn = draw.random()
-    if plot.shape.slow or drawn >= THEMED + THEMED_SINCE:
-        return plot
-    return draw.choice(THEMES if drawn < THEMED else SINCE)(draw, plot)
+    for themes, share in ((THEMES, THEMED), (SINCE, THEMED_SINCE), (LATELY, THEMED_LATELY)):
+        if drawn < share:
+            return plot if plot.shape.slow else draw.choice(themes)(draw, plot)
+        drawn -= share
+    return plot

@@ -136,7 +136,7 @@ def test_a_folder_of_something_else_is_refused_and_kept(
     write(found, tmp_path / "models")
     change(tmp_path / "models")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(EngineUnfit, match=r"--out .*/models: there is something else"):
+    with pytest.raises(EngineError, match=r"--out .*/models: there is something else"):
         write(found, tmp_path / "models")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 

@@ -85,7 +85,7 @@ class JobsService:
         if record.id in expected:
             prediction = expected[record.id]
             job.remaining_seconds = prediction.seconds[DENOISER]
-            if self._served(record) and not self.videos.held_up(record):
+            if self._served(record) and not (self.videos.held_up(record) or self.videos.silence()):
                 job.predicted_start_time.CopyFrom(timestamp(prediction.start_ms))
                 job.predicted_end_time.CopyFrom(timestamp(prediction.end_ms))
             job.why = self._why(record)

@@ -98,7 +98,7 @@ class Job(_message.Message):
     @_builtins.property
     def predicted_start_time(self) -> _timestamp_pb2.Timestamp:
         """When it is expected to start (or did) and to end, as things stand now. Not set for dead letters,
-        and for jobs that wait for a stage that is away: nobody knows when it is back.
+        for jobs that wait for a stage that is away, and while no Director answers: nobody knows when that is over.
         """
 
     @_builtins.property

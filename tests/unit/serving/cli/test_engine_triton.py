@@ -35,7 +35,7 @@ def test_engines_that_were_built_into_a_store_are_written_too(stored: Manifest, 
 
 def test_a_folder_of_something_else_is_one_line(bare: Path) -> None:
     result = RUN.invoke(app, ["triton-repo", "--out", str(bare)])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr == (
         f"error: --out {bare}: there is something else: name a folder that is not there yet, or remove it\n"
     )
