@@ -31,7 +31,7 @@ TORCH = {
         f"engines.families.sprite.training.{name}"
         for name in ("batches", "data", "losses", "measure_vae", "modules", "optim", "train_decoder", "train_denoiser")
     ),
-    *(f"engines.families.wan.{name}" for name in ("attention", "graphs", "preview", "vae", "weights")),
+    *(f"engines.families.wan.{name}" for name in ("attention", "graphs", "preview", "times", "vae", "weights")),
     *(f"engines.families.helios.{name}" for name in ("attention", "graphs")),
 }
 """Modules that define, train or export networks: they need `longtake[build]`, and nothing that serves imports them."""

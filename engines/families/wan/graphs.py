@@ -16,7 +16,7 @@ from transformers import CLIPVisionModel
 
 from engines.checkpoints.files import Files
 from engines.families.graph import GraphSpec
-from engines.families.wan import attention
+from engines.families.wan import attention, times
 from engines.families.wan import vae as steppers
 from engines.families.wan.architecture import MAX_LATENTS, TEXT_TOKENS, Architecture, Parts
 from engines.families.wan.preview import fitted
@@ -67,16 +67,12 @@ class Denoise(nn.Module):
         self.transformer = transformer
         self.task = architecture.task
         self.sees_picture = architecture.sight is not None
-        self.patch = architecture.patch
 
     def forward(self, latents: Tensor, time: Tensor, text: Tensor, *conditions: Tensor) -> Tensor:
         """One step's prediction."""
         named: dict[str, Tensor] = {}
         if self.task == "still":
-            # Each token has the time of its latent.
-            _, rows, columns = self.patch
-            tokens = latents.shape[3] // rows * (latents.shape[4] // columns)
-            time = time[:, :, None].expand(-1, -1, tokens).flatten(1)
+            return times.denoised(self.transformer, latents, time, text)
         if self.task == "image":
             latents = torch.cat([latents, conditions[0]], 1)
         if self.sees_picture:
