@@ -33,7 +33,7 @@ def main() -> int:
     )
     with tempfile.TemporaryDirectory() as folder:
         for word, precision in WORDS.items():
-            checkpoints = (of(Path(folder), precision) for of in (graphs.of_wan, graphs.of_helios))
+            checkpoints = (of(Path(folder), precision) for of in (graphs.of_wan, graphs.of_wan_still, graphs.of_helios))
             for name, graph, component in chain(graphs.of_sprite(precision), *checkpoints):
                 begins = f"| {name} | {word} | {len(graph) / 1e6:.2f} |"
                 try:

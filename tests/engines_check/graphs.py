@@ -1,5 +1,5 @@
-"""The graphs that are compiled: those that ship, and those of a tiny Wan checkpoint with random weights and of a
-tiny Helios, whose own is its denoiser; each exported in one precision."""
+"""The graphs that are compiled: those that ship, and those of a tiny Wan checkpoint with random weights; of a tiny Wan
+of the 5B's kind and of a tiny Helios the denoisers, which are their own; each exported in one precision."""
 
 from __future__ import annotations
 
@@ -27,6 +27,13 @@ def of_wan(folder: Path, precision: str) -> Iterator[Named]:
     if not (folder / "checkpoint").exists():
         save("text", folder / "checkpoint")
     yield from _of("tiny Wan", models.opened(Folder(folder / "checkpoint"), name="wan-tiny"), precision)
+
+
+def of_wan_still(folder: Path, precision: str) -> Iterator[Named]:
+    """The denoiser that has a time for each latent."""
+    if not (folder / "still").exists():
+        save("5b", folder / "still")
+    yield from _of("tiny Wan 5B", models.opened(Folder(folder / "still"), name="wan-tiny-5b"), precision, ("dit",))
 
 
 def of_helios(folder: Path, precision: str) -> Iterator[Named]:
