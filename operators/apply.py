@@ -11,6 +11,7 @@ import hashlib
 import json
 from typing import Any
 
+from operators.children.names import SERVICE
 from operators.cluster import SCALE_MANAGER, Cluster, KindMissing, Object
 from operators.policies.world import World
 
@@ -66,10 +67,13 @@ def applied(world: World, wanted: list[Object]) -> bool:
 
 
 def _is_free(cluster: Cluster, child: Object) -> None:
-    """Raises `NameTaken` where there is an object of this name that nothing of ours made."""
+    """Raises `NameTaken` where there is an object of this name that was not made for a service of this name."""
     metadata = child["metadata"]
     found = cluster.get(child["apiVersion"], child["kind"], metadata["namespace"], metadata["name"])
-    if found is not None and APPLIED not in (found["metadata"].get("annotations") or {}):
+    if found is None:
+        return
+    ours = (found["metadata"].get("labels") or {}).get(SERVICE) == metadata["labels"][SERVICE]
+    if not ours or APPLIED not in (found["metadata"].get("annotations") or {}):
         raise NameTaken(
             f"there is a {child['kind']} {metadata['name']} already, and it is not this service's: remove it, or give "
             "the VideoService another name"

@@ -79,6 +79,7 @@ class Change:
 
     def _seen(self, before: RolloutStatus) -> Seen:
         replay = self._replay(before)
+        same_stages = self._wrong is None and self.versions.same_stages
         return Seen(
             generation=self._world.generation,
             wanted=self._wanted.name,
@@ -86,11 +87,11 @@ class Change:
             asked=self._service.spec.rollout,
             now=self._world.now,
             lacks=replay.lacks if replay else self._lacks(before),
-            given_up=bool(self._world.given_up),
+            given_up=bool(self._world.given_up) and not same_stages,
             differs=replay is not None and replay.differs,
             unfit=replay is not None and replay.unfit,
             analysis=replay.words if replay else "",
-            same_stages=self._wrong is None and self.versions.same_stages,
+            same_stages=same_stages,
         )
 
     def _settings(self) -> Finding | None:
@@ -141,5 +142,6 @@ class Change:
         world = self._world
         made = self.versions.objects(before.state, world.active_cluster)
         if applied(world, [child for child in made if world.routes or child["apiVersion"] != ROUTES]):
-            return lacking(world, doors=before.state == "FrontDoorsRolling" or self._stable is None)
+            doors = before.state == "FrontDoorsRolling" or self._stable is None
+            return lacking(world, doors=doors, stages=not self.versions.same_stages)
         return Finding("ChangeMade", self._told_failing() or "it is about to be made")

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from kubernetes.client.exceptions import ApiException
 
+from operators import revisions
 from operators.api.base import API_VERSION
 from operators.api.video_model import KIND, Spec
 from operators.api.video_service import KIND as SERVICE
+from operators.api.video_service import Spec as Service
 from operators.api.video_service import VideoService
 from operators.children.model_builds import called
 from operators.children.names import BUILD, MODEL, Owner
@@ -63,6 +65,14 @@ def _waits(cluster: Cluster, owner: Owner, spec: Spec, builds: Mapping[str, Obje
             _log.warning("%s/%s: its namespace goes, and the model stays in the store", owner.namespace, owner.name)
             return None
         return Finding("ApplyRefused", f"{told(error)}; mend that, {_STAY}", failing=True)
+    return _unfinished(cluster, owner, job)
+
+
+def _unfinished(cluster: Cluster, owner: Owner, job: Object) -> Finding | None:
+    """Why the Job has not removed it; None when it has."""
+    if not owned(job, owner.uid):
+        said = f"there is a Job {owner.removal}, another's, where the one that removes it is to be: delete it, {_STAY}"
+        return Finding("NameTaken", said, failing=True)
     if ended(job, "Complete"):
         return None
     if ended(job, "Failed"):
@@ -73,16 +83,22 @@ def _waits(cluster: Cluster, owner: Owner, spec: Spec, builds: Mapping[str, Obje
 
 
 def _serves(cluster: Cluster, owner: Owner, spec: Spec) -> str:
-    """A VideoService of this namespace and store that names the model; empty where there is none."""
+    """A VideoService of this namespace and store that names the model, or serves it still while a change of it is under
+    way or was taken back; empty where there is none."""
     for found in cluster.find(API_VERSION, SERVICE, owner.namespace, ""):
-        service = VideoService.model_validate(found).spec
-        try:
-            served = settings_of(service).served
-        except SettingsError:  # told of at the service, which serves what it did before
-            served = (service.model,)
-        if service.store.url == spec.store.url and called(owner.name, spec) in served:
+        wanted, stable = VideoService.model_validate(found).spec, revisions.last(cluster, Owner.of(found))
+        before = Service.model_validate(stable.spec) if stable else wanted
+        served = {*_served(wanted), *_served(before)}
+        if wanted.store.url == spec.store.url and called(owner.name, spec) in served:
             return str(found["metadata"]["name"])
     return ""
+
+
+def _served(service: Service) -> Sequence[str]:
+    try:
+        return settings_of(service).served
+    except SettingsError:  # told of at the service, which serves what it did before
+        return (service.model,)
 
 
 def _namespace_goes(error: ApiException) -> bool:

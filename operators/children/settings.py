@@ -52,6 +52,12 @@ def settings_of(spec: Spec) -> Settings:
         settings = load_settings(store=spec.store.url, model=spec.model, stages=stages, **given)
     except SettingsError as error:
         raise SettingsError(f"spec.settings: {error.message}") from error
+    added = [model for model in settings.served if model not in SHIPPED]
+    if added and spec.trusted_keys is None:
+        raise SettingsError(
+            f"spec.settings.models: {', '.join(added)}: trustedKeys must be given for a model that was added: its "
+            "engines lie in the store, and are loaded only where one of these keys signed them"
+        )
     same = [model for model in settings.served if model in SHIPPED]
     if len(same) > 1:  # jobs know the model by one name, and its stages would stand for each other
         raise SettingsError(f"spec.settings.models: {' and '.join(same)} are one model, keep one of them")

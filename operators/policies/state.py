@@ -81,8 +81,11 @@ def conditions(
     return conditions_of(told, before.conditions, generation=world.generation, now=world.now)
 
 
-def lacking(world: World, *, doors: bool) -> Finding | None:
-    """What a change under way lacks: stages of all its models, and with `doors` front doors of its own, too."""
+def lacking(world: World, *, doors: bool, stages: bool = True) -> Finding | None:
+    """What a change under way lacks: stages of all its models, and with `doors` front doors of its own, too. Without
+    `stages` it is one of front doors alone: whatever becomes of the stages is not its doing."""
+    if not stages:
+        return next(_found(_CHANGED_DOORS_ALONE, world), None)
     whole = replace(world, fresh=frozenset())
     missing = next(_found(_CHANGED_DOORS if doors else _CHANGED_STAGES, whole), None)
     return missing and (next(_found(_HEALTHY, whole), None) or missing)
@@ -230,9 +233,17 @@ def _new_cluster(world: World) -> Iterator[Finding]:
 
 def _unseen(world: World) -> Iterator[Finding]:
     """A change that was made a moment ago: what is told of it is of before."""
-    for child in (world.ray, world.door):
-        if child and not settled(child):
-            yield Finding("ChangeMade", f"{child['kind']} {child['metadata']['name']} is about to be as it is wanted")
+    yield from _unsettled(world.ray)
+    yield from _unseen_doors(world)
+
+
+def _unseen_doors(world: World) -> Iterator[Finding]:
+    yield from _unsettled(world.door)
+
+
+def _unsettled(child: Object | None) -> Iterator[Finding]:
+    if child and not settled(child):
+        yield Finding("ChangeMade", f"{child['kind']} {child['metadata']['name']} is about to be as it is wanted")
 
 
 def _rolling(world: World) -> Iterator[Finding]:
@@ -250,4 +261,5 @@ _HEALTHY: Checks = (_ray_refused, _pods, _change)
 """What is wrong though videos may be made: a pod too few, a change that cannot be made."""
 _CHANGED_STAGES: Checks = (_kuberay, _stages, _head, _new_cluster, _unseen)
 _CHANGED_DOORS: Checks = (*_CHANGED_STAGES, _doors, _rolling)
+_CHANGED_DOORS_ALONE: Checks = (_unseen_doors, _doors, _rolling)
 """Without these, a change has not come so far."""

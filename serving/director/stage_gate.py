@@ -67,13 +67,19 @@ class _Gate:
         """Whether this call may be made now."""
         return self.health.away is None or self.trying is caller
 
-    def holds_back(self, caller: Caller, now: float) -> bool:
-        """Whether this call has to wait: for the stage, or for its turn to try it."""
+    def holds_back(self, caller: Caller, now: float, *, called: bool = False) -> bool:
+        """Whether this call has to wait: for the stage, or for its turn to try it. `called`: another stage that it
+        needs is its to try. Then it goes before those who wait here, but not before one who is better suited: if each
+        of two gates sent its first to the other's end, neither stage would ever be tried."""
         if self.passes(caller):
             return False
         if self.trying is not None or not self.health.may_try(caller.who, now):
             return True
-        return self.next_of(chain(self.waiting, (caller,))) is not caller
+        following = self.next_of(chain(self.waiting, (caller,)))
+        if following is None or following is caller:
+            return False
+        better = self.health.keeps_ending() and self.health.prefers(following.who)
+        return not called or (better and not self.health.prefers(caller.who))
 
     def next_of(self, line: Iterable[Caller]) -> Caller | None:
         """Whose try it is."""
@@ -143,7 +149,7 @@ class StageGates:
         """
         waits_at: _Gate | None = None
         try:
-            while (gate := self._first_closed(stages, caller)) is not None:
+            while (gate := self._first_closed(stages, caller, waits_at)) is not None:
                 if gate is not waits_at:
                     self._leave(waits_at, caller)
                     waits_at = gate
@@ -295,9 +301,14 @@ class StageGates:
             away.setdefault(stage.model, []).append(sentence)
         self._feed.held_up(waits, {model: "; ".join(sentences) for model, sentences in away.items()})
 
-    def _first_closed(self, stages: Sequence[ModelStage], caller: Caller) -> _Gate | None:
+    def _first_closed(self, stages: Sequence[ModelStage], caller: Caller, at: _Gate | None) -> _Gate | None:
+        """`at`: where it stands."""
         now = _now()
-        return next((gate for gate in map(self._gate, stages) if gate.holds_back(caller, now)), None)
+        if at is not None and at.holds_back(caller, now):
+            return at
+        called = at is not None and at.health.away is not None
+        others = (gate for gate in map(self._gate, stages) if gate is not at)
+        return next((gate for gate in others if gate.holds_back(caller, now, called=called)), None)
 
     def _leave(self, gate: _Gate | None, caller: Caller) -> None:
         """It waits there no more."""

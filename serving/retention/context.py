@@ -16,6 +16,8 @@ from serving.store.base import Listed, Store
 AT_ONCE = 16
 """Calls to the store that are under way together."""
 _CHUNK = 256
+_TOLD_WITHIN_MS = 1000
+"""Where one key is asked for, some servers tell its age in whole seconds."""
 
 T = TypeVar("T")
 
@@ -56,6 +58,11 @@ class Collection:
             await together(work(item) for item in chunk)
             seen += len(chunk)
             self.on_progress(what, seen)
+
+
+def is_old(entry: Listed, before_ms: int) -> bool:
+    """Whether a key that `Store.stat` told of was written and touched before that moment, for sure."""
+    return entry.modified_ms is not None and entry.modified_ms + _TOLD_WITHIN_MS <= before_ms
 
 
 async def chunks(items: AsyncIterator[T]) -> AsyncIterator[list[T]]:

@@ -30,6 +30,7 @@ MOST_ENTRIES = 200_000
 """Of a full run: some 25 MB."""
 _MAGIC = b"LONGTAKE MARKS 1"
 """Its number grows with every change of what `references.py` finds: what was learned before is then forgotten."""
+_BEGIN_BYTES = 8
 _HEAD = struct.Struct("<16sQ")
 _ENTRY = struct.Struct("<qqII")
 
@@ -73,14 +74,22 @@ class _Run:
         self.data = data
         places = _HEAD.size + self.count * NAME_BYTES
         self._places = array("Q", data[places : places + 8 * self.count])
+        names = range(_HEAD.size, places, NAME_BYTES)
+        self._begins = array("Q", (int.from_bytes(data[at : at + _BEGIN_BYTES], "big") for at in names))
+        """Of all names, as numbers: a question is one search among these, and every run is asked."""
 
     def name(self, number: int) -> bytes:
         at = _HEAD.size + number * NAME_BYTES
         return self.data[at : at + NAME_BYTES]
 
     def find(self, name: bytes) -> int | None:
-        at = bisect_left(range(self.count), name, key=self.name)
-        return at if at < self.count and self.name(at) == name else None
+        begin = int.from_bytes(name[:_BEGIN_BYTES], "big")
+        at = bisect_left(self._begins, begin)
+        while at < self.count and self._begins[at] == begin:
+            if self.name(at) == name:
+                return at
+            at += 1
+        return None
 
     def reach(self, number: int) -> Reach:
         return Reach.decode(self.data, self._places[number])

@@ -21,7 +21,7 @@ from serving.files.record import FileRecord
 from serving.frozen import Stored, what_is_wrong
 from serving.jobs.record import JobRecord, JobState
 from serving.retention import references
-from serving.retention.context import Collection
+from serving.retention.context import Collection, is_old
 from serving.retention.expire import expire_file, expire_video, is_past
 from serving.retention.key_set import KeySet, id_of
 from serving.retention.known import Known, Reach
@@ -173,10 +173,8 @@ class Mark:
         """
         if entry.modified_ms is None or entry.modified_ms >= self.before_ms:
             return True
-        async for now in self._store.list(entry.key, limit=1):
-            if now.key == entry.key:
-                return now.modified_ms is None or now.modified_ms >= self.before_ms
-        return False
+        now = await self._store.stat(entry.key)
+        return now is not None and not is_old(now, self.before_ms)
 
     # ── paths ───────────────────────────────────────────────────────────────────────────────────────────────────
 

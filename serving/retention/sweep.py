@@ -17,7 +17,7 @@ from serving.errors import NotFound
 from serving.files.record import FileRecord
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import SENT_ONCE
-from serving.retention.context import Collection, chunks, together
+from serving.retention.context import Collection, chunks, is_old, together
 from serving.retention.engine_blobs import PUBLISHED_WITHIN_S, needed_blobs, needed_files
 from serving.retention.key_set import KeySet
 from serving.retention.mark import Mark, cached_blobs
@@ -160,15 +160,10 @@ class Sweep:
         return still
 
     async def _still_old(self, kind: Kind, doomed: Sequence[Listed]) -> list[Listed]:
-        """Look again, after the announcement: those that nobody has touched meanwhile."""
-        wanted, last = {entry.key for entry in doomed}, doomed[-1].key
-        still = []
-        async for entry in self._store.list(kind.prefix, after=doomed[0].key[:-1]):
-            if entry.key > last:
-                break
-            if entry.key in wanted and entry.modified_ms is not None and entry.modified_ms < kind.before_ms:
-                still.append(entry)
-        return still
+        """Look again, after the announcement: those that nobody has touched meanwhile. At each by itself: a listing of
+        a directory reads all of its names, whatever is wanted of them."""
+        found = await together(self._store.stat(entry.key) for entry in doomed)
+        return [entry for entry in found if entry is not None and is_old(entry, kind.before_ms)]
 
     async def _judge_active(self, entry: Listed) -> Fate:
         """A job's key on the active list outlives the job only by a crash."""

@@ -68,6 +68,16 @@ def test_what_runs_may_end_before_it_goes(cluster: Kube) -> None:
     assert gone(cluster)
 
 
+def test_where_its_children_go_first_there_is_nothing_to_wait_for(cluster: Kube) -> None:
+    cluster.serve(**DRAINS)
+    cluster.look()
+    cluster.delete(cluster.live(API_VERSION, "VideoService"), propagationPolicy="Foreground")
+    look(cluster)
+    assert cluster.get("batch/v1", "Job", cluster.namespace, "lt-drain") is None
+    left = cluster.get(API_VERSION, "VideoService", cluster.namespace, "lt")
+    assert left is None or left["metadata"]["finalizers"] == ["foregroundDeletion"], "Kubernetes' own may stay"
+
+
 @pytest.mark.parametrize("reason", ["PodFailurePolicy", "BackoffLimitExceeded"])
 def test_what_cannot_be_waited_for_keeps_nobody(cluster: Kube, reason: str) -> None:
     deleted(cluster)

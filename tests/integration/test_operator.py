@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from kubernetes.client.exceptions import ApiException
 
+from operators.children.names import SERVICE
 from operators.metrics import CALLS
 from operators.policies import leftovers
 from operators.reconcile import reconcile
@@ -198,6 +199,14 @@ def test_what_is_somebody_elses_is_left_alone(cluster: Kube) -> None:
     assert cluster.live("v1", "Service") == before
 
     cluster.delete(before)
+    applied = {"longtake.dev/applied": "0" * 64}
+    theirs = cluster.object(
+        "v1", "Service", "lt", spec={"selector": {"app": "other"}, "ports": ports}, labels={SERVICE: "another"}
+    )
+    theirs["metadata"]["annotations"] = applied
+    cluster.create(theirs)
+    assert cluster.look()["Degraded"]["reason"] == "NameTaken", "it was made for another service"
+    cluster.delete(cluster.live("v1", "Service"))
     assert cluster.look()["Degraded"]["status"] == "False"
 
 

@@ -7,8 +7,10 @@ import secrets
 import pytest
 from kubernetes import client
 
+from operators import revisions
 from operators.api.base import API_VERSION
 from operators.api.video_model import FINALIZER
+from operators.children.names import Owner
 from operators.models import reconcile_model
 from tests import kubernetes
 from tests.integration.kube import Kube
@@ -54,7 +56,14 @@ def test_it_goes_when_its_builds_have_ended_and_the_store_has_it_no_more(cluster
     told = look(cluster)
     assert (told["Degraded"]["reason"], told["Ready"]["status"]) == ("InUse", "False")
     assert "VideoService lt serves it" in told["Degraded"]["message"]
+
+    service = cluster.live(API_VERSION, "VideoService", "lt")
+    owner = Owner.of(service)
+    revisions.keep(cluster, owner, revisions.revision_of(owner, service["spec"]))
     cluster.serve()
+    assert look(cluster)["Degraded"]["reason"] == "InUse", "what served last may have to serve again"
+    (stable,) = cluster.find("apps/v1", "ControllerRevision", cluster.namespace, "")
+    cluster.delete(stable)
     assert look(cluster)["Progressing"]["reason"] == "BuildsEnd"
     assert cluster.get("batch/v1", "Job", cluster.namespace, "wan-1.3b-remove") is None
     collected(cluster, "wan-1.3b-add")

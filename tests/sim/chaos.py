@@ -22,7 +22,8 @@ from tests.sim.world import World
 ANNOUNCEMENTS_CALLS = 12
 """While something is announced, to the first deletes of a second batch."""
 CONTENT_LISTS = 12
-"""Pages of blobs that a collector lists, before an announcement and after it."""
+"""Looks at blobs that a collector takes, before an announcement in pages, and after it one by one."""
+LOOKS = ("list", "stat")
 
 
 class Chaos:
@@ -205,7 +206,7 @@ class Chaos:
                 return
             if (call, key) == ("swap", SWEEP):  # and the next one takes it back
                 announced = not announced
-            elif (announced or not only_announced) and (not only_lists or (call == "list" and "/blobs/" in key)):
+            elif (announced or not only_announced) and (not only_lists or (call in LOOKS and "/blobs/" in key)):
                 left -= 1
                 if left == 0:
                     self._world.note(f"stop {collector} for {seconds:.1f} s")

@@ -19,7 +19,7 @@ THEMED = 0.4
 """Share of worlds that have one of `THEMES`."""
 THEMED_SINCE = 0.1
 """Share of worlds that have one of `SINCE`: apart, so that other seeds lead to the worlds that they led to before."""
-THEMED_LATELY = 0.2
+THEMED_LATELY = 0.06
 """Share of worlds that have one of `LATELY`, apart from both."""
 
 
@@ -113,7 +113,7 @@ THEMES: tuple[Callable[[Random, Plot], Plot], ...] = (
     broken_doors,
 )
 SINCE: tuple[Callable[[Random, Plot], Plot], ...] = (old_collector, away)
-LATELY: tuple[Callable[[Random, Plot], Plot], ...] = (late_starts, late_starts, late_starts, old_collector)
+LATELY: tuple[Callable[[Random, Plot], Plot], ...] = (late_starts, old_collector)
 
 
 def themed(seed: str, plot: Plot) -> Plot:

@@ -215,8 +215,9 @@ class Backlog:
             counts[tenant] += line.before(None)
             by_model[tenant, model] += line.before(None)
         self._lines, self._counts, self._by_model, self._named = lines, counts, by_model, named
+        listed = {tenant: set(named.get(tenant, ())) for tenant in {one.tenant for one in self._meanwhile}}
         for one in self._meanwhile:
-            if one.job not in named.get(one.tenant, ()):
+            if one.job not in listed[one.tenant]:
                 self._count(one)
         ended = self._clock()
         pause_s = SHARE * (ended - began)

@@ -51,7 +51,8 @@ def test_serve_takes_the_configuration_and_the_stages_their_settings() -> None:
 
 def test_a_model_beside_the_first_has_an_application_of_its_own_and_changes_no_pod_but_in_number() -> None:
     style = {"scale": {"denoiser": {"min": 0, "max": 2}}}
-    one, both = ({"denoisers": {"min": 1, "max": 3}, **more} for more in ({}, {"settings": {"models": {"wan": style}}}))
+    given = {"denoisers": {"min": 1, "max": 3}, "trustedKeys": {"configMap": "engine-keys"}}
+    one, both = ({**given, **more} for more in ({}, {"settings": {"models": {"wan": style}}}))
     alone, beside = _ray(**one), _ray(**both)
 
     applications = {found["name"]: found for found in _config(beside)["applications"]}
@@ -246,6 +247,8 @@ def test_every_pod_that_loads_engines_reads_whose_it_trusts() -> None:
         assert Path(path) == Path(mount["mountPath"]) / "trusted"
     variables = {variable["name"]: variable.get("value") for variable in door["containers"][0]["env"]}
     assert json.loads(variables["LONGTAKE_ENGINES"]) == {"trusted_keys": path}
+    with pytest.raises(SettingsError, match=r"spec\.settings\.models: wan: trustedKeys must be given"):
+        settings_of(spec(settings={"models": {"wan": {}}}))
     with pytest.raises(SettingsError, match=r"spec\.settings\.engines\.trusted_keys"):
         settings_of(spec(settings={"engines": {"trusted_keys": "/elsewhere"}}))
 

@@ -161,6 +161,18 @@ def test_stages_that_a_change_brings_keep_nobody_from_being_served() -> None:
     assert lacking(beside("RUNNING"), doors=True) is None
 
 
+def test_a_change_of_front_doors_alone_lacks_nothing_that_stages_do() -> None:
+    world = serving(application__status="DEPLOY_FAILED")
+    assert lacking(world, doors=True) is not None
+    assert lacking(world, doors=True, stages=False) is None
+    door = {**(world.door or {}), "status": {**(world.door or {})["status"], "replicas": 2, "updatedReplicas": 1}}
+    rolling = lacking(
+        replace(world, children={**world.children, ("Deployment", "lt-frontdoor"): door}), doors=True, stages=False
+    )
+    assert rolling is not None
+    assert rolling.reason == "FrontDoorsRoll"
+
+
 def test_stages_of_a_change_that_fail_are_told_of_beside_what_serves() -> None:
     said = "denoiser of longtake-wan: EngineNotBuilt: none"
     pending = {"rayClusterName": "lt-b", "applicationStatuses": {"longtake-wan": {"serveDeploymentStatuses": {}}}}

@@ -20,7 +20,7 @@ from serving.stages.contracts import StageAway
 from tests.sim.loop import SimLoop
 from tests.unit.serving.director.simulated import Gauges
 
-RENDERING = ModelStage("tiny", RENDERER)
+RENDERING, DENOISING = ModelStage("tiny", RENDERER), ModelStage("tiny", DENOISER)
 
 
 def test_a_count_that_is_old_is_not_believed_while_a_new_one_is_on_its_way() -> None:
@@ -161,6 +161,38 @@ class Steps:
 
 async def _nobody_counts(_: str) -> Mapping[StageName, int]:
     return {}
+
+
+@pytest.mark.parametrize("first", [RENDERING, DENOISING])
+@pytest.mark.parametrize(("here", "there"), [(1, 1), (2, 1), (2, 2), (3, 2), (5, 5), (1, 3)])
+def test_two_stages_that_are_away_are_tried_by_whoever_needs_both(first: ModelStage, here: int, there: int) -> None:
+    """Their tries are due at one moment. The first in each line must not go to the other's end."""
+    entered: list[str] = []
+
+    async def replicas(_: str) -> Mapping[StageName, int]:
+        return {}
+
+    async def play() -> None:
+        gates = StageGates(Feed(1), Unrecorded(), replicas, now_ms=lambda: 0, chance=lambda: 0.5)
+        stages = (first, DENOISING if first is RENDERING else RENDERING)
+
+        async def job(name: str) -> None:
+            caller = Caller(("t", name), name)
+            await gates.enter(stages, caller)
+            entered.append(name)
+            gates.answered(stages, caller, finished=True)
+            gates.left(stages, caller)
+
+        async with asyncio.TaskGroup() as jobs:
+            for stage, waiting in zip(reversed(stages), (here, there), strict=True):
+                gates.refused(stage, StageAway("", cause="no_replica", stage=stage.stage))
+                for number in range(waiting):
+                    jobs.create_task(job(f"{stage.stage} {number}"))
+                for _ in range(10):  # without that time goes by
+                    await asyncio.sleep(0)
+
+    _simulated(play())
+    assert len(entered) == here + there
 
 
 def _simulated(play: Coroutine[Any, Any, None]) -> None:
