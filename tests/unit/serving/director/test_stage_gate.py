@@ -185,7 +185,7 @@ def test_two_stages_that_are_away_are_tried_by_whoever_needs_both(first: ModelSt
 
         async with asyncio.TaskGroup() as jobs:
             for stage, waiting in zip(reversed(stages), (here, there), strict=True):
-                gates.refused(stage, StageAway("", cause="no_replica", stage=stage.stage))
+                gates.refused(stage, StageAway("", cause="no_replica", stage=RENDERER))
                 for number in range(waiting):
                     jobs.create_task(job(f"{stage.stage} {number}"))
                 for _ in range(10):  # without that time goes by
