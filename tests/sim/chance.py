@@ -141,6 +141,8 @@ class Chance:
         """Names of the processes that the store answers slowly."""
         self.losses: list[float] = []
         """When something happened that may cost an attempt its worker, and was no job's fault."""
+        self.away_until = float("-inf")
+        """In the world's seconds: the end of the newest time in which a stage was away for everybody."""
         self.died_of_work = 0
         """Workers that a job ended."""
         self.bad_calls = 0

@@ -170,6 +170,7 @@ class Chaos:
         stages.away, seconds = self._chance.random.choice(causes), self._chance.pause_s(0.3, 30.0)
         self._world.note(f"{[replica.id for replica in stages.up]} are away for {seconds:.1f} s: {stages.away}")
         self._chance.disturb(seconds)
+        self._chance.away_until = max(self._chance.away_until, self._chance.now() + seconds)
         self._world.loop.after(seconds, stages.come_back)
 
     def _partition(self) -> None:

@@ -51,7 +51,8 @@ class Crashes:
         )
 
     def _is_alone(self, job: Job) -> bool:
-        """Whether nobody else ends workers, and all Directors of late have seen the stage work for others.
+        """Whether nobody else ends workers, and all Directors of late have seen the stage work for others, since it was
+        away too: a worker that dies while it is, counts against nobody.
 
         One that is innocent, and lost as many workers beside this one as a suspect does, looks as if it were the stage,
         until somebody gets further.
@@ -59,7 +60,7 @@ class Crashes:
         if any(self._looks_guilty(other.record) for other in self._jobs.values()):
             self._in_doubt_at = self._chance.now()
         lost_at = self._chance.losses[-1] if self._chance.losses else float("-inf")
-        since = max(lost_at, self._in_doubt_at)
+        since = max(lost_at, self._in_doubt_at, self._chance.away_until)
         proven = any(other.further_at > max(since, other.created_at) for other in self._jobs.values())
         deadly = {other.record.requeue_of or other.record.id for other in self._jobs.values() if other.killed}
         return proven and deadly == {job.record.requeue_of or job.record.id}
