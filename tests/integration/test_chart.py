@@ -148,6 +148,7 @@ def test_in_some_namespaces_alone_it_has_rights_there_alone() -> None:
             "service.store.credentials.existingSecret must be given",
         ),
         ((*FULL, "service.frontDoor.keysSecret="), "service.frontDoor.keysSecret must be given"),
+        ((*FULL, "operator.namespaces={a}"), "operator.namespaces must have video, too"),
         (("service.store.url=/data",), "does not match pattern"),
         (("servise.enabled=true",), "'servise' not allowed"),
         (("image.digest=latest",), "does not match pattern"),
