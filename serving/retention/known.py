@@ -106,6 +106,8 @@ class Known:
         self._learned: dict[bytes, Reach] = {}
         self._sealed: list[_Run] = []
         """Of what was learned, as much as fills a run."""
+        self._unwritten: list[_Run] = []
+        """Of these, what is not in the store yet."""
 
     async def load(self) -> None:
         """Read what earlier collections learned."""
@@ -140,7 +142,15 @@ class Known:
         if len(self._learned) == MOST_ENTRIES:  # a run takes a third of the memory
             data = _encode(self._learned)
             self._sealed.append(_Run(self._key(data), data, met=True))
+            self._unwritten.append(self._sealed[-1])
             self._learned = {}
+
+    async def keep(self) -> None:
+        """Write the runs that are full, so that a collection that comes to no end need not begin anew. What they say is
+        true by its names alone, whatever became of the collection."""
+        runs, self._unwritten = self._unwritten, []
+        for run in runs:
+            await self._store.put_if_absent(run.key, run.data)
 
     async def save(self) -> None:
         """Write what was learned, after a collection that met all that there is."""
@@ -152,8 +162,7 @@ class Known:
             for run in self._runs
             if 2 * sum(run.met) < run.count or (run.count < MOST_ENTRIES and len(small) >= MOST_RUNS)
         ]
-        for run in self._sealed:
-            await self._store.put_if_absent(run.key, run.data)
+        await self.keep()
         written = {await self._put(run) for run in _batches(self._entries(joined))}
         for run in joined:
             if run.key not in written:

@@ -101,7 +101,7 @@ class Mark:
             if not await expire_video(
                 self._collection, record
             ):  # it stays until its tombstone is older than the margin
-                self._learn_record(entry, reach)
+                await self._learn_record(entry, reach)
         else:
             self._note_unfinished(record)
         await self._follow(reach)
@@ -133,7 +133,7 @@ class Mark:
             if not await self._deleted_lately(entry):
                 return
         elif not await expire_file(self._collection, record, stored.version):
-            self._learn_record(entry, reach)
+            await self._learn_record(entry, reach)
         await self._follow(reach)
 
     async def _cached(self, entry: Listed) -> None:
@@ -145,7 +145,7 @@ class Mark:
             except NotFound:
                 return
             reach = Reach(_ids(self._keys_of(await cached_blobs(self._blobs, entry.key, data))))
-            self._learn_record(entry, reach)
+            await self._learn_record(entry, reach)
         if entry.modified_ms is None or entry.modified_ms >= self._collection.before(
             self._collection.retention.cache_ttl_s
         ):
@@ -159,9 +159,15 @@ class Mark:
             return None
         return reach
 
-    def _learn_record(self, entry: Listed, reach: Reach) -> None:
+    async def _learn_record(self, entry: Listed, reach: Reach) -> None:
         if self._settled(entry):
-            self._known.learn(_record_name(entry), reach)
+            await self._learn(_record_name(entry), reach)
+
+    async def _learn(self, name: bytes, reach: Reach) -> None:
+        """Nothing is written once something was damaged: of a later version's not all that it needs is known."""
+        self._known.learn(name, reach)
+        if not self.damaged and not self._collection.dry_run:
+            await self._known.keep()
 
     def _settled(self, entry: Listed) -> bool:
         return entry.modified_ms is not None and entry.modified_ms < self.before_ms
@@ -201,7 +207,7 @@ class Mark:
         except (NotFound, Corrupt) as error:
             self._damage(key, error.message)
             return Reach(id_of(key))
-        self._known.learn(name, reach)
+        await self._learn(name, reach)
         self._unknown.remove(name)
         return reach
 

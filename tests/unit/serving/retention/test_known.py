@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from serving.errors import NotFound
-from serving.retention import known
+from serving.errors import NotFound, Unavailable
+from serving.retention import context, known
 from serving.retention.known import Known, Reach
 from serving.store import keys
 from serving.store.base import Versioned
@@ -149,6 +149,37 @@ async def test_full_runs_stay_as_they_are(
     await collect()
     assert len(set(store.keys(f"t/{TENANT}/marks/")) - set(full)) == 1
     assert set(full) <= set(store.keys(f"t/{TENANT}/marks/"))
+
+
+async def test_what_was_learned_before_an_interruption_is_not_read_again(
+    videos: StoredVideos,
+    clock: Clock,
+    collect: Collect,
+    store: ClockedStore,
+    reads: Counter[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(known, "MOST_ENTRIES", 2)
+    monkeypatch.setattr(context, "AT_ONCE", 1)
+    for seed in range(6):
+        await videos.finished(seed=seed)
+    clock.advance(24)
+    reads.clear()
+    get = store.get
+
+    async def interrupted(key: str) -> Versioned:
+        if reads["jobs"] == 4:
+            raise Unavailable("the store is away", retry_after_s=1)
+        return await get(key)
+
+    with monkeypatch.context() as away:
+        away.setattr(store, "get", interrupted)
+        with pytest.raises(Unavailable):
+            await collect()
+    assert store.keys(f"t/{TENANT}/marks/")
+    reads.clear()
+    await collect()
+    assert 0 < reads["jobs"] <= 3, "of six, three or more were remembered"
 
 
 async def test_many_runs_become_one(
