@@ -63,7 +63,7 @@ async def _meet(direct: str, behind: str, relay: HoldsDeletes) -> None:
     # A margin of seconds, instead of a blob that is an hour old. Servers' clocks and ours differ by less: some count
     # whole seconds.
     old_soon = Retention.model_construct(video_ttl_s=None, tenants={}, margin_s=3.0, cache_ttl_s=3600)
-    await asyncio.sleep(4.2)
+    await asyncio.sleep(4.8)
     collecting = asyncio.create_task(collect_once(collectors, old_soon, now_ms=lambda: time.time_ns() // 1_000_000))
     await asyncio.to_thread(relay.arrived.wait, 60)
     assert await blobs.put(HEADER) == digest
