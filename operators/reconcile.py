@@ -80,7 +80,8 @@ def _goes(cluster: Cluster, owner: Owner, service: VideoService, live: Object) -
     """One look at one that was deleted. Its children have it for their owner, and go with it."""
     now = datetime.now(UTC)
     try:
-        waits = None if _in_foreground(live) else drained(cluster, owner, service.spec, _deleted_at(live), now)
+        deleted_at = live["metadata"]["deletionTimestamp"]
+        waits = None if _in_foreground(live) else drained(cluster, owner, service.spec, deleted_at, now)
     except ApiException as error:  # of a namespace that goes, too: nothing is made in it any more
         if error.status not in LASTING:
             raise
@@ -102,10 +103,6 @@ def _goes(cluster: Cluster, owner: Owner, service: VideoService, live: Object) -
 def _in_foreground(live: Object) -> bool:
     """Whether its children are deleted before it, by Kubernetes itself: then there is nothing left that could drain."""
     return "foregroundDeletion" in (live["metadata"].get("finalizers") or ())
-
-
-def _deleted_at(live: Object) -> str:
-    return str(live["metadata"]["deletionTimestamp"])
 
 
 def _make(
