@@ -170,15 +170,32 @@ class IgnoresConditions:
 class IgnoresVersions(IgnoresConditions):
     """A store whose swaps never fail."""
 
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._turn = asyncio.Lock()  # a crowd that overtakes itself for ever would only show how fast the server is
+
     async def put_if_absent(self, key: str, data: bytes | Path) -> bool:
         return await self._store.put_if_absent(key, data)
 
     async def swap(self, key: str, data: bytes, expected: str) -> str:
-        while True:
-            try:
-                return await self._store.swap(key, data, (await self._store.get(key)).version)
-            except Conflict:
-                continue
+        async with self._turn:
+            return await self._store.swap(key, data, (await self._store.get(key)).version)
+
+
+class LosesAnAnswer(IgnoresConditions):
+    """A sound store of whose swaps one is done and never answered."""
+
+    lost = 0
+
+    async def put_if_absent(self, key: str, data: bytes | Path) -> bool:
+        return await self._store.put_if_absent(key, data)
+
+    async def swap(self, key: str, data: bytes, expected: str) -> str:
+        version = await self._store.swap(key, data, expected)
+        if self.lost:
+            return version
+        self.lost += 1
+        raise Unavailable(f"nothing is known of {key}")
 
 
 class IgnoresEnds(IgnoresConditions):
@@ -198,3 +215,10 @@ async def check_probe_refuses_broken_stores(store: Store) -> None:
             await probe(broken)  # type: ignore[arg-type]
     with pytest.raises(StoreUnfit, match="had run out"):
         await probe(IgnoresEnds(store))  # type: ignore[arg-type]
+
+
+async def check_probe_bears_a_lost_answer(store: Store) -> None:
+    """A server that is slow at start-up is no server that breaks its promises."""
+    slow = LosesAnAnswer(store)
+    await probe(slow)  # type: ignore[arg-type]
+    assert slow.lost == 1

@@ -48,18 +48,24 @@ async def _create_race(store: Store, key: str) -> None:
 async def _swap_race(store: Store, key: str) -> None:
     version = (await store.get(key)).version
 
-    async def attempt(body: bytes) -> bool:
+    async def attempt(body: bytes) -> bool | None:
+        """None: no answer came, and others wrote since; whether it had won cannot be told."""
         try:
             await store.swap(key, body, version)
         except Conflict:
             return False
+        except Unavailable:
+            return None
         return True
 
     bodies = [f"{i}-{secrets.token_hex(8)}".encode() for i in range(RACERS)]
     won = await asyncio.gather(*(attempt(body) for body in bodies))
-    if sum(won) != 1:
-        raise StoreUnfit(f"store {store.url}: {sum(won)} of {RACERS} writers won the same swap; one must win")
-    if (await store.get(key)).data != bodies[won.index(True)]:
+    winners = [body for body, answer in zip(bodies, won, strict=True) if answer]
+    unknown = [body for body, answer in zip(bodies, won, strict=True) if answer is None]
+    written = (await store.get(key)).data
+    if len(winners) > 1 or (not winners and not unknown):
+        raise StoreUnfit(f"store {store.url}: {len(winners)} of {RACERS} writers won the same swap; one must win")
+    if written not in (winners or unknown):
         raise StoreUnfit(f"store {store.url}: an object holds other bytes than the swap's winner wrote")
 
 

@@ -18,7 +18,7 @@ from serving.store.directory import DirectoryStore
 from serving.store.filesystems import LOCAL, filesystem_of
 from serving.store.lanes import THREADS
 from serving.store.open import open_store
-from tests.store_contract import check_probe_refuses_broken_stores, check_store
+from tests.store_contract import check_probe_bears_a_lost_answer, check_probe_refuses_broken_stores, check_store
 
 
 def test_it_keeps_the_contract_of_all_stores(tmp_path: Path) -> None:
@@ -26,6 +26,7 @@ def test_it_keeps_the_contract_of_all_stores(tmp_path: Path) -> None:
         store = await open_store(str(tmp_path / "store"))
         await check_store(store, tmp_path)
         await check_probe_refuses_broken_stores(store)
+        await check_probe_bears_a_lost_answer(store)
 
     asyncio.run(run())
 
