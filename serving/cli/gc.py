@@ -143,6 +143,8 @@ def _table(report: Report) -> Iterator[str]:
             f"tenant {damage.tenant} was left alone: {damage.key}: {damage.why}; "
             "restore it from a copy of the store, or delete the video"
         )
+    if report.damaged_besides:
+        yield f"and {report.damaged_besides} more keys of these tenants"
 
 
 def _tally(tally: Tally) -> str:

@@ -115,7 +115,8 @@ async def _collect_tenant(collection: Collection, sweep: Sweep, tenant: str) -> 
         raise
     except Exception as error:  # noqa: BLE001  (whatever it is, it is this tenant's alone)
         _log.error("a tenant cannot be collected", tenant=tenant, error=repr(_first(error)))
-        collection.report.damaged.append(Damage(tenant, f"{keys.TENANTS}{tenant}/", repr(_first(error))))
+        found = Damage(tenant, f"{keys.TENANTS}{tenant}/", repr(_first(error)))
+        collection.report.damage(found, first=not mark.damaged)
 
 
 def _first(error: Exception) -> Exception:

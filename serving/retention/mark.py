@@ -235,8 +235,8 @@ class Mark:
         return [keys.blob(self.tenant, digest) for digest in blobs]
 
     def _damage(self, key: str, why: str) -> None:
+        self._collection.report.damage(Damage(self.tenant, key, why), first=not self.damaged)
         self.damaged = True
-        self._collection.report.damaged.append(Damage(self.tenant, key, why))
 
 
 def _ids(needed: Iterable[str]) -> bytes:

@@ -43,6 +43,9 @@ class Damage:
 
 MOST_STRAYS = 100
 """Of the keys that are none of ours, so many are named."""
+MOST_DAMAGED = 100
+"""Of the keys that cannot be read, so many are named, and of each tenant one: after a way back to an earlier version it
+may be all of them."""
 
 
 @dataclass
@@ -56,12 +59,22 @@ class Report:
     expired_videos: int = 0
     expired_files: int = 0
     damaged: list[Damage] = field(default_factory=list)
+    """At least one of each tenant that was left alone, and at most `MOST_DAMAGED` beside those."""
+    damaged_besides: int = 0
+    """Keys that cannot be read either, and are not named."""
     strays: dict[str, None] = field(default_factory=dict)
     """Keys that nobody of us made, each once and at most `MOST_STRAYS`: they lead nowhere, and are left alone."""
 
     def of(self, kind: str) -> Counts:
         """The counts of a kind."""
         return self.kinds.setdefault(kind, Counts())
+
+    def damage(self, found: Damage, *, first: bool) -> None:
+        """Name a key that cannot be read; `first`: no other of its tenant is named."""
+        if first or len(self.damaged) < MOST_DAMAGED:
+            self.damaged.append(found)
+        else:
+            self.damaged_besides += 1
 
     def stray(self, key: str) -> None:
         """Name a key that is none of ours."""

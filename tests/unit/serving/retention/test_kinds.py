@@ -237,6 +237,15 @@ async def test_a_tenant_with_a_record_that_cannot_be_read_is_left_alone(
     assert store.keys("t/other/") == []
 
 
+async def test_of_many_damaged_keys_a_hundred_are_named_and_each_tenant(store: ClockedStore, collect: Collect) -> None:
+    for tenant, count in (("a", 150), ("b", 2)):
+        for number in range(count):
+            await store.put_if_absent(f"t/{tenant}/jobs/vid_{number:026d}", b"{}")
+    report = await collect()
+    named = [damage.tenant for damage in report.damaged]
+    assert (named.count("a"), named.count("b"), report.damaged_besides) == (100, 1, 51)
+
+
 async def test_a_missing_manifest_stops_the_collection_of_its_tenant(
     videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect
 ) -> None:
