@@ -21,6 +21,10 @@ from serving.jobs.ids import JobKey
 from serving.jobs.record import JobRecord
 
 
+MOST_BYTES = 32 * 1024 * 1024
+"""Of records in the ring, which may all go in one message: a front door takes 64 MiB."""
+
+
 @dataclass(frozen=True)
 class FeedEvent:
     """One event. `record` is the stored JSON when the record was written, else empty; the rest is live progress."""
@@ -60,9 +64,11 @@ class Feed:
     def __init__(self, epoch: int, capacity: int = 8192) -> None:
         self.epoch = epoch
         self._capacity = capacity
-        self._ring: deque[FeedEvent] = deque(maxlen=capacity)
-        self._told: OrderedDict[JobKey, int] = OrderedDict()
-        """The versions that were told last, of so many jobs."""
+        self._ring: deque[FeedEvent] = deque()
+        self._bytes = 0
+        """Of records in it."""
+        self._told: OrderedDict[JobKey, tuple[int, int]] = OrderedDict()
+        """The ages that were told last, of so many jobs: when it was made, and its version."""
         self._cursor = 0
         self._beats = 0
         self._places: Mapping[str, Mapping[JobKey, str]] = {}
@@ -84,10 +90,12 @@ class Feed:
         return self._cursor
 
     def wrote(self, record: JobRecord) -> None:
-        """A record was stored, or read. What was told already is not told again."""
-        if self._told.get(record.key) == record.version:
+        """A record was stored, or read. What was told already is not told again, nor what is older: a record that was
+        read may have been overtaken by a write that was told before the read had ended."""
+        age = (record.created_ms, record.version)
+        if self._told.get(record.key, (0, -1)) >= age:
             return
-        self._told[record.key] = record.version
+        self._told[record.key] = age
         self._told.move_to_end(record.key)
         if len(self._told) > self._capacity:
             self._told.popitem(last=False)
@@ -194,6 +202,9 @@ class Feed:
 
     def _tell(self, event: FeedEvent) -> None:
         self._ring.append(event)
+        self._bytes += len(event.record)
+        while len(self._ring) > self._capacity or (self._bytes > MOST_BYTES and len(self._ring) > 1):
+            self._bytes -= len(self._ring.popleft().record)
         self._cursor += 1
         self._wake()
 

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from serving.director import events
 from serving.director.events import Batch, Feed
 from serving.jobs.record import JobRecord
 from tests.unit.serving.director.conftest import Office
@@ -67,6 +68,26 @@ async def test_a_watcher_that_is_slower_than_the_ring_is_told_so(record: JobReco
     batch = await anext(watching)
 
     assert (batch.continuous, batch.cursor) == (False, 4)
+
+
+async def test_the_ring_is_bounded_in_bytes_too(record: JobRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "MOST_BYTES", 3 * len(record.encode()))
+    feed = Feed(epoch=1)
+    for version in range(10, 15):
+        feed.wrote(record.model_copy(update={"version": version}))
+
+    assert not (await _next(feed, 1, 1)).continuous
+    kept = await _next(feed, 3, 1)
+    assert (kept.continuous, [event.version for event in kept.events]) == (True, [13, 14])
+
+
+async def test_what_was_read_before_a_write_and_comes_after_it_is_not_told(record: JobRecord) -> None:
+    feed = Feed(epoch=1)
+    feed.wrote(record.model_copy(update={"version": record.version + 1}))
+    feed.wrote(record)
+    made_anew = record.model_copy(update={"created_ms": record.created_ms + 1})
+    feed.wrote(made_anew)
+    assert feed.cursor == 2
 
 
 async def test_a_beat_wakes_every_watcher_without_events() -> None:
