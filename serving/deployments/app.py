@@ -35,7 +35,12 @@ _CONCURRENCY: dict[StageName, int] = {
 
 
 def config(
-    settings: Settings, *, grpc_port: int, http_port: int, generations: Mapping[str, int] | None = None
+    settings: Settings,
+    *,
+    grpc_port: int,
+    http_port: int,
+    announced: str | None = None,
+    generations: Mapping[str, int] | None = None,
 ) -> ServeDeploySchema:
     """The configuration of one installation on this machine. Another one of an application's `generations` replaces
     every replica of it, a few at a time.
@@ -43,7 +48,13 @@ def config(
     Raises pydantic's `ValidationError` for what Serve does not take.
     """
     return ServeDeploySchema.model_validate(
-        declared(settings, grpc_port=grpc_port, http_port=http_port, generations=generations or {})
+        declared(
+            settings,
+            grpc_port=grpc_port,
+            http_port=http_port,
+            announced=announced,
+            generations=generations or {},
+        )
     )
 
 
@@ -60,7 +71,7 @@ def director(args: dict[str, Any]) -> serve.Application:
         graceful_shutdown_timeout_s=5,
         graceful_shutdown_wait_loop_s=0.2,
         health_check_period_s=_DIRECTOR_LOOK_EVERY_S,
-    )(DirectorReplica).bind(settings)
+    )(DirectorReplica).bind(settings, args.get("announced"))
 
 
 def model(args: dict[str, Any]) -> serve.Application:

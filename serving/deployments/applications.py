@@ -36,6 +36,7 @@ class Applications:
     """The Director's and the models'."""
 
     def __init__(self, settings: Settings, *, grpc_port: int, http_port: int) -> None:
+        """Front doors find the Director at `grpc_port` of this machine."""
         self.settings = settings
         """What the next deploy takes."""
         self._ports = {"grpc_port": grpc_port, "http_port": http_port}
@@ -71,7 +72,8 @@ class Applications:
     def deploy(self, reports: Reports | None = None) -> None:
         """As `serve run config.yaml` does, until every deployment is up. Raises `DeploymentFailed`, at the first one
         that fails; what else was deployed goes on to come up."""
-        wanted = config(self.settings, **self._ports, generations=self._generations)
+        announced = f"127.0.0.1:{self._ports['grpc_port']}"
+        wanted = config(self.settings, **self._ports, announced=announced, generations=self._generations)
         serve.start(
             proxy_location=wanted.proxy_location,
             http_options=HTTPOptions(host=wanted.http_options.host, port=wanted.http_options.port),

@@ -33,12 +33,14 @@ def declared(
     grpc_port: int,
     http_port: int,
     http_host: str = "127.0.0.1",
+    announced: str | None = None,
     generations: Mapping[str, int] = FIRST,
 ) -> dict[str, Any]:
     """In the form of Serve's `ServeDeploySchema`. Deploying another of an application's `generations` replaces every
     replica of it.
 
-    `http_host` is where Serve answers whoever asks how it is; none of ours calls it.
+    `http_host` is where Serve answers whoever asks how it is; none of ours calls it. `announced`: where the Director
+    says that it is (host:port), for front doors to which no setting says it.
     """
     models = [_model(settings.of(name), settings.of_stages(name), generations) for name in settings.served]
     return {
@@ -50,11 +52,11 @@ def declared(
             "enable_reflection": False,
         },
         "logging_config": {"encoding": "JSON", "enable_access_log": False},
-        "applications": [_director(settings, generations), *models],
+        "applications": [_director(settings, announced, generations), *models],
     }
 
 
-def _director(settings: Settings, generations: Mapping[str, int]) -> dict[str, Any]:
+def _director(settings: Settings, announced: str | None, generations: Mapping[str, int]) -> dict[str, Any]:
     autoscaled = any(settings.of(name).stages.autoscaled for name in settings.served)
     policy = {"autoscaling_policy": {"policy_function": "serving.deployments.autoscale:DirectorPolicy"}}
     return {
@@ -63,6 +65,7 @@ def _director(settings: Settings, generations: Mapping[str, int]) -> dict[str, A
         "import_path": "serving.deployments.app:director",
         "args": {
             "settings": settings.of_director(),
+            **({} if announced is None else {"announced": announced}),
             "autoscaled": autoscaled,
             "generation": generations.get(APPLICATION, 0),
         },

@@ -33,7 +33,7 @@ from serving.jobs.epoch import EpochLost, abandoned, take_epoch, turn
 from serving.jobs.repository import Jobs
 from serving.local.parts import environment_of
 from serving.logs import configure, logger
-from serving.runtime_keys import TOKEN_METADATA, shared_secret
+from serving.runtime_keys import TOKEN_METADATA, announce_director, shared_secret
 from serving.settings import Settings
 from serving.store.base import Store
 from serving.store.keys import DIRECTOR_TOKEN
@@ -44,10 +44,14 @@ from serving.traces.switch import open_traces
 class DirectorReplica:
     """The Director, and the application's ingress: `Wake` and `Watch` for the front doors."""
 
-    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits constructors
+    async def __init__(  # type: ignore[misc]  # Serve awaits constructors
+        self, settings: Settings, announced: str | None
+    ) -> None:
+        """`announced`: where this machine's front doors find it; None where a setting of theirs says so."""
         configure(service="director", format="json")
         loopback.of_replica()
         self._settings = settings
+        self._announced = announced
         self._metrics = RayRecorder()
         self._traces = open_traces("longtake-director", self._metrics, os.environ)
         self._store = await open_store(settings.store, probe=False)
@@ -71,10 +75,13 @@ class DirectorReplica:
         settings, store = self._settings, self._store
         cluster = ray.get_runtime_context().gcs_address
         await turn(store, cluster, self._models.up)
+        epoch = await take_epoch(store, cluster)
+        if self._announced is not None:  # by whoever works, each time: an earlier one may have stood elsewhere
+            await announce_director(store, self._announced)
         self._director = Director(
             store=store,
             jobs=Jobs(store),
-            epoch=await take_epoch(store, cluster),
+            epoch=epoch,
             models=self._served,
             weights=settings.admission.weights,
             slice_s=settings.stages.slice_s,

@@ -9,7 +9,6 @@ tries again when that fails.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import os
 import queue
@@ -34,9 +33,7 @@ from serving.local.process_tree import kill_descendants
 from serving.logs import configure, logger
 from serving.reloading import reloaded
 from serving.reports import Reports
-from serving.runtime_keys import announce_director
 from serving.settings import Settings, load_settings
-from serving.store.open import open_store
 
 OBJECT_STORE_BYTES = (200 << 20, 2 << 30)
 """At least and at most. Frames never enter it; of a large model the latents and embeddings of a job are tens of MB.
@@ -81,7 +78,6 @@ def _run(settings: Settings, reports: Reports, temp: Path) -> None:
     reports.say("starting Ray Serve")
     applications.deploy(reports)
     address = f"127.0.0.1:{grpc_port}"
-    asyncio.run(_announce(settings, address))
     reports.ready(director=address, metrics=f"127.0.0.1:{nodes[0]['MetricsExportPort']}")
     # SIGTERM raises here; SIGHUP asks for a roll-out. A simple queue may be put into by a signal handler.
     hangups: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -161,14 +157,6 @@ def reason_to_deploy(
             applications.replace(due)
             told = "; ".join(f"{', '.join(stages)} of {name}" for name, stages in due.items())
             return f"Serve starts no replica any more of {told}"
-
-
-async def _announce(settings: Settings, address: str) -> None:
-    store = await open_store(settings.store, probe=False)
-    try:
-        await announce_director(store, address)
-    finally:
-        await store.close()
 
 
 def refuse_shared_directory(store: str, *, nodes: int) -> None:

@@ -20,7 +20,6 @@ from serving.director.queue.order import Why
 from serving.jobs.ids import JobKey
 from serving.jobs.record import JobRecord
 
-
 MOST_BYTES = 32 * 1024 * 1024
 """Of records in the ring, which may all go in one message: a front door takes 64 MiB."""
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from serving.errors import LongtakeError, SettingsError
 from serving.frontdoor.edge.listen import listen
+from serving.local.alone import alone
 from serving.local.parts import Part, Say, StartFailed, environment_of, front_door_part, stages_part
 from serving.local.process_tree import ProcessTree
 from serving.local.rotation import keep_small
@@ -81,6 +82,8 @@ async def run_async(read: Read, say: Say, ready: Callable[[Ready], None], logs: 
         if stop.is_set():
             say("stopping (again Ctrl-C to force)")
         await tree.end(GRACE_S, temp)
+        if stop.is_set():
+            say("stopped")
 
 
 async def _life(
@@ -96,19 +99,20 @@ async def _life(
     settings = read()
     await check(settings)
     logs.mkdir(parents=True, exist_ok=True)
-    stages, door = stages_part(logs, temp, tree), front_door_part(logs, temp, tree)
-    await _start((stages, door), environment_of(settings), say, within_s=START_TIMEOUT_S * len(settings.served))
-    where = Ready(**stages.ready_with, **door.ready_with)
-    ready(where)
-    now = _Reloaded(_fixed(settings, where))
-    keeping = [asyncio.create_task(part.keep(now.environment, say)) for part in (stages, door)]
-    keeping.append(asyncio.create_task(keep_small([stages.log, door.log])))
-    keeping.append(asyncio.create_task(_reload(read, again, now, temp, (stages, door), say)))
-    try:
-        await asyncio.gather(*keeping)
-    finally:
-        for task in keeping:
-            task.cancel()
+    with alone(settings.store, logs):
+        stages, door = stages_part(logs, temp, tree), front_door_part(logs, temp, tree)
+        await _start((stages, door), environment_of(settings), say, within_s=START_TIMEOUT_S * len(settings.served))
+        where = Ready(**stages.ready_with, **door.ready_with)
+        ready(where)
+        now = _Reloaded(_fixed(settings, where))
+        keeping = [asyncio.create_task(part.keep(now.environment, say)) for part in (stages, door)]
+        keeping.append(asyncio.create_task(keep_small([stages.log, door.log])))
+        keeping.append(asyncio.create_task(_reload(read, again, now, temp, (stages, door), say)))
+        try:
+            await asyncio.gather(*keeping)
+        finally:
+            for task in keeping:
+                task.cancel()
 
 
 async def _start(parts: tuple[Part, ...], env: Mapping[str, str], say: Say, *, within_s: float) -> None:

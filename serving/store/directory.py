@@ -75,6 +75,11 @@ class DirectoryStore:
         self._swept_s: float | None = None
         self.url = f"dir://{self._root}"
 
+    @property
+    def root(self) -> Path:
+        """Its folder, which stands by itself: no link leads there."""
+        return self._root
+
     async def open(self, *, create: bool = True) -> None:
         """Make the folders. Raises `StoreUnfit` when they cannot be made, or lie on no local file system; without
         `create`, `StoreMissing` where there is no store.

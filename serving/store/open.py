@@ -36,6 +36,11 @@ async def open_store(url: str, *, probe: bool = True, create: bool = True) -> St
     return store
 
 
+def folder_of(url: str) -> Path | None:
+    """Where a directory store lies; None for a store of another kind. Raises `StoreUnfit`."""
+    return _directory(url).root if urlsplit(url).scheme in ("", "dir") else None
+
+
 def _directory(url: str) -> DirectoryStore:
     """A path as it is, or a URL with its options. Raises `StoreUnfit` for one that there is not."""
     if not url.startswith("dir://"):

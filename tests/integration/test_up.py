@@ -87,9 +87,16 @@ def test_a_broken_setting_is_one_line_that_names_it(tmp_path: Path, env: dict[st
     assert named in _refused(_up(tmp_path, **{**free, **env}))
 
 
-def test_ctrl_c_while_it_starts_leaves_no_process_behind(tmp_path: Path) -> None:
+def test_one_longtake_has_a_folder_to_itself_and_ctrl_c_while_it_starts_leaves_no_process_behind(
+    tmp_path: Path,
+) -> None:
     child = _up(tmp_path, *_FREE)
     _wait_for(child, "starting Ray Serve")
+
+    line = _refused(_up(tmp_path, "--logs", str(tmp_path / "other logs"), *_FREE))
+    assert f"another Longtake (process {child.pid}) works in {tmp_path / 'store'}" in line
+    line = _refused(_up(tmp_path, "--store", str(tmp_path / "other store"), *_FREE))
+    assert f"works in {tmp_path / 'logs'}: stop it, or name another folder for logs (--logs)" in line
 
     _interrupt(child, tmp_path)
 
