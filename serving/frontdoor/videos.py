@@ -119,15 +119,20 @@ class Videos:
         misses = self._cache.misses
         page = await self._jobs.list(caller.tenant, limit=size, token=decode_token(token, "videos") if token else "")
         views = [self._cache.remember(record, misses) for record in page.records]
+        # Some of them may have been deleted while the others were read.
+        views = [view for view in views if view.state is not JobState.DELETED]
         return views, encode_token(page.next_token, "videos") if page.next_token else ""
 
     async def cancel(self, caller: Caller, video: str) -> View:
-        """Stop a video: at once when it waits, within a step when it runs. Cancelling twice is no error."""
+        """Stop a video: at once when it waits, within a step when it runs. Cancelling twice is no error.
+
+        Raises `FailedPrecondition` for one that has ended otherwise, and `NotFound`, also if it is deleted meanwhile.
+        """
         while True:
             misses = self._cache.misses
             record = await self._jobs.get(caller.tenant, video)
             if record.state is JobState.CANCELLED or record.cancel_requested:
-                return self._cache.remember(record, misses)
+                return self._records.remember(record, misses)
             if record.state.terminal:
                 raise FailedPrecondition(
                     f"{video} has {record.state.value} already: there is nothing to cancel",
@@ -157,7 +162,7 @@ class Videos:
         self._link.wake(record.tenant, record.id)
         with job_context(record.tenant, record.id, trace_id_of(record)):
             self._log.info("cancellation asked for", state=changed.state.value)
-        return self._cache.remember(changed, misses)
+        return self._records.remember(changed, misses)
 
     async def delete(self, caller: Caller, video: str) -> None:
         """Delete a video that has ended. Segments that other videos extend stay."""
