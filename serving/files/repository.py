@@ -195,11 +195,15 @@ class Files:
                 return found, encode_token(after, "files")
             after = listed.key.removeprefix(prefix)
             try:
-                found.append(await self.get(tenant, keys.id_in(after)))
+                record = await self.get(tenant, keys.id_in(after))
             except NotFound:
                 continue
             except Corrupt as error:
                 _log.error("file left out of a listing", tenant=tenant, message=error.message)
+                continue
+            # Another entry is of a keep that was interrupted; the one that came after it made the file.
+            if keys.file_by_time(tenant, record.created_ms, record.id) == listed.key:
+                found.append(record)
         return found, ""
 
     async def all(self, tenant: str) -> list[FileRecord]:
@@ -282,7 +286,7 @@ class Files:
         return self._now_ms() + seconds * 1000
 
     async def _create(self, record: FileRecord) -> FileRecord:
-        """The listing's entry first: one without a record is skipped, a record without one would be lost."""
+        """The listing's entry first: one without its record is skipped, a record without one would be lost."""
         index = keys.file_by_time(record.tenant, record.created_ms, record.id)
         await self._store.put_if_absent(index, b"")
         key = keys.file(record.tenant, record.id)

@@ -200,6 +200,29 @@ async def test_a_finished_video_is_kept_once_and_reads_as_its_virtual_file(files
         await files.keep_video("a", "vid_running", "x.mp4")
 
 
+async def test_a_keep_that_was_interrupted_and_asked_for_again_lists_its_file_once(
+    files: Files, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: Store, key: str, data: bytes) -> bool:
+        if key.startswith(keys.files_of("a")):
+            raise Unavailable("away")
+        return await there(key, data)
+
+    there = store.put_if_absent
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store), "put_if_absent", away)
+        with pytest.raises(Unavailable):
+            await files.keep_video("a", "vid_done", "mine.mp4")
+    clock.pass_s(61)
+
+    kept = await files.keep_video("a", "vid_done", "mine.mp4")
+
+    assert len([entry async for entry in store.list(keys.files_by_time_of("a"))]) == 2
+    assert await files.all("a") == [kept]
+    first, token = await files.page("a", size=1)
+    assert (first, token and (await files.page("a", size=1, token=token))[0]) == ([kept], [])
+
+
 async def test_bytes_that_changed_in_the_store_are_noticed(files: Files, store: Store) -> None:
     record = await files.upload("a", "cat.png", pieces(PNG))
     key = f"t/a/blobs/{record.sha256}"

@@ -22,6 +22,7 @@ from serving.retention.collect import collect_once, tenants
 from serving.settings import Retention
 from serving.stages.checkpoint import CheckpointedWork, Checkpoints
 from serving.store.base import Listed
+from serving.store.keys import file_by_time
 from serving.store.open import open_store
 from tests.unit.serving.later_version import grown, rewrite
 from tests.unit.serving.retention.clocked_store import Clock, ClockedStore
@@ -190,6 +191,16 @@ async def test_a_kept_result_that_was_deleted_is_not_made_again_while_its_video_
     clock.advance(24)
     await collect()
     assert store.keys("t/") == []
+
+
+async def test_the_entry_of_an_interrupted_keep_goes_and_that_of_its_file_stays(
+    videos: StoredVideos, store: ClockedStore, clock: Clock, collect: Collect
+) -> None:
+    file = await videos.keep_file(b"a picture")
+    await store.put_if_absent(file_by_time(TENANT, file.created_ms - 1500, file.id), b"")
+    clock.advance(24)
+    await collect()
+    assert store.keys(f"t/{TENANT}/files-by-time/") == [file_by_time(TENANT, file.created_ms, file.id)]
 
 
 async def test_an_idempotency_key_is_good_for_a_week_after_its_video_was_deleted(
