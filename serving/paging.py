@@ -12,6 +12,10 @@ from serving.errors import InvalidArgument
 
 MAX_PAGE, DEFAULT_PAGE = 100, 20
 _LONGEST_NUMBER = 9
+_LONGEST_NAME = 1024
+"""Of a position in a listing of the store: no key is longer."""
+_LONGEST = 8192
+"""Of a token: twice what the longest name of a file takes, every letter of it escaped."""
 
 
 def opaque(text: str) -> str:
@@ -20,7 +24,9 @@ def opaque(text: str) -> str:
 
 
 def read_opaque(token: str) -> str:
-    """The text in a token. Raises `ValueError` for what is no token."""
+    """The text in a token. Raises `ValueError` for what is no token, or longer than any of ours."""
+    if len(token) > _LONGEST:
+        raise ValueError("it is longer than any token")
     return base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode("ascii")
 
 
@@ -36,7 +42,7 @@ def decode_token(token: str, listing: str) -> str:
     except ValueError as error:
         raise InvalidArgument("page_token", "it is not a token of this list") from error
     name, _, position = text.partition(":")
-    if name != listing or not position or "/" in position:
+    if name != listing or not 0 < len(position) <= _LONGEST_NAME or "/" in position:
         raise InvalidArgument("page_token", "it is not a token of this list")
     return position
 

@@ -186,7 +186,9 @@ TARGETS: dict[str, Target] = {
     "signed_boxes": Target(signed_boxes, (signed_box(VIDEO, DIGEST, KEY), signed_box(VIDEO, DIGEST, b"other"))),
     "requests": Target(requests, (CREATE.SerializeToString(), b"\x62\x00" * 10)),
     "cursors": Target(cursors, (_Position(VIDEO).token().encode(), f"{VIDEO}:1:2:3:denoising".encode(), b"1:2:3:")),
-    "page_tokens": Target(page_tokens, (encode_token("a-b", "videos").encode(), b'["created_at", 1, "x"]', b"12")),
+    "page_tokens": Target(
+        page_tokens, (encode_token("a-b", "videos").encode(), b'[0,false,"e3b0c44298fc",Infinity,"x"]', b"12")
+    ),
     "filters": Target(filters, (_FILTER, b"NOT NOT (", b'"\\')),
     "ranges": Target(ranges, (b"bytes=0-1", b"bytes=-5", b"bytes=1-2,4-", b'W/"e", "e", *')),
     "media_urls": Target(media_urls, (signer().video_url("a", VIDEO, NOW_MS).url.encode(), b"/f/file_a/x?t=&token=")),

@@ -10,7 +10,7 @@ from serving.errors import InvalidArgument
 from serving.paging import decode_token, encode_token, opaque, page_size, position_in, read_opaque
 
 
-@given(st.text(st.characters(codec="ascii")))
+@given(st.text(st.characters(codec="ascii"), max_size=1000))
 def test_a_token_comes_back_as_it_went_and_is_fit_for_urls(text: str) -> None:
     token = opaque(text)
     assert read_opaque(token) == text
@@ -24,6 +24,13 @@ def test_tokens_stay_as_earlier_versions_wrote_them() -> None:
 
 @pytest.mark.parametrize("token", ["!", "a", "é", "w6k", encode_token("x", "files"), encode_token("../x", "videos")])
 def test_what_is_no_token_of_this_list_is_refused_by_its_field(token: str) -> None:
+    with pytest.raises(InvalidArgument, match="page_token"):
+        decode_token(token, "videos")
+
+
+@pytest.mark.parametrize("token", ["A" * 8193, encode_token("1" * 1025, "videos")])
+def test_a_token_that_is_longer_than_any_of_ours_is_refused(token: str) -> None:
+    assert decode_token(encode_token("1" * 1024, "videos"), "videos")
     with pytest.raises(InvalidArgument, match="page_token"):
         decode_token(token, "videos")
 

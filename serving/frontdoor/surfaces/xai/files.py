@@ -28,6 +28,7 @@ MAX_PAGE = 100
 """Files of one list answer, and the default."""
 UPLOADED = "completed"
 """`upload_status` of every file: one that is not whole has no record."""
+_UNREADABLE = "it is not a token of a file list"
 
 
 @dataclass(frozen=True)
@@ -185,17 +186,19 @@ class _Listing:
         return opaque(json.dumps([self.sort_by, self.descending, self.filter_digest, *self.position(record)]))
 
     def read_token(self, token: str) -> tuple[str | int, str]:
-        """Raises `InvalidArgument` for a token of another order or filter."""
+        """Raises `InvalidArgument` for what is no token, and for one of another order or filter."""
         try:
             sort_by, descending, digest, value, last_id = json.loads(read_opaque(token))
-            found = (value if self.sort_by == pb.FILES_SORT_BY_FILENAME else int(value), str(last_id))
-        except (ValueError, TypeError) as error:
-            raise InvalidArgument("pagination_token", "it is not a token of a file list") from error
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InvalidArgument("pagination_token", _UNREADABLE) from error
         if (sort_by, descending, digest) != (self.sort_by, self.descending, self.filter_digest):
             raise InvalidArgument(
                 "pagination_token", "it belongs to another order or filter: repeat those of the first page"
             )
-        return found
+        wanted = str if self.sort_by == pb.FILES_SORT_BY_FILENAME else int
+        if not isinstance(value, wanted) or not isinstance(last_id, str):
+            raise InvalidArgument("pagination_token", _UNREADABLE)
+        return value, last_id
 
 
 async def _data(chunks: AsyncIterator[pb.UploadFileChunk]) -> AsyncIterator[bytes]:
