@@ -7,6 +7,7 @@ If the client goes away, the job goes on; a resent call finds it again.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ from serving.store.blobs import Blobs
 NAMES: Mapping[str, str] = MappingProxyType({"images": "n", "references": "images", "request_id": "idempotency-key"})
 LONGEST_WAIT_S = 1_620.0
 """The public client's own deadline."""
+KEEPING_S = 15.0
+"""How long images that are made wait for a store that does not take their files."""
+ANSWERING_S = 2.0
+"""Of the client's deadline, for the answer."""
 PNG_PREFIX = "data:image/png;base64,"
 """The public client splits on `base64,`."""
 
@@ -69,10 +74,11 @@ class XaiImage:
         wait_s = min(call.context.time_remaining() or LONGEST_WAIT_S, LONGEST_WAIT_S)
         record = (await self.videos.wait(call.caller, record.id, timeout_s=wait_s)).record
         _check_made(record)
-        return await self._response(record, form, keep)
+        left_s = min((call.context.time_remaining() or LONGEST_WAIT_S) - ANSWERING_S, KEEPING_S)
+        return await self._response(record, form, keep, until=asyncio.get_running_loop().time() + left_s)
 
     async def _response(
-        self, record: JobRecord, form: pb.ImageFormat.ValueType, keep: KeepOptions | None
+        self, record: JobRecord, form: pb.ImageFormat.ValueType, keep: KeepOptions | None, *, until: float
     ) -> pb.ImageResponse:
         response = pb.ImageResponse(model=record.request.model, usage=no_usage())
         blobs = Blobs(self.store, record.tenant)
@@ -85,7 +91,7 @@ class XaiImage:
             else:
                 image.url = self.signer.image_url(record.tenant, record.id, number, now_ms).url
             if keep is not None:
-                kept = await self.keeper.keep_image(record, number, await blobs.size(digest), keep)
+                kept = await self.keeper.keep_image(record, number, await blobs.size(digest), keep, until=until)
                 _add_kept(image, kept)
         return response
 

@@ -2,13 +2,19 @@
 
 What a client asked for is written beside the job, once, before its id is given out, and done when the result is first
 fetched. A failure to keep never fails the job: the answer carries the reason instead.
+
+Clients ask no more after such an answer. So while the store is away a poll has none, and is sent again; a call that
+waited for its images, and is the only one that gets them, waits a little more, and then goes without the file.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -22,6 +28,10 @@ from serving.gen.xai.api.v1 import image_pb2
 from serving.jobs.record import JobRecord
 from serving.store import keys
 from serving.store.base import Store
+
+T = TypeVar("T")
+FIRST_WAIT_S = 0.25
+"""Before the second try; each later wait is twice as long."""
 
 
 class KeepOptions(Stored):
@@ -88,7 +98,10 @@ class Keeper:
         )
 
     async def keep_video(self, record: JobRecord) -> KeepOutcome:
-        """Keep a finished video if that was asked for; the same file, however often it is fetched."""
+        """Keep a finished video if that was asked for; the same file, however often it is fetched.
+
+        Raises what another try may not meet, as that the store is away.
+        """
         try:
             stored = await self._store.get(keys.keep_note(record.tenant, record.id))
         except NotFound:
@@ -101,41 +114,54 @@ class Keeper:
             return KeepOutcome(
                 storage_error=f"this server does not know {unknown}; one of a later version makes the file"
             )
-        try:
-            file = await self._files.keep_video(
+        return await self._outcome(
+            lambda: self._files.keep_video(
                 record.tenant, record.id, options.filename, expires_after_s=options.expires_after_s
-            )
-        except LongtakeError as error:
-            return KeepOutcome(storage_error=error.message)
-        return KeepOutcome(await self._output(file, options))
+            ),
+            options,
+            None,
+        )
 
-    async def keep_image(self, record: JobRecord, number: int, size: int, options: KeepOptions) -> KeepOutcome:
-        """Keep image `number` of a finished job; `size` in bytes."""
+    async def keep_image(
+        self, record: JobRecord, number: int, size: int, options: KeepOptions, *, until: float
+    ) -> KeepOutcome:
+        """Keep image `number` of a finished job; `size` in bytes. What another try may not meet is tried again until
+        then, of the event loop's time in seconds; it is the reason after that.
+        """
         mine = options.numbered(number)
-        try:
-            file = await self._files.keep_image(
+        return await self._outcome(
+            lambda: self._files.keep_image(
                 record.tenant,
                 f"{record.id}/{number}",
                 record.images[number],
                 size,
                 mine.filename,
                 expires_after_s=mine.expires_after_s,
-            )
-        except LongtakeError as error:
-            return KeepOutcome(storage_error=error.message)
-        return KeepOutcome(await self._output(file, mine))
+            ),
+            mine,
+            until,
+        )
 
-    async def _output(self, file: FileRecord, options: KeepOptions) -> image_pb2.FileOutput:
+    async def _outcome(
+        self, keep: Callable[[], Awaitable[FileRecord]], options: KeepOptions, until: float | None
+    ) -> KeepOutcome:
+        file = await _done_or_why(keep, until)
+        if isinstance(file, str):
+            return KeepOutcome(storage_error=file)
+        return KeepOutcome(await self._output(file, options, until))
+
+    async def _output(self, file: FileRecord, options: KeepOptions, until: float | None) -> image_pb2.FileOutput:
         output = image_pb2.FileOutput(file_id=file.id, filename=file.filename)
         if file.expires_ms is not None:
             output.expires_at.CopyFrom(timestamp(file.expires_ms))
         if not options.public:
             return output
-        try:
-            # A public URL that the owner has taken back stays away: only a file's first answer makes one.
-            published = file if file.public or file.version else await self._publish(file, options)
-        except LongtakeError as error:
-            output.public_url_error = error.message
+        published: FileRecord | str = file
+        # A public URL that the owner has taken back stays away: only a file's first answer makes one.
+        if file.public is None and not file.version:
+            published = await _done_or_why(lambda: self._publish(file, options), until)
+        if isinstance(published, str):
+            output.public_url_error = published
             return output
         if published.public is None:
             output.public_url_error = "the public URL was revoked"
@@ -147,3 +173,18 @@ class Keeper:
 
     async def _publish(self, file: FileRecord, options: KeepOptions) -> FileRecord:
         return await self._files.publish(file.tenant, file.id, expires_after_s=options.public_expires_after_s)
+
+
+async def _done_or_why(work: Callable[[], Awaitable[T]], until: float | None) -> T | str:
+    """What the work gives, or why it gives nothing. What may pass is tried again until then; with None it is raised."""
+    clock, wait_s = asyncio.get_running_loop().time, FIRST_WAIT_S
+    while True:
+        try:
+            return await work()
+        except LongtakeError as error:
+            if until is None and not error.final:
+                raise
+            if until is None or error.final or clock() + wait_s > until:
+                return error.message
+        await asyncio.sleep(wait_s)
+        wait_s *= 2

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from serving.errors import InvalidArgument
+from serving.errors import InvalidArgument, LongtakeError, ResourceExhausted, StoreUnfit, Unavailable
 from serving.files.repository import Files
 from serving.frontdoor.content.films import Films
 from serving.frontdoor.content.urls import UrlSigner
@@ -26,6 +28,32 @@ pytestmark = pytest.mark.anyio
 TENANT = "default"
 
 
+class Away:
+    """A store that refuses some writes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.refusals: list[LongtakeError] = []
+        """Each is raised once."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def put_if_absent(self, key: str, data: bytes) -> bool:
+        if self.refusals:
+            raise self.refusals.pop()
+        return await self._store.put_if_absent(key, data)
+
+    async def swap(self, key: str, data: bytes, version: str) -> str:
+        if self.refusals:
+            raise self.refusals.pop()
+        return await self._store.swap(key, data, version)
+
+
+def soon(seconds: float) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
 class Shelf:
     """A keeper, and the files that it fills."""
 
@@ -33,7 +61,8 @@ class Shelf:
         self.signer = UrlSigner("5e" * 32, public_url="http://door", ttl_s=3600)
         self.cache = RecordCache(clock=clock.seconds)
         films = Films(store, Records(Jobs(store), self.cache, PrometheusRecorder()), self.signer)
-        self.files = Files(store, films, now_ms=clock.now_ms, max_bytes=10**6)
+        self.away = Away(store)
+        self.files = Files(self.away, films, now_ms=clock.now_ms, max_bytes=10**6)  # type: ignore[arg-type]
         self.keeper = Keeper(store, self.files, self.signer)
 
     async def noted(self, store: Store, options: KeepOptions) -> JobRecord:
@@ -98,13 +127,75 @@ async def test_a_deleted_file_is_an_error_of_storage_alone(shelf: Shelf, store: 
     assert "deleted" in kept.storage_error
 
 
+@pytest.mark.parametrize("error", [Unavailable("away"), StoreUnfit("read only"), ResourceExhausted("full")])
+async def test_a_poll_while_the_store_is_away_has_no_answer_and_the_next_one_has_the_file(
+    shelf: Shelf, store: Store, error: LongtakeError
+) -> None:
+    record = await shelf.noted(store, KeepOptions(filename="a.mp4"))
+    shelf.away.refusals = [error]
+    with pytest.raises(type(error)):
+        await shelf.keeper.keep_video(record)
+
+    kept = await shelf.keeper.keep_video(record)
+
+    assert kept.file_output is not None
+    assert [file.id for file in await shelf.files.all(TENANT)] == [kept.file_output.file_id]
+
+
+async def test_the_same_of_a_public_url(shelf: Shelf, store: Store) -> None:
+    record = await shelf.noted(store, KeepOptions(filename="a.mp4"))
+    assert await shelf.keeper.keep_video(record)
+    await store.delete(keys.keep_note(TENANT, record.id))
+    await shelf.keeper.note(record, KeepOptions(filename="a.mp4", public=True))
+    shelf.away.refusals = [Unavailable("away")]
+    with pytest.raises(Unavailable):
+        await shelf.keeper.keep_video(record)
+
+    output = (await shelf.keeper.keep_video(record)).file_output
+
+    assert output is not None
+    assert output.public_url
+
+
+async def test_an_image_waits_a_little_for_a_store_that_is_away(shelf: Shelf) -> None:
+    record = build_record(images=("ab" * 32,))
+    shelf.away.refusals = [Unavailable("away")]
+
+    kept = await shelf.keeper.keep_image(record, 0, 8, KeepOptions(filename="a.png"), until=soon(5))
+
+    assert (kept.storage_error, [file.filename for file in await shelf.files.all(TENANT)]) == (None, ["a.png"])
+
+
+async def test_an_image_goes_without_its_file_in_the_end(shelf: Shelf) -> None:
+    record = build_record(images=("ab" * 32,))
+    shelf.away.refusals = [Unavailable("away")] * 9
+
+    kept = await shelf.keeper.keep_image(record, 0, 8, KeepOptions(filename="a.png"), until=soon(0.5))
+
+    assert kept == KeepOutcome(storage_error="away")
+    assert len(shelf.away.refusals) == 7, "tried twice"
+
+
+async def test_what_stays_is_not_tried_again(shelf: Shelf) -> None:
+    record = build_record(images=("ab" * 32,))
+    options = KeepOptions(filename="a.png")
+    output = (await shelf.keeper.keep_image(record, 0, 8, options, until=0)).file_output
+    assert output is not None
+    await shelf.files.delete(TENANT, output.file_id)
+
+    async with asyncio.timeout(5):
+        kept = await shelf.keeper.keep_image(record, 0, 8, options, until=soon(60))
+
+    assert kept.storage_error is not None
+
+
 async def test_several_images_get_numbered_names(shelf: Shelf, store: Store) -> None:
     digest = await Blobs(store, TENANT).put(b"\x89PNG\r\n\x1a\n")
     record = build_record(images=(digest, digest))
     options = KeepOptions(filename="cat.small.png")
 
-    kept = [await shelf.keeper.keep_image(record, number, 8, options) for number in range(2)]
-    again = [await shelf.keeper.keep_image(record, number, 8, options) for number in range(2)]
+    kept = [await shelf.keeper.keep_image(record, number, 8, options, until=0) for number in range(2)]
+    again = [await shelf.keeper.keep_image(record, number, 8, options, until=0) for number in range(2)]
 
     assert kept == again
     assert len(await shelf.files.all(TENANT)) == 2
