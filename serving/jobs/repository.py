@@ -34,6 +34,11 @@ SENT_ONCE = b"once"
 """In the `active/` key of a job whose id no other create will ever use: without a record, it is soon garbage."""
 LONG_S = 60.0
 """A create that took longer makes sure that its key is still there."""
+BARREN = 1000
+"""Keys without any of the jobs that are looked for, after which some of those are looked up: what a store lists at
+once."""
+AT_ONCE = 16
+"""Records that are looked up side by side."""
 MOST_SEEN = 4096
 MOST_STRAYS = 100
 """Keys that are no job's are told of, so many in a process's life."""
@@ -175,17 +180,25 @@ class Jobs:
 
     async def oldest_first(self, tenant: str, ids: Collection[str]) -> builtins.list[str]:
         """Places of these jobs in the listing by time, in the order in which they were made; `keys.id_in` has the id.
-        No record is read, and what has no place there is left out.
+        What has no place there is left out.
         """
-        prefix, left, places = keys.jobs_by_time_of(tenant), set(ids), []
+        prefix, left, barren = keys.jobs_by_time_of(tenant), set(ids), 0
+        places: builtins.list[str] = []
         async for entry in self._store.list(prefix):
             if not left:
                 break
-            place = entry.key.removeprefix(prefix)
+            place, barren = entry.key.removeprefix(prefix), barren + 1
             if keys.id_in(place) in left:
                 left.discard(keys.id_in(place))
                 places.append(place)
-        return places[::-1]
+                barren = 0
+            elif barren % BARREN == 0:
+                # A job that has no place would have all be listed that the tenant ever made; a record tells.
+                some = [left.pop() for _ in range(min(len(left), AT_ONCE))]
+                found = await asyncio.gather(*(self._listed(tenant, job) for job in some))
+                there = (job for job in found if job is not None and job.state is not JobState.DELETED)
+                places += [_by_time_key(job).removeprefix(prefix) for job in there]
+        return sorted(places, reverse=True)
 
     async def active(self) -> AsyncIterator[Active]:
         """Every job that waits or runs, from the names of keys alone (some may have no record yet, or have ended).

@@ -21,7 +21,7 @@ from serving.jobs.repository import Jobs, _active_key
 from serving.plan import plan
 from serving.requests import VideoRequest
 from serving.store import keys
-from serving.store.base import Store, Versioned
+from serving.store.base import Listed, Store, Versioned
 from serving.store.directory import DirectoryStore
 from serving.store.open import open_store
 from tests.unit.serving.later_version import read, rewrite
@@ -159,6 +159,41 @@ async def test_a_record_that_cannot_be_read_hides_no_other(jobs: Jobs, store: St
 
     assert [found.id for found in (await jobs.list("a", limit=5)).records] == [old.id]
     assert await jobs.newest_same("a", "k", old.request.fingerprint(), 500) == old
+
+
+async def test_jobs_that_wait_are_put_in_order_without_listing_all_that_ended(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counted:
+        listed = 0
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(store, name)
+
+        async def list(self, prefix: str) -> AsyncIterator[Listed]:
+            async for entry in store.list(prefix):
+                self.listed += 1
+                yield entry
+
+    monkeypatch.setattr(repository, "BARREN", 10)
+    counted = Counted()
+    jobs = Jobs(counted)  # type: ignore[arg-type]
+    waiting = [(await jobs.create(record(created_ms=at))).record for at in (1, 2, 300, 301)]
+    gone = (await jobs.create(record(created_ms=4))).record
+    await jobs.delete(await jobs.transition(gone, state=JobState.CANCELLED))
+    for at in range(100, 250):
+        await store.put_if_absent(keys.job_by_time("a", at, new_id("vid_")), b"")
+    ids = [job.id for job in waiting]
+
+    assert [keys.id_in(place) for place in await jobs.oldest_first("a", ids)] == ids
+    assert counted.listed <= 13
+    counted.listed = 0
+    places = await jobs.oldest_first("a", [*ids, gone.id, new_id("vid_"), "stray"])
+    assert [keys.id_in(place) for place in places] == ids
+    assert counted.listed <= 13
+    monkeypatch.setattr(repository, "AT_ONCE", 1)
+    assert await jobs.oldest_first("a", [*ids, new_id("vid_")]) == places
+    assert await jobs.oldest_first("a", []) == []
 
 
 async def test_the_newest_equal_request_of_a_key_is_found_within_its_time(jobs: Jobs) -> None:
