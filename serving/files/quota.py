@@ -1,5 +1,5 @@
-"""How many bytes a tenant has in the store, and whether more may come. `repository.py` asks for uploads, and the front
-door's gate for videos.
+"""How many bytes a tenant has in the store, and whether more may come. `repository.py` asks for uploads, the front
+door's gate for videos, and its intake puts pictures and films through here.
 
 What lies under a tenant's digests is listed now and then, and only where a quota is set; in between this process counts
 what it takes in. So other front doors' uploads are seen at the next listing, and what was deleted when the collector
@@ -14,11 +14,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from weakref import WeakValueDictionary
 
 from serving.errors import ResourceExhausted
 from serving.store import keys
 from serving.store.base import Store
+from serving.store.blobs import Blobs, digest_of
 
 INTERVAL_S = 60.0
 SHARE = 20.0
@@ -76,6 +78,21 @@ class Quota:
                 self._counted[tenant].stored += reserved.size
         finally:
             self._coming[tenant] -= reserved.size
+
+    async def put(self, tenant: str, data: bytes | Path) -> str:
+        """Keep what is whole already as a blob; its digest. Raises `ResourceExhausted`, but not for bytes that the
+        tenant has there: they take no more room.
+        """
+        blobs = Blobs(self._store, tenant)
+        if self._limit_of(tenant) is None:
+            return await blobs.put(data)
+        digest = await digest_of(data)
+        if await blobs.keep(digest):
+            return digest
+        await self.check(tenant)
+        with self.reserved(tenant) as reserved:
+            reserved.grow(data.stat().st_size if isinstance(data, Path) else len(data))
+            return await blobs.put(data)
 
     def _take(self, tenant: str, size: int) -> None:
         self._refuse_above(tenant, size)

@@ -83,6 +83,7 @@ async def build(
     intake = Intake(
         store=store,
         files=files,
+        quota=quota,
         films=films,
         records=records,
         signer=signer,

@@ -82,7 +82,7 @@ class Blobs:
                 await self._store.swap(place, said, there.version)
 
     async def _put(self, data: bytes | Path, if_there: Callable[[str], Awaitable[bool]]) -> str:
-        digest = await asyncio.to_thread(_digest_of, data) if isinstance(data, Path) else _digest_of(data)
+        digest = await digest_of(data)
         key = self._key(digest)
         while True:
             there = await self._store.put_if_absent(key, data) or await if_there(key)
@@ -125,8 +125,13 @@ def digest_in(entry: bytes) -> str | None:
     return entry.decode() if _DIGEST.fullmatch(entry) else None
 
 
-def _digest_of(data: bytes | Path) -> str:
+async def digest_of(data: bytes | Path) -> str:
+    """The name that these bytes have as a blob."""
     if isinstance(data, bytes):
         return hashlib.sha256(data).hexdigest()
-    with data.open("rb") as file:
+    return await asyncio.to_thread(_digest_of_file, data)
+
+
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -70,10 +70,11 @@ class Door:
         self.videos = Videos(
             store=store, jobs=jobs, cache=cache, records=records, link=self.link, traces=UNTRACED, now_ms=now_ms
         )
-        nothing = cast(Any, None)
+        nothing, quota = cast(Any, None), Quota(store, lambda _: None)
         intake = Intake(
             store=store,
             files=nothing,
+            quota=quota,
             films=nothing,
             records=records,
             signer=nothing,
@@ -84,7 +85,7 @@ class Door:
         self.dead_jobs = DeadJobs(jobs, DeadLetters(store), self.link, now_ms)
         self.creator = Creator(
             settler=Settler(store=store, intake=intake, catalog=_CATALOG, codec=Codec.AV1, now_ms=now_ms),
-            gate=Gate(admission, backlog=backlog, forecast=forecast, quota=Quota(store, lambda _: None), clock=clock),
+            gate=Gate(admission, backlog=backlog, forecast=forecast, quota=quota, clock=clock),
             jobs=jobs,
             records=records,
             link=self.link,

@@ -52,6 +52,10 @@ class Gate:
         """
         self._again.take(tenant, limits_of(self._admission, tenant).creates_per_minute)
 
+    async def check_room(self, tenant: str) -> None:
+        """Raises `ResourceExhausted` for a tenant that has all that it may store."""
+        await self._quota.check(tenant)
+
     async def predict(self, tenant: str, plan: Plan, *, priority: int, deadline_ms: int | None) -> Prediction:
         """When a job with this plan would start and end, if it were made now."""
         return await self._forecast.of(plan, tenant=tenant, priority=priority, deadline_ms=deadline_ms)
@@ -68,7 +72,7 @@ class Gate:
         check_priority(limits, wanted.priority, priority_field)
         work_s = alone_s(predicted, wanted.plan)
         check_deadline(wanted.deadline_ms, predicted, work_s, wanted.created_ms, deadline_field)
-        await self._quota.check(wanted.tenant)
+        await self.check_room(wanted.tenant)
         full = await self._forecast.occupancy(wanted.tenant, wanted.plan.model, predicted.seconds[DENOISER])
         # From here to the place that it takes nobody else is asked, so a burst of creates cannot pass by together.
         admit(limits, replace(full, active=self._backlog.held(wanted.tenant), all_active=self._backlog.all_held()))

@@ -91,12 +91,12 @@ class Creator:
         if known is not None:
             return await self._answer_again(caller, draft, known, misses)
 
-        # 3. A token for this create. One that is marked as resent takes its own when it is known to be new (5), and
-        #    one of others for finding that out.
+        # 3. A token for this create, and room for what it brings. One that is marked as resent takes its own when it is
+        #    known to be new (5), and one of others for finding that out.
         if resent:
             self._gate.take_token_again(caller.tenant)
         else:
-            self._gate.take_token(caller.tenant)
+            await self._take_token(caller.tenant)
 
         # 4. Settle: check it, take its media in, fill what was left open.
         with trace.part(spans.SETTLE):
@@ -130,7 +130,7 @@ class Creator:
         caller handed in, pictures and films are kept under their digests, as a create would.
         """
         self._check_open()
-        self._gate.take_token(caller.tenant)
+        await self._take_token(caller.tenant)
         settled = await self._settler.settle(caller.tenant, draft)
         wanted = await self._wanted(caller, draft, settled, "")
         async with self._admitted(wanted, draft):
@@ -139,6 +139,11 @@ class Creator:
     def _check_open(self) -> None:
         if self._draining:
             raise Unavailable("this server is shutting down: try again", retry_after_s=DRAIN_RETRY_S)
+
+    async def _take_token(self, tenant: str) -> None:
+        """Before anything of a new job is taken in: what a refused create has stored stays until it is collected."""
+        self._gate.take_token(tenant)
+        await self._gate.check_room(tenant)
 
     async def _made_by_key(self, caller: Caller, draft: Draft) -> JobRecord | None:
         """The job that the draft's idempotency key has already."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.errors import FailedPrecondition, InvalidArgument, NotFound, shown
+from serving.files.quota import Quota
 from serving.files.record import FileRecord
 from serving.files.repository import Files
 from serving.files.spool import kept_meanwhile
@@ -76,6 +77,7 @@ class Intake:
         *,
         store: Store,
         files: Files,
+        quota: Quota,
         films: Films,
         records: Records,
         signer: UrlSigner,
@@ -84,6 +86,7 @@ class Intake:
     ) -> None:
         self._store = store
         self._files = files
+        self._quota = quota
         self._films = films
         self._records = records
         self._signer = signer
@@ -92,14 +95,17 @@ class Intake:
         self._turns = Turns()
 
     async def picture(self, tenant: str, draft: MediaDraft) -> TakenPicture:
-        """A picture, once it is stored and known to decode. Raises `InvalidArgument`, `NotFound`."""
+        """A picture, once it is stored and known to decode.
+
+        Raises `InvalidArgument`, `NotFound`, `ResourceExhausted`.
+        """
         async with self._turns.holding(tenant):
             data = await self._picture_bytes(tenant, draft)
             if content_type_of(data) not in PICTURES:
                 raise InvalidArgument(draft.field, "it is no picture: PNG, JPEG and WebP are supported")
             async with self._turns.checking(tenant, data, draft.field):
                 facts = await self._decoder.check_image(data, field=draft.field)
-            return TakenPicture(await Blobs(self._store, tenant).put(data), facts)
+            return TakenPicture(await self._quota.put(tenant, data), facts)
 
     async def _picture_bytes(self, tenant: str, draft: MediaDraft) -> bytes:
         if draft.data is not None:
@@ -125,7 +131,8 @@ class Intake:
     async def parent(self, tenant: str, extension: ExtensionDraft, field: str) -> OwnParent | ForeignParent:
         """The video that is extended. `field` is what the caller calls it.
 
-        Raises `InvalidArgument`, `NotFound`, and `FailedPrecondition` for an own video that is not finished.
+        Raises `InvalidArgument`, `NotFound`, `ResourceExhausted`, and `FailedPrecondition` for an own video that is not
+        finished.
         """
         media = extension.media
         if media is None:
@@ -218,7 +225,7 @@ class Intake:
             raise InvalidArgument(field, "it is no MP4 file, the one kind of video that is supported")
         async with self._turns.decoding(tenant):
             facts = await self._decoder.probe_video(path, field=field)
-        blob = await Blobs(self._store, tenant).put(path)
+        blob = await self._quota.put(tenant, path)
         return ForeignSource(blob=blob, seconds=facts.seconds, width=facts.width, height=facts.height)
 
     async def _fetched(self, tenant: str, media: MediaDraft, max_bytes: int) -> bytes:

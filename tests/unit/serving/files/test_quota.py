@@ -11,6 +11,7 @@ import pytest
 
 from serving.errors import ResourceExhausted
 from serving.files.quota import Quota
+from serving.store import keys
 from serving.store.base import Listed, Store
 from serving.store.blobs import Blobs
 from serving.store.directory import DirectoryStore
@@ -32,6 +33,22 @@ class Crawling:
             await self.go.wait()
         async for entry in self._store.list(prefix, **more):
             yield entry
+
+
+async def test_what_is_put_at_once_stays_within_the_bound_and_equal_bytes_take_no_room(store: Store) -> None:
+    quota = Quota(store, {"a": 2500, "b": None}.get)
+    bodies = [bytes([number]) * 1000 for number in range(6)]
+    said = await asyncio.gather(*(quota.put("a", body) for body in bodies), return_exceptions=True)
+    kept = [body for body, one in zip(bodies, said, strict=True) if isinstance(one, str)]
+    assert len(kept) == 2
+    assert {type(one) for one in said if not isinstance(one, str)} == {ResourceExhausted}
+    assert sum([entry.size async for entry in store.list(keys.blobs_of("a"))]) == 2000
+
+    for body in kept:
+        await quota.put("a", body)
+    assert sum([entry.size async for entry in store.list(keys.blobs_of("a"))]) == 2000
+    for body in bodies:
+        await quota.put("b", body)
 
 
 async def test_one_tenants_long_listing_keeps_no_other_waiting(tmp_path: Path) -> None:

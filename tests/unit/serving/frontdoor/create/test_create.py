@@ -22,6 +22,7 @@ from serving.frontdoor.edge.metrics import PrometheusRecorder
 from serving.frontdoor.rooms import build
 from serving.jobs.repository import Jobs
 from serving.settings import Admission, Settings
+from serving.store import keys
 from serving.store.base import Store
 from serving.store.blobs import Blobs
 from tests.unit.serving.conftest import Clock
@@ -173,6 +174,45 @@ async def test_a_tenant_that_has_all_that_it_may_store_makes_nothing_more(
     with pytest.raises(ResourceExhausted, match="you have 100 bytes in the store, and 100 are the most") as caught:
         await door.create()
     assert (caught.value.reason, caught.value.retry_after_s is not None) == ("STORAGE_FULL", True)
+    unseen = MediaDraft("first_frame", data=b"no picture")
+    with pytest.raises(ResourceExhausted):
+        await door.create(first_frame=unseen)
+    with pytest.raises(ResourceExhausted):
+        await door.creator.planned(CALLER, Draft(prompt="x", first_frame=unseen))
+
+
+@pytest.mark.parametrize("way", ["planned", "created", "resent", "known key"])
+async def test_a_picture_is_not_stored_for_a_tenant_that_has_no_room_for_it(
+    opened: Callable[..., Any], store: Store, way: str
+) -> None:
+    door = await opened(max_stored_bytes=1000)
+    await door.create(request_id="one")
+    await Blobs(store, "default").put(b"x" * 1000)
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 64), 80).save(buffer, "PNG")
+    picture = MediaDraft("first_frame", data=buffer.getvalue())
+    asked = {
+        "planned": lambda: door.creator.planned(CALLER, Draft(prompt="x", first_frame=picture)),
+        "created": lambda: door.create(first_frame=picture),
+        "resent": lambda: door.create(first_frame=picture, resent=True),
+        "known key": lambda: door.create(first_frame=picture, request_id="one"),
+    }
+    with pytest.raises(ResourceExhausted, match="1000 are the most"):
+        await asked[way]()
+    assert [entry.size async for entry in store.list(keys.blobs_of("default"))] == [1000]
+
+
+async def test_a_tenant_without_room_is_answered_again_with_the_job_of_a_picture_that_it_has(
+    opened: Callable[..., Any], store: Store
+) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 40), (200, 30, 30)).save(buffer, "PNG")
+    door = await opened(max_stored_bytes=1000)
+    picture = MediaDraft("first_frame", data=buffer.getvalue())
+    first = await door.create(first_frame=picture)
+    await Blobs(store, "default").put(b"x" * 1000)
+    full = await opened(max_stored_bytes=1000)
+    assert await full.create(resent=True, first_frame=picture) == first
 
 
 async def test_a_url_longer_than_any_is_refused_unread(opened: Callable[..., Any]) -> None:
