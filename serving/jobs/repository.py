@@ -40,6 +40,8 @@ once."""
 AT_ONCE = 16
 """Records that are looked up side by side."""
 MOST_SEEN = 4096
+MOST_OLDER = 1000
+"""Jobs from before the time in which every job counts, among which one that goes on is looked for."""
 MOST_STRAYS = 100
 """Keys that are no job's are told of, so many in a process's life."""
 _log = logger("jobs")
@@ -213,11 +215,20 @@ class Jobs:
                 self._strays.add(entry.key)
                 _log.warning("a key that is no job's", key=entry.key)
 
-    async def newest_same(self, tenant: str, api_key_id: str, fingerprint: str, since_ms: int) -> JobRecord | None:
-        """The newest job of this API key with this canonical request, made since then; for creates marked as resent."""
-        oldest = keys.jobs_until(tenant, since_ms)
+    async def newest_same(
+        self, tenant: str, api_key_id: str, fingerprint: str, since_ms: int, *, going_since_ms: int | None = None
+    ) -> JobRecord | None:
+        """The newest job of this API key with this canonical request, made since then; for creates marked as resent.
+
+        `going_since_ms`: one that was made before, but since that time, is found too if it had not ended by `since_ms`.
+        Among the newest `MOST_OLDER` of them, for each is read.
+        """
+        recent = keys.jobs_until(tenant, since_ms)
+        oldest = recent if going_since_ms is None else keys.jobs_until(tenant, min(since_ms, going_since_ms))
+        older = 0
         async for entry in self._store.list(keys.jobs_by_time_of(tenant)):
-            if entry.key > oldest:
+            older += entry.key > recent
+            if entry.key > oldest or older > MOST_OLDER:
                 return None
             record = await self._listed(tenant, keys.id_in(keys.name_of(entry.key)))
             if (
@@ -226,6 +237,7 @@ class Jobs:
                 and _by_time_key(record) == entry.key
                 and record.api_key_id == api_key_id
                 and record.request.fingerprint() == fingerprint
+                and (not older or not record.state.terminal or (record.finished_ms or 0) >= since_ms)
             ):
                 return record
         return None

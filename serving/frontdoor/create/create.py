@@ -31,7 +31,8 @@ from serving.traces import spans
 from serving.traces.spans import Traces
 
 RESENT_WITHIN_MS = 60_000
-"""How long a create that is marked as a retry is taken for the same one."""
+"""How long a create that is marked as a retry is taken for the same one, after the job was made. After its end, where
+the call waited for that."""
 DRAIN_RETRY_S = 2.0
 
 
@@ -65,15 +66,15 @@ class Creator:
         """Accept no more creates."""
         self._draining = True
 
-    async def create(self, caller: Caller, draft: Draft, *, resent: bool = False) -> View:
+    async def create(self, caller: Caller, draft: Draft, *, resent: bool = False, waits_s: float = 0.0) -> View:
         """Accept a job; the job as it stands. `resent`: the client marked the call as a retry, so the same request is
-        the same job.
+        the same job. `waits_s`: how long the caller waits for the job's end at most, so how late it may still resend.
 
         Raises every error that a user can act on; no job was made then.
         """
         trace = CreateTrace(draft, caller.tenant, self._traces, self._now_ms)
         try:
-            view = await self._create(caller, draft, trace, resent=resent)
+            view = await self._create(caller, draft, trace, resent=resent, waits_s=waits_s)
         except LongtakeError as error:
             self._metrics.add(JOBS_REFUSED, reason=error.reason)
             trace.refused(error)
@@ -81,7 +82,7 @@ class Creator:
         trace.made(view.record)
         return view
 
-    async def _create(self, caller: Caller, draft: Draft, trace: CreateTrace, *, resent: bool) -> View:
+    async def _create(self, caller: Caller, draft: Draft, trace: CreateTrace, *, resent: bool, waits_s: float) -> View:
         # 1. Open? A server that shuts down takes nothing in.
         self._check_open()
         misses = self._records.misses
@@ -102,9 +103,9 @@ class Creator:
         with trace.part(spans.SETTLE):
             settled = await self._settler.settle(caller.tenant, draft)
 
-        # 5. Resent? Then the same request of the last minute is its job.
+        # 5. Resent? Then the same request of the last minute is its job, or the one that the call had waited for.
         if resent:
-            sent = await self._sent_before(caller, draft, settled.request)
+            sent = await self._sent_before(caller, draft, settled.request, waits_s)
             if sent is not None:
                 return self._repeated(sent, misses, by="retry_mark")
             self._gate.take_token(caller.tenant)
@@ -158,12 +159,20 @@ class Creator:
             check_same(known, settled.request, draft.request_id)
         return self._repeated(known, misses, by="request_id")
 
-    async def _sent_before(self, caller: Caller, draft: Draft, request: VideoRequest) -> JobRecord | None:
+    async def _sent_before(
+        self, caller: Caller, draft: Draft, request: VideoRequest, waits_s: float
+    ) -> JobRecord | None:
         """The job of an equal request by this API key, lately. With an idempotency key only the key decides."""
         if draft.request_id:
             return None
         since_ms = self._now_ms() - RESENT_WITHIN_MS
-        return await self._jobs.newest_same(caller.tenant, caller.api_key_id, request.fingerprint(), since_ms)
+        return await self._jobs.newest_same(
+            caller.tenant,
+            caller.api_key_id,
+            request.fingerprint(),
+            since_ms,
+            going_since_ms=since_ms - round(1000 * waits_s) if waits_s else None,
+        )
 
     def _repeated(self, record: JobRecord, misses: int, *, by: str) -> View:
         self._metrics.add(CREATES_REPEATED, by=by)

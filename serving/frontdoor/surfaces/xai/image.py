@@ -68,7 +68,8 @@ class XaiImage:
         )
         form = request.format
         del request
-        record = (await self.creator.create(call.caller, draft, resent=call.resent)).record
+        view = await self.creator.create(call.caller, draft, resent=call.resent, waits_s=LONGEST_WAIT_S)
+        record = view.record
         del draft
         call.let_go()  # of its pictures, which are stored: others may send theirs while this one waits
         wait_s = min(call.context.time_remaining() or LONGEST_WAIT_S, LONGEST_WAIT_S)

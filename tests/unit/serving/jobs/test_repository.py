@@ -206,6 +206,23 @@ async def test_the_newest_equal_request_of_a_key_is_found_within_its_time(jobs: 
     assert await jobs.newest_same("a", "k", fingerprint, 500) == new
 
 
+async def test_an_equal_request_of_before_is_found_as_long_as_it_goes_on(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def found(since_ms: int) -> JobRecord | None:
+        return await jobs.newest_same("a", "k", going.request.fingerprint(), since_ms, going_since_ms=1_000)
+
+    going = (await jobs.create(record(created_ms=1_000, api_key_id="k"))).record
+    assert await found(5_000) == going
+    newer = (await jobs.create(record(created_ms=2_000, api_key_id="k"))).record
+    ended = await jobs.transition(newer, state=JobState.CANCELLED, finished_ms=5_000)
+    assert await found(5_000) == ended, "it had not ended by then"
+    assert await found(5_001) == going
+    monkeypatch.setattr(repository, "MOST_OLDER", 1)
+    assert await found(5_001) is None, "one is looked at, and it is the one that has ended"
+    assert await found(2_000) == ended, "of later ones all are looked at"
+
+
 async def test_a_new_director_ends_the_old_ones_epoch(store: Store) -> None:
     old = await take_epoch(store)
     await old.check()
