@@ -2,7 +2,9 @@
 calls it.
 
 Terminal states are final, so the dead job stays as it is, and a new one with the same request, plan and seed takes its
-place. Its id is derived from the dead one's, so asking twice makes one job.
+place. Its id is derived from the dead one's, so asking twice makes one job. It lives as long from its own create, and
+is kept as a file if that was wanted; it has no deadline, for that has passed. No bound is in its way, since its tenant
+was let in with it once, and it counts against them from then on.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from serving.jobs.history import Event, EventKind
 from serving.jobs.ids import derived_id
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
+from serving.store import keys
+from serving.store.base import Store
 
 REQUEUED = ("WORKERS_CRASHED", "INTERNAL", "MODEL_UNKNOWN")
 """Error codes of failures that were no fault of the caller."""
@@ -57,9 +61,10 @@ class Page:
 class DeadJobs:
     """One per front-door process."""
 
-    def __init__(self, jobs: Jobs, letters: DeadLetters, link: DirectorLink, now_ms: Callable[[], int]) -> None:
+    def __init__(self, store: Store, jobs: Jobs, link: DirectorLink, now_ms: Callable[[], int]) -> None:
+        self._store = store
         self._jobs = jobs
-        self._letters = letters
+        self._letters = DeadLetters(store)
         self._link = link
         self._now_ms = now_ms
 
@@ -114,15 +119,25 @@ class DeadJobs:
             plan=dead.plan,
             priority=dead.priority,
             created_ms=now,
+            expires_ms=None if dead.expires_ms is None else now + dead.expires_ms - dead.created_ms,
             requeue_of=job,
             traceparent=dead.traceparent,
             warnings=dead.warnings,
             events=(Event(kind=EventKind.CREATED, at_ms=now, text=f"in place of {job}"),),
         )
         record, _ = await self._jobs.create(again)
+        await self._note_as(dead, record)
         await self._letters.lift(dead)
         self._link.wake(tenant, record.id)
         return record
+
+    async def _note_as(self, dead: JobRecord, again: JobRecord) -> None:
+        """The result is to be kept as the dead one's was. Harmless to repeat."""
+        try:
+            note = await self._store.get(keys.keep_note(dead.tenant, dead.id))
+        except NotFound:
+            return
+        await self._store.put_if_absent(keys.keep_note(again.tenant, again.id), note.data)
 
 
 def _is_dead(record: JobRecord) -> bool:

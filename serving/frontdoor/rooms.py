@@ -24,7 +24,6 @@ from serving.frontdoor.follow.director_link import DirectorLink
 from serving.frontdoor.follow.records import RecordCache, Records
 from serving.frontdoor.requeue import DeadJobs
 from serving.frontdoor.videos import Videos
-from serving.jobs.dead import DeadLetters
 from serving.jobs.repository import Jobs
 from serving.media.fetch import Fetcher, FetchPolicy
 from serving.media.sandbox import Decoder
@@ -68,7 +67,7 @@ async def build(
     records = Records(jobs, cache, metrics)
     link = DirectorLink(store, cache, metrics, address=settings.director.address)
     videos = Videos(store=store, jobs=jobs, cache=cache, records=records, link=link, traces=traces, now_ms=now_ms)
-    dead_jobs = DeadJobs(jobs, DeadLetters(store), link, now_ms)
+    dead_jobs = DeadJobs(store, jobs, link, now_ms)
 
     # Media
     public_url = settings.http.public_url or _reachable(http_address)

@@ -29,7 +29,6 @@ from serving.frontdoor.follow.director_link import DirectorLink
 from serving.frontdoor.follow.records import RecordCache, Records
 from serving.frontdoor.requeue import DeadJobs
 from serving.frontdoor.videos import Videos
-from serving.jobs.dead import DeadLetters
 from serving.jobs.repository import Jobs
 from serving.metrics import Unrecorded
 from serving.requests import Codec
@@ -82,7 +81,7 @@ class Door:
             decoder=SimDecoder(process.kill),
         )
         forecast = Forecast(store, backlog, servers=lambda _: 1, now_ms=now_ms)
-        self.dead_jobs = DeadJobs(jobs, DeadLetters(store), self.link, now_ms)
+        self.dead_jobs = DeadJobs(store, jobs, self.link, now_ms)
         self.creator = Creator(
             settler=Settler(store=store, intake=intake, catalog=_CATALOG, codec=Codec.AV1, now_ms=now_ms),
             gate=Gate(admission, backlog=backlog, forecast=forecast, quota=quota, clock=clock),
