@@ -105,7 +105,8 @@ def requeue(
     """Run dead letters again: new videos with the same requests and seeds. Asking twice gives the same ones.
 
     Pictures that were refused because of them are taken again. `--all` can be stopped and asked for again at any time.
-    The dead letters are those of the API key's tenant.
+    The dead letters are those of the API key's tenant. One that cannot be run again is told and keeps no other; the
+    exit code is 1 then.
 
     Example: longtake jobs requeue --all --code WORKERS_CRASHED --since 2h --dry-run
     """
@@ -120,9 +121,11 @@ def requeue(
         seconds = seconds_of("since", since)
         done = [*_each(client.requeue_all(_wanted(code, stage, seconds, dry_run=dry_run), limit=limit), output)]
     would = "would be run again: leave out --dry-run" if dry_run else "run again"
-    typer.echo(
-        f"{len(done)} dead letters {would}" + (f"; stopped at --limit {limit}" if len(done) == limit else ""), err=True
-    )
+    left = sum(bool(job.why_not) for job in done)
+    stopped = f"; stopped at --limit {limit}" if len(done) == limit else ""
+    typer.echo(f"{len(done) - left} dead letters {would}{stopped}", err=True)
+    if left:
+        fail(f"{left} could not be run again, and stay dead letters", FAILED)
 
 
 @app.command()
@@ -170,7 +173,8 @@ def _wanted(code: str, stage: str, since_s: float | None, *, dry_run: bool) -> R
 def _each(found: Iterable[RequeuedJob], output: str) -> Iterator[RequeuedJob]:
     """Told as they come: there may be many."""
     for job in found:
-        print_json(as_dict(job)) if output == "json" else typer.echo(f"{job.id}  {job.again}".rstrip())
+        what = f"not run again: {job.why_not}" if job.why_not else job.again
+        print_json(as_dict(job)) if output == "json" else typer.echo(f"{job.id}  {what}".rstrip())
         yield job
 
 

@@ -255,7 +255,8 @@ class AsyncClient:
     def requeue_all(self, which: RequeueJobsRequest, *, limit: int) -> AsyncGenerator[RequeuedJob]:
         """Run dead letters again that `which` describes, `limit` at most; or, by its `validate_only`, tell them.
 
-        Who stops halfway, or is stopped, begins anew: what was run again is no dead letter any more.
+        Who stops halfway, or is stopped, begins anew: what was run again is no dead letter any more. What could not be
+        stays one, and `why_not` says why.
 
         >>> [again.id async for again in client.requeue_all(RequeueJobsRequest(code="INTERNAL"), limit=100)]
         []

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from serving.errors import Corrupt, FailedPrecondition, InvalidArgument, NotFound
+from serving.errors import AlreadyExists, Corrupt, FailedPrecondition, InvalidArgument, NotFound
 from serving.frontdoor.follow.director_link import DirectorLink
 from serving.jobs.dead import DeadLetters
 from serving.jobs.history import Event, EventKind
@@ -44,10 +44,12 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Again:
-    """A dead letter, and the job that does it again; None where it would be one."""
+    """A dead letter, and the job that does it again; None where it would be one, or could not be made."""
 
     dead: str
     job: str | None
+    why_not: str = ""
+    """Why it could not be run again."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ class DeadJobs:
         return tuple([job async for job in self._letters.of(tenant, after=after, limit=most)])
 
     async def requeue(self, tenant: str, job: str) -> JobRecord:
-        """Run it again. Raises `NotFound`, and `FailedPrecondition` for a job that is no dead letter."""
+        """Run it again. Raises `NotFound`, and `FailedPrecondition` for a job that is no dead letter, or was run again
+        before as one that was deleted.
+        """
         dead = await self._jobs.get(tenant, job)
         if not _is_dead(dead):
             raise FailedPrecondition(
@@ -81,10 +85,16 @@ class DeadJobs:
                 "again; make a new video instead",
                 reason="NO_DEAD_LETTER",
             )
-        return await self._again(dead)
+        again = await self._again(dead)
+        if again.state is JobState.DELETED:
+            raise FailedPrecondition(f"{job} was run again as {again.id}, which was deleted: make a new video instead")
+        return again
 
     async def requeue_page(self, tenant: str, wanted: Wanted, *, after: str, size: int, only_told: bool) -> Page:
-        """Run the wanted ones of the next `size` dead letters again. `only_told`: say which, and do nothing."""
+        """Run the wanted ones of the next `size` dead letters again. `only_told`: say which, and do nothing.
+
+        One that cannot be run again is told with the reason, and keeps no other.
+        """
         found, last, seen = [], "", 0
         async for job in self._letters.of(tenant, after=after, limit=size):
             last, seen = job, seen + 1
@@ -96,10 +106,11 @@ class DeadJobs:
                 continue
             try:
                 again = None if only_told else await self._again(dead)
-            except FailedPrecondition:  # it was run again before, and that video was deleted
-                await self._letters.lift(dead)
+            except (AlreadyExists, Corrupt, FailedPrecondition) as error:
+                found.append(Again(dead.id, None, error.message))
                 continue
-            found.append(Again(dead.id, again.id if again else None))
+            if again is None or again.state is not JobState.DELETED:
+                found.append(Again(dead.id, again.id if again else None))
         return Page(tuple(found), last if seen == size else "")
 
     async def _is_wanted(self, dead: JobRecord, wanted: Wanted) -> bool:
@@ -110,26 +121,38 @@ class DeadJobs:
         return not wanted.stage or await self._letters.stage_of(dead.tenant, dead.id) == wanted.stage
 
     async def _again(self, dead: JobRecord) -> JobRecord:
-        tenant, job, now = dead.tenant, dead.id, self._now_ms()
-        again = JobRecord(
-            id=derived_id("vid_", tenant, f"requeue/{job}"),
-            tenant=tenant,
+        """The job that does it again, which may have ended, or been deleted, if it was made before."""
+        record = await self._made_before(dead) or (await self._jobs.create(self._anew(dead))).record
+        if record.state is not JobState.DELETED:
+            await self._note_as(dead, record)
+        await self._letters.lift(dead)
+        self._link.wake(record.tenant, record.id)
+        return record
+
+    async def _made_before(self, dead: JobRecord) -> JobRecord | None:
+        # Earlier versions derived the id as that of an idempotency key, so it may be a create's that has this one.
+        for again in (_id_for(dead), derived_id("vid_", dead.tenant, f"requeue/{dead.id}")):
+            there = await self._jobs.newest(dead.tenant, again)
+            if there is not None and there.requeue_of == dead.id:
+                return there
+        return None
+
+    def _anew(self, dead: JobRecord) -> JobRecord:
+        now = self._now_ms()
+        return JobRecord(
+            id=_id_for(dead),
+            tenant=dead.tenant,
             api_key_id=dead.api_key_id,
             request=dead.request,
             plan=dead.plan,
             priority=dead.priority,
             created_ms=now,
             expires_ms=None if dead.expires_ms is None else now + dead.expires_ms - dead.created_ms,
-            requeue_of=job,
+            requeue_of=dead.id,
             traceparent=dead.traceparent,
             warnings=dead.warnings,
-            events=(Event(kind=EventKind.CREATED, at_ms=now, text=f"in place of {job}"),),
+            events=(Event(kind=EventKind.CREATED, at_ms=now, text=f"in place of {dead.id}"),),
         )
-        record, _ = await self._jobs.create(again)
-        await self._note_as(dead, record)
-        await self._letters.lift(dead)
-        self._link.wake(tenant, record.id)
-        return record
 
     async def _note_as(self, dead: JobRecord, again: JobRecord) -> None:
         """The result is to be kept as the dead one's was. Harmless to repeat."""
@@ -138,6 +161,11 @@ class DeadJobs:
         except NotFound:
             return
         await self._store.put_if_absent(keys.keep_note(again.tenant, again.id), note.data)
+
+
+def _id_for(dead: JobRecord) -> str:
+    """Always the same, and no idempotency key's: no tenant has a slash in its name."""
+    return derived_id("vid_", f"{dead.tenant}/requeue", dead.id)
 
 
 def _is_dead(record: JobRecord) -> bool:

@@ -16,6 +16,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from serving.jobs.dead import DeadLetters
+from serving.jobs.ids import derived_id, new_id
+from serving.jobs.record import JobError, JobState
+from serving.jobs.repository import Jobs
+from serving.store import keys
 from tests.contract.command_line import Cli
 from tests.contract.threaded_door import ThreadedDoor
 
@@ -228,6 +233,31 @@ def test_dead_letters_are_run_again_by_what_they_have_in_common(cli: Cli) -> Non
     done = cli.run("jobs", "requeue", "--all", "--code", "INTERNAL", "--since", "2h", "--dry-run")
     assert (done.returncode, done.stdout) == (0, "")
     assert "0 dead letters would be run again" in done.stderr
+
+
+def test_a_dead_letter_that_cannot_be_run_again_is_told_with_the_reason(cli: Cli, door: ThreadedDoor) -> None:
+    made = json.loads(cli.did("generate", "a red circle", "-d", "1", "-o", "json"))["id"]
+    jobs, tenant = Jobs(door.store), "default"
+    done = door.do(jobs.get(tenant, made))
+    error = JobError(code="INTERNAL", message="it met an error")
+    dead, sound = (
+        done.model_copy(update={"id": new_id("vid_"), "state": JobState.FAILED, "error": error}) for _ in "ab"
+    )
+    for record in (dead, sound):
+        door.do(door.store.put_if_absent(keys.job(tenant, record.id), record.encode()))
+        door.do(DeadLetters(door.store).bury(record, stage="", why="it met an error", quarantine=False))
+    broken = keys.job(tenant, derived_id("vid_", f"{tenant}/requeue", dead.id))
+    door.do(door.store.put_if_absent(broken, b"of a later version"))
+
+    said = cli.run("jobs", "requeue", "--all", "--code", "INTERNAL")
+
+    lines = dict(line.split("  ", 1) for line in said.stdout.splitlines())
+    assert lines.keys() == {dead.id, sound.id}
+    assert lines[dead.id].startswith("not run again: the record of vid_")
+    assert lines[sound.id].startswith("vid_")
+    assert (said.returncode, "1 dead letters run again" in said.stderr) == (FAILED, True)
+    assert "error: 1 could not be run again, and stay dead letters" in said.stderr
+    door.do(door.store.delete(keys.dead_letter(tenant, dead.id)))
 
 
 def test_ctrl_c_stops_the_watching_and_not_the_video(cli: Cli) -> None:

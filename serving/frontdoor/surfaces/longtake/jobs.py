@@ -127,7 +127,10 @@ class JobsService:
             only_told=request.validate_only,
         )
         return jobs_pb2.RequeueJobsResponse(
-            jobs=[jobs_pb2.RequeuedJob(id=found.dead, again=found.job or "") for found in page.found],
+            jobs=[
+                jobs_pb2.RequeuedJob(id=found.dead, again=found.job or "", why_not=found.why_not)
+                for found in page.found
+            ],
             next_page_token=encode_token(page.after, _DEAD) if page.after else "",
         )
 

@@ -366,19 +366,23 @@ class RequeuedJob(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     AGAIN_FIELD_NUMBER: _builtins.int
+    WHY_NOT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The dead letter."""
     again: _builtins.str
     """The video that takes its place; empty with `validate_only`."""
+    why_not: _builtins.str
+    """Why it could not be run again; empty where it was, or would be. It stays a dead letter."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         again: _builtins.str = ...,
+        why_not: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["again", b"again", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["again", b"again", "id", b"id", "why_not", b"why_not"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

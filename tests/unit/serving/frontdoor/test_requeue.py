@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from serving.errors import ResourceExhausted
+from serving.errors import FailedPrecondition, ResourceExhausted
 from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.create.drafts import Draft
 from serving.frontdoor.edge.auth import Caller
+from serving.frontdoor.requeue import Wanted
 from serving.frontdoor.rooms import Rooms, build
 from serving.jobs.dead import DeadLetters
+from serving.jobs.ids import derived_id
 from serving.jobs.record import JobError, JobRecord, JobState
 from serving.metrics import Unrecorded
 from serving.settings import Admission, Settings
@@ -88,3 +90,50 @@ async def test_a_full_queue_is_not_in_the_way_of_a_dead_letter(door: Door) -> No
     with pytest.raises(ResourceExhausted):
         await door.make()
     assert (await door.again(dead)).state is JobState.QUEUED
+
+
+async def test_a_request_id_is_never_in_the_way_of_a_dead_letter(door: Door) -> None:
+    dead = await door.dead()
+    users = await door.make(request_id=f"requeue/{dead.id}", prompt="a blue square")
+
+    again = await door.again(dead)
+
+    assert (again.request, again.requeue_of) == (dead.request, dead.id)
+    assert again.id != users.id
+    assert await door.again(dead) == again
+
+
+async def test_what_an_earlier_version_had_run_again_is_not_run_twice(door: Door) -> None:
+    dead = await door.dead()
+    early = dead.model_copy(update={
+        "id": derived_id("vid_", TENANT, f"requeue/{dead.id}"), "requeue_of": dead.id, "state": JobState.QUEUED
+    })  # fmt: skip
+    await door.rooms.jobs.create(early)
+    assert (await door.again(dead)).id == early.id
+    assert await door.letters() == set()
+
+
+async def test_one_that_cannot_be_run_again_is_told_and_keeps_no_other(door: Door) -> None:
+    letters = [await door.dead() for _ in range(3)]
+    bad, *sound = sorted(letter.id for letter in letters)
+    broken = keys.job(TENANT, derived_id("vid_", f"{TENANT}/requeue", bad))
+    await door.store.put_if_absent(broken, b"of a later version")
+
+    page = await door.rooms.dead_jobs.requeue_page(TENANT, Wanted(), after="", size=20, only_told=False)
+
+    assert [found.dead for found in page.found] == [bad, *sound]
+    assert [bool(found.job) for found in page.found] == [False, True, True]
+    assert "cannot be read" in page.found[0].why_not
+    assert await door.letters() == {bad}
+
+
+async def test_one_that_was_run_again_and_deleted_is_a_dead_letter_no_more(door: Door) -> None:
+    dead = await door.dead()
+    again = await door.again(dead)
+    await door.rooms.videos.cancel(CALLER, again.id)
+    await door.rooms.videos.delete(CALLER, again.id)
+    await DeadLetters(door.store).bury(dead, stage="denoiser", why="its requeue was interrupted", quarantine=False)
+    page = await door.rooms.dead_jobs.requeue_page(TENANT, Wanted(), after="", size=20, only_told=False)
+    assert (page.found, await door.letters()) == ((), set())
+    with pytest.raises(FailedPrecondition, match=f"{again.id}, which was deleted"):
+        await door.again(dead)
