@@ -33,6 +33,7 @@ ARCHITECTURE: Final = Architecture(
     text_width=4096,
     condition_channels=0,
     flow_shift=3.0,
+    words=256384,
     pad_id=0,
 )
 

@@ -13,7 +13,7 @@ from engines.checkpoints import diffusers
 from engines.checkpoints.diffusers import Checkpoint
 from engines.checkpoints.files import Files
 from engines.errors import CheckpointUnfit
-from engines.families.wan import schedule, sight
+from engines.families.wan import schedule, sight, values
 from engines.families.wan.sight import Sight
 from engines.families.wan.unipc import TRAINED_TIMES
 
@@ -53,6 +53,8 @@ class Parts:
     patch: tuple[int, int, int]
     """Latents of one token, along time, height and width."""
     text_width: int
+    words: int
+    """Tokens that the text encoder knows: ids are 0 or more, and below it."""
     pad_id: int
     """The token that fills up a prompt."""
 
@@ -106,19 +108,23 @@ def understood(files: Files, how: Callable[[Checkpoint], Understood]) -> Underst
 
 
 def parts_of(found: Checkpoint) -> Parts:
-    """What is told of VAE, text encoder and patches. Raises `CheckpointUnfit` for others than Wan's."""
+    """What is told of VAE, text encoder and patches. Raises `CheckpointUnfit` for others than Wan's, and for values
+    that no such module computes with."""
     demand(found, "vae", "AutoencoderKLWan")
     demand(found, "text_encoder", "UMT5EncoderModel")
     transformer, vae = found.component("transformer").config, found.component("vae").config
-    patch = transformer.get("patch_size", [1, 2, 2])
+    channels = int(vae.get("z_dim", 16))
+    values.demand_scale(vae, channels)
+    words, pad = values.ids_of(found.component("text_encoder").config)
     return Parts(
         checkpoint=found,
-        latent_channels=int(vae.get("z_dim", 16)),
+        latent_channels=channels,
         latent_stride=2 ** (len(vae.get("dim_mult", [1, 2, 4, 4])) - 1) * int(vae.get("patch_size") or 1),
         frames_per_latent=2 ** sum(map(bool, vae.get("temperal_downsample", [False, True, True]))),
-        patch=(int(patch[0]), int(patch[1]), int(patch[2])),
+        patch=values.patch_of(transformer),
         text_width=int(transformer.get("text_dim", 4096)),
-        pad_id=int(found.component("text_encoder").config.get("pad_token_id", 0)),
+        words=words,
+        pad_id=pad,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,16 @@ def _changed(file: str, **values: Any) -> Callable[[Path], None]:
     return change
 
 
+def _without(file: str, name: str) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        path = root / file
+        values = json.loads(path.read_text())
+        del values[name]
+        path.write_text(json.dumps(values))
+
+    return change
+
+
 WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "another pipeline": (_changed("model_index.json", _class_name="FluxPipeline"), "FluxPipeline is no Wan"),
     "another denoiser": (
@@ -87,9 +98,24 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "no number": (_changed("vae/config.json", dim_mult=4), "not the values of a Wan"),
     "nothing for a list": (_changed("vae/config.json", temperal_downsample=None), "not the values of a Wan"),
-    "a list that is too short": (_changed("transformer/config.json", patch_size=[1]), "not the values of a Wan"),
+    "a patch of one number": (_changed("transformer/config.json", patch_size=[1]), r"patch_size is \[1\]"),
+    "a patch of nothing": (_changed("transformer/config.json", patch_size=[1, 0, 2]), r"patch_size is \[1, 0, 2\]"),
+    "a patch of two latents along time": (_changed("transformer/config.json", patch_size=[2, 2, 2]), "the first one 1"),
+    "one mean for all channels": (_changed("vae/config.json", latents_mean=[0.5]), "latents_mean is 1 numbers, where"),
+    "one deviation for all channels": (_changed("vae/config.json", latents_std=[0.5]), "latents_std is 1 numbers"),
+    "no mean": (_changed("vae/config.json", latents_mean=None), "latents_mean is None, where z_dim is 4"),
+    "a mean that is no number": (_changed("vae/config.json", latents_mean=[0, 0, 0, math.nan]), "latents_mean has nan"),
+    "a deviation of nothing": (_changed("vae/config.json", latents_std=[0, 1, 1, 1]), "latents_std has 0, where"),
+    "a deviation without end": (_changed("vae/config.json", latents_std=[math.inf, 1, 1, 1]), "latents_std has inf"),
+    "a scale that is left out": (_without("vae/config.json", "latents_mean"), "latents_mean is 0 numbers"),
+    "a pad beyond all tokens": (_changed("text_encoder/config.json", pad_token_id=32), "pad_token_id is 32 and"),
+    "a pad before all tokens": (_changed("text_encoder/config.json", pad_token_id=-1), "pad_token_id is -1 and"),
+    "no pad": (_changed("text_encoder/config.json", pad_token_id=None), "pad_token_id is None and"),
     "beyond all numbers": (_changed("transformer/config.json", text_dim=1e999), "not the values of a Wan"),
-    "latents of another vae": (_changed("vae/config.json", z_dim=16), "latents of 4 channels, where the vae has 16"),
+    "latents of another vae": (
+        _changed("vae/config.json", z_dim=16, latents_mean=[0] * 16, latents_std=[1] * 16),
+        "latents of 4 channels, where the vae has 16",
+    ),
 }
 
 
