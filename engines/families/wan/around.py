@@ -46,7 +46,7 @@ class Around(ABC):
         self.weights = files
         self.uses = self._used()
         self.components = tuple(dict.fromkeys(name for names in self.uses.values() for name in names))
-        self._tokens = Tokens(files, pad_id=architecture.pad_id)
+        self._tokens = Tokens(files, words=architecture.words, pad_id=architecture.pad_id)
 
     def roles(self, prompt: str, references: int) -> tuple[Role, ...]:  # noqa: ARG002  (the denoiser finds out itself)
         """Each is a subject."""

@@ -35,8 +35,10 @@ def clean(prompt: str) -> str:
 class Tokens:
     """The tokenizer of one checkpoint, loaded when it is first used: who only reads capabilities needs none."""
 
-    def __init__(self, files: Files, *, pad_id: int) -> None:
+    def __init__(self, files: Files, *, words: int, pad_id: int) -> None:
+        """`words`: what the text encoder knows, ids below it; `pad_id` is one of them."""
         self._files = files
+        self._words = words
         self._pad_id = pad_id
 
     def of(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -54,7 +56,7 @@ class Tokens:
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        """Raises `CheckpointUnfit` for a file that is none."""
+        """Raises `CheckpointUnfit` for a file that is none, and for one with tokens that the text encoder lacks."""
         from tokenizers import Tokenizer
 
         data = read_small(self._files, FILE)
@@ -62,6 +64,13 @@ class Tokens:
             tokenizer = Tokenizer.from_str(data.decode())
         except Exception as error:  # the library raises this very class
             raise CheckpointUnfit(f"{FILE}: no tokenizer ({error}); save it again, with transformers") from error
+        # What ends each text need not be among the words.
+        highest = max([*tokenizer.get_vocab().values(), *tokenizer.encode("").ids], default=0)
+        if highest >= self._words:
+            raise CheckpointUnfit(
+                f"{FILE}: has a token {highest}, where the text encoder's vocab_size is {self._words}; take both from "
+                "one place"
+            )
         tokenizer.no_padding()
         tokenizer.enable_truncation(TEXT_TOKENS)
         return tokenizer

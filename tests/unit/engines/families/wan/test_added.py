@@ -160,6 +160,19 @@ def test_a_tokenizer_that_is_none_is_told_before_weights_are_read(checkpoint: Pa
         recorded(checkpoint)
 
 
+@pytest.mark.parametrize("place", ["word", "end"])
+def test_a_token_that_the_text_encoder_lacks_is_told_before_weights_are_read(checkpoint: Path, place: str) -> None:
+    path = checkpoint / "tokenizer/tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    if place == "word":
+        tokenizer["model"]["vocab"]["horse"] = 32
+    else:
+        tokenizer["post_processor"]["special_tokens"]["</s>"]["ids"] = [32]
+    path.write_text(json.dumps(tokenizer))
+    with pytest.raises(CheckpointUnfit, match=r"tokenizer\.json: has a token 32, where .* vocab_size is 32"):
+        recorded(checkpoint)
+
+
 @pytest.mark.parametrize(
     "data",
     [
