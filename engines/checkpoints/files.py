@@ -33,7 +33,8 @@ class Files(Protocol):
 
 
 class Folder:
-    """Implements `Files` on a directory. Links are followed: download caches are made of them."""
+    """Implements `Files` on a directory. Links to files and to folders are followed: download caches are made of them.
+    One to a folder that it lies in is left alone."""
 
     def __init__(self, root: Path) -> None:
         """Raises `CheckpointUnfit` for what is no directory."""
@@ -46,8 +47,7 @@ class Folder:
 
     def names(self) -> frozenset[str]:
         """See `Files`."""
-        files = (path for path in self._root.rglob("*") if path.is_file())
-        return frozenset(path.relative_to(self._root).as_posix() for path in files)
+        return frozenset(path.relative_to(self._root).as_posix() for path in _below(self._root, ()))
 
     def size(self, name: str) -> int:
         """See `Files`."""
@@ -129,6 +129,20 @@ class Counted:
         self._done = min(self._done + len(data), self._total)
         self._told(self._done, self._total)
         return data
+
+
+def _below(folder: Path, within: tuple[Path, ...]) -> Iterator[Path]:
+    """All files in a folder, which lies in these; what cannot be entered is left alone."""
+    within = (*within, folder.resolve())
+    try:
+        inside = list(folder.iterdir())
+    except OSError:
+        return
+    for path in inside:
+        if path.is_file():
+            yield path
+        elif path.is_dir() and path.resolve() not in within:
+            yield from _below(path, within)
 
 
 def amount(done: int, total: int) -> str:

@@ -127,6 +127,17 @@ def test_a_checkpoint_has_one_digest_wherever_it_lies(folder: Path, tmp_path: Pa
     assert digests[0] == digests[1]
 
 
+def test_linked_folders_are_as_if_they_lay_there_and_none_goes_round(folder: Path, tmp_path: Path) -> None:
+    digests = diffusers.record(Folder(folder), diffusers.inspect(Folder(folder)))
+    (folder / "words").rename(tmp_path / "kept")
+    (folder / "words").symlink_to(tmp_path / "kept")
+    (folder / "net/whole").symlink_to(folder)
+    (folder / "net/again").symlink_to("again")
+    found = Folder(folder)
+    assert diffusers.record(found, diffusers.inspect(found)) == digests
+    assert {name for name in found.names() if name not in digests} == set()
+
+
 def _header(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Write a shard again with another header."""
     data = path.read_bytes()
