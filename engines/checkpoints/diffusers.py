@@ -147,7 +147,11 @@ def _component(files: Files, names: frozenset[str], name: str, said: list[Any]) 
     config = next((read_json(files, f"{name}/{file}") for file in _CONFIGURATIONS if f"{name}/{file}" in names), {})
     if "auto_map" in config:
         raise CheckpointUnfit(f"{name}: its configuration names code of its own (auto_map), which is never run")
-    return Component(name, library, str(architecture), config, _shards(files, names, name, STEMS[library]))
+    weights = _shards(files, names, name, STEMS[library])
+    if weights and f"{name}/config.json" not in names:
+        # The library's defaults would stand for it, and what does not fit them would be blamed on the weights.
+        raise CheckpointUnfit(f"{name}/config.json: not there; copy the checkpoint again, whole")
+    return Component(name, library, str(architecture), config, weights)
 
 
 def _shards(files: Files, names: frozenset[str], name: str, stem: str) -> tuple[Shard, ...]:

@@ -201,6 +201,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         "are looked for in words/model.safetensors",
     ),
     "no weights": (lambda root: (root / "words/model.safetensors").unlink(), "words/model.safetensors: not there"),
+    "no configuration": (lambda root: (root / "net/config.json").unlink(), "net/config.json: not there; copy the"),
     "nothing of a shard": (_cut(0), "do not hold a safetensors header"),
     "a part of a header": (_cut(30), "do not hold a safetensors header"),
     "a part of the weights": (_cut(-3), "where its header says"),
