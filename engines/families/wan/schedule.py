@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -31,6 +30,9 @@ _SCHEDULER: Final[dict[str, Any]] = {
 _UNSAID: Final[dict[str, Any]] = {"prediction_type": "epsilon", "use_flow_sigmas": False}
 """What a configuration means that leaves these out; of the others the default is what is computed."""
 
+_STRONGEST: Final = 1000
+"""Of `flow_shift`: with more, all steps but the last are nearly of one time."""
+
 
 def shift_of(config: Mapping[str, Any]) -> float:
     """`flow_shift`, when all else is as `sampler.py` computes it. Raises `CheckpointUnfit`."""
@@ -42,6 +44,9 @@ def shift_of(config: Mapping[str, Any]) -> float:
                 "change it in scheduler_config.json if the model allows it"
             )
     shift = float(config.get("flow_shift", 1.0))
-    if not (math.isfinite(shift) and shift > 0):
-        raise CheckpointUnfit(f"scheduler: flow_shift is {shift}; a number above 0, such as 3 for 480p and 5 for 720p")
+    if not 0 < shift <= _STRONGEST:
+        raise CheckpointUnfit(
+            f"scheduler: flow_shift is {shift}; a number above 0, such as 3 for 480p and 5 for 720p, and "
+            f"{_STRONGEST} at most: change it in scheduler_config.json"
+        )
     return shift

@@ -15,10 +15,12 @@ from PIL import Image
 from engines.checkpoints.diffusers import Checkpoint
 from engines.errors import CheckpointUnfit
 from engines.families.base import Array, Frames
+from engines.families.wan import values
 
 ENCODER: Final = "image_encoder"
 """The component of the checkpoint, and its engine."""
 _PROCESSOR: Final = "image_processor"
+_FILE: Final = f"{_PROCESSOR}/preprocessor_config.json"
 _PREPARED: Final[dict[str, Any]] = {
     "do_resize": True,
     "do_center_crop": True,
@@ -28,9 +30,10 @@ _PREPARED: Final[dict[str, Any]] = {
     "resample": 3,
     "rescale_factor": 1 / 255,
 }
-"""What `Sight.pixels` does; any other value of a checkpoint is refused and not ignored."""
-_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
-_DEVIATION: Final = (0.26862954, 0.26130258, 0.27577711)
+"""What `Sight.pixels` does; any other value of a checkpoint is refused and not ignored. So is a null, which libraries
+take for one thing or the other."""
+_MEAN: Final = [0.48145466, 0.4578275, 0.40821073]
+_DEVIATION: Final = [0.26862954, 0.26130258, 0.27577711]
 """Of CLIP, where a configuration leaves them out."""
 
 
@@ -53,8 +56,8 @@ class Sight:
         small = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC), np.float32) / 255
         top, left = (size[1] - self.side) // 2, (size[0] - self.side) // 2
         middle = small[top : top + self.side, left : left + self.side]
-        values = (middle - np.array(self.mean, np.float32)) / np.array(self.deviation, np.float32)
-        return np.ascontiguousarray(np.moveaxis(values, -1, 0), np.float32)
+        scaled = (middle - np.array(self.mean, np.float32)) / np.array(self.deviation, np.float32)
+        return np.ascontiguousarray(np.moveaxis(scaled, -1, 0), np.float32)
 
     def behind(self, clip: Array, features: Array) -> Array:
         """A clip's latents [T, C, h, w] and features [tokens, width] → [T + n, C, h, w], the last ones filled up."""
@@ -66,10 +69,10 @@ class Sight:
 
     def apart(self, both: Array, latents: int) -> tuple[Array, Array]:
         """The inverse, for a clip of so many latents. Raises `ValueError` where there is less behind them."""
-        values = both[latents:].reshape(-1)
-        if len(values) < self.tokens * self.width:
+        features = both[latents:].reshape(-1)
+        if len(features) < self.tokens * self.width:
             raise ValueError(f"first, short: a clip of {latents} latents with features behind it, as of `encode_clip`")
-        return both[:latents], values[: self.tokens * self.width].reshape(self.tokens, self.width)
+        return both[:latents], features[: self.tokens * self.width].reshape(self.tokens, self.width)
 
 
 def read(found: Checkpoint) -> Sight:
@@ -91,8 +94,8 @@ def read(found: Checkpoint) -> Sight:
         raise CheckpointUnfit(f"{_PROCESSOR}: {processor.architecture}, where CLIPImageProcessor is computed")
     _check(processor.config, side)
     mean, deviation = (
-        tuple(float(value) for value in processor.config.get(name, usual))
-        for name, usual in (("image_mean", _MEAN), ("image_std", _DEVIATION))
+        values.numbers(_FILE, name, processor.config.get(name, usual), 3, least)
+        for name, usual, least in (("image_mean", _MEAN, -values.LARGEST), ("image_std", _DEVIATION, values.LEAST))
     )
     return Sight(side, (side // cell) ** 2 + 1, width, mean, deviation)
 
@@ -102,7 +105,7 @@ def _check(config: Any, side: int) -> None:
     wanted = {**_PREPARED, "size": {"shortest_edge": side}, "crop_size": square}
     for name, value in wanted.items():
         said = config.get(name, value)
-        if said is None or (isinstance(said, dict) and {key: one for key, one in said.items() if one} == value):
+        if isinstance(said, dict) and {key: one for key, one in said.items() if one} == value:
             continue
         close = isinstance(value, float) and isinstance(said, (int, float)) and abs(said - value) < 1e-6
         if said != value and not close:

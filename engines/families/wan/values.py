@@ -1,6 +1,6 @@
 """Values of configurations that would be taken for others, or stop a build midway: each is demanded before.
 
-`architecture.py` asks as it reads VAE, text encoder and patches.
+`architecture.py` asks as it reads VAE, text encoder and patches, `sight.py` for what pictures are scaled by.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from engines.errors import CheckpointUnfit
 
 _CHANNELS: Final = 16
 """Of the latents' scale that the library has, where a configuration leaves it out."""
-_LARGEST: Final = 1e6
-"""Of that scale; deviations are no smaller than one divided by it. float32 computes with such numbers."""
+LARGEST: Final = 1e6
+LEAST: Final = 1e-6
+"""Of a scale, and of a deviation: float32 computes with such numbers."""
 
 
 def patch_of(transformer: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -31,21 +32,23 @@ def patch_of(transformer: Mapping[str, Any]) -> tuple[int, int, int]:
 
 def demand_scale(vae: Mapping[str, Any], channels: int) -> None:
     """Mean and deviation of the latents are there for each channel. Raises `CheckpointUnfit`."""
-    for name, least in (("latents_mean", -_LARGEST), ("latents_std", 1 / _LARGEST)):
+    for name, least in (("latents_mean", -LARGEST), ("latents_std", LEAST)):
         if name not in vae and channels == _CHANNELS:
             continue
-        said = vae.get(name, [])
-        if not isinstance(said, list) or len(said) != channels:
-            there = f"{len(said)} numbers" if isinstance(said, list) else repr(said)
+        numbers("vae/config.json", name, vae.get(name, []), channels, least)
+
+
+def numbers(file: str, name: str, said: object, count: int, least: float) -> tuple[float, ...]:
+    """So many numbers of `least` to `LARGEST`, which a file says by this name. Raises `CheckpointUnfit`."""
+    if not isinstance(said, list) or len(said) != count:
+        there = f"{len(said)} numbers" if isinstance(said, list) else repr(said)
+        raise CheckpointUnfit(f"{file}: {name} is {there}, where {count} belong, one for each channel; copy it again")
+    for value in said:
+        if not isinstance(value, (int, float)) or not least <= value <= LARGEST:
             raise CheckpointUnfit(
-                f"vae/config.json: {name} is {there}, where z_dim is {channels}; one for each: copy it again"
+                f"{file}: {name} has {value!r}, where numbers of {least:g} to {LARGEST:g} belong; copy it again"
             )
-        for value in said:
-            if not isinstance(value, (int, float)) or not least <= value <= _LARGEST:
-                raise CheckpointUnfit(
-                    f"vae/config.json: {name} has {value!r}, where numbers of {least:g} to {_LARGEST:g} belong; copy "
-                    "it again"
-                )
+    return tuple(float(value) for value in said)
 
 
 def ids_of(text_encoder: Mapping[str, Any]) -> tuple[int, int]:

@@ -92,6 +92,15 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "another way to step": (_changed("scheduler/scheduler_config.json", solver_order=3), "solver_order is 3"),
     "a shift that is none": (_changed("scheduler/scheduler_config.json", flow_shift=0), "flow_shift is 0"),
+    "a shift beyond all": (
+        _changed("scheduler/scheduler_config.json", flow_shift=1001),
+        "flow_shift is 1001.0; .* 1000",
+    ),
+    "a shift without end": (_changed("scheduler/scheduler_config.json", flow_shift=math.inf), "flow_shift is inf"),
+    "a shift that is no number": (
+        _changed("scheduler/scheduler_config.json", flow_shift=math.nan),
+        "flow_shift is nan",
+    ),
     "a schedule that is not said": (
         _changed("scheduler/scheduler_config.json", prediction_type="epsilon"),
         "prediction_type is 'epsilon'",
@@ -101,9 +110,12 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "a patch of one number": (_changed("transformer/config.json", patch_size=[1]), r"patch_size is \[1\]"),
     "a patch of nothing": (_changed("transformer/config.json", patch_size=[1, 0, 2]), r"patch_size is \[1, 0, 2\]"),
     "a patch of two latents along time": (_changed("transformer/config.json", patch_size=[2, 2, 2]), "the first one 1"),
-    "one mean for all channels": (_changed("vae/config.json", latents_mean=[0.5]), "latents_mean is 1 numbers, where"),
+    "one mean for all channels": (
+        _changed("vae/config.json", latents_mean=[0.5]),
+        "latents_mean is 1 numbers, where 4",
+    ),
     "one deviation for all channels": (_changed("vae/config.json", latents_std=[0.5]), "latents_std is 1 numbers"),
-    "no mean": (_changed("vae/config.json", latents_mean=None), "latents_mean is None, where z_dim is 4"),
+    "no mean": (_changed("vae/config.json", latents_mean=None), "latents_mean is None, where 4 belong"),
     "a mean that is no number": (_changed("vae/config.json", latents_mean=[0, 0, 0, math.nan]), "latents_mean has nan"),
     "a deviation of nothing": (_changed("vae/config.json", latents_std=[0, 1, 1, 1]), "latents_std has 0, where"),
     "a deviation without end": (_changed("vae/config.json", latents_std=[math.inf, 1, 1, 1]), "latents_std has inf"),
@@ -144,6 +156,11 @@ def test_a_vace_whose_mask_is_another_is_refused(make_checkpoint: Callable[[str]
     ("file", "values", "told"),
     [
         ("image_processor/preprocessor_config.json", {"do_center_crop": False}, "do_center_crop is False, and True"),
+        ("image_processor/preprocessor_config.json", {"do_normalize": None}, "do_normalize is None, and True"),
+        ("image_processor/preprocessor_config.json", {"image_mean": [0.5]}, "image_mean is 1 numbers"),
+        ("image_processor/preprocessor_config.json", {"image_mean": [0.5, 0.5, math.nan]}, "image_mean has nan"),
+        ("image_processor/preprocessor_config.json", {"image_mean": None}, "image_mean is None, where 3 belong"),
+        ("image_processor/preprocessor_config.json", {"image_std": [0.5, 0, 0.5]}, "image_std has 0, where"),
         ("image_processor/preprocessor_config.json", {"size": {"height": 28, "width": 28}}, "size is"),
         ("image_encoder/config.json", {"hidden_size": 24}, "image_dim is 16, where the image_encoder gives 24"),
         ("transformer/config.json", {"pos_embed_seq_len": 514}, "a first and a last frame"),
