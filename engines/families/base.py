@@ -166,9 +166,10 @@ class Family(Protocol):
         segments: int = 1,
         subject: Subject = "named",
         inherited: str | None = None,
+        negative_prompt: str = "",
     ) -> PromptReading:
         """Understand a prompt for so many segments. `inherited` is the last effective prompt of the video that is
-        extended."""
+        extended. The negative prompt, which `encode_text` reads, is given for the warnings alone."""
 
     def plan_history(self, effective_prompt: str, before: Before) -> HistoryPlan:
         """What the segment of this caption is shown of its video. Pure."""

@@ -128,6 +128,7 @@ class Preparation:
             before=before(self._record, self._family, self._inputs, history),
             segments=len(plan.segments) if self._record.request.kind is Kind.VIDEO else 1,
             inherited=(parent.effective_prompt or None) if parent else None,
+            negative_prompt=self._record.request.negative_prompt,
             tenant=self._record.tenant,
             job=self._record.id,
         )

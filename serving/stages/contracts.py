@@ -103,6 +103,8 @@ class PromptCall:
     """To write captions for; images share one."""
     inherited: str | None = None
     """Effective prompt of the video that is extended."""
+    negative_prompt: str = ""
+    """What of it is not read is told, too."""
     tenant: str = field(default="", repr=False, compare=False)
     job: str = field(default="", repr=False, compare=False)
     """Whose work it is, for the log alone."""

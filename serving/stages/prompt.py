@@ -33,6 +33,7 @@ class PromptWriter:
             segments=call.segments,
             subject=call.subject,
             inherited=call.inherited,
+            negative_prompt=call.negative_prompt,
         )
         return PromptResult(reading.effective_prompts, bounded(reading.warnings))
 

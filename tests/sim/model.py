@@ -86,6 +86,7 @@ class TinyFamily:
         segments: int = 1,
         subject: Subject = "named",
         inherited: str | None = None,
+        negative_prompt: str = "",
     ) -> PromptReading:
         scene, _, _ = prompt.partition(" | ")  # what stands behind it tells requests apart, and is not seen
         if seed % 3:

@@ -74,6 +74,7 @@ class SpriteFamily:
         segments: int = 1,
         subject: Subject = "named",  # noqa: ARG002  (`before` says it)
         inherited: str | None = None,  # noqa: ARG002  (its facts say more)
+        negative_prompt: str = "",  # noqa: ARG002  (it takes none)
     ) -> PromptReading:
         """A sentence directs a second. What it leaves open is drawn from the seed, or kept as it was."""
         return prompts.read(prompt, seed=seed, before=before, segments=segments)

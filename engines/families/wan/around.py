@@ -61,11 +61,19 @@ class Around(ABC):
         segments: int = 1,  # noqa: ARG002  (and one caption for all)
         subject: Subject = "named",  # noqa: ARG002  (it is told no subject)
         inherited: str | None = None,
+        negative_prompt: str = "",
     ) -> PromptReading:
         """The prompt, cleaned as the model's own pipeline does."""
         cleaned = clean(prompt) or inherited or ""
-        beyond = self._tokens.beyond(cleaned)
-        told = (f"not read: the last {beyond} tokens of the prompt; this model reads {TEXT_TOKENS}",) if beyond else ()
+        beyond = {
+            "prompt": self._tokens.beyond(cleaned),
+            "negative prompt": self._tokens.beyond(clean(negative_prompt)),
+        }
+        told = tuple(
+            f"not read: the last {tokens} tokens of the {what}; this model reads {TEXT_TOKENS}"
+            for what, tokens in beyond.items()
+            if tokens
+        )
         return PromptReading((cleaned,), understood=tuple(cleaned.split()), warnings=told)
 
     def read_frame(self, frame: Frames) -> FrameReading:  # noqa: ARG002  (the clip that is made of it says all)

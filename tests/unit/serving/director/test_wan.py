@@ -164,6 +164,14 @@ async def test_an_extension_is_shown_stills_that_were_stored_with_those_before(h
     assert call.memory == (stills[1], stills[0])
 
 
+async def test_what_is_not_read_of_either_prompt_is_told_with_the_video(house: House) -> None:
+    made = await house.made("cat " * 512, negative_prompt="dog " * 513)
+    assert made.warnings == tuple(
+        f"not read: the last {tokens} tokens of the {what}; this model reads 512"
+        for tokens, what in ((1, "prompt"), (2, "negative prompt"))
+    )
+
+
 async def test_a_killed_denoiser_is_followed_to_the_same_latents_with_keyframes(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -225,6 +225,8 @@ def test_what_of_a_prompt_is_not_read_is_told(family: WanFamily) -> None:
     assert not family.read_prompt("cat " * 511, before=BEFORE, seed=1).warnings
     (warning,) = family.read_prompt("cat " * 600, before=BEFORE, seed=1).warnings
     assert warning == "not read: the last 89 tokens of the prompt; this model reads 512"
+    both = family.read_prompt("cat " * 600, before=BEFORE, seed=1, negative_prompt="dog " * 520).warnings
+    assert both == (warning, "not read: the last 9 tokens of the negative prompt; this model reads 512")
 
 
 def test_what_the_checkpoint_lacks_is_refused(family: WanFamily, session: Session) -> None:
