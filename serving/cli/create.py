@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from serving.gen.longtake.v1.videos_pb2 import CreateVideoRequest, Media, Video
 
 Prompt = Annotated[str, typer.Argument(help="What to show, in your own words.")]
+_NOT_LIKE: Final = "What it shall not be like, where the model takes that."
 Model = Annotated[
     str, typer.Option(help="A model that the server offers; a wrong name lists them.", show_default="the server's")
 ]
@@ -62,9 +63,7 @@ def generate(
         ),
     ] = None,
     first_frame: Annotated[str | None, typer.Option(help="Picture to start from: a file, URL or file id.")] = None,
-    negative_prompt: Annotated[
-        str, typer.Option(help="What it shall not be like, where the model takes that.", show_default="none")
-    ] = "",
+    negative_prompt: Annotated[str, typer.Option(help=_NOT_LIKE, show_default="none")] = "",
     seconds: Annotated[
         int | None, typer.Option("--seconds", "-d", help="Length in seconds.", show_default="the model's")
     ] = None,
@@ -166,6 +165,7 @@ def image(
 def extend(
     video: Annotated[str, typer.Argument(help="A video's id, a URL that Longtake returned, or an MP4 file.")],
     prompt: Annotated[str, typer.Argument(help="What happens next; empty: it goes on as it was.")] = "",
+    negative_prompt: Annotated[str, typer.Option(help=_NOT_LIKE, show_default="the extended video's")] = "",
     seconds: Annotated[
         int | None,
         typer.Option("--seconds", "-d", help="Length of the new part in seconds.", show_default="the model's"),
@@ -209,7 +209,9 @@ def extend(
             else Extension(media=_media(client, video), segment=segment)
         )
         times = _times(deadline, priority, ttl)
-        request = create_request(prompt, seconds=seconds, seed=seed, steps=steps, extends=extends, **times)
+        request = create_request(
+            prompt, negative_prompt=negative_prompt, seconds=seconds, seed=seed, steps=steps, extends=extends, **times
+        )
         _plan(client, request, output) if plan else _make(client, request, save, output, wait=not no_wait)
 
 

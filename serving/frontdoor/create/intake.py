@@ -60,6 +60,8 @@ class OwnParent:
 
     source: OwnSource
     manifest: SegmentManifest
+    negative_prompt: str
+    """What the video was not to be like."""
 
 
 @dataclass(frozen=True)
@@ -157,13 +159,13 @@ class Intake:
         record = await self._finished(tenant, video, field)
         if record.request.kind is not Kind.VIDEO or record.head is None:
             raise InvalidArgument(field, f"{video} is no video: images cannot be extended")
-        segments = Segments(self._store, tenant)
+        segments, negative = Segments(self._store, tenant), record.request.negative_prompt
         head = await segments.get(record.head)
         if not segment or segment == record.head:
-            return OwnParent(OwnSource(video=video, segment=record.head), head)
+            return OwnParent(OwnSource(video=video, segment=record.head), head, negative)
         named = await segments.on_path(head, segment)
         if named is not None:
-            return OwnParent(OwnSource(video=video, segment=segment), named)
+            return OwnParent(OwnSource(video=video, segment=segment), named, negative)
         raise InvalidArgument(f"{field}.segment", f"{shown(segment)} is no segment of {video}: GetLineage lists them")
 
     async def _finished(self, tenant: str, video: str, field: str) -> JobRecord:

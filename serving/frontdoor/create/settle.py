@@ -109,11 +109,12 @@ class Settler:
         first = await self._intake.picture(tenant, draft.first_frame) if draft.first_frame else None
         form = self._form_of(draft, model, source, first)
         references = [await self._intake.picture(tenant, reference) for reference in draft.references]
+        negative = source.negative_prompt if isinstance(source, OwnParent) else ""
         request = VideoRequest(
             kind=draft.kind,
             model=can.model,
             prompt=draft.prompt,
-            negative_prompt=draft.negative_prompt,
+            negative_prompt=draft.negative_prompt or negative,
             seconds=seconds_of(draft, can),
             aspect_ratio=form.aspect_ratio,
             resolution=form.resolution,

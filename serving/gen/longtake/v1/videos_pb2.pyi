@@ -156,7 +156,9 @@ class CreateVideoRequest(_message.Message):
     validate_only: _builtins.bool
     """Only check and plan: the answer is the video as it would be, without an id, and no job is made."""
     negative_prompt: _builtins.str
-    """What the video shall not be like. Refused where the model takes none (`Model.negative_prompt`)."""
+    """What the video shall not be like. Refused where the model takes none (`Model.negative_prompt`). An extension that
+    leaves it out has that of the video that it extends.
+    """
     @_builtins.property
     def first_frame(self) -> Global___Media: ...
     @_builtins.property
@@ -335,7 +337,7 @@ class Video(_message.Message):
     attempt: _builtins.int
     """How often the work was given to a worker."""
     negative_prompt: _builtins.str
-    """As the client wrote it."""
+    """As the client wrote it; or, of an extension without one, as that of the video that it extends."""
     trace_id: _builtins.str
     """The trace that its create is part of: 32 hex digits. Empty where nothing was traced."""
     steps_reused: _builtins.int

@@ -6,17 +6,18 @@ import asyncio
 import base64
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from engines.families.capabilities import Capabilities
 from engines.families.sprite.prompts import roles
 from serving.errors import AlreadyExists, InvalidArgument, ResourceExhausted, Unavailable
 from serving.frontdoor.create.catalog import Catalog, ServedModel
 from serving.frontdoor.create.create import Creator
-from serving.frontdoor.create.drafts import Draft, MediaDraft
+from serving.frontdoor.create.drafts import Draft, ExtensionDraft, MediaDraft
 from serving.frontdoor.edge.auth import Caller
 from serving.frontdoor.edge.metrics import PrometheusRecorder
 from serving.frontdoor.rooms import build
@@ -27,6 +28,7 @@ from serving.store.base import Store
 from serving.store.blobs import Blobs
 from tests.unit.serving.conftest import Clock
 from tests.unit.serving.frontdoor.builders import CAPABILITIES, DIGEST
+from tests.unit.serving.frontdoor.content.film_builders import finished
 
 pytestmark = pytest.mark.anyio
 CALLER = Caller(tenant="default", api_key_id="key_1", name="test")
@@ -56,10 +58,10 @@ class Door:
 
 @pytest.fixture
 def opened(store: Store) -> Callable[..., Any]:
-    async def build_door(**admission: Any) -> Door:
+    async def build_door(can: Capabilities = CAPABILITIES, **admission: Any) -> Door:
         clock, metrics = Clock(), PrometheusRecorder()
-        settings = Settings(store=store.url, model=CAPABILITIES.model, admission=Admission(**admission))
-        catalog = Catalog([ServedModel(CAPABILITIES, DIGEST, roles)], default=CAPABILITIES.model)
+        settings = Settings(store=store.url, model=can.model, admission=Admission(**admission))
+        catalog = Catalog([ServedModel(can, DIGEST, roles)], default=can.model)
         address = "127.0.0.1:1"
         rooms = await build(settings, store, catalog, http_address=address, metrics=metrics, now_ms=clock.now_ms)
         return Door(rooms.creator, rooms.jobs, clock, metrics)
@@ -234,6 +236,23 @@ async def test_a_scene_is_cropped_to_the_video_and_a_subject_to_what_the_model_s
 
     assert await told("a red bar in the <scene>") == []
     assert await told("<ref1> moves") == ["references[0] (112x64) is cropped by 43% to fit 32x32"]
+
+
+async def test_an_extension_is_not_like_what_its_parent_was_not_or_what_it_names_itself(
+    opened: Callable[..., Any], store: Store
+) -> None:
+    door = await opened(replace(CAPABILITIES, negative_prompt=True))
+    parent, _ = await finished(store, 1)
+    asked = parent.request.model_copy(update={"negative_prompt": "blurred"})
+    await door.jobs.create(parent.model_copy(update={"request": asked}))
+
+    async def kept(negative: str) -> str:
+        made = await door.create(negative_prompt=negative, extends=ExtensionDraft(video_id=parent.id))
+        found: str = (await door.jobs.get("default", made)).request.negative_prompt
+        return found
+
+    assert (await kept(""), await kept("dark"), await kept(" ")) == ("blurred", "dark", " ")
+    assert (await door.jobs.get("default", await door.create())).request.negative_prompt == ""
 
 
 async def test_a_picture_without_a_place_is_refused_with_what_to_write(opened: Callable[..., Any]) -> None:
