@@ -42,8 +42,9 @@ def export(name: str, graph: GraphSpec, folder: WeightsFolder | None = None, *, 
     import torch
 
     graph = half.halved(graph, precision)
-    # The exporter tells of every pass through logging; what goes wrong it raises.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    # Exporter and optimizer tell of every pass through logging; what goes wrong they raise.
+    for library in ("torch.onnx", "onnxscript"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "# The axis name", UserWarning)  # the same name on two inputs is meant
         warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # torch's own, within its exporter

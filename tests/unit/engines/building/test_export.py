@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -45,6 +46,24 @@ def test_the_same_module_gives_the_same_bytes_and_its_face() -> None:
     )
     lint("scale", graph)
     assert b".py" not in graph
+
+
+def test_what_the_optimizer_leaves_as_it_is_is_not_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would be told between the lines of a build's progress."""
+    from engines.building.export import export
+
+    optimizer, made = logging.getLogger("onnxscript.optimizer._constant_folding"), torch.onnx.export
+
+    def exported(*given: Any, **named: Any) -> Any:
+        optimizer.warning("Skipping constant folding")
+        return made(*given, **named)
+
+    monkeypatch.setattr(torch.onnx, "export", exported)
+    logging.getLogger("onnxscript").setLevel(logging.NOTSET)
+    export("scale", _spec())  # type: ignore[arg-type]
+    assert not [record for record in caplog.records if record.name.startswith("onnxscript")]
 
 
 def test_many_weights_go_beside_the_graph_which_computes_the_same(
