@@ -43,7 +43,8 @@ _PLUS: Final = ".WITH."
 USUAL: Final = "onnxruntime-cpu"
 """The variant of portable graphs, which run on any machine."""
 _MANIFESTS: Final = re.compile(r"(manifest|compiled)-.*")
-_OF_A_SET: Final = re.compile(r"(manifest|compiled)-[0-9]+\.json|signatures/[0-9a-f]{64}-[0-9a-f]{16}|building")
+_CLAIM: Final = "building"
+_OF_A_SET: Final = re.compile(rf"(manifest|compiled)-[0-9]+\.json|signatures/[0-9a-f]{{64}}-[0-9a-f]{{16}}|{_CLAIM}")
 _SET: Final = re.compile(r"engines/(?P<model>[A-Za-z0-9._-]+)/(?P<set_name>[A-Za-z0-9._-]+)/(?P<name>.+)")
 
 
@@ -98,6 +99,11 @@ class SetKey(NamedTuple):
         return _OF_A_SET.fullmatch(self.name) is not None
 
     @property
+    def is_claim(self) -> bool:
+        """Whether it says who builds the set."""
+        return self.name == _CLAIM
+
+    @property
     def is_manifest(self) -> bool:
         """Whether it names bytes of engines, in whatever format."""
         return _MANIFESTS.fullmatch(self.name) is not None
@@ -139,7 +145,7 @@ def compiled_key(model: str, set_name: str) -> str:
 
 def claim_key(model: str, set_name: str) -> str:
     """Who builds the set."""
-    return f"{set_folder(model, set_name)}building"
+    return f"{set_folder(model, set_name)}{_CLAIM}"
 
 
 def signatures_of(model: str, set_name: str) -> str:

@@ -38,7 +38,8 @@ after its video was deleted. Blobs are written again, hence the announcements; e
 lost at any time.
 
 **Engines belong to no tenant.** Their bytes go when no manifest of engines in the store names them and a day has passed
-since a builder last put or found them; so do files of models that were added, by their records (`engine_blobs.py`).
+since a builder last put or found them; so do files of models that were added, by their records, and what says who
+builds a set, a day after he last said so (`engine_blobs.py`).
 
 Two collectors may run at once: each is right by itself. One that is interrupted leaves garbage, never a hole: names go
 before what they name. A record that cannot be read might need anything, so its whole tenant is left alone and told of;

@@ -55,6 +55,15 @@ async def _named(
     return found
 
 
+async def claims(collection: Collection) -> AsyncIterator[Listed]:
+    """What says who builds a set. He writes it again every few seconds: an old one is of a build that has ended,
+    however it did."""
+    async for entry in collection.store.list(layout.ENGINES):
+        part = layout.read_set_key(entry.key)
+        if part is not None and part.is_claim:
+            yield entry
+
+
 def _is_manifest(key: str) -> bool:
     part = layout.read_set_key(key)
     return part is not None and part.is_manifest

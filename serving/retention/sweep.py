@@ -8,17 +8,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
-from engines.objects import BLOBS, MODELS
+from engines.objects import BLOBS, ENGINES, MODELS
 from serving.errors import NotFound
 from serving.files.record import FileRecord
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import SENT_ONCE
 from serving.retention.context import Collection, chunks, is_old, together
-from serving.retention.engine_blobs import PUBLISHED_WITHIN_S, needed_blobs, needed_files
+from serving.retention.engine_blobs import PUBLISHED_WITHIN_S, claims, needed_blobs, needed_files
 from serving.retention.key_set import KeySet
 from serving.retention.mark import Mark, cached_blobs
 from serving.store import keys, sweeping
@@ -59,6 +60,8 @@ class Kind:
     """Done before a key is deleted."""
     announced: bool = False
     """Somebody may write the same key again at this moment."""
+    listed: Callable[[], AsyncIterator[Listed]] | None = None
+    """All of this kind, where not all of ours with the prefix are."""
 
 
 async def _fate(kind: Kind, entry: Listed) -> Fate:
@@ -84,7 +87,7 @@ class Sweep:
 
     async def installation(self) -> None:
         """What belongs to no tenant: index keys and leases of jobs that have ended, what a probe left behind, bytes of
-        engines that no manifest names, and files of models that were removed."""
+        engines that no manifest names, claims of builds that have ended, and files of models that were removed."""
         before = self._collection.before(self._collection.retention.margin_s)
         waiting = KeySet()
         # Before the leases: a job that comes later has a young lease.
@@ -99,6 +102,8 @@ class Sweep:
 
     async def _engines(self) -> None:
         before = self._collection.before(max(self._collection.retention.margin_s, PUBLISHED_WITHIN_S))
+        building = partial(claims, self._collection)
+        await self._sweep(Kind("claims", ENGINES, before, _never, announced=True, listed=building))
         needed = await needed_blobs(self._collection)
         if needed is not None:
             await self._sweep(Kind("engines", BLOBS, before, needed.__contains__, announced=True))
@@ -112,7 +117,7 @@ class Sweep:
 
     async def _sweep(self, kind: Kind) -> None:
         counts, seen = self._collection.report.of(kind.name), 0
-        async for chunk in chunks(self._collection.listed(kind.prefix)):
+        async for chunk in chunks(kind.listed() if kind.listed else self._collection.listed(kind.prefix)):
             suspects = []
             for entry in chunk:
                 if kind.live(entry.key):

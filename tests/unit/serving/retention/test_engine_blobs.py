@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from engines import objects as layout
+from engines.claims import Claims
 from serving.engine_objects import EngineObjects
 from tests.unit.serving.retention.clocked_store import Clock, ClockedStore
 from tests.unit.serving.retention.conftest import Collect
@@ -79,6 +80,22 @@ async def test_weights_beside_an_engine_are_needed_as_long_as_it_is(
     await built.remove("tiny-1", "w1")
     await collect()
     assert store.keys(layout.BLOBS) == []
+
+
+async def test_who_builds_a_set_is_said_until_a_day_after_the_build(
+    store: ClockedStore, clock: Clock, collect: Collect
+) -> None:
+    claims = Claims(EngineObjects(store))
+    async with claims.turn("tiny-1", "w1", lambda _: None):
+        pass
+    await name(store)
+    clock.advance(23)
+    assert (await collect()).of("claims").young.keys == 1
+    clock.advance(2)
+    assert (await collect()).of("claims").collected.keys == 1
+    assert store.keys(layout.ENGINES) == ["engines/tiny-1/w1/manifest-1.json"]
+    async with claims.turn("tiny-1", "w1", lambda _: None):
+        assert (await collect()).of("claims").young.keys == 1
 
 
 async def test_what_is_too_large_for_a_manifest_is_told_and_nothing_of_engines_goes(
