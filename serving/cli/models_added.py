@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from engines.families.buildable import Sizes
     from engines.families.capabilities import Canvas
     from engines.manifest import Manifest
+    from engines.store import Built
 
 Name = Annotated[str, typer.Argument(help="What requests call it: a-z 0-9 . _ -", show_default=False)]
 
@@ -112,8 +113,9 @@ def remove(
     Videos that it made stay, and can be watched; none of them can be extended any more.
     """
     with clear_errors():
-        removed = asyncio.run(_remove(name, store, force=force))
-    typer.echo(f"removed {name}" if removed else f"there is no {name}")
+        added, engines = asyncio.run(_remove(name, store, force=force))
+    left = f"removed the engines of {name}, which was not added" if engines else f"there is no {name}"
+    typer.echo(f"removed {name}" if added else left)
 
 
 async def _add(
@@ -148,15 +150,21 @@ async def _add(
         return added, manifest
 
 
-async def _remove(name: str, store_url: str | None, *, force: bool) -> bool:
+async def _remove(name: str, store_url: str | None, *, force: bool) -> tuple[bool, bool]:
+    """Whether the model was there, and whether engines of it were."""
+    from engines import models
     from serving import model_store
     from serving.errors import FailedPrecondition
     from serving.settings import load_settings
 
     async with opened_store(store_url) as store:
         names = await model_store.added(store).names()
+        built = built_in(store)
         if name not in names and not force:
-            raise ValueError(f"name: {name!r} was not added; there is {', '.join(names) or 'none'}")
+            kept = ""
+            if not models.ships(name) and await _has_engines(built, name):
+                kept = "; its engines are kept for the next time that it is added, and --force removes them"
+            raise ValueError(f"name: {name!r} was not added; there is {', '.join(names) or 'none'}{kept}")
         if name in load_settings().served and not force:
             raise FailedPrecondition(
                 f"the settings name {name} as a model that is served: the next start would fail. Change them first, or "
@@ -168,11 +176,17 @@ async def _remove(name: str, store_url: str | None, *, force: bool) -> bool:
                 "first what has adapters"
             )
         await model_store.added(store).remove(name)
-        built = built_in(store)
-        for model, weights in await built.sets():
-            if model == name:
-                await built.remove(model, weights)
-        return name in names
+        engines = [await built.remove(model, weights) for model, weights in await built.sets() if model == name]
+        return name in names, any(engines)
+
+
+async def _has_engines(built: Built, name: str) -> bool:
+    """Whether there are any, verified or not, that were not removed."""
+    for model, weights in await built.sets():
+        for verified in (True, False):
+            if model == name and await built.manifest_bytes(model, weights, verified=verified) is not None:
+                return True
+    return False
 
 
 def _sizes(there: Added | None, asked: Sizes) -> Sizes:

@@ -84,6 +84,21 @@ def test_one_that_is_not_there_may_be_removed_by_force() -> None:
     assert (result.exit_code, result.stdout) == (0, "there is no wan\n"), result.output
 
 
+def test_engines_that_wait_for_their_model_are_told_and_go_by_force(store: Path) -> None:
+    """As an interrupted `models add` leaves them: it registers the model last."""
+    place = store / "objects" / layout.compiled_key("wan", "w1")
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"{}")
+    kept = RUN.invoke(app, ["rm", "wan"])
+    assert kept.exit_code == 2, kept.output
+    assert "'wan' was not added; there is none; its engines are kept for the next time" in kept.stderr
+    removed = RUN.invoke(app, ["rm", "wan", "--force"])
+    assert (removed.exit_code, removed.stdout) == (0, "removed the engines of wan, which was not added\n")
+    again = RUN.invoke(app, ["rm", "wan", "--force"])
+    assert (again.exit_code, again.stdout) == (0, "there is no wan\n")
+    assert "engines" not in RUN.invoke(app, ["rm", "wan"]).stderr
+
+
 def test_engines_of_an_added_model_are_built_again_only_where_somebody_trusted_built_some(
     store: Path, make_checkpoint: Callable[[str], Path]
 ) -> None:
