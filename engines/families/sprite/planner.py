@@ -14,7 +14,17 @@ from typing import Final, cast
 from engines.families.sprite import words
 from engines.families.sprite.captions import Mention, Second
 from engines.families.sprite.casting import Draw, Noun, called, cast_of, meant_by, places_of
-from engines.families.sprite.directing import CAMERAS, STEPS, Action, Camera, RefusedError, Take, perform, written_out
+from engines.families.sprite.directing import (
+    CAMERAS,
+    SEGMENT_LATENTS,
+    STEPS,
+    Action,
+    Camera,
+    RefusedError,
+    Take,
+    perform,
+    written_out,
+)
 from engines.families.sprite.reading import Sighting
 from engines.families.sprite.sentences import sentence
 from engines.families.sprite.stage import Moment, still
@@ -22,7 +32,7 @@ from engines.families.sprite.world import FIRST_SKY, SKY_NAMES, Grid
 
 _WAYS: Final[tuple[Action, ...]] = ("left", "right", "up", "down")
 _PANS: Final[tuple[Camera, ...]] = ("pans left", "pans right")
-_TRIES: Final = 8
+_TRIES: Final = 32
 """Of what is drawn for a first second."""
 _OPPOSITE: Final[dict[str, Action]] = {"left": "right", "right": "left", "up": "down", "down": "up"}
 
@@ -80,7 +90,8 @@ def _begun(
     for number, action in enumerate(wanted):
         if action is None:
             wanted[number] = draw(f"action {number}", _WAYS) if camera == "holds" else "stays"
-    return _film(facts, wanted, camera, grid, warnings, follows=second.camera is None, is_root=True)
+    planned = _film(facts, wanted, camera, grid, warnings, follows=second.camera is None, is_root=True)
+    return _told_of_walls(planned, [mention.action for _, mention in cast_])
 
 
 def facts_of(seen: Sighting) -> Facts:
@@ -103,7 +114,8 @@ def extend(facts: Facts, second: Second, *, seed: int, grid: Grid) -> Planned:
     if second.sky and second.sky != facts.sky:
         warnings.append(f"not followed: sky: {second.sky} (kept: {facts.sky})")
     camera = _camera(second, wanted, facts, draw, grid)
-    return _film(facts, wanted, camera, grid, warnings, follows=second.camera is None, is_root=False)
+    planned = _film(facts, wanted, camera, grid, warnings, follows=second.camera is None, is_root=False)
+    return _told_of_walls(planned, wanted)
 
 
 def _action(wanted: str | None, facts: Facts, subject: int) -> Action | None:
@@ -151,7 +163,7 @@ def _film(
             alone[number] = actions[number]
             written_out(facts.take, alone, camera, grid)
         except RefusedError as refused:
-            told.append(_not_followed(facts.nouns[number], wanted[number], refused))
+            told.append(_not_followed(facts.nouns[number], wanted[number], str(refused)))
             actions[number] = "stays"
     while True:
         written = written_out(facts.take, actions, camera, grid)
@@ -160,7 +172,7 @@ def _film(
             break
         except RefusedError as refused:
             number = next(i for i in reversed(range(len(written))) if written[i] != "stays")
-            told.append(_not_followed(facts.nouns[number], wanted[number] or written[number], refused))
+            told.append(_not_followed(facts.nouns[number], wanted[number] or written[number], str(refused)))
             actions[number] = "stays"
             if follows and camera != "holds" and "goes along" not in actions:
                 left = ["stays" if action == "goes along" else action for action in wanted]
@@ -172,7 +184,18 @@ def _film(
     return Planned(target, words.write(facts.nouns, target, sky, grid), after, text, tuple(told))
 
 
-def _not_followed(noun: Noun, action: str | None, refused: RefusedError) -> str:
+def _told_of_walls(planned: Planned, asked: Sequence[str | None]) -> Planned:
+    """With a warning of each that was asked to move and goes the other way from the first, for it stands at a wall."""
+    moment = planned.target[-SEGMENT_LATENTS]
+    told = [
+        _not_followed(noun, action, "it stands at the frame's wall there, and turns back at once")
+        for number, (noun, action) in enumerate(zip(planned.facts.nouns, asked, strict=True))
+        if action in STEPS and words.motion(moment, number) == _OPPOSITE[action]
+    ]
+    return replace(planned, warnings=(*planned.warnings, *told))
+
+
+def _not_followed(noun: Noun, action: str | None, why: str) -> str:
     """`not followed: the red bar moves up: it is off-screen ...`."""
     name = noun[0] if noun[1] == "<pad>" else f"the {noun[0]} {noun[1]}"
-    return f"not followed: {name} {f'moves {action}' if action in STEPS else action}: {refused}"
+    return f"not followed: {name} {f'moves {action}' if action in STEPS else action}: {why}"

@@ -14,6 +14,7 @@ from engines.families.sprite.reading import Sighting
 from engines.families.sprite.world import Grid, Named, Pattern
 
 GRID = Grid(5, 9)
+AT_A_WALL = "it stands at the frame's wall there, and turns back at once"
 
 
 def film(prompt: str, *, references: int = 0, seed: int = 3) -> list[Planned]:
@@ -35,8 +36,27 @@ def test_what_is_said_is_filmed_and_written_out() -> None:
         "a red bar at column 5, row 1 moves left, ends at column 1, row 1 under a black sky, the camera holds"
     )
     assert [words.VOCAB[i] for i in second.words.ids[:6]] == ["red", "bar", *["left"] * 4]
-    assert not first.warnings
+    assert first.warnings == (f"not followed: the red bar moves right: {AT_A_WALL}",)
     assert not second.warnings
+
+
+@pytest.mark.parametrize("way", ["left", "right", "up", "down"])
+@pytest.mark.parametrize("who", ["a red bar moves {0}", "a red bar and a blue corner both move {0}"])
+def test_where_nobody_asked_for_a_wall_none_is_in_the_way(way: str, who: str) -> None:
+    for seed in range(40):
+        (planned,) = film(who.format(way), seed=seed)
+        assert not planned.warnings
+        for number in range(len(planned.facts.nouns)):
+            assert words.motion(planned.target[1], number) == way
+
+
+def test_one_that_is_shown_at_a_wall_and_asked_to_move_into_it_is_told_of() -> None:
+    facts = facts_of(Sighting(7, np.zeros((2, 18), np.int64), ((Named(0, 2), (0, 1)),), 0))
+    (second,) = parse("it moves left").seconds
+    planned = extend(facts, second, seed=0, grid=GRID)
+    assert planned.warnings == (f"not followed: the red bar moves left: {AT_A_WALL}",)
+    (goes_on,) = parse("it goes on").seconds
+    assert not extend(planned.facts, goes_on, seed=0, grid=GRID).warnings
 
 
 def test_what_a_prompt_does_not_mention_is_kept() -> None:
