@@ -53,11 +53,14 @@ def doctor(
 
 def _findings(store: str | None) -> Iterator[Finding]:
     from engines.cores import cores
+    from serving.environment import unread
     from serving.errors import LongtakeError
     from serving.settings import load_settings
 
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     yield Finding("cpu", "ok", f"{cores()} of {os.cpu_count()} cores may be used")
+    for line in unread(os.environ):
+        yield Finding("settings", "note", line)
     try:
         settings = load_settings(**({"store": store} if store else {}))
     except LongtakeError as error:

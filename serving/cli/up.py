@@ -32,6 +32,7 @@ def up(
 
     Exit codes: 0 stopped, 1 a part failed, 2 a setting is wrong, a port is taken or the store cannot be used.
     """
+    from serving.environment import unread
     from serving.errors import SettingsError
     from serving.home import in_home
     from serving.local.up import run
@@ -47,6 +48,8 @@ def up(
         flags["grpc"] = {"address": grpc}
     if http is not None:
         flags["http"] = {"address": http}
+    for line in unread(os.environ):
+        typer.echo(f"warning: {line}", err=True)
     try:
         settings = load_settings(**flags)
         where = logs or in_home("logs", instead="name the folder for logs (--logs)")
