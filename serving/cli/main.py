@@ -16,7 +16,8 @@ Begin with `longtake up` in one terminal, then in another:
 
   longtake generate "a red bar moves right under a white sky"
 
-Exit codes: 0 done, 1 the job failed, 2 wrong usage or settings, 3 not found, 4 the server cannot be reached,
+Exit codes: 0 done, 1 it failed (the job, the check), 2 wrong usage or settings, 3 not found, 4 the server cannot be
+reached, 5 it could not be found out, 6 refused as things stand (the job has ended already, has not ended yet, a quota),
 130 interrupted.
 """
 _FAILED, _USAGE = 1, 2

@@ -1,7 +1,7 @@
 """What all commands share: the connection, the ways out, and how a video prints.
 
-Exit codes: 0 done, 1 the job failed, 2 wrong usage or settings, 3 not found, 4 the server cannot be reached,
-5 it could not be found out, 130 interrupted.
+Exit codes: 0 done, 1 it failed, 2 wrong usage or settings, 3 not found, 4 the server cannot be reached, 5 it could not
+be found out, 6 refused as things stand (the job has ended already, has not ended yet, a quota), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import typer
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from serving.client import Client
+    from serving.client import Client, ClientError
     from serving.gen.longtake.v1.videos_pb2 import Video
 
-FAILED, USAGE, NOT_FOUND, UNREACHABLE, UNJUDGED, INTERRUPTED = 1, 2, 3, 4, 5, 130
+FAILED, USAGE, NOT_FOUND, UNREACHABLE, UNJUDGED, REFUSED, INTERRUPTED = 1, 2, 3, 4, 5, 6, 130
 
 Server = Annotated[
     str, typer.Option("--server", "-s", envvar="LONGTAKE_SERVER", help="host:port of the gRPC front door.")
@@ -44,7 +44,7 @@ _LONGEST_S = 100 * 365 * 86_400
 @contextmanager
 def connected(server: str, api_key: str | None, *, tls: bool) -> Iterator[Client]:
     """A client whose failures end the command with one clear line and the right exit code."""
-    from serving.client import Client, ClientError, InvalidArgument, NotFound, Unauthenticated, Unavailable, Unsendable
+    from serving.client import Client, ClientError, Unauthenticated, Unavailable
 
     try:
         with Client(server, api_key=api_key, tls=tls, timeout_s=CALL_S) as client:
@@ -57,14 +57,33 @@ def connected(server: str, api_key: str | None, *, tls: bool) -> Iterator[Client
             f"no Longtake answers at {server}{why}. Start one with `longtake up`, or name another with --server",
             UNREACHABLE,
         )
-    except NotFound as error:
-        fail(str(error), NOT_FOUND)
     except Unauthenticated as error:
         fail(f"{error} (give it with --api-key or LONGTAKE_API_KEY)", USAGE)
-    except (InvalidArgument, Unsendable) as error:
-        fail(str(error), USAGE)
     except ClientError as error:
-        fail(str(error), FAILED)
+        fail(str(error), code_of(error))
+
+
+def code_of(error: ClientError) -> int:
+    """The exit code for what a server refused."""
+    from serving.client import (
+        AlreadyExists,
+        FailedPrecondition,
+        InvalidArgument,
+        NotFound,
+        NothingToDownload,
+        PermissionDenied,
+        ResourceExhausted,
+        Unsendable,
+    )
+
+    match error:
+        case NotFound():
+            return NOT_FOUND
+        case InvalidArgument() | Unsendable():
+            return USAGE
+        case AlreadyExists() | FailedPrecondition() | NothingToDownload() | PermissionDenied() | ResourceExhausted():
+            return REFUSED
+    return FAILED
 
 
 def fail(message: str, code: int) -> NoReturn:

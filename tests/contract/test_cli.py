@@ -24,7 +24,7 @@ from serving.store import keys
 from tests.contract.command_line import Cli
 from tests.contract.threaded_door import ThreadedDoor
 
-OK, FAILED, USAGE, NOT_FOUND, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+OK, FAILED, USAGE, NOT_FOUND, UNREACHABLE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 6, 130
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +132,20 @@ def test_a_waiting_job_is_cancelled(cli: Cli, door: ThreadedDoor) -> None:
         made = json.loads(cli.did("generate", "never", "--no-wait", "-o", "json"))
         cli.did("cancel", made["id"])
         assert json.loads(cli.did("status", made["id"], "-o", "json"))["state"] == "CANCELLED"
+    finally:
+        door.director.open = True
+
+
+def test_what_is_refused_as_things_stand_is_no_job_that_failed(cli: Cli, door: ThreadedDoor) -> None:
+    made = json.loads(cli.did("generate", "done", "-d", "1", "-o", "json"))
+    refused = cli.run("cancel", made["id"])
+    assert (refused.returncode, "nothing to cancel" in refused.stderr) == (REFUSED, True)
+    door.director.open = False
+    try:
+        waits = cli.did("generate", "waits", "--no-wait").strip()
+        for words in (("delete", waits), ("download", waits), ("extend", waits)):
+            assert cli.run(*words).returncode == REFUSED, words
+        cli.did("cancel", waits)
     finally:
         door.director.open = True
 
