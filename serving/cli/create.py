@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from serving.cli import given
 from serving.cli.output import (
     FAILED,
     INTERRUPTED,
@@ -96,7 +97,8 @@ def generate(
     """
     from serving.client import create_request
 
-    with connected(server, api_key, tls=tls) as client:
+    sources = given.references(reference) | ({"first_frame": first_frame} if first_frame else {})
+    with connected(server, api_key, tls=tls) as client, given.named(sources):
         request = create_request(
             prompt,
             negative_prompt=negative_prompt,
@@ -108,8 +110,8 @@ def generate(
             seed=seed,
             steps=steps,
             **_times(deadline, priority, ttl),
-            first_frame=_media(client, first_frame) if first_frame else None,
-            references=[_media(client, source) for source in reference or ()],
+            first_frame=_media(client, "first_frame", first_frame) if first_frame else None,
+            references=[_media(client, field, source) for field, source in given.references(reference).items()],
         )
         _plan(client, request, output) if plan else _make(client, request, save, output, wait=not no_wait)
 
@@ -147,7 +149,8 @@ def image(
     from serving.client import create_request
     from serving.gen.longtake.v1.videos_pb2 import Video
 
-    with connected(server, api_key, tls=tls) as client:
+    sources = given.references(reference)
+    with connected(server, api_key, tls=tls) as client, given.named(sources):
         request = create_request(
             prompt,
             kind=Video.KIND_IMAGE,
@@ -156,7 +159,7 @@ def image(
             aspect_ratio=aspect,
             resolution=resolution,
             seed=seed,
-            references=[_media(client, source) for source in reference or ()],
+            references=[_media(client, field, source) for field, source in sources.items()],
             **_times(deadline, priority, ttl),
         )
         _plan(client, request, output) if plan else _make(client, request, save, output, wait=not no_wait)
@@ -201,12 +204,12 @@ def extend(
     from serving.client import create_request
     from serving.gen.longtake.v1.videos_pb2 import Extension
 
-    with connected(server, api_key, tls=tls) as client:
+    with connected(server, api_key, tls=tls) as client, given.named({"extends": video, "extends.media": video}):
         own = video.startswith("vid_") and not Path(video).is_file()  # results are saved as <id>.mp4
         extends = (
             Extension(video_id=video, segment=_segment(client, video, segment))
             if own
-            else Extension(media=_media(client, video), segment=segment)
+            else Extension(media=_media(client, "extends.media", video), segment=segment)
         )
         times = _times(deadline, priority, ttl)
         request = create_request(
@@ -236,10 +239,11 @@ def _times(deadline: str, priority: int | None, ttl: str) -> dict[str, Any]:
     return {"deadline_s": seconds_of("deadline", deadline), "priority": priority, "ttl_s": seconds_of("ttl", ttl)}
 
 
-def _media(client: Client, source: str) -> Media:
+def _media(client: Client, field: str, source: str) -> Media:
     if not source.startswith(("http://", "https://", "data:", "file_")) and not Path(source).is_file():
         fail(f"{source} is no file; give a path, a URL or a file id", USAGE)
-    return client.media(source)
+    with given.uploaded(field, source):
+        return client.media(source)
 
 
 def _plan(client: Client, request: CreateVideoRequest, output: str) -> None:

@@ -150,6 +150,26 @@ def test_what_is_refused_as_things_stand_is_no_job_that_failed(cli: Cli, door: T
         door.director.open = True
 
 
+def test_what_is_refused_names_the_option_and_the_file(cli: Cli) -> None:
+    for name in ("mine.png", "other.png"):
+        Image.new("RGB", (40, 40), (200, 30, 30)).save(cli.folder / name)
+    (cli.folder / "letter.txt").write_text("to you")
+    (cli.folder / "empty.png").touch()
+    for words, says in (
+        (("generate", "x", "--first-frame", "empty.png"), "--first-frame empty.png (first_frame): the file is empty"),
+        (
+            ("generate", "x", "-r", "mine.png", "-r", "letter.txt", "-r", "other.png"),
+            "--reference letter.txt (references[1]): it is no picture",
+        ),
+        (("extend", "letter.txt"), "VIDEO letter.txt (extends.media): it is no MP4"),
+        (("image", "x", "--aspect", "4:3"), "--aspect (aspect_ratio): '4:3'"),
+        (("generate", "x", "-d", "99"), "--seconds: 99"),
+    ):
+        refused = cli.run(*words)
+        assert refused.returncode == USAGE
+        assert refused.stderr.startswith(f"error: {says}")
+
+
 def test_the_life_of_a_job_is_told_and_drawn(cli: Cli) -> None:
     made = json.loads(cli.did("generate", "told", "-d", "1", "--deadline", "5m", "--priority", "1", "-o", "json"))
     assert made["priority"] == 1
