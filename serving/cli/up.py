@@ -55,6 +55,8 @@ def up(
         where = logs or in_home("logs", instead="name the folder for logs (--logs)")
     except SettingsError as error:
         fail(error.message, USAGE)
+    if logs is not None and logs.exists() and not logs.is_dir():
+        fail(f"--logs: {logs} is a file; name a folder", USAGE)
     where.mkdir(parents=True, exist_ok=True)
     typer.echo(f"Longtake starts. Store: {settings.store}  Logs: {where}", err=True)
 
