@@ -107,9 +107,12 @@ def cancel(
     video: VideoId, server: Server = SERVER, api_key: ApiKey = None, tls: Tls = False, output: Output = "text"
 ) -> None:
     """Stop a video within one denoising step; what was finished of it stays."""
+    from serving.client import ENDED
+
     with connected(server, api_key, tls=tls) as client:
         found = client.cancel(video)
-    print_json(as_dict(found)) if output == "json" else typer.echo(f"{found.id}  {state_of(found)}")
+    said = state_of(found) if found.state in ENDED else "cancelling"
+    print_json(as_dict(found)) if output == "json" else typer.echo(f"{found.id}  {said}")
 
 
 def delete(video: VideoId, server: Server = SERVER, api_key: ApiKey = None, tls: Tls = False) -> None:

@@ -295,9 +295,10 @@ def test_a_dead_letter_that_cannot_be_run_again_is_told_with_the_reason(cli: Cli
 
 
 def test_ctrl_c_stops_the_watching_and_not_the_video(cli: Cli) -> None:
+    before = {video["id"] for video in json.loads(cli.did("ls", "-o", "json"))}
     child = cli.start("generate", "hang", "-d", "1")
     deadline = time.monotonic() + 30
-    while not (found := [v for v in json.loads(cli.did("ls", "-o", "json")) if v.get("prompt") == "hang"]):
+    while not (found := [v for v in json.loads(cli.did("ls", "-o", "json")) if v["id"] not in before]):
         assert time.monotonic() < deadline
         time.sleep(0.2)
     time.sleep(1.0)  # it is watching by now
