@@ -18,6 +18,7 @@ Rooms raise these; the edges (`frontdoor/edge`, CLI) turn them into a status, a 
      ├─ Corrupt              bytes that do not match their digest
      ├─ EngineMissing        an engine is not in the store; names the command that builds it
      ├─ SettingsError        a setting is wrong: one line that names it and the fix
+     │   └─ ModelUnknown     no model of this installation has the name
      │
      │  raised and caught inside, each defined in its room:
      ├─ StageLost            the replica that ran a call died: the same work is done again          stages/contracts.py
@@ -32,6 +33,7 @@ codec does not come back, stages/watchdog.py) and `StartFailed` (a part did not 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -136,6 +138,14 @@ class EngineMissing(LongtakeError):
 
 class SettingsError(LongtakeError):
     reason = "SETTINGS"
+
+
+class ModelUnknown(SettingsError):
+    """No model has this name. The message is for who set it; `told` says the same to who gave a command the name."""
+
+    def __init__(self, name: str, there: Sequence[str]) -> None:
+        self.told = f"{name!r} is not known; there is {', '.join(there)}, and `longtake models add` adds one"
+        super().__init__(f"setting `model` or `models`: {self.told}")
 
 
 MOST_SHOWN = 100

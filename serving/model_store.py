@@ -17,7 +17,7 @@ from engines.checkpoints.files import Files
 from engines.objects import base_of
 from serving.checkpoint_source import opened_adapter, opened_checkpoint
 from serving.engine_objects import EngineObjects, known_errors
-from serving.errors import SettingsError
+from serving.errors import ModelUnknown
 from serving.store.base import Store
 
 
@@ -37,23 +37,20 @@ def added(store: Store) -> AddedModels:
 
 
 async def known(name: str, store: Store) -> models.Models:
-    """The models that ship, and this one, if it was added. Raises `SettingsError` for one that is not known."""
+    """The models that ship, and this one, if it was added. Raises `ModelUnknown`."""
     model = await find(name, store)
     return models.Models(added=[] if models.ships(name) else [model])
 
 
 async def find(name: str, store: Store) -> models.Model:
-    """One that ships, by name or alias, or was added. Raises `SettingsError` for one that is not known."""
+    """One that ships, by name or alias, or was added. Raises `ModelUnknown`."""
     if models.ships(name):
         return models.find(name)
     with known_errors():
         model = await added(store).open(name)
         there = [] if model else [*(shipped.name for shipped in models.all_models()), *await added(store).names()]
     if model is None:
-        raise SettingsError(
-            f"setting `model` or `models`: {name!r} is not known; there is {', '.join(there)}, and "
-            "`longtake models add` adds one"
-        )
+        raise ModelUnknown(name, there)
     return model
 
 

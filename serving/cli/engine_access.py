@@ -1,8 +1,8 @@
 """What the commands of `longtake engines` and `longtake models` share: options, ways out, and the engines they are of.
 
 Exit codes: 0 ok, 1 an engine is corrupt, not signed by anybody trusted, or does not compute what its model does, 2 a
-setting or an installed package is wrong, 3 there are no engines, 4 the store does not answer, or the server that runs
-them.
+setting or an installed package is wrong, 3 there are no engines, or no such model, 4 the store does not answer, or the
+server that runs them.
 """
 
 from __future__ import annotations
@@ -69,10 +69,13 @@ PrecisionName = Annotated[
 def clear_errors() -> Iterator[None]:
     """Turn what is wrong into one line and an exit code."""
     from engines.errors import EngineAway, EngineCorrupt, EngineNotBuilt, EngineUnfit, EngineUntrusted
-    from serving.errors import LongtakeError, Unavailable
+    from serving.errors import LongtakeError, ModelUnknown, Unavailable
 
     try:
         yield
+    except ModelUnknown as error:
+        typer.echo(f"error: model {error.told}", err=True)
+        raise typer.Exit(NOT_FOUND) from error
     except EngineNotBuilt as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(NOT_FOUND) from error

@@ -136,6 +136,14 @@ def test_a_waiting_job_is_cancelled(cli: Cli, door: ThreadedDoor) -> None:
         door.director.open = True
 
 
+def test_a_running_job_is_said_to_be_cancelled_soon(cli: Cli) -> None:
+    made = cli.did("generate", "hang", "--no-wait").strip()
+    deadline = time.monotonic() + 30
+    while json.loads(cli.did("status", made, "-o", "json"))["state"] != "RUNNING":
+        assert time.monotonic() < deadline
+    assert cli.did("cancel", made) == f"{made}  cancelling\n"
+
+
 def test_what_is_refused_as_things_stand_is_no_job_that_failed(cli: Cli, door: ThreadedDoor) -> None:
     made = json.loads(cli.did("generate", "done", "-d", "1", "-o", "json"))
     refused = cli.run("cancel", made["id"])
@@ -208,12 +216,14 @@ def test_a_job_that_fails_is_exit_code_1_with_the_reason(cli: Cli) -> None:
         (("jobs", "requeue", "vid_x", "--all"), USAGE, "--all"),
         (("jobs", "requeue", "--all", "--code", "EXPIRED"), USAGE, "WORKERS_CRASHED"),
         (("jobs", "requeue", "--all", "--since", "soon"), USAGE, "--since"),
+        (("models", "show", "nope"), NOT_FOUND, "error: model 'nope' is not known; there is sprite-2"),
         (("no-such-command",), USAGE, "no-such-command"),
         (("ls", "-o", "xml"), USAGE, "'text', 'json'"),
         (("generate", "x", "-d", "99999999999"), USAGE, "seconds: 99999999999"),
         (("status", "\udcff"), USAGE, "an argument holds bytes that are not UTF-8: b'\\xff'"),
         (("generate", "x", "--save", "/proc/new/x.mp4"), USAGE, "nothing can be saved in /proc/new"),
         (("up", "--store", "store", "--logs", "/proc/x"), USAGE, "/proc/x: No such file"),
+        (("up", "--store", "store", "--logs", "/proc/uptime"), USAGE, "--logs: /proc/uptime is a file; name a folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

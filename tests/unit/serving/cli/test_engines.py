@@ -69,8 +69,8 @@ def test_verify_without_torch_compares_with_what_torch_answered(bare: Path, monk
 def test_an_unknown_model_is_one_clear_line() -> None:
     for app, arguments in ((engines_app, ["ls", "--model", "giant"]), (models_app, ["show", "giant"])):
         result = RUN.invoke(app, arguments)
-        assert result.exit_code == 2
-        assert "there is sprite-2" in result.stderr
+        assert result.exit_code == 3
+        assert result.stderr.startswith("error: model 'giant' is not known; there is sprite-2")
 
 
 def test_models_are_listed_and_shown() -> None:

@@ -51,7 +51,6 @@ def make_checkpoint(tmp_path: Path) -> Callable[[str], Path]:
         (["add", "Wan 2", "--from", "."], "name: 'Wan 2'"),
         (["add", "wan", "--from", ".", "--canvas", "wide"], "like 16:9=832x480"),
         (["rm", "wan"], "'wan' was not added; there is none"),
-        (["show", "wan"], "'wan' is not known; there is sprite-2"),
         (["step-cache", "sprite", "0.05"], "'sprite' computes every step"),
         (["step-cache", "wan", "1"], "threshold: 1; below 1"),
         (["step-cache", "wan", "0"], "'wan' was not added; there is none"),
@@ -67,6 +66,12 @@ def test_what_is_wrong_is_told_in_a_line(
     assert result.stderr.splitlines()[-1].startswith("error: ")
     assert told in result.stderr.splitlines()[-1]
     assert not list(store.rglob("record.json"))
+
+
+def test_a_model_that_is_not_there_is_named_as_it_was_given(store: Path) -> None:
+    result = RUN.invoke(app, ["show", "wan"])
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr.startswith("error: model 'wan' is not known; there is sprite-2")
 
 
 def test_a_record_that_is_damaged_hides_no_other_model(store: Path) -> None:
