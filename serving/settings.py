@@ -11,7 +11,9 @@ who run Longtake.
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as UnparsedVariable
 
 from serving.door_settings import Admission, Auth, Director, Grpc, Http, TenantAdmission, Uploads, Video
-from serving.errors import SettingsError
+from serving.errors import SettingsError, shown
 from serving.home import in_home
 from serving.stage_settings import Engines, ModelSettings, Needs, Retention, Scale, Stages
 
@@ -163,13 +165,29 @@ def read_settings(**flags: Any) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{config} is no TOML: {error}") from error
     except UnparsedVariable as error:
-        raise SettingsError(f"the environment, where a table is JSON: {error}: {error.__cause__}") from error
+        raise SettingsError(f"{_unparsed(error)}: in the environment a table is JSON: {error.__cause__}") from error
     for model in settings.models:
         try:
             settings.of(model)
         except ValidationError as error:
             raise SettingsError(_in_words(error.errors()[0], "models", model)) from error
     return settings
+
+
+def _unparsed(error: UnparsedVariable) -> str:
+    """The variable that is no JSON; the error tells its group alone."""
+    group = re.search(r'field "(\w+)"', str(error))
+    prefix = f"LONGTAKE_{group[1].upper() if group else ''}"
+    names = [name for name in sorted(os.environ) if name.upper().startswith(prefix) and not _is_json(os.environ[name])]
+    return min(names, key=lambda name: not os.environ[name].lstrip().startswith(("{", "[")), default=prefix)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _in_words(found: ErrorDetails, *within: str) -> str:
@@ -199,7 +217,13 @@ def _check(settings: Settings) -> None:
 def split_address(address: str) -> tuple[str, int]:
     """`host:port` → (host, port). Raises `SettingsError`."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > 65535:
+    number = port.isascii() and port.isdigit()
+    if host and number and (len(port) > 5 or int(port) > 65535):
+        raise SettingsError(
+            f"{shown(address)} is no address: ports are 1 to 65535, 0 for a free one; write host:port, for example "
+            "127.0.0.1:50051"
+        )
+    if not host or not number:
         raise SettingsError(f"{address!r} is no address: write host:port, for example 127.0.0.1:50051")
     return host.strip("[]"), int(port)
 

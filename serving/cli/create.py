@@ -37,7 +37,20 @@ Model = Annotated[
     str, typer.Option(help="A model that the server offers; a wrong name lists them.", show_default="the server's")
 ]
 Aspect = Annotated[str, typer.Option(help="1:1, 16:9 or 9:16.", show_default="the first frame's, else the model's")]
-Seed = Annotated[int | None, typer.Option(help="The same seed and request give the same video.", show_default="drawn")]
+
+
+def _seed(seed: int | None) -> int | None:
+    """What `--seed` says. Ends the command for what no request has room for."""
+    if seed is not None and not 0 <= seed <= _MOST_SEED:
+        fail(f"--seed: {seed} is outside 0 to {_MOST_SEED}", USAGE)
+    return seed
+
+
+_MOST_SEED = 2**63 - 1
+Seed = Annotated[
+    int | None,
+    typer.Option(callback=_seed, help="The same seed and request give the same result.", show_default="drawn"),
+]
 Steps = Annotated[int | None, typer.Option(help="Denoising steps per segment.", show_default="the model's")]
 Deadline = Annotated[str, typer.Option(help="Done within this time or EXPIRED, like 90s, 5m, 2h.", show_default="none")]
 Priority = Annotated[

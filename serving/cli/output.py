@@ -52,15 +52,24 @@ def connected(server: str, api_key: str | None, *, tls: bool) -> Iterator[Client
     except Unavailable as error:
         if error.reason:  # it answers, and says what is away
             fail(str(error), UNREACHABLE)
-        why = "" if "Connection refused" in error.message else f" ({error.message})"
         fail(
-            f"no Longtake answers at {server}{why}. Start one with `longtake up`, or name another with --server",
+            f"no Longtake answers at {server}{_why_not(error.message)}. Start one with `longtake up`, or name another "
+            "with --server",
             UNREACHABLE,
         )
     except Unauthenticated as error:
         fail(f"{error} (give it with --api-key or LONGTAKE_API_KEY)", USAGE)
     except ClientError as error:
         fail(str(error), code_of(error))
+
+
+def _why_not(said: str) -> str:
+    """What gRPC says of a server that does not answer, where that tells more than the name of the server."""
+    if "Connection refused" in said:
+        return ""
+    if "errors resolving" in said:
+        return " (no machine of this name is found; write host:port, for example 127.0.0.1:50051)"
+    return f" ({said})"
 
 
 def code_of(error: ClientError) -> int:

@@ -39,6 +39,7 @@ def up(
     from serving.settings import load_settings
 
     began = time.monotonic()
+    _check(config, logs)
     if config is not None:
         os.environ["LONGTAKE_CONFIG"] = str(config)
     flags: dict[str, Any] = {}
@@ -55,8 +56,6 @@ def up(
         where = logs or in_home("logs", instead="name the folder for logs (--logs)")
     except SettingsError as error:
         fail(error.message, USAGE)
-    if logs is not None and logs.exists() and not logs.is_dir():
-        fail(f"--logs: {logs} is a file; name a folder", USAGE)
     where.mkdir(parents=True, exist_ok=True)
     typer.echo(f"Longtake starts. Store: {settings.store}  Logs: {where}", err=True)
 
@@ -67,6 +66,14 @@ def up(
         typer.echo(_welcome(found, time.monotonic() - began, settings), err=True)
 
     raise typer.Exit(run(lambda: load_settings(**flags), say=say, ready=ready, logs=where))
+
+
+def _check(config: Path | None, logs: Path | None) -> None:
+    """End the command where one of these options names what it cannot be."""
+    if config is not None and not config.is_file():
+        fail(f"--config: {config} is not a file", USAGE)
+    if logs is not None and logs.exists() and not logs.is_dir():
+        fail(f"--logs: {logs} is a file; name a folder", USAGE)
 
 
 def _welcome(found: Ready, seconds: float, settings: Settings) -> str:

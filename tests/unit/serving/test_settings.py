@@ -69,7 +69,14 @@ def test_a_settings_file_of_other_bytes_than_text_is_named(tmp_path: Path, monke
 
 def test_a_table_in_the_environment_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LONGTAKE_STAGES__SCALE", '{"denoiser": ')
-    with pytest.raises(SettingsError, match=r"JSON: .*stages.*Expecting value"):
+    with pytest.raises(SettingsError, match=r"^LONGTAKE_STAGES__SCALE: .*JSON: Expecting value"):
+        load_settings()
+
+
+def test_a_variable_that_is_no_json_is_named_and_not_the_others_of_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGTAKE_MODEL", "sprite-2")
+    monkeypatch.setenv("LONGTAKE_MODELS", "{bad")
+    with pytest.raises(SettingsError, match=r"^LONGTAKE_MODELS: in the environment a table is JSON: Expecting"):
         load_settings()
 
 
@@ -92,6 +99,11 @@ def test_a_keys_file_that_is_absent_is_named(tmp_path: Path) -> None:
 def test_a_malformed_address_is_explained(address: str) -> None:
     with pytest.raises(SettingsError, match="host:port"):
         split_address(address)
+
+
+def test_a_port_that_there_is_not_is_told_with_those_that_there_are() -> None:
+    with pytest.raises(SettingsError, match=r"'127\.0\.0\.1:99999' is no address: ports are 1 to 65535"):
+        split_address("127.0.0.1:99999")
 
 
 @pytest.mark.parametrize(
