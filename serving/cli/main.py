@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-
-import typer
+from typing import TYPE_CHECKING
 
 from serving.errors import LongtakeError
+
+if TYPE_CHECKING:
+    import typer
 
 _HELP = """Longtake makes video: from text, from pictures, and by extending what is there.
 
@@ -24,7 +26,9 @@ _FAILED, _USAGE = 1, 2
 
 
 def build() -> typer.Typer:
-    """The command with all its parts. They are imported here, so that Ctrl-C meanwhile is met by `main`."""
+    """The command with all its parts. They are imported here, typer too, so that `main` meets Ctrl-C meanwhile."""
+    import typer
+
     from serving.cli import create, demo, doctor, engines, gc, jobs, keys, lineage, models, reproduce, up, videos
 
     app = typer.Typer(name="longtake", help=_HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
