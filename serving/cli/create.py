@@ -36,7 +36,9 @@ _NOT_LIKE: Final = "What it shall not be like, where the model takes that."
 Model = Annotated[
     str, typer.Option(help="A model that the server offers; a wrong name lists them.", show_default="the server's")
 ]
-Aspect = Annotated[str, typer.Option(help="1:1, 16:9 or 9:16.", show_default="the first frame's, else the model's")]
+_ASPECT = "Width to height, like 16:9, of those that the model has: `longtake models show MODEL` lists them."
+Aspect = Annotated[str, typer.Option(help=_ASPECT, show_default="the first frame's, else the model's")]
+ImageAspect = Annotated[str, typer.Option("--aspect", help=_ASPECT, show_default="the model's")]
 
 
 def _seed(seed: int | None) -> int | None:
@@ -59,7 +61,10 @@ Priority = Annotated[
 Ttl = Annotated[str, typer.Option(help="Delete it after this time, like 12h, 7d.", show_default="the server's")]
 PlanOnly = Annotated[bool, typer.Option("--plan", help="Only check and plan: say what it would take, make nothing.")]
 Save = Annotated[
-    str, typer.Option("--save", help="Where to save the result: a file or a folder.", show_default="<id>.mp4 or .png")
+    str, typer.Option("--save", help="Where to save the result: a file or a folder.", show_default="<id>.mp4")
+]
+ImageSave = Annotated[
+    str, typer.Option("--save", help="Where to save the result: a file or a folder.", show_default="<id>.png")
 ]
 _DIGEST, _SHORT = 64, 6
 """Letters of a segment's digest, and the fewest that stand for it: what is shorter is a number."""
@@ -140,7 +145,7 @@ def image(
             help="Picture to show, <ref1> in the prompt: a file, URL or file id. May be given again.",
         ),
     ] = None,
-    aspect: Aspect = "",
+    aspect: ImageAspect = "",
     resolution: Annotated[str, typer.Option(help="1k or 2k.", show_default="the model's")] = "",
     model: Model = "",
     seed: Seed = None,
@@ -148,7 +153,7 @@ def image(
     priority: Priority = None,
     ttl: Ttl = "",
     plan: PlanOnly = False,
-    save: Save = "",
+    save: ImageSave = "",
     no_wait: NoWait = False,
     server: Server = SERVER,
     api_key: ApiKey = None,

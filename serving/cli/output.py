@@ -114,12 +114,12 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2))
 
 
-def one_line(text: str) -> str:
-    """As much of it as fits the terminal's width; all of it, still in one line, where there is no terminal."""
+def one_line(text: str, otherwise: int = 0) -> str:
+    """As much of it as fits the terminal's width, or `otherwise` where there is no terminal; all of it for 0."""
     from rich.cells import cell_len, set_cell_size
 
     line = " ".join(text.splitlines())
-    width = shutil.get_terminal_size((0, 0)).columns
+    width = shutil.get_terminal_size((otherwise, 0)).columns
     return f"{set_cell_size(line, width - 1).rstrip()}…" if 0 < width < cell_len(line) else line
 
 
@@ -140,10 +140,12 @@ def why_of(client: Client, video: Video) -> str:
 
 
 def describe(video: Video, why: str = "") -> str:
-    """A video in lines, for people; `why` it waits, if it does."""
+    """A video, or a job of images, in lines, for people; `why` it waits, if it does."""
+    from serving.gen.longtake.v1.videos_pb2 import Video as Message
+
     size = f"{video.width}x{video.height}"
     lines = {
-        "video": f"{video.id}  ({state_of(video)})",
+        "image" if video.kind == Message.KIND_IMAGE else "video": f"{video.id}  ({state_of(video)})",
         "why": why,
         "prompt": video.prompt,
         "not like": video.negative_prompt,

@@ -26,6 +26,8 @@ from serving.cli.output import (
     why_of,
 )
 
+_WIDTH = 120
+"""Of a line of `ls` where there is no terminal."""
 VideoId = Annotated[str, typer.Argument(help="A video's id, as `longtake ls` shows it.")]
 
 
@@ -100,7 +102,8 @@ def ls(
         typer.echo('No videos yet. Make one: longtake generate "a red bar moves right"')
     for video in found:
         created = video.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%SZ")
-        typer.echo(one_line(f"{video.id}  {state_of(video):<13} {created}  {video.effective_prompt or video.prompt}"))
+        told = f"{video.id}  {state_of(video):<13} {created}  {video.effective_prompt or video.prompt}"
+        typer.echo(one_line(told, otherwise=_WIDTH))
 
 
 def cancel(
