@@ -75,6 +75,7 @@ def show(
         "extended by": _range(row["extension_seconds"]) if row["extension"] else "nothing: it extends no video",
         "steps": _range(row["steps"]),
         **({"step cache": f"{row['step_cache']:g}"} if row["step_cache"] else {}),
+        "first frame": _first_frame(row),
         "references": f"at most {row['references_max']}",
         "prompt": f"at most {row['max_prompt_chars']} characters"
         + (", and a negative prompt" if row["negative_prompt"] else ""),
@@ -202,6 +203,12 @@ def _adapters(row: dict[str, Any]) -> str:
     from engines.checkpoints.deltas import AdapterRecord
 
     return "; ".join(str(AdapterRecord.from_json(adapter)) for adapter in row["adapters"])
+
+
+def _first_frame(row: dict[str, Any]) -> str:
+    if not row["first_frame"]:
+        return "none"
+    return "may be given" if row["text"] else "required: it makes no video of text alone"
 
 
 def _range(value: dict[str, int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Iterator
@@ -62,8 +63,10 @@ def up(
     def say(text: str) -> None:
         typer.echo(f"  {time.monotonic() - began:5.1f} s  {text}", err=True)
 
+    of_text = asyncio.run(_takes_text(settings))
+
     def ready(found: Ready) -> None:
-        typer.echo(_welcome(found, time.monotonic() - began, settings), err=True)
+        typer.echo(_welcome(found, time.monotonic() - began, settings, of_text=of_text), err=True)
 
     raise typer.Exit(run(lambda: load_settings(**flags), say=say, ready=ready, logs=where))
 
@@ -76,14 +79,35 @@ def _check(config: Path | None, logs: Path | None) -> None:
         fail(f"--logs: {logs} is a file; name a folder", USAGE)
 
 
-def _welcome(found: Ready, seconds: float, settings: Settings) -> str:
+async def _takes_text(settings: Settings) -> bool:
+    """Whether the default model makes videos of text alone. Of a model that cannot be read, a part of it tells more."""
+    from engines import models
+    from engines.errors import EngineError
+    from serving import model_store
+    from serving.errors import LongtakeError
+    from serving.store.open import open_store
+
+    if models.ships(settings.model):
+        return models.find(settings.model).family.capabilities.text
+    try:
+        store = await open_store(settings.store, probe=False, create=False)
+        try:
+            return (await model_store.find(settings.model, store)).family.capabilities.text
+        finally:
+            await store.close()
+    except (EngineError, LongtakeError, OSError):
+        return True
+
+
+def _welcome(found: Ready, seconds: float, settings: Settings, *, of_text: bool = True) -> str:
+    prompt = '"a red bar moves right under a white sky"' if of_text else '--first-frame start.png "it moves left"'
     options = "".join(f" {option}" for option in _options(found, settings))
     keys = settings.auth.keys_file
     return (
         f"\nLongtake is ready ({seconds:.1f} s).  gRPC {found.grpc}   HTTP http://{found.http}\n"
         f"Metrics: http://{found.http}/metrics and, of the stages, http://{found.metrics}/metrics\n\n"
         "Now, in another terminal:\n"
-        f'  longtake generate "a red bar moves right under a white sky"{options}\n'
+        f"  longtake generate {prompt}{options}\n"
         f"  longtake ls{options}\n\n"
         + (f"KEY is made by: longtake keys add NAME --file {keys}\n" if keys else "")
         + "Ctrl-C here ends it."

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from engines import models
 from engines import objects as layout
 from engines.added import Added
 from engines.adding import record
@@ -72,6 +74,13 @@ def test_a_model_that_is_not_there_is_named_as_it_was_given(store: Path) -> None
     result = RUN.invoke(app, ["show", "wan"])
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr.startswith("error: model 'wan' is not known; there is sprite-2")
+
+
+def test_whether_a_first_frame_is_needed_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = models.find("sprite").family
+    for text, said in ((True, "may be given"), (False, "required: it makes no video of text alone")):
+        monkeypatch.setattr(family, "capabilities", replace(family.capabilities, text=text), raising=False)
+        assert f"first frame      {said}\n" in RUN.invoke(app, ["show", "sprite"]).stdout
 
 
 def test_a_record_that_is_damaged_hides_no_other_model(store: Path) -> None:
