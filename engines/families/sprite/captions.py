@@ -1,7 +1,7 @@
 """The caption grammar of sprite-2: free prompts are read as far as their words go, second by second.
 
     a red bar at the top left moves right and <ref1> stays under a navy sky, the camera pans left
-    it turns and moves up, then the camera pans back
+    it turns and moves down, then the camera pans back
     both go along
 
 A second has what each subject does, the sky, and the camera. `then`, and the end of a sentence, begin the next one.
