@@ -33,8 +33,8 @@ PARTS: Final[dict[str, dict[int, str]]] = {
 """ONNX's messages that lead to a tensor, by number of field; a test compares them with `onnx`."""
 _DIMS, _TYPE, _NAME, _EXTERNAL, _LOCATION = 1, 2, 8, 13, 14
 """Fields of a tensor."""
-ITEM_BYTES: Final = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1}
-"""Bytes of one value by ONNX's number of its type: float32, uint8, int8, int32, int64, bool."""
+ITEM_BYTES: Final = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2, 16: 2}
+"""Bytes of one value by ONNX's number of its type: float32, uint8, int8, int32, int64, bool, float16, bfloat16."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 """Protobuf's kinds of fields; groups are none of ONNX's."""
 

@@ -103,10 +103,12 @@ def _denoise(family: BuildableFamily, engines: Engines, conditions: Conditions, 
 
 
 def kept(outputs: Mapping[str, NDArray[np.generic]]) -> dict[str, tuple[float, ...]]:
-    """What a probe keeps of outputs: values at evenly spaced places."""
+    """What a probe keeps of outputs: values at evenly spaced places; NaN where any value is no finite number, for the
+    places might miss it."""
     result = {}
     for name, values in outputs.items():
         flat = np.asarray(values, np.float32).ravel()
         places = np.linspace(0, len(flat) - 1, min(KEPT, len(flat))).astype(int)
-        result[name] = tuple(float(value) for value in flat[places])
+        found = flat[places] if np.isfinite(flat).all() else np.full(len(places), np.nan)
+        result[name] = tuple(float(value) for value in found)
     return result

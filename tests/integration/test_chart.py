@@ -30,15 +30,17 @@ FULL = (
 )
 
 
-def template(*values: str, kuberay: bool = True) -> subprocess.CompletedProcess[str]:
-    command = ["helm", "template", "lt", str(CHART), "--namespace", "video", "--kube-version", "1.34.0"]
+def template(
+    *values: str, kuberay: bool = True, name: str = "lt", namespace: str = "video"
+) -> subprocess.CompletedProcess[str]:
+    command = ["helm", "template", name, str(CHART), "--namespace", namespace, "--kube-version", "1.34.0"]
     command += ["--api-versions", "ray.io/v1/RayService"] if kuberay else []
-    command += [part for value in values for part in ("--set", value)]
+    command += [part for value in values for part in ("--set-json" if '["' in value else "--set", value)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def rendered(*values: str) -> list[dict[str, Any]]:
-    made = template(*values)
+def rendered(*values: str, **where: str) -> list[dict[str, Any]]:
+    made = template(*values, **where)  # type: ignore[arg-type]
     assert made.returncode == 0, made.stderr
     return [found for found in yaml.safe_load_all(made.stdout) if found]
 
@@ -51,6 +53,42 @@ def test_its_service_is_one_that_the_operator_makes() -> None:
     assert spec.image.name == "longtake:0.1.0"
     assert spec.denoisers.max == 3
     assert desired(Owner("lt", "video", "uid"), spec, "")
+
+
+@pytest.mark.parametrize(("name", "namespace"), [("123", "2026"), ("1e3", "0x10"), ("null", "true")])
+def test_names_that_look_like_numbers_are_words(name: str, namespace: str) -> None:
+    lists = ('image.pullSecrets=["123"]', 'operator.namespaces=["2026", "true", "0x10"]')
+    found = rendered(*FULL, *lists, name=name, namespace=namespace)
+    assert len(found) > 10
+    for one in found:
+        assert one["metadata"].get("namespace", namespace) in {namespace, "2026", "true", "0x10"}
+        assert all(isinstance(word, str) for word in _words(one)), one
+
+
+def _words(of: object, key: str = "") -> list[object]:
+    """What stands where Kubernetes wants words: names, namespaces, labels."""
+    if isinstance(of, dict):
+        labels = key in ("labels", "matchLabels", "nodeSelector")
+        return [word for name, value in of.items() for word in ([value] if labels else _words(value, name))]
+    if isinstance(of, list):
+        return [word for value in of for word in _words(value, key)]
+    return [of] if key in ("name", "namespace", "command", "resourceNames", "args") else []
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("service.store=null", "'store'"),
+        ("service.store.credentials=null", "'credentials'"),
+        ("service.drain=null", "'drain'"),
+        ("image.pullPolicy=null", "'pullPolicy'"),
+        ("monitoring.labels.release=123", "/monitoring/labels/release"),
+    ],
+)
+def test_a_value_that_is_missing_or_no_word_is_named(value: str, said: str) -> None:
+    made = template(*FULL, value)
+    assert made.returncode != 0
+    assert said in made.stderr
 
 
 def test_the_alerts_are_those_of_the_file() -> None:

@@ -33,7 +33,9 @@ def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: str(rule.get("alert", rule.get("record"))))
 def test_it_counts_what_there_is(rule: Alert) -> None:
     known = {metric.name for metric in FRONT_DOOR} | {f"ray_{metric.name}" for metric in REPLICAS}
-    known |= {told.name for gauge in (operator.READY, operator.TAKEN_BACK, operator.WAITING) for told in gauge.describe()}
+    known |= {
+        told.name for gauge in (operator.READY, operator.TAKEN_BACK, operator.WAITING) for told in gauge.describe()
+    }
     named = set(re.findall(r"\b(?:ray_)?longtake_(?!dev_service)\w+", rule["expr"]))
     assert {name.removesuffix("_bucket") for name in named} <= known
     if "alert" in rule:

@@ -12,7 +12,7 @@
 
 {{- define "longtake.selector" -}}
 app.kubernetes.io/name: longtake-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "longtake.labels" -}}

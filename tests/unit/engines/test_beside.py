@@ -10,10 +10,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 pytest.importorskip("onnx_ir", reason="a build needs longtake[build]")
 
+import onnx_ir as ir
+
 from engines import objects as layout
+from engines import references
 from engines.building import beside, lint
 from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit
 from engines.manifest import Manifest
@@ -54,6 +58,22 @@ def server(store: DirectoryStore, tmp_path: Path) -> Built:
 def folder_of(built: Built) -> WeightsFolder:
     assert built.weights_folder is not None
     return built.weights_folder
+
+
+@pytest.mark.parametrize("number", [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16])
+def test_weights_of_each_precision_lie_as_long_as_their_shapes_say(tmp_path: Path, number: int) -> None:
+    weights = numpy_helper.to_array(helper.make_tensor("w", number, [256, 256], [0.5] * 65536))
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "one",
+        [helper.make_tensor_value_info("x", number, ["B", 256])],
+        [helper.make_tensor_value_info("y", number, ["B", 256])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    model = ir.serde.deserialize_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]))
+    files = beside.move_out(model, WeightsFolder(tmp_path))
+    assert [file.size for file in files] == [weights.nbytes]
+    assert list(references.problems(ir.serde.serialize_model(model).SerializeToString(), files)) == []
 
 
 async def replaced(store: Store, file: WeightsFile, data: bytes) -> None:
