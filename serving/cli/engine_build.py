@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
+import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -102,12 +105,37 @@ def demand_builder() -> None:
 
 @contextmanager
 def ends_at_once() -> Iterator[None]:
-    """Ctrl-C ends the process: nobody can end the compiler's thread, and an orderly exit would abort in it."""
+    """Ctrl-C or SIGTERM ends the process: nobody can end the compiler's thread, and an orderly exit would abort in it.
+
+    What compilers started and have written aside goes with it.
+    """
+    from serving.local.process_tree import kill_descendants
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("interrupted: nothing was published", err=True)
-        os._exit(INTERRUPTED)
+        with _aside() as folder:
+            try:
+                yield
+            except KeyboardInterrupt:
+                typer.echo("interrupted: nothing was published", err=True)
+                kill_descendants()
+                shutil.rmtree(folder, ignore_errors=True)
+                os._exit(INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _aside() -> Iterator[str]:
+    """A folder in which this process and its children make all their temporary files meanwhile."""
+    before, of_children = tempfile.tempdir, os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="longtake-build-") as folder:
+        tempfile.tempdir = os.environ["TMPDIR"] = folder
+        try:
+            yield folder
+        finally:
+            tempfile.tempdir = before
+            os.environ.pop("TMPDIR") if of_children is None else os.environ.update(TMPDIR=of_children)
 
 
 @contextmanager

@@ -241,24 +241,28 @@ async def test_whenever_a_builder_is_killed_a_set_is_whole_or_not_there(url: str
         assert entry.key.startswith(layout.BLOBS) or (part is not None and part.known), "a name that was left over"
 
 
-async def test_a_build_that_is_interrupted_ends_at_once_and_leaves_its_turn(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_build_that_is_interrupted_ends_at_once_and_leaves_its_turn(tmp_path: Path, number: int) -> None:
     """The command itself, in the middle of its work, where the package has no engines."""
     pytest.importorskip("torch", reason="a build needs longtake[build]")
     shutil.copytree(ROOT / "engines", tmp_path / "engines", ignore=shutil.ignore_patterns("prebuilt", "__pycache__"))
     command = [sys.executable, "-m", "serving.cli.main", "engines", "build", "--store", str(tmp_path / "store")]
-    environment = {**os.environ, "HOME": str(tmp_path / "home"), "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    (tmp_path / "aside").mkdir()
+    homes = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "aside")}
+    environment = {**os.environ, **homes, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     digest = models.find("sprite").weights_digest() or ""
     store = await open_store(str(tmp_path / "store"))
     build = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
     while "exporting" not in (await turn_of(store, "sprite-2", digest)).get("doing", ""):
         assert build.returncode is None
         await asyncio.sleep(0.2)
-    build.send_signal(signal.SIGINT)
+    build.send_signal(number)
     _, said = await build.communicate()
     assert build.returncode == 130
     assert said.decode().splitlines()[-1] == "interrupted: nothing was published"
     assert not (await turn_of(store, "sprite-2", digest))["working"]
     assert [entry.key async for entry in store.list(layout.BLOBS)] == []
+    assert not list((tmp_path / "aside").glob("longtake-*"))
     await store.close()
 
 
