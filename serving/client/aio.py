@@ -171,7 +171,8 @@ class AsyncClient:
     async def upload(self, path: Path, *, expire_after_s: int | None = None) -> File:
         """Keep a picture or video for later requests; for `expire_after_s` seconds, or until it is deleted.
 
-        It is never sent twice by itself. Raises `OSError` for a file that cannot be read.
+        It is never sent twice by itself. Raises `OSError` for a file that cannot be read, and `Unsendable`
+        for a time that no message has room for.
 
         >>> (await client.upload(picture, expire_after_s=3600)).content_type
         'image/png'

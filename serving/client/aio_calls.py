@@ -16,7 +16,7 @@ from serving.client.attempts import ENDED, Attempts, Following
 from serving.client.calls import UPLOAD, Call, get
 from serving.client.errors import CallFailed, DeadlineExceeded, DownloadFailed, WaitTimeout, failure_of
 from serving.client.options import Options
-from serving.client.requests import upload_parts
+from serving.client.requests import UploadParts
 from serving.client.saving import Download, Progress, Unfinished, unsigned
 from serving.gen.longtake.v1.files_pb2 import File, UploadFileRequest
 from serving.gen.longtake.v1.videos_pb2 import Video, WatchVideoResponse
@@ -124,14 +124,21 @@ class AioCalls:
         return seen if seen is not None and seen.state in ENDED else await self.ask(get(video))
 
     async def upload(self, path: Path, expire_after_s: int | None) -> File:
-        """Once. Raises `CallFailed` and `OSError`."""
+        """Once. Raises `CallFailed`, `Unsendable` and `OSError`."""
         method = self._channel.stream_unary(
             UPLOAD, request_serializer=UploadFileRequest.SerializeToString, response_deserializer=File.FromString
         )
         with path.open("rb") as file:
+            parts, cancelled = UploadParts(path.name, file, expire_after_s), _cancellations()
             try:
-                return await method(upload_parts(path.name, file, expire_after_s), metadata=self._options.metadata)
+                return await method(iter(parts), metadata=self._options.metadata)
+            except asyncio.CancelledError:  # gRPC's, as the file could not be read; or somebody cancels this task
+                if parts.failed is None or _cancellations() > cancelled:
+                    raise
+                raise parts.failed from None
             except grpc.RpcError as error:
+                if parts.failed is not None:
+                    raise parts.failed from None
                 raise failure_of(error) from error
 
     async def download(self, url: str, path: Path, progress: Progress | None) -> int:
@@ -163,3 +170,9 @@ class AioCalls:
         if response.status_code != httpx.codes.OK:
             raise DownloadFailed(f"{unsigned(url)} answers {response.status_code}; ask anew, or try later")
         return response.content
+
+
+def _cancellations() -> int:
+    """How often this task was asked to end."""
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0

@@ -123,13 +123,25 @@ def named_media(source: str) -> Media | None:
     return None
 
 
-def upload_parts(name: str, file: BinaryIO, expire_after_s: int | None) -> Iterator[UploadFileRequest]:
-    """The messages of an upload: first what it is, then its bytes in pieces."""
-    yield UploadFileRequest(
-        metadata=UploadFileRequest.Metadata(filename=taken_name(name), expire_after_seconds=expire_after_s)
-    )
-    while piece := file.read(PIECE):
-        yield UploadFileRequest(data=piece)
+class UploadParts:
+    """The messages of an upload: first what it is, then its bytes in pieces. Raises `Unsendable` when it is made."""
+
+    def __init__(self, name: str, file: BinaryIO, expire_after_s: int | None) -> None:
+        with _named("expire_after_s", expire_after_s):
+            metadata = UploadFileRequest.Metadata(filename=taken_name(name), expire_after_seconds=expire_after_s)
+        self._first = UploadFileRequest(metadata=metadata)
+        self._file = file
+        self.failed: Exception | None = None
+        """Why the file could not be read. gRPC does not say: it ends the call in words of its own, or as cancelled."""
+
+    def __iter__(self) -> Iterator[UploadFileRequest]:
+        yield self._first
+        try:
+            while piece := self._file.read(PIECE):
+                yield UploadFileRequest(data=piece)
+        except Exception as error:
+            self.failed = error
+            raise
 
 
 def taken_name(name: str) -> str:

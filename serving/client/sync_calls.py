@@ -15,7 +15,7 @@ from serving.client.attempts import ENDED, Attempts, Following
 from serving.client.calls import UPLOAD, Call, get
 from serving.client.errors import CallFailed, DeadlineExceeded, DownloadFailed, WaitTimeout, failure_of
 from serving.client.options import Options
-from serving.client.requests import upload_parts
+from serving.client.requests import UploadParts
 from serving.client.saving import Download, Progress, Unfinished, unsigned
 from serving.gen.longtake.v1.files_pb2 import File, UploadFileRequest
 from serving.gen.longtake.v1.videos_pb2 import Video, WatchVideoResponse
@@ -120,14 +120,17 @@ class SyncCalls:
         return seen if seen is not None and seen.state in ENDED else self.ask(get(video))
 
     def upload(self, path: Path, expire_after_s: int | None) -> File:
-        """Once. Raises `CallFailed` and `OSError`."""
+        """Once. Raises `CallFailed`, `Unsendable` and `OSError`."""
         method = self._channel.stream_unary(
             UPLOAD, request_serializer=UploadFileRequest.SerializeToString, response_deserializer=File.FromString
         )
         with path.open("rb") as file:
+            parts = UploadParts(path.name, file, expire_after_s)
             try:
-                return method(upload_parts(path.name, file, expire_after_s), metadata=self._options.metadata)
+                return method(iter(parts), metadata=self._options.metadata)
             except grpc.RpcError as error:
+                if parts.failed is not None:
+                    raise parts.failed from None
                 raise failure_of(error) from error
 
     def download(self, url: str, path: Path, progress: Progress | None) -> int:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.client import Unsendable, create_request
-from serving.client.requests import taken_name, upload_parts
+from serving.client.requests import UploadParts, taken_name
 from serving.files.record import check_filename
 
 
@@ -54,7 +54,7 @@ def test_what_fits_is_asked_for_as_it_is() -> None:
 )
 def test_a_file_is_sent_under_a_name_that_the_server_takes(name: str, taken: str) -> None:
     assert taken_name(name) == taken
-    first, *_ = upload_parts(name, io.BytesIO(b"x"), None)
+    first, *_ = UploadParts(name, io.BytesIO(b"x"), None)
     assert first.metadata.filename == taken
 
 
