@@ -108,8 +108,9 @@ class Denoiser:
 
     async def run_slice(self, call: SliceCall, conditions: Conditions) -> SliceResult:
         """Run steps until the segment is done or the slice's time is over."""
+        stale = SliceResult(0, done=False, replica=self._replica, stale=True)
         if call.epoch < self._leases.epoch:
-            return SliceResult(0, done=False, replica=self._replica, stale=True)
+            return stale
         key = _key(call)
         if key in self._finished:
             made = self._finished[key]
@@ -125,7 +126,9 @@ class Denoiser:
         if (call.epoch, call.attempt) <= self._cancelled.get(call.job, (0, 0)):
             return SliceResult(0, done=False, replica=self._replica, cancelled=True)
         from_step = state.step
-        self._leases.begin(call.job, call.attempt, call.epoch, segment=call.segment, step=state.step)
+        # While a checkpoint was read, a newer Director's slice may have come.
+        if not self._leases.begin(call.job, call.attempt, call.epoch, segment=call.segment, step=state.step):
+            return stale
         try:
             end = await asyncio.wrap_future(self._loop.submit(key, state, rank=call.rank, budget_s=call.budget_s))
         except StageAway:  # whoever has engines again may go on with the attempt

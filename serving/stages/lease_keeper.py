@@ -63,10 +63,15 @@ class LeaseKeeper:
         """The newest epoch that this replica knows of."""
         return self._epoch
 
-    def begin(self, job: str, attempt: int, epoch: int, *, segment: int, step: int) -> None:
-        """A slice of this attempt starts; its lease is taken beside the work."""
-        self._epoch = max(self._epoch, epoch)
+    def begin(self, job: str, attempt: int, epoch: int, *, segment: int, step: int) -> bool:
+        """A slice of this attempt starts; its lease is taken beside the work.
+
+        False, and nothing changes, when a newer Director has come, or a slice of a later attempt.
+        """
         held = self._held.get(job)
+        if epoch < self.epoch or (held is not None and held.epoch == epoch and held.attempt > attempt):
+            return False
+        self._epoch = max(self._epoch, epoch)
         if held is None or (held.attempt, held.epoch) != (attempt, epoch):
             self._drop(job)
             held = self._held[job] = _Held(attempt, epoch, self._now())
@@ -74,6 +79,7 @@ class LeaseKeeper:
         held.segment, held.step = segment, step
         held.slices += 1
         held.needed = True
+        return True
 
     def end(self, job: str, attempt: int, epoch: int, *, step: int) -> None:
         """A slice has ended, `step` steps into its segment; one of an earlier attempt or Director changes nothing."""

@@ -253,6 +253,33 @@ async def test_slices_of_a_director_that_was_replaced_are_refused(loaded: Loaded
     assert (old.stale, old.steps_done, old.latents) == (True, 0, None)
 
 
+@pytest.mark.parametrize(("epoch", "attempt"), [(1, 1), (2, 1)], ids=["Director", "attempt"])
+async def test_a_slice_that_was_outdated_while_its_checkpoint_was_read_ends_none_of_the_newer_ones(
+    loaded: Loaded, denoiser: Denoiser, monkeypatch: pytest.MonkeyPatch, epoch: int, attempt: int
+) -> None:
+    reads, read = asyncio.Event(), asyncio.Event()
+
+    async def slowly(*_: object) -> None:
+        reads.set()
+        await read.wait()
+
+    monkeypatch.setattr(denoiser._checkpoints, "newest", slowly)
+    conditions = await conditions_of(loaded)
+    late = asyncio.create_task(denoiser.run_slice(_slice(epoch=epoch, attempt=attempt, resume=True), conditions))
+    await reads.wait()
+    begun = await denoiser.run_slice(_slice(epoch=2, attempt=2, budget_s=0.0), conditions)
+    read.set()
+    old = await late
+    went_on = await denoiser.run_slice(_slice(epoch=2, attempt=2), conditions)
+    await denoiser.stop()
+    lease = await Leases(loaded.store).read("job", 2)
+
+    assert (old.stale, old.steps_done, old.latents) == (True, 0, None)
+    assert (begun.steps_done, went_on.from_step, went_on.done) == (1, 1, True)
+    assert lease is not None
+    assert (lease.epoch, lease.holder) == (2, "one")
+
+
 async def test_a_finished_segment_is_not_run_again_and_is_handed_over(loaded: Loaded, denoiser: Denoiser) -> None:
     conditions = await conditions_of(loaded)
     done = await denoiser.run_slice(_slice(), conditions)

@@ -114,6 +114,50 @@ def test_a_slice_of_a_director_that_was_replaced_ends_none_of_the_newer_ones() -
     assert not lease.released
 
 
+@pytest.mark.parametrize(
+    ("attempt", "epoch", "begins"),
+    [
+        pytest.param(2, 1, False, id="of a Director before"),
+        pytest.param(3, 1, False, id="of a Director before, whatever its attempt"),
+        pytest.param(1, 2, False, id="of an attempt before"),
+        pytest.param(2, 2, True, id="its own"),
+        pytest.param(3, 2, True, id="of the next attempt"),
+        pytest.param(2, 3, True, id="of a newer Director"),
+    ],
+)
+def test_a_lease_is_taken_over_by_what_is_newer_and_by_nothing_older(attempt: int, epoch: int, begins: bool) -> None:
+    loop, store = _world()
+    lost: list[str] = []
+
+    async def life() -> Lease | None:
+        keeper = LeaseKeeper(store, "replica", lost=lost.append)
+        assert keeper.begin(JOB, 2, 2, segment=0, step=3)
+        await asyncio.sleep(BEAT_EVERY_S / 2)
+        assert keeper.begin(JOB, attempt, epoch, segment=0, step=0) is begins
+        await asyncio.sleep(2 * BEAT_EVERY_S)
+        return await Leases(store).read(JOB, attempt if begins else 2)
+
+    lease = _lived(loop, life())
+
+    assert lease is not None
+    assert (lease.epoch, lease.attempt) == ((epoch, attempt) if begins else (2, 2))
+    assert lease.beat > 0
+    assert not lost
+
+
+def test_a_late_slice_of_a_director_before_begins_none_of_another_job_either() -> None:
+    loop, store = _world()
+
+    async def life() -> Lease | None:
+        keeper = LeaseKeeper(store, "replica", lost=lambda job: None)
+        keeper.begin(JOB, 1, 2, segment=0, step=0)
+        assert not keeper.begin("vid_b", 1, 1, segment=0, step=0)
+        await asyncio.sleep(1)
+        return await Leases(store).read("vid_b", 1)
+
+    assert _lived(loop, life()) is None
+
+
 class _Unstoppable(SimStore):
     """What was sent takes effect, though nobody waits for the answer any more."""
 
