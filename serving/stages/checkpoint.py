@@ -3,7 +3,7 @@
 A checkpoint is safetensors, written once: the latents, the step, the time grid, what the sampler remembers of earlier
 steps, and the fingerprint of the work. Noise is drawn from (seed, segment): nothing random is left to keep. Its key has
 the bytes' digest in it, so a torn or foreign file is refused; so is one whose fingerprint is another's. The two newest
-are kept.
+are kept, beside later ones that were refused.
 
 `denoise.py` writes them beside the compute loop, as often as `CheckpointPolicy` finds affordable, and reads the newest
 good one when a segment comes to a replica that does not hold it.
@@ -12,7 +12,9 @@ good one when a segment comes to a replica that does not hold it.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from engines.families.base import Array, Denoising
-from serving.errors import NotFound
+from serving.errors import Conflict, NotFound
 from serving.logs import logger
 from serving.store import keys
 from serving.store.base import Store
@@ -28,6 +30,8 @@ from serving.store.base import Store
 SHARE = 0.02
 """Checkpoints may cost so much of the compute time."""
 KEPT = 2
+_REMEMBERED = 256
+"""Refused ones that a replica knows of."""
 _MEMORY = "memory."
 """Before the names of what the sampler remembers."""
 _FIRST_COST_S = 0.01
@@ -95,6 +99,8 @@ class Checkpoints:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._refused: deque[str] = deque(maxlen=_REMEMBERED)
+        """Keys. They may be of later steps than what is written after them, and are none to go on from."""
 
     async def write(
         self,
@@ -104,7 +110,10 @@ class Checkpoints:
         times: Array,
         memory: Mapping[str, Array] | None = None,
     ) -> str:
-        """Keep the state after `step` steps; older ones than the newest `KEPT` go. Returns the key."""
+        """Keep the state after `step` steps; others older than the newest `KEPT` go. Returns the key.
+
+        What was refused is not counted, and goes when it is old too: it may have been read wrong, and be whole.
+        """
         data = save(
             {
                 "latents": np.ascontiguousarray(latents, dtype=np.float32),
@@ -119,9 +128,13 @@ class Checkpoints:
         )
         digest = hashlib.sha256(data).hexdigest()
         key = keys.checkpoint(_prefix(work), step, work.attempt, digest)
-        await self._store.put_if_absent(key, data)
-        for old in (await self._keys(work))[KEPT:]:
-            await self._store.delete(old)
+        if not await self._store.put_if_absent(key, data) and key in self._refused:
+            await self._mend(key, data)
+        newer = 0
+        for found in await self._keys(work):
+            if newer >= KEPT and found != key:
+                await self._store.delete(found)
+            newer += found not in self._refused
         return key
 
     async def newest(self, work: CheckpointedWork) -> Checkpoint | None:
@@ -135,7 +148,18 @@ class Checkpoints:
             if found is not None:
                 return found
             _log.warning("checkpoint refused", key=key)
+            if key not in self._refused:
+                self._refused.append(key)
         return None
+
+    async def _mend(self, key: str, data: bytes) -> None:
+        """One that was refused lies where this one belongs: other bytes than these are overwritten."""
+        with suppress(Conflict, NotFound):  # then somebody else has mended it, or it is gone
+            there = await self._store.get(key)
+            if there.data != data:
+                await self._store.swap(key, data, there.version)
+        with suppress(ValueError):  # forgotten meanwhile
+            self._refused.remove(key)
 
     async def _keys(self, work: CheckpointedWork) -> list[str]:
         return sorted([entry.key async for entry in self._store.list(_prefix(work))], reverse=True)

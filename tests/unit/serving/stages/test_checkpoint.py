@@ -100,13 +100,65 @@ async def test_other_work_and_torn_bytes_are_refused(checkpoints: Checkpoints, t
     whole = await checkpoints.write(_WORK, 2, latents, _TIMES)
     assert await checkpoints.newest(CheckpointedWork("studio", "vid_a", 3, 1, "another")) is None
 
-    (torn,) = [path for path in tmp_path.rglob("*") if path.name == whole.rpartition("/")[2]]
-    torn.chmod(0o644)
-    torn.write_bytes(torn.read_bytes()[:-9])
+    _tear(tmp_path, whole)
 
     found = await checkpoints.newest(_WORK)
     assert found is not None
     assert found.step == 1
+
+
+def _tear(tmp_path: Path, key: str) -> None:
+    (torn,) = [path for path in tmp_path.rglob("*") if path.name == key.rpartition("/")[2]]
+    torn.chmod(0o644)
+    torn.write_bytes(torn.read_bytes()[:-9])
+
+
+async def _steps(checkpoints: Checkpoints) -> list[int]:
+    return [int(key.rpartition("/")[2].partition("-")[0]) for key in await checkpoints._keys(_WORK)]
+
+
+async def test_torn_ones_of_later_steps_take_no_place_from_what_is_written_after_them(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    latents = np.ones((2, 16, 4, 4), np.float32)
+    for step in (18, 20):
+        _tear(tmp_path, await checkpoints.write(_WORK, step, latents, _TIMES))
+    assert await checkpoints.newest(_WORK) is None
+
+    for step, kept in ((4, [20, 18, 4]), (8, [20, 18, 8, 4]), (12, [20, 18, 12, 8])):
+        await checkpoints.write(_WORK, step, latents, _TIMES)
+        found = await checkpoints.newest(_WORK)
+        assert found is not None
+        assert (found.step, await _steps(checkpoints)) == (step, kept)
+
+    for step in (22, 24):  # and go in their turn
+        await checkpoints.write(_WORK, step, latents, _TIMES)
+    assert await _steps(checkpoints) == [24, 22]
+
+
+async def test_a_torn_one_is_whole_again_when_its_step_comes_again(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    latents = np.ones((2, 16, 4, 4), np.float32)
+    whole = await checkpoints.write(_WORK, 2, latents, _TIMES)
+    _tear(tmp_path, whole)
+    assert await checkpoints.newest(_WORK) is None
+
+    assert await checkpoints.write(_WORK, 2, latents, _TIMES) == whole
+
+    found = await checkpoints.newest(_WORK)
+    assert found is not None
+    assert found.step == 2
+    for step in (1, 3):  # and it counts as any other
+        await checkpoints.write(_WORK, step, latents, _TIMES)
+    assert await _steps(checkpoints) == [3, 2]
+
+
+async def test_what_was_just_written_stays_though_nothing_that_is_there_was_read(checkpoints: Checkpoints) -> None:
+    latents = np.ones((2, 16, 4, 4), np.float32)
+    for step in (18, 20, 4, 8):
+        await checkpoints.write(_WORK, step, latents, _TIMES)
+        assert step in await _steps(checkpoints)
+
+    assert await _steps(checkpoints) == [20, 18, 8]
 
 
 async def test_what_does_not_fit_or_is_no_progress_is_left_alone(checkpoints: Checkpoints) -> None:
