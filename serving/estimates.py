@@ -5,7 +5,8 @@ The Director measures every slice and every rendered segment (`observe`), orders
 job will be done (`predict`). Pure but for `load` and `save`.
 
 An estimate follows new measurements slowly, and none of them further than three times, so that one step that met a busy
-machine moves little. What was never seen is scaled from the nearest size that was, in proportion to it.
+machine moves little. The very first may have been an engine's warm-up, so of the first two the shorter counts. What was
+never seen is scaled from the nearest size that was, in proportion to it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from serving.store.keys import ESTIMATES
 
 _GAIN = 0.1
 _CLIP = 3.0
+_MOST_S = 1e6
+"""No unit takes longer."""
 _PRIOR_S: dict[StageName, float] = {DENOISER: 2e-7, RENDERER: 2e-6}
 """Seconds per pixel of latents' native frames, before anything was measured: a step, and a whole segment."""
 
@@ -68,6 +71,8 @@ class Estimates:
 
     def __init__(self, known: Mapping[Name, float] | None = None) -> None:
         self._known: dict[Name, float] = dict(known or {})
+        self._once: set[Name] = set()
+        """Of these one unit was measured, and it may have been an engine's first, which takes long."""
 
     def observe(self, stage: StageName, plan: Plan, segment: PlannedSegment, seconds: float) -> None:
         """A unit of this segment took so long. No time at all tells nothing: all that follows would be 0 for ever."""
@@ -77,6 +82,10 @@ class Estimates:
         before = self._known.get(name)
         if before is None:
             self._known[name] = seconds
+            self._once.add(name)
+        elif name in self._once:
+            self._known[name] = min(before, seconds)
+            self._once.discard(name)
         else:
             clipped = min(max(seconds, before / _CLIP), before * _CLIP)
             self._known[name] = before + _GAIN * (clipped - before)
@@ -131,7 +140,7 @@ class Estimates:
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"these are no estimates: {error}") from error
         # Whoever orders or predicts by them divides by sizes, and lays out seconds on a line.
-        if not all(size > 0 and 0 <= seconds < float("inf") for (_, _, size), seconds in known.items()):
+        if not all(size > 0 and 0 <= seconds <= _MOST_S for (_, _, size), seconds in known.items()):
             raise ValueError("these are no estimates: no time or no size is like this")
         return cls({name: seconds for name, seconds in known.items() if seconds})
 

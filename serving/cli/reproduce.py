@@ -63,7 +63,15 @@ def reproduce(
 @contextmanager
 def _ended() -> Iterator[None]:
     """Whatever keeps it from being found out ends the command with its reason, and with no code of a difference."""
-    from serving.errors import FailedPrecondition, LongtakeError, NotFound, StoreMissing, StoreUnfit, Unavailable
+    from serving.errors import (
+        Corrupt,
+        FailedPrecondition,
+        LongtakeError,
+        NotFound,
+        StoreMissing,
+        StoreUnfit,
+        Unavailable,
+    )
 
     try:
         yield
@@ -71,7 +79,7 @@ def _ended() -> Iterator[None]:
         raise
     except NotFound as error:
         fail(error.message, NOT_FOUND)
-    except FailedPrecondition as error:
+    except (Corrupt, FailedPrecondition) as error:
         fail(error.message, UNJUDGED)
     except StoreMissing as error:
         fail(error.message, USAGE)
@@ -148,6 +156,7 @@ async def _names(models: tuple[str, ...], store: Store) -> frozenset[str]:
 
 
 async def _found(video: str, url: str | None, tenant: str) -> Judged:
+    from serving.errors import FailedPrecondition, NotFound
     from serving.reproduction.judge import judged
     from serving.reproduction.reproduce import finished
 
@@ -156,7 +165,10 @@ async def _found(video: str, url: str | None, tenant: str) -> Judged:
         record = await finished(store, tenant, video)
         engines = await engines_of(record, store)
         with engines.session:
-            return await judged(store, record, engines, on_progress=_say_what_is_made)
+            try:
+                return await judged(store, record, engines, on_progress=_say_what_is_made)
+            except NotFound as error:  # of what it is made of: the video itself is there
+                raise FailedPrecondition(f"{video} cannot be made again: {error.message}") from error
 
 
 async def engines_of(record: JobRecord, store: Store) -> Engines:
@@ -175,7 +187,9 @@ async def engines_of(record: JobRecord, store: Store) -> Engines:
             f"{made}, a model that is not installed here, and no other one makes such videos: `longtake models add` "
             "brings back one that was removed; one that an earlier version of Longtake shipped, that version has"
         ) from error
-    own = load_settings().of(model)
+    settings = load_settings()
+    names = (served.name, *served.family.capabilities.aliases)
+    own = settings.of(next((said for said in settings.served if said in names), model))
     try:
         found = await engine_store.find(served, store, own.engines)
         session = await engine_store.load(model, store, own.engines, threads=own.stages.engine_threads)

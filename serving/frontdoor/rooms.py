@@ -91,7 +91,7 @@ async def build(
     )
     settler = Settler(store=store, intake=intake, catalog=catalog, codec=settings.video.codec, now_ms=now_ms)
     backlog = Backlog(jobs, clock=time.monotonic, model_of=cache.model_of)
-    forecast = _forecast(settings, store, backlog, now_ms)
+    forecast = _forecast(settings, catalog, store, backlog, now_ms)
     gate = Gate(settings.admission, backlog=backlog, forecast=forecast, quota=quota)
     creator = Creator(
         settler=settler,
@@ -106,9 +106,14 @@ async def build(
     return Rooms(jobs, link, signer, files, content, backlog, forecast, creator, videos, dead_jobs)
 
 
-def _forecast(settings: Settings, store: Store, backlog: Backlog, now_ms: Callable[[], int]) -> Forecast:
+def _forecast(
+    settings: Settings, catalog: Catalog, store: Store, backlog: Backlog, now_ms: Callable[[], int]
+) -> Forecast:
     others = settings.stages.scale_of(DENOISER).max
-    known = {model: settings.of(model).stages.scale_of(DENOISER).max for model in settings.served}
+    known = {  # by their own names, which plans have; the settings may say an alias
+        catalog.resolve(said).capabilities.model: settings.of(said).stages.scale_of(DENOISER).max
+        for said in settings.served
+    }
     return Forecast(
         store,
         backlog,

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Container
 from dataclasses import dataclass
 
-from serving.errors import FailedPrecondition, NotFound
+from serving.errors import Corrupt, FailedPrecondition, NotFound
 from serving.jobs.record import JobRecord, JobState
 from serving.jobs.repository import Jobs
 from serving.reproduction.judge import OTHER_WEIGHTS, Engines, Judged, judged
@@ -84,6 +84,8 @@ async def _replayed(store: Store, record: JobRecord, engines: Engines) -> Replay
         if await _is_there(store, record):
             return Replayed(record.tenant, record.id, unjudged=error.message)
         return Replayed(record.tenant, record.id, passed_over=f"{record.id} was deleted meanwhile")
+    except Corrupt as error:
+        return Replayed(record.tenant, record.id, unjudged=error.message)
     except FailedPrecondition as error:
         return _not_judged(record, error, over=error.reason == OTHER_WEIGHTS)
 

@@ -68,6 +68,14 @@ def test_one_outlier_moves_little_and_a_lasting_change_is_followed() -> None:
     assert estimates.unit(DENOISER, planned, segment) == pytest.approx(0.02, rel=0.05)
 
 
+def test_a_first_unit_that_warmed_an_engine_up_counts_no_longer_than_the_second() -> None:
+    estimates, planned = Estimates(), _plan()
+    segment = planned.segments[0]
+    for seconds in (60.0, 0.01, 0.01):
+        estimates.observe(DENOISER, planned, segment, seconds)
+    assert estimates.unit(DENOISER, planned, segment) == 0.01
+
+
 def test_what_was_never_seen_is_scaled_by_size() -> None:
     estimates, square, wide = Estimates(), _plan("1:1"), _plan("16:9")
     estimates.observe(DENOISER, square, square.segments[0], 0.01)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from engines.families.sprite.capabilities import CAPABILITIES
 from engines.session import Session
 from serving.cli.main import build
 from serving.errors import NotFound
@@ -18,6 +19,7 @@ from serving.reproduction import newest as replays
 from serving.reproduction.judge import Judged
 from serving.reproduction.newest import newest
 from serving.segments.lineage import Segments
+from serving.store import keys
 from tests.unit.serving.director.conftest import TENANT, Office, office, session
 
 pytestmark = pytest.mark.anyio
@@ -99,3 +101,33 @@ def test_one_video_or_the_newest_and_not_both() -> None:
     for words in (["reproduce"], ["reproduce", "vid_a", "--newest", "2"]):
         done = CliRunner().invoke(build(), words)
         assert (done.exit_code, "name a video, or say --newest" in done.output) == (2, True)
+
+
+async def test_a_video_whose_manifest_is_damaged_or_gone_is_not_judged_and_hides_no_other(
+    office: Office, session: Session
+) -> None:
+    first, damaged = await _job(office, session.digest), await _job(office, session.digest)
+    key = keys.segment(TENANT, damaged.segments[0])
+    stored = await office.store.get(key)
+    await office.store.swap(key, stored.data[:-1] + b"X", stored.version)
+
+    said = await _said(office, "2", "-o", "json", code=5)
+    told = {one["video"]: one for one in json.loads(said[: said.rindex("]") + 1])}
+    assert set(told) == {first.id, damaged.id}
+    assert "holds other bytes" in told[damaged.id]["unjudged"]
+    for _ in ("damaged", "gone"):
+        command = ["reproduce", damaged.id, "--tenant", TENANT, "--store", office.store.url]
+        done = await asyncio.to_thread(CliRunner().invoke, build(), command)
+        assert done.exit_code == 5, done.output
+        await office.store.delete(key)
+
+
+async def test_the_engines_are_those_that_the_settings_name_though_by_an_alias(
+    office: Office, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = await _job(office, session.digest)
+    (alias,) = CAPABILITIES.aliases
+    monkeypatch.setenv("LONGTAKE_MODEL", alias)
+    monkeypatch.setenv("LONGTAKE_MODELS", json.dumps({alias: {"variant": "onnxruntime-cuda"}}))
+    assert "onnxruntime-cuda" in await _said(office, "1", code=5)
+    assert video.plan.model != alias
