@@ -11,17 +11,13 @@ from fractions import Fraction
 from typing import Any, BinaryIO, cast
 
 import av
-import numpy as np
 from av.stream import Disposition
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
-from PIL import Image
 
-from serving.media.pictures import RefusedError, cropped
+from serving.media.pictures import RefusedError
+from serving.media.shown import MAX_SIDE, Shown, turn_of
 
 CODECS = frozenset({"h264", "hevc", "av1", "libdav1d"})
-MAX_SIDE = 4096
 MIN_SECONDS, MAX_SECONDS = 2.0, 30.0
 MAX_PIXELS = 15_000_000_000
 """Of all its frames: half a minute of 3840x2160 at 60 frames a second, or of 1920x1080 at 240."""
@@ -38,7 +34,7 @@ def facts(file: BinaryIO) -> dict[str, Any]:
         if first is None:
             raise RefusedError("its video track has no frame")
         width, height = round(first.width * _pixel(stream)) or 1, first.height
-        lies_down = first.rotation % 180 != 0
+        lies_down = turn_of(first).over
         return {
             "codec": stream.codec_context.codec.canonical_name,
             "width": height if lies_down else width,
@@ -54,7 +50,7 @@ def frames(file: BinaryIO, width: int, height: int, fps: int, count: int) -> Ite
     """
     with _track(file) as (container, stream):
         due = 0
-        shown: _Shown | None = None
+        shown: Shown | None = None
         start: float | None = None
         for frame in container.decode(stream):
             if frame.pts is None:
@@ -66,34 +62,11 @@ def frames(file: BinaryIO, width: int, height: int, fps: int, count: int) -> Ite
                 due += 1
             if due == count:
                 return
-            shown = _Shown(frame, width, height, _pixel(stream))
+            shown = Shown(frame, width, height, _pixel(stream))
         if shown is None:
             raise RefusedError("its video track has no frame")
         for _ in range(due, count):
             yield shown.pixels()
-
-
-class _Shown:
-    """A frame, scaled when it is first asked for."""
-
-    def __init__(self, frame: VideoFrame, width: int, height: int, pixel: float) -> None:
-        if max(frame.width, frame.height) > MAX_SIDE:
-            raise RefusedError("a frame is larger than the track says")
-        self._frame = frame
-        self._size = width, height
-        self._pixel = pixel
-        self._pixels: bytes | None = None
-
-    def pixels(self) -> bytes:
-        """RGB bytes."""
-        if self._pixels is None:
-            image = Image.fromarray(cast(NDArray[np.uint8], self._frame.to_ndarray(format="rgb24")))
-            pixel = self._pixel
-            if self._frame.rotation:  # a phone held upright
-                image = image.rotate(self._frame.rotation, expand=True)
-                pixel = 1 / pixel if self._frame.rotation % 180 else pixel
-            self._pixels = cropped(image, *self._size, pixel=pixel)
-        return self._pixels
 
 
 @contextmanager

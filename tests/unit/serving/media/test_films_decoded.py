@@ -135,7 +135,7 @@ def test_only_what_is_shown_is_scaled(tmp_path: Path, monkeypatch: pytest.Monkey
         scaled.append(int(np.asarray(image).mean()))
         return cropped(image, width, height, pixel=pixel)
 
-    monkeypatch.setattr(films, "cropped", count)
+    monkeypatch.setattr("serving.media.shown.cropped", count)
     with video(tmp_path / "slow.mp4", seconds=4).open("rb") as file:  # 40 frames, each lighter than the last
         shown = list(films.frames(file, 16, 9, fps=1, count=6))
     assert len(shown) == 6

@@ -1,0 +1,79 @@
+"""Decoded frames of users' videos as a screen shows them: upright, mirrored where their file says so.
+
+Only `films.py` calls it, in a child process that could do no harm.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from av.sidedata.sidedata import SideData
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+from PIL import Image
+
+from serving.media.pictures import RefusedError, cropped
+
+MAX_SIDE = 4096
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How a frame comes to stand upright: turned over its diagonal or not, and then flipped. All quarter turns and
+    mirrorings are made of these."""
+
+    over: bool = False
+    """Rows become columns: a frame that lies on its side."""
+    left_right: bool = False
+    up_down: bool = False
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """[height, width, 3], upright."""
+        if self.over:
+            pixels = pixels.swapaxes(0, 1)
+        return pixels[:: -1 if self.up_down else 1, :: -1 if self.left_right else 1]
+
+
+def turn_of(frame: VideoFrame) -> Turn:
+    """What its display matrix says: a phone held upright, a front camera. An angle in between counts as the nearest
+    quarter turn."""
+    a, b, c, d = _matrix(frame)  # x' = a x + c y, y' = b x + d y
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return Turn(left_right=a < 0, up_down=d < 0)
+    return Turn(over=True, left_right=c < 0, up_down=b < 0)
+
+
+def _matrix(frame: VideoFrame) -> tuple[float, float, float, float]:
+    try:
+        told = cast(SideData | None, frame.side_data.get("DISPLAYMATRIX"))
+    except ValueError:  # PyAV fails at side data that it has no name for, as films for two eyes have
+        angle = math.radians(frame.rotation)  # all that it tells then: nothing of mirroring
+        return math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle)
+    if told is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d, *_ = np.frombuffer(bytes(told), np.int32).tolist()
+    return a, b, c, d
+
+
+class Shown:
+    """A frame, scaled when it is first asked for. Raises `RefusedError`."""
+
+    def __init__(self, frame: VideoFrame, width: int, height: int, pixel: float) -> None:
+        """`pixel`: width by height of one of the frame's, as it is stored."""
+        if max(frame.width, frame.height) > MAX_SIDE:
+            raise RefusedError("a frame is larger than the track says")
+        self._frame = frame
+        self._size = width, height
+        self._pixel = pixel
+        self._pixels: bytes | None = None
+
+    def pixels(self) -> bytes:
+        """RGB bytes."""
+        if self._pixels is None:
+            turn = turn_of(self._frame)
+            image = Image.fromarray(turn(cast(NDArray[np.uint8], self._frame.to_ndarray(format="rgb24"))))
+            self._pixels = cropped(image, *self._size, pixel=1 / self._pixel if turn.over else self._pixel)
+        return self._pixels
