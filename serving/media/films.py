@@ -15,7 +15,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from serving.media.pictures import RefusedError
-from serving.media.shown import MAX_SIDE, Shown, turn_of
+from serving.media.shown import MAX_SIDE, Shown, check, turn_of
 
 CODECS = frozenset({"h264", "hevc", "av1", "libdav1d"})
 MIN_SECONDS, MAX_SECONDS = 2.0, 30.0
@@ -33,6 +33,7 @@ def facts(file: BinaryIO) -> dict[str, Any]:
         first = next(container.decode(stream), None)
         if first is None:
             raise RefusedError("its video track has no frame")
+        check(first)
         width, height = round(first.width * _pixel(stream)) or 1, first.height
         lies_down = turn_of(first).over
         return {

@@ -12,12 +12,15 @@ from typing import cast
 import numpy as np
 from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorTrc
 from numpy.typing import NDArray
 from PIL import Image
 
 from serving.media.pictures import RefusedError, cropped
 
 MAX_SIDE = 4096
+_HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
+"""By how it says that light becomes numbers. Taken as SDR, its white would be a middling grey."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,20 @@ def _matrix(frame: VideoFrame) -> tuple[float, float, float, float]:
     return a, b, c, d
 
 
+def check(frame: VideoFrame) -> None:
+    """Raises `RefusedError` for one that would not be shown as it is meant."""
+    if max(frame.width, frame.height) > MAX_SIDE:
+        raise RefusedError("a frame is larger than the track says")
+    if hdr := _HDR.get(cast(ColorTrc, frame.color_trc)):
+        raise RefusedError(f"it is HDR ({hdr}): export it as SDR")
+
+
 class Shown:
     """A frame, scaled when it is first asked for. Raises `RefusedError`."""
 
     def __init__(self, frame: VideoFrame, width: int, height: int, pixel: float) -> None:
         """`pixel`: width by height of one of the frame's, as it is stored."""
-        if max(frame.width, frame.height) > MAX_SIDE:
-            raise RefusedError("a frame is larger than the track says")
+        check(frame)
         self._frame = frame
         self._size = width, height
         self._pixel = pixel
