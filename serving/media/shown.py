@@ -12,13 +12,15 @@ from typing import cast
 import numpy as np
 from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorTrc
+from av.video.reformatter import Colorspace, ColorTrc
 from numpy.typing import NDArray
 from PIL import Image
 
 from serving.media.pictures import RefusedError, cropped
 
 MAX_SIDE = 4096
+_UNTOLD = 2
+"""FFmpeg's colour space of a file that names none, which its scaler takes for BT.601 whatever the size."""
 _HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
 """By how it says that light becomes numbers. Taken as SDR, its white would be a middling grey."""
 
@@ -84,6 +86,14 @@ class Shown:
         """RGB bytes."""
         if self._pixels is None:
             turn = turn_of(self._frame)
-            image = Image.fromarray(turn(cast(NDArray[np.uint8], self._frame.to_ndarray(format="rgb24"))))
+            image = Image.fromarray(turn(_rgb(self._frame)))
             self._pixels = cropped(image, *self._size, pixel=1 / self._pixel if turn.over else self._pixel)
         return self._pixels
+
+
+def _rgb(frame: VideoFrame) -> NDArray[np.uint8]:
+    """[height, width, 3]. Of a file that does not say by which standard its colours are coded, the size tells: HD is
+    BT.709, what is smaller BT.601, as players have it."""
+    hd = frame.width >= 1280 or frame.height >= 720
+    space = Colorspace.ITU709 if hd and frame.colorspace == _UNTOLD else None
+    return cast(NDArray[np.uint8], frame.to_ndarray(format="rgb24", src_colorspace=space))

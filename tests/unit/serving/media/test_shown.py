@@ -9,7 +9,7 @@ from typing import cast
 import av
 import numpy as np
 import pytest
-from av.video.reformatter import ColorRange, ColorTrc
+from av.video.reformatter import ColorRange, Colorspace, ColorTrc
 
 from engines.families.base import Frames
 from serving.media import films
@@ -19,18 +19,25 @@ from serving.media.shown import Turn, turn_of
 CORNERS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
 
 
-def film(path: Path, pixels: Frames, *, form: str = "yuv420p", **tags: int) -> Path:
+def film(
+    path: Path,
+    pixels: Frames,
+    *,
+    form: str = "yuv420p",
+    space: Colorspace = Colorspace.ITU601,
+    tags: dict[str, int] | None = None,
+) -> Path:
     """Two seconds of one picture. `tags`: what the file says of its colours, if anything."""
     height, width, _ = pixels.shape
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast", "crf": "5"})
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, form
-        for tag, value in tags.items():
+        for tag, value in (tags or {}).items():
             setattr(stream.codec_context, tag, value)
         for _ in range(20):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
-                format=form, src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.MPEG
+                format=form, dst_colorspace=space, src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.MPEG
             )
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -121,8 +128,31 @@ def test_a_frame_with_more_beside_it_than_pyav_knows_is_turned_all_the_same(rota
 @pytest.mark.parametrize(("transfer", "name"), [(ColorTrc.ARIB_STD_B67, "HLG"), (ColorTrc.SMPTE2084, "PQ")])
 def test_hdr_is_refused_and_not_taken_for_a_dark_film(tmp_path: Path, transfer: ColorTrc, name: str) -> None:
     white = np.full((96, 96, 3), 190, np.uint8)
-    path = film(tmp_path / "a.mp4", white, form="yuv420p10le", color_trc=transfer, color_primaries=9, colorspace=9)
+    path = film(
+        tmp_path / "a.mp4",
+        white,
+        form="yuv420p10le",
+        tags={"color_trc": transfer, "color_primaries": 9, "colorspace": 9},
+    )
     with path.open("rb") as file, pytest.raises(RefusedError, match=rf"it is HDR \({name}\): export it as SDR"):
         films.facts(file)
     with pytest.raises(RefusedError, match="HDR"):
         first_frame(path, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("size", "space", "tags"),
+    [
+        ((1280, 96), Colorspace.ITU709, {}),
+        ((96, 720), Colorspace.ITU709, {}),
+        ((1278, 718), Colorspace.ITU601, {}),
+        ((1280, 96), Colorspace.ITU601, {"colorspace": 6}),
+        ((96, 96), Colorspace.ITU709, {"colorspace": 1}),
+    ],
+)
+def test_colours_are_those_of_the_files_standard_or_of_its_size(
+    tmp_path: Path, size: tuple[int, int], space: Colorspace, tags: dict[str, int]
+) -> None:
+    green = np.full((*reversed(size), 3), (40, 200, 40), np.uint8)
+    found = first_frame(film(tmp_path / "a.mp4", green, space=space, tags=tags), 16, 16)
+    assert np.abs(found[8, 8].astype(int) - (40, 200, 40)).max() < 6
