@@ -82,7 +82,7 @@ class Fetcher:
             raise InvalidArgument(field, f"the URL did not answer within {self._policy.seconds:.0f} s") from error
 
     async def _follow(self, written: str, field: str, max_bytes: int, resolve: _ResolveHost) -> bytes:
-        url, backend = self._checked(written, field), _PinnedBackend(self._policy, resolve)
+        url, backend = self._checked(_parsed(written, field), field), _PinnedBackend(self._policy, resolve)
         for _ in range(MAX_REDIRECTS + 1):
             try:
                 answer = await self._get(url, field, max_bytes, backend)
@@ -100,19 +100,13 @@ class Fetcher:
                 raise InvalidArgument(field, f"the URL could not be fetched ({type(error).__name__})") from error
             if isinstance(answer, bytes):
                 return answer
-            try:
-                url = self._checked(str(url.join(answer)), field)
-            except httpx.InvalidURL as error:
-                raise InvalidArgument(field, "the URL redirects to a malformed one") from error
+            url = self._checked(_parsed(answer, field, base=url), field)
         raise InvalidArgument(field, f"the URL redirects more than {MAX_REDIRECTS} times")
 
-    def _checked(self, written: str, field: str) -> httpx.URL:
-        """The URL as it will be asked for: its host in ASCII, its path quoted. Raises `InvalidArgument`."""
-        try:
-            url = httpx.URL(written)
-        except (httpx.InvalidURL, UnicodeError) as error:
-            raise InvalidArgument(field, "the URL is malformed") from error
-        if url.scheme not in ("http", "https") or not url.host:
+    def _checked(self, url: httpx.URL, field: str) -> httpx.URL:
+        """This URL. Raises `InvalidArgument` for one that is never fetched."""
+        # Not `url.host`: it puts what begins with xn-- into other letters, and fails where those are no words to it.
+        if url.scheme not in ("http", "https") or not url.raw_host:
             raise InvalidArgument(field, "only http, https and data URLs are fetched; upload the file instead")
         if url.userinfo:
             raise InvalidArgument(field, "a URL with a user name or password in it is not fetched")
@@ -145,6 +139,17 @@ class Fetcher:
             if packed not in ("", "identity", *_PACKED):
                 raise InvalidArgument(field, f"the URL answered in the encoding {packed[:80]!r}, which is not read")
             return await _bounded(response.aiter_stream(), field, max_bytes, packed=packed in _PACKED)
+
+
+def _parsed(written: str, field: str, *, base: httpx.URL | None = None) -> httpx.URL:
+    """The URL as it will be asked for: its host in ASCII, its path quoted. Raises `InvalidArgument`.
+
+    `base`: what redirects to it.
+    """
+    try:
+        return httpx.URL(written) if base is None else base.join(written)
+    except (httpx.InvalidURL, ValueError) as error:  # UnicodeError is one
+        raise InvalidArgument(field, f"the URL {'redirects to a malformed one' if base else 'is malformed'}") from error
 
 
 async def _bounded(pieces: AsyncIterator[bytes], field: str, max_bytes: int, *, packed: bool) -> bytes:

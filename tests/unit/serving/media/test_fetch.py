@@ -90,14 +90,16 @@ async def test_a_redirect_is_checked_like_the_first_url() -> None:
             await Fetcher(OPEN).fetch("a", f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
 
 
-@pytest.mark.parametrize("location", ["http://[::1", "//[", "http://" + "a" * 300, "http://a..b/", "http://h:port/"])
+@pytest.mark.parametrize(
+    "location", ["http://[::1", "//[", "http://" + "a" * 300, "http://a..b/", "http://h:port/", "http://xn--a/"]
+)
 async def test_a_redirect_to_no_url_is_a_refusal(location: str) -> None:
     async with web(lambda _: redirect(location)) as port:
         with pytest.raises(InvalidArgument, match=r"^f: "):
             await Fetcher(OPEN).fetch("a", f"http://127.0.0.1:{port}/", field="f", max_bytes=10)
 
 
-@pytest.mark.parametrize("host", ["a" * 300, "a..b", ".b", "ü..b", "%41", "a b"])
+@pytest.mark.parametrize("host", ["a" * 300, "a..b", ".b", "ü..b", "%41", "a b", "xn--a", "xn--", "a.xn--zz--"])
 async def test_what_can_be_no_host_is_a_refusal(host: str) -> None:
     with pytest.raises(InvalidArgument, match=r"could not be fetched|malformed"):
         await Fetcher(FetchPolicy()).fetch("a", f"http://{host}/x", field="f", max_bytes=10)
@@ -223,6 +225,7 @@ async def test_whatever_a_url_begins_with_is_no_crash(first: str) -> None:
         ("https://BÜCHER.example/x.png", "xn--bcher-kva.example"),
         ("https://例え.テスト/", "xn--r8jz45g.xn--zckzah"),
         ("https://xn--bcher-kva.example/", "xn--bcher-kva.example"),
+        ("https://xn--i-7iq.example/", "xn--i-7iq.example"),  # I and a heart, which IDNA of 2008 has no place for
         ("https://Example.com/ü", "example.com"),
     ],
 )
