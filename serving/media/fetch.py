@@ -23,6 +23,7 @@ import httpx
 from serving.errors import InvalidArgument
 from serving.media import data_url
 from serving.media.names import Resolver, UnansweredError
+from serving.media.unpacking import Unpacking
 
 MAX_REDIRECTS = 10
 _TEXTS = ("text/", "application/json", "application/xml", "application/xhtml", "application/javascript")
@@ -36,8 +37,6 @@ _HEADERS = [
 ]
 _PACKED = ("gzip", "x-gzip", "deflate")
 """Some hosts pack whatever is asked for."""
-_ANY_HEADER = 47
-"""For zlib: gzip's or its own, whichever comes."""
 _AROUND = "".join(map(chr, range(0x21)))
 """What stands around a URL that was copied or read from a line: blanks and control characters."""
 
@@ -153,15 +152,16 @@ def _parsed(written: str, field: str, *, base: httpx.URL | None = None) -> httpx
 
 
 async def _bounded(pieces: AsyncIterator[bytes], field: str, max_bytes: int, *, packed: bool) -> bytes:
-    body, unpacking = bytearray(), zlib.decompressobj(wbits=_ANY_HEADER)
+    body, unpacking, came = bytearray(), Unpacking(), 0
     async for piece in pieces:
+        came += len(piece)
         try:
-            body += unpacking.decompress(piece, max_bytes + 1 - len(body)) if packed else piece
+            body += unpacking.of(piece, max_bytes + 1 - len(body)) if packed else piece
         except zlib.error as error:
             raise InvalidArgument(field, "the URL answered with gzip that is damaged") from error
-        if len(body) > max_bytes:
+        if max(len(body), came) > max_bytes:
             raise _too_large(field, max_bytes)
-    if packed and not unpacking.eof:
+    if packed and not unpacking.whole:
         raise InvalidArgument(field, "the URL answered with gzip that is cut")
     return bytes(body)
 

@@ -12,6 +12,7 @@ import pytest
 
 from serving.errors import InvalidArgument
 from serving.media.fetch import Fetcher, FetchPolicy
+from serving.media.unpacking import Unpacking
 
 pytestmark = pytest.mark.anyio
 OPEN = FetchPolicy(allow_loopback=True, seconds=3)
@@ -152,20 +153,52 @@ async def test_a_host_that_packs_what_it_was_not_asked_to_is_read() -> None:
             assert await Fetcher(OPEN).fetch("a", f"http://127.0.0.1:{port}/", field="f", max_bytes=100) == b"picture"
 
 
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_gzip_in_several_parts_is_one(piece: int) -> None:
+    data = gzip.compress(b"pic") + gzip.compress(b"") + gzip.compress(b"ture") + bytes(50)
+    unpacking = Unpacking()
+    assert b"".join(unpacking.of(data[at : at + piece], 100) for at in range(0, len(data), piece)) == b"picture"
+    assert unpacking.whole
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
+        (packed(gzip.compress(b"x" * 60) + gzip.compress(b"x" * 60)), "larger than 100 bytes"),
+        (packed(gzip.compress(b"pic") + gzip.compress(b"ture")[:-5]), "gzip that is cut"),
+        (packed(gzip.compress(b"pic") + b"ture"), "gzip that is damaged"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"") * 9, "larger than 100 bytes"),
         (packed(gzip.compress(bytes(10_000_000))), "larger than 100 bytes"),
         (packed(gzip.compress(b"picture")[:-5]), "gzip that is cut"),
         (packed(b"picture"), "gzip that is damaged"),
         (packed(b"picture", "br"), "encoding 'br', which is not read"),
     ],
-    ids=["a bomb", "cut", "damaged", "another encoding"],
+    ids=[
+        "two are too much",
+        "the second cut",
+        "the second damaged",
+        "much of nothing",
+        "a bomb",
+        "cut",
+        "damaged",
+        "another encoding",
+    ],
 )
 async def test_what_is_packed_is_bounded_and_whole(answer: bytes, said: str) -> None:
     async with web(lambda _: answer) as port:
         with pytest.raises(InvalidArgument, match=said):
             await Fetcher(OPEN).fetch("a", f"http://127.0.0.1:{port}/", field="f", max_bytes=100)
+
+
+async def test_an_answer_in_several_gzip_parts_is_all_of_them() -> None:
+    answer = packed(gzip.compress(b"pic") + gzip.compress(b"ture"))
+    async with web(lambda _: answer) as port:
+        assert await Fetcher(OPEN).fetch("a", f"http://127.0.0.1:{port}/", field="f", max_bytes=100) == b"picture"
+
+
+def test_of_parts_there_are_not_without_end() -> None:
+    with pytest.raises(zlib.error):
+        Unpacking().of(gzip.compress(b"") * 5000, 100)
 
 
 async def test_time_is_bounded() -> None:
