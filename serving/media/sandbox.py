@@ -15,7 +15,7 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,10 +25,10 @@ from pydantic import Field, ValidationError
 from engines.families.base import Frames
 from serving.errors import InvalidArgument, Unavailable
 from serving.frozen import Frozen
+from serving.media.reaping import ended
 
 MAX_PICTURE_BYTES = 10 * 1024 * 1024
 _PICTURE_SECONDS, _VIDEO_SECONDS = 10, 120
-_DRAIN_BYTES = 1 << 16
 _MEMORY_BYTES = 2 * 1024**3
 _ROOT = str(Path(__file__).resolve().parents[2])
 _START = "import sys; sys.path.insert(0, {root!r}); from serving.media.worker import main; sys.exit(main())"
@@ -127,8 +127,10 @@ class Decoder:
             child = await _started(call, source)
             try:
                 yield child
-            finally:
-                await _end(child)
+            except BaseException:
+                await ended(child, at_once=True)
+                raise
+            await ended(child)
 
 
 async def _started(call: dict[str, Any], source: int | BinaryIO) -> Process:
@@ -182,20 +184,6 @@ def _call(do: str, cpu_seconds: int, **more: int) -> dict[str, Any]:
     return {"do": do, "cpu_seconds": cpu_seconds, "memory_bytes": _MEMORY_BYTES, **more}
 
 
-async def _end(child: Process) -> None:
-    """Let a child that has answered end by itself; end any other."""
-    try:
-        await asyncio.wait_for(child.wait(), 0.2)
-    except TimeoutError:
-        with suppress(ProcessLookupError):  # it ended in this very moment
-            os.kill(child.pid, signal.SIGKILL)
-        # What it said and nobody read keeps the pipe open, and `wait` waits for the pipe too.
-        assert child.stdout is not None
-        while await child.stdout.read(_DRAIN_BYTES):
-            pass
-        await child.wait()
-
-
 async def _feed(child: Process, data: bytes) -> None:
     assert child.stdin is not None
     try:
@@ -238,7 +226,7 @@ async def _exactly(child: Process, size: int, field: str) -> bytes:
 
 async def _cut_short(child: Process, field: str) -> InvalidArgument:
     """Why a child says no more than it did."""
-    await _end(child)
+    await ended(child)
     return TooSlow(field, _SLOW) if child.returncode in _STOPPED else _undecodable(field)
 
 
