@@ -146,9 +146,8 @@ class ConditionerReplica(_Replica):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits constructors
         super().__init__()
         loaded = await self._load(settings, "encode_video")
-        decoder = Decoder()
-        self._conditioner = Conditioner(loaded, decoder)
-        self._ingester = Ingester(loaded, decoder)
+        self._conditioner = Conditioner(loaded, Decoder())
+        self._ingester = Ingester(loaded)
 
     async def read_inputs(self, call: InputsCall) -> InputsResult:
         """See `Conditioner.read_inputs`."""

@@ -37,6 +37,10 @@ Rank = tuple[float, ...]
 RENDERS_AT_ONCE = 2
 """Calls that a Renderer works on: while one decodes and encodes on all cores, another one's media are stored."""
 
+INGESTS_AT_ONCE = 2
+"""Videos from elsewhere that a Conditioner takes in: each decodes and encodes for minutes, and holds what it made in
+memory. Pictures and conditions never wait for them."""
+
 
 AwayCause = Literal["no_replica", "full", "unreachable", "keeps_ending"]
 """Why a stage does no work: none of its replicas is up; all their places are taken; a call or its answer was lost on

@@ -29,13 +29,12 @@ class InProcessStages(StagesByName):
 
     def __init__(self, loaded: Loaded, *, replica: str = "the only one") -> None:
         """`replica`: the Denoiser's id."""
-        decoder = Decoder()
         self._denoiser = Denoiser(loaded.of(DENOISER), replica)
         self._stages: dict[CountedWork, Any] = {
             PROMPT_WRITER: PromptWriter(loaded.family),
             TEXT_ENCODER: TextEncoder(loaded.of(TEXT_ENCODER)),
-            CONDITIONER: Conditioner(loaded.of(CONDITIONER), decoder),
-            INGEST: Ingester(loaded.of(CONDITIONER), decoder),
+            CONDITIONER: Conditioner(loaded.of(CONDITIONER), Decoder()),
+            INGEST: Ingester(loaded.of(CONDITIONER)),
             DENOISER: self._denoiser,
             RENDERER: Renderer(loaded.of(RENDERER)),
         }

@@ -25,7 +25,7 @@ from serving.media.memory import few_arenas, give_back
 from serving.media.sandbox import Decoder
 from serving.media.still import png
 from serving.segments.manifest import LatentRef, ManifestCanvas
-from serving.stages.contracts import IngestCall, IngestResult
+from serving.stages.contracts import INGESTS_AT_ONCE, IngestCall, IngestResult
 from serving.stages.latents import put_latents
 from serving.stages.loaded import Loaded
 from serving.stages.render import Encoded
@@ -40,13 +40,19 @@ _FIELD = "video"
 class Ingester:
     """One per replica of the Conditioner's stage."""
 
-    def __init__(self, loaded: Loaded, decoder: Decoder) -> None:
+    def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
-        self._decoder = decoder
+        self._decoder = Decoder(INGESTS_AT_ONCE)
+        """Its own: a film keeps its place until it is encoded, and no picture is to wait for that."""
+        self._places = asyncio.Semaphore(INGESTS_AT_ONCE)
         few_arenas()
 
     async def ingest(self, call: IngestCall) -> IngestResult:
         """Decode, encode into the track and into latents. Raises `InvalidArgument` for what cannot be decoded."""
+        async with self._places:
+            return await self._ingested(call)
+
+    async def _ingested(self, call: IngestCall) -> IngestResult:
         family, blobs = self._loaded.family(call.model), self._loaded.blobs(call.tenant)
         with tempfile.TemporaryDirectory(prefix="longtake-ingest-") as folder:
             path = Path(folder) / "video.mp4"

@@ -181,7 +181,7 @@ async def test_a_foreign_video_is_gone_on_with_from_latents_that_begin_as_a_vide
     fragments += encoder.finish()
     film = await clips.blobs(TENANT).put(encoder.init + b"".join(fragment.data for fragment in fragments))
 
-    made = await Ingester(clips, Decoder()).ingest(IngestCall(TENANT, MODEL, film, call().canvas, track))
+    made = await Ingester(clips).ingest(IngestCall(TENANT, MODEL, film, call().canvas, track))
 
     assert made.frames == 41
     assert made.latents == made.tail  # no more of a film is encoded than is gone on from

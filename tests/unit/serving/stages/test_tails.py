@@ -14,7 +14,6 @@ from engines.families.base import TailFamily
 from engines.families.buildable import Sizes
 from engines.families.capabilities import Canvas
 from serving.media.encode import SegmentEncoder
-from serving.media.sandbox import Decoder
 from serving.media.still import frames_of
 from serving.media.track import Track
 from serving.metrics import Unrecorded
@@ -51,7 +50,7 @@ async def test_a_foreign_video_is_gone_on_with_from_its_newest_latents(tmp_path:
         blobs = loaded.blobs(TENANT)
         film = await blobs.put(encoder.init + b"".join(fragment.data for fragment in fragments))
         canvas = ManifestCanvas(**vars(SQUARE))
-        made = await Ingester(loaded, Decoder()).ingest(IngestCall(TENANT, MODEL, film, canvas, track))
+        made = await Ingester(loaded).ingest(IngestCall(TENANT, MODEL, film, canvas, track))
 
         assert made.frames == sum(made.media.fragment_frames) == 71
         assert (made.latents, made.tail.count, made.anchor.count) == (made.tail, 19, 1)

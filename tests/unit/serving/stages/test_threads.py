@@ -53,7 +53,7 @@ async def _ingest(loaded: Loaded) -> object:
     encoder = SegmentEncoder(TRACK, start_frame=0, sequence_start=0)
     fragments = [*encoder.push(np.zeros((40, 128, 128, 3), np.uint8)), *encoder.finish()]
     video = await loaded.blobs(TENANT).put(encoder.init + b"".join(fragment.data for fragment in fragments))
-    return await Ingester(loaded, Decoder()).ingest(IngestCall(TENANT, MODEL, video, CANVAS, TRACK))
+    return await Ingester(loaded).ingest(IngestCall(TENANT, MODEL, video, CANVAS, TRACK))
 
 
 async def _read_inputs(loaded: Loaded) -> object:
