@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from serving.settings import Settings
-from serving.stage_names import DENOISER, RENDERER
+from serving.stage_names import CONDITIONER, DENOISER, RENDERER
 
 APPLICATION, DIRECTOR = "longtake", "director"
 """The Director's application, and its one deployment."""
@@ -83,6 +83,8 @@ def _told(model: Settings) -> dict[str, Any]:
         "slots": stages.slots,
         "denoisers": stages.scale_of(DENOISER).max,
         "renderers": stages.scale_of(RENDERER).max,
+        # Those that are always there: films that fill all their places would keep everybody's conditions waiting.
+        "conditioners": max(1, stages.scale_of(CONDITIONER).min),
         "kept": list(stages.kept),
     }
 

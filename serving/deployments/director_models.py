@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from serving import model_store
 from serving.deployments.declared import application_of
@@ -18,7 +18,7 @@ from serving.director.served import Served
 from serving.errors import LongtakeError
 from serving.logs import logger
 from serving.stage_names import StageName
-from serving.stages.contracts import RENDERS_AT_ONCE
+from serving.stages.contracts import INGESTS_AT_ONCE, RENDERS_AT_ONCE
 from serving.store.base import Store
 
 _AGAIN_S = 5.0
@@ -33,6 +33,8 @@ class Told(TypedDict):
     slots: int
     denoisers: int
     renderers: int
+    conditioners: NotRequired[int]
+    """An operator of an earlier version does not say it."""
     kept: list[StageName]
     """Stages that always have a replica."""
 
@@ -94,6 +96,7 @@ class DirectorModels:
                 slots=self._told[said]["slots"],
                 denoisers=self._told[said]["denoisers"],
                 renders=self._told[said]["renderers"] * RENDERS_AT_ONCE,
+                ingests=self._told[said].get("conditioners", 1) * INGESTS_AT_ONCE,
             )
             for said, (name, stages, family) in self._opened.items()
             if said in self._told

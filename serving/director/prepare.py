@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from engines.families.base import Family, Subject
 from engines.families.capabilities import Role
 from serving.director import chain
@@ -16,7 +18,7 @@ from serving.requests import Kind
 from serving.segments.lineage import Segments
 from serving.segments.manifest import SegmentManifest
 from serving.stage_names import CONDITIONER, INGEST, PROMPT_WRITER
-from serving.stages.contracts import IngestCall, InputsCall, InputsResult, PromptCall, PromptResult
+from serving.stages.contracts import IngestCall, IngestResult, InputsCall, InputsResult, PromptCall, PromptResult
 
 
 class Preparation:
@@ -47,7 +49,6 @@ class Preparation:
         source = self._record.request.ingests
         assert source is not None
         self._tell("ingesting")
-        began = self._context.now_ms()
         call = IngestCall(
             tenant=self._record.tenant,
             model=self._record.plan.model,
@@ -56,7 +57,16 @@ class Preparation:
             track=self._record.plan.track,
             job=self._record.id,
         )
-        result = await self._attempt.surviving((INGEST,), lambda: self._attempt.stages.ingest(call))
+        began = 0
+
+        async def work() -> IngestResult:
+            nonlocal began
+            began = self._context.now_ms()
+            return await self._attempt.stages.ingest(call)
+
+        places = self._context.models.ingesters(self._record.plan.model)
+        place = partial(places.place, lambda: self._context.rank(self._record))
+        result = await self._attempt.surviving((INGEST,), work, place=place)
         manifest = chain.ingested(self._record, result)
         digest = await self._segments.commit(manifest)
         self._attempt.note(EventKind.INGESTED, segment=0, spans=(self._span("ingesting", began),))

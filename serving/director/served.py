@@ -13,7 +13,7 @@ from engines.families.base import Family
 from serving.director.places import Places
 from serving.director.queue.schedule import Capacity
 from serving.stage_names import StageName
-from serving.stages.contracts import RENDERS_AT_ONCE
+from serving.stages.contracts import INGESTS_AT_ONCE, RENDERS_AT_ONCE
 from serving.stages.interface import Stages
 
 
@@ -28,6 +28,8 @@ class Served:
     denoisers: int = 1
     renders: int = RENDERS_AT_ONCE
     """Calls that all its Renderers together work on at once."""
+    ingests: int = INGESTS_AT_ONCE
+    """Videos from elsewhere that its Conditioners together take in at once."""
 
 
 class ServedModels:
@@ -37,6 +39,7 @@ class ServedModels:
         self._known: dict[str, Served] = {}
         """Those that were taken away included: their jobs may run."""
         self._renderers: dict[str, Places] = {}
+        self._ingesters: dict[str, Places] = {}
         self._now: frozenset[str] = frozenset()
         self.serve(models)
 
@@ -44,9 +47,8 @@ class ServedModels:
         """These from now on, and no others."""
         for name, served in models.items():
             self._known[name] = served
-            if name not in self._renderers:
-                self._renderers[name] = Places(served.renders)
-            self._renderers[name].resize(served.renders)
+            for places, count in ((self._renderers, served.renders), (self._ingesters, served.ingests)):
+                places.setdefault(name, Places(count)).resize(count)
         self._now = frozenset(models)
 
     def __contains__(self, model: str) -> bool:
@@ -68,6 +70,10 @@ class ServedModels:
     def renderers(self, model: str) -> Places:
         """Segments and pictures that are rendered at once, of a model that is served, or was."""
         return self._renderers[model]
+
+    def ingesters(self, model: str) -> Places:
+        """Videos from elsewhere that are taken in at once, likewise."""
+        return self._ingesters[model]
 
     async def replicas(self, model: str) -> Mapping[StageName, int]:
         """How many replicas of each of its stages are up, as far as that is known."""

@@ -73,14 +73,14 @@ def test_a_model_that_comes_changes_no_other_one_and_the_director_is_only_told()
 
 
 def test_the_director_is_told_what_there_is_of_each_model() -> None:
-    stages = Stages(replicas={"renderer": 2}, slots=5)
+    stages = Stages(replicas={"renderer": 2, "conditioner": 3}, slots=5)
     settings = Settings(stages=stages, models={"wan": ModelSettings(replicas={"denoiser": 3}, slots=9)})
     (director,) = applications(settings)["longtake"]["deployments"]
 
     kept = ["prompt_writer", "text_encoder", "conditioner", "denoiser", "renderer"]
     assert director["user_config"]["models"] == {
-        "sprite-2": {"slots": 5, "denoisers": 1, "renderers": 2, "kept": kept},
-        "wan": {"slots": 9, "denoisers": 3, "renderers": 2, "kept": kept},
+        "sprite-2": {"slots": 5, "denoisers": 1, "renderers": 2, "conditioners": 3, "kept": kept},
+        "wan": {"slots": 9, "denoisers": 3, "renderers": 2, "conditioners": 3, "kept": kept},
     }
 
 

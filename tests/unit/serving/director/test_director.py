@@ -7,16 +7,25 @@ import asyncio
 import numpy as np
 import pytest
 
-from serving.errors import Conflict
+from serving.errors import Conflict, InvalidArgument
 from serving.estimates import Course
 from serving.jobs.epoch import EpochLost
 from serving.jobs.history import EventKind
 from serving.jobs.record import JobRecord, JobState
 from serving.media.still import png
-from serving.requests import Kind
+from serving.requests import ForeignSource, Kind
 from serving.segments.lineage import Segments
 from serving.stage_names import DENOISER, RENDERER
-from serving.stages.contracts import RENDERS_AT_ONCE, RenderCall, RenderResult, SliceCall, SliceResult
+from serving.stages.contracts import (
+    INGESTS_AT_ONCE,
+    RENDERS_AT_ONCE,
+    IngestCall,
+    IngestResult,
+    RenderCall,
+    RenderResult,
+    SliceCall,
+    SliceResult,
+)
 from serving.stages.interface import Ref
 from serving.store.blobs import Blobs
 from tests.unit.serving.director.conftest import TENANT, Office
@@ -314,3 +323,30 @@ async def test_an_urgent_job_waits_for_one_rendering_and_not_for_those_that_wait
         end.set()
 
         assert await rendering.get() == urgent.id
+
+
+async def test_no_more_films_are_sent_than_conditioners_take_in(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are not at a Conditioner, whose places are for conditions and pictures too."""
+    taking: asyncio.Queue[str] = asyncio.Queue()
+    end = asyncio.Event()
+
+    async def one_by_one(call: IngestCall) -> IngestResult:
+        taking.put_nowait(call.job)
+        await end.wait()
+        raise InvalidArgument("video", "it is none")
+
+    monkeypatch.setattr(office.stages, "ingest", one_by_one)
+    await office.director(slots=INGESTS_AT_ONCE + 4)
+    source = ForeignSource(blob="0" * 64, seconds=3.0, height=360, width=640)
+    films = [await office.job(ingests=source) for _ in range(INGESTS_AT_ONCE + 2)]
+    async with asyncio.timeout(60):
+        for _ in range(INGESTS_AT_ONCE):
+            await taking.get()
+        assert (await office.ended(await office.job())).state is JobState.SUCCEEDED
+        assert taking.empty(), "no more than the Conditioners take in"
+
+        end.set()
+
+        assert {(await office.ended(film)).state for film in films} == {JobState.FAILED}
