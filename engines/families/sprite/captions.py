@@ -12,70 +12,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from engines.families import picture_names
 from engines.families.sprite import vocabulary
+from engines.families.sprite.script import LAST, Mention, Script, Second, SkyWord
 
 _BRACKETED: Final = r"<[^<>\[\]@]{1,24}>|\[[^<>\[\]@]{1,24}\]"
 """Another word in brackets: none that a picture's name may stand in."""
 _TOKEN: Final = re.compile(rf"{picture_names.NAME}|{_BRACKETED}|[^\W_]+|[.,;!?\n]")
 _SCENE: Final = re.compile(r"[<\[]\s*scene\s*[>\]]")
-LAST: Final = -1
-"""The scene's picture, where the words only say that there is one."""
 _MAX_IGNORED: Final = 24
 _MAX_WORD: Final = 40
-
-
-@dataclass
-class Mention:
-    """A subject as a second speaks of it. None is what it leaves open."""
-
-    colour: str | None = None
-    shape: str | None = None
-    reference: int | None = None
-    """Among the pictures, from 0."""
-    pointer: bool = False
-    """Only `it` was said."""
-    everyone: bool = False
-    known: bool = False
-    """It was called `the …`, as what was spoken of before is."""
-    action: str | None = None
-    """One of `directing.Action`, or `turns`."""
-    row: str | None = None
-    column: str | None = None
-
-
 _NOBODY: Final = Mention()
-
-
-@dataclass
-class Second:
-    """What a prompt says of one second."""
-
-    mentions: list[Mention] = field(default_factory=list)
-    camera: str | None = None
-    """One of `directing.Camera`, `pans back`, or `pans` where no way was said."""
-    sky: str | None = None
-
-    @property
-    def says_something(self) -> bool:
-        """False for a second of which nothing was understood."""
-        return bool(self.mentions or self.camera or self.sky)
-
-
-@dataclass(frozen=True)
-class Script:
-    """A prompt, read."""
-
-    seconds: tuple[Second, ...]
-    """At least one."""
-    understood: tuple[str, ...]
-    ignored: tuple[str, ...]
-    """Words that were not understood, each once."""
-    scene: int | None = None
-    """The number of the picture that the words call the scene; `LAST` for the last one."""
 
 
 def parse(prompt: str) -> Script:
@@ -143,8 +92,9 @@ class _Reader:
         """A word that says who or what is meant."""
         of_sky = any(w in vocabulary.SKY_NOUNS for w in self.words[i + 1 : i + 2])
         if word in vocabulary.SKIES or (of_sky and vocabulary.COLOURS.get(word) == "blue"):
-            self._second.sky = self._second.sky or vocabulary.SKIES.get(word, "navy")
-            self._note("sky", self._second.sky, word)
+            sky = vocabulary.SKIES.get(word, "navy")
+            self._second.skies.append(SkyWord(word, sky, self._what_follows(i)))
+            self._note("sky", sky, word)
         elif word in vocabulary.SKY_NOUNS:
             self._in_noun = False
         elif word in vocabulary.COLOURS:
@@ -159,6 +109,14 @@ class _Reader:
         else:
             return False
         return True
+
+    def _what_follows(self, i: int) -> Literal["sky", "subject", "nothing"]:
+        """What a word like `white` stands before, over other such words: `a dark blue sky` is no dark subject."""
+        following = (word for word in self.words[i + 1 :] if word not in vocabulary.SKIES)
+        one, other = next(following, ""), next(following, "")
+        if one in vocabulary.SKY_NOUNS or (one in vocabulary.COLOURS and other in vocabulary.SKY_NOUNS):
+            return "sky"
+        return "subject" if one in vocabulary.COLOURS or one in vocabulary.SHAPES else "nothing"
 
     def _name(self, word: str, *, known: bool = False, **values: str | int | bool) -> None:
         """Begin a mention, or say more of the one that is being named. `known`: the word before is `the`."""

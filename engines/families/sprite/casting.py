@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from engines.families.sprite.captions import Mention
+from engines.families.sprite.script import Mention
 from engines.families.sprite.stage import Place, State
 from engines.families.sprite.world import COLOUR_NAMES, SHAPE_NAMES, SUBJECTS_MAX, Grid
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Final, cast
 
 from engines.families.sprite import words
-from engines.families.sprite.captions import Mention, Second
 from engines.families.sprite.casting import Draw, Noun, called, cast_of, meant_by, places_of
 from engines.families.sprite.directing import (
     CAMERAS,
@@ -26,6 +25,7 @@ from engines.families.sprite.directing import (
     written_out,
 )
 from engines.families.sprite.reading import Sighting
+from engines.families.sprite.script import Mention, Second
 from engines.families.sprite.sentences import sentence
 from engines.families.sprite.stage import Moment, still
 from engines.families.sprite.world import FIRST_SKY, SKY_NAMES, Grid
@@ -69,8 +69,7 @@ def begin(
     draw = Draw(seed)
     cast_, warnings = cast_of(second.mentions, draw, references)
     sky = scene_sky or second.sky or draw("sky", SKY_NAMES)
-    if second.sky not in (None, sky):
-        warnings.append(f"not followed: sky: {second.sky} (the scene's is {sky})")
+    warnings += second.skies_not_followed(sky, f"the scene's is {sky}" if scene_sky else f"kept: {sky}")
     tried: list[Planned] = []
     for attempt in range(_TRIES):
         # What nobody asked for is drawn again until nothing that was asked for is in its way.
@@ -111,8 +110,7 @@ def extend(facts: Facts, second: Second, *, seed: int, grid: Grid) -> Planned:
             warnings.append(f"not followed: this video has no {called(mention)}")
         for number in meant:
             wanted[number] = mention.action or wanted[number]
-    if second.sky and second.sky != facts.sky:
-        warnings.append(f"not followed: sky: {second.sky} (kept: {facts.sky})")
+    warnings += second.skies_not_followed(facts.sky, f"kept: {facts.sky}")
     camera = _camera(second, wanted, facts, draw, grid)
     planned = _film(facts, wanted, camera, grid, warnings, follows=second.camera is None, is_root=False)
     return _told_of_walls(planned, wanted)

@@ -9,9 +9,9 @@ from engines.families.base import PromptReading
 from engines.families.capabilities import Role
 from engines.families.history import Before
 from engines.families.sprite import captions, planner
-from engines.families.sprite.captions import LAST, Second
 from engines.families.sprite.history import decode
 from engines.families.sprite.planner import Planned
+from engines.families.sprite.script import LAST, Script, Second
 from engines.families.sprite.world import SUBJECTS_MAX, grid_of
 
 
@@ -68,13 +68,13 @@ def _scene_sky(before: Before) -> str | None:
     return next((reference.facts for reference in before.references if reference.role == "scene"), None)
 
 
-def _untold(script: captions.Script, first: Planned, before: Before) -> list[str]:
+def _untold(script: Script, first: Planned, before: Before) -> list[str]:
     if script.understood or before.facts:
         return []
     return [f"this model knows no word of the prompt: {first.effective_prompt!r} was drawn from the seed"]
 
 
-def _unshown(script: captions.Script, before: Before) -> list[str]:
+def _unshown(script: Script, before: Before) -> list[str]:
     if before.latents and script.scene is not None:
         return ["not followed: the scene (an extension stays in its video's)"]
     if not (before.first and before.references):

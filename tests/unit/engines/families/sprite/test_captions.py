@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from engines.families import picture_names
-from engines.families.sprite.captions import LAST, Mention, parse
+from engines.families.sprite.captions import parse
+from engines.families.sprite.script import LAST, Mention
 
 
 def test_a_whole_first_second() -> None:

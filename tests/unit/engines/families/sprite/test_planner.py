@@ -108,6 +108,32 @@ def test_what_cannot_be_is_left_out_and_told(prompt: str, warning: str) -> None:
     assert any(warning in told for told in planned.warnings)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "sky", "warnings"),
+    [
+        ("a white square moves right under a navy sky", "navy", ["white (a sky's colour, and no subject's)"]),
+        ("a dark blue square stays under a white sky", "white", ["dark (a sky's colour, and no subject's)"]),
+        (
+            "under a navy sky, a dark grey bar stays",
+            "navy",
+            ["dark (a sky's colour, and no subject's)", "grey (a sky's colour, and no subject's)"],
+        ),
+        ("a red bar stays at night under a white sky", "white", ["sky: black (kept: white)"]),
+        ("a white bar stays and a black corner stays", "white", ["black (a sky's colour, and no subject's)"]),
+        ("a red bar under a navy sky. the white bar stays", "navy", ["white (a sky's colour, and no subject's)"]),
+        ("a white square stays", "white", []),
+        ("a red square stays at night", "black", []),
+        ("a red bar stays under a dark blue sky", "black", ["sky: navy (kept: black)"]),
+    ],
+)
+def test_what_is_said_of_the_sky_comes_before_what_is_said_of_a_subject(
+    prompt: str, sky: str, warnings: list[str]
+) -> None:
+    planned = film(prompt)[-1]
+    assert f"under a {sky} sky" in planned.effective_prompt
+    assert list(planned.warnings) == [f"not followed: {warning}" for warning in warnings]
+
+
 def test_one_that_is_off_screen_waits_until_the_camera_comes_back() -> None:
     seconds = film(
         "a red bar at the top left stays. the camera pans right. the camera pans right. it moves up. "

@@ -1,0 +1,85 @@
+"""What a prompt says, second by second: `captions` reads it, `casting` and `planner` follow it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+LAST: Final = -1
+"""The scene's picture, where the words only say that there is one."""
+
+
+@dataclass
+class Mention:
+    """A subject as a second speaks of it. None is what it leaves open."""
+
+    colour: str | None = None
+    shape: str | None = None
+    reference: int | None = None
+    """Among the pictures, from 0."""
+    pointer: bool = False
+    """Only `it` was said."""
+    everyone: bool = False
+    known: bool = False
+    """It was called `the …`, as what was spoken of before is."""
+    action: str | None = None
+    """One of `directing.Action`, or `turns`."""
+    row: str | None = None
+    column: str | None = None
+
+
+@dataclass(frozen=True)
+class SkyWord:
+    """A word that names a sky."""
+
+    word: str
+    sky: str
+    of: Literal["sky", "subject", "nothing"]
+    """What it stands before: `a navy sky`, `a white square`, `at night`."""
+
+
+@dataclass
+class Second:
+    """What a prompt says of one second."""
+
+    mentions: list[Mention] = field(default_factory=list)
+    camera: str | None = None
+    """One of `directing.Camera`, `pans back`, or `pans` where no way was said."""
+    skies: list[SkyWord] = field(default_factory=list)
+
+    @property
+    def sky(self) -> str | None:
+        """The sky that is asked for: what is said of the sky itself comes first."""
+        return self._sky_word.sky if self._sky_word else None
+
+    @property
+    def _sky_word(self) -> SkyWord | None:
+        return next((word for word in self.skies if word.of == "sky"), next(iter(self.skies), None))
+
+    def skies_not_followed(self, sky: str, why: str) -> list[str]:
+        """A warning of each word that asks for another sky than this one, or that colours a subject in vain."""
+        warnings = []
+        for word in self.skies:
+            if word.of == "subject" and (word is not self._sky_word or word.sky != sky):
+                warnings.append(f"not followed: {word.word} (a sky's colour, and no subject's)")
+            elif word.sky != sky:
+                warnings.append(f"not followed: sky: {word.sky} ({why})")
+        return list(dict.fromkeys(warnings))
+
+    @property
+    def says_something(self) -> bool:
+        """False for a second of which nothing was understood."""
+        return bool(self.mentions or self.camera or self.skies)
+
+
+@dataclass(frozen=True)
+class Script:
+    """A prompt, read."""
+
+    seconds: tuple[Second, ...]
+    """At least one."""
+    understood: tuple[str, ...]
+    ignored: tuple[str, ...]
+    """Words that were not understood, each once."""
+    scene: int | None = None
+    """The number of the picture that the words call the scene; `LAST` for the last one."""
