@@ -98,9 +98,9 @@ class _Reader:
         elif word in vocabulary.SKY_NOUNS:
             self._in_noun = False
         elif word in vocabulary.COLOURS:
-            self._name(word, known=self._near(i, -1) == "the", colour=vocabulary.COLOURS[word])
+            self._name(word, article=self._near(i, -1), colour=vocabulary.COLOURS[word])
         elif word in vocabulary.SHAPES and not (word == "corner" and self._is_place(i)):
-            self._name(word, known=self._near(i, -1) == "the", shape=vocabulary.SHAPES[word])
+            self._name(word, article=self._near(i, -1), shape=vocabulary.SHAPES[word])
         elif word in vocabulary.POINTERS:
             if not self._in_noun:
                 self._name(word, pointer=True)
@@ -118,11 +118,11 @@ class _Reader:
             return "sky"
         return "subject" if one in vocabulary.COLOURS or one in vocabulary.SHAPES else "nothing"
 
-    def _name(self, word: str, *, known: bool = False, **values: str | int | bool) -> None:
-        """Begin a mention, or say more of the one that is being named. `known`: the word before is `the`."""
+    def _name(self, word: str, *, article: str = "", **values: str | int | bool) -> None:
+        """Begin a mention, or say more of the one that is being named. `article`: the word before."""
         mention = self._second.mentions[-1] if self._in_noun and self._second.mentions else None
         if mention is None or any(getattr(mention, name) is not getattr(_NOBODY, name) for name in values):
-            mention = Mention(known=known)
+            mention = Mention(article=article)
             self._second.mentions.append(mention)
         for name, value in values.items():
             setattr(mention, name, value)

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import TypeVar
 
 import numpy as np
 
+from engines.families.sprite import vocabulary
 from engines.families.sprite.script import Mention
 from engines.families.sprite.stage import Place, State
 from engines.families.sprite.world import COLOUR_NAMES, SHAPE_NAMES, SUBJECTS_MAX, Grid
@@ -48,6 +50,7 @@ def cast_of(
     spoken_of: dict[int, Noun] = {}
     """By the mention's place."""
     loose = []
+    names = _names(mentions)
     for place, mention in enumerate(mentions):
         if mention.reference is None and not (mention.colour or mention.shape):
             loose.append(place)
@@ -55,31 +58,40 @@ def cast_of(
         if mention.reference is not None and mention.reference not in references:
             warnings.append(f"not followed: {called(mention)} (no such subject is given)")
             continue
-        noun = _spoken_of_before(mention, found) or _noun_of(mention, len(found), draw)
+        noun = _spoken_of_before(mention, found) or _noun_of(mention, len(found), names.union(found), draw)
+        if noun in found and mention.reference is None and mention.article in vocabulary.ONE_MORE:
+            warnings.append(f"not followed: another {called(mention)} (two of one name cannot be told apart)")
+            if _is_other(mention, _in_one(_all_of(noun, mentions, spoken_of))):
+                continue
         if noun not in found:
             if len(found) == SUBJECTS_MAX:
                 warnings.append(f"not followed: {called(mention)} (this model shows {SUBJECTS_MAX} subjects)")
                 continue
             found.append(noun)
         spoken_of[place] = noun
-    unnamed = [noun for noun in map(_picture, references) if noun not in found][: SUBJECTS_MAX - len(found)]
-    if not found and not unnamed:
-        unnamed = [_noun_of(Mention(), 0, draw)]
-    for noun in unnamed:
+    for noun in _unnamed(found, references, draw):
         found.append(noun)
         if loose:
             spoken_of[loose.pop(0)] = noun
     _understand_it(mentions, spoken_of, loose, found[0])
-    everyone = next((mention.action for mention in mentions if mention.everyone), None)
-    said = [_in_one([mentions[place] for place in sorted(spoken_of) if spoken_of[place] == noun]) for noun in found]
-    return [
-        (noun, replace(one, action=one.action or everyone)) for noun, one in zip(found, said, strict=True)
-    ], warnings
+    return [(noun, _directed(noun, mentions, spoken_of)) for noun in found], warnings
+
+
+def _unnamed(found: Sequence[Noun], references: Sequence[int], draw: Draw) -> list[Noun]:
+    """Who is there, too: the other pictures, and where there is nobody at all, one that is drawn."""
+    pictures = [noun for noun in map(_picture, references) if noun not in found][: SUBJECTS_MAX - len(found)]
+    return pictures if found or pictures else [_noun_of(Mention(), 0, set(), draw)]
+
+
+def _names(mentions: Sequence[Mention]) -> set[Noun]:
+    """The names of those that are told apart from who was spoken of before, where they are said in full."""
+    others = [mention for mention in mentions if mention.article in vocabulary.ONE_MORE]
+    return {(mention.colour, mention.shape) for mention in others if mention.colour and mention.shape}
 
 
 def _spoken_of_before(mention: Mention, found: Sequence[Noun]) -> Noun | None:
     """`the bar` is the red bar that was named just before, and no bar of another colour."""
-    if not mention.known:
+    if mention.article != "the":
         return None
     return next((noun for noun in reversed(found) if _fits(mention, noun)), None)
 
@@ -98,16 +110,38 @@ def _understand_it(mentions: Sequence[Mention], spoken_of: dict[int, Noun], loos
             spoken_of[place] = last
 
 
-def _noun_of(mention: Mention, number: int, draw: Draw) -> Noun:
-    """What is open of a name is drawn."""
+def _is_other(mention: Mention, said: Mention) -> bool:
+    """Whether a second mention of a name cannot mean the subject of which that was said."""
+    told = ((mention.action, said.action), (mention.row, said.row), (mention.column, said.column))
+    return mention.article in vocabulary.ANOTHER or any(a and b and a != b for a, b in told)
+
+
+def _noun_of(mention: Mention, number: int, taken: set[Noun], draw: Draw) -> Noun:
+    """What is open of a name is drawn, so that it is no other's."""
     if mention.reference is not None:
         return _picture(mention.reference)
-    colour = mention.colour or draw(f"colour {number}", COLOUR_NAMES)
-    return colour, mention.shape or draw(f"shape {number}", SHAPE_NAMES)
+    noun = (
+        mention.colour or draw(f"colour {number}", COLOUR_NAMES),
+        mention.shape or draw(f"shape {number}", SHAPE_NAMES),
+    )
+    others = [other for other in product(COLOUR_NAMES, SHAPE_NAMES) if _fits(mention, other) and other not in taken]
+    return draw(f"name {number}", others) if noun in taken and others else noun
 
 
 def _picture(reference: int) -> Noun:
     return f"<ref{reference + 1}>", "<pad>"
+
+
+def _directed(noun: Noun, mentions: Sequence[Mention], spoken_of: Mapping[int, Noun]) -> Mention:
+    """All that is said of one subject, and what all do where it is not said what it does."""
+    everyone = next((mention.action for mention in mentions if mention.everyone), None)
+    said = _in_one(_all_of(noun, mentions, spoken_of))
+    return replace(said, action=said.action or everyone)
+
+
+def _all_of(noun: Noun, mentions: Sequence[Mention], spoken_of: Mapping[int, Noun]) -> list[Mention]:
+    """The mentions that are of one subject."""
+    return [mentions[place] for place in sorted(spoken_of) if spoken_of[place] == noun]
 
 
 def _in_one(mentions: Sequence[Mention]) -> Mention:

@@ -20,8 +20,8 @@ class Mention:
     pointer: bool = False
     """Only `it` was said."""
     everyone: bool = False
-    known: bool = False
-    """It was called `the …`, as what was spoken of before is."""
+    article: str = field(default="", compare=False)
+    """The word before its name. What was spoken of before is called `the …`."""
     action: str | None = None
     """One of `directing.Action`, or `turns`."""
     row: str | None = None

@@ -71,6 +71,9 @@ SCENE_NOUNS: Final = _words("scene scenery landscape world place")
 BINDING: Final = _words("of from in on the is as like")
 """These may stand between."""
 CAMERA_NOUNS: Final = _words("camera view shot frame")
+ANOTHER: Final = _words("another second other")
+ONE_MORE: Final = ANOTHER | _words("a an")
+"""Before a name these say that it is not of what was spoken of before."""
 POINTERS: Final = _words("it he she this that one")
 EVERYONE: Final = _words("they both all everything everyone them")
 NEXT: Final = _words("then afterwards next")
@@ -78,5 +81,5 @@ STOPS: Final = frozenset(".;!?\n")
 FILLER: Final = _words(
     "a an the and is are while as with under over move moves moving go goes going pan pans walk walks run runs fly "
     "flies slide slides drift drifts to its her his subject side part , come comes coming keep keeps keeping "
-    "in at on of from there where again now just also thing second first video corner scene shows show"
+    "in at on of from there where again now just also another thing second first video corner scene shows show"
 )

@@ -210,9 +210,40 @@ def test_the_bar_is_the_one_that_was_named_before(prompt: str) -> None:
     assert planned.effective_prompt.count(" bar at ") == 1
 
 
-def test_a_bar_beside_a_bar_is_another() -> None:
-    (planned,) = film("a red bar and a bar")
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("prompt", ["a red bar and a bar", "a bar and a red bar"])
+def test_a_bar_beside_a_bar_is_another(prompt: str, seed: int) -> None:
+    (planned,) = film(prompt, seed=seed)
     assert planned.effective_prompt.count(" bar at ") == 2
+    assert not planned.warnings
+
+
+@pytest.mark.parametrize(
+    ("prompt", "filmed"),
+    [
+        (
+            "a red bar at the left middle moves right and a red bar at the right moves left",
+            "a red bar at column 1, row 2 moves right",
+        ),
+        (
+            "a red bar at the top left moves right and another red bar stays at the bottom right",
+            "a red bar at column 1, row 1 moves right",
+        ),
+        ("a red bar at the top left and a second red bar moves right", "a red bar at column 1, row 1"),
+        ("a red bar at the top left and a red bar moves right", "a red bar at column 1, row 1 moves right"),
+    ],
+)
+def test_a_second_subject_of_one_name_is_told_not_shown_and_moves_nobody(prompt: str, filmed: str) -> None:
+    (planned,) = film(prompt)
+    assert planned.warnings == ("not followed: another red bar (two of one name cannot be told apart)",)
+    assert planned.effective_prompt.startswith(filmed)
+    assert " and " not in planned.effective_prompt
+
+
+def test_a_name_that_is_said_again_without_an_article_is_of_the_same() -> None:
+    (planned,) = film("red bar at the top left, red bar moves right")
+    assert planned.effective_prompt.startswith("a red bar at column 1, row 1 moves right")
+    assert not planned.warnings
 
 
 def test_a_later_mention_that_says_nothing_new_takes_nothing_back() -> None:
