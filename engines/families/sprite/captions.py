@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from engines.families import picture_names
 from engines.families.sprite import vocabulary
-from engines.families.sprite.script import LAST, Mention, Script, Second, SkyWord
+from engines.families.sprite.script import LAST, Mention, Script, Second, SkyWord, deed
 
 _BRACKETED: Final = r"<[^<>\[\]@]{1,24}>|\[[^<>\[\]@]{1,24}\]"
 """Another word in brackets: none that a picture's name may stand in."""
@@ -49,7 +49,9 @@ class _Reader:
         self.understood: list[str] = []
         self.ignored: list[str] = []
         self.scene: int | None = None
-        self._of_camera = self._of_scene = False
+        self._of_camera = ""
+        """The word that speaks of the camera, while it does."""
+        self._of_scene = False
         self._in_noun = False
         """The words just before belong to a subject's name, so the next one may, too."""
 
@@ -69,9 +71,9 @@ class _Reader:
             self.scene = LAST
             self._note("scene", "the last picture", word)
         elif word in vocabulary.SCENE_NOUNS:
-            self._of_camera = self._in_noun = False
+            self._of_camera, self._in_noun = "", False
         elif word in vocabulary.CAMERA_NOUNS:
-            self._of_camera, self._in_noun = True, False
+            self._of_camera, self._in_noun = word, False
         elif not (self._read_name(i, word) or self._read_deed(i, word)) and word not in vocabulary.FILLER:
             self._ignore(word)
 
@@ -86,7 +88,7 @@ class _Reader:
     def _end_second(self) -> None:
         if self._second.says_something:
             self.seconds.append(Second())
-        self._of_camera = self._in_noun = False
+        self._of_camera, self._in_noun = "", False
 
     def _read_name(self, i: int, word: str) -> bool:
         """A word that says who or what is meant."""
@@ -126,19 +128,23 @@ class _Reader:
             self._second.mentions.append(mention)
         for name, value in values.items():
             setattr(mention, name, value)
-        self._of_camera, self._in_noun = False, True
+        self._of_camera, self._in_noun = "", True
         self._note("subject", " ".join(str(v) if v is not True else word for v in values.values()), word)
 
     def _read_deed(self, i: int, word: str) -> bool:
         """A word that says what is done, or where."""
         if word in ("pan", "pans", "panning"):
-            self._of_camera = True
+            self._of_camera = word
         if self._of_camera and word in vocabulary.CAMERA_ACTIONS:
             self._direct_camera(vocabulary.CAMERA_ACTIONS[word], word)
+            return True
+        if self._is_no_pan(word):
+            self._direct_camera(f"pans {vocabulary.ACTIONS[word]}", word)
             return True
         self._in_noun = self._in_noun and word in vocabulary.PLACING
         if self._is_place(i) and (word in vocabulary.ROWS or word in vocabulary.COLUMNS):
             mention = self._current()
+            mention.place_first = mention.action is None
             mention.row = vocabulary.ROWS.get(word, mention.row)
             mention.column = vocabulary.COLUMNS.get(word, mention.column)
             self._note("place", vocabulary.ROWS.get(word) or vocabulary.COLUMNS[word], word)
@@ -148,19 +154,32 @@ class _Reader:
             if mention.action is None or mention.action == "turns":
                 mention.action = action
                 self._note("action", action, word)
+            elif action not in (mention.action, "goes on") and not self._is_preposition(i):
+                self._second.not_followed.append(
+                    f"not followed: {mention.who} {deed(action)}: a second has one action for each, here "
+                    f"`{deed(mention.action)}`"
+                )
             return True
         return False
 
     def _direct_camera(self, action: str, word: str) -> None:
-        if self._second.camera in (None, "pans"):
-            self._second.camera = action
+        self._second.cameras.append(action)
         self._note("camera", action, word)
+
+    def _is_no_pan(self, word: str) -> bool:
+        """`the camera pans up`; but `at the top of the frame moves down` speaks of a subject."""
+        of_camera = self._of_camera and self._of_camera not in vocabulary.FRAME_NOUNS
+        return bool(of_camera and vocabulary.ACTIONS.get(word) in ("up", "down") and self._second.camera != "holds")
 
     def _current(self) -> Mention:
         """Of whom a deed is told: the subject named last, or nobody in particular."""
         if not self._second.mentions:
             self._second.mentions.append(Mention(pointer=True))
         return self._second.mentions[-1]
+
+    def _is_preposition(self, i: int) -> bool:
+        """`to the right of the scene`, `along the ground`."""
+        return self._near(i, 1) == "of" or (self.words[i] == "along" and self._near(i, 1) in ("a", "the"))
 
     def _near(self, i: int, offset: int) -> str:
         return self.words[i + offset] if 0 <= i + offset < len(self.words) else ""

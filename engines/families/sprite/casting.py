@@ -154,21 +154,46 @@ def _in_one(mentions: Sequence[Mention]) -> Mention:
     return said
 
 
-def places_of(cast_: Sequence[tuple[Noun, Mention]], draw: Draw, grid: Grid) -> list[Place]:
-    """A place for each: where the prompt says, else drawn; never two in one."""
+def places_of(cast_: Sequence[tuple[Noun, Mention]], draw: Draw, grid: Grid) -> tuple[list[Place], list[str]]:
+    """A place for each: where the prompt says, else drawn; never two in one. And a warning of each that is taken."""
+    taken: list[Place] = []
+    warnings = []
+    for number, (noun, mention) in enumerate(cast_):
+        free = [place for place in _places(mention, grid) if place not in taken]
+        if not free:
+            warnings.append(f"not followed: {name_of(noun)} {mention.where}: another subject is there")
+            free = [place for place in _places(Mention(), grid) if place not in taken]
+        taken.append(draw(f"place {number}", free))
+    return taken, warnings
+
+
+def _places(mention: Mention, grid: Grid) -> list[Place]:
+    """On the screen, where the mention says."""
     rows = {"top": 0, "middle": (grid.sky_rows - 1) // 2, "bottom": grid.sky_rows - 1}
     cols = {"left": 0, "centre": (grid.cols - 1) // 2, "right": grid.cols - 1}
-    taken: list[Place] = []
-    for number, (_, mention) in enumerate(cast_):
-        choices = [
-            (col, row)
-            for col in ([cols[mention.column]] if mention.column else range(grid.cols))
-            for row in ([rows[mention.row]] if mention.row else range(grid.sky_rows))
-        ]
-        free = [place for place in choices if place not in taken]
-        everywhere = [(col, row) for col in range(grid.cols) for row in range(grid.sky_rows)]
-        taken.append(draw(f"place {number}", free or [place for place in everywhere if place not in taken]))
-    return taken
+    return [
+        (col, row)
+        for col in ([cols[mention.column]] if mention.column else range(grid.cols))
+        for row in ([rows[mention.row]] if mention.row else range(grid.sky_rows))
+    ]
+
+
+def is_elsewhere(mention: Mention, meant: Sequence[int], state: State, grid: Grid) -> bool:
+    """Whether an extension's prompt says a place where not all stand whom it means, and does not tell them by it."""
+    if not mention.where or (_is_of_a_side(mention) and (mention.place_first or len(_on_screen(state, grid)) > 1)):
+        return False
+    there = _places(mention, grid)
+    return any((state.column_on_screen(i), state.places[i][1]) not in there for i in meant)
+
+
+def _is_of_a_side(mention: Mention) -> bool:
+    """`the one on the left`: where there are two, that tells which."""
+    named = mention.everyone or mention.reference is not None or mention.colour or mention.shape
+    return not named and mention.column in ("left", "right")
+
+
+def _on_screen(state: State, grid: Grid) -> list[int]:
+    return [i for i in range(len(state.places)) if state.column_on_screen(i) < grid.cols]
 
 
 def meant_by(mention: Mention, nouns: Sequence[Noun], state: State, grid: Grid) -> list[int]:
@@ -181,11 +206,16 @@ def meant_by(mention: Mention, nouns: Sequence[Noun], state: State, grid: Grid) 
     if mention.colour or mention.shape:
         fits = [i for i, noun in enumerate(nouns) if _fits(mention, noun)]
         return fits or [i for i, noun in enumerate(nouns) if noun[0] == "it"][:1]
-    on_screen = [i for i in everyone if state.column_on_screen(i) < grid.cols]
-    if mention.column in ("left", "right") and len(on_screen) > 1:
+    on_screen = _on_screen(state, grid)
+    if _is_of_a_side(mention) and len(on_screen) > 1:
         ordered = sorted(on_screen, key=state.column_on_screen)
         return [ordered[0] if mention.column == "left" else ordered[-1]]
     return (on_screen or everyone)[:1]
+
+
+def name_of(noun: Noun) -> str:
+    """The subject as a warning names it."""
+    return noun[0] if noun[1] == "<pad>" else f"the {noun[0]} {noun[1]}"
 
 
 def called(mention: Mention) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final, cast
 
 from engines.families.sprite import words
-from engines.families.sprite.casting import Draw, Noun, called, cast_of, meant_by, places_of
+from engines.families.sprite.casting import Draw, Noun, called, cast_of, is_elsewhere, meant_by, name_of, places_of
 from engines.families.sprite.directing import (
     CAMERAS,
     SEGMENT_LATENTS,
@@ -25,7 +25,7 @@ from engines.families.sprite.directing import (
     written_out,
 )
 from engines.families.sprite.reading import Sighting
-from engines.families.sprite.script import Mention, Second
+from engines.families.sprite.script import NO_PANS, Mention, Second, deed
 from engines.families.sprite.sentences import sentence
 from engines.families.sprite.stage import Moment, still
 from engines.families.sprite.world import FIRST_SKY, SKY_NAMES, Grid
@@ -68,6 +68,7 @@ def begin(
     is given."""
     draw = Draw(seed)
     cast_, warnings = cast_of(second.mentions, draw, references)
+    warnings += dict.fromkeys(second.not_followed)
     sky = scene_sky or second.sky or draw("sky", SKY_NAMES)
     warnings += second.skies_not_followed(sky, f"the scene's is {sky}" if scene_sky else f"kept: {sky}")
     tried: list[Planned] = []
@@ -83,9 +84,11 @@ def _begun(
     second: Second, cast_: Sequence[tuple[Noun, Mention]], sky: str, warnings: Sequence[str], draw: Draw, grid: Grid
 ) -> Planned:
     """With what is open as it is drawn this time."""
-    facts = Facts(tuple(noun for noun, _ in cast_), sky, Take.at(0, places_of(cast_, draw, grid)))
+    places, taken = places_of(cast_, draw, grid)
+    facts = Facts(tuple(noun for noun, _ in cast_), sky, Take.at(0, places))
     wanted = [mention.action for _, mention in cast_]
     camera = _camera(second, wanted, facts, Draw(draw.seed), grid)
+    warnings = [*warnings, *taken, *_cameras_not_followed(second, camera)]
     for number, action in enumerate(wanted):
         if action is None:
             wanted[number] = draw(f"action {number}", _WAYS) if camera == "holds" else "stays"
@@ -102,16 +105,19 @@ def facts_of(seen: Sighting) -> Facts:
 def extend(facts: Facts, second: Second, *, seed: int, grid: Grid) -> Planned:
     """The next second of a video. What the prompt does not mention is kept."""
     draw = Draw(seed)
-    warnings: list[str] = []
+    warnings = list(dict.fromkeys(second.not_followed))
     wanted: list[str | None] = [None] * len(facts.nouns)
     for mention in second.mentions:
         meant = meant_by(mention, facts.nouns, facts.take.state, grid)
         if not meant:
             warnings.append(f"not followed: this video has no {called(mention)}")
+        if is_elsewhere(mention, meant, facts.take.state, grid):
+            warnings.append(f"not followed: {mention.who} {mention.where}: only a video's first second has places")
         for number in meant:
             wanted[number] = mention.action or wanted[number]
     warnings += second.skies_not_followed(facts.sky, f"kept: {facts.sky}")
     camera = _camera(second, wanted, facts, draw, grid)
+    warnings += _cameras_not_followed(second, camera)
     planned = _film(facts, wanted, camera, grid, warnings, follows=second.camera is None, is_root=False)
     return _told_of_walls(planned, wanted)
 
@@ -137,6 +143,15 @@ def _camera(second: Second, wanted: Sequence[str | None], facts: Facts, draw: Dr
         for number, action in enumerate(wanted)
     )
     return (facts.last_pan or drawn) if along else "holds"
+
+
+def _cameras_not_followed(second: Second, camera: Camera) -> list[str]:
+    """Warnings of what else is said of the camera than what it does."""
+    others = [said for said in dict.fromkeys(second.cameras) if said not in (second.camera, camera, "pans")]
+    return [
+        f"not followed: the camera {said}: {'it pans left and right only' if said in NO_PANS else f'it {camera}'}"
+        for said in others
+    ]
 
 
 def _film(
@@ -195,5 +210,4 @@ def _told_of_walls(planned: Planned, asked: Sequence[str | None]) -> Planned:
 
 def _not_followed(noun: Noun, action: str | None, why: str) -> str:
     """`not followed: the red bar moves up: it is off-screen ...`."""
-    name = noun[0] if noun[1] == "<pad>" else f"the {noun[0]} {noun[1]}"
-    return f"not followed: {name} {f'moves {action}' if action in STEPS else action}: {why}"
+    return f"not followed: {name_of(noun)} {action and deed(action)}: {why}"

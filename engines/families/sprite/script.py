@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+NO_PANS: Final = ("pans up", "pans down")
+"""What may be said of the camera, and cannot be."""
 LAST: Final = -1
 """The scene's picture, where the words only say that there is one."""
 
@@ -26,6 +28,29 @@ class Mention:
     """One of `directing.Action`, or `turns`."""
     row: str | None = None
     column: str | None = None
+    place_first: bool = field(default=False, compare=False)
+    """The place is said before what it does, as in `the one on the left stops`."""
+
+    @property
+    def who(self) -> str:
+        """Of whom a warning speaks."""
+        if self.everyone:
+            return "everyone"
+        if self.reference is not None:
+            return f"<ref{self.reference + 1}>"
+        name = " ".join(word for word in (self.colour, self.shape) if word)
+        return f"the {name}" if name else "it"
+
+    @property
+    def where(self) -> str:
+        """The place that is said: `at the top left`, or nothing."""
+        place = " ".join(word for word in (self.row, self.column) if word)
+        return place and f"at the {place}"
+
+
+def deed(action: str) -> str:
+    """An action as it is said."""
+    return f"moves {action}" if action in ("left", "right", "up", "down") else action
 
 
 @dataclass(frozen=True)
@@ -43,9 +68,18 @@ class Second:
     """What a prompt says of one second."""
 
     mentions: list[Mention] = field(default_factory=list)
-    camera: str | None = None
-    """One of `directing.Camera`, `pans back`, or `pans` where no way was said."""
+    cameras: list[str] = field(default_factory=list)
+    """All that is said of the camera, in order."""
     skies: list[SkyWord] = field(default_factory=list)
+    not_followed: list[str] = field(default_factory=list)
+    """Warnings of what was read, and has no place in a second."""
+
+    @property
+    def camera(self) -> str | None:
+        """One of `directing.Camera`, `pans back`, or `pans` where no way was said: what is said first."""
+        able = [camera for camera in self.cameras if camera not in NO_PANS]
+        said = [camera for camera in able if camera != "pans"]
+        return next(iter(said), "pans" if able and able == self.cameras else None)
 
     @property
     def sky(self) -> str | None:
@@ -69,7 +103,7 @@ class Second:
     @property
     def says_something(self) -> bool:
         """False for a second of which nothing was understood."""
-        return bool(self.mentions or self.camera or self.skies)
+        return bool(self.mentions or self.cameras or self.skies)
 
 
 @dataclass(frozen=True)

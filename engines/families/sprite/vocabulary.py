@@ -70,7 +70,8 @@ SCENE_NOUNS: Final = _words("scene scenery landscape world place")
 """Behind one of these a reference is the scene's picture: `in the scene of <ref2>`."""
 BINDING: Final = _words("of from in on the is as like")
 """These may stand between."""
-CAMERA_NOUNS: Final = _words("camera view shot frame")
+FRAME_NOUNS: Final = _words("view shot frame")
+CAMERA_NOUNS: Final = FRAME_NOUNS | {"camera"}
 ANOTHER: Final = _words("another second other")
 ONE_MORE: Final = ANOTHER | _words("a an")
 """Before a name these say that it is not of what was spoken of before."""

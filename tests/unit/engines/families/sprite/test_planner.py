@@ -134,6 +134,78 @@ def test_what_is_said_of_the_sky_comes_before_what_is_said_of_a_subject(
     assert list(planned.warnings) == [f"not followed: {warning}" for warning in warnings]
 
 
+ONE_ACTION = "a second has one action for each, here"
+NO_PLACES = "only a video's first second has places"
+SIDEWAYS = "it pans left and right only"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "warning"),
+    [
+        ("a red bar at the centre middle moves left and up", f"the red bar moves up: {ONE_ACTION} `moves left`"),
+        ("a red bar and a blue bar both stay and turn", f"everyone turns: {ONE_ACTION} `stays`"),
+        ("a red bar. it stays and goes along", f"it goes along: {ONE_ACTION} `stays`"),
+        ("a red bar stays, the camera pans left, pans right", "the camera pans right: it pans left"),
+        ("a red bar stays. the camera holds, pans left", "the camera pans left: it holds"),
+        ("a red bar stays. the camera pans left and back", "the camera pans back: it pans left"),
+        ("a red bar stays, the camera pans up", f"the camera pans up: {SIDEWAYS}"),
+        ("a red bar stays. the camera moves down", f"the camera pans down: {SIDEWAYS}"),
+        ("a red bar stays, the camera pans left and up", f"the camera pans up: {SIDEWAYS}"),
+        (
+            "a red bar at the top left stays and a blue bar at the top left stays",
+            "the blue bar at the top left: another subject is there",
+        ),
+        ("a red bar at the bottom. it moves up at the top", f"it at the top: {NO_PLACES}"),
+        ("a red bar at the right stays. it stays at the left", f"it at the left: {NO_PLACES}"),
+        (
+            "a red bar at the left. the red bar stays at the bottom right",
+            f"the red bar at the bottom right: {NO_PLACES}",
+        ),
+    ],
+)
+def test_what_has_no_place_in_a_second_is_told(prompt: str, warning: str) -> None:
+    assert film(prompt)[-1].warnings == (f"not followed: {warning}",)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a red bar at the centre middle moves left and goes on, to the right of the scene",
+        "a red bar at the bottom right moves left along the ground",
+        "a red bar at the top of the frame moves down",
+        "a red bar stays still and waits, the camera holds still",
+        "a red bar stays. the camera pans right. the camera pans back to the left",
+        "a red bar at the top left stays. the red bar at the top left moves right",
+        "a red bar at the centre stays. the one on the left stays",
+        "a red bar at the left stays and a blue bar at the right stays. the one on the right moves left",
+    ],
+)
+def test_what_says_nothing_else_is_not_told_of(prompt: str) -> None:
+    assert not film(prompt)[-1].warnings
+
+
+@pytest.mark.parametrize(
+    ("said", "done"),
+    [
+        ("the camera pans up", "holds"),
+        ("the camera moves down", "holds"),
+        ("the camera pans up and pans right", "pans right"),
+        ("the camera pans up, it goes along", "pans left"),
+    ],
+)
+def test_the_camera_does_not_pan_left_for_up_and_moves_nobody(said: str, done: str) -> None:
+    planned = film(f"a red bar at the centre middle stays, the camera pans left. {said}")[-1]
+    assert planned.effective_prompt.endswith(f"the camera {done}")
+    assert " moves " not in planned.effective_prompt
+
+
+def test_a_place_that_is_asked_for_is_not_taken_by_one_that_may_stand_anywhere() -> None:
+    for seed in range(60):
+        (planned,) = film("a red bar stays and a blue bar at the top left stays", seed=seed)
+        assert "a blue bar at column 1, row 1" in planned.effective_prompt
+        assert not planned.warnings
+
+
 def test_one_that_is_off_screen_waits_until_the_camera_comes_back() -> None:
     seconds = film(
         "a red bar at the top left stays. the camera pans right. the camera pans right. it moves up. "
