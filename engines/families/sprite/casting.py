@@ -196,8 +196,8 @@ def _on_screen(state: State, grid: Grid) -> list[int]:
     return [i for i in range(len(state.places)) if state.column_on_screen(i) < grid.cols]
 
 
-def meant_by(mention: Mention, nouns: Sequence[Noun], state: State, grid: Grid) -> list[int]:
-    """The subjects of which an extension's prompt speaks."""
+def meant_by(mention: Mention, nouns: Sequence[Noun], state: State, grid: Grid, last: int | None) -> list[int]:
+    """The subjects of which an extension's prompt speaks; `it` is the one of which it spoke `last`."""
     everyone = list(range(len(nouns)))
     if mention.everyone:
         return everyone
@@ -210,7 +210,7 @@ def meant_by(mention: Mention, nouns: Sequence[Noun], state: State, grid: Grid) 
     if _is_of_a_side(mention) and len(on_screen) > 1:
         ordered = sorted(on_screen, key=state.column_on_screen)
         return [ordered[0] if mention.column == "left" else ordered[-1]]
-    return (on_screen or everyone)[:1]
+    return [last] if last is not None else (on_screen or everyone)[:1]
 
 
 def name_of(noun: Noun) -> str:

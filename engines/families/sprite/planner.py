@@ -107,14 +107,16 @@ def extend(facts: Facts, second: Second, *, seed: int, grid: Grid) -> Planned:
     draw = Draw(seed)
     warnings = list(dict.fromkeys(second.not_followed))
     wanted: list[str | None] = [None] * len(facts.nouns)
+    last: int | None = None
     for mention in second.mentions:
-        meant = meant_by(mention, facts.nouns, facts.take.state, grid)
+        meant = meant_by(mention, facts.nouns, facts.take.state, grid, last)
         if not meant:
             warnings.append(f"not followed: this video has no {called(mention)}")
         if is_elsewhere(mention, meant, facts.take.state, grid):
             warnings.append(f"not followed: {mention.who} {mention.where}: only a video's first second has places")
         for number in meant:
             wanted[number] = mention.action or wanted[number]
+        last = meant[0] if len(meant) == 1 else last
     warnings += second.skies_not_followed(facts.sky, f"kept: {facts.sky}")
     camera = _camera(second, wanted, facts, draw, grid)
     warnings += _cameras_not_followed(second, camera)

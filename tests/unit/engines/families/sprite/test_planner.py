@@ -269,6 +269,21 @@ def test_what_is_said_of_it_in_the_first_second_is_said_of_the_one_named_before(
 
 
 @pytest.mark.parametrize(
+    ("prompt", "moved"),
+    [
+        ("the blue square turns and it moves up", 1),
+        ("the blue square stays, the red bar stays, and it moves up", 0),
+        ("the one on the right turns and it moves up", 1),
+        ("both stay and it moves up", 0),
+        ("it moves up", 0),
+    ],
+)
+def test_what_is_said_of_it_in_a_later_second_is_said_of_the_one_named_before(prompt: str, moved: int) -> None:
+    planned = film(f"a red bar at the bottom left stays and a blue square at the bottom right stays. {prompt}")[-1]
+    assert [words.motion(planned.target[0], number) == "up" for number in range(2)] == [moved == 0, moved == 1]
+
+
+@pytest.mark.parametrize(
     "prompt",
     [
         "a red bar at the top left, the bar moves right",
