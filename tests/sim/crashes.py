@@ -21,8 +21,9 @@ DEADLY = "deadly"
 """Such a prompt ends whoever steps it."""
 EXCUSED = 60
 """Workers that a job may end while it may be the stage's fault: until others have come often enough."""
-BESIDE = 3
-"""Workers that a job may lose to another one's fault: after the second it is kept apart from it."""
+BESIDE, AGAIN = 3, 2
+"""Workers that a job may lose to another one's fault: after the second it is kept apart from it. And so many more each
+time that the other one is run again as a dead letter: nothing is held against it then."""
 
 
 class Crashes:
@@ -72,7 +73,9 @@ class Crashes:
         """Its record tells of a lost worker more than before."""
         of_work = self._chance.died_of_work
         if not self._harmful(record):
-            of_work = min(BESIDE, of_work)
+            records = (other.record for other in self._jobs.values())
+            again = sum(other.requeue_of is not None and self._harmful(other) for other in records)
+            of_work = min(BESIDE + AGAIN * again, of_work)
         # The next segment's Denoiser may be lost while one is still rendered, and be told of after that is published.
         since = job.further_before_at if record.crashes == 1 else job.further_at
         lost = self._chance.lost_since(since) + of_work
