@@ -18,6 +18,7 @@ from tests.sim.chance import drawn
 from tests.sim.chaos import Chaos
 from tests.sim.clients import Client
 from tests.sim.collector import DAYS, start_collector
+from tests.sim.invariants import SLOWEST
 from tests.sim.loop import Busy, Deadlock, OutOfTime
 from tests.sim.prompt import SETTLED_S
 from tests.sim.published import Violation
@@ -182,7 +183,8 @@ async def _keep_house(world: World) -> None:
 
 async def _only_garbage_went(world: World) -> None:
     """What expires in the first of two collections goes in the second."""
-    await asyncio.sleep(IDLE_S + SETTLED_S)  # until every lease is let go
+    step_s = SLOWEST * world.shape.step_s[1] * world.shape.slow  # one may run still whose end nobody waits for
+    await asyncio.sleep(step_s + IDLE_S + SETTLED_S)  # until every lease is let go
     for _ in range(2):
         world.pass_days(DAYS)
         await _collected(world)
