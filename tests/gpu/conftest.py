@@ -13,20 +13,21 @@ from engines import models
 from engines.manifest import Manifest
 from engines.models import Model
 from engines.runtimes.base import Runtime, Source
+from engines.runtimes.onnxruntime import CPU, CUDA, OnnxRuntime
 from engines.runtimes.registry import SHIPPED
 from engines.session import Session, load_session
 from engines.spec import EngineSpec
 
-RUNTIMES = ("tensorrt_rtx", "tensorrt", "aotinductor")
+RUNTIMES = ("tensorrt_rtx", "tensorrt", "aotinductor", "onnxruntime")
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """The model that ships, as plans for this GPU."""
+    """The model that ships, as engines for this GPU."""
 
     model: Model
     manifest: Manifest
-    """Of the same graphs, for ONNX Runtime."""
+    """Of the same graphs, for ONNX Runtime on the CPU."""
     runtime: Runtime
     target: str
     plans: dict[str, bytes]
@@ -34,16 +35,16 @@ class Compiled:
     def open(self) -> Session:
         """Engines that were loaded anew."""
         runners = {
-            name: self.runtime.runner(self.manifest.entry(name).spec.component, plan, threads=1)
+            name: self.runtime.runner(self.manifest.entry(name).spec.component, plan, threads=1, device=self.target)
             for name, plan in self.plans.items()
         }
         return Session(self.model.family, runners, digest="gpu")
 
 
-@pytest.fixture(scope="session")
-def compiled() -> Compiled:
-    """Compiled once, by a runtime that is installed and has this GPU for a target."""
-    runtime, target = for_this_gpu()
+@pytest.fixture(scope="session", params=RUNTIMES)
+def compiled(request: pytest.FixtureRequest) -> Compiled:
+    """Compiled once by each runtime that is installed and has this GPU for a target."""
+    runtime, target = for_this_gpu(request.param)
     model = models.find("sprite")
     graphs = model.family.graphs(model.weights) if runtime.name == "aotinductor" else {}
     found = asyncio.run(model.package_store().find(model.name, None))
@@ -55,20 +56,19 @@ def compiled() -> Compiled:
     return Compiled(model, found.manifest, runtime, target, plans)
 
 
-def for_this_gpu() -> tuple[Runtime, str]:
-    """The first runtime of RUNTIMES that is installed and compiles for the GPU at hand; without one, skip."""
-    absent = []
-    for runtime in map(SHIPPED.find, RUNTIMES):
-        try:
-            runtime.version()
-        except ImportError as error:
-            absent.append(f"{runtime.name}: {error}")
-            continue
-        target = runtime.here()
-        if target is not None and target.startswith("sm") and target in runtime.devices:
-            return runtime, target
-        absent.append(f"{runtime.name} has {target or 'no GPU'} here")
-    pytest.skip(f"no GPU that a runtime compiles for ({'; '.join(absent)}): docs/gpu.md says which card needs which")
+def for_this_gpu(name: str) -> tuple[Runtime, str]:
+    """The runtime, and the GPU at hand as it calls it; skips where it is not installed, or has no such target."""
+    runtime = SHIPPED.find(name)
+    try:
+        runtime.version()
+    except ImportError as error:
+        pytest.skip(f"{name}: {error}")
+    target = CUDA if isinstance(runtime, OnnxRuntime) and runtime.runs(CUDA) else runtime.here()
+    if target is None or target == CPU or target not in runtime.devices:
+        pytest.skip(
+            f"{name} has {target or 'no GPU'} here, and compiles for none: docs/gpu.md says which card needs which"
+        )
+    return runtime, target
 
 
 @pytest.fixture(scope="session")
