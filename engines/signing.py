@@ -23,6 +23,8 @@ _PURPOSE: Final = b"longtake engines manifest 1\0"
 """Signed in front of the manifest: no signature that a key made for anything else fits, nor the other way round."""
 _PUBLIC_BYTES: Final = 32
 _NAME: Final = re.compile(r"[A-Za-z0-9._@ -]{0,80}")
+_SHOWN: Final = re.compile(rf"(?P<id>[0-9a-f]{{16}})\s+(?={SCHEME} )")
+"""A key's id before its line."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,10 @@ class PublicKey:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The inverse of `str`. Raises `ValueError`."""
-        scheme, _, rest = text.strip().partition(" ")
+        """The inverse of `str`; its id may stand before it, as `longtake engines trust ls` shows it. Raises
+        `ValueError`, also where that is the id of another key."""
+        said = _SHOWN.match(text.strip())
+        scheme, _, rest = text.strip()[said.end() if said else 0 :].partition(" ")
         encoded, _, name = rest.strip().partition(" ")
         try:
             raw = base64.b64decode(encoded, validate=True)
@@ -56,7 +60,10 @@ class PublicKey:
             raise ValueError(f"{text!r}: no base64; a key is `{SCHEME} <base64> <name>`") from error
         if scheme != SCHEME or len(raw) != _PUBLIC_BYTES:
             raise ValueError(f"{text!r} is no public key: `{SCHEME} <base64 of {_PUBLIC_BYTES} bytes> <name>`")
-        return cls(raw, name.strip())
+        key = cls(raw, name.strip())
+        if said and said["id"] != key.id:
+            raise ValueError(f"{text!r}: the id of this key is {key.id}, another stands before it: copy the line anew")
+        return key
 
     def signed(self, manifest: bytes, signature: bytes) -> bool:
         """Whether the signature is this key's, over these bytes."""

@@ -35,6 +35,8 @@ _PROVIDERS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     CPU: ("CPUExecutionProvider", {}),
     CUDA: ("CUDAExecutionProvider", {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}),
 }
+_FATAL: Final = 4
+"""Of its log's levels. What fails is an exception as well."""
 _REMEDY: Final = (
     "`pip uninstall onnxruntime`, then `pip install 'onnxruntime-gpu[cuda,cudnn]>=1.31,<2'` in its place, on a machine "
     "with a NVIDIA GPU and its driver; or set `engines.variant` to engines for this one"
@@ -149,6 +151,8 @@ class OnnxRuntimeRunner(Runner):
         if self._device == CUDA:
             with redirect_stdout(sys.stderr):  # it prints what it does not find
                 onnxruntime.preload_dlls()
+            # It tells of each way to compute a convolution that cuDNN does not take, before it takes another.
+            onnxruntime.set_default_logger_severity(_FATAL)
         session = onnxruntime.InferenceSession(self._graph, options, providers=[(provider, dict(choices))])
         if (found := session.get_providers())[0] != provider:
             raise EngineDeviceAbsent(

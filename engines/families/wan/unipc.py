@@ -48,7 +48,8 @@ def step(latents: Array, velocity: Array, memory: Memory | None, at: int, grid: 
 
     `memory` is the last step's, None for the first. Nothing that is handed in is changed.
     """
-    clean = _f32(latents - grid[at] * velocity)
+    clean = _f32(grid[at] * velocity)
+    np.subtract(latents, clean, out=clean)
     past: tuple[Array, ...] = ()
     if memory is not None:
         past = memory.clean
@@ -94,10 +95,13 @@ def _predicted(latents: Array, known: tuple[Array, ...], at: int, grid: Array, o
     """UniP: from level `at` to the next."""
     newest = known[-1]
     growth = np.expm1(-(_log_signal(grid, at + 1) - _log_signal(grid, at)))
-    moved = grid[at + 1] / grid[at] * latents - (1 - grid[at + 1]) * growth * newest
+    moved = grid[at + 1] / grid[at] * latents
+    moved -= (1 - grid[at + 1]) * growth * newest
     if order == _ORDER:
-        ratio = _ratio(grid, at, at + 1, at - 1)
-        moved = moved - (1 - grid[at + 1]) * growth * np.float32(0.5) * ((known[-2] - newest) / ratio)
+        change = _f32(known[-2] - newest)
+        change /= _ratio(grid, at, at + 1, at - 1)
+        change *= (1 - grid[at + 1]) * growth * np.float32(0.5)
+        moved -= change
     return _f32(moved)
 
 
@@ -106,15 +110,22 @@ def _corrected(memory: Memory, clean: Array, at: int, grid: Array) -> Array:
     newest = memory.clean[-1]
     step_size = _log_signal(grid, at) - _log_signal(grid, at - 1)
     growth = np.expm1(-step_size)
-    moved = grid[at] / grid[at - 1] * memory.before - (1 - grid[at]) * growth * newest
-    order = min(_ORDER, len(grid) - at, at)
-    if order == 1:
-        correction = np.float32(0.5) * (clean - newest)
+    moved = grid[at] / grid[at - 1] * memory.before
+    moved -= (1 - grid[at]) * growth * newest
+    correction = _f32(clean - newest)
+    if min(_ORDER, len(grid) - at, at) == 1:
+        correction *= np.float32(0.5)
     else:
         ratio = _ratio(grid, at - 1, at, at - 2)
         older, now = _weights(ratio, -step_size)
-        correction = older * ((memory.clean[-2] - newest) / ratio) + now * (clean - newest)
-    return _f32(moved - (1 - grid[at]) * growth * correction)
+        change = _f32(memory.clean[-2] - newest)
+        change /= ratio
+        change *= older
+        correction *= now
+        correction += change
+    correction *= (1 - grid[at]) * growth
+    moved -= correction
+    return _f32(moved)
 
 
 def _weights(ratio: np.float32, step_size: np.float32) -> Array:

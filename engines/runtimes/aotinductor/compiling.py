@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 FACE: Final = "longtake_face"
 """In a package's metadata: the component, as JSON."""
+SHARED: Final = {"aot_inductor.custom_op_libs": ["stdc++"]}
+"""Of every package: it shares the C++ library of torch. Where a compiler links its own into what it makes, as some are
+set up to do, symbols of two such libraries mix in one process, and it crashes as it loads the package."""
 PORTABLE: Final = {"cpp.simdlen": 256, "cpp.march": "x86-64-v3", "cpp.dynamic_threads": True}
 """Of a package for CPUs: any x86 of the last ten years runs it, with as many threads as it is told at run time."""
 
@@ -36,9 +39,11 @@ def compiled(graph: Module, spec: EngineSpec, tell: Tell, *, on: str) -> bytes:
     from torch._inductor import aoti_compile_and_package
     from torch._inductor.utils import fresh_cache
 
-    settings: dict[str, Any] = {"aot_inductor.metadata": {FACE: json.dumps(spec.component.to_json())}}
+    settings: dict[str, Any] = {**SHARED, "aot_inductor.metadata": {FACE: json.dumps(spec.component.to_json())}}
     if on == "cpu":
         settings |= PORTABLE
+    else:
+        exact()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="longtake-aotinductor-")))
         stack.enter_context(quiet())
@@ -66,6 +71,16 @@ def _moved(module: nn.Module, on: str) -> Iterator[nn.Module]:
         yield module.eval().to(on)
     finally:
         module.to("cpu")
+
+
+def exact() -> None:
+    """Float32 is float32 on a GPU: cuDNN rounds it to 19 bits otherwise, which is beyond what an engine may differ by.
+    And no convolution sums in an order that changes from run to run. For all of this process: what it computes with
+    torch is engines."""
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
 
 
 @contextmanager

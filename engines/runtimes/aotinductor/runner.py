@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import EngineCorrupt, EngineDeviceAbsent, EngineError
-from engines.runtimes.aotinductor.compiling import FACE, quiet
+from engines.runtimes.aotinductor.compiling import FACE, exact, quiet
 from engines.runtimes.base import Arrays, Runner
 from engines.runtimes.native import OnDevice
 from engines.spec import ComponentSpec
@@ -58,6 +58,8 @@ class AotInductorRunner(Runner):
         if json.loads(said.get(FACE, "null")) != face:
             raise EngineCorrupt(f"{self.component.name}: the package is of another face than its spec: build it again")
         self._model, self._device = model, said["AOTI_DEVICE_KEY"]
+        if self._device != "cpu":
+            exact()
 
     def _run(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
         import torch

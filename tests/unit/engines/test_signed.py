@@ -47,6 +47,14 @@ def test_a_link_to_a_key_that_is_not_mounted_makes_no_key(tmp_path: Path) -> Non
     assert not trusted.read()
 
 
+def test_a_key_is_read_as_it_is_listed_with_its_id_before_it() -> None:
+    key = SigningKey.generate("alice").public
+    assert PublicKey.parse(f"{key.id}  {key}") == key
+    other = SigningKey.generate("bob").public
+    with pytest.raises(ValueError, match=f"the id of this key is {key.id}"):
+        PublicKey.parse(f"{other.id}  {key}")
+
+
 def test_who_built_them_loads_them(load: Load, built: Built) -> None:
     load(built)
 

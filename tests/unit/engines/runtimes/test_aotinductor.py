@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,14 +17,17 @@ import pytest
 
 from engines.errors import EngineCorrupt, EngineUnfit
 from engines.families.graph import GraphSpec
+from engines.runtimes.aotinductor.compiling import exact
 from engines.runtimes.aotinductor.runtime import AotInductor
 from engines.runtimes.base import Runner, Source
 from engines.spec import ComponentSpec, EngineSpec, Span, TensorSpec
 
 if TYPE_CHECKING:
     import torch
+    import torch._inductor.config
 else:
     torch = pytest.importorskip("torch", reason="AOTInductor is torch's: longtake[build]")
+    pytest.importorskip("torch._inductor.config")
 if not any(map(which, ("g++", "clang++"))):
     pytest.skip("AOTInductor needs a C++ compiler: g++", allow_module_level=True)
 
@@ -84,9 +89,15 @@ def inputs(count: int, past: Any = None) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def package() -> bytes:
+def package(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """By a compiler that links its own C++ library into all it makes, where nothing else is asked for."""
+    compiler = tmp_path_factory.mktemp("compiler") / "c++"
+    own = 'case " $* " in *" -shared "*) set -- -static-libstdc++ "$@";; esac'
+    compiler.write_text(f'#!/bin/sh\n{own}\nexec {which("g++") or which("clang++")} "$@"\n')
+    compiler.chmod(0o755)
     before, told = left(), list[str]()
-    made = AotInductor().compile(Source(b"", lambda: graph(Counter())), spec(), told.append)
+    with torch._inductor.config.patch({"cpp.cxx": (None, str(compiler))}):
+        made = AotInductor().compile(Source(b"", lambda: graph(Counter())), spec(), told.append)
     assert told == ["torch.export", "AOTInductor"]
     assert left() == before
     return made
@@ -127,6 +138,22 @@ def test_loaded_anew_it_gives_the_same_bytes_and_leaves_nothing(package: bytes) 
     for name in ("y", "sum"):
         np.testing.assert_array_equal(answers[0][name], answers[1][name])
     assert left() == before
+
+
+def test_it_shares_the_cpp_library_of_torch_whatever_the_compiler_links(package: bytes) -> None:
+    with zipfile.ZipFile(io.BytesIO(package)) as files:
+        (library,) = [files.read(name) for name in files.namelist() if name.endswith(".so")]
+    assert b"libstdc++.so" in library  # by name, as what it needs; with its own, torch does not load it
+
+
+def test_float32_is_not_rounded_on_a_gpu() -> None:
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32, cudnn.deterministic
+    try:
+        exact()
+        assert (cudnn.allow_tf32, cudnn.deterministic) == (False, True)
+    finally:
+        cudnn.allow_tf32, cudnn.deterministic = before
 
 
 @pytest.mark.parametrize("spoilt", [lambda package: b"", lambda package: b"PK\x03\x04", lambda package: package[:999]])
