@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from engines import models
 from engines.errors import EngineError
-from engines.families.base import EngineCall
+from engines.families.base import EngineCall, Family
 from engines.manifest import Manifest
 from engines.session import Session, check_here, open_found
 from engines.signing import SigningKey
@@ -24,6 +26,8 @@ from serving.errors import EngineMissing
 from serving.settings import Engines
 from serving.store.base import Store
 
+TEXT: Final = "encode_text"
+
 
 def built(store: Store, settings: Engines, *, key: SigningKey | None = None) -> Built:
     """The engines in this store that a trusted key signed; `key` signs those that are published."""
@@ -34,9 +38,24 @@ def built(store: Store, settings: Engines, *, key: SigningKey | None = None) -> 
 async def find(model: models.Model, store: Store, settings: Engines) -> Found:
     """A model's engines: in the package, else among those built into this store and signed by a trusted key. Raises
     `EngineMissing`."""
+    return await _find(model, store, settings, settings.variant)
+
+
+async def _find(model: models.Model, store: Store, settings: Engines, variant: str) -> Found:
     with known_errors():
         layers = EngineStore(Prebuilt(model.prebuilt), built(store, settings))
-        return await layers.find(model.name, model.weights_digest(), settings.variant)
+        return await layers.find(model.name, model.weights_digest(), variant)
+
+
+def _by_variant(family: Family, settings: Engines, components: Iterable[str]) -> Mapping[str, list[str]]:
+    """Which of the components are of which variant, the model's usual one first."""
+    apart = family.uses[TEXT] if settings.text_encoder_variant else ()
+    found: dict[str, list[str]] = {}
+    for component in sorted(components, key=lambda component: component in apart):
+        found.setdefault(settings.text_encoder_variant if component in apart else settings.variant, []).append(
+            component
+        )
+    return found
 
 
 async def made_by(digest: str, name: str, store: Store, settings: Engines) -> Manifest | None:
@@ -78,10 +97,12 @@ async def check(name: str, store: Store, settings: Engines, *, fetch: bool = Tru
         if settings.triton:
             (await open_found(served.family, found, server=settings.triton)).close()
             return found
-        check_here(found.manifest)
-        for component in served.family.components:
-            await found.read(found.manifest.entry(component))
-            await (found.weights if fetch else found.look)(found.manifest.entry(component))
+        for variant, components in _by_variant(served.family, settings, served.family.components).items():
+            their = found if variant == settings.variant else await _find(served, store, settings, variant)
+            check_here(their.manifest)
+            for entry in map(their.manifest.entry, components):
+                await their.read(entry)
+                await (their.weights if fetch else their.look)(entry)
     return found
 
 
@@ -92,7 +113,22 @@ async def load(name: str, store: Store, settings: Engines, *, threads: int, call
     Raises `SettingsError` for a model that is not known, `EngineMissing`.
     """
     served = await model_store.find(name, store)
-    found = await find(served, store, settings)
-    components = None if call is None else served.family.uses[call]
-    with known_errors():
-        return await open_found(served.family, found, threads=threads, components=components, server=settings.triton)
+    family = served.family
+    components = family.components if call is None else family.uses[call]
+    loaded: list[Session] = []
+    try:
+        for variant, names in _by_variant(family, settings, components).items() or [(settings.variant, [])]:
+            found = await _find(served, store, settings, variant)
+            with known_errors():
+                loaded.append(
+                    await open_found(family, found, threads=threads, components=names, server=settings.triton)
+                )
+    except BaseException:
+        for session in loaded:
+            session.close()
+        raise
+    first, *others = loaded
+    if not others:
+        return first
+    runners = {name: runner for session in loaded for name, runner in session.runners.items()}
+    return Session(family, runners, digest=first.digest, memory=first.memory)

@@ -95,13 +95,12 @@ class Settings(BaseSettings):
     def of(self, model: str) -> Settings:
         """As if this model were the only one. Raises pydantic's `ValidationError` where what it has does not fit."""
         own = self.models.get(model, ModelSettings())
-        engines = {} if own.variant is None else {"variant": own.variant}
         return self.model_copy(
             update={
                 "model": model,
                 "models": {},
                 "stages": self.stages.but(own),
-                "engines": self.engines.model_copy(update=engines),
+                "engines": self.engines.model_copy(update=own.engines),
             }
         )
 

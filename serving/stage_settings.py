@@ -18,6 +18,8 @@ from serving.stage_names import DENOISER, STAGES, StageName
 VARIANT: Final = r"^([a-z0-9_]+-[a-z0-9]+(-[a-z0-9_.]+)*)?$"
 """What a variant is called; the commands that take one read it too."""
 
+OF_ENGINES: Final = ("variant", "text_encoder_variant")
+"""What of `engines` a model may have of its own."""
 _ADDRESS: Final = r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}"
 
 
@@ -28,7 +30,9 @@ class Engines(Frozen):
     """Runtime, device and precision of the engines that are served, as `longtake engines ls --all` lists them; default:
     those of the package, or ONNX Runtime's in the store. All processes of an installation have the same, those without
     a GPU too: it decides the digest that jobs record."""
-
+    text_encoder_variant: str = Field(default="", pattern=VARIANT, examples=["onnxruntime-cpu"])
+    """The same of the text encoder alone: where a GPU's memory is short, that may compute on the CPU, once for each
+    prompt. It must have been built as well. Default: that of `variant`. Not with `triton`."""
     triton: str = Field(default="", examples=["127.0.0.1:8001"])
     """Address (host:port) of the gRPC of a Triton Inference Server that runs the engines, as `longtake engines
     triton-repo` wrote them for it; default: none, and each stage loads its own. It is asked without TLS: both ends are
@@ -62,6 +66,14 @@ class Engines(Frozen):
         if value and not re.fullmatch(_ADDRESS, value):
             raise ValueError("no address of a server's gRPC: write host:port, for example 127.0.0.1:8001")
         return value
+
+    @model_validator(mode="after")
+    def _of_one_place(self) -> Self:
+        if self.triton and self.text_encoder_variant:
+            raise ValueError(
+                "`triton` runs all engines, and `text_encoder_variant` names one beside it: set one of them"
+            )
+        return self
 
 
 class Scale(Frozen):
@@ -152,7 +164,7 @@ class Stages(Frozen):
         values: dict[str, Any] = self.model_dump()
         for table in ("replicas", "scale"):
             values[table] = {stage: value for stage, value in values[table].items() if stage not in named}
-        told = own.model_dump(exclude={"variant"})
+        told = own.model_dump(exclude=set(OF_ENGINES))
         for name, value in told.items():
             if isinstance(value, dict):
                 values[name] |= value
@@ -176,6 +188,13 @@ class ModelSettings(Frozen):
     """As `stages.slots`. None: as there."""
     variant: str | None = Field(default=None, pattern=VARIANT, examples=["tensorrt_rtx-sm89"])
     """As `engines.variant`. None: as there."""
+    text_encoder_variant: str | None = Field(default=None, pattern=VARIANT, examples=["onnxruntime-cpu"])
+    """As `engines.text_encoder_variant`. None: as there."""
+
+    @property
+    def engines(self) -> dict[str, str]:
+        """What is different of `engines`."""
+        return {name: value for name in OF_ENGINES if (value := getattr(self, name)) is not None}
 
 
 class Retention(Frozen):

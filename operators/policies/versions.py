@@ -16,6 +16,7 @@ from operators.children.replay_job import replay_job
 from operators.children.settings import settings_of
 from serving.deployments.declared import application_of
 from serving.settings import Settings
+from serving.stage_settings import OF_ENGINES
 
 Object = dict[str, Any]
 _BOUNDS = ("replicas", "minReplicas", "maxReplicas")
@@ -98,7 +99,7 @@ def _as_it_is(settings: Settings, model: str) -> dict[str, Any]:
     """A model's settings, with all that it has in common with others."""
     one = settings.of(model)
     stages = one.stages.model_dump(mode="json", include={"replicas", "scale", "needs", "engine_threads", "slots"})
-    return {**stages, "variant": one.engines.variant}
+    return {**stages, **one.engines.model_dump(include=set(OF_ENGINES))}
 
 
 def _ray(owner: Owner, spec: Spec) -> Object:

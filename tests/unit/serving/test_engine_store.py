@@ -6,12 +6,14 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from engines import models
 from engines import objects as layout
+from engines.key import engine_key
 from engines.trust import TrustedKeys, own_key
 from serving import engine_store
 from serving.engine_objects import EngineObjects
@@ -111,3 +113,46 @@ async def test_a_model_that_is_not_known_is_a_wrong_setting(store: Store, settin
 async def test_only_what_is_asked_for_is_loaded(store: Store, settings: Engines) -> None:
     with await engine_store.load("sprite", store, settings, threads=1, call="encode_video") as session:
         assert list(session.runners) == ["vae_encoder"]
+
+
+@pytest.fixture
+async def apart(store: Store, settings: Engines, monkeypatch: pytest.MonkeyPatch) -> Engines:
+    """As if the model's encoder of video were its text encoder, which is of another variant than the rest."""
+    model = models.find("sprite")
+    monkeypatch.setattr(type(model.family), "uses", {**model.family.uses, "encode_text": ("vae_encoder",)})
+    found = await engine_store.find(model, store, settings)
+    blobs = {entry.component: await found.read(entry) for entry in found.manifest.engines}
+    engines = {entry.component: entry for entry in found.manifest.engines}
+    entry = engines["vae_encoder"]
+    spec = replace(entry.spec, precision="float16")
+    key_of = partial(engine_key, graph_digest=entry.graph_digest, runtime_version=entry.runtime_version)
+    engines["vae_encoder"] = replace(entry, spec=spec, key=key_of(spec))
+    key = own_key(settings.trusted_keys.with_name("key.pem"), TrustedKeys(settings.trusted_keys))
+    await engine_store.built(store, settings, key=key).publish(
+        replace(found.manifest, engines=tuple(engines.values())), blobs
+    )
+    return settings.model_copy(update={"text_encoder_variant": "onnxruntime-cpu-vae_encoder.fp16"})
+
+
+async def test_the_text_encoder_may_be_of_another_variant(store: Store, settings: Engines, apart: Engines) -> None:
+    usual = (await engine_store.find(models.find("sprite"), store, settings)).manifest.digest
+    assert (await engine_store.check("sprite", store, apart)).manifest.digest == usual
+    with await engine_store.load("sprite", store, apart, threads=1, call="encode_text") as text:
+        assert list(text.runners) == ["vae_encoder"]
+        assert text.digest != usual
+    with await engine_store.load("sprite", store, apart, threads=1, call="step") as steps:
+        assert steps.digest == usual
+    with await engine_store.load("sprite", store, apart, threads=1) as both:
+        assert set(both.runners) == set(models.find("sprite").family.components)
+        assert both.digest == usual
+
+
+async def test_a_text_encoder_that_was_not_built_is_missed_by_the_check(store: Store, apart: Engines) -> None:
+    absent = apart.model_copy(update={"text_encoder_variant": "aotinductor-cpu"})
+    with pytest.raises(EngineMissing, match="aotinductor-cpu"):
+        await engine_store.check("sprite", store, absent)
+
+
+def test_a_server_runs_the_text_encoder_too() -> None:
+    with pytest.raises(ValueError, match="set one of them"):
+        Engines(triton="127.0.0.1:8001", text_encoder_variant="onnxruntime-cpu")
