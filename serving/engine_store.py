@@ -94,11 +94,11 @@ async def check(name: str, store: Store, settings: Engines, *, fetch: bool = Tru
         family = served.family.capabilities.family
         raise EngineMissing(f"{name} needs {', '.join(missing)}, not installed: pip install 'longtake[{family}]'")
     with known_errors():
-        if settings.triton:
-            (await open_found(served.family, found, server=settings.triton)).close()
-            return found
         for variant, components in _by_variant(served.family, settings, served.family.components).items():
             their = found if variant == settings.variant else await _find(served, store, settings, variant)
+            if settings.triton:
+                (await open_found(served.family, their, components=components, server=settings.triton)).close()
+                continue
             check_here(their.manifest)
             for entry in map(their.manifest.entry, components):
                 await their.read(entry)

@@ -32,7 +32,7 @@ class Engines(Frozen):
     a GPU too: it decides the digest that jobs record."""
     text_encoder_variant: str = Field(default="", pattern=VARIANT, examples=["onnxruntime-cpu"])
     """The same of the text encoder alone: where a GPU's memory is short, that may compute on the CPU, once for each
-    prompt. It must have been built as well. Default: that of `variant`. Not with `triton`."""
+    prompt. It must have been built as well. Default: that of `variant`."""
     triton: str = Field(default="", examples=["127.0.0.1:8001"])
     """Address (host:port) of the gRPC of a Triton Inference Server that runs the engines, as `longtake engines
     triton-repo` wrote them for it; default: none, and each stage loads its own. It is asked without TLS: both ends are
@@ -66,14 +66,6 @@ class Engines(Frozen):
         if value and not re.fullmatch(_ADDRESS, value):
             raise ValueError("no address of a server's gRPC: write host:port, for example 127.0.0.1:8001")
         return value
-
-    @model_validator(mode="after")
-    def _of_one_place(self) -> Self:
-        if self.triton and self.text_encoder_variant:
-            raise ValueError(
-                "`triton` runs all engines, and `text_encoder_variant` names one beside it: set one of them"
-            )
-        return self
 
 
 class Scale(Frozen):

@@ -151,8 +151,3 @@ async def test_a_text_encoder_that_was_not_built_is_missed_by_the_check(store: S
     absent = apart.model_copy(update={"text_encoder_variant": "aotinductor-cpu"})
     with pytest.raises(EngineMissing, match="aotinductor-cpu"):
         await engine_store.check("sprite", store, absent)
-
-
-def test_a_server_runs_the_text_encoder_too() -> None:
-    with pytest.raises(ValueError, match="set one of them"):
-        Engines(triton="127.0.0.1:8001", text_encoder_variant="onnxruntime-cpu")
