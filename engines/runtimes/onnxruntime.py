@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from engines import references
 from engines.errors import EngineCorrupt, EngineDeviceAbsent
-from engines.runtimes.base import Arrays, Runner, Runtime, Source, Tell
+from engines.runtimes import driver
+from engines.runtimes.base import Arrays, DeviceMemory, Runner, Runtime, Source, Tell
 from engines.spec import OPSET, ComponentSpec, EngineSpec
 from engines.weights import Weights
 
@@ -74,6 +75,10 @@ class OnnxRuntime(Runtime):
     def remedy(self, device: str) -> str:
         """Another package, on such a machine."""
         return _REMEDY if device == CUDA else super().remedy(device)
+
+    def memory(self, device: str) -> DeviceMemory | None:
+        """The GPU's, as its driver tells it; None for the CPU."""
+        return driver.memory() if device == CUDA else None
 
     def version(self) -> str:
         """`onnxruntime.__version__`."""
