@@ -132,18 +132,24 @@ def _dit(module: Denoise, architecture: Architecture) -> GraphSpec:
         inputs["picture"] = torch.randn(2, architecture.sight.tokens, architecture.sight.width)
     # Whole patches: a size that is not a multiple of one is no input at all.
     _, tall, wide = architecture.patch
-    batch = Dim("B", min=1, max=16)
+    batch, places = Dim("B", min=1, max=16), _places(module)
     video = {
         0: batch,
-        2: Dim("T", min=1, max=MAX_LATENTS),
-        3: tall * Dim("rows", min=1, max=256),
-        4: wide * Dim("cols", min=1, max=256),
+        2: Dim("T", min=1, max=min(MAX_LATENTS, places)),
+        3: tall * Dim("rows", min=1, max=min(256, places)),
+        4: wide * Dim("cols", min=1, max=min(256, places)),
     }
     dims = {name: video if name in ("latents", "condition") else {0: batch} for name in inputs}
     if architecture.task == "still":
         dims["time"] = {0: batch, 1: video[2]}
     shapes, kept = tuple(dims.values()), float32_of(module)
     return GraphSpec(module.eval(), tuple(inputs.values()), tuple(inputs), ("velocity",), shapes, kept)
+
+
+def _places(module: nn.Module) -> int:
+    """How many places along each axis the model has rotary positions for."""
+    configs = (getattr(part, "config", {}) for part in module.modules())
+    return min(int(config["rope_max_seq_len"]) for config in configs if "rope_max_seq_len" in config)
 
 
 def float32_of(module: nn.Module) -> tuple[str, ...]:
