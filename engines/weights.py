@@ -6,6 +6,7 @@ them to machines that serve, and a runtime maps them from the folder:
 
     <sha256>              a file, whole; its bytes are checked again whenever an engine is loaded
     <anything>.partial    one that is being written, locked by who writes it
+    <anything else>       what this machine has made itself for its next start (`kept.py`)
 
 Processes of a machine share the folder: one fetches, the others wait for it. What nobody loaded for 30 days goes when
 another file comes. Anybody may remove a file at any time: who runs it has it mapped, and it is fetched again.
@@ -81,13 +82,13 @@ class WeightsFolder:
 
     def put(self, pieces: Iterable[bytes]) -> WeightsFile:
         """Write a file, its bytes piece by piece."""
-        self._prepare()
+        self.prepare()
         self._make_room()
         opened, digest = None, hashlib.sha256()
         while opened is None:  # one that another process took for a dead one's is not used
             path = self.path / f"{secrets.token_hex(8)}{PARTIAL}"
             opened = self._claim(path)
-        with _gone_after(opened, path):
+        with gone_after(opened, path):
             for piece in pieces:
                 digest.update(piece)
                 with self._told():
@@ -103,7 +104,7 @@ class WeightsFolder:
         """
         with suppress(FileNotFoundError):
             os.utime(self.file(file))  # first: nobody takes it for one that is not used
-        await asyncio.to_thread(self._prepare)
+        await asyncio.to_thread(self.prepare)
         if not await asyncio.to_thread(self.intact, file):
             async with self._turn(file) as opened:
                 # Whoever was waited for has fetched it.
@@ -139,16 +140,16 @@ class WeightsFolder:
         # A lock of the system is given to nobody by an event, and a killed process lets go of it.
         while (opened := self._claim(self._partial(file))) is None:  # noqa: ASYNC110
             await asyncio.sleep(POLL_S)
-        with _gone_after(opened, self._partial(file)):
+        with gone_after(opened, self._partial(file)):
             yield opened
 
     def _partial(self, file: WeightsFile) -> Path:
         return self.path / f"{file.sha256}{PARTIAL}"
 
     def _claim(self, path: Path) -> IO[bytes] | None:
-        """See `_claimed`."""
+        """See `claimed`."""
         with self._told():
-            return _claimed(path)
+            return claimed(path)
 
     def _finish(self, opened: IO[bytes], partial: Path, file: WeightsFile) -> None:
         with self._told():
@@ -166,7 +167,7 @@ class WeightsFolder:
                 f"{self.path}: {error.strerror}; make room there, or name another folder in `engines.weights_folder`"
             ) from error
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         """Make the folder; take away what nobody writes any more. Raises `EngineUntrusted` for a folder that
         others may write."""
         with self._told():
@@ -181,7 +182,7 @@ class WeightsFolder:
             if path.suffix == PARTIAL:
                 left = self._claim(path)
                 if left is not None:  # of a process that was killed
-                    with _gone_after(left, path):
+                    with gone_after(left, path):
                         pass
 
     def _make_room(self) -> None:
@@ -193,7 +194,7 @@ class WeightsFolder:
                     path.unlink()
 
 
-def _claimed(path: Path) -> IO[bytes] | None:
+def claimed(path: Path) -> IO[bytes] | None:
     """A partial file, made if there is none, that is ours until it is closed; None while it is another's."""
     opened = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "r+b")
     try:
@@ -201,13 +202,14 @@ def _claimed(path: Path) -> IO[bytes] | None:
     except BlockingIOError:
         opened.close()
         return None
-    if _is(opened, path):
+    if is_at(opened, path):
         return opened
     opened.close()  # who had it before has finished it, or taken it away
     return None
 
 
-def _is(opened: IO[bytes], path: Path) -> bool:
+def is_at(opened: IO[bytes], path: Path) -> bool:
+    """Whether this file lies there, and no other one of that name."""
     try:
         return os.path.samestat(os.fstat(opened.fileno()), path.lstat())
     except FileNotFoundError:
@@ -215,12 +217,12 @@ def _is(opened: IO[bytes], path: Path) -> bool:
 
 
 @contextmanager
-def _gone_after(opened: IO[bytes], path: Path) -> Iterator[None]:
+def gone_after(opened: IO[bytes], path: Path) -> Iterator[None]:
     """The partial file has become a whole one in the block, or is gone after it."""
     try:
         yield
     finally:
-        if _is(opened, path):
+        if is_at(opened, path):
             path.unlink()
         with suppress(OSError):  # what a full disk has not taken is tried again by this, and was told before
             opened.close()
