@@ -160,6 +160,7 @@ async def open_found(
                 threads=threads or cores(),
                 weights=await found.weights(entry),
                 device=manifest.device,
+                kept=found.kept(entry),
             )
             for name in names
             for entry in (manifest.entry(name),)

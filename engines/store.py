@@ -22,6 +22,7 @@ from typing import Literal
 from engines import blobs, tombstones
 from engines import objects as layout
 from engines.errors import EngineCorrupt, EngineNotBuilt, EngineUnfit, EngineUntrusted, EngineUnverified
+from engines.kept import Kept
 from engines.key import digest_of
 from engines.manifest import EngineEntry, Manifest, missing_message, unverified_message
 from engines.objects import MANIFEST_BYTES, Objects
@@ -271,6 +272,11 @@ class Found:
         if entry.weights:
             raise EngineCorrupt(f"{self.layer.folder}: engines with weights beside them: install longtake again")
         return None
+
+    def kept(self, entry: EngineEntry) -> Kept | None:
+        """Where what a runtime makes of an engine may be kept on this machine; None where there is no folder."""
+        folder = self.layer.weights_folder if isinstance(self.layer, Built) else None
+        return Kept(folder, entry.sha256) if folder else None
 
     async def paper(self, name: str) -> bytes | None:
         """What lies beside the engines under this name (`blobs.py`); None where nothing does. Raises as `read`."""

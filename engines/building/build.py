@@ -23,6 +23,7 @@ from engines.checkpoints.files import Counted, Files, amount, digest_of
 from engines.cores import cores
 from engines.errors import EngineNotBuilt, EngineUnfit
 from engines.families.graph import GraphSpec
+from engines.kept import Kept
 from engines.manifest import UNVERIFIED, EngineEntry, Manifest
 from engines.precision import FULL, Precisions
 from engines.runtimes.base import Runtime, Source
@@ -152,7 +153,7 @@ def make(
         )
         if device in here:
             steps.begin("verifying the engines")
-            made = _verified(model, made, runtime, answers, beside)
+            made = _verified(model, made, runtime, answers, folder)
         sets.append(made)
     steps.finish()
     return sets
@@ -321,6 +322,7 @@ def _verified(
             threads=cores(),
             weights=Weights(folder.path, entry.weights) if folder and entry.weights else None,
             device=made.manifest.device,
+            kept=Kept(folder, entry.sha256) if folder else None,
         )
         for entry in made.manifest.engines
     }

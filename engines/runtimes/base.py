@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import EngineUnfit
+from engines.kept import Kept
 from engines.precision import FULL
 from engines.spec import ComponentSpec, EngineSpec, TensorSpec
 from engines.weights import Weights
@@ -135,9 +136,11 @@ class Runtime(ABC):
         threads: int,
         weights: Weights | None = None,
         device: str | None = None,
+        kept: Kept | None = None,
     ) -> Runner:
         """A runner of an engine's bytes, not active yet. `threads` (at least 1) compute one call together. `device` is
-        the one that the engine was compiled for, for a runtime whose engines do not say it; None: its default.
+        the one that the engine was compiled for, for a runtime whose engines do not say it; None: its default. In
+        `kept` it may keep what makes the next start of this engine here shorter; None: nothing.
 
         `weights` are the files beside it, their bytes checked, for a runtime that takes such. Raises `EngineCorrupt`
         for an engine that names other files, before the runtime sees it.

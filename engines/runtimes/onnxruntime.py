@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from engines import references
 from engines.errors import EngineCorrupt, EngineDeviceAbsent
+from engines.kept import Kept
 from engines.runtimes import driver
 from engines.runtimes.base import Arrays, DeviceMemory, Runner, Runtime, Source, Tell
 from engines.spec import OPSET, ComponentSpec, EngineSpec
@@ -102,6 +103,7 @@ class OnnxRuntime(Runtime):
         threads: int,
         weights: Weights | None = None,
         device: str | None = None,
+        kept: Kept | None = None,  # noqa: ARG002
     ) -> Runner:
         """An `OnnxRuntimeRunner`."""
         return OnnxRuntimeRunner(component, engine, threads=threads, weights=weights, device=device or CPU)

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from engines.errors import EngineUnfit
+from engines.kept import Kept
 from engines.runtimes.aotinductor import compiling
 from engines.runtimes.aotinductor.runner import AotInductorRunner
 from engines.runtimes.base import DeviceMemory, Runner, Source, Tell
@@ -87,6 +88,7 @@ class AotInductor(NativeRuntime):
         threads: int,
         weights: Weights | None = None,  # noqa: ARG002 - they are within
         device: str | None = None,  # noqa: ARG002 - a package knows its own
+        kept: Kept | None = None,  # noqa: ARG002
     ) -> Runner:
         """An `AotInductorRunner`; threads are for a package of the CPU."""
         return AotInductorRunner(component, engine, threads=threads)

@@ -35,6 +35,16 @@ def target() -> str | None:
     return f"sm{major}{minor}"
 
 
+def kind() -> str | None:
+    """What native code for the first GPU is bound to: its architecture, and what its driver knows of CUDA
+    (`sm89-cuda13000`). None as of `target`."""
+    here = target()
+    if here is None:
+        return None
+    cudart = _cudart()
+    return f"{here}-cuda{_answer(cudart, cudart.cudaDriverGetVersion())}"
+
+
 def memory() -> DeviceMemory:
     """Of the first GPU. Raises `EngineError`, as `target` does not."""
     cudart = _cudart()
@@ -47,6 +57,8 @@ class Device(Protocol):
     """Memory of a GPU and one stream on it. What is asked is done in order; addresses are the GPU's."""
 
     stream: int
+    kind: str
+    """As of the function `kind`."""
 
     def take(self, size: int) -> int:
         """Memory of so many bytes."""
@@ -72,8 +84,10 @@ class Cuda:
 
     def __init__(self) -> None:
         """Raises `EngineDeviceAbsent` without a driver or a GPU."""
-        if target() is None:
+        here = kind()
+        if here is None:
             raise EngineDeviceAbsent(f"no GPU that CUDA can use: a driver and a card are needed, and `{INSTALL}`")
+        self.kind = here
         self._cudart = _cudart()
         self.stream = int(self._ask("cudaStreamCreate"))
 

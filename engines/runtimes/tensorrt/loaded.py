@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import EngineCorrupt, EngineDeviceAbsent, EngineError
+from engines.kept import Kept
 from engines.runtimes.base import Arrays
 from engines.runtimes.native import OnDevice
 from engines.runtimes.tensorrt.cuda import Device
+from engines.runtimes.tensorrt.kernels import config_of, kernels_of
 from engines.runtimes.tensorrt.log import logger
 from engines.spec import ComponentSpec, TensorSpec
 
@@ -22,24 +24,25 @@ Shape = tuple[int, ...]
 class Loaded:
     """One engine and its one context; calls wait for each other."""
 
-    def __init__(self, trt: Any, component: ComponentSpec, plan: bytes, device: Device) -> None:
+    def __init__(
+        self, trt: Any, component: ComponentSpec, plan: bytes, device: Device, kept: Kept | None = None
+    ) -> None:
         """Raises `EngineDeviceAbsent` for a GPU that the plan is not for, `EngineCorrupt` for another face."""
         self._component = component
         self._device = device
         self._log = logger(trt)  # it must outlive the runtime
         self._runtime = trt.Runtime(self._log)
-        ahead = hasattr(trt, "ComputeCapability")  # TensorRT-RTX: kernels are made when the context is
+        ahead = hasattr(trt, "ComputeCapability")  # TensorRT-RTX: kernels are made where it runs
         if ahead:
             _check_header(trt, self._runtime, component, plan)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise EngineDeviceAbsent(f"{component.name}: this GPU does not take the engine: {self._log.text()}")
         _compare(trt, self._engine, component)
-        config = self._engine.create_runtime_config()
-        if ahead:
-            # Else the first calls of each shape run on other kernels than later ones, and give other bytes.
-            config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
-        self._context = self._engine.create_execution_context(config)
+        self._kernels = kernels_of(trt, device.kind, kept) if ahead else None
+        self._context: Any = self._kernels.context(trt, self._engine) if self._kernels else None
+        if self._context is None:
+            self._context = self._engine.create_execution_context(config_of(trt, self._engine))
         if self._context is None:
             raise EngineError(f"{component.name}: no context for the engine: {self._log.text()}")
         self._lock = threading.Lock()
@@ -47,6 +50,7 @@ class Loaded:
         """By tensor: address and bytes; they grow to the largest shape that came."""
         self._carried: dict[int, None] = {}
         """Addresses that a `KeptOutput` stands for."""
+        self._calls = 0
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
         """One call. Raises `ValueError` for shapes that the engine does not take, `EngineError` if the GPU fails."""
@@ -63,7 +67,15 @@ class Loaded:
                     self._device.fetch(result, self._buffers[name][0])
             self._device.wait()
             del sent  # until here the GPU may have read them
+            self._keep_kernels()
             return cast(dict[str, NDArray[np.generic]], results)
+
+    def _keep_kernels(self) -> None:
+        """Shapes that come for the first time have kernels of their own. Which those are is not asked: it is looked
+        after calls 1, 2, 4, 8 and so on."""
+        self._calls += 1
+        if self._kernels is not None and self._calls & (self._calls - 1) == 0:
+            self._kernels.keep()
 
     def _bind_input(self, name: str, value: object) -> object:
         """Place an input; what is returned must live until the GPU has read it."""
@@ -130,7 +142,7 @@ class Loaded:
             taken = [*self._carried, *(address for address, _ in self._buffers.values())]
             self._carried.clear()
             self._buffers.clear()
-            self._context = self._engine = self._runtime = None
+            self._context = self._kernels = self._engine = self._runtime = None
             for address in taken:
                 self._device.give(address)
             self._device.wait()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.kept import Kept
 from engines.runtimes.base import Arrays, Runner
 from engines.runtimes.tensorrt.cuda import Cuda, Device
 from engines.runtimes.tensorrt.loaded import Loaded
@@ -28,18 +29,21 @@ class TensorRtRunner(Runner):
         library: Callable[[], Any],
         *,
         device: Callable[[], Device] = Cuda,
+        kept: Kept | None = None,
     ) -> None:
-        """`library` gives the package's module, `device` the GPU; both are asked by `activate`."""
+        """`library` gives the package's module, `device` the GPU; both are asked by `activate`. In `kept` the kernels
+        are kept that TensorRT-RTX makes."""
         super().__init__(component)
         self._plan = plan
         self._library = library
         self._device = device
+        self._kept = kept
         self._loaded: Loaded | None = None
 
     def _load(self) -> None:
         device = self._device()  # before the library: without a driver TensorRT 11's runtime crashes the process
         try:
-            self._loaded = Loaded(self._library(), self.component, self._plan, device)
+            self._loaded = Loaded(self._library(), self.component, self._plan, device, self._kept)
         except BaseException:
             device.close()
             raise

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from engines.errors import EngineUnfit
+from engines.kept import Kept
 from engines.runtimes.base import DeviceMemory, Graph, Runner, Source, Tell
 from engines.runtimes.native import NativeRuntime
 from engines.runtimes.tensorrt import compiling, cuda, refusals
@@ -63,9 +64,10 @@ class _Compiler(NativeRuntime):
         threads: int,  # noqa: ARG002
         weights: Weights | None = None,  # noqa: ARG002
         device: str | None = None,  # noqa: ARG002
+        kept: Kept | None = None,
     ) -> Runner:
         """A `TensorRtRunner`; threads of the CPU do nothing for it, and a plan has its weights inside."""
-        return TensorRtRunner(component, engine, self.library)
+        return TensorRtRunner(component, engine, self.library, kept=kept)
 
     @abstractmethod
     def capability(self, device: str) -> int | None:

@@ -24,6 +24,7 @@ from engines import objects as layout
 from engines.building import build
 from engines.checkpoints.files import Folder
 from engines.errors import EngineCorrupt
+from engines.kept import Kept
 from engines.manifest import UNVERIFIED, EngineEntry, Manifest
 from engines.runtimes.base import Runner
 from engines.runtimes.registry import SHIPPED
@@ -70,10 +71,12 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeDevice]]:
     """A machine with an sm89, which is a stand-in where native calls begin; its plans are the graphs themselves."""
     devices: list[FakeDevice] = []
 
-    def runner(_: object, component: ComponentSpec, engine: bytes, **_more: object) -> Runner:
+    def runner(
+        _: object, component: ComponentSpec, engine: bytes, *, kept: Kept | None = None, **_more: object
+    ) -> Runner:
         devices.append(FakeDevice())
         package = FakePackage(devices[-1])
-        return TensorRtRunner(component, engine, lambda: package, device=lambda: package.device)
+        return TensorRtRunner(component, engine, lambda: package, device=lambda: package.device, kept=kept)
 
     monkeypatch.setattr(RTX, "here", lambda _: "sm89")
     monkeypatch.setattr(RTX, "memory", lambda *_: None)
@@ -188,6 +191,22 @@ def test_verified_where_the_gpu_is_they_are_published_and_served_there(
     monkeypatch.setattr(RTX, "here", lambda _: "sm120")
     with pytest.raises(EngineMissing, match=r"are for sm89, and this machine has sm120: .*engines\.variant"):
         load(tmp_path, trusted)
+
+
+def test_the_kernels_of_each_engine_are_kept_where_weights_of_engines_lie(
+    publish: Publish, gpu: list[FakeDevice], tmp_path: Path, trusted: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = publish(None)
+    monkeypatch.setattr(build, "missing_packages", lambda: ["torch"])
+    told("verify", "--variant", VARIANT)
+    folder = home / ".longtake/engine-weights"
+    for path in folder.iterdir():
+        path.unlink()
+    load(tmp_path, trusted)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        f"{entry.sha256}.sm89-cuda13000-{VERSION}.kernels.kept" for entry in manifest.engines
+    )
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
 
 
 def test_engines_that_compute_something_else_are_not_published(

@@ -7,6 +7,7 @@ waits, as a GPU may do it, so what is let go of too early, fetched too early or 
 from __future__ import annotations
 
 import itertools
+import json
 import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ class FakeDevice:
 
     def __init__(self) -> None:
         self.stream = STREAM
+        self.kind = "sm89-cuda13000"
         self.memory: dict[int, bytearray] = {}
         self.sent = 0
         """Bytes that went to the GPU, and back."""
@@ -84,6 +86,7 @@ class FakePackage:
 
     ILogger = type("ILogger", (), {"WARNING": 2})
     TensorIOMode = SimpleNamespace(INPUT="in", OUTPUT="out")
+    __version__ = "1.7.1.116"
 
     def __init__(self, device: FakeDevice, *, ahead: bool = True) -> None:
         self.device = device
@@ -91,6 +94,11 @@ class FakePackage:
         self.refuses = False
         self.fails = False
         self.strategies: list[object] = []
+        self.compiled: list[str] = []
+        """Kernels that were made, and were not in a cache."""
+        self.machine = "this driver"
+        self.dies_of: Callable[[FakeCache], None] = void
+        """What a context does to who makes it, with these kernels."""
         if ahead:
             self.ComputeCapability = object()
             self.EngineValidity = SimpleNamespace(INVALID="INVALID")
@@ -134,17 +142,56 @@ class FakeEngine:
     def get_tensor_dtype(self, name: str) -> str:
         return str(self.tensors[name][1])
 
-    def create_runtime_config(self) -> Any:
-        return SimpleNamespace()
+    def create_runtime_config(self) -> FakeConfig:
+        return FakeConfig(self.package)
 
-    def create_execution_context(self, config: Any) -> FakeContext:
+    def create_execution_context(self, config: FakeConfig) -> FakeContext:
         self.package.strategies.append(vars(config).get("dynamic_shapes_kernel_specialization_strategy"))
-        return FakeContext(self)
+        self.package.dies_of(config.cache)
+        return FakeContext(self, config.cache)
+
+
+class FakeConfig:
+    def __init__(self, package: FakePackage) -> None:
+        self._package = package
+        self.cache = FakeCache(package)
+
+    def create_runtime_cache(self) -> FakeCache:
+        return FakeCache(self._package)
+
+    def set_runtime_cache(self, cache: FakeCache) -> bool:
+        self.cache = cache
+        return True
+
+
+class FakeCache:
+    """Names of kernels, and the machine that they are for."""
+
+    def __init__(self, package: FakePackage) -> None:
+        self._package = package
+        self.kernels: list[str] = []
+
+    def need(self, kernel: str) -> None:
+        """Make it, unless it is there."""
+        if kernel not in self.kernels:
+            self.kernels.append(kernel)
+            self._package.compiled.append(kernel)
+
+    def serialize(self) -> memoryview:
+        return memoryview(json.dumps([self._package.machine, self.kernels]).encode())
+
+    def deserialize(self, blob: bytes) -> bool:
+        machine, kernels = json.loads(blob)
+        if machine == self._package.machine:
+            self.kernels = kernels
+        return bool(machine == self._package.machine)
 
 
 class FakeContext:
-    def __init__(self, engine: FakeEngine) -> None:
+    def __init__(self, engine: FakeEngine, cache: FakeCache) -> None:
         self._engine = engine
+        self._cache = cache
+        cache.need("context")
         self._shapes: dict[str, Shape] = {}
         self._addresses: dict[str, int] = {}
         self._sizes: dict[tuple[tuple[str, Shape], ...], dict[str, Shape]] = {}
@@ -170,6 +217,7 @@ class FakeContext:
     def execute_async_v3(self, stream: int) -> bool:
         assert stream == STREAM
         package, shapes, addresses = self._engine.package, dict(self._shapes), dict(self._addresses)
+        self._cache.need(str(shapes))
 
         def run() -> None:
             memory, inputs = package.device.memory, {}

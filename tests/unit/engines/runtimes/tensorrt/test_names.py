@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.runtimes.tensorrt import compiler, loaded, log
+from engines.runtimes.tensorrt import compiler, kernels, loaded, log
 
 OBJECTS = {
     compiler: {
@@ -35,8 +35,13 @@ OBJECTS = {
         "runtime": "Runtime",
         "self._engine": "ICudaEngine",
         "engine": "ICudaEngine",
-        "config": "IRuntimeConfig",
         "self._context": "IExecutionContext",
+    },
+    kernels: {
+        "engine": "ICudaEngine",
+        "config": "IRuntimeConfig",
+        "cache": "IRuntimeCache",
+        "self._cache": "IRuntimeCache",
     },
     log: {},
 }
@@ -47,7 +52,10 @@ RTX_ALONE = {
     "EngineValidity",
     "IBuilderConfig.num_compute_capabilities",
     "IBuilderConfig.set_compute_capability",
+    "IRuntimeCache",
+    "IRuntimeConfig.create_runtime_cache",
     "IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy",
+    "IRuntimeConfig.set_runtime_cache",
     "Runtime.engine_header_size",
     "Runtime.get_engine_validity",
 }
@@ -189,6 +197,7 @@ def bounds(signature: str) -> tuple[int, int]:
 def test_the_code_is_read_as_it_is_written() -> None:
     names = {one.name for one in asked()}
     assert {"Runtime", "IExecutionContext.execute_async_v3", "BuilderFlag.TF32", "ILogger"} <= names
+    assert {"IRuntimeCache.deserialize", "IRuntimeCache.serialize"} <= names
     assert len(names) > 40
     assert bounds("self: a.B, name: str, shapes: tuple[int, int], c: int = 0") == (2, 3)
 

@@ -218,6 +218,15 @@ def test_without_a_gpu_the_package_is_not_even_imported(
 
 
 @no_gpu
+def test_what_native_code_is_bound_to_is_the_gpu_and_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a driver that is not there, CUDA says 0."""
+    assert cuda.kind() is None
+    pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings comes with longtake[tensorrt_rtx]")
+    monkeypatch.setattr(cuda, "target", lambda: "sm89")
+    assert cuda.kind() == "sm89-cuda0"
+
+
+@no_gpu
 def test_every_call_to_cuda_is_one_that_its_bindings_take() -> None:
     """Without a driver each answers that there is none; a call with wrong arguments would be a TypeError."""
     cudart = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings comes with longtake[tensorrt_rtx]")
