@@ -149,7 +149,7 @@ def make(
     papers, sets = {blobs.ANSWERS: verify.packed(answers)}, []
     for device in devices:
         made = _compile(
-            model, digest, modules, parts, precisions, runtime, device, answers, papers, steps, taken[device]
+            model, digest, modules, parts, precisions, runtime, device, answers, papers, steps, taken[device], folder
         )
         if device in here:
             steps.begin("verifying the engines")
@@ -261,6 +261,7 @@ def _compile(
     papers: Mapping[str, bytes],
     steps: Steps,
     reused: Mapping[str, Reused],
+    folder: WeightsFolder | None,
 ) -> Made:
     """All components for a device, compared with nothing yet."""
     entries, engines, bound_to = [], {}, runtime.bound_to()
@@ -280,7 +281,8 @@ def _compile(
             profile=PROFILE,
             device=device,
         )
-        source = Source(part.graph, partial(half.halved, modules[name], precisions[name]))
+        kept = Kept(folder, runtime.name) if folder else None
+        source = Source(part.graph, partial(half.halved, modules[name], precisions[name]), kept)
         engines[name] = engine = runtime.compile(source, spec, steps.tell)
         graph_digest = keys.digest_of(part.graph)
         entry = EngineEntry(

@@ -49,6 +49,8 @@ class Source:
     """In ONNX."""
     module: Callable[[], Module]
     """In torch, made when it is asked for."""
+    kept: Kept | None = None
+    """Where the runtime may keep what makes its next build on this machine shorter."""
 
 
 class Runtime(ABC):

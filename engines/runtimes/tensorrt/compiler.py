@@ -18,6 +18,7 @@ from typing import IO, Any
 from engines.runtimes.tensorrt import request as requests
 from engines.runtimes.tensorrt.log import logger
 from engines.runtimes.tensorrt.request import Request
+from engines.runtimes.tensorrt.timings import Timings
 
 
 class Refused(Exception):
@@ -31,9 +32,7 @@ def main(folder: Path) -> int:
     request = Request.from_json(sys.stdin.readline())
     begun = time.monotonic()
     try:
-        plan = build(
-            importlib.import_module(request.module), request, requests.graph_file(folder).read_bytes(), channel
-        )
+        plan = build(importlib.import_module(request.module), request, folder, channel)
     except Refused as refusal:
         _say(channel, refused=str(refusal))
         return 1
@@ -48,13 +47,13 @@ def _peak_bytes() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
-def build(trt: Any, request: Request, graph: bytes, channel: IO[str]) -> memoryview:
-    """The plan. Raises `Refused`."""
+def build(trt: Any, request: Request, folder: Path, channel: IO[str]) -> memoryview:
+    """The plan of the graph in the folder. Raises `Refused`."""
     log = logger(trt, sys.stderr.write)  # it must outlive the builder
     builder = trt.Builder(log)
     network = builder.create_network(0)  # strongly typed: precision is what the graph says
     parser = trt.OnnxParser(network, log)
-    if not parser.parse(graph):
+    if not parser.parse(requests.graph_file(folder).read_bytes()):
         raise Refused("; ".join(_of_parser(parser.get_error(at)) for at in range(parser.num_errors)))
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # it is on at first, and float32 would not be float32
@@ -62,11 +61,16 @@ def build(trt: Any, request: Request, graph: bytes, channel: IO[str]) -> memoryv
     _profile(builder, config, request, log)
     if request.target is not None:
         _aim(trt, config, request.target, log)
+    timings = Timings(requests.timings_file(folder)) if request.timings else None
+    if timings is not None:
+        timings.give(config)
     plan = builder.build_serialized_network(network, config)
     if monitor.stopped:
         raise Refused("it was stopped")
     if plan is None:
         raise Refused(log.text() or "no engine, and no reason given")
+    if timings is not None:
+        timings.take()
     return memoryview(plan)
 
 

@@ -14,10 +14,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from engines.errors import EngineUnfit
+from engines.kept import KeptFile
 from engines.runtimes.base import Tell
 from engines.runtimes.tensorrt import request as requests
 from engines.runtimes.tensorrt.request import Compiled, Request
@@ -32,13 +34,42 @@ _START: Final = (
 )
 
 
-def compile_in_child(request: Request, graph: bytes, tell: Tell) -> Compiled:
-    """Compile a graph; `tell` hears of each phase. Raises `EngineUnfit`."""
-    where = f"{request.component.name}: {request.module}"
+class Died(EngineUnfit):
+    """The compiler ended without an answer."""
+
+
+def compile_in_child(request: Request, graph: bytes, tell: Tell, *, timings: KeptFile | None = None) -> Compiled:
+    """Compile a graph; `tell` hears of each phase. In `timings` is kept how fast kernels were, for the next build.
+
+    Raises `EngineUnfit`.
+    """
     requests.shapes(request.component)  # what is wrong with the spans is known before anything starts
+    if timings is None:
+        return _compiled(request, graph, tell)[0]
+    request = replace(request, timings=True)
+    with timings.tried() as trial:
+        try:
+            made, after = _compiled(request, graph, tell, trial.data)
+        except Died:
+            if trial.data is None:
+                raise
+            trial.refuse()  # it may have been that
+            made, after = _compiled(request, graph, tell)
+    if after is not None:
+        timings.put(after)
+    return made
+
+
+def _compiled(
+    request: Request, graph: bytes, tell: Tell, timings: bytes | None = None
+) -> tuple[Compiled, bytes | None]:
+    """What a child made, and the timings that it left."""
+    where = f"{request.component.name}: {request.module}"
     with tempfile.TemporaryDirectory(prefix="longtake-compile-") as made:
         folder = Path(made)
         requests.graph_file(folder).write_bytes(graph)
+        if timings is not None:
+            requests.timings_file(folder).write_bytes(timings)
         last: dict[str, Any] = {}
         with _child(folder) as child:
             assert child.stdin is not None
@@ -53,8 +84,12 @@ def compile_in_child(request: Request, graph: bytes, tell: Tell) -> Compiled:
         if "refused" in last:
             raise EngineUnfit(f"{where} refuses the graph: {last['refused']}")
         if status != 0 or "seconds" not in last:
-            raise EngineUnfit(f"{where} {_ending(status)}; the end of its log:\n{_log_end(folder)}")
-        return Compiled(requests.plan_file(folder).read_bytes(), float(last["seconds"]), int(last["peak_bytes"]))
+            raise Died(f"{where} {_ending(status)}; the end of its log:\n{_log_end(folder)}")
+        after = requests.timings_file(folder)
+        return (
+            Compiled(requests.plan_file(folder).read_bytes(), float(last["seconds"]), int(last["peak_bytes"])),
+            after.read_bytes() if after.is_file() else None,
+        )
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from engines.spec import ComponentSpec, TensorSpec
 
 GRAPH: Final = "graph.onnx"
 PLAN: Final = "engine.plan"
+TIMINGS: Final = "timings"
 Sizes = tuple[int, ...]
 
 
@@ -27,6 +28,8 @@ class Request:
     component: ComponentSpec
     target: int | None
     """A compute capability, 89 for sm89; None for the GPU at hand."""
+    timings: bool = False
+    """Whether it shall tell how fast kernels were, and use what lies in the folder of earlier builds."""
 
     def to_json(self) -> str:
         """One line."""
@@ -36,7 +39,7 @@ class Request:
     def from_json(cls, text: str) -> Self:
         """The inverse."""
         value = json.loads(text)
-        return cls(value["module"], ComponentSpec.from_json(value["component"]), value["target"])
+        return cls(value["module"], ComponentSpec.from_json(value["component"]), value["target"], value["timings"])
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,11 @@ def _size(component: ComponentSpec, tensor: TensorSpec, dim: int | str | None, w
 def graph_file(folder: Path) -> Path:
     """Where the graph lies."""
     return folder / GRAPH
+
+
+def timings_file(folder: Path) -> Path:
+    """Where timings are found, and put."""
+    return folder / TIMINGS
 
 
 def plan_file(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from engines.errors import EngineUnfit
-from engines.kept import Kept
+from engines.kept import Kept, KeptFile
 from engines.runtimes.base import DeviceMemory, Graph, Runner, Source, Tell
 from engines.runtimes.native import NativeRuntime
 from engines.runtimes.tensorrt import compiling, cuda, refusals
@@ -54,7 +54,7 @@ class _Compiler(NativeRuntime):
     def compile(self, source: Source, spec: EngineSpec, tell: Tell) -> bytes:
         """A plan, from a child process. Raises `EngineUnfit` for what is refused, and for a compiler that dies."""
         request = Request(module=self.name, component=spec.component, target=self.capability(spec.device))
-        return compiling.compile_in_child(request, source.graph, tell).plan
+        return compiling.compile_in_child(request, source.graph, tell, timings=self.timings(source.kept)).plan
 
     def runner(
         self,
@@ -72,6 +72,10 @@ class _Compiler(NativeRuntime):
     @abstractmethod
     def capability(self, device: str) -> int | None:
         """The compute capability that the compiler is told: 89 for sm89."""
+
+    @abstractmethod
+    def timings(self, kept: Kept | None) -> KeptFile | None:
+        """Where it keeps how fast kernels were on this GPU; None where it times none."""
 
 
 class TensorRt(_Compiler):
@@ -98,6 +102,11 @@ class TensorRt(_Compiler):
     def capability(self, device: str) -> int | None:  # noqa: ARG002
         """None is told: it looks at the GPU."""
         return None
+
+    def timings(self, kept: Kept | None) -> KeptFile | None:
+        """One file of each GPU and version, for whatever is built."""
+        here = cuda.kind()
+        return kept.file("timings", f"{here}-{self.version()}") if kept and here else None
 
 
 class TensorRtRtx(_Compiler):
@@ -128,3 +137,6 @@ class TensorRtRtx(_Compiler):
     def capability(self, device: str) -> int | None:
         """The number in its name."""
         return int(device.removeprefix("sm"))
+
+    def timings(self, kept: Kept | None) -> None:
+        """It times no kernels."""

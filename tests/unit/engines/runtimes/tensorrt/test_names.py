@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.runtimes.tensorrt import compiler, kernels, loaded, log
+from engines.runtimes.tensorrt import compiler, kernels, loaded, log, timings
 
 OBJECTS = {
     compiler: {
@@ -42,6 +42,10 @@ OBJECTS = {
         "config": "IRuntimeConfig",
         "cache": "IRuntimeCache",
         "self._cache": "IRuntimeCache",
+    },
+    timings: {
+        "config": "IBuilderConfig",
+        "self._cache": "ITimingCache",
     },
     log: {},
 }
@@ -197,7 +201,7 @@ def bounds(signature: str) -> tuple[int, int]:
 def test_the_code_is_read_as_it_is_written() -> None:
     names = {one.name for one in asked()}
     assert {"Runtime", "IExecutionContext.execute_async_v3", "BuilderFlag.TF32", "ILogger"} <= names
-    assert {"IRuntimeCache.deserialize", "IRuntimeCache.serialize"} <= names
+    assert {"IRuntimeCache.deserialize", "IRuntimeCache.serialize", "ITimingCache.serialize"} <= names
     assert len(names) > 40
     assert bounds("self: a.B, name: str, shapes: tuple[int, int], c: int = 0") == (2, 3)
 
