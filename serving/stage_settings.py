@@ -57,8 +57,9 @@ class Engines(Frozen):
     )
     """Folder on this machine for weights that lie beside engines in a store, which are mapped from there; default:
     `~/.longtake/engine-weights`. It takes room for all weights of the model that is served; engines of less than 64 MB
-    have theirs inside. Processes share it; only its owner may write it. What nobody loaded for 30 days goes by itself,
-    and each file may be removed at any time: it is fetched again."""
+    have theirs inside. Kernels that TensorRT-RTX makes at a start are kept there for the next one, and so is what
+    TensorRT measures in a build. Processes share it; only its owner may write it. What nobody loaded for 30 days goes
+    by itself, and each file may be removed at any time: it is fetched or made again."""
 
     @field_validator("triton")
     @classmethod
