@@ -114,6 +114,9 @@ class RunningJobs:
             return
         self._losses[key] += 1
         pause = min(LONGEST_PAUSE_S, 0.25 * 2 ** self._losses[key])
-        self._waiting.put(running.record, not_before=asyncio.get_running_loop().time() + pause)
+        record = running.record
+        if running.stopped_as is JobState.CANCELLED:  # its run may know an older record, and no hint follows
+            record = record.model_copy(update={"cancel_requested": True})
+        self._waiting.put(record, not_before=asyncio.get_running_loop().time() + pause)
         for other in [key for key in self._losses if key not in self._waiting and key not in self._running]:
             del self._losses[other]  # it ended while it waited
