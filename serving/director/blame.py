@@ -5,7 +5,9 @@ a worker died       → that is counted since the job last got further: so a lon
                       of its calls are told of is counted once
 a replica is silent → it is counted only where the job got no further since its last loss: nobody saw it die, but a
                       job that hangs its workers comes to an end too
-the stage keeps ending everybody's workers → it counts as away, and what was counted for it is taken back
+the stage keeps ending everybody's workers → it counts as away, and what was counted for it is taken back, but for
+                      losses after which it was seen to work: else a job that ends its workers comes to no end where
+                      the stage is away now and then
 it works for others after all → a job that lost a worker there alone is kept apart again (`suspects.py`), until it
                       is past the place
 """
@@ -46,6 +48,8 @@ class Blame:
         """Replicas whose death is dealt with: a slice and a render call that takes latents there both hear of it."""
         self._before = crashes
         """Crashes that are no loss of this row: what remains when the stage is at fault."""
+        self._counted: dict[ModelStage, int] = {}
+        """Where those were lost that may be taken back, and how often the stage had finished something by then."""
         self._excused: dict[ModelStage, int] = {}
         """Where a loss was not counted, and how often the stage was found sound until then."""
         self._doubted: dict[ModelStage, int] = {}
@@ -69,17 +73,20 @@ class Blame:
         further = reached > self._reached
         if further:
             self._reached, self._before = reached, 0
+            self._counted.clear()
             self._doubted.clear()
         if further and gone.silent_at is not None:
             return Held(0, is_its_own=False)
         if not further:
-            self._before = min(self._before, crashes)
+            self._before = crashes if self._stages_worked_since() else min(self._before, crashes)
         acquittals = self._gates.acquittals(stage)
         self._before += self._excused.get(stage, acquittals) < acquittals
         if self._gates.lost(stage, caller, alone=alone, died=gone.died):
             self._excused.pop(stage, None)
+            self._counted[stage] = self._gates.finishes(stage)
             return Held(1 if further else crashes + 1, is_its_own=True)
         self._excused[stage] = acquittals
+        self._counted.clear()
         if self._gates.suspects((stage,), caller):
             self._doubted.setdefault(stage, acquittals)
         return Held(self._before, is_its_own=False)
@@ -98,6 +105,11 @@ class Blame:
         """They did a piece of work for it, to its end."""
         for stage in stages:
             self._doubted.pop(stage, None)
+
+    def _stages_worked_since(self) -> bool:
+        """Whether all stages where something was counted have finished something after it."""
+        counted = self._counted.items()
+        return bool(counted) and all(self._gates.finishes(stage) > before for stage, before in counted)
 
     def _is_doubted(self, stage: ModelStage) -> bool:
         return self._gates.acquittals(stage) > self._doubted.get(stage, math.inf)

@@ -214,6 +214,10 @@ class StageGates:
         """Whether the job ended workers of a stage that may be sound: only another one's try would tell."""
         return any(gate.health.blames(gate.suspects[job]) for gate in self._gates.values() if job in gate.suspects)
 
+    def finishes(self, stage: ModelStage) -> int:
+        """See `StageHealth`."""
+        return self._gate(stage).health.finishes
+
     def acquittals(self, stage: ModelStage) -> int:
         """See `StageHealth`."""
         return self._gate(stage).health.acquittals

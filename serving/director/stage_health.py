@@ -60,6 +60,8 @@ class StageHealth:
     settled: deque[str] = field(default_factory=lambda: deque(maxlen=SETTLED))
     """Replicas that died before that, or before it was up again."""
     next_try: float = 0.0
+    finishes: int = 0
+    """How often it did a piece of work to its end."""
     acquittals: int = 0
     """How often it was held to be at fault, and then somebody who had lost nothing there got through."""
     _at_fault: bool = False
@@ -111,6 +113,7 @@ class StageHealth:
 
     def finished(self, who: str) -> None:
         """A piece of work was done from its beginning to its end."""
+        self.finishes += 1
         self.acquittals += self._at_fault and who not in self.suspected
         self._at_fault = False
         self.suspected.clear()

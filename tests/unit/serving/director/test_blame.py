@@ -8,7 +8,8 @@ import pytest
 
 from serving.jobs.ids import new_id
 from serving.jobs.record import JobState
-from serving.stage_names import CONDITIONER, DENOISER, RENDERER
+from serving.stage_names import CONDITIONER, DENOISER, RENDERER, StageName
+from serving.stages.contracts import StageAway, StageLost
 from tests.unit.serving.director.simulated import Bureau
 from tests.unit.serving.director.troubles import kills, kills_for
 
@@ -108,5 +109,35 @@ def test_a_death_that_a_reference_brought_counts_for_the_stage_that_died() -> No
         gauges = bureau.gauges.values.items()
         away = {labels[1] for (name, *labels), value in gauges if name == "longtake_stage_away" and value}
         assert away == {CONDITIONER}
+
+    Bureau().run(play)
+
+
+def test_a_job_that_ends_its_workers_comes_to_an_end_where_its_stage_is_away_now_and_then() -> None:
+    """What was counted while others were done there stays: it tries the stage first each time, and is excused then."""
+    killed = 0
+
+    async def play(bureau: Bureau) -> None:
+        async def trouble(stage: StageName, whose: str) -> None:
+            nonlocal killed
+            if stage != DENOISER or whose != poison.id:
+                return
+            await asyncio.sleep(2.0)
+            refused[0] = not refused[0] and killed % 3 == 2
+            if refused[0]:
+                raise StageAway("full", cause="full", stage=stage)
+            killed += 1
+            raise StageLost("the worker died", stage=stage, died=f"r{killed}")
+
+        refused = [False]
+        jobs = [await bureau.job()]
+        await bureau.all_ended(jobs, within_s=30)
+        poison = await bureau.job(tenant="t1")
+        bureau.stages.trouble = trouble
+        while (await bureau.now_of(poison)).state is not JobState.FAILED:
+            jobs.append(await bureau.job())
+            await asyncio.sleep(1.0)
+            assert killed <= 9
+        assert await bureau.all_ended(jobs, within_s=30) == {JobState.SUCCEEDED: len(jobs)}
 
     Bureau().run(play)
