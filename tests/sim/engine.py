@@ -144,6 +144,7 @@ class WatchedDenoiser(Denoiser):
         self._workers = workers
 
     async def run_slice(self, call: SliceCall, conditions: Conditions) -> SliceResult:
+        self._workers.came(self._process, call)
         outdated = self._workers.outdated(self._process, call)
         result = await super().run_slice(call, conditions)
         self._workers.answered(self._process, call, result, outdated=outdated)

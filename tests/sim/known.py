@@ -24,6 +24,10 @@ class Job:
     asked_to_cancel_at: float | None = None
     workers: dict[Process, tuple[float, float]] = field(default_factory=dict)
     """When each replica began to step it, and its newest step."""
+    came: dict[Process, float] = field(default_factory=dict)
+    """When each replica was sent its newest slice of it."""
+    held_up: dict[Process, float] = field(default_factory=dict)
+    """When a replica began to step it whom the store had kept waiting until after its end."""
     steps: set[tuple[int, int]] = field(default_factory=set)
     """Segment and step of all that was ever done for it."""
     unsaved_s: dict[tuple[Process, int], float] = field(default_factory=dict)
