@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 FACE: Final = "longtake_face"
 """In a package's metadata: the component, as JSON."""
-SHARED: Final = {"aot_inductor.custom_op_libs": ["stdc++"]}
-"""Of every package: it shares the C++ library of torch. Where a compiler links its own into what it makes, as some are
-set up to do, symbols of two such libraries mix in one process, and it crashes as it loads the package."""
+EVERYWHERE: Final = {"aot_inductor.custom_op_libs": ["stdc++"], "layout_optimization": False}
+"""Of every package. It shares the C++ library of torch: where a compiler links its own into what it makes, as some are
+set up to do, symbols of two such libraries mix in one process, which crashes as it loads the package. And channels stay
+where the module has them: with them last, what torch 2.13 makes of a decoder with caches computes something else."""
 PORTABLE: Final = {"cpp.simdlen": 256, "cpp.march": "x86-64-v3", "cpp.dynamic_threads": True}
 """Of a package for CPUs: any x86 of the last ten years runs it, with as many threads as it is told at run time."""
 
@@ -39,7 +40,7 @@ def compiled(graph: Module, spec: EngineSpec, tell: Tell, *, on: str) -> bytes:
     from torch._inductor import aoti_compile_and_package
     from torch._inductor.utils import fresh_cache
 
-    settings: dict[str, Any] = {**SHARED, "aot_inductor.metadata": {FACE: json.dumps(spec.component.to_json())}}
+    settings: dict[str, Any] = {**EVERYWHERE, "aot_inductor.metadata": {FACE: json.dumps(spec.component.to_json())}}
     if on == "cpu":
         settings |= PORTABLE
     else:
