@@ -21,6 +21,7 @@ from engines.runtimes.aotinductor.compiling import exact
 from engines.runtimes.aotinductor.runtime import AotInductor
 from engines.runtimes.base import Runner, Source
 from engines.spec import ComponentSpec, EngineSpec, Span, TensorSpec
+from tests.gpu import random_wan
 
 if TYPE_CHECKING:
     import torch
@@ -185,3 +186,19 @@ def test_it_compiles_for_the_machine_at_hand_alone() -> None:
 def test_a_runner_without_threads_is_refused(package: bytes) -> None:
     with pytest.raises(ValueError, match="threads: 0"):
         AotInductor().runner(FACE, package, threads=0)
+
+
+def test_it_computes_what_a_decoder_with_caches_does() -> None:
+    """Of Wan's kind, where it doubles frames: torch made another one of it when it might put channels last."""
+    pytest.importorskip("diffusers", reason="the decoder is Wan's: longtake[build]")
+    sizes = {"base_dim": 4, "z_dim": 16, "dim_mult": [1, 1], "num_res_blocks": 1, "temperal_downsample": [True]}
+    graph = random_wan.decoder(sizes, "cpu")["vae_decoder_step"]
+    face, package = random_wan.engine("vae_decoder_step", graph, AotInductor(), "cpu", "float32")
+    with AotInductor().runner(face, package, threads=1) as loaded, torch.inference_mode():
+        for count in (1, 2):
+            given = [torch.randn(count, *value.shape[1:]) for value in graph.example_inputs]
+            found = loaded.infer({name: value.numpy() for name, value in zip(graph.input_names, given, strict=True)})
+            for name, wanted in zip(graph.output_names, graph.module(*given), strict=True):
+                np.testing.assert_allclose(
+                    np.float32(found[name]), wanted.numpy(), atol=1e-4, err_msg=f"{name} of {count}"
+                )
