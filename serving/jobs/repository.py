@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from serving.errors import AlreadyExists, Conflict, Corrupt, FailedPrecondition, NotFound, StoreUnfit, shown
 from serving.frozen import what_is_wrong
 from serving.jobs.active import Active
+from serving.jobs.ids import JobKey
 from serving.jobs.record import TRANSITIONS, JobRecord, JobState
 from serving.logs import logger
 from serving.requests import VideoRequest
@@ -163,6 +164,16 @@ class Jobs:
     async def newest(self, tenant: str, job: str) -> JobRecord | None:
         """The record as it is, a tombstone too; None where there is none yet. Raises `Corrupt`."""
         return await self._read(tenant, job)
+
+    async def written(self, asked: Collection[JobKey]) -> set[JobKey]:
+        """Those of these jobs that have a record, be it a tombstone. It is not read."""
+        found: set[JobKey] = set()
+        left = tuple(asked)
+        for begin in range(0, len(left), AT_ONCE):
+            some = left[begin : begin + AT_ONCE]
+            there = await asyncio.gather(*(self._store.stat(keys.job(*key)) for key in some))
+            found |= {key for key, entry in zip(some, there, strict=True) if entry is not None}
+        return found
 
     async def list(self, tenant: str, *, limit: int, token: str = "") -> Page:
         """Records of a tenant, newest first, those behind `token` only."""

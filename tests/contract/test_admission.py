@@ -13,8 +13,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from serving.frontdoor.admission import backlog, lost
 from serving.gen.longtake.v1 import videos_pb2
+from serving.jobs.ids import derived_id
 from serving.settings import Admission, TenantAdmission
+from serving.store import keys
 from tests.contract.longtake_door import Client, opened, refused, settings_for
 
 pytestmark = pytest.mark.anyio
@@ -58,6 +61,33 @@ async def test_a_refused_client_that_comes_back_when_it_was_told_is_taken(tmp_pa
         await client.ended(first)
         await asyncio.sleep(wait)
         assert (await client.create()).id
+
+
+async def test_a_create_that_died_before_its_record_takes_no_place_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "INTERVAL_S", 0.05)
+    monkeypatch.setattr(backlog, "SHARE", 0.0)
+    monkeypatch.setattr(lost, "COUNTS_FOR_S", 0.5)
+    async with opened(settings_for(tmp_path, admission=Admission(max_active_jobs=1))) as client:
+        client.director.open = False
+        for key in ("died", "died too"):  # so far does a create come
+            job = derived_id("vid_", "default", key)
+            await client.director.store.put_if_absent(keys.active("default", 5, None, job), b"")
+        async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "1 is the most"):
+            await client.create(request_id="another")
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    made = await client.create(request_id="died")
+                    break
+                except grpc.aio.AioRpcError as error:
+                    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # noqa: PT017
+                await asyncio.sleep(0.05)
+        assert (await client.create(request_id="died")).id == made.id
+        await asyncio.sleep(1)
+        async with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "1 of your jobs"):
+            await client.create(request_id="another")
 
 
 async def test_creates_come_no_faster_than_the_rate_but_a_known_one_is_answered(tmp_path: Path) -> None:

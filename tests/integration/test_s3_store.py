@@ -10,10 +10,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from serving.errors import Conflict, StoreUnfit, Unavailable
+from serving.frontdoor.admission.backlog import INTERVAL_S, Backlog
+from serving.frontdoor.admission.lost import COUNTS_FOR_S
+from serving.jobs.repository import Jobs
 from serving.store.open import open_store
 from tests import servers
 from tests.servers import CutAnswers, S3Server
 from tests.store_contract import check_probe_refuses_broken_stores, check_store
+from tests.unit.serving.conftest import Clock
+from tests.unit.serving.frontdoor.builders import record
 
 
 @pytest.fixture(params=["minio", "weed"])
@@ -77,6 +82,42 @@ def test_a_list_whose_answer_was_lost_is_whole(server: S3Server) -> None:
         assert relay.cut == 0
         await store.close()
         relay.close()
+
+    asyncio.run(run())
+
+
+def test_a_create_that_dies_before_its_record_counts_for_a_minute(
+    server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        store = await open_store(server.url)
+        jobs, clock = Jobs(store), Clock()
+        backlog = Backlog(jobs, clock=clock.seconds)
+        whole = (await jobs.create(record("vid_" + "w" * 26))).record
+        put = store.put_if_absent
+
+        async def dying(key: str, data: bytes | Path) -> bool:
+            if "/jobs/" in key:
+                raise ConnectionAbortedError
+            return await put(key, data)
+
+        monkeypatch.setattr(store, "put_if_absent", dying)
+        with pytest.raises(ConnectionAbortedError):
+            await jobs.create(record(idempotency_key="died"))
+        monkeypatch.setattr(store, "put_if_absent", put)
+        assert await backlog.active("default") == 2
+        backlog.refused("default")
+        counted = []
+        for passed_s in (INTERVAL_S, COUNTS_FOR_S):
+            clock.pass_s(passed_s)
+            counted.append(await backlog.active("default"))
+        assert counted == [2, 1]
+        assert await backlog.names("default") == (whole.id,)
+
+        await jobs.create(record(idempotency_key="died"))
+        clock.pass_s(INTERVAL_S)
+        assert await backlog.active("default") == 2
+        await store.close()
 
     asyncio.run(run())
 

@@ -3,7 +3,8 @@
 `gate.py` tells it what was accepted, `forecast.py` and `surfaces/longtake/jobs.py` ask. Keys of `active/` lie by shard
 and not by tenant, so one listing serves all tenants and all who ask. The store is listed now and then; in between this
 front door adds what it accepted, and what it is about to accept. Other front doors' creates are seen at the next
-listing, so a bound may be overrun by what they accept in one interval.
+listing, so a bound may be overrun by what they accept in one interval. A key that a create left behind which never
+wrote its record does not count for long (`lost.py`).
 
 A listing costs no reads of records: keys name tenant, priority and deadline, and not the work. So the work of a job is
 taken for the mean of what this front door accepted from its tenant lately (newer ones count more), of all tenants if it
@@ -25,6 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from serving.frontdoor.admission.lost import LostKeys
 from serving.jobs.ids import JobKey
 from serving.jobs.record import DEFAULT_PRIORITY
 from serving.jobs.repository import Jobs
@@ -81,6 +83,7 @@ class Backlog:
         self._jobs = jobs
         self._clock = clock
         self._model_of = model_of
+        self._lost = LostKeys(jobs, clock)
         self._lines: dict[_Place, _Line] = {}
         self._counts: Counter[str] = Counter()
         self._by_model: Counter[tuple[str, str]] = Counter()
@@ -125,6 +128,15 @@ class Backlog:
     def all_held(self) -> int:
         """As `all_active`, by what is known now."""
         return self._counts.total() + self._coming.total()
+
+    def has(self, tenant: str, job: str) -> bool:
+        """Whether this very job is counted already: a create of its key may have come so far before."""
+        return job in self._named.get(tenant, ())
+
+    def refused(self, tenant: str) -> None:
+        """A create of this tenant (`ALL`: of any) finds no room: look closer what counts."""
+        for name in tuple(self._named) if tenant == ALL else (tenant,):
+            self._lost.refused(name)
 
     @contextmanager
     def coming(self, tenant: str) -> Iterator[None]:
@@ -197,10 +209,13 @@ class Backlog:
         began = self._clock()
         self._due = began + INTERVAL_S
         self._meanwhile.clear()
+        await self._lost.again()
         lines: dict[_Place, _Line] = {}
         unsorted: dict[_Place, list[int]] = {}
         named: dict[str, list[str]] = {}
         async for entry in self._jobs.active():
+            if not self._lost.passes(entry.key):
+                continue
             place = (entry.tenant, self._model_of(entry.key), entry.priority)
             _name(named, entry.tenant, entry.id)
             if entry.deadline_ms is None:
@@ -219,6 +234,7 @@ class Backlog:
         for one in self._meanwhile:
             if one.job not in listed[one.tenant]:
                 self._count(one)
+        await self._lost.listed(named)
         ended = self._clock()
         pause_s = SHARE * (ended - began)
         self._due = ended + max(INTERVAL_S, pause_s)

@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from serving.errors import ResourceExhausted
 from serving.files.quota import Quota
-from serving.frontdoor.admission.backlog import Backlog
-from serving.frontdoor.admission.bounds import Limits, admit, check_deadline, check_priority
+from serving.frontdoor.admission.backlog import ALL, Backlog
+from serving.frontdoor.admission.bounds import Limits, Occupancy, admit, check_deadline, check_priority
 from serving.frontdoor.admission.forecast import Forecast, alone_s
 from serving.frontdoor.admission.rate import RateLimit
 from serving.jobs.history import Prediction
@@ -75,9 +76,19 @@ class Gate:
         await self.check_room(wanted.tenant)
         full = await self._forecast.occupancy(wanted.tenant, wanted.plan.model, predicted.seconds[DENOISER])
         # From here to the place that it takes nobody else is asked, so a burst of creates cannot pass by together.
-        admit(limits, replace(full, active=self._backlog.held(wanted.tenant), all_active=self._backlog.all_held()))
+        self._admit(limits, full, wanted)
         with self._backlog.coming(wanted.tenant):
             yield
+
+    def _admit(self, limits: Limits, full: Occupancy, wanted: JobRecord) -> None:
+        # A create that is sent again after its front door died has a place already: it is not in its own way.
+        own = bool(wanted.idempotency_key) and self._backlog.has(wanted.tenant, wanted.id)
+        active, all_active = self._backlog.held(wanted.tenant) - own, self._backlog.all_held() - own
+        try:
+            admit(limits, replace(full, active=active, all_active=all_active))
+        except ResourceExhausted:
+            self._backlog.refused(wanted.tenant if active >= limits.max_active_jobs else ALL)
+            raise
 
     def accepted(self, record: JobRecord) -> None:
         """One more job waits: count it until the store is listed again."""
