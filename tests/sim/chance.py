@@ -76,12 +76,6 @@ class Faults:
     aways: float = 0.0
     """A stage is away for everybody for a while."""
 
-    @property
-    def orphans(self) -> bool:
-        """Whether a create may die between its writes."""
-        calls = self.refused + self.unanswered + self.late + self.stalled
-        return bool(calls + self.outages + self.partitions) or "door" in self.kills
-
 
 NOTICED_S = 40.0
 """A loss is noticed within this: a process may be stopped for 30 s, and holds a lease after that."""

@@ -64,7 +64,7 @@ def play(seed: str, *, traced: bool = False) -> Played:
     draw = Random(seed)
     slow = draw.random() < SLOW
     faults = drawn(draw, slow=slow)
-    shape = shaped(draw, slow=slow, orphans=faults.orphans, collected=bool(faults.collections))
+    shape = shaped(draw, slow=slow, collected=bool(faults.collections))
     faults.aways = draw.uniform(0.05, 0.5) if draw.random() < AWAYS else 0.0
     of_doors = Random(f"{seed}/slow doors")
     if not slow and of_doors.random() < SLOW_DOORS:

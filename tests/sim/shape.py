@@ -52,12 +52,8 @@ class Shape:
         return self.held > 1
 
 
-def shaped(random: Random, *, slow: bool, orphans: bool, collected: bool) -> Shape:
-    """The shape of a world. `slow`: jobs outlast the collector's margin.
-
-    `orphans`: creates may die before their record. What they leave on the active list counts against a quota for a
-    week, so a small one would shut its tenant out. `collected`: there are collections.
-    """
+def shaped(random: Random, *, slow: bool, collected: bool) -> Shape:
+    """The shape of a world. `slow`: jobs outlast the collector's margin. `collected`: there are collections."""
     deadly = random.random() < DEADLY
     return Shape(
         clients=random.randint(1, 3) if slow else random.randint(2, 6),
@@ -74,7 +70,7 @@ def shaped(random: Random, *, slow: bool, orphans: bool, collected: bool) -> Sha
         render_s=(1.0, 400.0) if slow else (0.02, 0.3),
         margin_s=120.0 if slow else 600.0,
         tenants=random.randint(2, 5),
-        quota=random.choice((1, 2)) if not orphans and random.random() < 0.5 else 50,
+        quota=random.choice((1, 2)) if random.random() < 0.5 else 50,
         usual=0.8 if collected else 0.4,
         deadly=0.5 if deadly else 0.04,
     )

@@ -97,9 +97,10 @@ def late_starts(draw: Random, plot: Plot) -> Plot:
 
 
 def broken_doors(draw: Random, plot: Plot) -> Plot:
-    """Front doors die in the middle of creates, and what they leave behind is collected in the end."""
+    """Front doors die in the middle of creates. What they leave behind takes a small quota's places for a while, and is
+    collected in the end."""
     faults = Faults(kills={"door": draw.uniform(3.0, 6.0)}, unanswered=draw.choice((0.0, 0.1)), collections=0.5)
-    shape = replace(plot.shape, clients=8, quota=50, troubled_s=16.0)
+    shape = replace(plot.shape, clients=8, quota=draw.choice((1, 50)), troubled_s=16.0)
     return plot._replace(faults=faults, shape=shape)
 
 

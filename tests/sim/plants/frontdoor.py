@@ -8,6 +8,7 @@ from typing import Any
 
 from serving.errors import NotFound
 from serving.frontdoor.admission.backlog import Backlog
+from serving.frontdoor.admission.lost import LostKeys
 from serving.frontdoor.create import create
 from serving.frontdoor.create.create import Creator
 from serving.frontdoor.edge.auth import Caller
@@ -48,6 +49,11 @@ def quota_counts_ended(stack: ExitStack) -> None:
         self._counts |= before
 
     put(stack, Backlog, "_list", all_ever)
+
+
+def quota_counts_lost(stack: ExitStack) -> None:
+    """A key whose create died before its record counts against its tenant's quota for as long as it is there."""
+    put(stack, LostKeys, "passes", lambda self, key: True)
 
 
 def resent_makes_two(stack: ExitStack) -> None:
@@ -125,6 +131,7 @@ def cancels_unheard(stack: ExitStack) -> None:
 BUGS: dict[str, Plant] = {
     "cancels-the-ended": cancels_the_ended,
     "quota-counts-ended": quota_counts_ended,
+    "quota-counts-lost": quota_counts_lost,
     "resent-makes-two": resent_makes_two,
     "key-makes-two": key_makes_two,
     "acknowledges-early": acknowledges_early,
