@@ -115,7 +115,8 @@ def make(
     """Read the weights and merge the adapters, export, lint, ask torch; then for each device compile, and verify where
     it is here. What is `reused`, by device and component, is verified alone.
 
-    Large weights come to lie in `folder`, beside the engines of a runtime that takes such.
+    Large weights come to lie in `folder`, beside the graphs of a runtime that reads such, and stay there beside the
+    engines of one that takes such.
     """
     demand_packages()
     try:
@@ -135,7 +136,7 @@ def make(
     steps = Steps(progress, total=len(exported) + compiled + 2 + len(here))
     steps.begin("reading the weights")
     modules = modules_of(model, weights, recorded, adapters=adapters, tell=steps.tell)
-    beside = folder if runtime.takes_weights_beside else None
+    beside = folder if runtime.reads_weights_beside else None
     parts = _export(modules, exported, precisions, steps, beside)
     for name, part in parts.items():
         lint.lint(name, part.graph, part.weights, precision=precisions[name])
@@ -282,7 +283,9 @@ def _compile(
             device=device,
         )
         kept = Kept(folder, runtime.name) if folder else None
-        source = Source(part.graph, partial(half.halved, modules[name], precisions[name]), kept)
+        weights = Weights(folder.path, part.weights) if folder and part.weights else None
+        source = Source(part.graph, partial(half.halved, modules[name], precisions[name]), weights, kept)
+        files = part.weights if runtime.takes_weights_beside else ()
         engines[name] = engine = runtime.compile(source, spec, steps.tell)
         graph_digest = keys.digest_of(part.graph)
         entry = EngineEntry(
@@ -290,7 +293,7 @@ def _compile(
                 spec,
                 graph_digest=graph_digest,
                 runtime_version=bound_to,
-                weights=[file.sha256 for file in part.weights],
+                weights=[file.sha256 for file in files],
             ),
             spec=spec,
             graph_digest=graph_digest,
@@ -298,7 +301,7 @@ def _compile(
             sha256=keys.digest_of(engine),
             size=len(engine),
             parity=UNVERIFIED,
-            weights=part.weights,
+            weights=files,
         )
         entries.append(entry)
     manifest = Manifest(

@@ -49,6 +49,8 @@ class Source:
     """In ONNX."""
     module: Callable[[], Module]
     """In torch, made when it is asked for."""
+    weights: Weights | None = None
+    """The files beside the graph, where it has any."""
     kept: Kept | None = None
     """Where the runtime may keep what makes its next build on this machine shorter."""
 
@@ -111,8 +113,10 @@ class Runtime(ABC):
         """Why it cannot compute in this precision on this device; None where it can. Float32 alone is the rule."""
         return None if precision == FULL else f"{self.name} computes in {FULL} alone"
 
+    reads_weights_beside: bool = False
+    """Whether it compiles graphs whose large weights lie in files; else all are within the graph, of at most 2 GB."""
     takes_weights_beside: bool = False
-    """Whether large weights may lie in files beside its engines; else all are within the graph, of at most 2 GB."""
+    """Whether they lie in files beside its engines as well; else an engine has all of them within."""
 
     @abstractmethod
     def version(self) -> str:

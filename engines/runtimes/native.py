@@ -17,7 +17,9 @@ from engines.runtimes.base import Runtime
 
 
 class NativeRuntime(Runtime):
-    """A runtime whose engines are bound to its exact version."""
+    """A runtime whose engines are bound to its exact version, and have all weights within."""
+
+    reads_weights_beside = True
 
     @property
     def loads(self) -> tuple[str, str]:

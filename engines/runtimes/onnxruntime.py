@@ -54,6 +54,7 @@ class OnnxRuntime(Runtime):
     suffix = ".onnx"
     loads = ("1.31", "2")
     """It promises to go on running old opsets; `verify` shows it for the one installed."""
+    reads_weights_beside = True
     takes_weights_beside = True
 
     def no_precision(self, precision: str, device: str) -> str | None:

@@ -53,7 +53,8 @@ def build(trt: Any, request: Request, folder: Path, channel: IO[str]) -> memoryv
     builder = trt.Builder(log)
     network = builder.create_network(0)  # strongly typed: precision is what the graph says
     parser = trt.OnnxParser(network, log)
-    if not parser.parse(requests.graph_file(folder).read_bytes()):
+    graph = requests.graph_file(folder)
+    if not parser.parse(graph.read_bytes(), str(graph)):  # weights are looked for beside it
         raise Refused("; ".join(_of_parser(parser.get_error(at)) for at in range(parser.num_errors)))
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # it is on at first, and float32 would not be float32

@@ -23,6 +23,7 @@ from engines.kept import KeptFile
 from engines.runtimes.base import Tell
 from engines.runtimes.tensorrt import request as requests
 from engines.runtimes.tensorrt.request import Compiled, Request
+from engines.weights import Weights
 
 GRACE_S: Final = 5.0
 """For a build that was told to end; it looks between two steps."""
@@ -38,36 +39,47 @@ class Died(EngineUnfit):
     """The compiler ended without an answer."""
 
 
-def compile_in_child(request: Request, graph: bytes, tell: Tell, *, timings: KeptFile | None = None) -> Compiled:
-    """Compile a graph; `tell` hears of each phase. In `timings` is kept how fast kernels were, for the next build.
+def compile_in_child(
+    request: Request,
+    graph: bytes,
+    tell: Tell,
+    *,
+    weights: Weights | None = None,
+    timings: KeptFile | None = None,
+) -> Compiled:
+    """Compile a graph and the files beside it; `tell` hears of each phase. In `timings` is kept how fast kernels were,
+    for the next build.
 
     Raises `EngineUnfit`.
     """
     requests.shapes(request.component)  # what is wrong with the spans is known before anything starts
     if timings is None:
-        return _compiled(request, graph, tell)[0]
+        return _compiled(request, graph, tell, weights)[0]
     request = replace(request, timings=True)
     with timings.tried() as trial:
         try:
-            made, after = _compiled(request, graph, tell, trial.data)
+            made, after = _compiled(request, graph, tell, weights, trial.data)
         except Died:
             if trial.data is None:
                 raise
             trial.refuse()  # it may have been that
-            made, after = _compiled(request, graph, tell)
+            made, after = _compiled(request, graph, tell, weights)
     if after is not None:
         timings.put(after)
     return made
 
 
 def _compiled(
-    request: Request, graph: bytes, tell: Tell, timings: bytes | None = None
+    request: Request, graph: bytes, tell: Tell, weights: Weights | None, timings: bytes | None = None
 ) -> tuple[Compiled, bytes | None]:
     """What a child made, and the timings that it left."""
     where = f"{request.component.name}: {request.module}"
     with tempfile.TemporaryDirectory(prefix="longtake-compile-") as made:
         folder = Path(made)
         requests.graph_file(folder).write_bytes(graph)
+        if weights is not None:  # the graph names them as if they lay beside it
+            for file in weights.files:
+                (folder / file.sha256).symlink_to(weights.folder.resolve() / file.sha256)
         if timings is not None:
             requests.timings_file(folder).write_bytes(timings)
         last: dict[str, Any] = {}

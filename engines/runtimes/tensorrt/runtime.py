@@ -54,7 +54,9 @@ class _Compiler(NativeRuntime):
     def compile(self, source: Source, spec: EngineSpec, tell: Tell) -> bytes:
         """A plan, from a child process. Raises `EngineUnfit` for what is refused, and for a compiler that dies."""
         request = Request(module=self.name, component=spec.component, target=self.capability(spec.device))
-        return compiling.compile_in_child(request, source.graph, tell, timings=self.timings(source.kept)).plan
+        return compiling.compile_in_child(
+            request, source.graph, tell, weights=source.weights, timings=self.timings(source.kept)
+        ).plan
 
     def runner(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from pathlib import Path
 
@@ -14,9 +15,14 @@ from engines.building import build
 from engines.checkpoints.files import Folder
 from engines.errors import EngineNotBuilt, EngineUnfit
 from engines.key import digest_of
+from engines.manifest import Manifest
+from engines.runtimes.base import Source, Tell
 from engines.runtimes.registry import SHIPPED
+from engines.runtimes.tensorrt.runtime import TensorRtRtx
 from engines.session import Session, open_found
+from engines.spec import EngineSpec
 from engines.store import EngineStore, Prebuilt
+from engines.weights import WeightsFolder
 from serving.store.directory import DirectoryStore
 from tests.unit.engines.building.untrained import untrained
 
@@ -109,3 +115,48 @@ def test_a_build_into_a_store_has_many_weights_beside_its_engines(
     with asyncio.run(build_and_load()) as session:
         assert model.family.encode_still(session, np.zeros((80, 80, 3), np.uint8)).shape == (16, 10, 10)
         assert list(session.runners) == list(model.family.components)
+
+
+class Reader(TensorRtRtx):
+    """Implements `Runtime` without its package; its plans say what weights lay beside their graphs."""
+
+    def version(self) -> str:
+        return "1.7.1"
+
+    def compile(self, source: Source, spec: EngineSpec, tell: Tell) -> bytes:
+        tell("reading")
+        weights = source.weights
+        if weights is None:
+            return f"{spec.component.name} alone".encode()
+        assert all(WeightsFolder(weights.folder).intact(file) for file in weights.files)
+        return f"{spec.component.name} and {sum(file.size for file in weights.files)} bytes".encode()
+
+
+@pytest.mark.slow
+def test_engines_that_have_all_within_are_compiled_from_weights_beside_their_graphs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="a build needs longtake[build]")
+    from engines.building import beside
+    from engines.families.sprite import denoiser
+    from tests.beside_engines import machine
+
+    monkeypatch.setattr(denoiser, "BLOCKS", 1)
+    monkeypatch.setattr(beside, "BESIDE_FROM", 2 << 20)
+    untrained(tmp_path / "weights")
+
+    async def built() -> tuple[Manifest, dict[str, bytes]]:
+        store = DirectoryStore(tmp_path / "store")
+        await store.open()
+        builder = machine(store, tmp_path / "builder")
+        weights = Folder(tmp_path / "weights")
+        [made] = await build.build(models.find("sprite"), builder, weights=weights, runtime=Reader(), targets=["sm89"])
+        found = await builder.manifest(made.model, made.set_name, verified=False)
+        assert found is not None
+        return found, {entry.component: await builder.read(entry) for entry in found.engines}
+
+    manifest, engines = asyncio.run(built())
+    assert not manifest.verified
+    assert [entry.weights for entry in manifest.engines] == [()] * len(engines)
+    assert engines["vae_encoder"] == b"vae_encoder alone"
+    assert re.fullmatch(rb"vae_decoder_step and \d{7} bytes", engines["vae_decoder_step"])

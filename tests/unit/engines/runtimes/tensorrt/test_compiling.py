@@ -21,6 +21,8 @@ from engines.runtimes.tensorrt import compiling, request
 from engines.runtimes.tensorrt.compiling import compile_in_child
 from engines.runtimes.tensorrt.request import Request
 from engines.spec import ComponentSpec, Span, TensorSpec
+from engines.weights import Weights, WeightsFolder
+from tests.beside_engines import MIXER, lower, moved_out
 
 Graph = Callable[..., bytes]
 
@@ -43,6 +45,18 @@ def test_a_graph_becomes_a_plan_for_each_target(doubler: ComponentSpec, make_gra
     assert len(other.plan) > 1000
     assert one.plan != other.plan
     assert phases
+
+
+@rtx
+def test_weights_beside_the_graph_come_into_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lower(monkeypatch)
+    folder = WeightsFolder(tmp_path / "weights")
+    graph, files = moved_out(folder)
+    request, weights = Request("tensorrt_rtx", MIXER, 89), Weights(folder.path, files)
+    made = compile_in_child(request, graph, quiet, weights=weights)
+    assert len(made.plan) > sum(file.size for file in files)
+    with pytest.raises(EngineUnfit, match="mixer: tensorrt_rtx refuses the graph"):
+        compile_in_child(request, graph, quiet)
 
 
 @rtx

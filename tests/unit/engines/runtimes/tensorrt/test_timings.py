@@ -36,7 +36,7 @@ class BuilderFlag:
 class OnnxParser:
     def __init__(self, network, log):
         pass
-    def parse(self, graph):
+    def parse(self, graph, path):
         GRAPH.append(graph)
         return True
 
@@ -167,7 +167,8 @@ def test_tensorrt_keeps_them_by_gpu_and_version_and_tensorrt_rtx_has_none(
 ) -> None:
     given: list[KeptFile | None] = []
 
-    def compiled(request: Request, graph: bytes, tell: object, *, timings: KeptFile | None) -> Compiled:
+    def compiled(request: Request, graph: bytes, tell: object, *, weights: None, timings: KeptFile | None) -> Compiled:
+        assert weights is None
         given.append(timings)
         return Compiled(b"plan", 1.0, 1)
 
@@ -177,7 +178,7 @@ def test_tensorrt_keeps_them_by_gpu_and_version_and_tensorrt_rtx_has_none(
     monkeypatch.setattr(compiling, "compile_in_child", compiled)
     spec = EngineSpec("tiny-1", "w1", doubler, name, "float32", "small", "sm90")
     for place in (kept, None):
-        runtime.compile(Source(b"graph", pytest.fail, place), spec, print)
+        runtime.compile(Source(b"graph", pytest.fail, kept=place), spec, print)
     [one, none] = given
     assert none is None
     assert (one is not None) == keeps
