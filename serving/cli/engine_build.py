@@ -117,9 +117,9 @@ def ends_at_once() -> Iterator[None]:
             try:
                 yield
             except KeyboardInterrupt:
-                typer.echo("interrupted: nothing was published", err=True)
                 kill_descendants()
                 shutil.rmtree(folder, ignore_errors=True)
+                typer.echo("interrupted: nothing was published", err=True)  # last: the thread tells how far it is
                 os._exit(INTERRUPTED)
     finally:
         signal.signal(signal.SIGTERM, before)
