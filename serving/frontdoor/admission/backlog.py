@@ -33,11 +33,10 @@ from serving.jobs.repository import Jobs
 
 INTERVAL_S = 5.0
 SHARE = 20.0
-"""A listing is repeated after at least so many times what it took, so that a huge queue is not listed all
-day.
-"""
+"""A listing of a long queue is repeated after at least so many times what it took, so that it is not listed all day."""
 SMALL = 1000
-"""Keys that one call to the store lists: a queue so short is listed whenever somebody asks for names."""
+"""Keys that one call to the store lists: a queue so short is listed whenever somebody asks for names, and every
+`INTERVAL_S` for counts."""
 _GAIN = 0.1
 """How much a new job moves the mean work of its tenant's jobs."""
 ALL = ""
@@ -236,9 +235,10 @@ class Backlog:
                 self._count(one)
         await self._lost.listed(named)
         ended = self._clock()
-        pause_s = SHARE * (ended - began)
+        # A short queue's listing is slow where the store is, and that is no reason to count ended jobs for minutes.
+        pause_s = 0.0 if counts.total() < SMALL else SHARE * (ended - began)
         self._due = ended + max(INTERVAL_S, pause_s)
-        self._stale_at = ended + (0 if counts.total() < SMALL else pause_s)
+        self._stale_at = ended + pause_s
 
     def _count(self, one: _Accepted) -> None:
         line = self._lines.setdefault((one.tenant, one.model, one.priority), _Line())

@@ -144,6 +144,17 @@ async def test_the_next_look_is_told(store: Store, clock: Clock) -> None:
     assert backlog.seen_again_s() == pytest.approx(INTERVAL_S - 2)
 
 
+async def test_a_short_queue_is_counted_again_soon_however_slow_the_store_was(store: Store, clock: Clock) -> None:
+    jobs = Waits(store)
+    backlog = Backlog(jobs, clock=clock.seconds)
+    looking = asyncio.create_task(backlog.active("default"))
+    await jobs.listed.wait()
+    clock.pass_s(30)
+    jobs.go_on.set()
+    await looking
+    assert backlog.seen_again_s() == INTERVAL_S
+
+
 async def _many(store: Store, tenant: str, count: int) -> None:
     for number in range(count):
         await store.put_if_absent(keys.active(tenant, 5, None, f"vid_{number:026d}"), b"")
