@@ -15,13 +15,13 @@ LIBRARY: Final = "libcuda.so.1"
 """It comes with the driver, and lies where the loader finds it."""
 
 
-def memory(library: str = LIBRARY) -> DeviceMemory | None:
+def memory() -> DeviceMemory | None:
     """Of the first GPU that this process sees, whoever uses it; None without a driver or a GPU.
 
     Joins the context that all of a process share which compute there, and makes it where there is none yet.
     """
     try:
-        cuda = ctypes.CDLL(library)
+        cuda = ctypes.CDLL(LIBRARY)
     except OSError:
         return None
     device, context = ctypes.c_int(), ctypes.c_void_p()

@@ -7,10 +7,12 @@ made anew: no engine needs them. `loaded.py` asks.
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import Any
+import logging
+from typing import Any, Final
 
 from engines.kept import Kept, KeptFile, Trial
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 class Kernels:
@@ -39,8 +41,10 @@ class Kernels:
         """Write them where the next start reads them, if they are others than those that lie there."""
         if self._cache is None:
             return
-        with suppress(Exception):  # the package's own, and none that ends a call
+        try:
             self._file.put(bytes(self._cache.serialize()))
+        except Exception as error:  # noqa: BLE001 - the package's own, and none that ends a call
+            _LOG.warning("%s: the kernels that were made are not kept: %s", self._file.path, error)
 
     def _made(self, trt: Any, engine: Any, trial: Trial | None) -> Any:
         try:
@@ -51,7 +55,8 @@ class Kernels:
             if not config.set_runtime_cache(cache):
                 return None
             context = engine.create_execution_context(config)
-        except Exception:  # noqa: BLE001 - whatever the package raises: it is asked again without
+        except Exception as error:  # noqa: BLE001 - whatever the package raises: it is asked again without
+            _LOG.warning("%s: no context that keeps its kernels: %s", self._file.path, error)
             return None
         self._cache = None if context is None else cache
         return context

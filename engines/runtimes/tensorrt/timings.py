@@ -6,7 +6,7 @@ that itself, and starts with nothing.
 
 from __future__ import annotations
 
-from contextlib import suppress
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,18 @@ class Timings:
         """Give a build what is known. Raises nothing: without, it only takes longer."""
         known = self._file.read_bytes() if self._file.is_file() else b""
         for data in dict.fromkeys((known, b"")):
-            with suppress(Exception):
+            try:
                 cache = config.create_timing_cache(data)
                 if cache is not None and config.set_timing_cache(cache, False):  # no other GPU's
                     self._cache = cache
                     return
+            except Exception as error:  # noqa: BLE001 - the package's own; this stream is the build's log
+                sys.stderr.write(f"timings of earlier builds are not used: {error}\n")
 
     def take(self) -> None:
         """Write down what the build has found. Raises nothing."""
         if self._cache is not None:
-            with suppress(Exception):
+            try:
                 self._file.write_bytes(self._cache.serialize())
+            except Exception as error:  # noqa: BLE001 - as above
+                sys.stderr.write(f"this build's timings are not kept: {error}\n")

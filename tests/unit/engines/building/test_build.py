@@ -86,18 +86,23 @@ def test_engines_built_from_untrained_weights_verify_and_load(tmp_path: Path, mo
         assert entry.sha256 == digest_of(target.read(entry))
 
 
-@pytest.mark.slow
-def test_a_build_into_a_store_has_many_weights_beside_its_engines(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def with_large_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model whose decoder has weights that count as large."""
     pytest.importorskip("torch", reason="a build needs longtake[build]")
     from engines.building import beside
     from engines.families.sprite import denoiser
-    from tests.beside_engines import machine
 
     monkeypatch.setattr(denoiser, "BLOCKS", 1)
     monkeypatch.setattr(beside, "BESIDE_FROM", 2 << 20)
     untrained(tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+@pytest.mark.slow
+def test_a_build_into_a_store_has_many_weights_beside_its_engines(tmp_path: Path, with_large_weights: Path) -> None:
+    from tests.beside_engines import machine
+
     model = models.find("sprite")
 
     async def build_and_load() -> Session:
@@ -105,7 +110,7 @@ def test_a_build_into_a_store_has_many_weights_beside_its_engines(
         await store.open()
         builder = machine(store, tmp_path / "builder")
         server = machine(store, tmp_path / "server", tmp_path / "builder")
-        [manifest] = await build.build(model, builder, weights=Folder(tmp_path / "weights"))
+        [manifest] = await build.build(model, builder, weights=Folder(with_large_weights))
         sizes = {entry.component: (entry.size, entry.bytes_in_all) for entry in manifest.engines}
         assert sizes["vae_encoder"][0] == sizes["vae_encoder"][1]
         assert 2 * sizes["vae_decoder_step"][0] < sizes["vae_decoder_step"][1]
@@ -134,22 +139,15 @@ class Reader(TensorRtRtx):
 
 @pytest.mark.slow
 def test_engines_that_have_all_within_are_compiled_from_weights_beside_their_graphs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, with_large_weights: Path
 ) -> None:
-    pytest.importorskip("torch", reason="a build needs longtake[build]")
-    from engines.building import beside
-    from engines.families.sprite import denoiser
     from tests.beside_engines import machine
-
-    monkeypatch.setattr(denoiser, "BLOCKS", 1)
-    monkeypatch.setattr(beside, "BESIDE_FROM", 2 << 20)
-    untrained(tmp_path / "weights")
 
     async def built() -> tuple[Manifest, dict[str, bytes]]:
         store = DirectoryStore(tmp_path / "store")
         await store.open()
         builder = machine(store, tmp_path / "builder")
-        weights = Folder(tmp_path / "weights")
+        weights = Folder(with_large_weights)
         [made] = await build.build(models.find("sprite"), builder, weights=weights, runtime=Reader(), targets=["sm89"])
         found = await builder.manifest(made.model, made.set_name, verified=False)
         assert found is not None

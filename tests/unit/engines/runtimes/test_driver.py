@@ -32,36 +32,38 @@ int cuMemGetInfo_v2(size_t *left, size_t *all)
     *left = 5000000000; *all = 80000000000; return 0;
 }
 """
-Library = Callable[[int], str]
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Library:
-    def make(fails: int) -> str:
+def driver_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Stands in for the driver's library; 0: it works."""
+
+    def make(fails: int) -> None:
         made = tmp_path / f"libcuda-{fails}.so"
         command = ["gcc", f"-DFAILS={fails}", "-shared", "-fPIC", "-x", "c", "-o", str(made), "-"]
         subprocess.run(command, input=STANDS_IN, text=True, check=True)
-        return str(made)
+        monkeypatch.setattr(driver, "LIBRARY", str(made))
 
     return make
 
 
-def test_it_tells_of_the_memory_again_and_again_and_holds_nothing(library: Library) -> None:
-    made = library(0)
-    assert [driver.memory(made) for _ in range(3)] == [(5_000_000_000, 80_000_000_000)] * 3
+def test_it_tells_of_the_memory_again_and_again_and_holds_nothing(driver_that: Callable[[int], None]) -> None:
+    driver_that(0)
+    assert [driver.memory() for _ in range(3)] == [(5_000_000_000, 80_000_000_000)] * 3
 
 
 @pytest.mark.parametrize("fails", [1, 2])
-def test_a_driver_that_has_no_gpu_or_fails_tells_nothing(library: Library, fails: int) -> None:
-    assert driver.memory(library(fails)) is None
+def test_a_driver_that_has_no_gpu_or_fails_tells_nothing(driver_that: Callable[[int], None], fails: int) -> None:
+    driver_that(fails)
+    assert driver.memory() is None
 
 
-def test_without_a_driver_nothing_is_told() -> None:
-    assert driver.memory("libcuda-of-nobody.so.1") is None
+def test_without_a_driver_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "LIBRARY", "libcuda-of-nobody.so.1")
+    assert driver.memory() is None
 
 
-def test_onnx_runtime_asks_for_a_gpu_alone(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = library(0)
-    monkeypatch.setattr(driver.memory, "__defaults__", (made,))
+def test_onnx_runtime_asks_for_a_gpu_alone(driver_that: Callable[[int], None]) -> None:
+    driver_that(0)
     assert OnnxRuntime().memory("cuda") == (5_000_000_000, 80_000_000_000)
     assert OnnxRuntime().memory("cpu") is None
